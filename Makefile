@@ -1,0 +1,85 @@
+# mho: build, test and check. `make` builds build/mho, `make demo` shows it, `make check` tests it.
+#
+# Every variant has its own folder under build/ (release, asan), so switching never needs a clean.
+
+CC      ?= cc
+BUILD   ?= build
+SHARED  ?= ../shared
+CSTD    := -std=c11
+WARN    := -Wall -Wextra -Wshadow -Wconversion -Wundef -Wstrict-prototypes -Wmissing-prototypes -Wdouble-promotion -Wno-unknown-pragmas
+OPT     ?= -O3 -g
+# Contraction off: the same source gives the same bits with and without FMA hardware.
+FP      := -ffp-contract=off
+PKGS    := yaml-0.1 jansson libpcre2-8 libutf8proc gsl
+UNAME_S := $(shell uname -s)
+UNAME_M := $(shell uname -m)
+
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+BLAS_CFLAGS := $(shell pkg-config --cflags openblas 2>/dev/null)
+BLAS_LIBS   := $(shell pkg-config --libs openblas 2>/dev/null || echo -lopenblas)
+ifeq ($(UNAME_S),Darwin)
+  OMP_CFLAGS := -Xpreprocessor -fopenmp
+  OMP_LIBS   := -lomp
+  SYS        := -D_DARWIN_C_SOURCE
+else
+  OMP_CFLAGS := -fopenmp
+  OMP_LIBS   := -fopenmp
+  SYS        := -D_GNU_SOURCE
+endif
+
+COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+CFLAGS_ALL = $(CSTD) $(WARN) $(OPT) $(FP) $(SAN) $(SYS) -I. $(PKG_CFLAGS) $(OMP_CFLAGS) $(CFLAGS)
+LIBS_ALL   = $(PKG_LIBS) $(OMP_LIBS) $(SAN) -lm -lpthread
+
+LIB_SRC  := $(wildcard base/*.c base/kernels/*.c devices/*.c sim/*.c models/*.c models/families/*.c)
+TOOL_SRC := $(wildcard tools/*.c)
+TEST_SRC := $(wildcard tests/*.c)
+LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
+TOOL_OBJ := $(TOOL_SRC:%.c=$(BUILD)/%.o)
+TEST_OBJ := $(TEST_SRC:%.c=$(BUILD)/%.o) $(BUILD)/tests/suites.o
+
+# Instruction sets: one file each, its own flags; everything else is built for the plain machine.
+ISA_base/kernels/avx2.o    := $(if $(filter x86_64,$(UNAME_M)),-mavx2 -mfma -mf16c)
+ISA_base/kernels/avx512.o  := $(if $(filter x86_64,$(UNAME_M)),-mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni)
+
+.PHONY: all demo check lint asan clean deps help
+all: $(BUILD)/mho
+
+$(BUILD)/mho: $(LIB_OBJ) $(TOOL_OBJ)
+	$(CC) -o $@ $^ $(LIBS_ALL) $(BLAS_LIBS)
+
+$(BUILD)/test: $(LIB_OBJ) $(filter-out $(BUILD)/tools/main.o,$(TOOL_OBJ)) $(TEST_OBJ)
+	$(CC) -o $@ $^ $(LIBS_ALL) $(BLAS_LIBS) -lcmocka
+
+$(BUILD)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(ISA_$*.o) -MMD -MP -c -o $@ $<
+
+# The version and the OpenBLAS header concern single files only.
+$(BUILD)/tools/version.o: CFLAGS_ALL += -DMHO_COMMIT='"$(COMMIT)"'
+$(BUILD)/tools/bench%.o: CFLAGS_ALL += $(BLAS_CFLAGS)
+$(BUILD)/tests/test_%.o: CFLAGS_ALL += -Wno-conversion -Wno-double-promotion -Wno-missing-prototypes
+
+# Every tests/test_NAME.c defines `const struct test_suite suite_NAME`; the list of them is generated.
+SUITES := $(patsubst tests/test_%.c,%,$(filter tests/test_%.c,$(TEST_SRC)))
+$(BUILD)/tests/suites.c: Makefile $(wildcard tests)
+	@mkdir -p $(@D)
+	@{ echo '#include "tests/suite.h"'; for s in $(SUITES); do echo "extern const struct test_suite suite_$$s;"; done; \
+	   echo 'const struct test_suite *const all_suites[] = {'; for s in $(SUITES); do echo "    &suite_$$s,"; done; echo '    0};'; } > $@
+$(BUILD)/tests/suites.o: $(BUILD)/tests/suites.c
+	$(CC) $(CFLAGS_ALL) -c -o $@ $<
+
+check: $(BUILD)/mho $(BUILD)/test
+	$(BUILD)/test --mho $(BUILD)/mho --shared $(SHARED) $(TESTS)
+
+asan:
+	$(MAKE) BUILD=build/asan OPT="-O1 -g -fno-omit-frame-pointer" SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined" check
+
+lint:
+	tools/lint/lint.sh
+
+clean:
+	rm -rf build
+
+-include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(TEST_OBJ:.o=.d)

@@ -1,0 +1,63 @@
+/* Files, terminals and time: what the rest needs of the operating system. */
+#ifndef MHO_BASE_IO_H
+#define MHO_BASE_IO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/error.h"
+
+/* A file mapped read-only. An empty file, a directory or a device is an error. */
+struct mapped_file { const uint8_t *data; size_t bytes; };
+enum status map_file(const char *path, struct mapped_file *out, struct error *e);
+void unmap_file(struct mapped_file *f);
+
+/* Whole file into memory (mem_free), with a terminating 0 that is not counted. `limit` in bytes. */
+enum status read_file(const char *path, size_t limit, char **text, size_t *bytes, struct error *e);
+bool file_exists(const char *path);
+bool is_directory(const char *path);
+/* mem_alloc'd "a/b"; NULL when out of memory. */
+char *path_join(const char *a, const char *b);
+
+/* Output under a temporary name in the same folder; commit flushes, checks, syncs and renames; abort removes it.
+ * Either ends the object. A full disk shows at commit as an error; the final name then does not exist
+ * or keeps its earlier content. Temporaries are also removed when the run is interrupted. */
+struct output;
+enum status output_create(const char *path, struct output **out, struct error *e);
+FILE *output_stream(struct output *o);
+enum status output_commit(struct output *o, struct error *e);
+void output_abort(struct output *o); /* NULL is fine */
+enum status make_directory(const char *path, struct error *e); /* with parents; existing is fine */
+
+/* Folder that holds configs/ and models/: found from the program's own path (build/.. ), else the
+ * compiled-in MHO_DATA_DIR. Not from the environment. NULL if neither exists. Borrowed. */
+const char *data_directory(void);
+void set_program_path(const char *argv0);
+
+/* Ctrl-C and SIGTERM set a flag; long loops call this and return ERR_RUN "interrupted". */
+void catch_interrupts(void);
+bool interrupted(void);
+enum status check_interrupted(struct error *e);
+
+double now_s(void); /* monotonic clock */
+
+/* Progress with ETA on a terminal only (stderr), at most 10 times a second; silent with quiet. */
+struct progress;
+void progress_set_quiet(bool quiet);
+struct progress *progress_create(const char *label, uint64_t total); /* may return NULL: then the calls below do nothing */
+void progress_update(struct progress *p, uint64_t done);
+void progress_destroy(struct progress *p); /* clears the line */
+
+/* Warnings and remarks for people: one line on stderr, "mho: ...". Silent with progress_set_quiet(true). */
+#if defined(__GNUC__)
+__attribute__((format(printf, 1, 2)))
+#endif
+void notice(const char *format, ...);
+
+/* Threads (OpenMP). 0 = as many as the machine has. */
+void threads_set(int count);
+int threads_count(void);
+
+#endif

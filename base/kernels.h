@@ -1,0 +1,60 @@
+/* Arithmetic kernels: one struct of function pointers per instruction set, chosen once at start.
+ *
+ * The plain reference (kernels/ref.c) stays for ever; every other set is tested against it. Integer
+ * kernels give identical results everywhere. Floating kernels: fixed order of summation per kernel
+ * (never dependent on threads or batch split), error bound against double stated at each member,
+ * with eps = 2^-24, n = number of terms.
+ *
+ * Functions here are single-threaded; callers split work over outputs (panels), never over the
+ * inner dimension, so results do not depend on the thread count.
+ */
+#ifndef MHO_BASE_KERNELS_H
+#define MHO_BASE_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { PANEL = 16 }; /* outputs side by side in packed matrices */
+
+enum weight_type { WEIGHT_F32, WEIGHT_F16, WEIGHT_BF16 };
+
+struct kernels {
+    const char *name; /* "ref", "avx2", "avx512", "neon" */
+
+    /* sum a[i]*b[i]; |error| <= (n/16 + 8) eps sum|a b| */
+    float (*dot_f32)(const float *a, const float *b, size_t n);
+    /* y[i] += alpha * x[i] */
+    void (*axpy_f32)(float alpha, const float *x, float *y, size_t n);
+
+    /* Decode. y[o] = sum_k W[o*stride + k] x[k], o < rows; W row-major in its stored type. Memory-bound. */
+    void (*gemv)(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *x, float *y);
+    /* Prefill, packed. W: one panel of PANEL outputs, k-major: panel[k*PANEL + lane], fp32.
+     * y[t*ldy + lane] = sum_k panel[k*PANEL+lane] * x[t*ldx + k], t < tokens, lane < lanes (<= PANEL). */
+    void (*gemm_panel_f32)(const float *panel, size_t k, const float *x, size_t ldx, size_t tokens, float *y, size_t ldy, size_t lanes);
+    /* Converts `lanes` rows of stored type into a panel (missing lanes 0). */
+    void (*pack_panel_f32)(enum weight_type type, const void *w, size_t stride, size_t lanes, size_t k, float *panel);
+
+    /* Analog integer multiply. Panel of PANEL columns, rows in pairs (row index = tile input):
+     *   panel[(r/2)*2*PANEL + lane*2 + (r&1)], int16, |w| <= 32767; odd row counts are zero-padded.
+     * x: int16 codes, padded to even rows, |x| <= 2^15-1.
+     * acc[t*PANEL + lane] = sum_r panel(r,lane) * x[t*ldx + r], exact in int32: the caller guarantees
+     * rows * max|w| * max|x| < 2^31. */
+    void (*mac_i16)(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, size_t tokens, int32_t *acc);
+
+    /* max |x[i]|, 0 for n = 0; NaN anywhere gives NaN */
+    float (*absmax_f32)(const float *x, size_t n);
+    /* codes[i] = clamp(round_half_even(x[i] * inv_step), -limit, limit); returns how many were clamped */
+    size_t (*quantise_i16)(const float *x, size_t n, float inv_step, int limit, int16_t *codes);
+
+    /* out[i] = Gaussian number first+i of (seed, stream): see random.h; bit-identical in all kernels */
+    void (*gaussian_fill)(uint64_t seed, uint64_t stream, uint64_t first, float *out, size_t n);
+};
+
+/* The set in use: best that the CPU supports unless kernels_select named one. */
+const struct kernels *kernels(void);
+/* name: "ref", "avx2", ... NULL = best. Returns 0, or -1 if this CPU or build lacks it. */
+int kernels_select(const char *name);
+/* All sets that this CPU can run, for tests and bench: fills up to `max`, returns the count. */
+size_t kernels_available(const struct kernels **out, size_t max);
+
+#endif

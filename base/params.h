@@ -1,0 +1,99 @@
+/* Parameter tables: one row gives parser, range check, help text, the effective configuration and
+ * the documentation of a key.
+ *
+ * A key's last word carries its unit (g_max_uS, energy_J, row_ohm); files carry those units, the
+ * struct member gets SI (the row's unit names the factor). A physical constant (PARAM_CONSTANT) is
+ * never a bare number: {value: 1.6e-12, kind: published, source: paper2023, spread: [0.8, 2.0]}; its
+ * struct member is a `struct constant`. `kind` is measured, published, fitted or assumed; `source` is
+ * a key of the file's `sources:` map or free text; assumed constants must carry a spread (factors).
+ */
+#ifndef MHO_BASE_PARAMS_H
+#define MHO_BASE_PARAMS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/config.h"
+#include "base/error.h"
+#include "base/memory.h"
+
+enum constant_kind { CONSTANT_MEASURED, CONSTANT_PUBLISHED, CONSTANT_FITTED, CONSTANT_ASSUMED };
+const char *constant_kind_name(enum constant_kind k);
+
+struct constant {
+    double value; /* SI */
+    enum constant_kind kind;
+    const char *source;         /* arena-owned text */
+    double spread_low, spread_high; /* factors on the value, p10 and p90; 1 and 1 when not given */
+};
+
+enum param_type {
+    PARAM_INT,      /* int */
+    PARAM_NUMBER,   /* double, SI after the unit's factor */
+    PARAM_BOOL,     /* bool: on/off, true/false, yes/no */
+    PARAM_CHOICE,   /* int: index into `choices` */
+    PARAM_TEXT,     /* const char *, arena-owned */
+    PARAM_CONSTANT, /* struct constant */
+    PARAM_NUMBERS,  /* struct param_numbers: list of numbers */
+};
+
+struct param_numbers { size_t count; const double *values; };
+
+struct param {
+    const char *key;    /* dotted, relative to the table: "adc.bits" */
+    enum param_type type;
+    const char *unit;   /* "" or a unit of units.h; must be the suffix of the key (tested) */
+    double min, max;    /* in the file's unit; inclusive; for numbers and constants */
+    const char *default_text; /* NULL: required */
+    const char *help;   /* meaning, and source of the default if any */
+    size_t offset;      /* of the member in the table's struct */
+    const char *const *choices; /* PARAM_CHOICE: NULL-terminated */
+};
+
+struct param_table {
+    const char *name; /* for help and docs: "tile", "cell pcm_like" */
+    const struct param *rows;
+    size_t count;
+};
+
+#define PARAM_TABLE(table_name, row_array) \
+    { (table_name), (row_array), sizeof(row_array) / sizeof((row_array)[0]) }
+
+/* Reads every row of `table` from `map` (NULL = empty) into `out`. Errors: missing required key,
+ * wrong type, out of range, bare number for a constant, constant without kind or source, assumed
+ * without spread. `prefix` ("tile.cell.") is put before keys in messages. Keys read are remembered as
+ * used. Parsing is locale-independent and refuses trailing text, nan and inf. */
+enum status params_read(const struct param_table *table, const struct config_node *map, const char *prefix,
+                        struct arena *a, void *out, struct error *e);
+
+/* After all tables were read: the first key below `root` that no table used is an error with file,
+ * line and the nearest known key among all `tables` (prefixes parallel to tables). `skip` = NULL-terminated top-level keys that
+ * the caller reads itself ("sources", "include"). */
+enum status params_check_unused(const struct param_table *const *tables, const char *const *prefixes, size_t count,
+                                const struct config_node *root, const char *const *skip, struct error *e);
+
+/* Writes the values of `in` into `map` at their keys, complete, in the file's units, so that reading it again
+ * gives the same bits (17 significant digits). */
+enum status params_dump(const struct param_table *table, const void *in, const char *prefix, struct arena *a,
+                        struct config_node *map, struct error *e);
+
+/* One line per row: key, type/unit, range, default or "required", help. */
+void params_help(const struct param_table *table, const char *prefix, FILE *out);
+
+/* Nearest of `count` names to `word` by edit distance, or NULL when nothing is near (distance > 1/3 of
+ * the length, at least 2 allowed). Used for subcommands, options, keys, chips, cells. */
+const char *nearest_name(const char *word, const char *const *names, size_t count);
+
+/* Units: factor to SI of a unit as it stands in a key suffix: "uS" 1e-6, "um2" 1e-12, ... Returns false if
+ * unknown. */
+bool unit_factor(const char *unit, double *factor);
+/* "1h", "30d", "1month" (30 d), "1y" (365 d), "20s", "5min", "0", "86400": seconds. */
+enum status parse_duration_s(const char *text, double *seconds, struct error *e);
+/* Whole-string, locale-independent, finite. */
+bool parse_double(const char *text, double *out);
+bool parse_int64(const char *text, int64_t *out);
+bool parse_uint64(const char *text, uint64_t *out);
+
+#endif

@@ -1,0 +1,43 @@
+/* Randomness as a pure function of (seed, stream, index): no state, no order, no threads.
+ *
+ * Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC'11): key = seed
+ * (2 x 32 bits), counter = (index lo, index hi, stream lo, stream hi). One counter gives four 32-bit
+ * words. Verified against the known-answer vectors published with Random123.
+ *
+ * uniform: (word + 0.5) * 2^-32, in (0, 1).
+ * Gaussian: Box-Muller on word pairs (0,1) and (2,3), in single precision with polynomials of our
+ * own for log, sin and cos, so that every platform and every kernel gives the same bits.
+ * Gaussian number i is lane i % 4 of block i / 4; |z| is below 6.77. (Error of the transform and the
+ * moments are tested.)
+ */
+#ifndef MHO_BASE_RANDOM_H
+#define MHO_BASE_RANDOM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* What a stream is for. A stream id is random_stream(what, where): `what` in the top 8 bits. */
+enum random_what {
+    RANDOM_SAMPLING = 1,     /* choice of the next token; where = request, index = position */
+    RANDOM_PROGRAMMING = 2,  /* where = matrix << 8 | device of the cell; index = weight in the matrix */
+    RANDOM_DRIFT = 3,        /* drift exponents, same addressing */
+    RANDOM_READ_STATE = 4,   /* slow read-noise state, same addressing */
+    RANDOM_READ = 5,         /* white per-read noise; where = matrix, index = read * columns + column */
+    RANDOM_FAULTS = 6,
+    RANDOM_CONVERTER = 7,    /* DAC/ADC mismatch and noise */
+    RANDOM_DEVICE_STATS = 8, /* `mho device stats` */
+    RANDOM_TEST = 255,
+};
+
+uint64_t random_stream(enum random_what what, uint64_t where); /* where < 2^56 */
+
+/* One Philox block. */
+void random_block(uint64_t seed, uint64_t stream, uint64_t block, uint32_t out[4]);
+double random_uniform(uint64_t seed, uint64_t stream, uint64_t index);
+float random_gaussian(uint64_t seed, uint64_t stream, uint64_t index);
+/* out[i] = random_gaussian(seed, stream, first + i), bit for bit, n at a time; fast. */
+void random_gaussian_fill(uint64_t seed, uint64_t stream, uint64_t first, float *out, size_t n);
+/* out[i] = (float)random_uniform(...) */
+void random_uniform_fill(uint64_t seed, uint64_t stream, uint64_t first, float *out, size_t n);
+
+#endif

@@ -1,0 +1,163 @@
+/* The machine: the only header of sim/ that models/ and tools/ include.
+ *
+ *   chip.yaml --chip_load--> chip (immutable)
+ *   chip + matrices --placement_create--> placement (immutable)
+ *   placement + weights + seed + age --machine_create--> machine (programmed; immutable once its ranges are set)
+ *   machine --run_create--> run (mutable: records, ledger, timeline, statistics)
+ *
+ * A forward pass calls, in the order of its data flow: run_begin_step; run_multiply for every analog
+ * matrix; run_digital for everything that a digital unit does; run_fork/run_join around operations that
+ * depend on the same inputs only; run_end_step, which schedules the step's records onto the timeline and
+ * adds them to the ledger. Values never depend on the schedule.
+ *
+ * Shapes: T tokens, K inputs (= tile rows), O outputs (= tile columns); x [T][K] row-major fp32.
+ * sim/ knows matrices, vectors and operations; it knows no token ids and no text.
+ */
+#ifndef MHO_SIM_SIM_H
+#define MHO_SIM_SIM_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/config.h"
+#include "base/error.h"
+#include "base/params.h"
+
+/* ---- chip ------------------------------------------------------------------------------- */
+
+struct chip;
+
+/* `name`: a name of configs/chips or a path to a YAML file (has a '/' or ends in .yaml). `sets`: "key=value" overrides. */
+enum status chip_load(const char *name, const char *const *sets, size_t set_count, struct chip **out, struct error *e);
+void chip_destroy(struct chip *c);
+const char *chip_name(const struct chip *c);
+const char *chip_about(const struct chip *c);
+/* Complete effective configuration; reading it back (chip_load on its dump) gives the same chip. Borrowed. */
+const struct config_node *chip_config(const struct chip *c);
+uint64_t chip_hash(const struct chip *c);
+/* Every effect that exists, with its state. */
+size_t chip_effect_count(void);
+const char *chip_effect_name(size_t i);
+const char *chip_effect_help(size_t i);
+bool chip_effect_on(const struct chip *c, size_t i);
+/* Whether the chip wants calibration (calibrated ADC ranges or static input ranges that the model does not bring). */
+bool chip_needs_calibration(const struct chip *c);
+/* Names in configs/chips, sorted; the list ends with NULL; borrowed for the life of the process. */
+enum status chip_catalogue(const char *const **names, struct error *e);
+/* `mho chip params`: every key with unit, range, default or required, meaning. `mho chip check` = chip_load + this: */
+void chip_params_help(FILE *out);
+/* Lists constants: for each, calls visit(key, constant, unit). For `chip show` and reports. */
+void chip_visit_constants(const struct chip *c, void (*visit)(void *ctx, const char *key, const char *unit, const struct constant *k), void *ctx);
+
+/* ---- matrices and placement ---------------------------------------------------------------- */
+
+enum matrix_role { MATRIX_Q, MATRIX_K, MATRIX_V, MATRIX_O, MATRIX_GATE, MATRIX_UP, MATRIX_DOWN, MATRIX_QKV, MATRIX_GATE_UP, MATRIX_HEAD, MATRIX_ROLES };
+const char *matrix_role_name(enum matrix_role r); /* "q", "k", ... "head" */
+
+struct matrix_source {
+    const char *name;          /* unique: "layers.3.q" */
+    int layer;                 /* -1: not in a layer (head) */
+    enum matrix_role role;
+    uint32_t inputs, outputs;  /* K, O */
+    /* Weights of outputs [first, first+count) as fp32, row-major [count][inputs]; thread-safe. */
+    enum status (*read_rows)(void *context, uint32_t first, uint32_t count, float *rows, struct error *e);
+    void *context;
+    const float *input_range;  /* static ranges that the model brings: one per row block or one for all (count below); NULL: none */
+    uint32_t input_range_count;
+};
+
+struct placement;
+/* Cuts every matrix that the chip's rule makes analog into tiles. Does not keep `m`. Fails when the chip may not be replicated and is too small. */
+enum status placement_create(const struct chip *c, const struct matrix_source *m, size_t count, struct placement **out, struct error *e);
+void placement_destroy(struct placement *p);
+
+struct placement_matrix { const char *name; int layer; enum matrix_role role; uint32_t inputs, outputs, row_blocks, column_blocks, tiles; double utilisation; bool analog; };
+struct placement_total { uint64_t tiles, chips, cells_used, cells; double utilisation; uint64_t analog_weights, digital_weights; };
+size_t placement_matrices(const struct placement *p);
+struct placement_matrix placement_matrix_at(const struct placement *p, size_t i); /* same order as given */
+struct placement_total placement_total(const struct placement *p);
+
+/* ---- machine ------------------------------------------------------------------------------- */
+
+struct machine;
+struct machine_options { uint64_t seed; double age_s; };
+/* Programs every analog matrix: reads each weight once, keeps 2 bytes per weight (4 where the inputs are not quantised).
+ * Shows progress. */
+enum status machine_create(const struct chip *c, const struct placement *p, const struct matrix_source *m, size_t count,
+                           const struct machine_options *o, struct machine **out, struct error *e);
+void machine_destroy(struct machine *m);
+bool machine_is_analog(const struct machine *m, size_t matrix);
+
+/* Calibration: while open, multiplies run with float inputs ranges as needed and without ADC limits, and record per-column
+ * (or per-tile) output and input statistics. `finish` sets the ranges; the machine is immutable after. */
+enum status machine_calibration_begin(struct machine *m, struct error *e);
+enum status machine_calibration_finish(struct machine *m, struct error *e);
+
+/* ---- run ----------------------------------------------------------------------------------- */
+
+struct run;
+/* max_tokens: the largest step (T). All memory is allocated here; multiplies allocate nothing. */
+enum status run_create(struct machine *m, uint32_t max_tokens, struct run **out, struct error *e);
+void run_destroy(struct run *r);
+void run_reset(struct run *r); /* forgets records, ledger and timeline */
+
+enum digital_op {
+    OP_EMBED,      /* elements = hidden: table look-up */
+    OP_NORM,       /* elements = width */
+    OP_ROPE,       /* elements = rotated values */
+    OP_ATTENTION,  /* uses the attention_* fields */
+    OP_ACTIVATION, /* elements = width (SiLU/GELU and product) */
+    OP_RESIDUAL,   /* elements = hidden */
+    OP_BIAS,       /* elements = outputs */
+    OP_SAMPLE,     /* elements = vocabulary */
+    OP_MATMUL,     /* elements = inputs x outputs: a matrix that stays digital */
+    OP_KINDS
+};
+const char *digital_op_name(enum digital_op op);
+
+struct digital_record {
+    enum digital_op op;
+    int layer; /* -1 none */
+    uint32_t tokens;
+    uint64_t elements; /* per token */
+    /* OP_ATTENTION: token t (0..tokens-1) of the step sees keys max(0, first+t+1-window) .. first+t */
+    uint32_t first_position, window /* 0 = none */, heads, kv_heads, head_dim;
+};
+
+void run_begin_step(struct run *r, uint32_t tokens);
+/* y [T][O] = analog product of matrix `matrix` (index as given to placement_create) with x [T][K]. Without bias. */
+enum status run_multiply(struct run *r, size_t matrix, const float *x, uint32_t tokens, float *y, struct error *e);
+void run_digital(struct run *r, const struct digital_record *d);
+void run_fork(struct run *r); /* operations until run_join start from the same inputs */
+void run_join(struct run *r);
+/* Ends the step: schedules, adds up. Returns the simulated time at which its last result is there (s from run start). */
+double run_end_step(struct run *r);
+
+/* The plain double-precision reference of run_multiply: reads like design section 3, same random numbers. For tests and `--kernel ref`. */
+enum status machine_multiply_reference(const struct machine *m, size_t matrix, const float *x, uint32_t tokens, double *y, struct error *e);
+
+/* ---- results ------------------------------------------------------------------------------- */
+
+enum component { PART_DAC, PART_ARRAY, PART_ADC, PART_DIGITAL_POST, PART_VECTOR, PART_ATTENTION, PART_KV_MEMORY, PART_BUFFER, PART_DIGITAL_MATMUL, PART_STATIC, PART_COUNT };
+const char *component_name(enum component c);
+
+struct ledger_view {
+    double energy_J[PART_COUNT];
+    uint64_t count[PART_COUNT]; /* conversions, MVMs, operations, bits: see component_count_unit */
+    double total_J, makespan_s;
+    uint64_t mvm, macs, saturated_adc, converted_adc, clipped_dac, converted_dac;
+    size_t layers;              /* rows of by_layer: layers of the model + 1 (everything outside a layer, last) */
+};
+const char *component_count_unit(enum component c);
+struct ledger_view run_ledger(const struct run *r);
+double run_layer_energy_J(const struct run *r, size_t layer); /* by_layer row */
+struct area_view { double part_mm2[PART_COUNT]; double total_mm2; };
+struct area_view placement_area(const struct chip *c, const struct placement *p);
+/* energy, area, mapping, utilisation and convention lines as JSON objects with the keys of design section 6; owned by the caller. */
+json_t *run_report_json(const struct run *r);
+/* One screen for a terminal: energy, time and area by component with bars, notes about what is not modelled. */
+void run_report_print(const struct run *r, FILE *out);
+
+#endif
