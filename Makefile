@@ -10,6 +10,7 @@ WARN    := -Wall -Wextra -Wshadow -Wconversion -Wundef -Wstrict-prototypes -Wmis
 OPT     ?= -O3 -g
 # Contraction off: the same source gives the same bits with and without FMA hardware.
 FP      := -ffp-contract=off
+WERROR  ?=
 PKGS    := yaml-0.1 jansson libpcre2-8 libutf8proc gsl
 UNAME_S := $(shell uname -s)
 UNAME_M := $(shell uname -m)
@@ -29,7 +30,7 @@ else
 endif
 
 COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
-CFLAGS_ALL = $(CSTD) $(WARN) $(OPT) $(FP) $(SAN) $(SYS) -I. $(PKG_CFLAGS) $(OMP_CFLAGS) $(CFLAGS)
+CFLAGS_ALL = $(CSTD) $(WARN) $(WERROR) $(OPT) $(FP) $(SAN) $(SYS) -I. $(PKG_CFLAGS) $(OMP_CFLAGS) $(CFLAGS)
 LIBS_ALL   = $(PKG_LIBS) $(OMP_LIBS) $(SAN) -lm -lpthread
 
 LIB_SRC  := $(wildcard base/*.c base/kernels/*.c devices/*.c sim/*.c models/*.c models/families/*.c)
@@ -43,8 +44,9 @@ TEST_OBJ := $(TEST_SRC:%.c=$(BUILD)/%.o) $(BUILD)/tests/suites.o
 ISA_base/kernels/avx2.o    := $(if $(filter x86_64,$(UNAME_M)),-mavx2 -mfma -mf16c)
 ISA_base/kernels/avx512.o  := $(if $(filter x86_64,$(UNAME_M)),-mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni)
 
-.PHONY: all demo check lint asan clean deps help
+.PHONY: all objects demo check lint asan clean deps help
 all: $(BUILD)/mho
+objects: $(LIB_OBJ) $(TOOL_OBJ) $(TEST_OBJ)
 
 $(BUILD)/mho: $(LIB_OBJ) $(TOOL_OBJ)
 	$(CC) -o $@ $^ $(LIBS_ALL) $(BLAS_LIBS)
