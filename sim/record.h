@@ -1,0 +1,24 @@
+/* Private to sim/: what one analog multiply leaves behind for the timeline and the ledger. */
+#ifndef MHO_SIM_RECORD_H
+#define MHO_SIM_RECORD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Totals over all tokens and all tiles of one run_multiply. */
+struct multiply_record {
+    size_t matrix;       /* index as given to placement_create */
+    uint32_t tokens;
+    /* Sum over tokens and tile rows of |input| / full scale x G_row, where G_row (siemens) is the sum of the realised
+     * conductances of all devices on that input, in all tiles. Energy of the array = V^2 x pulse_s x array_S_sum. */
+    double array_S_sum;
+    /* Sum over tokens and inputs of |input| / full scale, times the column blocks (each has its own DAC): the part of
+     * dac_conversions that counts where a converter's energy follows the length of its pulse. */
+    double dac_full_scales;
+    uint64_t dac_conversions; /* tokens x inputs x column blocks: every tile has its own row converters */
+    uint64_t adc_conversions; /* tokens x outputs x row blocks */
+    uint64_t dac_clipped;     /* inputs beyond their range, times column blocks; 0 when the effect dac is off */
+    uint64_t adc_saturated;   /* results beyond the ADC range; 0 when the effect adc is off */
+};
+
+#endif
