@@ -43,7 +43,8 @@ struct kernels {
 
     /* max |x[i]|, 0 for n = 0; NaN anywhere gives NaN */
     float (*absmax_f32)(const float *x, size_t n);
-    /* codes[i] = clamp(round_half_even(x[i] * inv_step), -limit, limit); returns how many were clamped */
+    /* codes[i] = clamp(round_half_even(x[i] * inv_step), -limit, limit), limit <= 32767; returns how many were
+     * clamped. NaN gives the code +limit and counts as clamped; who must not go on with NaN asks absmax_f32. */
     size_t (*quantise_i16)(const float *x, size_t n, float inv_step, int limit, int16_t *codes);
 
     /* out[i] = Gaussian number first+i of (seed, stream): see random.h; bit-identical in all kernels */

@@ -37,7 +37,7 @@ double random_uniform(uint64_t seed, uint64_t stream, uint64_t index);
 float random_gaussian(uint64_t seed, uint64_t stream, uint64_t index);
 /* out[i] = random_gaussian(seed, stream, first + i), bit for bit, n at a time; fast. */
 void random_gaussian_fill(uint64_t seed, uint64_t stream, uint64_t first, float *out, size_t n);
-/* out[i] = (float)random_uniform(...) */
+/* out[i] = (float)random_uniform(...): in (0, 1], since the upper 2^-25 rounds to 1 */
 void random_uniform_fill(uint64_t seed, uint64_t stream, uint64_t first, float *out, size_t n);
 
 #endif

@@ -1,0 +1,38 @@
+/* Half precision to single, one number at a time, exact: IEEE 754 binary16 (1 sign, 5 exponent, 10
+ * fraction bits) and bfloat16 (the upper half of a binary32). Subnormals, infinities and NaN included;
+ * the payload of a NaN is kept in the upper bits.
+ */
+#ifndef MHO_BASE_HALF_H
+#define MHO_BASE_HALF_H
+
+#include <stdint.h>
+#include <string.h>
+
+static inline float float_of_bits(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static inline uint32_t bits_of_float(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+static inline float f32_of_bf16(uint16_t h) { return float_of_bits((uint32_t)h << 16); }
+
+static inline float f32_of_f16(uint16_t h) {
+    const uint32_t sign = (uint32_t)(h & 0x8000u) << 16;
+    const uint32_t magnitude = h & 0x7fffu;
+    if (magnitude >= 0x7c00u) { /* infinity and NaN; a NaN becomes quiet, as the hardware does */
+        const uint32_t quiet = magnitude > 0x7c00u ? 0x00400000u : 0u;
+        return float_of_bits(sign | 0x7f800000u | quiet | (magnitude & 0x3ffu) << 13);
+    }
+    if (magnitude < 0x0400u) { /* subnormal: magnitude * 2^-24, exact in single precision */
+        return float_of_bits(sign | bits_of_float((float)magnitude * 0x1p-24f));
+    }
+    return float_of_bits(sign | ((magnitude << 13) + 0x38000000u)); /* bias 15 becomes 127 */
+}
+
+#endif

@@ -1,0 +1,125 @@
+/* The plain reference kernels: obvious loops, one output at a time, sums in double and rounded once
+ * (error <= eps |result| + n 2^-53 sum|a b|, far below every bound in kernels.h). They stay for ever and
+ * are never optimised; every other set is tested against them.
+ */
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/half.h"
+#include "base/kernels/sets.h"
+#include "base/random_inline.h"
+
+static float ref_dot_f32(const float *a, const float *b, size_t n) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        sum += (double)a[i] * (double)b[i];
+    }
+    return (float)sum;
+}
+
+static void ref_axpy_f32(float alpha, const float *x, float *y, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        y[i] += alpha * x[i];
+    }
+}
+
+static float weight_at(enum weight_type type, const void *w, size_t i) {
+    switch (type) {
+    case WEIGHT_F16: return f32_of_f16(((const uint16_t *)w)[i]);
+    case WEIGHT_BF16: return f32_of_bf16(((const uint16_t *)w)[i]);
+    case WEIGHT_F32: break;
+    }
+    return ((const float *)w)[i];
+}
+
+static void ref_gemv(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *x, float *y) {
+    for (size_t o = 0; o < rows; o++) {
+        double sum = 0;
+        for (size_t i = 0; i < k; i++) {
+            sum += (double)weight_at(type, w, o * stride + i) * (double)x[i];
+        }
+        y[o] = (float)sum;
+    }
+}
+
+static void ref_gemm_panel_f32(const float *panel, size_t k, const float *x, size_t ldx, size_t tokens, float *y,
+                               size_t ldy, size_t lanes) {
+    for (size_t t = 0; t < tokens; t++) {
+        for (size_t lane = 0; lane < lanes; lane++) {
+            double sum = 0;
+            for (size_t i = 0; i < k; i++) {
+                sum += (double)panel[i * PANEL + lane] * (double)x[t * ldx + i];
+            }
+            y[t * ldy + lane] = (float)sum;
+        }
+    }
+}
+
+static void ref_pack_panel_f32(enum weight_type type, const void *w, size_t stride, size_t lanes, size_t k, float *panel) {
+    for (size_t i = 0; i < k; i++) {
+        for (size_t lane = 0; lane < PANEL; lane++) {
+            panel[i * PANEL + lane] = lane < lanes ? weight_at(type, w, lane * stride + i) : 0.0f;
+        }
+    }
+}
+
+static void ref_mac_i16(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, size_t tokens, int32_t *acc) {
+    for (size_t t = 0; t < tokens; t++) {
+        for (size_t lane = 0; lane < PANEL; lane++) {
+            int32_t sum = 0;
+            for (size_t r = 0; r < rows; r++) {
+                sum += panel[r / 2 * 2 * PANEL + lane * 2 + r % 2] * x[t * ldx + r];
+            }
+            acc[t * PANEL + lane] = sum;
+        }
+    }
+}
+
+static float ref_absmax_f32(const float *x, size_t n) {
+    float largest = 0.0f;
+    for (size_t i = 0; i < n; i++) {
+        const float magnitude = fabsf(x[i]);
+        if (isnan(magnitude)) {
+            return magnitude;
+        }
+        largest = magnitude > largest ? magnitude : largest;
+    }
+    return largest;
+}
+
+static size_t ref_quantise_i16(const float *x, size_t n, float inv_step, int limit, int16_t *codes) {
+    const float bound = (float)limit;
+    size_t clamped = 0;
+    for (size_t i = 0; i < n; i++) {
+        const float rounded = rintf(x[i] * inv_step); /* to nearest, half to even */
+        const float code = rounded >= -bound ? (rounded <= bound ? rounded : bound) : isnan(rounded) ? bound : -bound;
+        clamped += code != rounded; /* true for NaN */
+        codes[i] = (int16_t)code;
+    }
+    return clamped;
+}
+
+static void ref_gaussian_fill(uint64_t seed, uint64_t stream, uint64_t first, float *out, size_t n) {
+    float z[4] = {0};
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t index = first + i;
+        if (i == 0 || index % 4 == 0) {
+            gaussian_block(seed, stream, index / 4, z);
+        }
+        out[i] = z[index % 4];
+    }
+}
+
+const struct kernels kernels_ref = {
+    .name = "ref",
+    .dot_f32 = ref_dot_f32,
+    .axpy_f32 = ref_axpy_f32,
+    .gemv = ref_gemv,
+    .gemm_panel_f32 = ref_gemm_panel_f32,
+    .pack_panel_f32 = ref_pack_panel_f32,
+    .mac_i16 = ref_mac_i16,
+    .absmax_f32 = ref_absmax_f32,
+    .quantise_i16 = ref_quantise_i16,
+    .gaussian_fill = ref_gaussian_fill,
+};

@@ -1,0 +1,43 @@
+/* Counter-based randomness: see random.h for the contract, random_inline.h for the arithmetic. */
+#include "base/random.h"
+
+#include <assert.h>
+
+#include "base/kernels.h"
+#include "base/random_inline.h"
+
+uint64_t random_stream(enum random_what what, uint64_t where) {
+    assert(where >> 56 == 0); /* a larger `where` would run into another stream's numbers */
+    return (uint64_t)what << 56 | where;
+}
+
+void random_block(uint64_t seed, uint64_t stream, uint64_t block, uint32_t out[4]) {
+    philox_block(seed, stream, block, out);
+}
+
+double random_uniform(uint64_t seed, uint64_t stream, uint64_t index) {
+    uint32_t word[4];
+    philox_block(seed, stream, index / 4, word);
+    return ((double)word[index % 4] + 0.5) * 0x1p-32;
+}
+
+float random_gaussian(uint64_t seed, uint64_t stream, uint64_t index) {
+    float z[4];
+    gaussian_block(seed, stream, index / 4, z);
+    return z[index % 4];
+}
+
+void random_gaussian_fill(uint64_t seed, uint64_t stream, uint64_t first, float *out, size_t n) {
+    kernels()->gaussian_fill(seed, stream, first, out, n);
+}
+
+void random_uniform_fill(uint64_t seed, uint64_t stream, uint64_t first, float *out, size_t n) {
+    uint32_t word[4] = {0};
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t index = first + i;
+        if (i == 0 || index % 4 == 0) {
+            philox_block(seed, stream, index / 4, word);
+        }
+        out[i] = (float)(((double)word[index % 4] + 0.5) * 0x1p-32);
+    }
+}
