@@ -1,4 +1,9 @@
-/* Private to sim/: what a chip file says, parsed. The tables that fill it are in chip_params.c. */
+/* Private to sim/: what a chip file says, parsed. The tables that fill it are in chip_params.c.
+ *
+ * Everything here is SI: seconds, joules, square metres, bits. A `struct constant` knows where its
+ * number comes from. With `costs: none` the cost members (marked "cost") are all zero and must not be
+ * read: chip_has_costs() tells.
+ */
 #ifndef MHO_SIM_CHIP_H
 #define MHO_SIM_CHIP_H
 
@@ -13,6 +18,7 @@ enum static_range_rule { STATIC_MAXIMUM, STATIC_STANDARD_DEVIATIONS, STATIC_QUAN
 enum adc_range_mode { ADC_CALIBRATED, ADC_LAMBDA }; /* calibrated: max over calibration x headroom; lambda x input range x max|w| of the column */
 enum adc_granularity { ADC_PER_COLUMN, ADC_PER_TILE };
 enum compensation { COMPENSATION_NONE, COMPENSATION_GLOBAL, COMPENSATION_PER_COLUMN }; /* global = one factor per tile */
+enum costs_mode { COSTS_FULL, COSTS_NONE };
 
 /* One flag per effect of design section 2 that is modelled; order = chip_effect_name. */
 struct effects { bool programming_noise, drift, read_noise, dac, adc; };
@@ -20,56 +26,83 @@ struct effects { bool programming_noise, drift, read_noise, dac, adc; };
 struct tile_spec {
     int rows, columns;
     int encoding, scale, split; /* enums above */
+    int compensation;
+    const char *cell_name, *cell_model; /* of the part, and of the physics behind it */
     const struct cell *cell;
     struct {
+        const char *name;
         int bits;
         int range;                   /* input_range_mode */
         int static_rule;             /* static_range_rule, for models that bring no ranges */
         double static_parameter;     /* number of standard deviations, or quantile */
-        struct constant energy_J;    /* per conversion at full-scale pulse */
-        struct constant area_um2;    /* m^2 inside (SI); per row */
+        struct constant energy_J;    /* cost: per conversion */
+        struct constant area_m2;     /* cost: per row */
     } dac;
     struct {
+        const char *name;
         int bits, range, granularity, share; /* share = columns per converter */
         double lambda, headroom;
-        struct constant energy_J, area_um2; /* per conversion; per converter */
+        struct constant energy_J, area_m2; /* cost: per conversion; per converter */
     } adc;
-    struct constant read_voltage_V;  /* amplitude of a read pulse */
-    struct constant pulse_s;         /* longest input pulse (code = limit) */
-    struct constant mvm_s;           /* input, integration and first round of conversion, one multiply */
-    struct constant conversion_s;    /* each further round of a shared ADC */
-    struct constant cell_area_um2;   /* per unit cell */
-    struct constant post_energy_J;   /* per ADC result: scale, offset, accumulate */
-    struct constant post_area_um2;   /* per column */
-    struct constant static_W;        /* leakage per tile */
-    int compensation;
+    struct {
+        const char *name;
+        struct constant energy_J; /* cost: per ADC result: scale, offset, accumulate */
+        struct constant area_m2;  /* cost: per column */
+    } post;
+    struct constant read_voltage_V;  /* cost: amplitude of a read pulse */
+    struct constant pulse_s;         /* cost: longest input pulse (code = limit) */
+    struct constant mvm_s;           /* cost: input, integration and first round of conversion, one multiply */
+    struct constant conversion_s;    /* cost: each further round of a shared ADC */
+    struct constant cell_area_m2;    /* cost: per unit cell */
+    struct constant static_W;        /* cost: leakage and clock of one tile, all the time */
 };
 
-struct unit_spec { /* a digital unit */
+/* A digital unit; every chip has one of each. All cost. */
+struct unit_spec {
+    const char *name;
     int lanes;                   /* operations per cycle */
-    struct constant energy_J;    /* per operation */
-    struct constant area_um2;    /* per unit */
-    struct constant static_W;
     int latency_cycles;          /* fill */
+    struct constant energy_J;    /* per operation */
+    struct constant area_m2;     /* per unit */
+    struct constant static_W;    /* per unit */
 };
 
+/* An on-chip memory; every chip has one of each. All cost. */
 struct memory_spec {
-    struct constant energy_J_per_bit, bandwidth_Bps, latency_s, area_um2_per_bit, static_W;
+    const char *name;
+    int value_bits;              /* of one stored number */
+    int capacity_KiB;            /* per chip */
+    struct constant bit_energy_J; /* per bit read or written */
+    struct constant bandwidth_Bps, latency_s;
+    struct constant bit_area_m2, static_W;
 };
 
 struct chip_spec {
     const char *name, *about;
+    int costs;                   /* costs_mode */
     struct tile_spec tile;
     struct effects effects;
     int tiles_per_chip;
-    bool replicate_chips;        /* as many chips as the model needs */
-    struct constant clock_Hz;
-    const char *analog_roles;    /* placement rule: "all" or list of roles, e.g. "q,k,v,o,gate,up,down" */
-    struct unit_spec vector, attention;
-    struct memory_spec kv, buffer;
-    double calibration_tokens;   /* how many tokens of the calibration text */
+    bool replicate;              /* as many chips as the model needs */
+    double clock_Hz;             /* of the digital units */
+    const char *analog;          /* placement rule: "all" or roles "q,k,v,o" */
+    bool analog_role[MATRIX_ROLES];
+    int calibration_tokens;      /* how many tokens of the calibration text */
+    struct unit_spec vector, attention, matmul; /* matmul: for matrices that stay digital; an operation is a MAC */
+    struct memory_spec kv, buffer;              /* buffer: activations, and the weights of digital matrices */
 };
 
 const struct chip_spec *chip_spec_of(const struct chip *c);
+
+/* ---- the tables (chip_params.c) ---------------------------------------------------------------- */
+
+struct chip_table {
+    const char *prefix; /* "tile." */
+    struct param_table table;
+    size_t offset;      /* of the table's struct in struct chip_spec */
+    bool cost;          /* read only when the chip has costs */
+};
+extern const struct chip_table chip_tables[];
+extern const size_t chip_table_count;
 
 #endif

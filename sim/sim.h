@@ -29,13 +29,19 @@
 
 struct chip;
 
-/* `name`: a name of configs/chips or a path to a YAML file (has a '/' or ends in .yaml). `sets`: "key=value" overrides. */
+/* `name`: a name of configs/chips or a path to a file (has a '/' or ends in .yaml, .yml or .json). `sets`: "key=value" overrides,
+ * in order; those that name a part ("tile.cell=pcm_like") or all effects ("effects=off") act before those that reach deeper. A number
+ * given for a physical constant becomes an assumed constant, source "set on the command line". */
 enum status chip_load(const char *name, const char *const *sets, size_t set_count, struct chip **out, struct error *e);
 void chip_destroy(struct chip *c);
 const char *chip_name(const struct chip *c);
 const char *chip_about(const struct chip *c);
 /* Complete effective configuration; reading it back (chip_load on its dump) gives the same chip. Borrowed. */
 const struct config_node *chip_config(const struct chip *c);
+/* The same as JSON, which chip_load reads too. New reference; NULL when out of memory. */
+json_t *chip_config_json(const struct chip *c);
+/* False for a chip that declares `costs: none`: its energies, areas and times are not known (NAN, null), not 0. */
+bool chip_has_costs(const struct chip *c);
 uint64_t chip_hash(const struct chip *c);
 /* Every effect that exists, with its state. */
 size_t chip_effect_count(void);
@@ -48,7 +54,7 @@ bool chip_needs_calibration(const struct chip *c);
 enum status chip_catalogue(const char *const **names, struct error *e);
 /* `mho chip params`: every key with unit, range, default or required, meaning. `mho chip check` = chip_load + this: */
 void chip_params_help(FILE *out);
-/* Lists constants: for each, calls visit(key, constant, unit). For `chip show` and reports. */
+/* Calls visit for every constant. `unit` is the one that the key ends in; k->value is SI (divide by unit_factor to show it). */
 void chip_visit_constants(const struct chip *c, void (*visit)(void *ctx, const char *key, const char *unit, const struct constant *k), void *ctx);
 
 /* ---- matrices and placement ---------------------------------------------------------------- */
@@ -132,8 +138,10 @@ enum status run_multiply(struct run *r, size_t matrix, const float *x, uint32_t 
 void run_digital(struct run *r, const struct digital_record *d);
 void run_fork(struct run *r); /* operations until run_join start from the same inputs */
 void run_join(struct run *r);
-/* Ends the step: schedules, adds up. Returns the simulated time at which its last result is there (s from run start). */
+/* Ends the step: schedules, adds up. Returns the simulated time at which its last result is there (s from run start); NAN for a chip
+ * without costs. A step starts when the one before it has finished. */
 double run_end_step(struct run *r);
+double run_step_start_s(const struct run *r); /* of the last step */
 
 /* The plain double-precision reference of run_multiply: reads like design section 3, same random numbers. For tests and `--kernel ref`. */
 enum status machine_multiply_reference(const struct machine *m, size_t matrix, const float *x, uint32_t tokens, double *y, struct error *e);
