@@ -8,8 +8,8 @@
  *   target      what the encoding asks for, in [g_min, g_max]
  *   programmed  after `program`: one draw of programming noise (a write-verify process later)
  *   drifted     after `drift` to the age t: per-device exponent, drawn from its own stream
- *   read        `read_sd` is the standard deviation of one read at age t. How often it is redrawn (once:
- *               slow 1/f state; per multiply: white) is the tile's business (`read_noise_slow` says).
+ *   read        `read_sd` is the standard deviation of one read at age t. The cells of today have slow (1/f) read noise:
+ *               its state is drawn once per device and only its size follows the age.
  *
  * A new technology = one file with one `const struct cell_model` + one row in registry.c + one part in
  * configs/parts. Hooks that are optional say what NULL means.
@@ -55,14 +55,15 @@ struct cell_model {
 
     /* Optional. Relations between parameters that single ranges cannot say. NULL: none. */
     enum status (*check)(const void *params, struct error *e);
-    /* Optional. NULL: the cell does not drift. in place is allowed (drifted_S == programmed_S). */
+    /* Optional. NULL: the cell does not drift. A model that forgets the programmed value may draw afresh here. */
     void (*drift)(const void *params, const struct cell_draws *d, const float *target_S, const float *programmed_S,
                   double age_s, float *drifted_S, size_t n);
-    /* Optional. Mean and sd of the drift exponent at a target, for `device stats`. NULL: no exponent. */
+    /* Optional. The drift exponents that `drift` uses for the same draws, for `device stats`. NULL: no exponent. */
     void (*drift_exponent)(const void *params, const struct cell_draws *d, const float *target_S, float *nu, size_t n);
     /* Optional. sd of one read. NULL: no read noise. */
-    void (*read_sd)(const void *params, const float *target_S, const float *programmed_S, const float *drifted_S, double age_s, float *sd_S, size_t n);
-    /* Required if read_sd: clamps after read noise as the source model does. NULL: clamp at 0. */
+    void (*read_sd)(const void *params, const float *target_S, const float *programmed_S, const float *drifted_S,
+                    double age_s, float *sd_S, size_t n);
+    /* Optional. Limits after read noise, as the source model has them. NULL: clamp at 0. Called only after read noise. */
     void (*read_clamp)(const void *params, float *g_S, size_t n);
 };
 
@@ -79,10 +80,13 @@ enum status cell_dump(const struct cell *c, struct arena *a, struct config_node 
 
 /* Which steps of a device's life act (the switches of the chip's effects). */
 struct cell_effects { bool programming_noise, drift, read_noise; };
-/* The whole life of n devices at one age: target -> as read (slow read state drawn once). Scratch-free.
+/* The whole life of n devices at one age: target -> as read (slow read state drawn once). Allocates nothing.
  * age_s outside [min_age_s, max_age_s] is the caller's error to prevent. */
 void cell_realise(const struct cell *c, const struct cell_effects *effects, const struct cell_draws *d, const float *target_S, double age_s,
                   float *read_S, size_t n);
+/* The same devices at several ages: read_S[k] is what cell_realise gives at ages_s[k], bit for bit, for less work. */
+void cell_realise_ages(const struct cell *c, const struct cell_effects *effects, const struct cell_draws *d, const float *target_S,
+                       const double *ages_s, size_t age_count, float *const *read_S, size_t n);
 
 /* Converters. Input codes are symmetric integers -limit..limit with limit = 2^(bits-1) - 1; so are ADC
  * codes (8 bits: -127..127). step = range / limit. Rounding half to even, then clamp: the paper's DAC and ADC. */

@@ -1,0 +1,127 @@
+/* A cell = a model and its parameters, and the life of its devices: target -> programmed -> drifted -> read.
+ *
+ * Works in short runs on the stack, so that a machine of any size needs no extra memory. The random number of device i
+ * of the array is number first + i of the stream of its purpose; one purpose, one stream. So cutting the work
+ * differently, or asking for several ages of the same device, changes no bit.
+ */
+#include <string.h>
+
+#include "base/random.h"
+#include "devices/device.h"
+
+struct cell {
+    const struct cell_model *model;
+    const void *params;
+};
+
+enum status cell_create(const struct config_node *map, const char *prefix, struct arena *a, const struct cell **out, struct error *e) {
+    char where[512];
+    if (config_kind(map) != CONFIG_MAP) {
+        return error_set(e, ERR_USAGE, "%s: %s: a cell is a map with the key 'model'", config_where(map, where, sizeof where), prefix);
+    }
+    const struct config_node *name = config_get(map, "model");
+    if (!name || !config_text(name)) {
+        return error_set(e, ERR_USAGE, "%s: %smodel: missing: every cell names its model", config_where(map, where, sizeof where), prefix);
+    }
+    const struct cell_model *model = cell_model_find(config_text(name), e);
+    if (!model) {
+        return error_prefix(e, "%s: %smodel", config_where(name, where, sizeof where), prefix);
+    }
+    struct cell *c = arena_alloc(a, 1, sizeof *c);
+    void *params = arena_alloc(a, 1, model->params_bytes);
+    if (!c || !params) {
+        return error_set(e, ERR_RUN, "%s: out of memory", prefix);
+    }
+    TRY(params_read(&model->params, map, prefix, a, params, e));
+    if (model->check && model->check(params, e) != OK) {
+        return error_prefix(e, "%s: %s", config_where(map, where, sizeof where), prefix);
+    }
+    *c = (struct cell){model, params};
+    *out = c;
+    return OK;
+}
+
+const struct cell_model *cell_model_of(const struct cell *c) { return c->model; }
+
+const void *cell_params(const struct cell *c) { return c->params; }
+
+struct cell_common cell_common_of(const struct cell *c) {
+    struct cell_common common = {0};
+    c->model->common(c->params, &common);
+    return common;
+}
+
+enum status cell_dump(const struct cell *c, struct arena *a, struct config_node *map, struct error *e) {
+    struct config_node *name = config_new_scalar(a, c->model->name, "", 0);
+    if (!name) {
+        return error_set(e, ERR_RUN, "cell %s: out of memory", c->model->name);
+    }
+    TRY(config_put(a, map, "model", name, e));
+    return params_dump(&c->model->params, c->params, "", a, map, e);
+}
+
+/* One run of devices: short enough for the first-level cache, a multiple of the four numbers of a random block. */
+enum { RUN = 256 };
+
+static void clamp_at_zero(float *g_S, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        g_S[i] = g_S[i] > 0.0f ? g_S[i] : 0.0f;
+    }
+}
+
+/* read_S = drifted + sd x state, limited as the model says. */
+static void add_read_noise(const struct cell *c, const float *target_S, const float *programmed_S, double age_s, const float *state,
+                           float *read_S, size_t n) {
+    float sd_S[RUN];
+    c->model->read_sd(c->params, target_S, programmed_S, read_S, age_s, sd_S, n);
+    for (size_t i = 0; i < n; i++) {
+        read_S[i] += sd_S[i] * state[i];
+    }
+    if (c->model->read_clamp) {
+        c->model->read_clamp(c->params, read_S, n);
+    } else {
+        clamp_at_zero(read_S, n);
+    }
+}
+
+/* n <= RUN devices, from index `done` of the array on. */
+static void realise_run(const struct cell *c, const struct cell_effects *effects, const struct cell_draws *d, const float *target_S,
+                        const double *ages_s, size_t age_count, float *const *read_S, size_t done, size_t n) {
+    const struct cell_model *m = c->model;
+    bool noisy = effects->read_noise && m->read_sd;
+    float programmed_S[RUN], state[RUN];
+    if (effects->programming_noise) {
+        m->program(c->params, d, target_S, programmed_S, n);
+    } else {
+        memcpy(programmed_S, target_S, n * sizeof *target_S);
+    }
+    if (noisy) {
+        random_gaussian_fill(d->seed, random_stream(RANDOM_READ_STATE, d->where), d->first, state, n);
+    }
+    for (size_t k = 0; k < age_count; k++) {
+        float *out_S = read_S[k] + done;
+        if (effects->drift && m->drift) {
+            m->drift(c->params, d, target_S, programmed_S, ages_s[k], out_S, n);
+        } else {
+            memcpy(out_S, programmed_S, n * sizeof *out_S);
+        }
+        if (noisy) {
+            add_read_noise(c, target_S, programmed_S, ages_s[k], state, out_S, n);
+        }
+    }
+}
+
+void cell_realise_ages(const struct cell *c, const struct cell_effects *effects, const struct cell_draws *d, const float *target_S,
+                       const double *ages_s, size_t age_count, float *const *read_S, size_t n) {
+    for (size_t done = 0; done < n; done += RUN) {
+        struct cell_draws here = *d;
+        here.first += done;
+        size_t now = n - done < RUN ? n - done : RUN;
+        realise_run(c, effects, &here, target_S + done, ages_s, age_count, read_S, done, now);
+    }
+}
+
+void cell_realise(const struct cell *c, const struct cell_effects *effects, const struct cell_draws *d, const float *target_S, double age_s,
+                  float *read_S, size_t n) {
+    cell_realise_ages(c, effects, d, target_S, &age_s, 1, &read_S, n);
+}

@@ -1,0 +1,12 @@
+/* Private to devices/: the cell models, one file each. */
+#ifndef MHO_DEVICES_MODELS_H
+#define MHO_DEVICES_MODELS_H
+
+#include "devices/device.h"
+
+extern const struct cell_model cell_ideal;           /* ideal.c */
+extern const struct cell_model cell_pcm_like;        /* pcm_like.c */
+extern const struct cell_model cell_pcm_hermes_2dev; /* pcm_hermes.c */
+extern const struct cell_model cell_pcm_afm;         /* pcm_afm.c */
+
+#endif

@@ -1,0 +1,34 @@
+/* All cell models. A new technology is one file and one row here. */
+#include <string.h>
+
+#include "devices/device.h"
+#include "devices/models.h"
+
+const struct cell_model *const cell_models[] = {
+    &cell_ideal,
+    &cell_pcm_like,
+    &cell_pcm_hermes_2dev,
+    &cell_pcm_afm,
+    NULL,
+};
+
+enum { CELL_MODELS = sizeof cell_models / sizeof cell_models[0] - 1 };
+
+const struct cell_model *cell_model_find(const char *name, struct error *e) {
+    const char *names[CELL_MODELS];
+    for (size_t i = 0; i < CELL_MODELS; i++) {
+        names[i] = cell_models[i]->name;
+        if (strcmp(names[i], name) == 0) {
+            return cell_models[i];
+        }
+    }
+    const char *near = nearest_name(name, names, CELL_MODELS);
+    char known[256] = "";
+    for (size_t i = 0; i < CELL_MODELS; i++) {
+        strncat(known, i ? ", " : "", sizeof known - strlen(known) - 1);
+        strncat(known, names[i], sizeof known - strlen(known) - 1);
+    }
+    error_set(e, ERR_USAGE, "cell model '%s' is unknown%s%s%s (allowed: %s)", name, near ? ": did you mean '" : "",
+              near ? near : "", near ? "'" : "", known);
+    return NULL;
+}
