@@ -1,0 +1,110 @@
+/* mho: the command. Finds the subcommand, parses its options, prints errors, sets the exit status:
+ * 0 done, 1 the run failed, 2 usage or configuration.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "base/kernels.h"
+#include "base/params.h"
+#include "tools/command.h"
+
+static const struct command *const commands[] = {
+    &command_run, &command_eval, &command_map, &command_chip, &command_device, &command_tokenize, &command_bench,
+};
+enum { COMMANDS = sizeof commands / sizeof commands[0] };
+
+static void print_overview(FILE *out) {
+    fprintf(out,
+            "mho %s runs language models on emulated analog in-memory computing chips and says what the\n"
+            "hardware did to the text, what it cost in joules, seconds and square millimetres, and why.\n\n"
+            "usage: mho SUBCOMMAND [options]\n\n",
+            mho_version);
+    for (size_t i = 0; i < COMMANDS; i++) {
+        fprintf(out, "  %-9s %s\n", commands[i]->name, commands[i]->about);
+    }
+    fprintf(out, "\nstart here:\n"
+                 "  mho run                                the bundled model on the default chip\n"
+                 "  mho run --compare --prompt \"One day\"   beside the digital reference\n"
+                 "  mho chip list                          the catalogue of chips\n"
+                 "  mho SUBCOMMAND --help                  all options of one\n\n"
+                 "exit status: 0 done, 1 the run failed, 2 usage or configuration\n");
+}
+
+static void print_help(const struct command *c) {
+    printf("usage: mho %s%s%s [options]\n\n%s\n\noptions:\n", c->name, c->words[0] ? " " : "", c->words, c->about);
+    options_help(c->options, stdout);
+    if (c->notes[0]) {
+        printf("\n%s\n", c->notes);
+    }
+}
+
+static const struct command *find_command(const char *word, struct error *e) {
+    const char *names[COMMANDS];
+    for (size_t i = 0; i < COMMANDS; i++) {
+        if (strcmp(commands[i]->name, word) == 0) {
+            return commands[i];
+        }
+        names[i] = commands[i]->name;
+    }
+    const char *near = nearest_name(word, names, COMMANDS);
+    if (near) {
+        error_set(e, ERR_USAGE, "%s: unknown subcommand (did you mean %s?)", word, near);
+    } else {
+        error_set(e, ERR_USAGE, "%s: unknown subcommand (see mho --help)", word);
+    }
+    return NULL;
+}
+
+static enum status apply_common(const struct options *o, struct error *e) {
+    progress_set_quiet(o->quiet);
+    threads_set((int)o->threads);
+    if (o->kernel && kernels_select(o->kernel) != 0) {
+        const struct kernels *all[8];
+        size_t count = kernels_available(all, 8);
+        char names[128] = "";
+        for (size_t i = 0; i < count; i++) {
+            size_t used = strlen(names);
+            snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", all[i]->name);
+        }
+        return error_set(e, ERR_USAGE, "--kernel %s: not available here (allowed: %s)", o->kernel, names);
+    }
+    return OK;
+}
+
+static enum status dispatch(int argc, char **argv, struct error *e) {
+    const struct command *c = find_command(argv[1], e);
+    if (!c) {
+        return ERR_USAGE;
+    }
+    struct options o;
+    TRY(options_parse(argc, argv, 2, c->options, &o, e));
+    if (o.help) {
+        print_help(c);
+        return finish_output(e);
+    }
+    TRY(apply_common(&o, e));
+    return c->run(&o, e);
+}
+
+int main(int argc, char **argv) {
+    set_program_path(argv[0]);
+    catch_interrupts();
+    signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error with a message, not a silent death */
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        print_overview(stdout);
+        return fflush(stdout) == 0 ? 0 : 1;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("mho %s (%s)\n", mho_version, mho_commit);
+        return fflush(stdout) == 0 ? 0 : 1;
+    }
+    struct error e = {OK, ""};
+    enum status s = dispatch(argc, argv, &e);
+    if (s != OK) {
+        fprintf(stderr, "mho: %s\n", e.message);
+    }
+    return (int)s;
+}

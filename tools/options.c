@@ -1,0 +1,223 @@
+/* See options.h. */
+#include "tools/options.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "base/params.h"
+
+enum option_type { FLAG, TEXT, LIST, INT, UINT, NUMBER };
+
+struct option_row {
+    const char *name;
+    enum option_type type;
+    const char *value; /* what --help calls the value */
+    double min, max;   /* INT, UINT, NUMBER; inclusive */
+    const char *help;
+    size_t offset;
+};
+
+#define AT(member) offsetof(struct options, member)
+
+static const struct option_row rows[] = {
+    {"model", TEXT, "PATH", 0, 0, "model folder or .gguf file, or a bundled name (default: stories)", AT(model)},
+    {"chip", TEXT, "NAME", 0, 0, "chip of the catalogue, or a YAML file; none = digital (default: pcm256)", AT(chip)},
+    {"set", LIST, "KEY=VALUE", 0, 0, "override a key of the chip file: tile.adc.bits=6; repeatable", AT(sets)},
+    {"prompt", TEXT, "TEXT", 0, 0, "the text to continue, or the question with --chat", AT(prompt)},
+    {"prompt-file", TEXT, "FILE", 0, 0, "the same from a file", AT(prompt_file)},
+    {"system", TEXT, "TEXT", 0, 0, "system message of a chat", AT(system)},
+    {"chat", FLAG, NULL, 0, 0, "put the prompt into the model's chat format", AT(chat)},
+    {"chat-format", TEXT, "NAME", 0, 0, "chat format by name instead of the model's own template", AT(chat_format)},
+    {"tokens", INT, "N", 1, 1e6, "how many tokens to write (default: 64)", AT(tokens)},
+    {"context", INT, "N", 2, 1e6, "positions of the KV cache (default: the model's, at most 4096)", AT(context)},
+    {"age", TEXT, "T", 0, 0, "time since programming: 0, 1h, 1d, 1month, 1y; a list for eval", AT(age)},
+    {"compare", FLAG, NULL, 0, 0, "also run the digital reference; show where the two part", AT(compare)},
+    {"temperature", NUMBER, "X", 0, 100, "sampling temperature; 0 = the likeliest token (default: 0)", AT(temperature)},
+    {"top-k", INT, "K", 0, 1e6, "sample among the K likeliest; 0 = off (default)", AT(top_k)},
+    {"top-p", NUMBER, "P", 1e-6, 1, "sample among the likeliest that hold probability P (default: 1)", AT(top_p)},
+    {"min-p", NUMBER, "P", 0, 1, "drop tokens below P times the likeliest (default: 0)", AT(min_p)},
+    {"repetition-penalty", NUMBER, "X", 0.1, 10, "divides logits of tokens already seen (default: 1)", AT(repetition_penalty)},
+    {"out", TEXT, "DIR", 0, 0, "also write report.json into this folder", AT(out)},
+    {"text", TEXT, "TEXT", 0, 0, "eval: a text file; tokenize: the text itself", AT(text)},
+    {"text-file", TEXT, "FILE", 0, 0, "text from a file", AT(text_file)},
+    {"limit", UINT, "BYTES", 1, 1e15, "use the first BYTES of the text", AT(limit)},
+    {"window", INT, "W", 2, 1e6, "tokens per window (default: 256)", AT(window)},
+    {"seeds", INT, "N", 1, 1000, "how many chips to program: seeds S, S+1, ... (default: 1)", AT(seeds)},
+    {"bos", TEXT, "on|off", 0, 0, "BOS before every window (default: on where the model has one)", AT(bos)},
+    {"ids", TEXT, "1,2,3", 0, 0, "token ids", AT(ids)},
+    {"top", INT, "K", 1, 1e6, "print the K largest logits instead of all", AT(top)},
+    {"hidden", FLAG, NULL, 0, 0, "add every layer's hidden state", AT(hidden)},
+    {"no-special", FLAG, NULL, 0, 0, "neither add nor recognise special tokens", AT(no_special)},
+    {"g", TEXT, "0,0.5,1", 0, 0, "target conductances as fractions of g_max", AT(g)},
+    {"time", TEXT, "0,1h,1d", 0, 0, "times after programming", AT(time)},
+    {"samples", INT, "N", 2, 1e8, "devices per point (default: 100000)", AT(samples)},
+    {"repetitions", INT, "N", 1, 1000, "measurements per row; the median counts (default: 5)", AT(repetitions)},
+    {"seed", UINT, "S", 0, 1.8e19, "every random number follows from it (default: 0)", AT(seed)},
+    {"threads", INT, "N", 1, 1024, "worker threads (default: all cores); results do not depend on it", AT(threads)},
+    {"kernel", TEXT, "NAME", 0, 0, "arithmetic kernels (default: the best that runs here)", AT(kernel)},
+    {"json", FLAG, NULL, 0, 0, "one JSON document on standard output, nothing else", AT(json)},
+    {"quiet", FLAG, NULL, 0, 0, "no progress, no remarks", AT(quiet)},
+    {"help", FLAG, NULL, 0, 0, "this text", AT(help)},
+};
+enum { ROWS = sizeof rows / sizeof rows[0] };
+
+static const char *const common[] = {"seed", "threads", "kernel", "json", "quiet", "help", NULL};
+
+static const struct options defaults = {
+    .model = "stories", .chip = "pcm256", .tokens = 64, .top_p = 1, .repetition_penalty = 1,
+    .window = 256, .seeds = 1, .samples = 100000, .repetitions = 5, .age = "0",
+};
+
+static bool in_list(const char *const *names, const char *name) {
+    for (size_t i = 0; names[i]; i++) {
+        if (strcmp(names[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static const struct option_row *row_named(const char *name, size_t length) {
+    for (size_t i = 0; i < ROWS; i++) {
+        if (strlen(rows[i].name) == length && memcmp(rows[i].name, name, length) == 0) {
+            return &rows[i];
+        }
+    }
+    return NULL;
+}
+
+static enum status unknown_option(const char *word, const char *const *names, struct error *e) {
+    const char *known[ROWS];
+    size_t count = 0;
+    for (size_t i = 0; i < ROWS; i++) {
+        if (in_list(names, rows[i].name) || in_list(common, rows[i].name)) {
+            known[count++] = rows[i].name;
+        }
+    }
+    const char *near = nearest_name(word, known, count);
+    if (near) {
+        return error_set(e, ERR_USAGE, "--%s: unknown option (did you mean --%s?)", word, near);
+    }
+    return error_set(e, ERR_USAGE, "--%s: unknown option (see --help)", word);
+}
+
+static enum status out_of_range(const struct option_row *row, const char *value, struct error *e) {
+    return error_set(e, ERR_USAGE, "--%s %s: not a %s in range (allowed: %.10g to %.10g)", row->name, value,
+                     row->type == NUMBER ? "number" : "whole number", row->min, row->max);
+}
+
+static enum status store_number(const struct option_row *row, const char *value, void *member, struct error *e) {
+    double number = 0;
+    int64_t integer = 0;
+    uint64_t natural = 0;
+    bool parsed = row->type == NUMBER ? parse_double(value, &number)
+                  : row->type == INT  ? parse_int64(value, &integer)
+                                      : parse_uint64(value, &natural);
+    double as_double = row->type == NUMBER ? number : row->type == INT ? (double)integer : (double)natural;
+    if (!parsed || !(as_double >= row->min && as_double <= row->max)) {
+        return out_of_range(row, value, e);
+    }
+    if (row->type == NUMBER) {
+        *(double *)member = number;
+    } else if (row->type == INT) {
+        *(int64_t *)member = integer;
+    } else {
+        *(uint64_t *)member = natural;
+    }
+    return OK;
+}
+
+static enum status store(const struct option_row *row, const char *value, struct options *out, struct error *e) {
+    void *member = (char *)out + row->offset;
+    switch (row->type) {
+    case FLAG:
+        *(bool *)member = true;
+        return OK;
+    case TEXT:
+        *(const char **)member = value;
+        return OK;
+    case LIST: {
+        struct text_list *list = member;
+        if (list->count == OPTION_LIST_MAX) {
+            return error_set(e, ERR_USAGE, "--%s: given too often (allowed: %d times)", row->name, OPTION_LIST_MAX);
+        }
+        list->items[list->count++] = value;
+        return OK;
+    }
+    case INT:
+    case UINT:
+    case NUMBER:
+        return store_number(row, value, member, e);
+    }
+    return OK;
+}
+
+/* Handles argv[*i]; moves *i past a value taken from the next word. */
+static enum status parse_option(int argc, char **argv, int *i, const char *const *names, bool *seen, struct options *out,
+                                struct error *e) {
+    const char *word = argv[*i] + 2;
+    const char *equals = strchr(word, '=');
+    size_t length = equals ? (size_t)(equals - word) : strlen(word);
+    const struct option_row *row = row_named(word, length);
+    if (!row || !(in_list(names, row->name) || in_list(common, row->name))) {
+        char name[128];
+        snprintf(name, sizeof name, "%.*s", (int)(length < 100 ? length : 100), word);
+        return unknown_option(name, names, e);
+    }
+    if (seen[row - rows] && row->type != LIST) {
+        return error_set(e, ERR_USAGE, "--%s: given twice (allowed: once)", row->name);
+    }
+    seen[row - rows] = true;
+    if (row->type == FLAG) {
+        if (equals) {
+            return error_set(e, ERR_USAGE, "--%s: takes no value", row->name);
+        }
+        return store(row, NULL, out, e);
+    }
+    const char *value = equals ? equals + 1 : NULL;
+    if (!value) {
+        if (*i + 1 >= argc) {
+            return error_set(e, ERR_USAGE, "--%s: needs a value (%s)", row->name, row->value);
+        }
+        value = argv[++*i];
+    }
+    return store(row, value, out, e);
+}
+
+enum status options_parse(int argc, char **argv, int first, const char *const *names, struct options *out, struct error *e) {
+    bool seen[ROWS] = {false};
+    *out = defaults;
+    bool only_words = false;
+    for (int i = first; i < argc; i++) {
+        if (!only_words && strcmp(argv[i], "--") == 0) {
+            only_words = true;
+        } else if (!only_words && strcmp(argv[i], "-h") == 0) {
+            out->help = true;
+        } else if (!only_words && strncmp(argv[i], "--", 2) == 0) {
+            TRY(parse_option(argc, argv, &i, names, seen, out, e));
+        } else if (!only_words && argv[i][0] == '-' && argv[i][1]) {
+            return error_set(e, ERR_USAGE, "%s: unknown option (options start with --; see --help)", argv[i]);
+        } else if (out->words.count == OPTION_LIST_MAX) {
+            return error_set(e, ERR_USAGE, "%s: too many words", argv[i]);
+        } else {
+            out->words.items[out->words.count++] = argv[i];
+        }
+    }
+    return OK;
+}
+
+static void print_rows(const char *const *names, FILE *out) {
+    for (size_t i = 0; i < ROWS; i++) {
+        if (in_list(names, rows[i].name)) {
+            char left[64];
+            snprintf(left, sizeof left, "--%s%s%s", rows[i].name, rows[i].value ? " " : "", rows[i].value ? rows[i].value : "");
+            fprintf(out, "  %-24s %s\n", left, rows[i].help);
+        }
+    }
+}
+
+void options_help(const char *const *names, FILE *out) {
+    print_rows(names, out);
+    fprintf(out, "everywhere:\n");
+    print_rows(common, out);
+}

@@ -1,0 +1,51 @@
+/* The command line: one table of all options; a subcommand names those that it takes. The table gives the parser,
+ * the range checks, --help and the suggestions for misspelt words.
+ *
+ * Grammar: mho SUBCOMMAND [WORD...] [--option VALUE | --option=VALUE | --flag]... An option given twice is an error
+ * unless it is a list (--set). "--" ends the options.
+ */
+#ifndef MHO_TOOLS_OPTIONS_H
+#define MHO_TOOLS_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/error.h"
+
+enum { OPTION_LIST_MAX = 64 };
+
+struct text_list {
+    const char *items[OPTION_LIST_MAX];
+    size_t count;
+};
+
+/* Every option's value; defaults are in the table (options.c). Text is borrowed from argv. */
+struct options {
+    const char *model, *chip, *kernel, *out;
+    struct text_list sets;
+    const char *prompt, *prompt_file, *system, *chat_format;
+    bool chat, compare;
+    int64_t tokens, context;
+    uint64_t seed;
+    const char *age; /* text: one duration, or a list for eval */
+    double temperature, top_p, min_p, repetition_penalty;
+    int64_t top_k;
+    const char *text, *text_file, *ids, *bos;
+    uint64_t limit;
+    int64_t window, seeds, top, samples, repetitions;
+    bool hidden, no_special;
+    const char *g, *time;
+    int64_t threads;
+    bool json, quiet, help;
+    struct text_list words; /* what is not an option, after the subcommand */
+};
+
+/* Parses argv[first..argc) for a subcommand that takes `names` (NULL-terminated; the common ones --json --quiet
+ * --threads --seed --kernel --help are always taken). ERR_USAGE with the nearest known option otherwise. */
+enum status options_parse(int argc, char **argv, int first, const char *const *names, struct options *out, struct error *e);
+
+/* One line per option of `names`, then the common ones. */
+void options_help(const char *const *names, FILE *out);
+
+#endif
