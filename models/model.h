@@ -11,6 +11,9 @@
 #include "sim/sim.h"
 
 struct model;
+/* A file or folder as it stands, or a bundled name ("stories") as the path of its folder; mem_free. An unknown name is an error
+ * that lists the bundled ones. (bundled.c) */
+enum status model_resolve(const char *name, char **path, struct error *e);
 /* A folder or GGUF file, or a bundled name ("stories"). */
 enum status model_open(const char *path, struct model **out, struct error *e);
 void model_close(struct model *m);

@@ -20,6 +20,7 @@ extern const struct command command_run, command_eval, command_map, command_chip
     command_bench;
 
 extern const char mho_version[], mho_commit[];
+extern double program_start_s; /* set by main */
 
 /* ---- opening things as the options say -------------------------------------------------------------- */
 

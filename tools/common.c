@@ -12,6 +12,8 @@
 #include "base/params.h"
 #include "tools/command.h"
 
+double program_start_s;
+
 enum status open_model(const struct options *o, struct model **out, struct error *e) { return model_open(o->model, out, e); }
 
 enum status open_chip(const struct options *o, struct chip **out, struct error *e) {
@@ -136,14 +138,11 @@ void analog_destroy(struct analog *a) {
 
 /* ---- JSON and text ----------------------------------------------------------------------------------- */
 
-static double command_start_s;
-
 json_t *json_number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
 
 void json_put(json_t *object, const char *key, json_t *value) { json_object_set_new(object, key, value); }
 
 json_t *json_envelope(const char *command, const struct options *o, const struct chip *c) {
-    command_start_s = now_s();
     json_t *root = json_object();
     json_put(root, "mho", json_string(mho_version));
     json_put(root, "command", json_string(command));
@@ -163,7 +162,7 @@ void json_add_host(json_t *document) {
         host = json_object();
         json_put(document, "host", host);
     }
-    json_put(host, "wall_s", json_number(now_s() - command_start_s));
+    json_put(host, "wall_s", json_number(now_s() - program_start_s));
     json_put(host, "threads", json_integer(threads_count()));
     json_put(host, "peak_rss_bytes", json_integer((json_int_t)mem_peak_rss_bytes()));
     json_put(host, "kernel", json_string(kernels()->name));

@@ -90,6 +90,7 @@ static enum status dispatch(int argc, char **argv, struct error *e) {
 }
 
 int main(int argc, char **argv) {
+    program_start_s = now_s();
     set_program_path(argv[0]);
     catch_interrupts();
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error with a message, not a silent death */

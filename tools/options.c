@@ -52,7 +52,7 @@ static const struct option_row rows[] = {
     {"time", TEXT, "0,1h,1d", 0, 0, "times after programming", AT(time)},
     {"samples", INT, "N", 2, 1e8, "devices per point (default: 100000)", AT(samples)},
     {"repetitions", INT, "N", 1, 1000, "measurements per row; the median counts (default: 5)", AT(repetitions)},
-    {"seed", UINT, "S", 0, 1.8e19, "every random number follows from it (default: 0)", AT(seed)},
+    {"seed", UINT, "S", 0, 9.2e18, "every random number follows from it (default: 0)", AT(seed)},
     {"threads", INT, "N", 1, 1024, "worker threads (default: all cores); results do not depend on it", AT(threads)},
     {"kernel", TEXT, "NAME", 0, 0, "arithmetic kernels (default: the best that runs here)", AT(kernel)},
     {"json", FLAG, NULL, 0, 0, "one JSON document on standard output, nothing else", AT(json)},

@@ -1,0 +1,163 @@
+/* mho chip: the catalogue of chips, with every constant and its source. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "base/memory.h"
+#include "base/params.h"
+#include "tools/command.h"
+
+static enum status list_chips(const struct options *o, struct error *e) {
+    TRY(check_words(o, 1, e));
+    const char *const *names;
+    TRY(chip_catalogue(&names, e));
+    json_t *rows = json_array();
+    for (size_t i = 0; names[i]; i++) {
+        struct chip *c = NULL;
+        enum status s = chip_load(names[i], NULL, 0, &c, e);
+        if (s != OK) {
+            json_decref(rows);
+            return s;
+        }
+        if (o->json) {
+            json_array_append_new(rows, json_pack("{s:s, s:s}", "name", names[i], "about", chip_about(c)));
+        } else {
+            printf("%-10s %s\n", names[i], chip_about(c));
+        }
+        chip_destroy(c);
+    }
+    if (!o->json) {
+        json_decref(rows);
+        printf("\n%-10s %s\n", "none", "no chip: the digital reference alone");
+        return finish_output(e);
+    }
+    json_t *root = json_envelope("chip list", o, NULL);
+    json_put(root, "chips", rows);
+    return json_finish(root, e);
+}
+
+struct constants {
+    json_t *rows; /* NULL: print */
+    size_t count[4];
+};
+
+static void visit_constant(void *context, const char *key, const char *unit, const struct constant *k) {
+    struct constants *c = context;
+    c->count[k->kind]++;
+    double factor = 1;
+    unit_factor(unit, &factor);
+    double value = k->value / factor;
+    if (!c->rows) {
+        printf("%-34s %12.6g %-12s %-9s %s\n", key, value, unit, constant_kind_name(k->kind), k->source);
+        return;
+    }
+    json_t *row = json_object();
+    json_put(row, "key", json_string(key));
+    json_put(row, "value", json_number(value));
+    json_put(row, "unit", json_string(unit));
+    json_put(row, "kind", json_string(constant_kind_name(k->kind)));
+    json_put(row, "source", json_string(k->source));
+    json_put(row, "spread", json_pack("[f, f]", k->spread_low, k->spread_high));
+    json_array_append_new(c->rows, row);
+}
+
+static enum status show_json(const struct options *o, const struct chip *c, struct error *e) {
+    struct constants found = {json_array(), {0}};
+    chip_visit_constants(c, visit_constant, &found);
+    json_t *root = json_envelope("chip show", o, c);
+    json_put(root, "name", json_string(chip_name(c)));
+    json_put(root, "about", json_string(chip_about(c)));
+    json_put(root, "constants", found.rows);
+    return json_finish(root, e);
+}
+
+static enum status show_print(const struct chip *c, struct error *e) {
+    char *text = config_dump(chip_config(c));
+    if (!text) {
+        return error_set(e, ERR_RUN, "chip show: out of memory");
+    }
+    printf("# %s\n# effective configuration, hash %016llx; this text is a chip file\n%s", chip_about(c),
+           (unsigned long long)chip_hash(c), text);
+    mem_free(text);
+    printf("\n# effects\n");
+    for (size_t i = 0; i < chip_effect_count(); i++) {
+        printf("#   %-18s %-3s  %s\n", chip_effect_name(i), chip_effect_on(c, i) ? "on" : "off", chip_effect_help(i));
+    }
+    return finish_output(e);
+}
+
+static enum status show_chip(const struct options *o, struct error *e) {
+    TRY(check_words(o, 2, e));
+    struct chip *c = NULL;
+    const char *name = o->words.count > 1 ? o->words.items[1] : o->chip;
+    TRY(chip_load(name, o->sets.items, o->sets.count, &c, e));
+    enum status s = o->json ? show_json(o, c, e) : show_print(c, e);
+    chip_destroy(c);
+    return s;
+}
+
+static enum status check_chip(const struct options *o, struct error *e) {
+    TRY(check_words(o, 2, e));
+    struct chip *c = NULL;
+    const char *name = o->words.count > 1 ? o->words.items[1] : o->chip;
+    TRY(chip_load(name, o->sets.items, o->sets.count, &c, e));
+    struct constants found = {o->json ? json_array() : NULL, {0}};
+    if (!o->json) {
+        printf("%-34s %12s %-12s %-9s %s\n", "constant", "value", "unit", "kind", "source");
+    }
+    chip_visit_constants(c, visit_constant, &found);
+    enum status s;
+    if (o->json) {
+        json_t *root = json_envelope("chip check", o, c);
+        json_put(root, "constants", found.rows);
+        json_put(root, "kinds", json_pack("{s:I, s:I, s:I, s:I}", "measured", (json_int_t)found.count[CONSTANT_MEASURED], "published",
+                                          (json_int_t)found.count[CONSTANT_PUBLISHED], "fitted", (json_int_t)found.count[CONSTANT_FITTED],
+                                          "assumed", (json_int_t)found.count[CONSTANT_ASSUMED]));
+        s = json_finish(root, e);
+    } else {
+        printf("\n%s: every constant has a kind and a source: %zu measured, %zu published, %zu fitted, %zu assumed\n", chip_name(c),
+               found.count[CONSTANT_MEASURED], found.count[CONSTANT_PUBLISHED], found.count[CONSTANT_FITTED], found.count[CONSTANT_ASSUMED]);
+        s = finish_output(e);
+    }
+    chip_destroy(c);
+    return s;
+}
+
+static enum status print_params(const struct options *o, struct error *e) {
+    TRY(check_words(o, 1, e));
+    if (o->json) {
+        return error_set(e, ERR_USAGE, "chip params: prints a table only (leave out --json; mho chip show --json has the values)");
+    }
+    chip_params_help(stdout);
+    return finish_output(e);
+}
+
+static const struct {
+    const char *name;
+    enum status (*run)(const struct options *o, struct error *e);
+} kinds[] = {{"list", list_chips}, {"show", show_chip}, {"check", check_chip}, {"params", print_params}};
+enum { KINDS = sizeof kinds / sizeof kinds[0] };
+
+static enum status chip_command(const struct options *o, struct error *e) {
+    const char *known[KINDS];
+    const char *word = o->words.count ? o->words.items[0] : "";
+    for (size_t i = 0; i < KINDS; i++) {
+        if (strcmp(word, kinds[i].name) == 0) {
+            return kinds[i].run(o, e);
+        }
+        known[i] = kinds[i].name;
+    }
+    const char *near = nearest_name(word, known, KINDS);
+    return error_set(e, ERR_USAGE, "chip %s: what to do? (allowed: list, show NAME, check NAME, params%s%s%s)", word,
+                     near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+}
+
+static const char *const names[] = {"chip", "set", NULL};
+
+const struct command command_chip = {
+    "chip", "list | show [NAME] | check [NAME] | params", "the catalogue of chips, every constant with its source", names, chip_command,
+    "list    names and what each is\n"
+    "show    the complete effective configuration, as a chip file\n"
+    "check   reads a chip file and lists its constants with kind and source\n"
+    "params  every key with unit, range, default or required, and meaning",
+};
