@@ -2,13 +2,33 @@
  *
  * For run.c: machine_multiply computes values and fills one multiply_record; run_multiply keeps the record. The scratch
  * of a run is made once (multiply_scratch_create), so that a multiply allocates nothing.
+ *
+ * A matrix [outputs][inputs] becomes one `struct array`: its blocks of inputs ("row blocks") one after the other, its
+ * outputs side by side in panels of PANEL = 16. Tile boundaries between outputs only matter where something is common to a
+ * tile (scale, compensation, ADC range), so panels run across them.
+ *
+ *      panel 0           panel 1
+ *      16 outputs        16 outputs
+ *    +--------------+  +--------------+
+ *    | row block 0  |  |              |   inputs 0 .. of tile row 0, padded to an even count
+ *    +--------------+  +--------------+
+ *    | row block 1  |  |              |
+ *    +--------------+  +--------------+
+ *
+ * Values are stored as effective weights: what the conductances say, in units of the weights. Where inputs are quantised to
+ * 10 bits or less, they are int16 codes with one scale per column and row block (error <= half a code of 2^15; the code
+ * range shrinks where the sum of a column could leave int32); else they are fp32.
  */
 #ifndef MHO_SIM_MACHINE_H
 #define MHO_SIM_MACHINE_H
 
+#include "base/kernels.h"
+#include "sim/blocks.h"
 #include "sim/chip.h"
 #include "sim/record.h"
 #include "sim/sim.h"
+
+/* ---- for run.c --------------------------------------------------------------------------- */
 
 /* Borrowed; chip and placement must outlive the machine. */
 const struct chip *machine_chip(const struct machine *m);
@@ -20,8 +40,82 @@ struct multiply_scratch *multiply_scratch_create(const struct machine *m, uint32
 void multiply_scratch_destroy(struct multiply_scratch *s); /* NULL is fine */
 
 /* The values of run_multiply (sim.h): y [tokens][outputs]. Errors (ERR_RUN): inputs that are not finite; ranges that are
- * not set (calibrate first). ERR_USAGE: a matrix that is not analog. Writes to `m` only while its calibration is open. */
+ * not set (calibrate first). ERR_USAGE: a matrix that is not analog, more tokens than the scratch holds. Writes to `m` only
+ * while its calibration is open. */
 enum status machine_multiply(struct machine *m, size_t matrix, const float *x, uint32_t tokens, struct multiply_scratch *s,
                              float *y, struct multiply_record *record, struct error *e);
+
+/* ---- shared by machine.c, multiply.c, multiply_reference.c, calibrate.c ---------------------- */
+
+/* Inputs smaller than this count as 0: the inverse of a range must stay finite. */
+#define SMALLEST_RANGE 1e-36f
+
+/* The quantile rule counts |x| in bins of 1/32 octave from 2^-32 to 2^32, so a quantile is at most 2.2 % too large. */
+enum { BINS_PER_OCTAVE = 32, BIN_OCTAVES = 64, RANGE_BINS = BINS_PER_OCTAVE * BIN_OCTAVES };
+
+struct input_statistics {
+    double sum, sum_of_squares;
+    uint64_t count;
+    float largest;
+    uint64_t bins[RANGE_BINS];
+};
+
+struct array {
+    struct matrix_source source;
+    uint32_t inputs, outputs, row_blocks, column_blocks, panels;
+    uint32_t columns;    /* panels x PANEL: outputs padded */
+    uint32_t row_stride; /* inputs with every row block padded to an even count */
+    uint32_t *row_begin; /* [row_blocks + 1] first input of a row block */
+    uint32_t *row_offset; /* [row_blocks + 1] the same in the padded layout */
+
+    int16_t *codes; /* [panels][row_stride x PANEL] in the layout of mac_i16, or NULL */
+    float *weights; /* [panels][row_stride x PANEL] k-major, or NULL: exactly one of both */
+    double *row_S;  /* [inputs] conductance on each input, all columns and devices */
+
+    /* Per row block and output: [row_blocks][columns]. */
+    float *code_scale;   /* effective weight of one code; 1 for fp32 panels */
+    float *weight_scale; /* |w| that full-scale conductance stands for: max|w| of the column or tile (targets) */
+    float *column_max;   /* max|w| of the column in this block (targets) */
+    float *compensation; /* factor of the drift compensation, digital, after the ADC */
+    float *full_scale;   /* ADC full scale: weight x input / input range */
+    float *to_code;      /* derived: ADC codes per unit of (codes x input codes) */
+    float *to_output;    /* derived: output per ADC code (or per unit, without ADC) */
+
+    float *input_range;  /* [row_blocks] static ranges, or NULL: per token, or not yet known */
+
+    /* While the calibration is open. */
+    float *output_max;              /* [row_blocks][columns] */
+    struct input_statistics *input; /* [row_blocks], or NULL where no range is wanted */
+    uint64_t calibration_tokens;
+};
+
+struct machine {
+    const struct chip *chip;
+    const struct chip_spec *spec;
+    const struct placement *placement;
+    uint64_t seed;
+    double age_s;
+    struct converter dac, adc;
+    size_t count;
+    struct array **arrays; /* [count], NULL: digital */
+    bool calibrating;
+    bool ranges_set;
+};
+
+/* First input of row block b (b = row_blocks: inputs), number of inputs of it. */
+static inline uint32_t array_block_rows(const struct array *a, uint32_t b) { return a->row_begin[b + 1] - a->row_begin[b]; }
+
+/* Targets of n weights of one column and block: plus_S and minus_S (differential pair) or signed plus_S alone (minus_S
+ * NULL). siemens_per_weight = (g_max - g_min) / weight scale, 0 for a column of zeros. */
+void encode_targets(const float *w, size_t n, float siemens_per_weight, float g_min_S, float *plus_S, float *minus_S);
+
+/* Everything that follows from full scales and input ranges (to_code, to_output). calibrate.c */
+void array_derive(const struct machine *m, struct array *a);
+/* Ranges that need no data; sets m->ranges_set if all are known. calibrate.c */
+enum status machine_initial_ranges(struct machine *m, struct error *e);
+/* Statistics of calibration inputs x [tokens][inputs]. calibrate.c */
+void array_record_inputs(struct array *a, const float *x, uint32_t tokens);
+
+void array_destroy(struct array *a); /* NULL is fine */
 
 #endif

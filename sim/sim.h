@@ -88,9 +88,9 @@ struct placement_total placement_total(const struct placement *p);
 /* ---- machine ------------------------------------------------------------------------------- */
 
 struct machine;
-struct machine_options { uint64_t seed; double age_s; };
+struct machine_options { uint64_t seed; double age_s; }; /* age: after the end of programming */
 /* Programs every analog matrix: reads each weight once, keeps 2 bytes per weight (4 where the inputs are not quantised).
- * Shows progress. */
+ * Shows progress. Chip, placement, and the names, contexts and ranges of `m` must outlive the machine. */
 enum status machine_create(const struct chip *c, const struct placement *p, const struct matrix_source *m, size_t count,
                            const struct machine_options *o, struct machine **out, struct error *e);
 void machine_destroy(struct machine *m);
@@ -98,6 +98,10 @@ bool machine_is_analog(const struct machine *m, size_t matrix);
 
 /* Calibration: while open, multiplies run with float inputs ranges as needed and without ADC limits, and record per-column
  * (or per-tile) output and input statistics. `finish` sets the ranges; the machine is immutable after. */
+/* Whether ranges are still missing: multiplies fail until a calibration is finished. */
+bool machine_needs_calibration(const struct machine *m);
+/* Whether the chip wants static input ranges and some matrix brings none: known to ruin a model that was not adapted. */
+bool machine_static_without_ranges(const struct machine *m);
 enum status machine_calibration_begin(struct machine *m, struct error *e);
 enum status machine_calibration_finish(struct machine *m, struct error *e);
 
