@@ -72,9 +72,9 @@ struct memory_spec {
     const char *name;
     int value_bits;              /* of one stored number */
     int capacity_KiB;            /* per chip */
-    struct constant bit_energy_J; /* per bit read or written */
+    struct constant energy_J_per_bit; /* read or written */
     struct constant bandwidth_Bps, latency_s;
-    struct constant bit_area_m2, static_W;
+    struct constant area_m2_per_bit, static_W;
 };
 
 struct chip_spec {

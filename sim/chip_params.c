@@ -95,10 +95,10 @@ static const struct param memory_rows[] = {
     TEXT_ROW("name", "", "part that the memory was made from", AT(memory_spec, name)),
     INT_ROW("value_bits", 1, 64, NULL, "bits of one stored number", AT(memory_spec, value_bits)),
     INT_ROW("capacity_KiB", 1, 2147483647, NULL, "capacity per chip", AT(memory_spec, capacity_KiB)),
-    CONSTANT_ROW("bit_energy_J", "J", 1e-18, 1e-6, "one bit read or written", AT(memory_spec, bit_energy_J)),
+    CONSTANT_ROW("energy_J_per_bit", "J_per_bit", 1e-18, 1e-6, "one bit read or written", AT(memory_spec, energy_J_per_bit)),
     CONSTANT_ROW("bandwidth_GBps", "GBps", 1e-6, 1e6, "sustained", AT(memory_spec, bandwidth_Bps)),
     CONSTANT_ROW("latency_ns", "ns", 0, 1e6, "first access of an operation", AT(memory_spec, latency_s)),
-    CONSTANT_ROW("bit_area_um2", "um2", 0, 1e6, "one bit with its share of the periphery", AT(memory_spec, bit_area_m2)),
+    CONSTANT_ROW("area_um2_per_bit", "um2_per_bit", 0, 1e6, "one bit with its share of the periphery", AT(memory_spec, area_m2_per_bit)),
     CONSTANT_ROW("static_W", "W", 0, 1000, "leakage and refresh of the memory, all the time", AT(memory_spec, static_W)),
 };
 

@@ -1,0 +1,418 @@
+/* A chip: the immutable description that everything in sim/ works from.
+ *
+ * chip_load = tree of the file (chip_load.c) -> tables (chip_params.c) -> struct chip_spec -> relations between keys that
+ * single ranges cannot say -> provenance of every constant -> effective configuration.
+ *
+ * The effective configuration is written back from the parsed values, so it is complete (every default spelt out, parts
+ * filled in, sources included) and a fixed point: loading it gives the same chip and the same text. Its hash names the chip.
+ */
+#include "sim/chip.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "sim/chip_load.h"
+
+enum { KEY_BYTES = 256, WHERE_BYTES = 512 };
+
+struct chip {
+    struct arena *arena;
+    struct chip_spec spec;
+    struct config_node *effective;
+    uint64_t hash;
+};
+
+static enum status no_memory(struct error *e) { return error_set(e, ERR_RUN, "chip: out of memory"); }
+
+/* ---- reading the tables ------------------------------------------------------------------------ */
+
+/* "file:line" of a dotted key, or of the nearest group above it that exists. */
+static const char *where_is(const struct config_node *root, const char *key, char *buffer, size_t bytes) {
+    char part[KEY_BYTES];
+    snprintf(part, sizeof part, "%s", key);
+    for (char *dot = part; dot; *dot = 0) {
+        const struct config_node *node = config_find(root, part);
+        if (node) {
+            return config_where(node, buffer, bytes);
+        }
+        dot = strrchr(part, '.');
+        if (!dot) {
+            break;
+        }
+    }
+    return config_where(root, buffer, bytes);
+}
+
+static bool table_read(const struct chip_spec *spec, const struct chip_table *t) { return !t->cost || spec->costs == COSTS_FULL; }
+
+/* The map that holds a table's keys: the group named by its prefix. NULL if the file has none. */
+static enum status group_of(const struct config_node *root, const struct chip_table *t, const struct config_node **out, struct error *e) {
+    char name[KEY_BYTES], where[WHERE_BYTES];
+    snprintf(name, sizeof name, "%.*s", (int)(strlen(t->prefix) ? strlen(t->prefix) - 1 : 0), t->prefix);
+    *out = name[0] ? config_get(root, name) : root;
+    if (*out && config_kind(*out) != CONFIG_MAP) {
+        return error_set(e, ERR_USAGE, "%s: %s: must be a map of keys", config_where(*out, where, sizeof where), name);
+    }
+    return OK;
+}
+
+static enum status refuse_costs(const struct config_node *root, const struct chip_table *t, struct error *e) {
+    char key[KEY_BYTES], where[WHERE_BYTES];
+    for (size_t i = 0; i < t->table.count; i++) {
+        snprintf(key, sizeof key, "%s%s", t->prefix, t->table.rows[i].key);
+        const struct config_node *node = config_find(root, key);
+        if (node) {
+            return error_set(e, ERR_USAGE, "%s: %s: a cost key on a chip that declares costs: none (remove the key, or declare costs: full and give every cost)",
+                             config_where(node, where, sizeof where), key);
+        }
+    }
+    return OK;
+}
+
+static enum status read_tables(struct chip *c, const struct config_node *root, struct error *e) {
+    for (size_t i = 0; i < chip_table_count; i++) {
+        const struct chip_table *t = &chip_tables[i];
+        const struct config_node *map = NULL;
+        TRY(group_of(root, t, &map, e));
+        if (table_read(&c->spec, t)) {
+            TRY(params_read(&t->table, map, t->prefix, c->arena, (char *)&c->spec + t->offset, e));
+        } else {
+            TRY(refuse_costs(root, t, e));
+        }
+    }
+    return OK;
+}
+
+static enum status read_cell(struct chip *c, const struct config_node *root, struct error *e) {
+    const struct config_node *map = config_find(root, "tile.cell");
+    char where[WHERE_BYTES];
+    if (!map || config_kind(map) != CONFIG_MAP) {
+        return error_set(e, ERR_USAGE, "%s: tile.cell: missing: name a part of configs/parts or give a map with its model",
+                         where_is(root, "tile.cell", where, sizeof where));
+    }
+    return cell_create(map, "tile.cell.", c->arena, &c->spec.tile.cell, e);
+}
+
+static enum status check_unused(const struct chip *c, const struct config_node *root, struct error *e) {
+    static const char *const skip[] = {"sources", NULL};
+    enum { MOST = 16 };
+    const struct param_table *tables[MOST];
+    const char *prefixes[MOST];
+    size_t count = 0;
+    for (size_t i = 0; i < chip_table_count && count + 1 < MOST; i++) {
+        if (table_read(&c->spec, &chip_tables[i])) {
+            tables[count] = &chip_tables[i].table;
+            prefixes[count++] = chip_tables[i].prefix;
+        }
+    }
+    tables[count] = &cell_model_of(c->spec.tile.cell)->params;
+    prefixes[count++] = "tile.cell.";
+    return params_check_unused(tables, prefixes, count, root, skip, e);
+}
+
+/* ---- relations --------------------------------------------------------------------------------- */
+
+/* One contradiction: `key` is the one to change. */
+#define CONTRADICTION(e, root, key, ...)                                                                             \
+    do {                                                                                                             \
+        char where_[WHERE_BYTES], why_[ERROR_MESSAGE_BYTES / 2];                                                     \
+        snprintf(why_, sizeof why_, __VA_ARGS__);                                                                    \
+        return error_set(e, ERR_USAGE, "%s: %s: %s", where_is(root, key, where_, sizeof where_), key, why_);         \
+    } while (0)
+
+static enum status check_name(const struct chip_spec *s, const struct config_node *root, struct error *e) {
+    const char *n = s->name;
+    size_t good = strspn(n, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.");
+    if (!n[0] || n[good] || strchr("0123456789-.", n[0])) {
+        CONTRADICTION(e, root, "chip", "'%s' is not a name (allowed: letters, digits, '_', '-', '.'; a letter first)", n);
+    }
+    return OK;
+}
+
+static enum status check_tile(const struct chip_spec *s, const struct config_node *root, struct error *e) {
+    const struct tile_spec *t = &s->tile;
+    bool pair = cell_common_of(t->cell).pair_statistics;
+    if (pair && t->encoding != ENCODING_SIGNED_UNIT) {
+        CONTRADICTION(e, root, "tile.encoding", "cell model %s describes a signed pair as a whole (allowed: signed_unit)", t->cell_model);
+    }
+    if (!pair && t->encoding == ENCODING_SIGNED_UNIT) {
+        CONTRADICTION(e, root, "tile.encoding", "signed_unit needs a cell with the statistics of a whole pair; %s has single devices (allowed: differential_pair)", t->cell_model);
+    }
+    if (t->columns % t->adc.share) {
+        CONTRADICTION(e, root, "tile.adc.share", "%d columns cannot be shared by converters of %d columns each (allowed: divisors of tile.columns)", t->columns, t->adc.share);
+    }
+    if (t->dac.static_rule == STATIC_QUANTILE && t->dac.static_parameter > 1) {
+        CONTRADICTION(e, root, "tile.dac.static_parameter", "%g is not a quantile (allowed: 0 to 1)", t->dac.static_parameter);
+    }
+    if (s->costs == COSTS_FULL && t->mvm_s.value < t->pulse_s.value) {
+        CONTRADICTION(e, root, "tile.mvm_ns", "a multiply of %g ns is shorter than its input pulse of %g ns", t->mvm_s.value * 1e9, t->pulse_s.value * 1e9);
+    }
+    return OK;
+}
+
+static enum status add_role(struct chip_spec *s, const struct config_node *root, const char *word, size_t bytes, struct error *e) {
+    const char *names[MATRIX_ROLES];
+    char role[32];
+    snprintf(role, sizeof role, "%.*s", (int)bytes, word);
+    for (int r = 0; r < MATRIX_ROLES; r++) {
+        names[r] = matrix_role_name((enum matrix_role)r);
+        if (strcmp(names[r], role) == 0) {
+            s->analog_role[r] = true;
+            return OK;
+        }
+    }
+    const char *near = nearest_name(role, names, MATRIX_ROLES);
+    CONTRADICTION(e, root, "analog", "'%s' is not a role%s%s (allowed: all, or some of q k v o gate up down qkv gate_up head)", role,
+                  near ? ": nearest is " : "", near ? near : "");
+}
+
+/* A fused matrix is analog where every piece is asked for: q,k,v also means qkv. */
+static enum status read_roles(struct chip *c, const struct config_node *root, struct error *e) {
+    struct chip_spec *s = &c->spec;
+    if (strcmp(s->analog, "all") == 0) {
+        memset(s->analog_role, true, sizeof s->analog_role);
+        return OK;
+    }
+    bool any = false;
+    for (const char *p = s->analog; *p;) {
+        size_t gap = strspn(p, ", "), word = strcspn(p + gap, ", ");
+        if (word) {
+            TRY(add_role(s, root, p + gap, word, e));
+            any = true;
+        }
+        p += gap + word;
+    }
+    if (!any) {
+        CONTRADICTION(e, root, "analog", "names no role (allowed: all, or some of q k v o gate up down qkv gate_up head)");
+    }
+    bool *r = s->analog_role;
+    r[MATRIX_QKV] = r[MATRIX_QKV] || (r[MATRIX_Q] && r[MATRIX_K] && r[MATRIX_V]);
+    r[MATRIX_GATE_UP] = r[MATRIX_GATE_UP] || (r[MATRIX_GATE] && r[MATRIX_UP]);
+    return OK;
+}
+
+/* ---- constants --------------------------------------------------------------------------------- */
+
+static void visit_table(const struct param_table *t, const char *prefix, const void *in,
+                        void (*visit)(void *ctx, const char *key, const char *unit, const struct constant *k), void *ctx) {
+    for (size_t i = 0; i < t->count; i++) {
+        if (t->rows[i].type == PARAM_CONSTANT) {
+            char key[KEY_BYTES];
+            snprintf(key, sizeof key, "%s%s", prefix, t->rows[i].key);
+            visit(ctx, key, t->rows[i].unit, (const struct constant *)(const void *)((const char *)in + t->rows[i].offset));
+        }
+    }
+}
+
+void chip_visit_constants(const struct chip *c, void (*visit)(void *ctx, const char *key, const char *unit, const struct constant *k), void *ctx) {
+    const struct cell *cell = c->spec.tile.cell;
+    visit_table(&cell_model_of(cell)->params, "tile.cell.", cell_params(cell), visit, ctx);
+    for (size_t i = 0; i < chip_table_count; i++) {
+        if (table_read(&c->spec, &chip_tables[i])) {
+            visit_table(&chip_tables[i].table, chip_tables[i].prefix, (const char *)&c->spec + chip_tables[i].offset, visit, ctx);
+        }
+    }
+}
+
+struct source_check { const struct config_node *root; enum status status; struct error *e; };
+
+/* A source is a key of `sources:` or says something in words. */
+static void check_source(void *ctx, const char *key, const char *unit, const struct constant *k) {
+    struct source_check *check = ctx;
+    const struct config_node *sources = config_get(check->root, "sources");
+    (void)unit;
+    if (check->status != OK || strchr(k->source, ' ') || (sources && config_get(sources, k->source))) {
+        return;
+    }
+    char at[KEY_BYTES], where[WHERE_BYTES];
+    snprintf(at, sizeof at, "%s.source", key);
+    const char *names[64], *near = NULL;
+    size_t count = 0;
+    for (; sources && count < config_count(sources) && count < 64; count++) {
+        names[count] = config_key_at(sources, count);
+    }
+    near = nearest_name(k->source, names, count);
+    check->status = error_set(check->e, ERR_USAGE, "%s: %s: '%s' is not a key of sources%s%s (allowed: such a key, or a reference in words)",
+                              where_is(check->root, at, where, sizeof where), at, k->source, near ? ": nearest is " : "", near ? near : "");
+}
+
+static enum status check_sources(const struct chip *c, const struct config_node *root, struct error *e) {
+    struct source_check check = {root, OK, e};
+    chip_visit_constants(c, check_source, &check);
+    return check.status;
+}
+
+/* ---- effective configuration ------------------------------------------------------------------- */
+
+static enum status dump_sources(struct chip *c, const struct config_node *root, struct error *e) {
+    const struct config_node *sources = config_get(root, "sources");
+    if (!sources) {
+        return OK;
+    }
+    struct config_node *copy = config_new_map(c->arena, "effective", 1);
+    for (size_t i = 0; copy && i < config_count(sources); i++) {
+        struct config_node *text = config_new_scalar(c->arena, config_text(config_at(sources, i)), "effective", 1);
+        if (!text) {
+            return no_memory(e);
+        }
+        TRY(config_put(c->arena, copy, config_key_at(sources, i), text, e));
+    }
+    return copy ? config_put(c->arena, c->effective, "sources", copy, e) : no_memory(e);
+}
+
+/* The map below `root` for a prefix like "tile."; made when missing. */
+static enum status dump_group(struct chip *c, const char *prefix, struct config_node **out, struct error *e) {
+    char name[KEY_BYTES];
+    *out = c->effective;
+    if (!prefix[0]) {
+        return OK;
+    }
+    snprintf(name, sizeof name, "%.*s", (int)strlen(prefix) - 1, prefix);
+    *out = config_get(c->effective, name);
+    if (*out) {
+        return OK;
+    }
+    *out = config_new_map(c->arena, "effective", 1);
+    return *out ? config_put(c->arena, c->effective, name, *out, e) : no_memory(e);
+}
+
+static enum status dump_effective(struct chip *c, const struct config_node *root, struct error *e) {
+    c->effective = config_new_map(c->arena, "effective", 1);
+    if (!c->effective) {
+        return no_memory(e);
+    }
+    struct config_node *map = NULL;
+    for (size_t i = 0; i < chip_table_count; i++) {
+        const struct chip_table *t = &chip_tables[i];
+        if (table_read(&c->spec, t)) {
+            TRY(dump_group(c, t->prefix, &map, e));
+            TRY(params_dump(&t->table, (const char *)&c->spec + t->offset, t->prefix, c->arena, map, e));
+        }
+    }
+    map = config_find(c->effective, "tile.cell");
+    if (!map) {
+        return error_set(e, ERR_RUN, "chip: tile.cell is missing in the effective configuration");
+    }
+    TRY(cell_dump(c->spec.tile.cell, c->arena, map, e));
+    TRY(dump_sources(c, root, e));
+    c->hash = config_hash(c->effective);
+    return OK;
+}
+
+/* A number where the text is one in the form that we write; text otherwise. */
+static json_t *scalar_json(const char *text) {
+    double number;
+    int64_t integer;
+    char again[40];
+    if (parse_int64(text, &integer)) {
+        snprintf(again, sizeof again, "%lld", (long long)integer);
+        if (strcmp(again, text) == 0) {
+            return json_integer((json_int_t)integer);
+        }
+    }
+    for (int digits = 15; parse_double(text, &number) && digits <= 17; digits++) {
+        snprintf(again, sizeof again, "%.*g", digits, number);
+        if (strcmp(again, text) == 0) {
+            return json_real(number);
+        }
+    }
+    return json_string(text);
+}
+
+static json_t *tree_json(const struct config_node *n) {
+    if (config_kind(n) == CONFIG_SCALAR) {
+        return scalar_json(config_text(n));
+    }
+    bool list = config_kind(n) == CONFIG_LIST;
+    json_t *all = list ? json_array() : json_object();
+    for (size_t i = 0; all && i < config_count(n); i++) {
+        json_t *one = tree_json(config_at(n, i));
+        if (!one || (list ? json_array_append_new(all, one) : json_object_set_new(all, config_key_at(n, i), one)) != 0) {
+            json_decref(all);
+            return NULL;
+        }
+    }
+    return all;
+}
+
+json_t *chip_config_json(const struct chip *c) { return tree_json(c->effective); }
+
+/* ---- public ------------------------------------------------------------------------------------ */
+
+static enum status build(struct chip *c, const char *name, const char *const *sets, size_t set_count, struct error *e) {
+    struct config_node *root = NULL;
+    TRY(chip_tree(c->arena, name, sets, set_count, &root, e));
+    TRY(read_tables(c, root, e));
+    TRY(read_cell(c, root, e));
+    TRY(check_unused(c, root, e));
+    TRY(check_name(&c->spec, root, e));
+    TRY(check_tile(&c->spec, root, e));
+    TRY(read_roles(c, root, e));
+    TRY(check_sources(c, root, e));
+    return dump_effective(c, root, e);
+}
+
+enum status chip_load(const char *name, const char *const *sets, size_t set_count, struct chip **out, struct error *e) {
+    *out = NULL;
+    struct chip *c = mem_alloc(1, sizeof *c);
+    if (!c) {
+        return no_memory(e);
+    }
+    c->arena = arena_create();
+    enum status status = c->arena ? build(c, name, sets, set_count, e) : no_memory(e);
+    if (status != OK) {
+        chip_destroy(c);
+        return status;
+    }
+    *out = c;
+    return OK;
+}
+
+void chip_destroy(struct chip *c) {
+    if (c) {
+        arena_destroy(c->arena);
+        mem_free(c);
+    }
+}
+
+const struct chip_spec *chip_spec_of(const struct chip *c) { return &c->spec; }
+const char *chip_name(const struct chip *c) { return c->spec.name; }
+const char *chip_about(const struct chip *c) { return c->spec.about; }
+const struct config_node *chip_config(const struct chip *c) { return c->effective; }
+uint64_t chip_hash(const struct chip *c) { return c->hash; }
+bool chip_has_costs(const struct chip *c) { return c->spec.costs == COSTS_FULL; }
+
+static const struct param_table *effect_table(void) {
+    for (size_t i = 0;; i++) {
+        if (strcmp(chip_tables[i].prefix, "effects.") == 0) {
+            return &chip_tables[i].table;
+        }
+    }
+}
+
+size_t chip_effect_count(void) { return effect_table()->count; }
+const char *chip_effect_name(size_t i) { return effect_table()->rows[i].key; }
+const char *chip_effect_help(size_t i) { return effect_table()->rows[i].help; }
+
+bool chip_effect_on(const struct chip *c, size_t i) {
+    return *(const bool *)((const char *)&c->spec.effects + effect_table()->rows[i].offset);
+}
+
+bool chip_needs_calibration(const struct chip *c) {
+    const struct chip_spec *s = &c->spec;
+    return (s->effects.adc && s->tile.adc.range == ADC_CALIBRATED) || (s->effects.dac && s->tile.dac.range == INPUT_STATIC);
+}
+
+void chip_params_help(FILE *out) {
+    for (size_t i = 0; i < chip_table_count; i++) {
+        const struct chip_table *t = &chip_tables[i];
+        fprintf(out, "%s%s\n", t->table.name, t->cost ? " (cost: required, or none of them with costs: none)" : "");
+        params_help(&t->table, t->prefix, out);
+        fputc('\n', out);
+    }
+    for (const struct cell_model *const *m = cell_models; *m; m++) {
+        fprintf(out, "cell model %s\n", (*m)->name);
+        params_help(&(*m)->params, "tile.cell.", out);
+        fputc('\n', out);
+    }
+}

@@ -1,0 +1,344 @@
+/* From a chip file to one plain tree: finds files, applies --set, fills in parts.
+ *
+ * A chip file names parts (`adc: cco_8b`, or `adc: {part: cco_8b, bits: 6}`). Each becomes the map of
+ * configs/parts/NAME.yaml with the chip's own keys on top, plus `name: NAME` so that the part stays visible; the part's
+ * sources join those of the chip. What comes out has no parts, no includes and no lists of effects any more: only keys of
+ * the tables and of the cell. Every node still knows its file and line.
+ *
+ * Order of overrides: those that replace a part, a whole group or all effects first; then parts are filled in; then the
+ * rest, in the order given. So `--set tile.adc.bits=6 --set tile.adc=sar_8b` means the same both ways round.
+ */
+#include "sim/chip_load.h"
+
+#include <string.h>
+
+#include "base/io.h"
+
+static const char *const slots[] = {"tile.cell", "tile.dac", "tile.adc", "tile.post", "vector", "attention", "matmul", "kv", "buffer"};
+enum { SLOTS = sizeof slots / sizeof slots[0], KEY_BYTES = 256, WHERE_BYTES = 512 };
+
+static enum status no_memory(struct error *e) { return error_set(e, ERR_RUN, "chip: out of memory"); }
+
+static bool ends_with(const char *text, const char *end) {
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+static bool is_path(const char *name) {
+    return strchr(name, '/') || ends_with(name, ".yaml") || ends_with(name, ".yml") || ends_with(name, ".json");
+}
+
+enum status config_catalogue_path(struct arena *a, const char *folder, const char *name, char **path, struct error *e) {
+    const char *data = data_directory();
+    if (!data) {
+        return error_set(e, ERR_RUN, "configs: folder not found: it lies beside the program's build folder or in the installed data folder");
+    }
+    *path = name ? arena_printf(a, "%s/configs/%s/%s.yaml", data, folder, name) : arena_printf(a, "%s/configs/%s", data, folder);
+    return *path ? OK : no_memory(e);
+}
+
+/* A copy of `map` (children shared) without the keys of `drop`. */
+static enum status copy_without(struct arena *a, const struct config_node *map, const char *const *drop, struct config_node **out, struct error *e) {
+    struct config_node *copy = config_new_map(a, config_file(map), config_line(map));
+    if (!copy) {
+        return no_memory(e);
+    }
+    for (size_t i = 0; i < config_count(map); i++) {
+        const char *key = config_key_at(map, i);
+        bool keep = true;
+        for (const char *const *d = drop; *d; d++) {
+            keep = keep && strcmp(*d, key) != 0;
+        }
+        if (keep) {
+            TRY(config_put(a, copy, key, config_at(map, i), e));
+        }
+    }
+    *out = copy;
+    return OK;
+}
+
+/* ---- sources ----------------------------------------------------------------------------------- */
+
+static enum status merge_sources(struct arena *a, struct config_node *root, const struct config_node *sources, struct error *e) {
+    char where[WHERE_BYTES];
+    if (config_kind(sources) != CONFIG_MAP) {
+        return error_set(e, ERR_USAGE, "%s: sources: must be a map from short names to references", config_where(sources, where, sizeof where));
+    }
+    struct config_node *all = config_get(root, "sources");
+    if (!all) {
+        all = config_new_map(a, config_file(sources), config_line(sources));
+        if (!all) {
+            return no_memory(e);
+        }
+        TRY(config_put(a, root, "sources", all, e));
+    }
+    for (size_t i = 0; i < config_count(sources); i++) {
+        const char *key = config_key_at(sources, i);
+        struct config_node *text = config_at(sources, i);
+        const struct config_node *known = config_get(all, key);
+        if (!config_text(text)) {
+            return error_set(e, ERR_USAGE, "%s: sources.%s: must be text", config_where(text, where, sizeof where), key);
+        }
+        if (known && strcmp(config_text(known) ? config_text(known) : "", config_text(text)) != 0) {
+            return error_set(e, ERR_USAGE, "%s: sources.%s: has another text in %s:%d", config_where(text, where, sizeof where), key,
+                             config_file(known), config_line(known));
+        }
+        TRY(config_put(a, all, key, text, e));
+    }
+    return OK;
+}
+
+/* ---- parts ------------------------------------------------------------------------------------- */
+
+static enum status unknown_part(const struct config_node *at, const char *slot, const char *name, struct error *e) {
+    char where[WHERE_BYTES];
+    const char *const *names = NULL;
+    size_t count = 0;
+    TRY(config_catalogue("parts", &names, &count, e));
+    const char *near = nearest_name(name, names, count);
+    return error_set(e, ERR_USAGE, "%s: %s: no part '%s' in configs/parts%s%s", config_where(at, where, sizeof where), slot, name,
+                     near ? ": nearest is " : "", near ? near : "");
+}
+
+/* The tree of a part file, checked to be a map. */
+static enum status load_part(struct arena *a, const struct config_node *at, const char *slot, const char *name, struct config_node **out,
+                             struct error *e) {
+    char *path = NULL, where[WHERE_BYTES];
+    if (strchr(name, '/') || name[0] == '.' || name[0] == 0) {
+        return error_set(e, ERR_USAGE, "%s: %s: '%s' is not the name of a part", config_where(at, where, sizeof where), slot, name);
+    }
+    TRY(config_catalogue_path(a, "parts", name, &path, e));
+    if (!file_exists(path)) {
+        return unknown_part(at, slot, name, e);
+    }
+    TRY(config_load(a, path, out, e));
+    if (config_kind(*out) != CONFIG_MAP) {
+        return error_set(e, ERR_USAGE, "%s: a part must be a map of keys", path);
+    }
+    return OK;
+}
+
+/* The node that stands for a slot replaced by the part that it names; a map that names none stays. */
+static enum status expand_node(struct arena *a, struct config_node *root, const char *slot, struct config_node **node, struct error *e) {
+    static const char *const own_drop[] = {"part", "include", NULL}, *const part_drop[] = {"sources", "include", "about", NULL};
+    struct config_node *own = NULL, *part = NULL;
+    const struct config_node *named = config_kind(*node) == CONFIG_MAP ? config_get(*node, "part") : *node;
+    if (!named) {
+        return OK;
+    }
+    char where[WHERE_BYTES];
+    const char *name = config_text(named);
+    if (!name || config_is_null(named)) {
+        return error_set(e, ERR_USAGE, "%s: %s: must be the name of a part, or a map of keys", config_where(named, where, sizeof where), slot);
+    }
+    TRY(load_part(a, named, slot, name, &part, e));
+    if (config_get(part, "sources")) {
+        TRY(merge_sources(a, root, config_get(part, "sources"), e));
+    }
+    struct config_node *full = NULL, *label = config_new_scalar(a, name, config_file(named), config_line(named));
+    TRY(copy_without(a, part, part_drop, &full, e));
+    if (!label) {
+        return no_memory(e);
+    }
+    TRY(config_put(a, full, "name", label, e));
+    if (config_kind(*node) == CONFIG_MAP) {
+        TRY(copy_without(a, *node, own_drop, &own, e));
+        TRY(config_merge(a, full, own, e));
+    }
+    *node = full;
+    return OK;
+}
+
+static enum status expand_slot(struct arena *a, struct config_node *root, const char *slot, struct error *e) {
+    const char *dot = strchr(slot, '.');
+    struct config_node *parent = root;
+    if (dot) {
+        parent = config_get(root, "tile");
+        if (!parent || config_kind(parent) != CONFIG_MAP) {
+            return OK; /* params_read says what is missing */
+        }
+    }
+    const char *key = dot ? dot + 1 : slot;
+    struct config_node *node = config_get(parent, key);
+    if (!node) {
+        return OK;
+    }
+    TRY(expand_node(a, root, slot, &node, e));
+    return config_put(a, parent, key, node, e);
+}
+
+/* ---- short forms ------------------------------------------------------------------------------- */
+
+/* `effects: off` (or on) becomes a map with every effect off (or on). */
+static enum status expand_effects(struct arena *a, struct config_node *root, struct error *e) {
+    const struct config_node *effects = config_get(root, "effects");
+    if (!effects || config_kind(effects) == CONFIG_MAP) {
+        return OK;
+    }
+    char where[WHERE_BYTES];
+    const char *text = config_text(effects);
+    if (!text || (strcmp(text, "on") != 0 && strcmp(text, "off") != 0)) {
+        return error_set(e, ERR_USAGE, "%s: effects: must be on, off, or a map of effects", config_where(effects, where, sizeof where));
+    }
+    struct config_node *map = config_new_map(a, config_file(effects), config_line(effects));
+    for (size_t i = 0; map && i < chip_effect_count(); i++) {
+        struct config_node *state = config_new_scalar(a, text, config_file(effects), config_line(effects));
+        if (!state) {
+            return no_memory(e);
+        }
+        TRY(config_put(a, map, chip_effect_name(i), state, e));
+    }
+    return map ? config_put(a, root, "effects", map, e) : no_memory(e);
+}
+
+/* `analog: [q, k]` becomes "q,k". */
+static enum status join_analog(struct arena *a, struct config_node *root, struct error *e) {
+    const struct config_node *list = config_get(root, "analog");
+    if (!list || config_kind(list) != CONFIG_LIST) {
+        return OK;
+    }
+    char where[WHERE_BYTES];
+    const char *joined = "";
+    for (size_t i = 0; i < config_count(list); i++) {
+        const char *role = config_text(config_at(list, i));
+        if (!role) {
+            return error_set(e, ERR_USAGE, "%s: analog: must be a list of roles", config_where(config_at(list, i), where, sizeof where));
+        }
+        joined = arena_printf(a, "%s%s%s", joined, i ? "," : "", role);
+        if (!joined) {
+            return no_memory(e);
+        }
+    }
+    struct config_node *text = config_new_scalar(a, joined, config_file(list), config_line(list));
+    return text ? config_put(a, root, "analog", text, e) : no_memory(e);
+}
+
+/* ---- overrides --------------------------------------------------------------------------------- */
+
+/* Key of "key=value" in `key`; false when it is too long or there is no '='. */
+static bool key_of(const char *assignment, char *key, size_t bytes) {
+    const char *equals = strchr(assignment, '=');
+    size_t n = equals ? (size_t)(equals - assignment) : 0;
+    if (!equals || n >= bytes) {
+        return false;
+    }
+    memcpy(key, assignment, n);
+    key[n] = 0;
+    return true;
+}
+
+/* Whether the override replaces a part, a group that holds parts, or all effects. */
+static bool acts_first(const char *assignment) {
+    char key[KEY_BYTES];
+    if (!key_of(assignment, key, sizeof key)) {
+        return false;
+    }
+    if (strcmp(key, "tile") == 0 || strcmp(key, "effects") == 0) {
+        return true;
+    }
+    for (size_t i = 0; i < SLOTS; i++) {
+        size_t n = strlen(slots[i]);
+        if (strncmp(key, slots[i], n) == 0 && (key[n] == 0 || strcmp(key + n, ".part") == 0)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_constant_map(const struct config_node *n) { return n && config_kind(n) == CONFIG_MAP && config_get(n, "value"); }
+
+/* A number given for a constant loses the old provenance: it is an assumption of whoever set it. */
+static enum status set_constant(struct arena *a, struct config_node *root, const char *key, const char *assignment, int ordinal, struct error *e) {
+    static const char assumed[] = "{kind: assumed, source: set on the command line, spread: [1, 1]}";
+    const struct config_node *before = config_find(root, key);
+    bool whole = is_constant_map(before);
+    char parent_key[KEY_BYTES];
+    snprintf(parent_key, sizeof parent_key, "%s", key);
+    if (ends_with(key, ".value")) {
+        parent_key[strlen(key) - strlen(".value")] = 0;
+    }
+    struct config_node *constant = config_find(root, parent_key);
+    bool member = !whole && ends_with(key, ".value") && is_constant_map(constant);
+    TRY(config_set(a, root, assignment, ordinal, e));
+    struct config_node *after = config_find(root, key), *provenance = NULL;
+    if ((!whole && !member) || !after || config_kind(after) != CONFIG_SCALAR) {
+        return OK;
+    }
+    TRY(config_parse(a, assumed, sizeof assumed - 1, "--set", &provenance, e));
+    if (member) {
+        return config_merge(a, constant, provenance, e);
+    }
+    TRY(config_put(a, provenance, "value", after, e));
+    char *dot = strrchr(parent_key, '.');
+    if (!dot) {
+        return config_put(a, root, parent_key, provenance, e);
+    }
+    *dot = 0;
+    return config_put(a, config_find(root, parent_key), dot + 1, provenance, e);
+}
+
+static enum status apply_set(struct arena *a, struct config_node *root, const char *assignment, int ordinal, struct error *e) {
+    char key[KEY_BYTES];
+    if (!key_of(assignment, key, sizeof key)) {
+        return config_set(a, root, assignment, ordinal, e); /* says what is wrong */
+    }
+    if (strcmp(key, "include") == 0) {
+        return error_set(e, ERR_USAGE, "--set:%d: include: cannot be set (name the file as the chip instead)", ordinal);
+    }
+    return set_constant(a, root, key, assignment, ordinal, e);
+}
+
+static enum status apply_sets(struct arena *a, struct config_node *root, const char *const *sets, size_t count, bool first, struct error *e) {
+    for (size_t i = 0; i < count; i++) {
+        if (acts_first(sets[i]) == first) {
+            TRY(apply_set(a, root, sets[i], (int)i + 1, e));
+        }
+    }
+    return OK;
+}
+
+/* ---- the tree ---------------------------------------------------------------------------------- */
+
+static enum status load_root(struct arena *a, const char *name, struct config_node **root, struct error *e) {
+    static const char *const drop[] = {"include", NULL};
+    char *path = NULL;
+    struct config_node *file = NULL;
+    if (is_path(name)) {
+        path = arena_strdup(a, name);
+    } else {
+        TRY(config_catalogue_path(a, "chips", name, &path, e));
+        if (!file_exists(path)) {
+            const char *const *names = NULL;
+            size_t count = 0;
+            TRY(config_catalogue("chips", &names, &count, e));
+            const char *near = nearest_name(name, names, count);
+            return error_set(e, ERR_USAGE, "chip '%s': not in the catalogue%s%s (`mho chip list` shows it; a path ends in .yaml or has a '/')", name,
+                             near ? ": nearest is " : "", near ? near : "");
+        }
+    }
+    if (!path) {
+        return no_memory(e);
+    }
+    TRY(config_load(a, path, &file, e));
+    if (config_kind(file) != CONFIG_MAP) {
+        return error_set(e, ERR_USAGE, "%s: a chip file must be a map of keys", path);
+    }
+    return copy_without(a, file, drop, root, e);
+}
+
+enum status chip_tree(struct arena *a, const char *name, const char *const *sets, size_t set_count, struct config_node **out, struct error *e) {
+    struct config_node *root = NULL;
+    TRY(load_root(a, name, &root, e));
+    TRY(apply_sets(a, root, sets, set_count, true, e));
+    TRY(expand_effects(a, root, e));
+    for (size_t i = 0; i < SLOTS; i++) {
+        TRY(expand_slot(a, root, slots[i], e));
+    }
+    TRY(apply_sets(a, root, sets, set_count, false, e));
+    TRY(join_analog(a, root, e));
+    if (config_get(root, "sources")) {
+        TRY(merge_sources(a, root, config_get(root, "sources"), e)); /* checks that they are text */
+    }
+    *out = root;
+    return OK;
+}
