@@ -29,9 +29,9 @@ void tensor_dequantise(enum tensor_type t, const void *blocks, size_t elements, 
 struct tensor {
     const char *name;
     enum tensor_type type;
-    int rank;             /* 1 or 2 (others are loaded as they are but never asked for) */
+    int rank;             /* 0 to 4; models ask for 1 and 2 */
     uint64_t shape[4];    /* outermost first: [rows][columns] for a matrix; GGUF's reversed order is undone */
-    const void *data;     /* in the mapped file */
+    const void *data;     /* in the mapped file; need not be aligned: read through the calls below */
     uint64_t bytes;
 };
 
@@ -47,9 +47,9 @@ const json_t *weights_config(const struct weights *w);     /* parsed config.json
 const struct gguf *weights_gguf(const struct weights *w);  /* NULL for a folder */
 size_t weights_count(const struct weights *w);
 const struct tensor *weights_at(const struct weights *w, size_t i);
-const struct tensor *weights_find(const struct weights *w, const char *name); /* NULL if absent; hashed */
+const struct tensor *weights_find(const struct weights *w, const char *name); /* NULL if absent; O(log n) */
 uint64_t weights_mapped_bytes(const struct weights *w);
-/* Rows [first, first+count) of a matrix (or elements of a vector with rows = 1) as fp32. */
+/* Rows [first, first+count) as fp32: row = shape[1] x ... elements of a matrix; a vector or a scalar is one row (0, 1). */
 void tensor_rows_f32(const struct tensor *t, uint64_t first, uint64_t count, float *out);
 /* NaN or infinity anywhere: error with tensor name and element index. Called once per tensor that is used. */
 enum status tensor_check_finite(const struct tensor *t, struct error *e);

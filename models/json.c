@@ -1,0 +1,66 @@
+/* JSON with clear errors, over Jansson: nesting limit, duplicate keys refused, file:line:column in messages.
+ *
+ * The nesting is measured before parsing: Jansson recurses (its own limit is 2048), and no model file needs
+ * more than a few levels.
+ */
+#include "base/io.h"
+#include "models/files.h"
+
+/* Offset of the bracket that opens level JSON_DEPTH_LIMIT + 1; `bytes` if there is none. */
+static size_t find_too_deep(const char *text, size_t bytes) {
+    int depth = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < bytes; i++) {
+        char c = text[i];
+        if (in_string) {
+            i += c == '\\'; /* the next byte is escaped */
+            in_string = c != '"';
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '{' || c == '[') {
+            if (++depth > JSON_DEPTH_LIMIT) {
+                return i;
+            }
+        } else if (c == '}' || c == ']') {
+            depth--;
+        }
+    }
+    return bytes;
+}
+
+static void line_and_column(const char *text, size_t at, int *line, int *column) {
+    *line = 1;
+    *column = 1;
+    for (size_t i = 0; i < at; i++) {
+        bool new_line = text[i] == '\n';
+        *line += new_line;
+        *column = new_line ? 1 : *column + 1;
+    }
+}
+
+enum status json_parse_checked(const char *text, size_t bytes, const char *where, json_t **out, struct error *e) {
+    *out = NULL;
+    size_t deep = find_too_deep(text, bytes);
+    if (deep < bytes) {
+        int line, column;
+        line_and_column(text, deep, &line, &column);
+        return error_set(e, ERR_RUN, "%s:%d:%d: JSON: nested too deep (allowed: %d levels)", where, line, column,
+                         JSON_DEPTH_LIMIT);
+    }
+    json_error_t why;
+    *out = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &why);
+    if (!*out) {
+        return error_set(e, ERR_RUN, "%s:%d:%d: JSON: %s", where, why.line, why.column, why.text);
+    }
+    return OK;
+}
+
+enum status json_load_checked(const char *path, size_t limit_bytes, json_t **out, struct error *e) {
+    char *text = NULL;
+    size_t bytes = 0;
+    *out = NULL;
+    TRY(read_file(path, limit_bytes, &text, &bytes, e));
+    enum status s = json_parse_checked(text, bytes, path, out, e);
+    mem_free(text);
+    return s;
+}

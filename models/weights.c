@@ -1,0 +1,338 @@
+/* One view of all model files: opens a Hugging Face folder or a GGUF file and lists its tensors by name.
+ *
+ *   folder/config.json                       required
+ *   folder/model.safetensors                 one file, or
+ *   folder/model.safetensors.index.json      {"weight_map": {"TENSOR": "SHARD.safetensors", ...}} and the shards
+ *   FILE.gguf                                everything in one file
+ *
+ * Owns the mappings, the parsed config and the names. Nothing is copied: tensors point into the mapped files.
+ * The object never changes after opening and may be read from any number of threads.
+ */
+#include "models/weights.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "models/files.h"
+#include "models/half.h"
+
+enum { CONFIG_LIMIT = 16 << 20, INDEX_LIMIT = 64 << 20 };
+
+struct weights {
+    char *path;
+    json_t *config;
+    const struct gguf *gguf;
+    struct tensor_list list;
+    struct name *names;  /* of the tensors, sorted */
+    struct mapped_file *files;
+    char **file_names;
+    size_t files_count;
+};
+
+/* ---- opening and closing ---------------------------------------------------------------------------- */
+
+static struct weights *weights_new(const char *path, size_t files) {
+    struct weights *w = mem_alloc(1, sizeof *w);
+    if (!w) {
+        return NULL;
+    }
+    w->path = mem_strdup(path);
+    w->list.arena = arena_create();
+    w->files = mem_alloc(files, sizeof *w->files);
+    w->file_names = mem_alloc(files, sizeof *w->file_names);
+    if (!w->path || !w->list.arena || !w->files || !w->file_names) {
+        weights_close(w);
+        return NULL;
+    }
+    w->files_count = files;
+    return w;
+}
+
+void weights_close(struct weights *w) {
+    if (!w) {
+        return;
+    }
+    for (size_t i = 0; i < w->files_count; i++) {
+        unmap_file(&w->files[i]);
+        mem_free(w->file_names[i]);
+    }
+    mem_free(w->file_names);
+    mem_free(w->files);
+    mem_free(w->names);
+    mem_free(w->list.extents);
+    mem_free(w->list.tensors);
+    arena_destroy(w->list.arena);
+    json_decref(w->config);
+    mem_free(w->path);
+    mem_free(w);
+}
+
+static enum status out_of_memory(const char *path, struct error *e) {
+    return error_set(e, ERR_RUN, "%s: out of memory", path);
+}
+
+static enum status fill_names(struct weights *w, struct error *e) {
+    size_t count = w->list.count;
+    w->names = mem_alloc(count, sizeof *w->names);
+    if (!w->names) {
+        return out_of_memory(w->path, e);
+    }
+    for (size_t i = 0; i < count; i++) {
+        const char *name = w->list.tensors[i].name;
+        w->names[i] = (struct name){name, strlen(name), i};
+    }
+    names_sort(w->names, count);
+    const struct name *twice = names_duplicate(w->names, count);
+    if (twice) {
+        return error_set(e, ERR_RUN, "%s: tensor %.200s: named twice", w->path, twice->text);
+    }
+    return OK;
+}
+
+/* Hands out *w or, on failure, closes it. */
+static enum status finish(struct weights *w, enum status s, struct weights **out, struct error *e) {
+    if (s == OK) {
+        s = fill_names(w, e);
+    }
+    if (s != OK) {
+        weights_close(w);
+        return s;
+    }
+    *out = w;
+    return OK;
+}
+
+/* ---- a folder ------------------------------------------------------------------------------------------ */
+
+static enum status load_object(const char *folder, const char *file, size_t limit, json_t **out, struct error *e) {
+    char *path = path_join(folder, file);
+    if (!path) {
+        return out_of_memory(folder, e);
+    }
+    enum status s = json_load_checked(path, limit, out, e);
+    if (s == OK && !json_is_object(*out)) {
+        json_decref(*out);
+        *out = NULL;
+        s = error_set(e, ERR_RUN, "%s: not a JSON object", path);
+    }
+    mem_free(path);
+    return s;
+}
+
+static enum status read_shard(struct weights *w, size_t i, const char *file, struct error *e) {
+    w->file_names[i] = path_join(w->path, file);
+    if (!w->file_names[i]) {
+        return out_of_memory(w->path, e);
+    }
+    TRY(map_file(w->file_names[i], &w->files[i], e));
+    const struct span s = {w->file_names[i], w->files[i].data, w->files[i].bytes};
+    return safetensors_read(&s, i, &w->list, e);
+}
+
+/* The files that the index names, each once, sorted. The texts belong to the index. */
+static enum status list_shards(const char *folder, json_t *map, struct name **out, size_t *count, struct error *e) {
+    struct name *shards = mem_alloc(json_object_size(map), sizeof *shards);
+    if (!shards) {
+        return out_of_memory(folder, e);
+    }
+    const char *tensor;
+    json_t *value;
+    size_t n = 0;
+    json_object_foreach(map, tensor, value) {
+        const char *file = json_string_value(value);
+        /* A plain name: an index must not reach outside its folder. */
+        if (!file || !*file || strchr(file, '/') || strchr(file, '\\') || file[0] == '.') {
+            mem_free(shards);
+            return error_set(e, ERR_RUN, "%s/model.safetensors.index.json: weight_map: %.200s: %.200s (allowed: the name of a file in this folder)",
+                             folder, tensor, file ? file : "not a text");
+        }
+        shards[n++] = (struct name){file, strlen(file), 0};
+    }
+    names_sort(shards, n);
+    size_t unique = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (unique == 0 || strcmp(shards[unique - 1].text, shards[i].text) != 0) {
+            shards[unique++] = shards[i];
+        }
+    }
+    *out = shards;
+    *count = unique;
+    return OK;
+}
+
+static enum status check_against_index(const struct weights *w, json_t *map, const struct name *shards, size_t shards_count,
+                                       const struct name *found, struct error *e) {
+    const char *tensor;
+    json_t *value;
+    json_object_foreach(map, tensor, value) {
+        const char *file = json_string_value(value);
+        const struct name *shard = names_find(shards, shards_count, file, strlen(file));
+        const struct name *n = names_find(found, w->list.extents_count, tensor, strlen(tensor));
+        if (!n || w->list.extents[n->index].file != (size_t)(shard - shards)) {
+            return error_set(e, ERR_RUN, "%s/model.safetensors.index.json: tensor %.200s: not in %.200s, where the index puts it",
+                             w->path, tensor, file);
+        }
+    }
+    return OK;
+}
+
+/* Tensors of all shards are different, and each is where the index says. */
+static enum status check_shards(const struct weights *w, json_t *map, const struct name *shards, size_t shards_count,
+                                struct error *e) {
+    size_t count = w->list.extents_count;
+    struct name *found = mem_alloc(count, sizeof *found);
+    if (!found) {
+        return out_of_memory(w->path, e);
+    }
+    for (size_t i = 0; i < count; i++) {
+        found[i] = (struct name){w->list.extents[i].name, strlen(w->list.extents[i].name), i};
+    }
+    names_sort(found, count);
+    const struct name *twice = names_duplicate(found, count);
+    enum status s = OK;
+    if (twice) {
+        s = error_set(e, ERR_RUN, "%s: tensor %.200s: in two shards, %s and %s", w->path, twice->text,
+                      shards[w->list.extents[twice[-1].index].file].text, shards[w->list.extents[twice->index].file].text);
+    } else {
+        s = check_against_index(w, map, shards, shards_count, found, e);
+    }
+    mem_free(found);
+    return s;
+}
+
+static enum status open_shards(const char *folder, json_t *index, struct weights **out, struct error *e) {
+    json_t *map = json_object_get(index, "weight_map");
+    struct name *shards = NULL;
+    size_t count = 0;
+    if (!json_is_object(map) || json_object_size(map) == 0) {
+        return error_set(e, ERR_RUN, "%s/model.safetensors.index.json: weight_map: missing, empty or not an object", folder);
+    }
+    TRY(list_shards(folder, map, &shards, &count, e));
+    struct weights *w = weights_new(folder, count);
+    enum status s = w ? OK : out_of_memory(folder, e);
+    for (size_t i = 0; s == OK && i < count; i++) {
+        s = read_shard(w, i, shards[i].text, e);
+    }
+    if (s == OK) {
+        s = check_shards(w, map, shards, count, e);
+    }
+    mem_free(shards);
+    return finish(w, s, out, e);
+}
+
+static enum status open_indexed(const char *folder, struct weights **out, struct error *e) {
+    json_t *index = NULL;
+    TRY(load_object(folder, "model.safetensors.index.json", INDEX_LIMIT, &index, e));
+    enum status s = open_shards(folder, index, out, e);
+    json_decref(index);
+    return s;
+}
+
+static enum status open_single(const char *folder, struct weights **out, struct error *e) {
+    struct weights *w = weights_new(folder, 1);
+    if (!w) {
+        return out_of_memory(folder, e);
+    }
+    return finish(w, read_shard(w, 0, "model.safetensors", e), out, e);
+}
+
+/* Is there a file of this name in the folder? Out of memory counts as no. */
+static bool has_file(const char *folder, const char *file) {
+    char *path = path_join(folder, file);
+    bool there = path && file_exists(path);
+    mem_free(path);
+    return there;
+}
+
+static enum status open_folder(const char *folder, struct weights **out, struct error *e) {
+    json_t *config = NULL;
+    enum status s;
+    TRY(load_object(folder, "config.json", CONFIG_LIMIT, &config, e));
+    if (has_file(folder, "model.safetensors")) {
+        s = open_single(folder, out, e);
+    } else if (has_file(folder, "model.safetensors.index.json")) {
+        s = open_indexed(folder, out, e);
+    } else {
+        s = error_set(e, ERR_RUN, "%s: no weights (allowed: model.safetensors, or model.safetensors.index.json with its shards)",
+                      folder);
+    }
+    if (s != OK) {
+        json_decref(config);
+        return s;
+    }
+    (*out)->config = config;
+    return OK;
+}
+
+/* ---- one file --------------------------------------------------------------------------------------------- */
+
+static bool has_gguf_magic(const uint8_t *data, size_t bytes) { return bytes >= 4 && memcmp(data, "GGUF", 4) == 0; }
+
+static enum status open_gguf(const char *path, struct weights **out, struct error *e) {
+    struct weights *w = weights_new(path, 1);
+    if (!w) {
+        return out_of_memory(path, e);
+    }
+    enum status s = map_file(path, &w->files[0], e);
+    if (s == OK) {
+        const struct span span = {w->path, w->files[0].data, w->files[0].bytes};
+        s = gguf_read(&span, &w->list, &w->gguf, e);
+    }
+    return finish(w, s, out, e);
+}
+
+enum status weights_open_memory(const struct span *span, struct weights **out, struct error *e) {
+    *out = NULL;
+    struct weights *w = weights_new(span->name, 0);
+    if (!w) {
+        return out_of_memory(span->name, e);
+    }
+    const struct span own = {w->path, span->data, span->bytes};
+    enum status s = has_gguf_magic(span->data, span->bytes) ? gguf_read(&own, &w->list, &w->gguf, e)
+                                                           : safetensors_read(&own, 0, &w->list, e);
+    return finish(w, s, out, e);
+}
+
+enum status weights_open(const char *path, struct weights **out, struct error *e) {
+    *out = NULL;
+    return is_directory(path) ? open_folder(path, out, e) : open_gguf(path, out, e);
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------------ */
+
+const char *weights_path(const struct weights *w) { return w->path; }
+
+bool weights_is_gguf(const struct weights *w) { return w->gguf != NULL; }
+
+const json_t *weights_config(const struct weights *w) { return w->config; }
+
+const struct gguf *weights_gguf(const struct weights *w) { return w->gguf; }
+
+size_t weights_count(const struct weights *w) { return w->list.count; }
+
+const struct tensor *weights_at(const struct weights *w, size_t i) { return &w->list.tensors[i]; }
+
+const struct tensor *weights_find(const struct weights *w, const char *name) {
+    const struct name *n = names_find(w->names, w->list.count, name, strlen(name));
+    return n ? &w->list.tensors[n->index] : NULL;
+}
+
+uint64_t weights_mapped_bytes(const struct weights *w) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < w->files_count; i++) {
+        sum += w->files[i].bytes;
+    }
+    return sum;
+}
+
+void tensor_rows_f32(const struct tensor *t, uint64_t first, uint64_t count, float *out) {
+    uint64_t rows = t->rank > 1 ? t->shape[0] : 1;
+    assert(first <= rows && count <= rows - first);
+    if (rows == 0 || count == 0) {
+        return;
+    }
+    uint64_t row_bytes = t->bytes / rows;
+    uint64_t row_elements = row_bytes / tensor_block_bytes(t->type) * tensor_block_elements(t->type);
+    tensor_dequantise(t->type, (const uint8_t *)t->data + first * row_bytes, (size_t)(count * row_elements), out);
+}
