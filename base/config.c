@@ -252,7 +252,8 @@ struct reader {
     struct budget *budget;
     const struct reader *includer; /* NULL for the outermost file */
     const char *file;              /* arena-owned; as messages and nodes call it */
-    int fixed_line;                /* > 0: the line of every node (overrides) */
+    const char *assignment;        /* an override: the whole of it, for messages; NULL for a text */
+    int fixed_line;                /* an override: its number, the line of every node */
     char real[PATH_MAX];           /* to see cycles; empty when the text is not a file */
     int include_line;              /* in the includer */
     int includes_deep;
@@ -274,14 +275,14 @@ static enum status fail_at(const struct reader *r, int line, const char *format,
     va_start(args, format);
     vsnprintf(message, sizeof message, format, args);
     va_end(args);
-    if (r->fixed_line > 0) {
-        return error_set(r->error, ERR_USAGE, "%s %d: %s", r->file, r->fixed_line, message);
+    if (r->assignment) {
+        return error_set(r->error, ERR_USAGE, "%s %d: %s: %s", r->file, r->fixed_line, r->assignment, message);
     }
     return error_set(r->error, ERR_USAGE, "%s:%d: %s", r->file, line, message);
 }
 
 static int line_of(const struct reader *r, const yaml_event_t *event) {
-    return r->fixed_line > 0 ? r->fixed_line : (int)event->start_mark.line + 1;
+    return r->assignment ? r->fixed_line : (int)event->start_mark.line + 1;
 }
 
 static int lines_before(const struct reader *r, size_t offset) {
@@ -598,21 +599,16 @@ enum status config_load(struct arena *a, const char *path, struct config_node **
     return load_file(NULL, 0, a, &budget, path, 1, out, e);
 }
 
-static enum status parse_at(struct arena *a, const char *text, size_t bytes, const char *name, int fixed_line, int depth,
-                            struct config_node **out, struct error *e) {
+enum status config_parse(struct arena *a, const char *text, size_t bytes, const char *name, struct config_node **out,
+                         struct error *e) {
     struct budget budget = {0, 0};
-    struct reader r = {.arena = a, .budget = &budget, .error = e, .fixed_line = fixed_line};
+    struct reader r = {.arena = a, .budget = &budget, .error = e};
     *out = NULL;
     r.file = arena_strdup(a, name);
     if (!r.file) {
         return out_of_memory(e, name);
     }
-    return read_text(&r, text, bytes, depth, out);
-}
-
-enum status config_parse(struct arena *a, const char *text, size_t bytes, const char *name, struct config_node **out,
-                         struct error *e) {
-    return parse_at(a, text, bytes, name, 0, 1, out, e);
+    return read_text(&r, text, bytes, 1, out);
 }
 
 /* ---- overrides -------------------------------------------------------------------------------------- */
@@ -670,11 +666,9 @@ enum status config_set(struct arena *a, struct config_node *root, const char *as
         return out_of_memory(e, CONFIG_OVERRIDE);
     }
     struct config_node *value;
-    enum status status = parse_at(a, equals + 1, strlen(equals + 1), CONFIG_OVERRIDE, ordinal, 1, &value, e);
-    if (status == ERR_USAGE) {
-        error_prefix(e, "%s", assignment);
-    }
-    TRY(status);
+    struct budget budget = {0, 0};
+    struct reader r = {.arena = a, .budget = &budget, .error = e, .file = CONFIG_OVERRIDE, .assignment = assignment, .fixed_line = ordinal};
+    TRY(read_text(&r, equals + 1, strlen(equals + 1), 1, &value));
     char part[MAX_KEY_BYTES + 1];
     int depth;
     struct config_node *parent = root;

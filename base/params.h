@@ -44,7 +44,7 @@ struct param_numbers { size_t count; const double *values; };
 struct param {
     const char *key;    /* dotted, relative to the table: "adc.bits" */
     enum param_type type;
-    const char *unit;   /* "" or a unit of units.h; must be the suffix of the key (tested) */
+    const char *unit;   /* "" or a unit that unit_factor knows; must be the suffix of the key (params_check_table) */
     double min, max;    /* in the file's unit; inclusive; for numbers and constants */
     const char *default_text; /* NULL: required */
     const char *help;   /* meaning, and source of the default if any */
@@ -70,14 +70,19 @@ enum status params_read(const struct param_table *table, const struct config_nod
 
 /* After all tables were read: the first key below `root` that no table used is an error with file,
  * line and the nearest known key among all `tables` (prefixes parallel to tables). `skip` = NULL-terminated top-level keys that
- * the caller reads itself ("sources", "include"). */
+ * the caller reads itself, with all that is below them ("sources"; dotted keys are fine: "tile.cell.model"). */
 enum status params_check_unused(const struct param_table *const *tables, const char *const *prefixes, size_t count,
                                 const struct config_node *root, const char *const *skip, struct error *e);
 
-/* Writes the values of `in` into `map` at their keys, complete, in the file's units, so that reading it again
- * gives the same bits (17 significant digits). */
+/* Writes the values of `in` into `map` at their keys (`prefix` is for messages only, as above), complete, in the file's units, so that reading it again
+ * gives the same bits: the shortest decimal number that does. Nodes get the file "(effective)". An error when no
+ * decimal number gives the value, which cannot happen to one that was read. */
 enum status params_dump(const struct param_table *table, const void *in, const char *prefix, struct arena *a,
                         struct config_node *map, struct error *e);
+
+/* For tests: is the table itself right? Known unit that is the key's suffix, no unit hidden in the key of a row
+ * without one, range in order, choices there, help there, no key twice, default that reads and lies in range. */
+enum status params_check_table(const struct param_table *table, struct error *e);
 
 /* One line per row: key, type/unit, range, default or "required", help. */
 void params_help(const struct param_table *table, const char *prefix, FILE *out);
@@ -89,10 +94,16 @@ const char *nearest_name(const char *word, const char *const *names, size_t coun
 /* Units: factor to SI of a unit as it stands in a key suffix: "uS" 1e-6, "um2" 1e-12, ... Returns false if
  * unknown. */
 bool unit_factor(const char *unit, double *factor);
-/* "1h", "30d", "1month" (30 d), "1y" (365 d), "20s", "5min", "0", "86400": seconds. */
+/* "1h", "30d", "1month" (30 d), "1y" (365 d), "20s", "5min", "0", "86400": seconds, not negative. */
 enum status parse_duration_s(const char *text, double *seconds, struct error *e);
-/* Whole-string, locale-independent, finite. */
+/* Whole string, decimal, whatever the locale. False: something else, infinite, or too small for a double. */
 bool parse_double(const char *text, double *out);
+/* Bytes of the decimal number that `text` begins with; 0: none. "1e3s" -> 3. */
+size_t number_length(const char *text);
+/* The shortest decimal text that parse_double reads back to the same bits; "null" for infinities and NaN. */
+void format_double(double value, char out[32]);
+/* The shortest decimal text t with parse_double(t) * factor == value to the bit. False if there is none. */
+bool format_scaled(double value, double factor, char out[32]);
 bool parse_int64(const char *text, int64_t *out);
 bool parse_uint64(const char *text, uint64_t *out);
 
