@@ -1,0 +1,153 @@
+/* Causal self-attention with grouped queries over the KV cache, as two matrix products per block of tokens.
+ *
+ *   p[t, j] = softmax_j(cap(scale * q[t] . k[j])),   max(0, t+1-window) <= j <= t
+ *   out[t]  = sum_j p[t, j] v[j]
+ *
+ * All H/G query heads of a group share their keys, so they are gathered into one tall matrix: rows = (token, head of
+ * the group). Keys and values lie in the cache as panels (internal.h) and are multiplied without packing. One unit of work is
+ * (key/value head, block of tokens); units write different outputs, so threads take them in any order.
+ *
+ *   keys:  panel of 16 positions          values: panel of 16 features
+ *          k-major: feature 0 of the              k-major: position 0 of the
+ *          16 positions, feature 1, ...           16 features, position 1, ...
+ *
+ * Positions of a panel that a query must not see get probability 0; what stands there (zero, or keys of a forgotten
+ * continuation) is finite and does no harm.
+ */
+#include <omp.h>
+#include <string.h>
+
+#include "models/internal.h"
+#include "models/vector_math.h"
+
+enum { ROWS_PER_UNIT = 32, SMALL_WORK = 1 << 15 };
+
+static size_t round_up(size_t n) { return (n + PANEL - 1) / PANEL * PANEL; }
+
+size_t kv_keys_floats(const struct shape *s, uint32_t context) { return (size_t)s->kv_heads * round_up(context) * s->head_dim; }
+
+size_t kv_values_floats(const struct shape *s, uint32_t context) { return (size_t)s->kv_heads * round_up(s->head_dim) * context; }
+
+static uint32_t tokens_per_unit(const struct shape *s) {
+    uint32_t group = s->heads / s->kv_heads;
+    return group < ROWS_PER_UNIT ? ROWS_PER_UNIT / group : 1;
+}
+
+size_t attention_scratch_floats(const struct shape *s, uint32_t context) {
+    size_t rows = (size_t)tokens_per_unit(s) * (s->heads / s->kv_heads);
+    return rows * (2 * (size_t)s->head_dim + round_up(context) + PANEL);
+}
+
+void attention_store(struct session *s, uint32_t layer, struct rows k, struct rows v, uint32_t tokens) {
+    const struct shape *shape = &s->model->shape;
+    uint32_t d = shape->head_dim;
+    size_t key_head = round_up(s->context) * d, value_panel = (size_t)s->context * PANEL;
+    for (uint32_t g = 0; g < shape->kv_heads; g++) {
+        for (uint32_t t = 0; t < tokens; t++) {
+            size_t position = s->position + t;
+            float *key = s->cache[layer].keys + g * key_head + position / PANEL * PANEL * d + position % PANEL;
+            float *value = s->cache[layer].values + g * (round_up(d) / PANEL) * value_panel + position * PANEL;
+            const float *from_k = k.data + t * k.stride + (size_t)g * d, *from_v = v.data + t * v.stride + (size_t)g * d;
+            for (uint32_t i = 0; i < d; i++) {
+                key[(size_t)i * PANEL] = from_k[i];
+                value[i / PANEL * value_panel + i % PANEL] = from_v[i];
+            }
+        }
+    }
+}
+
+/* One unit: tokens [first, first + count) of the step with all query heads of group g. */
+struct unit {
+    const struct shape *shape;
+    const struct kv_cache *cache;
+    uint32_t context, window, g, first, count;
+    uint32_t position;     /* of the first token of the unit */
+    size_t low, high;      /* positions whose keys are multiplied; low is a multiple of PANEL */
+    float *q, *scores, *sums; /* [rows][d], [rows][stride], [rows][d] */
+    size_t stride;
+};
+
+static size_t first_seen(uint32_t position, uint32_t window) { return window && position + 1 > window ? position + 1 - window : 0; }
+
+static void gather_queries(const struct unit *u, struct rows q) {
+    uint32_t group = u->shape->heads / u->shape->kv_heads, d = u->shape->head_dim;
+    float scale = (float)u->shape->attention_scale;
+    for (uint32_t t = 0; t < u->count; t++) {
+        const float *from = q.data + (u->first + t) * q.stride + (size_t)u->g * group * d;
+        float *to = u->q + (size_t)t * group * d;
+        for (size_t i = 0; i < (size_t)group * d; i++) {
+            to[i] = from[i] * scale;
+        }
+    }
+}
+
+static void multiply_keys(const struct unit *u, uint32_t rows) {
+    uint32_t d = u->shape->head_dim;
+    const float *keys = u->cache->keys + u->g * round_up(u->context) * d;
+    for (size_t j = u->low; j < u->high; j += PANEL) {
+        kernels()->gemm_panel_f32(keys + j * d, d, u->q, d, rows, u->scores + (j - u->low), u->stride, PANEL);
+    }
+}
+
+static void normalise_scores(const struct unit *u) {
+    uint32_t group = u->shape->heads / u->shape->kv_heads;
+    for (uint32_t r = 0; r < u->count * group; r++) {
+        uint32_t position = u->position + r / group;
+        float *row = u->scores + r * u->stride;
+        size_t from = first_seen(position, u->window) - u->low, to = position + 1 - u->low, all = u->high - u->low;
+        if (u->shape->attention_cap > 0.0) {
+            vector_soft_cap(row + from, to - from, (float)u->shape->attention_cap);
+        }
+        vector_softmax(row + from, to - from);
+        memset(row, 0, from * sizeof *row);
+        memset(row + to, 0, (all - to) * sizeof *row);
+    }
+}
+
+static void multiply_values(const struct unit *u, uint32_t rows) {
+    uint32_t d = u->shape->head_dim;
+    size_t panel = (size_t)u->context * PANEL;
+    const float *values = u->cache->values + u->g * (round_up(d) / PANEL) * panel;
+    for (uint32_t i = 0; i < d; i += PANEL) {
+        kernels()->gemm_panel_f32(values + i / PANEL * panel + u->low * PANEL, u->high - u->low, u->scores, u->stride, rows, u->sums + i, d,
+                                  d - i < PANEL ? d - i : PANEL);
+    }
+}
+
+static void scatter(const struct unit *u, float *out) {
+    uint32_t group = u->shape->heads / u->shape->kv_heads, d = u->shape->head_dim;
+    for (uint32_t t = 0; t < u->count; t++) {
+        memcpy(out + ((size_t)(u->first + t) * u->shape->heads + (size_t)u->g * group) * d, u->sums + (size_t)t * group * d,
+               (size_t)group * d * sizeof *out);
+    }
+}
+
+static void attend(struct unit *u, struct rows q, float *scratch, float *out) {
+    uint32_t rows = u->count * (u->shape->heads / u->shape->kv_heads);
+    u->low = first_seen(u->position, u->window) / PANEL * PANEL;
+    u->high = (size_t)u->position + u->count;
+    u->stride = round_up(u->high - u->low);
+    u->q = scratch;
+    u->sums = u->q + (size_t)rows * u->shape->head_dim;
+    u->scores = u->sums + (size_t)rows * u->shape->head_dim;
+    gather_queries(u, q);
+    multiply_keys(u, rows);
+    normalise_scores(u);
+    multiply_values(u, rows);
+    scatter(u, out);
+}
+
+void attention_apply(struct session *s, uint32_t layer, struct rows q, uint32_t tokens, float *out) {
+    const struct shape *shape = &s->model->shape;
+    uint32_t per_unit = tokens_per_unit(shape), blocks = (tokens + per_unit - 1) / per_unit;
+    size_t work = (size_t)tokens * (s->position + tokens) * shape->heads * shape->head_dim;
+#pragma omp parallel for schedule(dynamic) num_threads(s->threads) if (work > SMALL_WORK)
+    for (uint32_t i = 0; i < blocks * shape->kv_heads; i++) {
+        /* Late blocks see the most keys: they go first. */
+        uint32_t first = (blocks - 1 - i / shape->kv_heads) * per_unit;
+        struct unit u = {.shape = shape, .cache = &s->cache[layer], .context = s->context, .window = shape->window[layer],
+                         .g = i % shape->kv_heads, .first = first, .count = tokens - first < per_unit ? tokens - first : per_unit,
+                         .position = s->position + first};
+        attend(&u, q, s->scratch + (size_t)omp_get_thread_num() * s->scratch_floats, out);
+    }
+}

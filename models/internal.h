@@ -1,0 +1,126 @@
+/* Private to models/: what an open model and a session are made of.
+ *
+ * Symbols: T tokens of one forward step, D hidden, H heads, G kv_heads, d head_dim, F intermediate, V vocabulary.
+ * A model is immutable: any number of sessions may share it. Matrices stay in the mapped file; vectors (norms, biases) are
+ * copied to fp32 when the model is opened.
+ */
+#ifndef MHO_MODELS_INTERNAL_H
+#define MHO_MODELS_INTERNAL_H
+
+#include "base/kernels.h"
+#include "models/model.h"
+#include "models/shape.h"
+
+/* A linear layer: y [outputs] = W [outputs][inputs] x [inputs] + bias. */
+struct matrix {
+    const struct tensor *tensor;
+    bool transposed;         /* stored [inputs][outputs] */
+    uint32_t inputs, outputs;
+    const float *bias;       /* [outputs] or NULL */
+    int layer;               /* -1: the head */
+};
+
+struct norm { const float *weight, *bias; }; /* weight NULL: no such norm; the offset of the family is added in already */
+
+enum { NO_MATRIX = -1 };
+
+struct layer {
+    struct norm attention_norm, q_norm, k_norm, post_attention_norm, mlp_norm, post_mlp_norm;
+    int q, k, v, qkv, o, gate, up, gate_up, down; /* indices of matrices, or NO_MATRIX */
+};
+
+struct model {
+    struct weights *weights;
+    struct tokenizer *tokenizer; /* NULL: none */
+    struct arena *arena;         /* everything below lives there */
+    const struct family *family;
+    struct shape shape;
+    struct model_shape view;     /* what model_shape() shows */
+    struct layer *layers;
+    struct norm final_norm;
+    const struct tensor *embedding, *positions; /* positions NULL: none */
+    int head;
+    struct matrix *matrices;
+    struct matrix_source *sources; /* parallel to matrices */
+    size_t matrix_count;
+};
+
+/* matrices.c: finds every tensor that the shape asks for, checks type, shape and values, fills layers and matrices. */
+enum status model_take_tensors(struct model *m, struct error *e);
+/* Rows [first, first + count) of the matrix as fp32 [count][inputs], whichever way round it is stored. */
+void matrix_rows(const struct matrix *m, uint32_t first, uint32_t count, float *rows);
+
+/* ---- linear.c ---------------------------------------------------------------------------------- */
+
+/* The digital form of one matrix: in the mapped file as it is, or an fp32 copy of quantised and transposed ones. */
+struct linear {
+    bool analog;
+    enum weight_type type;
+    const void *weights;     /* [outputs][inputs] */
+    float *copy;             /* owned; NULL: mapped */
+};
+enum status linear_prepare(struct linear *l, const struct matrix *m, struct error *e);
+
+/* ---- rope.c ------------------------------------------------------------------------------------ */
+
+/* cos and sin of every position and pair: [positions][dims/2] each, times the attention factor. */
+struct rope_table { float *cosine, *sine; };
+enum status rope_table_create(const struct rope *r, int set, uint32_t positions, struct rope_table *out, struct error *e);
+void rope_table_clear(struct rope_table *t);
+/* Turns one head in place. */
+void rope_apply(const struct rope *r, const struct rope_table *t, uint32_t position, float *head);
+
+/* ---- attention.c ------------------------------------------------------------------------------- */
+
+/* Keys and values of one layer in the panel form that gemm_panel_f32 multiplies without packing:
+ *   keys   [G][context/PANEL][d][PANEL]: one panel of PANEL positions, features inwards;
+ *   values [G][d/PANEL][context][PANEL]: one panel of PANEL features, positions inwards. */
+struct kv_cache { float *keys, *values; };
+size_t kv_keys_floats(const struct shape *s, uint32_t context);
+size_t kv_values_floats(const struct shape *s, uint32_t context);
+/* Scratch of one thread in floats. */
+size_t attention_scratch_floats(const struct shape *s, uint32_t context);
+
+/* ---- session ----------------------------------------------------------------------------------- */
+
+struct session {
+    const struct model *model;
+    struct run *run;             /* NULL: digital */
+    uint32_t context, max_batch, position;
+    bool keep_hidden;
+    int threads;
+    int32_t *history;            /* [context] ids so far */
+    int rope_set;                /* divisors that the cached keys were turned with */
+    struct rope_table rope[2];
+    struct linear *linear;       /* parallel to model->matrices */
+    struct kv_cache *cache;      /* [layers] */
+    /* Buffers of one step, row-major. */
+    float *x, *normed;           /* [T][D]: residual stream; input of a block, then its output */
+    float *block;                /* [T][D]: output of a block */
+    float *qkv;                  /* [T][(H + 2G) d], or q, k and v one after the other */
+    float *attended;             /* [T][H d] */
+    float *gate_up;              /* [T][2 F], or up and gate one after the other */
+    float *activated;            /* [T][F] */
+    float *logits;               /* [T][V] */
+    float *hidden;               /* [L + 2][T][D] when kept */
+    float *scratch;              /* [threads][scratch_floats] */
+    size_t scratch_floats;
+};
+
+/* One matrix as rows with a stride: a slice of a fused product or a buffer of its own. */
+struct rows { float *data; size_t stride; };
+
+/* y [T][O] = x [T][K] W + bias: on the machine when it holds the matrix, else digital. Records what it does in the run. */
+enum status linear_apply(struct session *s, int matrix, const float *x, uint32_t tokens, float *y, struct error *e);
+/* Without the bias: between run_fork and run_join only products may stand. */
+enum status linear_multiply(struct session *s, int matrix, const float *x, uint32_t tokens, float *y, struct error *e);
+void linear_add_bias(struct session *s, int matrix, uint32_t tokens, float *y);
+/* Appends keys and values of the step's tokens to the cache of the layer, then out [T][H d] = softmax(scale q k) v. */
+void attention_store(struct session *s, uint32_t layer, struct rows k, struct rows v, uint32_t tokens);
+void attention_apply(struct session *s, uint32_t layer, struct rows q, uint32_t tokens, float *out);
+/* transformer.c: work of a digital unit, noted in the run if there is one. */
+void record(struct session *s, enum digital_op op, int layer, uint32_t tokens, uint64_t elements);
+/* One step of at most max_batch tokens at s->position, which stays. Logits, if wanted, are in s->logits. */
+enum status transformer_step(struct session *s, const int32_t *ids, uint32_t tokens, enum logits_wanted wanted, struct error *e);
+
+#endif

@@ -1,0 +1,206 @@
+/* Configuration keys of a model, from config.json or GGUF metadata: see shape.h. */
+#include <math.h>
+#include <string.h>
+
+#include "models/shape.h"
+
+/* The JSON value, or NULL when it is missing or null. */
+static const json_t *json_value(const struct keys *k, struct key name) {
+    const json_t *v = name.json ? json_object_get(k->config, name.json) : NULL;
+    return v && !json_is_null(v) ? v : NULL;
+}
+
+static const char *gguf_key(const struct keys *k, struct key name, struct error *e) {
+    const char *full = arena_printf(k->arena, "%s.%s", k->architecture, name.gguf);
+    if (!full) {
+        error_set(e, ERR_RUN, "%s: out of memory", k->where);
+    }
+    return full;
+}
+
+static enum status missing(const struct keys *k, struct key name, bool *found, struct error *e) {
+    if (found) {
+        *found = false;
+        return OK;
+    }
+    if (k->gguf) {
+        return error_set(e, ERR_RUN, "%s: %s.%s: the key is missing", k->where, k->architecture, name.gguf ? name.gguf : name.json);
+    }
+    return error_set(e, ERR_RUN, "%s: %s: the key is missing", k->where, name.json ? name.json : name.gguf);
+}
+
+static enum status wrong_type(const struct keys *k, struct key name, const char *expected, const json_t *v, struct error *e) {
+    static const char *const kinds[] = {"a map", "a list", "text", "an integer", "a number", "true", "false", "null"};
+    return error_set(e, ERR_RUN, "%s: %s: found %s, expected %s", k->where, name.json, kinds[json_typeof(v)], expected);
+}
+
+static enum status here(bool *found) {
+    if (found) {
+        *found = true;
+    }
+    return OK;
+}
+
+static const char *shown_name(const struct keys *k, struct key name) { return k->gguf ? name.gguf : name.json; }
+
+enum status key_count(const struct keys *k, struct key name, uint32_t min, uint32_t max, uint32_t *out, bool *found, struct error *e) {
+    uint64_t value = 0;
+    if (k->gguf) {
+        bool there = false;
+        if (name.gguf) {
+            const char *full = gguf_key(k, name, e);
+            if (!full) {
+                return ERR_RUN;
+            }
+            TRY(gguf_get_u64(k->gguf, full, &value, &there, e));
+        }
+        if (!there) {
+            return missing(k, name, found, e);
+        }
+    } else {
+        const json_t *v = json_value(k, name);
+        if (!v) {
+            return missing(k, name, found, e);
+        }
+        if (!json_is_integer(v)) {
+            return wrong_type(k, name, "an integer", v, e);
+        }
+        if (json_integer_value(v) < 0) {
+            return error_set(e, ERR_RUN, "%s: %s = %lld: out of range (allowed: %u to %u)", k->where, name.json,
+                             (long long)json_integer_value(v), min, max);
+        }
+        value = (uint64_t)json_integer_value(v);
+    }
+    if (value < min || value > max) {
+        return error_set(e, ERR_RUN, "%s: %s = %llu: out of range (allowed: %u to %u)", k->where, shown_name(k, name),
+                         (unsigned long long)value, min, max);
+    }
+    *out = (uint32_t)value;
+    return here(found);
+}
+
+enum status key_number(const struct keys *k, struct key name, double min, double max, double *out, bool *found, struct error *e) {
+    double value = 0.0;
+    if (k->gguf) {
+        bool there = false;
+        if (name.gguf) {
+            const char *full = gguf_key(k, name, e);
+            if (!full) {
+                return ERR_RUN;
+            }
+            TRY(gguf_get_f64(k->gguf, full, &value, &there, e));
+        }
+        if (!there) {
+            return missing(k, name, found, e);
+        }
+    } else {
+        const json_t *v = json_value(k, name);
+        if (!v) {
+            return missing(k, name, found, e);
+        }
+        if (!json_is_number(v)) {
+            return wrong_type(k, name, "a number", v, e);
+        }
+        value = json_number_value(v);
+    }
+    if (!(value >= min && value <= max)) {
+        return error_set(e, ERR_RUN, "%s: %s = %g: out of range (allowed: %g to %g)", k->where, shown_name(k, name), value, min, max);
+    }
+    *out = value;
+    return here(found);
+}
+
+enum status key_flag(const struct keys *k, struct key name, bool *out, bool *found, struct error *e) {
+    if (k->gguf) {
+        bool there = false;
+        if (name.gguf) {
+            const char *full = gguf_key(k, name, e);
+            if (!full) {
+                return ERR_RUN;
+            }
+            TRY(gguf_get_bool(k->gguf, full, out, &there, e));
+        }
+        return there ? here(found) : missing(k, name, found, e);
+    }
+    const json_t *v = json_value(k, name);
+    if (!v) {
+        return missing(k, name, found, e);
+    }
+    if (!json_is_boolean(v)) {
+        return wrong_type(k, name, "true or false", v, e);
+    }
+    *out = json_is_true(v);
+    return here(found);
+}
+
+enum status key_text(const struct keys *k, struct key name, const char **out, bool *found, struct error *e) {
+    if (k->gguf) {
+        bool there = false;
+        const char *text = NULL;
+        size_t bytes = 0;
+        if (name.gguf) {
+            const char *full = gguf_key(k, name, e);
+            if (!full) {
+                return ERR_RUN;
+            }
+            TRY(gguf_get_text(k->gguf, full, &text, &bytes, &there, e));
+        }
+        if (!there) {
+            return missing(k, name, found, e);
+        }
+        *out = arena_strndup(k->arena, text, bytes);
+        return *out ? here(found) : error_set(e, ERR_RUN, "%s: out of memory", k->where);
+    }
+    const json_t *v = json_value(k, name);
+    if (!v) {
+        return missing(k, name, found, e);
+    }
+    if (!json_is_string(v)) {
+        return wrong_type(k, name, "text", v, e);
+    }
+    *out = json_string_value(v);
+    return here(found);
+}
+
+enum status key_map(const struct keys *k, const char *name, struct keys *inner, bool *found, struct error *e) {
+    *found = false;
+    const json_t *v = k->config ? json_value(k, (struct key){name, NULL}) : NULL;
+    if (!v) {
+        return OK;
+    }
+    if (!json_is_object(v)) {
+        return wrong_type(k, (struct key){name, NULL}, "a map", v, e);
+    }
+    *inner = *k;
+    inner->config = v;
+    inner->where = arena_printf(k->arena, "%s: %s", k->where, name);
+    *found = true;
+    return inner->where ? OK : error_set(e, ERR_RUN, "%s: out of memory", k->where);
+}
+
+enum status key_divisors(const struct keys *k, const char *name, uint32_t count, const float **out, struct error *e) {
+    const json_t *v = json_value(k, (struct key){name, NULL});
+    if (!v) {
+        return missing(k, (struct key){name, NULL}, NULL, e);
+    }
+    if (!json_is_array(v)) {
+        return wrong_type(k, (struct key){name, NULL}, "a list of numbers", v, e);
+    }
+    if (json_array_size(v) != count) {
+        return error_set(e, ERR_RUN, "%s: %s: found %zu numbers, expected %u (one per rotated pair)", k->where, name, json_array_size(v), count);
+    }
+    float *values = arena_alloc(k->arena, count, sizeof *values);
+    if (!values) {
+        return error_set(e, ERR_RUN, "%s: out of memory", k->where);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const json_t *item = json_array_get(v, i);
+        double number = json_number_value(item);
+        if (!json_is_number(item) || !(number >= 1e-6 && number <= 1e6)) {
+            return error_set(e, ERR_RUN, "%s: %s[%u]: not a usable factor (allowed: numbers from 1e-6 to 1e6)", k->where, name, i);
+        }
+        values[i] = (float)number;
+    }
+    *out = values;
+    return OK;
+}

@@ -1,0 +1,119 @@
+/* Linear layers: on the machine when it holds the matrix, else in fp32 here.
+ *
+ * Digital form. F32, F16 and BF16 matrices stay in the mapped file; quantised and transposed ones are copied to fp32 once,
+ * when the session is created. 1 to FEW_TOKENS tokens (decode) are bound by reading the weights: gemv per token over a strip
+ * of rows that stays in the cache. More tokens (prefill) are bound by arithmetic: PANEL rows are packed into the thread's
+ * scratch and multiplied with all tokens. Threads share out whole panels of outputs, never the inner dimension, so
+ * results do not depend on their number.
+ */
+#include <omp.h>
+
+#include "models/internal.h"
+#include "models/vector_math.h"
+
+enum {
+    FEW_TOKENS = 3,
+    STRIP = 64,             /* rows per gemv call when there are several tokens; a multiple of PANEL */
+    SMALL_WORK = 1 << 16,   /* multiplications below which threads cost more than they bring */
+    ROWS_AT_ONCE = 256,
+};
+
+static bool stays_mapped(const struct matrix *m, enum weight_type *type) {
+    switch (m->tensor->type) {
+    case TENSOR_F32: *type = WEIGHT_F32; break;
+    case TENSOR_F16: *type = WEIGHT_F16; break;
+    case TENSOR_BF16: *type = WEIGHT_BF16; break;
+    default: return false;
+    }
+    return !m->transposed;
+}
+
+enum status linear_prepare(struct linear *l, const struct matrix *m, struct error *e) {
+    l->weights = m->tensor->data;
+    if (stays_mapped(m, &l->type)) {
+        return OK;
+    }
+    size_t count = (size_t)m->outputs * m->inputs;
+    l->copy = mem_alloc(count, sizeof *l->copy);
+    if (!l->copy) {
+        return error_set(e, ERR_RUN, "session: out of memory for %zu weights of tensor %s in fp32", count, m->tensor->name);
+    }
+    l->type = WEIGHT_F32;
+    l->weights = l->copy;
+#pragma omp parallel for schedule(static)
+    for (uint32_t first = 0; first < m->outputs; first += ROWS_AT_ONCE) {
+        uint32_t n = m->outputs - first < ROWS_AT_ONCE ? m->outputs - first : ROWS_AT_ONCE;
+        matrix_rows(m, first, n, l->copy + (size_t)first * m->inputs);
+    }
+    return OK;
+}
+
+static size_t weight_bytes(enum weight_type type) { return type == WEIGHT_F32 ? 4 : 2; }
+
+/* Outputs [first, end) for few tokens. */
+static void multiply_few(const struct linear *l, const struct matrix *m, const float *x, uint32_t tokens, float *y, size_t first, size_t end) {
+    size_t row_bytes = m->inputs * weight_bytes(l->type);
+    size_t strip = tokens == 1 ? end - first : STRIP;
+    for (size_t o = first; o < end; o += strip) {
+        size_t n = end - o < strip ? end - o : strip;
+        for (uint32_t t = 0; t < tokens; t++) {
+            kernels()->gemv(l->type, (const char *)l->weights + o * row_bytes, m->inputs, n, m->inputs, x + (size_t)t * m->inputs,
+                            y + (size_t)t * m->outputs + o);
+        }
+    }
+}
+
+static void multiply_many(const struct linear *l, const struct matrix *m, const float *x, uint32_t tokens, float *y, size_t first, size_t end,
+                          float *panel) {
+    size_t row_bytes = m->inputs * weight_bytes(l->type);
+    for (size_t o = first; o < end; o += PANEL) {
+        size_t lanes = end - o < PANEL ? end - o : PANEL;
+        kernels()->pack_panel_f32(l->type, (const char *)l->weights + o * row_bytes, m->inputs, lanes, m->inputs, panel);
+        kernels()->gemm_panel_f32(panel, m->inputs, x, m->inputs, tokens, y + o, m->outputs, lanes);
+    }
+}
+
+static void multiply_digital(struct session *s, int matrix, const float *x, uint32_t tokens, float *y) {
+    const struct linear *l = &s->linear[matrix];
+    const struct matrix *m = &s->model->matrices[matrix];
+    size_t panels = ((size_t)m->outputs + PANEL - 1) / PANEL;
+    size_t work = (size_t)m->outputs * m->inputs * tokens;
+#pragma omp parallel num_threads(s->threads) if (work > SMALL_WORK)
+    {
+        size_t me = (size_t)omp_get_thread_num(), all = (size_t)omp_get_num_threads();
+        size_t first = panels * me / all * PANEL, end = panels * (me + 1) / all * PANEL;
+        end = end < m->outputs ? end : m->outputs;
+        if (first < end && tokens <= FEW_TOKENS) {
+            multiply_few(l, m, x, tokens, y, first, end);
+        } else if (first < end) {
+            multiply_many(l, m, x, tokens, y, first, end, s->scratch + me * s->scratch_floats);
+        }
+    }
+}
+
+enum status linear_multiply(struct session *s, int matrix, const float *x, uint32_t tokens, float *y, struct error *e) {
+    const struct matrix *m = &s->model->matrices[matrix];
+    if (s->linear[matrix].analog) {
+        return run_multiply(s->run, (size_t)matrix, x, tokens, y, e);
+    }
+    multiply_digital(s, matrix, x, tokens, y);
+    record(s, OP_MATMUL, m->layer, tokens, (uint64_t)m->inputs * m->outputs);
+    return OK;
+}
+
+void linear_add_bias(struct session *s, int matrix, uint32_t tokens, float *y) {
+    const struct matrix *m = &s->model->matrices[matrix];
+    if (!m->bias) {
+        return;
+    }
+    for (uint32_t t = 0; t < tokens; t++) {
+        vector_add(y + (size_t)t * m->outputs, m->bias, m->outputs);
+    }
+    record(s, OP_BIAS, m->layer, tokens, m->outputs);
+}
+
+enum status linear_apply(struct session *s, int matrix, const float *x, uint32_t tokens, float *y, struct error *e) {
+    TRY(linear_multiply(s, matrix, x, tokens, y, e));
+    linear_add_bias(s, matrix, tokens, y);
+    return OK;
+}

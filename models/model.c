@@ -1,0 +1,127 @@
+/* Opens a model: files -> shape -> tensors -> tokenizer. See model.h; the parts are in shape.c, matrices.c. */
+#include "models/internal.h"
+
+#include <string.h>
+
+#include "base/io.h"
+
+/* A path as it stands, or a bundled name: DATA/models/NAME. mem_alloc'd. */
+static enum status find_model(const char *path, char **out, struct error *e) {
+    bool name_only = strchr(path, '/') == NULL && !file_exists(path) && !is_directory(path);
+    *out = NULL;
+    if (name_only && data_directory()) {
+        char *folder = path_join(data_directory(), "models/bundled");
+        char *bundled = folder ? path_join(folder, path) : NULL;
+        mem_free(folder);
+        if (!bundled) {
+            return error_set(e, ERR_RUN, "%s: out of memory", path);
+        }
+        if (is_directory(bundled)) {
+            *out = bundled;
+            return OK;
+        }
+        mem_free(bundled);
+    }
+    if (name_only) {
+        return error_set(e, ERR_USAGE, "model %s: no such file, folder or bundled model", path);
+    }
+    *out = mem_strdup(path);
+    return *out ? OK : error_set(e, ERR_RUN, "%s: out of memory", path);
+}
+
+static enum status open_tokenizer(struct model *m, struct error *e) {
+    const struct gguf *g = weights_gguf(m->weights);
+    bool there = false;
+    if (g) {
+        const char *text;
+        size_t bytes;
+        TRY(gguf_get_text(g, "tokenizer.ggml.model", &text, &bytes, &there, e));
+    } else {
+        char *path = path_join(weights_path(m->weights), "tokenizer.json");
+        if (!path) {
+            return error_set(e, ERR_RUN, "%s: out of memory", weights_path(m->weights));
+        }
+        there = file_exists(path);
+        mem_free(path);
+    }
+    return there ? tokenizer_open(m->weights, &m->tokenizer, e) : OK;
+}
+
+static void fill_view(struct model *m) {
+    const struct shape *s = &m->shape;
+    struct model_shape *v = &m->view;
+    v->family = m->family->name;
+    v->layers = s->layers;
+    v->hidden = s->hidden;
+    v->heads = s->heads;
+    v->kv_heads = s->kv_heads;
+    v->head_dim = s->head_dim;
+    v->intermediate = s->intermediate;
+    v->vocabulary = s->vocabulary;
+    v->context = s->context;
+    v->tied_head = s->tied_head;
+    v->mapped_bytes = weights_mapped_bytes(m->weights);
+    v->path = weights_path(m->weights);
+}
+
+static enum status open_parts(struct model *m, const char *path, struct error *e) {
+    TRY(weights_open(path, &m->weights, e));
+    TRY(shape_read(m->weights, m->arena, &m->family, &m->shape, e));
+    if (weights_count(m->weights) == 0) {
+        return error_set(e, ERR_RUN, "%s: the file holds no tensors", path);
+    }
+    TRY(model_take_tensors(m, e));
+    fill_view(m);
+    return open_tokenizer(m, e);
+}
+
+enum status model_open(const char *path, struct model **out, struct error *e) {
+    char *found = NULL;
+    TRY(find_model(path, &found, e));
+    struct model *m = mem_alloc(1, sizeof *m);
+    enum status status = OK;
+    if (!m || !(m->arena = arena_create())) {
+        status = error_set(e, ERR_RUN, "%s: out of memory", path);
+    } else {
+        status = open_parts(m, found, e);
+    }
+    mem_free(found);
+    if (status != OK) {
+        model_close(m);
+        return status;
+    }
+    *out = m;
+    return OK;
+}
+
+void model_close(struct model *m) {
+    if (m) {
+        tokenizer_close(m->tokenizer);
+        arena_destroy(m->arena);
+        weights_close(m->weights);
+        mem_free(m);
+    }
+}
+
+const struct model_shape *model_shape(const struct model *m) { return &m->view; }
+
+const struct tokenizer *model_tokenizer(const struct model *m) { return m->tokenizer; }
+
+int32_t model_bos(const struct model *m) {
+    int32_t bos = m->tokenizer ? tokenizer_bos(m->tokenizer) : -1;
+    return bos >= 0 ? bos : m->shape.bos;
+}
+
+bool model_is_end(const struct model *m, int32_t id) {
+    for (size_t i = 0; i < m->shape.end_count; i++) {
+        if (m->shape.ends[i] == id) {
+            return true;
+        }
+    }
+    return m->tokenizer && tokenizer_is_end(m->tokenizer, id);
+}
+
+const struct matrix_source *model_matrices(const struct model *m, size_t *count) {
+    *count = m->matrix_count;
+    return m->sources;
+}

@@ -1,0 +1,267 @@
+/* The forward pass of a decoder, one step of T tokens, top to bottom:
+ *
+ *   x = embedding[ids] (+ positions)                                            [T][D]
+ *   per layer:  x += post_norm(o(attention(rope(q), rope(k), v))),  q, k, v = W norm(x)
+ *               x += post_norm(down(activation(gate) * up)),       gate, up = W norm(x)
+ *   logits = head(final_norm(x)) for the tokens that want them                  [T][V]
+ *
+ * Linear layers go to the machine when it holds them (linear.c); every other operation is done here in fp32 and recorded in
+ * the run as work of a digital unit. Which family the model is of does not matter any more: the shape says what exists.
+ */
+#include <string.h>
+
+#include "models/internal.h"
+#include "models/vector_math.h"
+
+enum { SMALL_WORK = 1 << 14 }; /* elements below which threads cost more than they bring */
+
+void record(struct session *s, enum digital_op op, int layer, uint32_t tokens, uint64_t elements) {
+    if (s->run) {
+        run_digital(s->run, &(struct digital_record){.op = op, .layer = layer, .tokens = tokens, .elements = elements});
+    }
+}
+
+static void record_attention(struct session *s, uint32_t layer, uint32_t tokens) {
+    if (s->run) {
+        const struct shape *p = &s->model->shape;
+        run_digital(s->run, &(struct digital_record){.op = OP_ATTENTION, .layer = (int)layer, .tokens = tokens,
+                                                     .first_position = s->position, .window = p->window[layer], .heads = p->heads,
+                                                     .kv_heads = p->kv_heads, .head_dim = p->head_dim});
+    }
+}
+
+static void fork_run(struct session *s) {
+    if (s->run) {
+        run_fork(s->run);
+    }
+}
+
+static void join_run(struct session *s) {
+    if (s->run) {
+        run_join(s->run);
+    }
+}
+
+/* ---- pieces ---------------------------------------------------------------------------------- */
+
+static void embed(struct session *s, const int32_t *ids, uint32_t tokens) {
+    const struct model *m = s->model;
+    uint32_t D = m->shape.hidden;
+    float scale = (float)m->shape.embedding_scale;
+    for (uint32_t t = 0; t < tokens; t++) {
+        float *x = s->x + (size_t)t * D;
+        tensor_rows_f32(m->embedding, (uint64_t)ids[t], 1, x);
+        for (uint32_t i = 0; i < D; i++) {
+            x[i] *= scale;
+        }
+        if (m->positions) {
+            tensor_rows_f32(m->positions, s->position + t, 1, s->block);
+            vector_add(x, s->block, D);
+        }
+    }
+    record(s, OP_EMBED, -1, tokens, D);
+}
+
+/* out [T][D] = norm of x [T][D]; out may be x. */
+static void normalise(struct session *s, const struct norm *n, int layer, const float *x, uint32_t tokens, float *out) {
+    const struct shape *p = &s->model->shape;
+    size_t D = p->hidden;
+#pragma omp parallel for num_threads(s->threads) if (tokens * D > SMALL_WORK)
+    for (uint32_t t = 0; t < tokens; t++) {
+        if (p->norm == NORM_RMS) {
+            vector_rms_norm(x + t * D, n->weight, D, p->norm_eps, out + t * D);
+        } else {
+            vector_layer_norm(x + t * D, n->weight, n->bias, D, p->norm_eps, out + t * D);
+        }
+    }
+    record(s, OP_NORM, layer, tokens, D);
+}
+
+/* x += block, after the family's norm on the block if it has one. */
+static void add_residual(struct session *s, const struct norm *post, int layer, uint32_t tokens) {
+    if (post->weight) {
+        normalise(s, post, layer, s->block, tokens, s->block);
+    }
+    vector_add(s->x, s->block, (size_t)tokens * s->model->shape.hidden);
+    record(s, OP_RESIDUAL, layer, tokens, s->model->shape.hidden);
+}
+
+/* Per-head norm of q or k (Qwen3). */
+static void normalise_heads(struct session *s, const struct norm *n, int layer, struct rows h, uint32_t heads, uint32_t tokens) {
+    const struct shape *p = &s->model->shape;
+    if (!n->weight) {
+        return;
+    }
+    for (uint32_t t = 0; t < tokens; t++) {
+        for (uint32_t i = 0; i < heads; i++) {
+            float *head = h.data + t * h.stride + (size_t)i * p->head_dim;
+            vector_rms_norm(head, n->weight, p->head_dim, p->norm_eps, head);
+        }
+    }
+    record(s, OP_NORM, layer, tokens, (uint64_t)heads * p->head_dim);
+}
+
+static void rotate(struct session *s, int layer, struct rows q, struct rows k, uint32_t tokens) {
+    const struct shape *p = &s->model->shape;
+    const struct rope_table *table = &s->rope[s->rope_set];
+    if (!p->rope.on) {
+        return;
+    }
+#pragma omp parallel for num_threads(s->threads) if (tokens * q.stride > SMALL_WORK)
+    for (uint32_t t = 0; t < tokens; t++) {
+        for (uint32_t i = 0; i < p->heads; i++) {
+            rope_apply(&p->rope, table, s->position + t, q.data + t * q.stride + (size_t)i * p->head_dim);
+        }
+        for (uint32_t i = 0; i < p->kv_heads; i++) {
+            rope_apply(&p->rope, table, s->position + t, k.data + t * k.stride + (size_t)i * p->head_dim);
+        }
+    }
+    record(s, OP_ROPE, layer, tokens, (uint64_t)(p->heads + p->kv_heads) * p->rope.dims);
+}
+
+/* q, k, v from one fused matrix, as slices of its output, or from three. */
+static enum status project_qkv(struct session *s, const struct layer *l, uint32_t T, struct rows *q, struct rows *k, struct rows *v,
+                               struct error *e) {
+    const struct shape *p = &s->model->shape;
+    size_t Q = (size_t)p->heads * p->head_dim, KV = (size_t)p->kv_heads * p->head_dim;
+    if (l->qkv != NO_MATRIX) {
+        *q = (struct rows){s->qkv, Q + 2 * KV};
+        *k = (struct rows){s->qkv + Q, Q + 2 * KV};
+        *v = (struct rows){s->qkv + Q + KV, Q + 2 * KV};
+        return linear_apply(s, l->qkv, s->normed, T, s->qkv, e);
+    }
+    *q = (struct rows){s->qkv, Q};
+    *k = (struct rows){s->qkv + T * Q, KV};
+    *v = (struct rows){s->qkv + T * (Q + KV), KV};
+    fork_run(s);
+    TRY(linear_multiply(s, l->q, s->normed, T, q->data, e));
+    TRY(linear_multiply(s, l->k, s->normed, T, k->data, e));
+    TRY(linear_multiply(s, l->v, s->normed, T, v->data, e));
+    join_run(s);
+    linear_add_bias(s, l->q, T, q->data);
+    linear_add_bias(s, l->k, T, k->data);
+    linear_add_bias(s, l->v, T, v->data);
+    return OK;
+}
+
+static enum status attention_block(struct session *s, uint32_t layer, uint32_t T, struct error *e) {
+    const struct layer *l = &s->model->layers[layer];
+    const struct shape *p = &s->model->shape;
+    struct rows q, k, v;
+    normalise(s, &l->attention_norm, (int)layer, s->x, T, s->normed);
+    TRY(project_qkv(s, l, T, &q, &k, &v, e));
+    normalise_heads(s, &l->q_norm, (int)layer, q, p->heads, T);
+    normalise_heads(s, &l->k_norm, (int)layer, k, p->kv_heads, T);
+    rotate(s, (int)layer, q, k, T);
+    attention_store(s, layer, k, v, T);
+    attention_apply(s, layer, q, T, s->attended);
+    record_attention(s, layer, T);
+    TRY(linear_apply(s, l->o, s->attended, T, s->block, e));
+    add_residual(s, &l->post_attention_norm, (int)layer, T);
+    return OK;
+}
+
+/* activated [T][F] = activation(gate) * up, or activation(up) where the family has no gate. */
+static void activate(struct session *s, int layer, struct rows gate, struct rows up, uint32_t T) {
+    const struct shape *p = &s->model->shape;
+    size_t F = p->intermediate;
+#pragma omp parallel for num_threads(s->threads) if (T * F > SMALL_WORK)
+    for (uint32_t t = 0; t < T; t++) {
+        const float *u = up.data + t * up.stride;
+        float *out = s->activated + t * F;
+        if (!gate.data) {
+            vector_gelu(u, F, out);
+        } else if (p->activation == ACTIVATION_SILU) {
+            vector_silu_product(gate.data + t * gate.stride, u, F, out);
+        } else {
+            vector_gelu_product(gate.data + t * gate.stride, u, F, out);
+        }
+    }
+    record(s, OP_ACTIVATION, layer, T, F);
+}
+
+static enum status project_gate_up(struct session *s, const struct layer *l, uint32_t T, struct rows *gate, struct rows *up, struct error *e) {
+    size_t F = s->model->shape.intermediate;
+    if (l->gate_up != NO_MATRIX) {
+        *gate = (struct rows){s->gate_up, 2 * F};
+        *up = (struct rows){s->gate_up + F, 2 * F};
+        return linear_apply(s, l->gate_up, s->normed, T, s->gate_up, e);
+    }
+    *up = (struct rows){s->gate_up, F};
+    *gate = (struct rows){NULL, 0};
+    if (l->gate == NO_MATRIX) {
+        return linear_apply(s, l->up, s->normed, T, up->data, e);
+    }
+    *gate = (struct rows){s->gate_up + T * F, F};
+    fork_run(s);
+    TRY(linear_multiply(s, l->gate, s->normed, T, gate->data, e));
+    TRY(linear_multiply(s, l->up, s->normed, T, up->data, e));
+    join_run(s);
+    linear_add_bias(s, l->gate, T, gate->data);
+    linear_add_bias(s, l->up, T, up->data);
+    return OK;
+}
+
+static enum status mlp_block(struct session *s, uint32_t layer, uint32_t T, struct error *e) {
+    const struct layer *l = &s->model->layers[layer];
+    struct rows gate, up;
+    normalise(s, &l->mlp_norm, (int)layer, s->x, T, s->normed);
+    TRY(project_gate_up(s, l, T, &gate, &up, e));
+    activate(s, (int)layer, gate, up, T);
+    TRY(linear_apply(s, l->down, s->activated, T, s->block, e));
+    add_residual(s, &l->post_mlp_norm, (int)layer, T);
+    return OK;
+}
+
+static void keep(struct session *s, uint32_t row, const float *x, uint32_t T) {
+    if (s->keep_hidden) {
+        size_t D = s->model->shape.hidden;
+        memcpy(s->hidden + (size_t)row * s->max_batch * D, x, T * D * sizeof *x);
+    }
+}
+
+/* Final norm and output head, for the last token or for all. */
+static enum status head(struct session *s, uint32_t T, enum logits_wanted wanted, struct error *e) {
+    const struct shape *p = &s->model->shape;
+    uint32_t count = wanted == LOGITS_ALL ? T : 1, first = T - count;
+    normalise(s, &s->model->final_norm, -1, s->x + (size_t)first * p->hidden, count, s->normed);
+    TRY(linear_apply(s, s->model->head, s->normed, count, s->logits, e));
+    if (p->final_cap > 0.0) {
+        vector_soft_cap(s->logits, (size_t)count * p->vocabulary, (float)p->final_cap);
+        record(s, OP_ACTIVATION, -1, count, p->vocabulary);
+    }
+    record(s, OP_SAMPLE, -1, count, p->vocabulary);
+    return OK;
+}
+
+/* The kept row after the final norm is a probe for tests: no work of the machine, nothing is recorded. */
+static void keep_final_norm(struct session *s, uint32_t T) {
+    if (s->keep_hidden) {
+        struct run *run = s->run;
+        s->run = NULL;
+        normalise(s, &s->model->final_norm, -1, s->x, T, s->block);
+        s->run = run;
+        keep(s, s->model->shape.layers + 1, s->block, T);
+    }
+}
+
+enum status transformer_step(struct session *s, const int32_t *ids, uint32_t T, enum logits_wanted wanted, struct error *e) {
+    if (s->run) {
+        run_begin_step(s->run, T);
+    }
+    embed(s, ids, T);
+    keep(s, 0, s->x, T);
+    for (uint32_t layer = 0; layer < s->model->shape.layers; layer++) {
+        TRY(attention_block(s, layer, T, e));
+        TRY(mlp_block(s, layer, T, e));
+        keep(s, layer + 1, s->x, T);
+    }
+    keep_final_norm(s, T);
+    if (wanted != LOGITS_NONE) {
+        TRY(head(s, T, wanted, e));
+    }
+    if (s->run) {
+        run_end_step(s->run);
+    }
+    return OK;
+}
