@@ -1,33 +1,7 @@
 /* Opens a model: files -> shape -> tensors -> tokenizer. See model.h; the parts are in shape.c, matrices.c. */
 #include "models/internal.h"
 
-#include <string.h>
-
 #include "base/io.h"
-
-/* A path as it stands, or a bundled name: DATA/models/NAME. mem_alloc'd. */
-static enum status find_model(const char *path, char **out, struct error *e) {
-    bool name_only = strchr(path, '/') == NULL && !file_exists(path) && !is_directory(path);
-    *out = NULL;
-    if (name_only && data_directory()) {
-        char *folder = path_join(data_directory(), "models/bundled");
-        char *bundled = folder ? path_join(folder, path) : NULL;
-        mem_free(folder);
-        if (!bundled) {
-            return error_set(e, ERR_RUN, "%s: out of memory", path);
-        }
-        if (is_directory(bundled)) {
-            *out = bundled;
-            return OK;
-        }
-        mem_free(bundled);
-    }
-    if (name_only) {
-        return error_set(e, ERR_USAGE, "model %s: no such file, folder or bundled model", path);
-    }
-    *out = mem_strdup(path);
-    return *out ? OK : error_set(e, ERR_RUN, "%s: out of memory", path);
-}
 
 static enum status open_tokenizer(struct model *m, struct error *e) {
     const struct gguf *g = weights_gguf(m->weights);
@@ -77,7 +51,7 @@ static enum status open_parts(struct model *m, const char *path, struct error *e
 
 enum status model_open(const char *path, struct model **out, struct error *e) {
     char *found = NULL;
-    TRY(find_model(path, &found, e));
+    TRY(model_resolve(path, &found, e));
     struct model *m = mem_alloc(1, sizeof *m);
     enum status status = OK;
     if (!m || !(m->arena = arena_create())) {

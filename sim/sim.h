@@ -111,6 +111,7 @@ struct run;
 /* max_tokens: the largest step (T). All memory is allocated here; multiplies allocate nothing. */
 enum status run_create(struct machine *m, uint32_t max_tokens, struct run **out, struct error *e);
 void run_destroy(struct run *r);
+const struct machine *run_machine(const struct run *r); /* borrowed */
 void run_reset(struct run *r); /* forgets records, ledger and timeline */
 
 enum digital_op {
