@@ -94,7 +94,8 @@ static void normalise_scores(const struct unit *u) {
     for (uint32_t r = 0; r < u->count * group; r++) {
         uint32_t position = u->position + r / group;
         float *row = u->scores + r * u->stride;
-        size_t from = first_seen(position, u->window) - u->low, to = position + 1 - u->low, all = u->high - u->low;
+        size_t seen = first_seen(position, u->window), from = seen > u->low ? seen - u->low : 0;
+        size_t to = position + 1 - u->low, all = u->high - u->low;
         if (u->shape->attention_cap > 0.0) {
             vector_soft_cap(row + from, to - from, (float)u->shape->attention_cap);
         }
