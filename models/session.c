@@ -27,7 +27,7 @@ static enum status check_options(const struct model *m, const struct session_opt
     return OK;
 }
 
-static enum status prepare_matrices(struct session *s, struct machine *machine, struct error *e) {
+static enum status prepare_matrices(struct session *s, const struct machine *machine, struct error *e) {
     const struct model *m = s->model;
     s->linear = mem_alloc(m->matrix_count, sizeof *s->linear);
     if (!s->linear) {
