@@ -22,17 +22,16 @@ static inline uint32_t bits_of_float(float value) {
 
 static inline float f32_of_bf16(uint16_t h) { return float_of_bits((uint32_t)h << 16); }
 
+/* Without branches, so that loops over it vectorise on the plain machine. A NaN becomes quiet, as the hardware does. */
 static inline float f32_of_f16(uint16_t h) {
     const uint32_t sign = (uint32_t)(h & 0x8000u) << 16;
-    const uint32_t magnitude = h & 0x7fffu;
-    if (magnitude >= 0x7c00u) { /* infinity and NaN; a NaN becomes quiet, as the hardware does */
-        const uint32_t quiet = magnitude > 0x7c00u ? 0x00400000u : 0u;
-        return float_of_bits(sign | 0x7f800000u | quiet | (magnitude & 0x3ffu) << 13);
-    }
-    if (magnitude < 0x0400u) { /* subnormal: magnitude * 2^-24, exact in single precision */
-        return float_of_bits(sign | bits_of_float((float)magnitude * 0x1p-24f));
-    }
-    return float_of_bits(sign | ((magnitude << 13) + 0x38000000u)); /* bias 15 becomes 127 */
+    const uint32_t magnitude = (uint32_t)(h & 0x7fffu) << 13;
+    const uint32_t normal = magnitude + 0x38000000u; /* bias 15 becomes 127 */
+    const uint32_t quiet = magnitude > 0x0f800000u ? 0x00400000u : 0u;
+    /* Subnormal: the fraction behind a leading 1 of weight 2^-14, and that 1 taken away again: exact. */
+    const uint32_t small = bits_of_float(float_of_bits(magnitude + 0x38800000u) - 0x1p-14f);
+    const uint32_t finite = magnitude < 0x00800000u ? small : normal;
+    return float_of_bits(sign | (magnitude >= 0x0f800000u ? 0x7f800000u | quiet | magnitude : finite));
 }
 
 #endif

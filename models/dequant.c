@@ -20,7 +20,6 @@
 #include <string.h>
 
 #include "models/files.h"
-#include "models/half.h"
 
 /* ---- floats ------------------------------------------------------------------------------------------------ */
 
@@ -36,7 +35,7 @@ static void dequantise_f16(const uint8_t *restrict block, size_t blocks, float *
 
 static void dequantise_bf16(const uint8_t *restrict block, size_t blocks, float *restrict out) {
     for (size_t i = 0; i < blocks; i++) {
-        out[i] = bfloat_to_float(load_u16(block + 2 * i));
+        out[i] = f32_of_bf16(load_u16(block + 2 * i));
     }
 }
 

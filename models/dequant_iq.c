@@ -14,7 +14,6 @@
  * Source of the layouts: ggml (https://github.com/ggml-org/ggml), ggml-common.h; the `gguf` Python package.
  */
 #include "models/files.h"
-#include "models/half.h"
 
 enum { RUN = 32, RUNS = 8, SUPER = RUN * RUNS };
 

@@ -13,20 +13,18 @@
  * Source of the layouts: ggml (https://github.com/ggml-org/ggml), ggml-common.h; the `gguf` Python package.
  */
 #include "models/files.h"
-#include "models/half.h"
 
-enum { RUN = 32, RUNS = 8, SUPER = RUN * RUNS };
+enum { RUN = 32, RUNS = 8, SUPER = RUN * RUNS, SUB = 16, SUBS = 16 };
 
 void dequantise_q2_k(const uint8_t *restrict block, size_t blocks, float *restrict out) {
     for (size_t b = 0; b < blocks; b++, block += 84, out += SUPER) {
         float d = load_half(block + 80), dmin = load_half(block + 82);
-        for (int run = 0; run < RUNS; run++) {
-            const uint8_t *q = block + 16 + run / 4 * RUN;
-            int shift = run % 4 * 2;
-            for (int j = 0; j < RUN; j++) {
-                uint8_t scale = block[2 * run + j / 16];
-                float step = d * (float)(scale & 15), least = dmin * (float)(scale >> 4);
-                out[run * RUN + j] = step * (float)((q[j] >> shift) & 3) - least;
+        for (int sub = 0; sub < SUBS; sub++) {
+            const uint8_t *q = block + 16 + sub / 8 * RUN + sub % 2 * SUB;
+            int shift = sub / 2 % 4 * 2;
+            float step = d * (float)(block[sub] & 15), least = dmin * (float)(block[sub] >> 4);
+            for (int j = 0; j < SUB; j++) {
+                out[sub * SUB + j] = step * (float)((q[j] >> shift) & 3) - least;
             }
         }
     }
@@ -42,13 +40,13 @@ static inline int q3_k_scale(const uint8_t *packed, int k) {
 void dequantise_q3_k(const uint8_t *restrict block, size_t blocks, float *restrict out) {
     for (size_t b = 0; b < blocks; b++, block += 110, out += SUPER) {
         float d = load_half(block + 108);
-        for (int run = 0; run < RUNS; run++) {
-            const uint8_t *q = block + 32 + run / 4 * RUN;
-            int shift = run % 4 * 2;
-            float step[2] = {d * (float)q3_k_scale(block + 96, 2 * run), d * (float)q3_k_scale(block + 96, 2 * run + 1)};
-            for (int j = 0; j < RUN; j++) {
-                int third = (block[j] >> run & 1) << 2;
-                out[run * RUN + j] = step[j / 16] * (float)(((q[j] >> shift) & 3) + third - 4);
+        for (int sub = 0; sub < SUBS; sub++) {
+            const uint8_t *q = block + 32 + sub / 8 * RUN + sub % 2 * SUB, *thirds = block + sub % 2 * SUB;
+            int run = sub / 2, shift = run % 4 * 2;
+            float step = d * (float)q3_k_scale(block + 96, sub);
+            for (int j = 0; j < SUB; j++) {
+                int third = (thirds[j] >> run & 1) << 2;
+                out[sub * SUB + j] = step * (float)(((q[j] >> shift) & 3) + third - 4);
             }
         }
     }
@@ -102,14 +100,13 @@ void dequantise_q5_k(const uint8_t *restrict block, size_t blocks, float *restri
 void dequantise_q6_k(const uint8_t *restrict block, size_t blocks, float *restrict out) {
     for (size_t b = 0; b < blocks; b++, block += 210, out += SUPER) {
         float d = load_half(block + 208);
-        for (int run = 0; run < RUNS; run++) {
-            const uint8_t *q = block + run / 4 * 64 + run % 2 * RUN, *high = block + 128 + run / 4 * RUN;
-            int shift = run % 4 / 2 * 4, high_shift = run % 4 * 2;
-            const uint8_t *scales = block + 192 + 2 * run;
-            float step[2] = {d * (float)(int8_t)scales[0], d * (float)(int8_t)scales[1]};
-            for (int j = 0; j < RUN; j++) {
+        for (int sub = 0; sub < SUBS; sub++) {
+            int run = sub / 2, shift = run % 4 / 2 * 4, high_shift = run % 4 * 2;
+            const uint8_t *q = block + run / 4 * 64 + sub % 4 * SUB, *high = block + 128 + run / 4 * RUN + sub % 2 * SUB;
+            float step = d * (float)(int8_t)block[192 + sub];
+            for (int j = 0; j < SUB; j++) {
                 int value = ((q[j] >> shift) & 15) | ((high[j] >> high_shift) & 3) << 4;
-                out[run * RUN + j] = step[j / 16] * (float)(value - 32);
+                out[sub * SUB + j] = step * (float)(value - 32);
             }
         }
     }

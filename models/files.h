@@ -4,7 +4,36 @@
 #ifndef MHO_MODELS_FILES_H
 #define MHO_MODELS_FILES_H
 
+#include <string.h>
+
+#include "base/half.h"
 #include "models/weights.h"
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "model files are little endian and read in place: a big-endian host is not supported"
+#endif
+
+/* ---- loads from any address: the data of a file need not be aligned ------------------------------------ */
+
+static inline uint16_t load_u16(const void *at) {
+    uint16_t value;
+    memcpy(&value, at, sizeof value);
+    return value;
+}
+
+static inline uint32_t load_u32(const void *at) {
+    uint32_t value;
+    memcpy(&value, at, sizeof value);
+    return value;
+}
+
+static inline uint64_t load_u64(const void *at) {
+    uint64_t value;
+    memcpy(&value, at, sizeof value);
+    return value;
+}
+
+static inline float load_half(const void *at) { return f32_of_f16(load_u16(at)); }
 
 /* ---- names: sorted once, found by halving ------------------------------------------------------------
  * A sorted list instead of a hash table: a hostile file cannot choose names that collide. */

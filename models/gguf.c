@@ -18,7 +18,6 @@
 #include <string.h>
 
 #include "models/files.h"
-#include "models/half.h"
 
 enum value_type { U8, I8, U16, I16, U32, I32, F32, BOOL, TEXT, ARRAY, U64, I64, F64, VALUE_TYPES };
 
@@ -423,7 +422,7 @@ static double load_number(enum value_type t, const uint8_t *at) {
     uint64_t bits;
     double value;
     if (t == F32) {
-        return (double)float_from_bits(load_u32(at));
+        return (double)float_of_bits(load_u32(at));
     }
     if (t == F64) {
         memcpy(&value, at, sizeof value);

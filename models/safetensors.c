@@ -13,7 +13,6 @@
 #include <string.h>
 
 #include "models/files.h"
-#include "models/half.h"
 
 enum { LENGTH_BYTES = 8, HEADER_LIMIT = 100 << 20 };
 

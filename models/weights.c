@@ -15,7 +15,6 @@
 
 #include "base/io.h"
 #include "models/files.h"
-#include "models/half.h"
 
 enum { CONFIG_LIMIT = 16 << 20, INDEX_LIMIT = 64 << 20 };
 

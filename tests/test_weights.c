@@ -6,7 +6,6 @@
 
 #include "base/io.h"
 #include "models/files.h"
-#include "models/half.h"
 #include "tests/suite.h"
 
 static struct weights *open_good(const char *path) {
@@ -25,7 +24,7 @@ static void half_is_exact(void **state) {
     (void)state;
     for (uint32_t code = 0; code < 65536; code++) {
         int exponent = (int)(code >> 10 & 31), mantissa = (int)(code & 1023);
-        float sign = code >> 15 ? -1.0f : 1.0f, value = half_to_float((uint16_t)code);
+        float sign = code >> 15 ? -1.0f : 1.0f, value = f32_of_f16((uint16_t)code);
         if (exponent == 31) {
             assert_true(mantissa ? isnan(value) : isinf(value) && (value < 0) == (code >> 15));
         } else {
