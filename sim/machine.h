@@ -70,7 +70,7 @@ struct array {
 
     int16_t *codes; /* [panels][row_stride x PANEL] in the layout of mac_i16, or NULL */
     float *weights; /* [panels][row_stride x PANEL] k-major, or NULL: exactly one of both */
-    double *row_S;  /* [inputs] conductance on each input, all columns and devices */
+    float *row_S;   /* [inputs] conductance on each input, all columns and devices */
 
     /* Per row block and output: [row_blocks][columns]. */
     float *code_scale;   /* effective weight of one code; 1 for fp32 panels */

@@ -96,12 +96,13 @@ enum status machine_create(const struct chip *c, const struct placement *p, cons
 void machine_destroy(struct machine *m);
 bool machine_is_analog(const struct machine *m, size_t matrix);
 
-/* Calibration: while open, multiplies run with float inputs ranges as needed and without ADC limits, and record per-column
- * (or per-tile) output and input statistics. `finish` sets the ranges; the machine is immutable after. */
 /* Whether ranges are still missing: multiplies fail until a calibration is finished. */
 bool machine_needs_calibration(const struct machine *m);
 /* Whether the chip wants static input ranges and some matrix brings none: known to ruin a model that was not adapted. */
 bool machine_static_without_ranges(const struct machine *m);
+/* Calibration: while open, multiplies (of one run at a time) have no ADC limits, quantise inputs per token where no static
+ * range is known, and record statistics of inputs and of the results of every column. `finish` sets the ranges; the machine
+ * is immutable after. An analog matrix that saw no token is an error of `finish`. */
 enum status machine_calibration_begin(struct machine *m, struct error *e);
 enum status machine_calibration_finish(struct machine *m, struct error *e);
 

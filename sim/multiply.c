@@ -1,0 +1,272 @@
+/* The fast analog multiply: values of run_multiply. multiply_reference.c says the same in plain double loops.
+ *
+ * Inputs become codes of one 16-bit word each, token by token (threads over tokens); then every panel of 16 outputs goes
+ * through its row blocks (threads over panels): exact integer dot products, ADC, digital scale and sum. With q the input codes, c the
+ * weight codes, u = code_scale / DAC limit:
+ *   result of a block   v = u sum(c q)                    weight x input / input range
+ *   ADC                 k = clamp(round(v / step)),  step = full scale / ADC limit
+ *   output              y += k step compensation x input range      (row blocks in order)
+ * Without the effect dac (or beyond 10 bits) the dot products are fp32 with q = x DAC limit / range, not rounded.
+ * Every output is computed by one thread, sums in a fixed order: the same bytes for any thread count; integer panels also
+ * for any kernel.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "sim/machine.h"
+
+enum { TOKENS = 32 }; /* tokens that go through a panel together: their results stay in the first-level cache */
+
+struct multiply_scratch {
+    uint32_t max_tokens;
+    int16_t *codes;      /* [tokens][row_stride] */
+    float *inputs;       /* [tokens][row_stride], for fp32 panels; NULL where no array has them */
+    float *token_range;  /* [tokens] factor of the token's outputs */
+    double *array_S;     /* [tokens] sum of |input| / full scale x row conductance */
+    double *full_scales; /* [tokens] sum of |input| / full scale */
+    uint64_t *clipped;   /* [tokens] */
+};
+
+void multiply_scratch_destroy(struct multiply_scratch *s) {
+    if (s) {
+        mem_free(s->codes);
+        mem_free(s->inputs);
+        mem_free(s->token_range);
+        mem_free(s->array_S);
+        mem_free(s->full_scales);
+        mem_free(s->clipped);
+        mem_free(s);
+    }
+}
+
+struct multiply_scratch *multiply_scratch_create(const struct machine *m, uint32_t max_tokens) {
+    size_t stride = 0;
+    bool fp32 = false;
+    for (size_t i = 0; i < m->count; i++) {
+        if (m->arrays[i]) {
+            stride = m->arrays[i]->row_stride > stride ? m->arrays[i]->row_stride : stride;
+            fp32 = fp32 || m->arrays[i]->weights;
+        }
+    }
+    struct multiply_scratch *s = mem_alloc(1, sizeof *s);
+    if (!s || (max_tokens && stride > SIZE_MAX / sizeof(float) / max_tokens)) {
+        mem_free(s);
+        return NULL;
+    }
+    s->max_tokens = max_tokens;
+    s->codes = mem_alloc(stride * max_tokens, sizeof *s->codes);
+    s->inputs = mem_alloc(fp32 ? stride * max_tokens : 0, sizeof *s->inputs);
+    s->token_range = mem_alloc(max_tokens, sizeof *s->token_range);
+    s->array_S = mem_alloc(max_tokens, sizeof *s->array_S);
+    s->full_scales = mem_alloc(max_tokens, sizeof *s->full_scales);
+    s->clipped = mem_alloc(max_tokens, sizeof *s->clipped);
+    if (!s->codes || !s->inputs || !s->token_range || !s->array_S || !s->full_scales || !s->clipped) {
+        multiply_scratch_destroy(s);
+        return NULL;
+    }
+    return s;
+}
+
+/* ---- inputs ------------------------------------------------------------------------------------------------- */
+
+/* Adds the sums of |input| and |input| x row conductance of one block (inputs in codes), in eight running sums each: a
+ * fixed order that becomes vector code. Single precision within a block: relative error below 1e-5. */
+static void weigh_inputs(const int16_t *codes, const float *inputs, const float *row_S, uint32_t n, double *sum, double *sum_S) {
+    float plain[8] = {0}, weighted[8] = {0};
+    for (uint32_t i = 0; i < n; i += 8) {
+        uint32_t now = n - i < 8 ? n - i : 8;
+        for (uint32_t j = 0; j < now; j++) {
+            float size = fabsf(codes ? (float)codes[i + j] : inputs[i + j]);
+            plain[j] += size;
+            weighted[j] += size * row_S[i + j];
+        }
+    }
+    for (uint32_t j = 0; j < 8; j++) {
+        *sum += (double)plain[j];
+        *sum_S += (double)weighted[j];
+    }
+}
+
+/* One block of one token: x -> codes (and fp32 inputs in units of codes). Returns how many were clipped. */
+static size_t convert_block(const struct machine *m, const struct array *a, const float *x, uint32_t n, float range, int16_t *codes, float *inputs) {
+    float inverse_step = range > 0 ? (float)m->dac.limit / range : 0.0f;
+    size_t clipped = 0;
+    if (m->spec->effects.dac) {
+        clipped = kernels()->quantise_i16(x, n, inverse_step, m->dac.limit, codes);
+    }
+    for (uint32_t i = 0; a->weights && i < n; i++) {
+        inputs[i] = m->spec->effects.dac ? (float)codes[i] : x[i] * inverse_step;
+    }
+    return clipped;
+}
+
+/* All blocks of one token; `range` is the token's own largest input. */
+static void convert_token(const struct machine *m, const struct array *a, const float *x, float range, uint32_t t, struct multiply_scratch *s) {
+    double sum = 0, sum_S = 0;
+    uint64_t clipped = 0;
+    for (uint32_t b = 0; b < a->row_blocks; b++) {
+        uint32_t rows = array_block_rows(a, b);
+        size_t at = (size_t)t * a->row_stride + a->row_offset[b];
+        float *inputs = a->weights ? s->inputs + at : NULL;
+        clipped += convert_block(m, a, x + a->row_begin[b], rows, a->input_range ? a->input_range[b] : range, s->codes + at, inputs);
+        if (rows % 2) {
+            s->codes[at + rows] = 0;
+        }
+        weigh_inputs(a->weights ? NULL : s->codes + at, inputs, a->row_S + a->row_begin[b], rows, &sum, &sum_S);
+    }
+    s->token_range[t] = a->input_range ? 1.0f : range;
+    s->full_scales[t] = sum / m->dac.limit;
+    s->array_S[t] = sum_S / m->dac.limit;
+    s->clipped[t] = clipped;
+}
+
+/* Returns the first token whose inputs are not finite, or `tokens`. */
+static uint32_t convert_inputs(const struct machine *m, const struct array *a, const float *x, uint32_t tokens, struct multiply_scratch *s) {
+    uint32_t bad = tokens;
+#pragma omp parallel for schedule(static) reduction(min : bad) if (tokens > 1)
+    for (uint32_t t = 0; t < tokens; t++) {
+        const float *mine = x + (size_t)t * a->inputs;
+        float range = kernels()->absmax_f32(mine, a->inputs);
+        if (!isfinite(range)) {
+            bad = t < bad ? t : bad;
+            range = 0;
+        }
+        convert_token(m, a, mine, range >= SMALLEST_RANGE ? range : 0.0f, t, s);
+    }
+    return bad;
+}
+
+/* ---- results ------------------------------------------------------------------------------------------------- */
+
+/* Dot products of one panel and row block with `tokens` tokens from t on: v [tokens][PANEL] in fp32. */
+static void dot_products(const struct array *a, uint32_t panel, uint32_t b, const struct multiply_scratch *s, uint32_t t, uint32_t tokens, float *v) {
+    size_t at = ((size_t)panel * a->row_stride + a->row_offset[b]) * PANEL, x = (size_t)t * a->row_stride + a->row_offset[b];
+    uint32_t rows = array_block_rows(a, b);
+    if (a->weights) {
+        kernels()->gemm_panel_f32(a->weights + at, rows, s->inputs + x, a->row_stride, tokens, v, PANEL, PANEL);
+        return;
+    }
+    int32_t sums[TOKENS * PANEL];
+    kernels()->mac_i16(a->codes + at, rows, s->codes + x, a->row_stride, tokens, sums);
+    for (uint32_t i = 0; i < tokens * PANEL; i++) {
+        v[i] = (float)sums[i];
+    }
+}
+
+/* y += ADC(v) for `tokens` tokens; returns how many saturated. Clamping before rounding gives the same codes, since the
+ * limit is a whole number, and keeps the rounding trick (adding 1.5 x 2^23 leaves the nearest integer, half to even) valid. */
+static uint32_t convert_results(const float *v, uint32_t tokens, const float *to_code, const float *to_output, float limit, float *y) {
+    const float shift = 12582912.0f;
+    uint32_t saturated[PANEL] = {0};
+    for (uint32_t t = 0; t < tokens; t++) {
+        for (uint32_t lane = 0; lane < PANEL; lane++) {
+            float code = v[t * PANEL + lane] * to_code[lane];
+            saturated[lane] += fabsf(code) >= limit + 0.5f;
+            code = code > limit ? limit : code;
+            code = code < -limit ? -limit : code;
+            y[t * PANEL + lane] += ((code + shift) - shift) * to_output[lane];
+        }
+    }
+    uint32_t sum = 0;
+    for (uint32_t lane = 0; lane < PANEL; lane++) {
+        sum += saturated[lane];
+    }
+    return sum;
+}
+
+/* y += v without an ADC. */
+static void add_results(const float *v, uint32_t tokens, const float *to_output, float *y) {
+    for (uint32_t t = 0; t < tokens; t++) {
+        for (uint32_t lane = 0; lane < PANEL; lane++) {
+            y[t * PANEL + lane] += v[t * PANEL + lane] * to_output[lane];
+        }
+    }
+}
+
+/* While calibrating: the largest result of each column, in units of the input range where one is known. */
+static void record_results(const struct machine *m, struct array *a, const float *v, uint32_t tokens, const float *token_range, size_t column) {
+    for (uint32_t t = 0; t < tokens; t++) {
+        float factor = a->input ? token_range[t] : 1.0f;
+        for (uint32_t lane = 0; lane < PANEL; lane++) {
+            float size = fabsf(v[t * PANEL + lane]) * (a->code_scale[column + lane] / (float)m->dac.limit) * factor;
+            a->output_max[column + lane] = size > a->output_max[column + lane] ? size : a->output_max[column + lane];
+        }
+    }
+}
+
+/* Factors of results while calibrating, when to_output speaks of ADC codes that do not exist yet. */
+static void open_factors(const struct machine *m, const struct array *a, uint32_t b, size_t column, float *to_output) {
+    float range = a->input_range ? a->input_range[b] : 1.0f;
+    for (uint32_t lane = 0; lane < PANEL; lane++) {
+        to_output[lane] = a->code_scale[column + lane] / (float)m->dac.limit * a->compensation[column + lane] * range;
+    }
+}
+
+/* `tokens` <= TOKENS tokens from t on through one panel; y is the whole result. Returns how many saturated. */
+static uint64_t multiply_panel(const struct machine *m, struct array *a, uint32_t panel, const struct multiply_scratch *s, uint32_t t,
+                               uint32_t tokens, float *y) {
+    float v[TOKENS * PANEL], sum[TOKENS * PANEL] = {0};
+    uint64_t saturated = 0;
+    for (uint32_t b = 0; b < a->row_blocks; b++) {
+        size_t column = (size_t)b * a->columns + (size_t)panel * PANEL;
+        dot_products(a, panel, b, s, t, tokens, v);
+        if (m->calibrating) {
+            float to_output[PANEL];
+            record_results(m, a, v, tokens, s->token_range + t, column);
+            open_factors(m, a, b, column, to_output);
+            add_results(v, tokens, to_output, sum);
+        } else if (m->spec->effects.adc) {
+            saturated += convert_results(v, tokens, a->to_code + column, a->to_output + column, (float)m->adc.limit, sum);
+        } else {
+            add_results(v, tokens, a->to_output + column, sum);
+        }
+    }
+    uint32_t first = panel * PANEL, lanes = a->outputs - first < PANEL ? a->outputs - first : PANEL;
+    for (uint32_t i = 0; i < tokens; i++) {
+        for (uint32_t lane = 0; lane < lanes; lane++) {
+            y[(size_t)(t + i) * a->outputs + first + lane] = sum[i * PANEL + lane] * s->token_range[t + i];
+        }
+    }
+    return saturated;
+}
+
+static void fill_record(const struct array *a, size_t matrix, uint32_t tokens, const struct multiply_scratch *s, uint64_t saturated,
+                        struct multiply_record *r) {
+    *r = (struct multiply_record){.matrix = matrix, .tokens = tokens, .adc_saturated = saturated};
+    for (uint32_t t = 0; t < tokens; t++) {
+        r->array_S_sum += s->array_S[t];
+        r->dac_full_scales += s->full_scales[t] * a->column_blocks;
+        r->dac_clipped += s->clipped[t] * a->column_blocks;
+    }
+    r->dac_conversions = (uint64_t)tokens * a->inputs * a->column_blocks;
+    r->adc_conversions = (uint64_t)tokens * a->outputs * a->row_blocks;
+}
+
+enum status machine_multiply(struct machine *m, size_t matrix, const float *x, uint32_t tokens, struct multiply_scratch *s,
+                             float *y, struct multiply_record *record, struct error *e) {
+    if (!machine_is_analog(m, matrix) || tokens > s->max_tokens) {
+        return error_set(e, ERR_USAGE, "multiply: matrix %zu with %u tokens (allowed: an analog matrix, at most %u tokens)", matrix, tokens,
+                         s->max_tokens);
+    }
+    struct array *a = m->arrays[matrix];
+    if (!m->ranges_set && !m->calibrating) {
+        return error_set(e, ERR_RUN, "matrix %s: its converter ranges are not set: the chip needs a calibration first", a->source.name);
+    }
+    uint32_t bad = convert_inputs(m, a, x, tokens, s);
+    if (bad < tokens) {
+        return error_set(e, ERR_RUN, "matrix %s: an input of token %u is not finite", a->source.name, bad);
+    }
+    if (m->calibrating) {
+        array_record_inputs(a, x, tokens);
+    }
+    uint64_t saturated = 0;
+#pragma omp parallel for schedule(static) reduction(+ : saturated)
+    for (uint32_t panel = 0; panel < a->panels; panel++) {
+        for (uint32_t t = 0; t < tokens; t += TOKENS) {
+            saturated += multiply_panel(m, a, panel, s, t, tokens - t < TOKENS ? tokens - t : TOKENS, y);
+        }
+    }
+    fill_record(a, matrix, tokens, s, saturated, record);
+    return OK;
+}
