@@ -106,11 +106,11 @@ static void format_line(const struct progress *p, uint64_t done, double now, siz
     }
     format_bar(bar, share);
     /* Leave out what does not fit, the least useful first. The last column stays free: some terminals wrap there. */
-    int length = snprintf(line, LINE_BYTES, "%s [%s] %3.0f %%%s", p->label, bar, 100 * share, eta);
-    if (length < 0 || (size_t)length >= columns) {
-        length = snprintf(line, LINE_BYTES, "%s %3.0f %%%s", p->label, 100 * share, eta);
+    snprintf(line, LINE_BYTES, "%s [%s] %3.0f %%%s", p->label, bar, 100 * share, eta);
+    if (line[cut_to_columns(line, columns - 1)]) {
+        snprintf(line, LINE_BYTES, "%s %3.0f %%%s", p->label, 100 * share, eta);
     }
-    if (length < 0 || (size_t)length >= columns) {
+    if (line[cut_to_columns(line, columns - 1)]) {
         snprintf(line, LINE_BYTES, "%3.0f %% %s", 100 * share, p->label);
     }
     line[cut_to_columns(line, columns - 1)] = 0;
