@@ -18,6 +18,7 @@ enum {
     ROWS_AT_ONCE = 256,
 };
 
+/* Plain numbers, the usual way round and aligned: the kernels read them where they lie. */
 static bool stays_mapped(const struct matrix *m, enum weight_type *type) {
     switch (m->tensor->type) {
     case TENSOR_F32: *type = WEIGHT_F32; break;
@@ -25,7 +26,7 @@ static bool stays_mapped(const struct matrix *m, enum weight_type *type) {
     case TENSOR_BF16: *type = WEIGHT_BF16; break;
     default: return false;
     }
-    return !m->transposed;
+    return !m->transposed && (uintptr_t)m->tensor->data % tensor_block_bytes(m->tensor->type) == 0;
 }
 
 enum status linear_prepare(struct linear *l, const struct matrix *m, struct error *e) {
