@@ -1,0 +1,170 @@
+/* See ledger.h. */
+#include "sim/ledger.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "sim/placement.h"
+
+static const char *const component_names[PART_COUNT] = {"dac", "array", "adc", "digital_post", "vector", "attention", "kv_memory", "buffer", "digital_matmul", "static"};
+static const char *const count_units[PART_COUNT] = {"conversions", "MVMs", "conversions", "results", "operations", "MACs", "bits", "bits", "MACs", ""};
+
+const char *component_name(enum component c) { return component_names[c]; }
+const char *component_count_unit(enum component c) { return count_units[c]; }
+
+static const char *const op_names[OP_KINDS] = {"embed", "norm", "rope", "attention", "activation", "residual", "bias", "sample", "matmul"};
+const char *digital_op_name(enum digital_op op) { return op_names[op]; }
+
+/* Per element. norm: square, add, scale, weight. RoPE: two products and a sum per rotated value. activation: exponential (2), sum,
+ * division (2), product. sample: one comparison. embed: one copy. Attention and matmul have units of their own. */
+static const struct { unsigned operations, values; } per_element[OP_KINDS] = {
+    [OP_EMBED] = {1, 1}, [OP_NORM] = {4, 2}, [OP_ROPE] = {3, 2}, [OP_ATTENTION] = {0, 2}, [OP_ACTIVATION] = {6, 3},
+    [OP_RESIDUAL] = {1, 3}, [OP_BIAS] = {1, 2}, [OP_SAMPLE] = {1, 1}, [OP_MATMUL] = {0, 0},
+};
+
+unsigned vector_operations(enum digital_op op) { return per_element[op].operations; }
+unsigned buffer_values(enum digital_op op) { return per_element[op].values; }
+unsigned input_operations(const struct chip_spec *s) { return s->tile.dac.range == INPUT_PER_TOKEN ? 2 : 1; }
+
+uint64_t attention_keys(const struct digital_record *d, uint32_t t) {
+    uint64_t seen = (uint64_t)d->first_position + t + 1;
+    return d->window && seen > d->window ? d->window : seen;
+}
+
+uint64_t attention_kv_bits(const struct digital_record *d, const struct chip_spec *s, uint32_t t) {
+    return (attention_keys(d, t) + 1) * 2 * d->kv_heads * d->head_dim * (uint64_t)s->kv.value_bits;
+}
+
+uint64_t attention_macs(const struct digital_record *d, uint32_t t) { return attention_keys(d, t) * 2 * d->heads * d->head_dim; }
+
+/* ---- life -------------------------------------------------------------------------------------- */
+
+enum status ledger_create(const struct chip *c, const struct placement *p, struct ledger *out, struct error *e) {
+    *out = (struct ledger){.chip = c, .placement = p, .rows = placement_layers(p) + 1};
+    out->energy_J = mem_alloc(out->rows, sizeof *out->energy_J);
+    out->kv_bits = mem_alloc(out->rows, sizeof *out->kv_bits);
+    if (!out->energy_J || !out->kv_bits) {
+        ledger_destroy(out);
+        return error_set(e, ERR_RUN, "ledger: out of memory");
+    }
+    return OK;
+}
+
+void ledger_destroy(struct ledger *l) {
+    mem_free(l->energy_J);
+    mem_free(l->kv_bits);
+    *l = (struct ledger){0};
+}
+
+void ledger_reset(struct ledger *l) {
+    memset(l->energy_J, 0, l->rows * sizeof *l->energy_J);
+    memset(l->kv_bits, 0, l->rows * sizeof *l->kv_bits);
+    memset(l->count, 0, sizeof l->count);
+    l->mvm = l->macs = l->saturated_adc = l->converted_adc = l->clipped_dac = l->converted_dac = l->digital_macs = 0;
+}
+
+/* ---- entries ----------------------------------------------------------------------------------- */
+
+static void add(struct ledger *l, enum component c, int layer, uint64_t count, double energy_J) {
+    l->count[c] += count;
+    l->energy_J[placement_layer_row(l->placement, layer)][c] += energy_J;
+}
+
+static void add_buffer(struct ledger *l, int layer, uint64_t bits) {
+    add(l, PART_BUFFER, layer, bits, (double)bits * chip_spec_of(l->chip)->buffer.energy_J_per_bit.value);
+}
+
+void ledger_inputs(struct ledger *l, int layer, uint64_t inputs, uint32_t tokens) {
+    const struct chip_spec *s = chip_spec_of(l->chip);
+    uint64_t operations = inputs * tokens * input_operations(s);
+    add(l, PART_VECTOR, layer, operations, (double)operations * s->vector.energy_J.value);
+}
+
+void ledger_multiply(struct ledger *l, const struct multiply_record *r) {
+    const struct tile_spec *t = &chip_spec_of(l->chip)->tile;
+    struct placement_matrix m = placement_matrix_at(l->placement, r->matrix);
+    uint64_t mvm = (uint64_t)m.tiles * r->tokens, values = ((uint64_t)m.inputs + m.outputs) * r->tokens;
+    double volts = t->read_voltage_V.value;
+    add(l, PART_DAC, m.layer, r->dac_conversions, (double)r->dac_conversions * t->dac.energy_J.value);
+    add(l, PART_ARRAY, m.layer, mvm, volts * volts * t->pulse_s.value * r->array_S_sum);
+    add(l, PART_ADC, m.layer, r->adc_conversions, (double)r->adc_conversions * t->adc.energy_J.value);
+    add(l, PART_DIGITAL_POST, m.layer, r->adc_conversions, (double)r->adc_conversions * t->post.energy_J.value);
+    add_buffer(l, m.layer, values * (uint64_t)chip_spec_of(l->chip)->buffer.value_bits);
+    l->mvm += mvm;
+    l->macs += (uint64_t)m.inputs * m.outputs * r->tokens;
+    l->converted_dac += r->dac_conversions;
+    l->clipped_dac += r->dac_clipped;
+    l->converted_adc += r->adc_conversions;
+    l->saturated_adc += r->adc_saturated;
+}
+
+static void add_attention(struct ledger *l, const struct digital_record *d) {
+    const struct chip_spec *s = chip_spec_of(l->chip);
+    uint64_t macs = 0, bits = 0;
+    for (uint32_t t = 0; t < d->tokens; t++) {
+        macs += attention_macs(d, t);
+        bits += attention_kv_bits(d, s, t);
+    }
+    add(l, PART_ATTENTION, d->layer, macs, (double)macs * s->attention.energy_J.value);
+    add(l, PART_KV_MEMORY, d->layer, bits, (double)bits * s->kv.energy_J_per_bit.value);
+    add_buffer(l, d->layer, (uint64_t)d->tokens * buffer_values(OP_ATTENTION) * d->heads * d->head_dim * (uint64_t)s->buffer.value_bits);
+    uint64_t held = d->tokens ? attention_keys(d, d->tokens - 1) * 2 * d->kv_heads * d->head_dim * (uint64_t)s->kv.value_bits : 0;
+    uint64_t *most = &l->kv_bits[placement_layer_row(l->placement, d->layer)];
+    *most = held > *most ? held : *most;
+}
+
+void ledger_digital(struct ledger *l, const struct digital_record *d) {
+    const struct chip_spec *s = chip_spec_of(l->chip);
+    if (d->op == OP_ATTENTION) {
+        add_attention(l, d);
+        return;
+    }
+    uint64_t elements = d->elements * d->tokens;
+    if (d->op == OP_MATMUL) {
+        add(l, PART_DIGITAL_MATMUL, d->layer, elements, (double)elements * s->matmul.energy_J.value);
+        add_buffer(l, d->layer, d->elements * WEIGHT_BITS); /* every weight once per step */
+        l->digital_macs += elements;
+        return;
+    }
+    uint64_t operations = elements * vector_operations(d->op);
+    add(l, PART_VECTOR, d->layer, operations, (double)operations * s->vector.energy_J.value);
+    add_buffer(l, d->layer, elements * buffer_values(d->op) * (uint64_t)s->buffer.value_bits);
+}
+
+/* ---- totals ------------------------------------------------------------------------------------ */
+
+double ledger_static_W(const struct ledger *l) {
+    const struct chip_spec *s = chip_spec_of(l->chip);
+    double one_chip_W = s->tiles_per_chip * s->tile.static_W.value + s->vector.static_W.value + s->attention.static_W.value +
+                        s->matmul.static_W.value + s->kv.static_W.value + s->buffer.static_W.value;
+    return (double)placement_total(l->placement).chips * one_chip_W;
+}
+
+double ledger_row_J(const struct ledger *l, size_t row, double makespan_s) {
+    if (!chip_has_costs(l->chip)) {
+        return (double)NAN;
+    }
+    double sum_J = row + 1 == l->rows ? ledger_static_W(l) * makespan_s : 0;
+    for (int c = 0; c < PART_COUNT; c++) {
+        sum_J += l->energy_J[row][c];
+    }
+    return sum_J;
+}
+
+struct ledger_view ledger_view(const struct ledger *l, double makespan_s) {
+    struct ledger_view v = {.makespan_s = makespan_s, .mvm = l->mvm, .macs = l->macs, .saturated_adc = l->saturated_adc,
+                            .converted_adc = l->converted_adc, .clipped_dac = l->clipped_dac, .converted_dac = l->converted_dac, .layers = l->rows};
+    bool costs = chip_has_costs(l->chip);
+    memcpy(v.count, l->count, sizeof v.count);
+    for (int c = 0; c < PART_COUNT; c++) {
+        for (size_t row = 0; row < l->rows; row++) {
+            v.energy_J[c] += l->energy_J[row][c];
+        }
+    }
+    v.energy_J[PART_STATIC] = ledger_static_W(l) * makespan_s;
+    for (int c = 0; c < PART_COUNT; c++) {
+        v.energy_J[c] = costs ? v.energy_J[c] : (double)NAN;
+        v.total_J += v.energy_J[c];
+    }
+    return v;
+}

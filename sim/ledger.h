@@ -1,0 +1,58 @@
+/* Private to sim/: counts x constants.
+ *
+ * Every operation of a step adds counts (conversions, MACs, bits) and joules to one component and one layer. The total is
+ * the sum over components, which is the sum over layers. Formulas:
+ *   DAC      conversions x dac.energy_J              one per input of a matrix and column block; the length of its pulse does not matter
+ *   array    read_voltage^2 x pulse x array_S_sum    array_S_sum = sum over cells and tokens of G x |input| / full scale (record.h)
+ *   ADC      conversions x adc.energy_J              one per output of a matrix and row block
+ *   post     conversions x post.energy_J             each ADC result is scaled and added once
+ *   vector   operations x vector.energy_J            operations per element: vector_operations()
+ *   attention MACs x attention.energy_J              2 x keys x heads x head_dim per token (QK^T and PV), softmax included
+ *   KV       bits x kv.energy_J_per_bit              new key and value written; keys and values in the window read
+ *   buffer   bits x buffer.energy_J_per_bit          inputs read and results written by every operation; weights of digital matrices
+ *   matmul   MACs x matmul.energy_J
+ *   static   watts of all chips, tiles in use or not, x makespan; counted outside the layers
+ * A chip without costs keeps counts; its joules are NAN.
+ */
+#ifndef MHO_SIM_LEDGER_H
+#define MHO_SIM_LEDGER_H
+
+#include "sim/chip.h"
+#include "sim/record.h"
+
+struct ledger {
+    const struct chip *chip;
+    const struct placement *placement;
+    size_t rows;                       /* layers + 1 */
+    double (*energy_J)[PART_COUNT];    /* [rows]; without static power */
+    uint64_t count[PART_COUNT];
+    uint64_t *kv_bits;                 /* [rows]: largest KV cache seen */
+    uint64_t mvm, macs, saturated_adc, converted_adc, clipped_dac, converted_dac, digital_macs;
+};
+
+enum status ledger_create(const struct chip *c, const struct placement *p, struct ledger *out, struct error *e);
+void ledger_destroy(struct ledger *l);
+void ledger_reset(struct ledger *l);
+
+/* Vector operations and buffer values (inputs and results) per element of a digital operation. */
+unsigned vector_operations(enum digital_op op);
+unsigned buffer_values(enum digital_op op);
+/* Vector operations per input of a multiply: scaling and rounding to a code, and with per-token ranges the search for max|x|. */
+unsigned input_operations(const struct chip_spec *s);
+enum { WEIGHT_BITS = 8 }; /* of a matrix that stays digital */
+
+/* Keys that token t of an attention sees. */
+uint64_t attention_keys(const struct digital_record *d, uint32_t t);
+uint64_t attention_kv_bits(const struct digital_record *d, const struct chip_spec *s, uint32_t t); /* read and written for token t */
+uint64_t attention_macs(const struct digital_record *d, uint32_t t);
+
+void ledger_multiply(struct ledger *l, const struct multiply_record *m);
+void ledger_digital(struct ledger *l, const struct digital_record *d);
+/* Vector operations that prepare the inputs of a multiply; once per fork, where several matrices share inputs. */
+void ledger_inputs(struct ledger *l, int layer, uint64_t inputs, uint32_t tokens);
+
+double ledger_static_W(const struct ledger *l);
+struct ledger_view ledger_view(const struct ledger *l, double makespan_s);
+double ledger_row_J(const struct ledger *l, size_t row, double makespan_s);
+
+#endif

@@ -1,0 +1,149 @@
+/* Placement: which block of which matrix sits on which tile.
+ *
+ * A matrix [outputs][inputs] that the chip's rule makes analog is cut into row_blocks x column_blocks blocks (sim/blocks.h);
+ * every block takes one tile. Tiles are filled in the order of the matrices, chip after chip:
+ *   tiles = sum of row_blocks x column_blocks,  chips = ceil(tiles / tiles_per_chip), at least one for the digital units.
+ * utilisation = weights / cells of the tiles in use.
+ * Not modelled: several matrices on one tile, copies of a matrix, choice of neighbours.
+ */
+#include "sim/placement.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "sim/blocks.h"
+
+struct placement {
+    const struct chip *chip;
+    struct arena *arena;
+    size_t count, layers;
+    struct placement_matrix *matrices;
+    uint64_t *home; /* [layers]: home chip */
+    struct placement_total total;
+};
+
+static const char *const role_names[MATRIX_ROLES] = {"q", "k", "v", "o", "gate", "up", "down", "qkv", "gate_up", "head"};
+
+const char *matrix_role_name(enum matrix_role r) { return role_names[r]; }
+
+static enum status place_matrix(struct placement *p, const struct matrix_source *m, struct placement_matrix *out, struct error *e) {
+    const struct chip_spec *s = chip_spec_of(p->chip);
+    if (!m->inputs || !m->outputs) {
+        return error_set(e, ERR_RUN, "matrix %s: %" PRIu32 " inputs and %" PRIu32 " outputs: neither may be 0", m->name, m->inputs, m->outputs);
+    }
+    const char *name = arena_strdup(p->arena, m->name);
+    if (!name) {
+        return error_set(e, ERR_RUN, "placement: out of memory");
+    }
+    *out = (struct placement_matrix){.name = name, .layer = m->layer, .role = m->role, .inputs = m->inputs, .outputs = m->outputs,
+                                     .analog = s->analog_role[m->role]};
+    uint64_t weights = (uint64_t)m->inputs * m->outputs;
+    if (!out->analog) {
+        p->total.digital_weights += weights;
+        return OK;
+    }
+    uint32_t rows = (uint32_t)s->tile.rows, columns = (uint32_t)s->tile.columns;
+    out->row_blocks = block_count(m->inputs, rows);
+    out->column_blocks = block_count(m->outputs, columns);
+    uint64_t tiles = (uint64_t)out->row_blocks * out->column_blocks;
+    if (tiles > UINT32_MAX / 2) {
+        return error_set(e, ERR_USAGE, "matrix %s: %" PRIu64 " tiles of %" PRIu32 " x %" PRIu32 " are too many (allowed: larger tiles)", m->name, tiles, rows, columns);
+    }
+    out->tiles = (uint32_t)tiles;
+    out->utilisation = (double)weights / ((double)tiles * rows * columns);
+    p->total.analog_weights += weights;
+    return OK;
+}
+
+/* Home chips: the chip of a layer's first tile; even shares where a layer has none. */
+static void find_homes(struct placement *p, uint64_t tiles_per_chip) {
+    for (size_t l = 0; l < p->layers; l++) {
+        p->home[l] = l * p->total.chips / p->layers;
+    }
+    uint64_t tile = p->total.tiles;
+    for (size_t i = p->count; i-- > 0;) { /* backwards, so that the first matrix of a layer has the last word */
+        const struct placement_matrix *m = &p->matrices[i];
+        tile -= m->tiles;
+        if (m->analog && m->layer >= 0) {
+            p->home[m->layer] = tile / tiles_per_chip;
+        }
+    }
+}
+
+static enum status add_up(struct placement *p, struct error *e) {
+    const struct chip_spec *s = chip_spec_of(p->chip);
+    struct placement_total *t = &p->total;
+    for (size_t i = 0; i < p->count; i++) {
+        t->tiles += p->matrices[i].tiles;
+    }
+    uint64_t per_chip = (uint64_t)s->tiles_per_chip;
+    t->chips = t->tiles ? t->tiles / per_chip + (t->tiles % per_chip != 0) : 1;
+    t->cells = t->tiles * (uint64_t)s->tile.rows * (uint64_t)s->tile.columns;
+    t->cells_used = t->analog_weights;
+    t->utilisation = t->cells ? (double)t->cells_used / (double)t->cells : 0;
+    if (!s->replicate && t->chips > 1) {
+        return error_set(e, ERR_USAGE,
+                         "chip %s: too small: the model needs %" PRIu64 " tiles, that is %" PRIu64 " chips; one chip has %d tiles and replicate is off "
+                         "(allowed: replicate=on, tiles_per_chip=%" PRIu64 ", or fewer roles in analog)",
+                         s->name, t->tiles, t->chips, s->tiles_per_chip, t->tiles);
+    }
+    find_homes(p, per_chip);
+    return OK;
+}
+
+static enum status fill(struct placement *p, const struct matrix_source *m, struct error *e) {
+    for (size_t i = 0; i < p->count; i++) {
+        if (m[i].layer >= 0 && (size_t)m[i].layer + 1 > p->layers) {
+            p->layers = (size_t)m[i].layer + 1;
+        }
+    }
+    p->matrices = arena_alloc(p->arena, p->count, sizeof *p->matrices);
+    p->home = arena_alloc(p->arena, p->layers, sizeof *p->home);
+    if (!p->matrices || !p->home) {
+        return error_set(e, ERR_RUN, "placement: out of memory");
+    }
+    for (size_t i = 0; i < p->count; i++) {
+        TRY(place_matrix(p, &m[i], &p->matrices[i], e));
+    }
+    return add_up(p, e);
+}
+
+enum status placement_create(const struct chip *c, const struct matrix_source *m, size_t count, struct placement **out, struct error *e) {
+    *out = NULL;
+    struct placement *p = mem_alloc(1, sizeof *p);
+    if (!p) {
+        return error_set(e, ERR_RUN, "placement: out of memory");
+    }
+    p->chip = c;
+    p->count = count;
+    p->arena = arena_create();
+    enum status status = p->arena ? fill(p, m, e) : error_set(e, ERR_RUN, "placement: out of memory");
+    if (status != OK) {
+        placement_destroy(p);
+        return status;
+    }
+    *out = p;
+    return OK;
+}
+
+void placement_destroy(struct placement *p) {
+    if (p) {
+        arena_destroy(p->arena);
+        mem_free(p);
+    }
+}
+
+size_t placement_matrices(const struct placement *p) { return p->count; }
+struct placement_matrix placement_matrix_at(const struct placement *p, size_t i) { return p->matrices[i]; }
+struct placement_total placement_total(const struct placement *p) { return p->total; }
+const struct chip *placement_chip(const struct placement *p) { return p->chip; }
+size_t placement_layers(const struct placement *p) { return p->layers; }
+
+size_t placement_layer_row(const struct placement *p, int layer) {
+    return layer >= 0 && (size_t)layer < p->layers ? (size_t)layer : p->layers;
+}
+
+uint64_t placement_home_chip(const struct placement *p, int layer) {
+    size_t row = placement_layer_row(p, layer);
+    return row < p->layers ? p->home[row] : p->total.chips - 1;
+}
