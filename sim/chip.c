@@ -249,9 +249,9 @@ static enum status dump_sources(struct chip *c, const struct config_node *root, 
     if (!sources) {
         return OK;
     }
-    struct config_node *copy = config_new_map(c->arena, "effective", 1);
+    struct config_node *copy = config_new_map(c->arena, "(effective)", 0);
     for (size_t i = 0; copy && i < config_count(sources); i++) {
-        struct config_node *text = config_new_scalar(c->arena, config_text(config_at(sources, i)), "effective", 1);
+        struct config_node *text = config_new_scalar(c->arena, config_text(config_at(sources, i)), "(effective)", 0);
         if (!text) {
             return no_memory(e);
         }
@@ -272,12 +272,12 @@ static enum status dump_group(struct chip *c, const char *prefix, struct config_
     if (*out) {
         return OK;
     }
-    *out = config_new_map(c->arena, "effective", 1);
+    *out = config_new_map(c->arena, "(effective)", 0);
     return *out ? config_put(c->arena, c->effective, name, *out, e) : no_memory(e);
 }
 
 static enum status dump_effective(struct chip *c, const struct config_node *root, struct error *e) {
-    c->effective = config_new_map(c->arena, "effective", 1);
+    c->effective = config_new_map(c->arena, "(effective)", 0);
     if (!c->effective) {
         return no_memory(e);
     }
@@ -299,19 +299,16 @@ static enum status dump_effective(struct chip *c, const struct config_node *root
     return OK;
 }
 
-/* A number where the text is one in the form that we write; text otherwise. */
+/* A number where the text is one in the form that params_dump writes; text otherwise. */
 static json_t *scalar_json(const char *text) {
     double number;
     int64_t integer;
-    char again[40];
+    char again[32];
     if (parse_int64(text, &integer)) {
-        snprintf(again, sizeof again, "%lld", (long long)integer);
-        if (strcmp(again, text) == 0) {
-            return json_integer((json_int_t)integer);
-        }
+        return json_integer((json_int_t)integer);
     }
-    for (int digits = 15; parse_double(text, &number) && digits <= 17; digits++) {
-        snprintf(again, sizeof again, "%.*g", digits, number);
+    if (parse_double(text, &number)) {
+        format_double(number, again);
         if (strcmp(again, text) == 0) {
             return json_real(number);
         }

@@ -283,7 +283,7 @@ static enum status apply_set(struct arena *a, struct config_node *root, const ch
         return config_set(a, root, assignment, ordinal, e); /* says what is wrong */
     }
     if (strcmp(key, "include") == 0) {
-        return error_set(e, ERR_USAGE, "--set:%d: include: cannot be set (name the file as the chip instead)", ordinal);
+        return error_set(e, ERR_USAGE, "--set %d: include: cannot be set (name the file as the chip instead)", ordinal);
     }
     return set_constant(a, root, key, assignment, ordinal, e);
 }
