@@ -22,7 +22,14 @@ enum status tokenizer_encode(const struct tokenizer *t, const char *text, size_t
 enum status tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t count, bool skip_special, char **text, size_t *bytes, struct error *e);
 /* Bytes that this id adds to a running text (streaming): may end inside a UTF-8 character. Borrowed from the tokenizer. */
 void tokenizer_piece(const struct tokenizer *t, int32_t id, const char **bytes, size_t *count);
-size_t tokenizer_size(const struct tokenizer *t);
+/* Streaming printer: what one more id adds to a text, in whole characters; the bytes of an unfinished one are held back. Zero-initialise;
+ * set `started` when text stands in front already (else the space that SentencePiece puts before a text is left out). */
+struct token_stream { bool started; char held[4]; size_t held_count; };
+/* Writes at most tokenizer_longest_piece() + 4 bytes to `out` (room), returns how many. No allocation. */
+size_t tokenizer_stream(const struct tokenizer *t, struct token_stream *s, int32_t id, bool skip_special, char *out, size_t room);
+size_t tokenizer_stream_end(struct token_stream *s, char *out, size_t room); /* what is held back, as it is */
+size_t tokenizer_longest_piece(const struct tokenizer *t);
+size_t tokenizer_size(const struct tokenizer *t); /* highest id + 1; there may be holes */
 int32_t tokenizer_bos(const struct tokenizer *t);  /* -1: none */
 bool tokenizer_adds_bos(const struct tokenizer *t);
 bool tokenizer_is_end(const struct tokenizer *t, int32_t id); /* any end-of-text/turn token known to the vocabulary */
