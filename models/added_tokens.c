@@ -12,6 +12,9 @@
 #include "models/tokenizer_parts.h"
 
 enum status added_put(struct added_index *a, const struct added_token *token, struct error *e) {
+    if (token->bytes == 0) {
+        return OK; /* no text finds it */
+    }
     TRY(grow(&a->at, &a->capacity, a->count + 1, sizeof *a->at, e));
     a->at[a->count++] = *token;
     return OK;

@@ -38,7 +38,7 @@ static void line_and_column(const char *text, size_t at, int *line, int *column)
     }
 }
 
-enum status json_parse_checked(const char *text, size_t bytes, const char *where, json_t **out, struct error *e) {
+static enum status parse(const char *text, size_t bytes, size_t flags, const char *where, json_t **out, struct error *e) {
     *out = NULL;
     size_t deep = find_too_deep(text, bytes);
     if (deep < bytes) {
@@ -48,19 +48,31 @@ enum status json_parse_checked(const char *text, size_t bytes, const char *where
                          JSON_DEPTH_LIMIT);
     }
     json_error_t why;
-    *out = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &why);
+    *out = json_loadb(text, bytes, flags | JSON_REJECT_DUPLICATES, &why);
     if (!*out) {
         return error_set(e, ERR_RUN, "%s:%d:%d: JSON: %s", where, why.line, why.column, why.text);
     }
     return OK;
 }
 
-enum status json_load_checked(const char *path, size_t limit_bytes, json_t **out, struct error *e) {
+enum status json_parse_checked(const char *text, size_t bytes, const char *where, json_t **out, struct error *e) {
+    return parse(text, bytes, 0, where, out, e);
+}
+
+static enum status load(const char *path, size_t limit_bytes, size_t flags, json_t **out, struct error *e) {
     char *text = NULL;
     size_t bytes = 0;
     *out = NULL;
     TRY(read_file(path, limit_bytes, &text, &bytes, e));
-    enum status s = json_parse_checked(text, bytes, path, out, e);
+    enum status s = parse(text, bytes, flags, path, out, e);
     mem_free(text);
     return s;
+}
+
+enum status json_load_checked(const char *path, size_t limit_bytes, json_t **out, struct error *e) {
+    return load(path, limit_bytes, 0, out, e);
+}
+
+enum status json_load_numbers_as_real(const char *path, size_t limit_bytes, json_t **out, struct error *e) {
+    return load(path, limit_bytes, JSON_DECODE_INT_AS_REAL, out, e);
 }

@@ -94,6 +94,7 @@ void tokenizer_close(struct tokenizer *t) {
     }
     added_clear(&t->added);
     added_clear(&t->added_normalised);
+    mem_free(t->joined.data);
     mem_free(t->tokens);
     mem_free(t->slots);
     mem_free(t->pairs);
@@ -271,6 +272,9 @@ size_t tokenizer_stream(const struct tokenizer *t, struct token_stream *s, int32
     size_t used = 0, skip = !s->started && t->strip_left && token->piece_bytes && token->piece[0] == ' ';
     s->started = true;
     for (size_t i = skip; i < token->piece_bytes; i++) {
+        if (((unsigned char)token->piece[i] & 0xc0) != 0x80) { /* what is held ends here, whole or not */
+            used += tokenizer_stream_end(s, out + used, room - used);
+        }
         s->held[s->held_count++] = token->piece[i];
         if (!may_grow(s->held, s->held_count)) {
             used += tokenizer_stream_end(s, out + used, room - used);

@@ -116,6 +116,7 @@ struct tokenizer {
 
     struct token *tokens; size_t count, capacity;
     int32_t *slots; size_t slot_count;        /* text -> id of TOKEN_LOOKUP tokens; -1 empty; power of two */
+    struct text_buffer joined; /* the loader's own: text of the merge at hand */
     struct pair_slot *pairs; size_t pair_count; /* (left, right) -> rank, merged; power of two */
 
     enum word_model model;
@@ -132,6 +133,7 @@ struct tokenizer {
     struct added_index added_normalised; /* looked for in normalised text, by their normalised spelling */
 
     const char *decode_from, *decode_to; size_t decode_from_bytes, decode_to_bytes; /* replaced in pieces; NULL: nothing */
+    bool decode_fused; /* a Fuse was read: the loader's own note */
     size_t strip_left, strip_right; /* spaces that decoding takes off the ends */
 
     int32_t *before, *after; size_t before_count, after_count; /* ids of add_special */

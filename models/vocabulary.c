@@ -120,9 +120,8 @@ enum status tokenizer_put(struct tokenizer *t, int64_t id, const char *text, siz
         return error_set(e, ERR_RUN, "%s: token \"%.*s\": id %lld (allowed: 0 to %d)", t->where, (int)(bytes < 60 ? bytes : 60),
                          text, (long long)id, TOKEN_ID_LIMIT - 1);
     }
-    if (bytes == 0 || bytes > UINT32_MAX / 4) {
-        return error_set(e, ERR_RUN, "%s: token %lld: text of %zu bytes (allowed: 1 to %u)", t->where, (long long)id, bytes,
-                         (unsigned)(UINT32_MAX / 4));
+    if (bytes > TEXT_LIMIT_BYTES) {
+        return error_set(e, ERR_RUN, "%s: token %lld: text of %zu bytes (allowed: %zu)", t->where, (long long)id, bytes, TEXT_LIMIT_BYTES);
     }
     size_t before = t->capacity;
     TRY(grow(&t->tokens, &t->capacity, (size_t)id + 1, sizeof *t->tokens, e));
@@ -137,7 +136,7 @@ enum status tokenizer_put(struct tokenizer *t, int64_t id, const char *text, siz
         return out_of_memory(e);
     }
     token->text_bytes = (uint32_t)bytes;
-    token->flags = flags | TOKEN_PRESENT;
+    token->flags = TOKEN_PRESENT | (bytes ? flags : flags & ~(unsigned)TOKEN_LOOKUP); /* no text finds the empty one */
     if ((size_t)id >= t->count) {
         t->count = (size_t)id + 1;
     }
@@ -231,14 +230,10 @@ enum status tokenizer_merge(struct tokenizer *t, size_t rank, const char *left, 
                              (int)(bytes < 60 ? bytes : 60), side ? right : left);
         }
     }
-    char *joined = mem_alloc(1, left_bytes + right_bytes);
-    if (!joined) {
-        return out_of_memory(e);
-    }
-    memcpy(joined, left, left_bytes);
-    memcpy(joined + left_bytes, right, right_bytes);
-    int32_t merged = tokenizer_lookup(t, joined, left_bytes + right_bytes);
-    mem_free(joined);
+    t->joined.used = 0;
+    TRY(buffer_add(&t->joined, left, left_bytes, e));
+    TRY(buffer_add(&t->joined, right, right_bytes, e));
+    int32_t merged = tokenizer_lookup(t, t->joined.data, t->joined.used);
     if (merged < 0) {
         return error_set(e, ERR_RUN, "%s: merge %zu: \"%.60s\" + \"%.60s\" is not in the vocabulary", t->where, rank,
                          t->tokens[ids[0]].text, t->tokens[ids[1]].text);

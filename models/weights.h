@@ -56,6 +56,8 @@ enum status tensor_check_finite(const struct tensor *t, struct error *e);
 
 /* JSON files with clear errors (file:line:column), nesting limit, duplicate keys refused. */
 enum status json_load_checked(const char *path, size_t limit_bytes, json_t **out, struct error *e);
+/* The same with every number read as a real one: tokenizer_config.json holds integers beyond 64 bits. */
+enum status json_load_numbers_as_real(const char *path, size_t limit_bytes, json_t **out, struct error *e);
 
 /* GGUF metadata. Keys are checked unique; types checked by the getters: a wrong type is an error that
  * names key, found and expected type. `found` may be NULL when the key is required. */
