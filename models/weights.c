@@ -236,26 +236,34 @@ static enum status open_single(const char *folder, struct weights **out, struct 
     return finish(w, read_shard(w, 0, "model.safetensors", e), out, e);
 }
 
-/* Is there a file of this name in the folder? Out of memory counts as no. */
-static bool has_file(const char *folder, const char *file) {
+static enum status has_file(const char *folder, const char *file, bool *there, struct error *e) {
     char *path = path_join(folder, file);
-    bool there = path && file_exists(path);
+    if (!path) {
+        return out_of_memory(folder, e);
+    }
+    *there = file_exists(path);
     mem_free(path);
-    return there;
+    return OK;
+}
+
+static enum status open_tensors(const char *folder, struct weights **out, struct error *e) {
+    bool single = false, indexed = false;
+    TRY(has_file(folder, "model.safetensors", &single, e));
+    TRY(has_file(folder, "model.safetensors.index.json", &indexed, e));
+    if (single) {
+        return open_single(folder, out, e);
+    }
+    if (indexed) {
+        return open_indexed(folder, out, e);
+    }
+    return error_set(e, ERR_RUN, "%s: no weights (allowed: model.safetensors, or model.safetensors.index.json with its shards)",
+                     folder);
 }
 
 static enum status open_folder(const char *folder, struct weights **out, struct error *e) {
     json_t *config = NULL;
-    enum status s;
     TRY(load_object(folder, "config.json", CONFIG_LIMIT, &config, e));
-    if (has_file(folder, "model.safetensors")) {
-        s = open_single(folder, out, e);
-    } else if (has_file(folder, "model.safetensors.index.json")) {
-        s = open_indexed(folder, out, e);
-    } else {
-        s = error_set(e, ERR_RUN, "%s: no weights (allowed: model.safetensors, or model.safetensors.index.json with its shards)",
-                      folder);
-    }
+    enum status s = open_tensors(folder, out, e);
     if (s != OK) {
         json_decref(config);
         return s;
