@@ -26,6 +26,7 @@ enum random_what {
     RANDOM_FAULTS = 6,
     RANDOM_CONVERTER = 7,    /* DAC/ADC mismatch and noise */
     RANDOM_DEVICE_STATS = 8, /* `mho device stats` */
+    RANDOM_UNCERTAINTY = 9,  /* factors on physical constants; index = draw and constant */
     RANDOM_TEST = 255,
 };
 

@@ -1,0 +1,306 @@
+/* A run: takes what a forward pass does, operation by operation, and makes a graph for the timeline and entries for the ledger.
+ *
+ * Every operation is a short chain of stages, each on one resource of the chip that holds its layer:
+ *   multiply    scale and round the inputs, per token also find their range (vector unit; once for all matrices of a fork)
+ *               -> move inputs and results (buffer) -> tiles of the matrix: mvm + (share - 1) x conversion per token
+ *   attention   move queries and results (buffer) -> keys and values stream from the KV memory while the attention unit works
+ *   matmul      weights from the buffer, once per step -> matrix unit
+ *   the rest    move operands and results (buffer) -> vector unit
+ * unit: (ceil(operations / lanes) + latency_cycles) / clock; memory: latency + bits / bandwidth; rounded to whole picoseconds.
+ * Operations follow each other in the order of the calls; between run_fork and run_join they start from the same inputs.
+ *
+ * Not modelled: overlap of a transfer with the work on the same token; links between chips; the memory of the embedding table;
+ * a step that starts before the step before it has ended.
+ */
+#include "sim/run.h"
+
+#include <math.h>
+
+#include "sim/placement.h"
+
+enum { STAGES_MOST = 3, DIGITAL_PER_LAYER = 24, DIGITAL_OUTSIDE = 64 };
+
+static const char *const class_names[CLASS_COUNT] = {"tiles", "vector", "attention", "digital_matmul", "kv_memory", "buffer"};
+
+const char *resource_class_name(enum resource_class c) { return class_names[c]; }
+
+/* ---- life -------------------------------------------------------------------------------------- */
+
+static enum status create_timeline(struct run *r, struct error *e) {
+    size_t matrices = placement_matrices(r->placement), layers = placement_layers(r->placement);
+    size_t resources = matrices + (size_t)placement_total(r->placement).chips * UNIT_COUNT;
+    size_t operations = STAGES_MOST * (matrices + (layers + 1) * DIGITAL_PER_LAYER + DIGITAL_OUTSIDE);
+    return timeline_create(resources, operations, r->max_tokens, &r->timeline, e);
+}
+
+enum status run_create_costs(const struct chip *c, const struct placement *p, uint32_t max_tokens, struct run **out, struct error *e) {
+    *out = NULL;
+    struct run *r = mem_alloc(1, sizeof *r);
+    if (!r) {
+        return error_set(e, ERR_RUN, "run: out of memory");
+    }
+    *r = (struct run){.chip = c, .placement = p, .max_tokens = max_tokens};
+    enum status status = ledger_create(c, p, &r->ledger, e);
+    if (status == OK && chip_has_costs(c)) {
+        status = create_timeline(r, e);
+    }
+    if (status != OK) {
+        run_destroy(r);
+        return status;
+    }
+    *out = r;
+    return OK;
+}
+
+enum status run_create(struct machine *m, uint32_t max_tokens, struct run **out, struct error *e) {
+    TRY(run_create_costs(machine_chip(m), machine_placement(m), max_tokens, out, e));
+    (*out)->machine = m;
+    (*out)->scratch = multiply_scratch_create(m, max_tokens);
+    if (!(*out)->scratch) {
+        run_destroy(*out);
+        *out = NULL;
+        return error_set(e, ERR_RUN, "run: out of memory");
+    }
+    return OK;
+}
+
+void run_destroy(struct run *r) {
+    if (r) {
+        if (r->scratch) {
+            multiply_scratch_destroy(r->scratch);
+        }
+        timeline_destroy(r->timeline);
+        ledger_destroy(&r->ledger);
+        mem_free(r);
+    }
+}
+
+const struct machine *run_machine(const struct run *r) { return r->machine; }
+
+void run_reset(struct run *r) {
+    ledger_reset(&r->ledger);
+    if (r->timeline) {
+        timeline_reset(r->timeline);
+    }
+    r->steps = r->tokens_total = r->single_steps = 0;
+    r->single_s = r->several_s = 0;
+    r->full = false;
+}
+
+/* ---- stages ------------------------------------------------------------------------------------ */
+
+static int64_t picoseconds(double s) { return (int64_t)llround(s * 1e12); }
+
+static int64_t unit_ps(const struct chip_spec *s, const struct unit_spec *u, uint64_t operations) {
+    uint64_t lanes = (uint64_t)u->lanes, cycles = operations / lanes + (operations % lanes != 0) + (uint64_t)u->latency_cycles;
+    return picoseconds((double)cycles / s->clock_Hz);
+}
+
+static int64_t memory_ps(const struct memory_spec *m, uint64_t bits) {
+    return picoseconds(m->latency_s.value + (double)bits / 8 / m->bandwidth_Bps.value);
+}
+
+static size_t unit_resource(const struct run *r, int layer, enum unit u) {
+    return placement_matrices(r->placement) + (size_t)placement_home_chip(r->placement, layer) * UNIT_COUNT + (size_t)u;
+}
+
+/* Adds a stage after `before`, which becomes the stage alone. Returns the durations to fill in, one per token; NULL: no room. */
+static int64_t *add_stage(struct run *r, size_t resource, struct front *before) {
+    int64_t *durations_ps;
+    uint32_t number = timeline_add(r->timeline, resource, before->operations, before->count, &durations_ps);
+    if (number == TIMELINE_FULL) {
+        r->full = true;
+        return NULL;
+    }
+    before->operations[0] = number;
+    before->count = 1;
+    return durations_ps;
+}
+
+/* The same with one duration for every token. */
+static void add_even_stage(struct run *r, size_t resource, int64_t duration_ps, struct front *before) {
+    int64_t *durations_ps = add_stage(r, resource, before);
+    for (uint32_t t = 0; durations_ps && t < r->tokens; t++) {
+        durations_ps[t] = duration_ps;
+    }
+}
+
+static void append(struct run *r, struct front *to, const struct front *from) {
+    for (uint32_t i = 0; i < from->count; i++) {
+        if (to->count == FRONT_MOST) {
+            r->full = true;
+            return;
+        }
+        to->operations[to->count++] = from->operations[i];
+    }
+}
+
+/* An operation has ended with these stages. */
+static void end_operation(struct run *r, const struct front *last) {
+    if (r->forked) {
+        append(r, &r->ends, last);
+    } else {
+        r->front = *last;
+    }
+}
+
+/* ---- operations -------------------------------------------------------------------------------- */
+
+/* The codes of the inputs: in a fork the first multiply of this width makes them for all. */
+static void prepare_inputs(struct run *r, const struct placement_matrix *m, struct front *at) {
+    const struct chip_spec *s = chip_spec_of(r->chip);
+    bool shared = r->forked && r->prepared_inputs == m->inputs;
+    if (shared) {
+        if (r->prepared != TIMELINE_FULL) {
+            *at = (struct front){{r->prepared}, 1};
+        }
+        return;
+    }
+    ledger_inputs(&r->ledger, m->layer, m->inputs, r->tokens);
+    if (r->timeline) {
+        add_even_stage(r, unit_resource(r, m->layer, UNIT_VECTOR), unit_ps(s, &s->vector, (uint64_t)m->inputs * input_operations(s)), at);
+        r->prepared = at->operations[0];
+    }
+    r->prepared_inputs = m->inputs;
+}
+
+void run_record_multiply(struct run *r, const struct multiply_record *record) {
+    const struct chip_spec *s = chip_spec_of(r->chip);
+    struct placement_matrix m = placement_matrix_at(r->placement, record->matrix);
+    struct front at = r->front;
+    prepare_inputs(r, &m, &at);
+    ledger_multiply(&r->ledger, record);
+    if (!r->timeline) {
+        return;
+    }
+    uint64_t moved_bits = ((uint64_t)m.inputs + m.outputs) * (uint64_t)s->buffer.value_bits;
+    double tiles_s = s->tile.mvm_s.value + (s->tile.adc.share - 1) * s->tile.conversion_s.value;
+    add_even_stage(r, unit_resource(r, m.layer, UNIT_BUFFER), memory_ps(&s->buffer, moved_bits), &at);
+    add_even_stage(r, record->matrix, picoseconds(tiles_s), &at);
+    end_operation(r, &at);
+}
+
+enum status run_multiply(struct run *r, size_t matrix, const float *x, uint32_t tokens, float *y, struct error *e) {
+    struct multiply_record record;
+    TRY(machine_multiply(r->machine, matrix, x, tokens, r->scratch, y, &record, e));
+    run_record_multiply(r, &record);
+    if (r->full) {
+        return error_set(e, ERR_RUN, "run: this step has more operations or tokens than the run was made for");
+    }
+    return OK;
+}
+
+static void schedule_attention(struct run *r, const struct digital_record *d, struct front *at) {
+    const struct chip_spec *s = chip_spec_of(r->chip);
+    struct front memory = *at;
+    int64_t *memory_durations_ps = add_stage(r, unit_resource(r, d->layer, UNIT_KV), &memory);
+    int64_t *unit_durations_ps = add_stage(r, unit_resource(r, d->layer, UNIT_ATTENTION), at);
+    for (uint32_t t = 0; memory_durations_ps && unit_durations_ps && t < r->tokens; t++) {
+        memory_durations_ps[t] = memory_ps(&s->kv, attention_kv_bits(d, s, t));
+        unit_durations_ps[t] = unit_ps(s, &s->attention, attention_macs(d, t));
+    }
+    append(r, at, &memory);
+}
+
+static void schedule_matmul(struct run *r, const struct digital_record *d, struct front *at) {
+    const struct chip_spec *s = chip_spec_of(r->chip);
+    int64_t *durations_ps = add_stage(r, unit_resource(r, d->layer, UNIT_BUFFER), at);
+    for (uint32_t t = 0; durations_ps && t < r->tokens; t++) {
+        durations_ps[t] = t == 0 ? memory_ps(&s->buffer, d->elements * WEIGHT_BITS) : 0;
+    }
+    add_even_stage(r, unit_resource(r, d->layer, UNIT_MATMUL), unit_ps(s, &s->matmul, d->elements), at);
+}
+
+void run_digital(struct run *r, const struct digital_record *d) {
+    const struct chip_spec *s = chip_spec_of(r->chip);
+    ledger_digital(&r->ledger, d);
+    if (!r->timeline) {
+        return;
+    }
+    struct front at = r->front;
+    if (d->op == OP_MATMUL) {
+        schedule_matmul(r, d, &at);
+    } else {
+        uint64_t width = d->op == OP_ATTENTION ? (uint64_t)d->heads * d->head_dim : d->elements;
+        uint64_t moved_bits = width * buffer_values(d->op) * (uint64_t)s->buffer.value_bits;
+        add_even_stage(r, unit_resource(r, d->layer, UNIT_BUFFER), memory_ps(&s->buffer, moved_bits), &at);
+        if (d->op == OP_ATTENTION) {
+            schedule_attention(r, d, &at);
+        } else {
+            add_even_stage(r, unit_resource(r, d->layer, UNIT_VECTOR), unit_ps(s, &s->vector, width * vector_operations(d->op)), &at);
+        }
+    }
+    end_operation(r, &at);
+}
+
+/* ---- steps ------------------------------------------------------------------------------------- */
+
+void run_begin_step(struct run *r, uint32_t tokens) {
+    r->full = tokens > r->max_tokens;
+    r->tokens = r->full ? r->max_tokens : tokens;
+    r->front.count = r->ends.count = 0;
+    r->forked = false;
+    r->prepared_inputs = 0;
+    if (r->timeline) {
+        timeline_begin(r->timeline, r->tokens);
+    }
+}
+
+void run_fork(struct run *r) {
+    r->forked = true;
+    r->ends.count = 0;
+    r->prepared_inputs = 0;
+    r->prepared = TIMELINE_FULL;
+}
+
+void run_join(struct run *r) {
+    if (r->forked && r->ends.count) {
+        r->front = r->ends;
+    }
+    r->forked = false;
+}
+
+double run_end_step(struct run *r) {
+    r->steps++;
+    r->tokens_total += r->tokens;
+    r->single_steps += r->tokens == 1;
+    if (!r->timeline) {
+        return (double)NAN;
+    }
+    double end_s = (double)timeline_run(r->timeline) * 1e-12, length_s = end_s - run_step_start_s(r);
+    *(r->tokens == 1 ? &r->single_s : &r->several_s) += length_s;
+    return end_s;
+}
+
+double run_step_start_s(const struct run *r) { return r->timeline ? (double)timeline_start_ps(r->timeline) * 1e-12 : (double)NAN; }
+
+/* ---- results ----------------------------------------------------------------------------------- */
+
+static double makespan_s(const struct run *r) { return r->timeline ? (double)timeline_end_ps(r->timeline) * 1e-12 : (double)NAN; }
+
+struct ledger_view run_ledger(const struct run *r) { return ledger_view(&r->ledger, makespan_s(r)); }
+
+double run_layer_energy_J(const struct run *r, size_t layer) { return ledger_row_J(&r->ledger, layer, makespan_s(r)); }
+
+static bool resource_in_class(size_t resource, size_t matrices, enum resource_class c) {
+    return resource < matrices ? c == CLASS_TILES : (resource - matrices) % UNIT_COUNT + 1 == (size_t)c;
+}
+
+struct class_view run_class(const struct run *r, enum resource_class c) {
+    struct class_view v = {0};
+    if (!r->timeline) {
+        return (struct class_view){(double)NAN, (double)NAN, (double)NAN, (double)NAN};
+    }
+    size_t matrices = placement_matrices(r->placement), count = matrices + (size_t)placement_total(r->placement).chips * UNIT_COUNT;
+    double total_s = makespan_s(r);
+    for (size_t i = 0; i < count; i++) {
+        if (resource_in_class(i, matrices, c)) {
+            struct resource_view one = timeline_resource(r->timeline, i);
+            v.busy_s += (double)one.busy_ps * 1e-12;
+            v.wait_s += (double)one.wait_ps * 1e-12;
+            v.critical_s += (double)one.critical_ps * 1e-12;
+            v.busiest = total_s > 0 && (double)one.busy_ps * 1e-12 / total_s > v.busiest ? (double)one.busy_ps * 1e-12 / total_s : v.busiest;
+        }
+    }
+    return v;
+}

@@ -1,0 +1,50 @@
+/* Private to sim/: one run on a machine. Values come from machine_multiply; here their records become time and energy. */
+#ifndef MHO_SIM_RUN_H
+#define MHO_SIM_RUN_H
+
+#include "sim/chip.h"
+#include "sim/ledger.h"
+#include "sim/machine.h"
+#include "sim/timeline.h"
+
+/* Resources: one per analog matrix (its tiles work in step), then per chip one of each of these. */
+enum unit { UNIT_VECTOR, UNIT_ATTENTION, UNIT_MATMUL, UNIT_KV, UNIT_BUFFER, UNIT_COUNT };
+/* The same for reports, tiles taken together. */
+enum resource_class { CLASS_TILES, CLASS_VECTOR, CLASS_ATTENTION, CLASS_MATMUL, CLASS_KV, CLASS_BUFFER, CLASS_COUNT };
+const char *resource_class_name(enum resource_class c);
+
+enum { FRONT_MOST = 64 }; /* operations that one operation can wait for */
+
+struct front { uint32_t operations[FRONT_MOST]; uint32_t count; };
+
+struct run {
+    struct machine *machine; /* NULL: records are handed in (run_record_multiply) */
+    const struct chip *chip;
+    const struct placement *placement;
+    struct multiply_scratch *scratch;
+    struct ledger ledger;
+    struct timeline *timeline; /* NULL: the chip declares no costs */
+    uint32_t max_tokens, tokens;
+    uint64_t steps, tokens_total;
+    uint64_t single_steps;             /* steps of one token */
+    double single_s, several_s;        /* time in steps of one token, and of several */
+    struct front front;                /* the next operation comes after these */
+    bool forked;
+    struct front ends;                 /* forked: last operations of each branch */
+    uint32_t prepared, prepared_inputs; /* forked: operation that made the codes of an input of this width; TIMELINE_FULL: none */
+    bool full;                         /* the step had more operations than there is room for */
+};
+
+/* A run without a machine: for tests, and for costs of recorded work. */
+enum status run_create_costs(const struct chip *c, const struct placement *p, uint32_t max_tokens, struct run **out, struct error *e);
+/* What run_multiply does with the record of a multiply. */
+void run_record_multiply(struct run *r, const struct multiply_record *m);
+
+/* Sums over all resources of a class; `busiest`: largest share of the makespan that one of them worked. */
+struct class_view { double busy_s, wait_s, critical_s, busiest; };
+struct class_view run_class(const struct run *r, enum resource_class c);
+
+/* Energy with the spreads of its constants (uncertainty.c): p10, p50, p90 in J. NAN for a chip without costs. */
+void run_energy_quantiles(const struct run *r, double quantiles_J[3]);
+
+#endif
