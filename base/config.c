@@ -3,7 +3,7 @@
  * libyaml delivers events; a recursive reader builds nodes in the caller's arena. Only the part of YAML
  * that a configuration needs is taken: one document of maps, lists and scalars. Anchors, aliases, tags
  * and keys that are not plain words are refused, so a small file can never unfold into a large tree.
- * What bounds a hostile file: 16 MiB, 32 levels and 65536 values, all counted over a file and its includes.
+ * What bounds a hostile file: 16 MiB, 32 levels and 16384 values, all counted over a file and its includes.
  *
  * The line of a value is that of its key, since that is what a person looks for.
  */
@@ -21,7 +21,7 @@
 #include "base/config_node.h"
 #include "base/io.h"
 
-enum { MAX_DEPTH = 32, MAX_BYTES = 16 << 20, MAX_VALUES = 65536, MAX_KEY_BYTES = 128, MAX_INCLUDES = 32 };
+enum { MAX_DEPTH = 32, MAX_BYTES = 16 << 20, MAX_VALUES = 16384, MAX_KEY_BYTES = 128, MAX_INCLUDES = 32 };
 
 /* ---- the tree --------------------------------------------------------------------------------------- */
 

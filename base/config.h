@@ -1,7 +1,7 @@
 /* Configuration trees: YAML in (libyaml), with the file and line of every value.
  *
  * - One document of maps, lists and scalars. Duplicate keys, anchors, aliases, tags, further documents,
- *   bytes that are not UTF-8, more than 32 levels, 65536 values or 16 MiB (includes counted in) are errors.
+ *   bytes that are not UTF-8, more than 32 levels, 16384 values or 16 MiB (includes counted in) are errors.
  * - `include: FILE` or `include: [FILE, ...]` in a map: those files are loaded first, in order (paths
  *   relative to the including file), then this map's own keys override them, key by key, deep.
  *   Include cycles are errors.
