@@ -146,13 +146,16 @@ static enum status check_map(const struct known *k, const struct config_node *ma
         if (is_known(k, path)) {
             continue;
         }
-        if (config_kind(node) == CONFIG_MAP && leads_to_known(k, path) && end + 2 < PATH_BYTES) {
+        bool leads = leads_to_known(k, path);
+        if (config_kind(node) == CONFIG_MAP && leads && end + 2 < PATH_BYTES) {
             memcpy(path + end, ".", 2);
             TRY(check_map(k, node, path, end + 1, e));
             continue;
         }
-        char where[512], value[VALUE_BYTES], why[700];
-        explain(k, path, why, sizeof why);
+        char where[512], value[VALUE_BYTES], why[700] = "not a map (allowed: a map of keys and values)";
+        if (!leads) {
+            explain(k, path, why, sizeof why);
+        }
         return error_set(e, ERR_USAGE, "%s: %s = %s: %s", config_where(node, where, sizeof where), path, param_value_text(node, value), why);
     }
     return OK;

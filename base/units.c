@@ -122,6 +122,12 @@ bool format_scaled(double value, double factor, char out[32]) {
     if (!isfinite(quotient)) {
         return false;
     }
+    if (fabs(quotient) < 1e7) { /* people write 100, not 1e2 */
+        snprintf(out, 32, "%.0f", quotient);
+        if (reads_back(out, factor, value)) {
+            return true;
+        }
+    }
     for (int precision = 1; precision <= 17; precision++) {
         format_digits(quotient, precision, out);
         if (reads_back(out, factor, value)) {
