@@ -23,13 +23,15 @@ struct kernels {
 
     /* sum a[i]*b[i]; |error| <= (n/16 + 8) eps sum|a b| */
     float (*dot_f32)(const float *a, const float *b, size_t n);
-    /* y[i] += alpha * x[i] */
+    /* y[i] += alpha * x[i]; |error| <= eps (|alpha x| + |result|) */
     void (*axpy_f32)(float alpha, const float *x, float *y, size_t n);
 
-    /* Decode. y[o] = sum_k W[o*stride + k] x[k], o < rows; W row-major in its stored type. Memory-bound. */
+    /* Decode. y[o] = sum_k W[o*stride + k] x[k], o < rows; W row-major in its stored type. Memory-bound.
+     * Bound as dot_f32. y[o] does not depend on `rows`. */
     void (*gemv)(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *x, float *y);
     /* Prefill, packed. W: one panel of PANEL outputs, k-major: panel[k*PANEL + lane], fp32.
-     * y[t*ldy + lane] = sum_k panel[k*PANEL+lane] * x[t*ldx + k], t < tokens, lane < lanes (<= PANEL). */
+     * y[t*ldy + lane] = sum_k panel[k*PANEL+lane] * x[t*ldx + k], t < tokens, lane < lanes (<= PANEL).
+     * |error| <= k eps sum|panel x|. An output does not depend on `tokens` and `lanes`. */
     void (*gemm_panel_f32)(const float *panel, size_t k, const float *x, size_t ldx, size_t tokens, float *y, size_t ldy, size_t lanes);
     /* Converts `lanes` rows of stored type into a panel (missing lanes 0). */
     void (*pack_panel_f32)(enum weight_type type, const void *w, size_t stride, size_t lanes, size_t k, float *panel);

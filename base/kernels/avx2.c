@@ -1,4 +1,482 @@
-/* Not in this build. */
+/* Kernels on 256-bit registers, 8 lanes, written with SIMDe: on x86-64 the functions below are the AVX2, FMA and F16C
+ * instructions of the same name (Haswell, Zen and later); on 64-bit Arm SIMDe turns each into a pair of NEON ones and
+ * the set is called "neon". On other machines this file holds no set.
+ *
+ * The same plan as avx512.c: a panel row is two registers; a block of up to BLOCK_TOKENS tokens keeps two accumulators
+ * each; each output is one chain over k in order, whatever the block. Sums of dot and gemv: 4 registers of 8 partial
+ * sums, index i goes to partial sum i % 32, then the fixed tree ((0+1)+(2+3)), 8 -> 4 -> 2 -> 1.
+ *
+ * There is no masked load here: tails are copied to a zeroed buffer first.
+ */
 #include "base/kernels/sets.h"
 
+#if (defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)) || defined(__aarch64__)
+
+#include <simde/x86/avx2.h>
+#include <simde/x86/f16c.h>
+#include <simde/x86/fma.h>
+#include <string.h>
+
+#include "base/random_inline.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+enum {
+    LANES = 8,
+    STEP = 4 * LANES, /* floats per turn of dot and gemv */
+    GEMV_ROWS = 2,    /* rows that share the loads of x; 8 of the 16 registers accumulate */
+    BLOCK_TOKENS = 6, /* of the panel kernels: 12 accumulators, 2 for the panel row */
+};
+
+INLINE float sum_lanes(simde__m256 v) {
+    const simde__m128 four = simde_mm_add_ps(simde_mm256_castps256_ps128(v), simde_mm256_extractf128_ps(v, 1));
+    const simde__m128 two = simde_mm_add_ps(four, simde_mm_movehl_ps(four, four));
+    return simde_mm_cvtss_f32(simde_mm_add_ss(two, simde_mm_movehdup_ps(two)));
+}
+
+INLINE simde__m256i load_words(const void *p) { return simde_mm256_loadu_si256((const simde__m256i *)p); }
+INLINE void store_words(void *p, simde__m256i v) { simde_mm256_storeu_si256((simde__m256i *)p, v); }
+
+/* The first n < 8 floats, the others 0. */
+INLINE simde__m256 load_tail(const float *x, size_t n) {
+    float buffer[LANES] = {0};
+    memcpy(buffer, x, n * sizeof *x);
+    return simde_mm256_loadu_ps(buffer);
+}
+
+/* --- vectors ------------------------------------------------------------------------------------ */
+
+/* Half to single with subnormal halves among the 8: those by way of integers. */
+static simde__m256 singles_of_subnormal_halves(simde__m128i half) {
+    const simde__m128i exponent = simde_mm_and_si128(half, simde_mm_set1_epi16(0x7c00));
+    const simde__m128i subnormal = simde_mm_cmpeq_epi16(exponent, simde_mm_setzero_si128());
+    const simde__m256 normal = simde_mm256_cvtph_ps(simde_mm_andnot_si128(subnormal, half));
+    const simde__m256i wide = simde_mm256_cvtepu16_epi32(simde_mm_and_si128(half, subnormal));
+    const simde__m256i fraction = simde_mm256_and_si256(wide, simde_mm256_set1_epi32(0x7fff));
+    const simde__m256i sign = simde_mm256_slli_epi32(simde_mm256_and_si256(wide, simde_mm256_set1_epi32(0x8000)), 16);
+    const simde__m256 magnitude = simde_mm256_mul_ps(simde_mm256_cvtepi32_ps(fraction), simde_mm256_set1_ps(0x1p-24f));
+    return simde_mm256_or_ps(normal, simde_mm256_or_ps(magnitude, simde_mm256_castsi256_ps(sign)));
+}
+
+/* The conversion instruction of x86 is slow on subnormal halves: see avx512.c. */
+INLINE simde__m256 singles_of_halves(simde__m128i half) {
+    const simde__m128i exponent = simde_mm_and_si128(half, simde_mm_set1_epi16(0x7c00));
+    const simde__m128i small = simde_mm_cmpeq_epi16(exponent, simde_mm_setzero_si128());
+    if (__builtin_expect(!simde_mm_testz_si128(small, half), 0)) { /* -0 comes here too, without harm */
+        return singles_of_subnormal_halves(half);
+    }
+    return simde_mm256_cvtph_ps(half);
+}
+
+INLINE simde__m256 singles(enum weight_type type, simde__m128i half) {
+    if (type == WEIGHT_F16) {
+        return singles_of_halves(half);
+    }
+    return simde_mm256_castsi256_ps(simde_mm256_slli_epi32(simde_mm256_cvtepu16_epi32(half), 16));
+}
+
+/* Weights i .. i + n - 1 in single precision, the other lanes 0. */
+INLINE simde__m256 load_weights(enum weight_type type, const void *w, size_t i, size_t n) {
+    if (type == WEIGHT_F32) {
+        const float *from = (const float *)w + i;
+        return n == LANES ? simde_mm256_loadu_ps(from) : load_tail(from, n);
+    }
+    const uint16_t *from = (const uint16_t *)w + i;
+    uint16_t buffer[LANES] = {0};
+    if (n < LANES) {
+        memcpy(buffer, from, n * sizeof *from);
+        from = buffer;
+    }
+    return singles(type, simde_mm_loadu_si128((const simde__m128i *)from));
+}
+
+/* y[row] for `rows` rows; `type` and `rows` are constants where this is expanded. */
+INLINE void gemv_rows(enum weight_type type, size_t rows, const void *w, size_t stride, size_t k, const float *x, float *y) {
+    simde__m256 sum[GEMV_ROWS][4];
+    for (size_t o = 0; o < rows; o++) {
+        for (size_t j = 0; j < 4; j++) {
+            sum[o][j] = simde_mm256_setzero_ps();
+        }
+    }
+    size_t i = 0;
+    for (; i + STEP <= k; i += STEP) {
+        for (size_t j = 0; j < 4; j++) {
+            const simde__m256 xj = simde_mm256_loadu_ps(x + i + j * LANES);
+            for (size_t o = 0; o < rows; o++) {
+                const simde__m256 wj = load_weights(type, w, o * stride + i + j * LANES, LANES);
+                sum[o][j] = simde_mm256_fmadd_ps(wj, xj, sum[o][j]);
+            }
+        }
+    }
+    for (size_t j = 0; j < 4 && i < k; j++, i += LANES) {
+        const size_t n = k - i < LANES ? k - i : LANES;
+        const simde__m256 xj = load_weights(WEIGHT_F32, x, i, n);
+        for (size_t o = 0; o < rows; o++) {
+            sum[o][j] = simde_mm256_fmadd_ps(load_weights(type, w, o * stride + i, n), xj, sum[o][j]);
+        }
+    }
+    for (size_t o = 0; o < rows; o++) {
+        y[o] = sum_lanes(simde_mm256_add_ps(simde_mm256_add_ps(sum[o][0], sum[o][1]), simde_mm256_add_ps(sum[o][2], sum[o][3])));
+    }
+}
+
+INLINE void gemv_type(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *x, float *y) {
+    const size_t row_bytes = stride * (type == WEIGHT_F32 ? sizeof(float) : sizeof(uint16_t));
+    const char *row = w;
+    size_t o = 0;
+    for (; o + GEMV_ROWS <= rows; o += GEMV_ROWS) {
+        gemv_rows(type, GEMV_ROWS, row + o * row_bytes, stride, k, x, y + o);
+    }
+    for (; o < rows; o++) {
+        gemv_rows(type, 1, row + o * row_bytes, stride, k, x, y + o);
+    }
+}
+
+static void avx2_gemv(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *x, float *y) {
+    switch (type) {
+    case WEIGHT_F32: gemv_type(WEIGHT_F32, w, stride, rows, k, x, y); break;
+    case WEIGHT_F16: gemv_type(WEIGHT_F16, w, stride, rows, k, x, y); break;
+    case WEIGHT_BF16: gemv_type(WEIGHT_BF16, w, stride, rows, k, x, y); break;
+    }
+}
+
+static float avx2_dot_f32(const float *a, const float *b, size_t n) {
+    float sum;
+    gemv_rows(WEIGHT_F32, 1, a, n, n, b, &sum);
+    return sum;
+}
+
+static void avx2_axpy_f32(float alpha, const float *x, float *y, size_t n) {
+    const simde__m256 scale = simde_mm256_set1_ps(alpha);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        simde_mm256_storeu_ps(y + i, simde_mm256_fmadd_ps(scale, simde_mm256_loadu_ps(x + i), simde_mm256_loadu_ps(y + i)));
+    }
+    if (i < n) {
+        float buffer[LANES];
+        simde_mm256_storeu_ps(buffer, simde_mm256_fmadd_ps(scale, load_tail(x + i, n - i), load_tail(y + i, n - i)));
+        memcpy(y + i, buffer, (n - i) * sizeof *y);
+    }
+}
+
+/* Magnitudes compare as integers: a NaN has the largest, so it survives the maximum. */
+static float avx2_absmax_f32(const float *x, size_t n) {
+    const simde__m256i magnitude = simde_mm256_set1_epi32(0x7fffffff), zero = simde_mm256_setzero_si256();
+    simde__m256i largest[4] = {zero, zero, zero, zero};
+    size_t i = 0;
+    for (; i + STEP <= n; i += STEP) {
+        for (size_t j = 0; j < 4; j++) {
+            const simde__m256i v = load_words(x + i + j * LANES);
+            largest[j] = simde_mm256_max_epi32(largest[j], simde_mm256_and_si256(v, magnitude));
+        }
+    }
+    const simde__m256i all =
+        simde_mm256_max_epi32(simde_mm256_max_epi32(largest[0], largest[1]), simde_mm256_max_epi32(largest[2], largest[3]));
+    uint32_t lane[LANES], result = 0;
+    store_words(lane, all);
+    for (size_t j = 0; j < LANES; j++) {
+        result = lane[j] > result ? lane[j] : result;
+    }
+    for (; i < n; i++) {
+        const uint32_t bits = bits_of_float(x[i]) & 0x7fffffffu;
+        result = bits > result ? bits : result;
+    }
+    return float_of_bits(result);
+}
+
+/* Rounds and clamps 8 numbers into codes[0..n-1]; returns how many were clamped. */
+INLINE size_t quantise_8(simde__m256 x, size_t n, float inv_step, int limit, int16_t *codes) {
+    const simde__m256 high = simde_mm256_set1_ps((float)limit), low = simde_mm256_set1_ps(-(float)limit);
+    const simde__m256 rounded = simde_mm256_round_ps(simde_mm256_mul_ps(x, simde_mm256_set1_ps(inv_step)),
+                                                     SIMDE_MM_FROUND_TO_NEAREST_INT | SIMDE_MM_FROUND_NO_EXC);
+    /* min gives its second operand for NaN */
+    const simde__m256 code = simde_mm256_max_ps(simde_mm256_min_ps(rounded, high), low);
+    const int changed = simde_mm256_movemask_ps(simde_mm256_cmp_ps(rounded, code, SIMDE_CMP_NEQ_UQ));
+    const simde__m256i wide = simde_mm256_cvtps_epi32(code);
+    const simde__m128i narrow = simde_mm_packs_epi32(simde_mm256_castsi256_si128(wide), simde_mm256_extracti128_si256(wide, 1));
+    int16_t buffer[LANES];
+    simde_mm_storeu_si128((simde__m128i *)buffer, narrow);
+    memcpy(codes, buffer, n * sizeof *codes);
+    return (size_t)__builtin_popcount((unsigned)changed & ((1u << n) - 1u));
+}
+
+static size_t avx2_quantise_i16(const float *x, size_t n, float inv_step, int limit, int16_t *codes) {
+    size_t clamped = 0, i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        clamped += quantise_8(simde_mm256_loadu_ps(x + i), LANES, inv_step, limit, codes + i);
+    }
+    return i < n ? clamped + quantise_8(load_tail(x + i, n - i), n - i, inv_step, limit, codes + i) : clamped;
+}
+
+/* --- panels ------------------------------------------------------------------------------------- */
+
+/* 4 columns of 8 rows of singles become half of 4 panel rows. Register j gets rows j and 4 + j side by side, so that a
+ * 4 x 4 transpose inside the 128-bit parts puts the rows in order. */
+INLINE void transpose_4(const float *rows, size_t stride, float *panel) {
+    simde__m256 v[4];
+    for (size_t j = 0; j < 4; j++) {
+        const float *row = rows + j * stride;
+        v[j] = simde_mm256_insertf128_ps(simde_mm256_castps128_ps256(simde_mm_loadu_ps(row)), simde_mm_loadu_ps(row + 4 * stride), 1);
+    }
+    const simde__m256 low01 = simde_mm256_unpacklo_ps(v[0], v[1]), high01 = simde_mm256_unpackhi_ps(v[0], v[1]);
+    const simde__m256 low23 = simde_mm256_unpacklo_ps(v[2], v[3]), high23 = simde_mm256_unpackhi_ps(v[2], v[3]);
+    simde_mm256_storeu_ps(panel, simde_mm256_shuffle_ps(low01, low23, 0x44));
+    simde_mm256_storeu_ps(panel + PANEL, simde_mm256_shuffle_ps(low01, low23, 0xee));
+    simde_mm256_storeu_ps(panel + 2 * PANEL, simde_mm256_shuffle_ps(high01, high23, 0x44));
+    simde_mm256_storeu_ps(panel + 3 * PANEL, simde_mm256_shuffle_ps(high01, high23, 0xee));
+}
+
+/* Up to 8 columns, fewer lanes or another type than single: by way of a block of singles. */
+INLINE void pack_columns(enum weight_type type, const void *w, size_t start, size_t stride, size_t lanes, size_t columns,
+                         float *panel) {
+    float block[PANEL][LANES] = {{0}}, turned[LANES * PANEL];
+    for (size_t lane = 0; lane < lanes; lane++) {
+        simde_mm256_storeu_ps(block[lane], load_weights(type, w, start + lane * stride, columns));
+    }
+    float *to = columns == LANES ? panel : turned;
+    for (size_t i = 0; i < LANES; i += 4) {
+        transpose_4(&block[0][i], LANES, to + i * PANEL);
+        transpose_4(&block[8][i], LANES, to + i * PANEL + 8);
+    }
+    if (to == turned) {
+        memcpy(panel, turned, columns * PANEL * sizeof *panel);
+    }
+}
+
+INLINE void pack_type(enum weight_type type, const void *w, size_t stride, size_t lanes, size_t k, float *panel) {
+    size_t i = 0;
+    if (type == WEIGHT_F32 && lanes == PANEL) {
+        for (; i + 4 <= k; i += 4) {
+            transpose_4((const float *)w + i, stride, panel + i * PANEL);
+            transpose_4((const float *)w + i + 8 * stride, stride, panel + i * PANEL + 8);
+        }
+    }
+    for (; i < k; i += LANES) {
+        pack_columns(type, w, i, stride, lanes, k - i < LANES ? k - i : LANES, panel + i * PANEL);
+    }
+}
+
+static void avx2_pack_panel_f32(enum weight_type type, const void *w, size_t stride, size_t lanes, size_t k, float *panel) {
+    switch (type) {
+    case WEIGHT_F32: pack_type(WEIGHT_F32, w, stride, lanes, k, panel); break;
+    case WEIGHT_F16: pack_type(WEIGHT_F16, w, stride, lanes, k, panel); break;
+    case WEIGHT_BF16: pack_type(WEIGHT_BF16, w, stride, lanes, k, panel); break;
+    }
+}
+
+/* `count` is a constant where these are expanded, so that the accumulators stay in registers. */
+INLINE void gemm_block(size_t count, const float *panel, size_t k, const float *x, size_t ldx, float *y, size_t ldy, size_t lanes) {
+    simde__m256 sum[BLOCK_TOKENS][2];
+    for (size_t t = 0; t < count; t++) {
+        sum[t][0] = sum[t][1] = simde_mm256_setzero_ps();
+    }
+    for (size_t i = 0; i < k; i++) {
+        const simde__m256 w0 = simde_mm256_loadu_ps(panel + i * PANEL), w1 = simde_mm256_loadu_ps(panel + i * PANEL + LANES);
+        for (size_t t = 0; t < count; t++) {
+            const simde__m256 xt = simde_mm256_broadcast_ss(x + t * ldx + i);
+            sum[t][0] = simde_mm256_fmadd_ps(w0, xt, sum[t][0]);
+            sum[t][1] = simde_mm256_fmadd_ps(w1, xt, sum[t][1]);
+        }
+    }
+    for (size_t t = 0; t < count; t++) {
+        float out[PANEL];
+        float *to = lanes == PANEL ? y + t * ldy : out;
+        simde_mm256_storeu_ps(to, sum[t][0]);
+        simde_mm256_storeu_ps(to + LANES, sum[t][1]);
+        if (to == out) {
+            memcpy(y + t * ldy, out, lanes * sizeof *y);
+        }
+    }
+}
+
+INLINE simde__m256i broadcast_pair(const int16_t *x) {
+    int32_t pair;
+    memcpy(&pair, x, sizeof pair);
+    return simde_mm256_set1_epi32(pair);
+}
+
+/* pmaddwd cannot overflow: 2 * 32767^2 < 2^31. */
+INLINE void mac_block(size_t count, const int16_t *panel, size_t pairs, const int16_t *x, size_t ldx, int32_t *acc) {
+    simde__m256i sum[BLOCK_TOKENS][2];
+    for (size_t t = 0; t < count; t++) {
+        sum[t][0] = sum[t][1] = simde_mm256_setzero_si256();
+    }
+    for (size_t p = 0; p < pairs; p++) {
+        const simde__m256i w0 = load_words(panel + p * 2 * PANEL), w1 = load_words(panel + p * 2 * PANEL + PANEL);
+        for (size_t t = 0; t < count; t++) {
+            const simde__m256i xt = broadcast_pair(x + t * ldx + 2 * p);
+            sum[t][0] = simde_mm256_add_epi32(sum[t][0], simde_mm256_madd_epi16(w0, xt));
+            sum[t][1] = simde_mm256_add_epi32(sum[t][1], simde_mm256_madd_epi16(w1, xt));
+        }
+    }
+    for (size_t t = 0; t < count; t++) {
+        store_words(acc + t * PANEL, sum[t][0]);
+        store_words(acc + t * PANEL + LANES, sum[t][1]);
+    }
+}
+
+#define FOR_EACH_COUNT(DO) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6)
+
+#define GEMM_BLOCK(n)                                                                                                    \
+    case n: gemm_block(n, panel, k, x, ldx, y, ldy, lanes); break;
+#define MAC_BLOCK(n)                                                                                                     \
+    case n: mac_block(n, panel, pairs, x, ldx, acc); break;
+
+/* Tokens of the next block when `tokens` are left: as few blocks as can be, of nearly equal size, since a small block
+ * waits for the latency of its multiplies. */
+INLINE size_t next_block(size_t tokens) {
+    const size_t blocks = (tokens + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
+    return (tokens + blocks - 1) / blocks;
+}
+
+static void avx2_gemm_panel_f32(const float *panel, size_t k, const float *x, size_t ldx, size_t tokens, float *y,
+                                size_t ldy, size_t lanes) {
+    while (tokens > 0) {
+        const size_t count = next_block(tokens);
+        switch (count) { FOR_EACH_COUNT(GEMM_BLOCK) }
+        x += count * ldx;
+        y += count * ldy;
+        tokens -= count;
+    }
+}
+
+static void avx2_mac_i16(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, size_t tokens, int32_t *acc) {
+    const size_t pairs = (rows + 1) / 2;
+    while (tokens > 0) {
+        const size_t count = next_block(tokens);
+        switch (count) { FOR_EACH_COUNT(MAC_BLOCK) }
+        x += count * ldx;
+        acc += count * PANEL;
+        tokens -= count;
+    }
+}
+
+/* --- Gaussian numbers: random_inline.h on 4 blocks at a time ------------------------------------- */
+
+enum { GROUP_BLOCKS = 4, GROUP = 4 * GROUP_BLOCKS };
+
+INLINE simde__m256i xor3(simde__m256i a, simde__m256i b, simde__m256i c) {
+    return simde_mm256_xor_si256(simde_mm256_xor_si256(a, b), c);
+}
+
+/* Words of blocks block .. block + 3, one block per 64-bit lane: radius holds word 0 in the lower half and word 2 in
+ * the upper, angle 1 and 3. Only lower halves enter the multiplies, so upper halves may hold anything until the end. */
+INLINE void philox_group(const uint64_t keys[PHILOX_ROUNDS][2], uint64_t stream, uint64_t block, simde__m256i *radius,
+                         simde__m256i *angle) {
+    const simde__m256i m0 = simde_mm256_set1_epi64x(PHILOX_M0), m1 = simde_mm256_set1_epi64x(PHILOX_M1);
+    simde__m256i c0 = simde_mm256_add_epi64(simde_mm256_set1_epi64x((int64_t)block), simde_mm256_set_epi64x(3, 2, 1, 0));
+    simde__m256i c1 = simde_mm256_srli_epi64(c0, 32);
+    simde__m256i c2 = simde_mm256_set1_epi64x((int64_t)stream), c3 = simde_mm256_srli_epi64(c2, 32);
+    for (size_t round = 0; round < PHILOX_ROUNDS; round++) {
+        const simde__m256i p0 = simde_mm256_mul_epu32(m0, c0), p1 = simde_mm256_mul_epu32(m1, c2);
+        c0 = xor3(simde_mm256_srli_epi64(p1, 32), c1, simde_mm256_set1_epi64x((int64_t)keys[round][0]));
+        c2 = xor3(simde_mm256_srli_epi64(p0, 32), c3, simde_mm256_set1_epi64x((int64_t)keys[round][1]));
+        c1 = p1;
+        c3 = p0;
+    }
+    *radius = simde_mm256_blend_epi32(c0, simde_mm256_slli_epi64(c2, 32), 0xaa);
+    *angle = simde_mm256_blend_epi32(c1, simde_mm256_slli_epi64(c3, 32), 0xaa);
+}
+
+INLINE simde__m256 mul_add(simde__m256 a, simde__m256 b, float c) {
+    return simde_mm256_add_ps(simde_mm256_mul_ps(a, b), simde_mm256_set1_ps(c));
+}
+
+INLINE simde__m256 radius_of(simde__m256i a) {
+    const simde__m256i upper = simde_mm256_srai_epi32(a, 31);
+    const simde__m256i t = simde_mm256_xor_si256(a, upper);
+    const simde__m256 q = simde_mm256_add_ps(simde_mm256_cvtepi32_ps(t), simde_mm256_set1_ps(0.5f));
+    const simde__m256i bits = simde_mm256_castps_si256(q);
+    const simde__m256i fraction = simde_mm256_and_si256(bits, simde_mm256_set1_epi32(0x007fffff));
+    const simde__m256 m = simde_mm256_castsi256_ps(simde_mm256_or_si256(fraction, simde_mm256_set1_epi32(0x3f000000)));
+    const simde__m256i exponent = simde_mm256_sub_epi32(simde_mm256_srli_epi32(bits, 23), simde_mm256_set1_epi32(126 + 32));
+    const simde__m256 e = simde_mm256_cvtepi32_ps(simde_mm256_andnot_si256(upper, exponent));
+    const simde__m256 f_lower = simde_mm256_sub_ps(m, simde_mm256_set1_ps(1.0f));
+    const simde__m256 f_upper = simde_mm256_mul_ps(q, simde_mm256_set1_ps(-0x1p-32f));
+    const simde__m256 f = simde_mm256_blendv_ps(f_lower, f_upper, simde_mm256_castsi256_ps(upper));
+    simde__m256 p = simde_mm256_set1_ps(LOG_Q[8]);
+    for (int i = 7; i >= 0; i--) {
+        p = mul_add(p, f, LOG_Q[i]);
+    }
+    p = mul_add(p, f, 1.0f);
+    const simde__m256 ln_u = simde_mm256_add_ps(simde_mm256_mul_ps(e, simde_mm256_set1_ps(LN_2)), simde_mm256_mul_ps(p, f));
+    return simde_mm256_sqrt_ps(simde_mm256_mul_ps(ln_u, simde_mm256_set1_ps(-2.0f)));
+}
+
+INLINE void angle_of(simde__m256i b, simde__m256 *cosine, simde__m256 *sine) {
+    const simde__m256i quarter = simde_mm256_srli_epi32(simde_mm256_add_epi32(b, simde_mm256_set1_epi32(0x20000000)), 30);
+    const simde__m256i rest = simde_mm256_sub_epi32(b, simde_mm256_slli_epi32(quarter, 30));
+    const simde__m256 half = simde_mm256_set1_ps(0.5f), turn = simde_mm256_set1_ps(0x1p-32f);
+    const simde__m256 x = simde_mm256_mul_ps(simde_mm256_add_ps(simde_mm256_cvtepi32_ps(rest), half), turn);
+    const simde__m256 z = simde_mm256_mul_ps(x, x);
+    const simde__m256 s3 = simde_mm256_set1_ps(SIN_S[3]), c3 = simde_mm256_set1_ps(COS_C[3]);
+    const simde__m256 s = simde_mm256_mul_ps(mul_add(mul_add(mul_add(s3, z, SIN_S[2]), z, SIN_S[1]), z, SIN_S[0]), x);
+    const simde__m256 c = mul_add(mul_add(mul_add(mul_add(c3, z, COS_C[2]), z, COS_C[1]), z, COS_C[0]), z, 1.0f);
+    const simde__m256i one = simde_mm256_set1_epi32(1), two = simde_mm256_set1_epi32(2);
+    const simde__m256i cosine_sign = simde_mm256_slli_epi32(simde_mm256_and_si256(simde_mm256_add_epi32(quarter, one), two), 30);
+    const simde__m256i sine_sign = simde_mm256_slli_epi32(simde_mm256_and_si256(quarter, two), 30);
+    const simde__m256 swap = simde_mm256_castsi256_ps(simde_mm256_slli_epi32(quarter, 31));
+    *cosine = simde_mm256_xor_ps(simde_mm256_blendv_ps(c, s, swap), simde_mm256_castsi256_ps(cosine_sign));
+    *sine = simde_mm256_xor_ps(simde_mm256_blendv_ps(s, c, swap), simde_mm256_castsi256_ps(sine_sign));
+}
+
+INLINE void gaussian_group(const uint64_t keys[PHILOX_ROUNDS][2], uint64_t stream, uint64_t block, float *out) {
+    simde__m256i radius_word, angle_word;
+    simde__m256 cosine, sine;
+    philox_group(keys, stream, block, &radius_word, &angle_word);
+    const simde__m256 r = radius_of(radius_word);
+    angle_of(angle_word, &cosine, &sine);
+    const simde__m256 a = simde_mm256_mul_ps(r, cosine), b = simde_mm256_mul_ps(r, sine);
+    const simde__m256 even = simde_mm256_unpacklo_ps(a, b), odd = simde_mm256_unpackhi_ps(a, b); /* 128 bits = one block */
+    simde_mm256_storeu_ps(out, simde_mm256_permute2f128_ps(even, odd, 0x20));
+    simde_mm256_storeu_ps(out + LANES, simde_mm256_permute2f128_ps(even, odd, 0x31));
+}
+
+static void avx2_gaussian_fill(uint64_t seed, uint64_t stream, uint64_t first, float *out, size_t n) {
+    uint64_t keys[PHILOX_ROUNDS][2];
+    for (uint32_t round = 0; round < PHILOX_ROUNDS; round++) {
+        keys[round][0] = (uint32_t)seed + round * PHILOX_W0;
+        keys[round][1] = (uint32_t)(seed >> 32) + round * PHILOX_W1;
+    }
+    uint64_t block = first / 4;
+    size_t skip = first % 4; /* numbers of the first block before `first` */
+    while (n > 0) {
+        if (skip == 0 && n >= GROUP) {
+            gaussian_group(keys, stream, block, out);
+            out += GROUP;
+            n -= GROUP;
+        } else {
+            float group[GROUP];
+            gaussian_group(keys, stream, block, group);
+            const size_t take = n < GROUP - skip ? n : GROUP - skip;
+            memcpy(out, group + skip, take * sizeof *out);
+            out += take;
+            n -= take;
+            skip = 0;
+        }
+        block += GROUP_BLOCKS;
+    }
+}
+
+const struct kernels kernels_avx2 = {
+#if defined(__aarch64__)
+    .name = "neon",
+#else
+    .name = "avx2",
+#endif
+    .dot_f32 = avx2_dot_f32,
+    .axpy_f32 = avx2_axpy_f32,
+    .gemv = avx2_gemv,
+    .gemm_panel_f32 = avx2_gemm_panel_f32,
+    .pack_panel_f32 = avx2_pack_panel_f32,
+    .mac_i16 = avx2_mac_i16,
+    .absmax_f32 = avx2_absmax_f32,
+    .quantise_i16 = avx2_quantise_i16,
+    .gaussian_fill = avx2_gaussian_fill,
+};
+
+#else
+
 const struct kernels kernels_avx2 = {.name = NULL};
+
+#endif

@@ -1,4 +1,447 @@
-/* Not in this build. */
+/* Kernels for x86-64 with AVX-512 F, BW, DQ, VL and VNNI (Ice Lake, Zen 4 and later): 16 lanes.
+ * On other machines this file holds no set.
+ *
+ * How the matrix kernels use the registers: a panel is 16 outputs wide, one register. A block of up to
+ * BLOCK_TOKENS tokens keeps one accumulator register each; every panel row is loaded once per block, every input
+ * is a broadcast operand of the multiply, straight from memory. Each output is one chain over k in
+ * order, whatever the block, so the result does not depend on how tokens, outputs or lanes are split.
+ *
+ * Sums of dot and gemv: 4 registers of 16 partial sums, index i goes to partial sum i % 64, then the
+ * fixed tree ((0+1)+(2+3)), 16 -> 8 -> 4 -> 2 -> 1.
+ */
 #include "base/kernels/sets.h"
 
+#if defined(__x86_64__) && defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && \
+    defined(__AVX512VL__) && defined(__AVX512VNNI__)
+
+#include <immintrin.h>
+#include <string.h>
+
+#include "base/random_inline.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+enum {
+    LANES = 16,
+    STEP = 4 * LANES,  /* floats per turn of dot and gemv */
+    GEMV_ROWS = 4,     /* rows that share the loads of x */
+    BLOCK_TOKENS = 14, /* accumulators of the panel kernels; 32 registers, 2 multiplies per cycle, 4 cycles each */
+};
+
+/* The first n of 16 lanes; all of them for n >= 16. */
+INLINE __mmask16 first_lanes(size_t n) { return n >= LANES ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1u); }
+
+INLINE float sum_lanes(__m512 v) {
+    const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+/* --- vectors ------------------------------------------------------------------------------------ */
+
+/* Half to single with subnormal halves among the 16: those by way of integers. */
+static __m512 singles_of_subnormal_halves(__m256i half) {
+    const __mmask16 subnormal = _mm256_testn_epi16_mask(half, _mm256_set1_epi16(0x7c00));
+    const __m512 normal = _mm512_cvtph_ps(_mm256_maskz_mov_epi16((__mmask16)~subnormal, half));
+    const __m512i wide = _mm512_maskz_cvtepu16_epi32(subnormal, half);
+    const __m512i fraction = _mm512_and_si512(wide, _mm512_set1_epi32(0x7fff));
+    const __m512i sign = _mm512_slli_epi32(_mm512_and_si512(wide, _mm512_set1_epi32(0x8000)), 16);
+    const __m512 magnitude = _mm512_mul_ps(_mm512_cvtepi32_ps(fraction), _mm512_set1_ps(0x1p-24f));
+    return _mm512_or_ps(normal, _mm512_or_ps(magnitude, _mm512_castsi512_ps(sign)));
+}
+
+/* The conversion instruction takes about 150 cycles when a half is subnormal (measured on Sapphire Rapids), and real
+ * weights have them: normal ones of standard deviation 0.02 in every 25th register. */
+INLINE __m512 singles_of_halves(__m256i half) {
+    const __mmask16 small = _mm256_testn_epi16_mask(half, _mm256_set1_epi16(0x7c00));
+    if (__builtin_expect(_mm256_mask_test_epi16_mask(small, half, _mm256_set1_epi16(0x3ff)) != 0, 0)) {
+        return singles_of_subnormal_halves(half);
+    }
+    return _mm512_cvtph_ps(half);
+}
+
+/* Weights i .. i + 15 in single precision; lanes outside the mask are 0 and not read. */
+INLINE __m512 load_weights(enum weight_type type, const void *w, size_t i, __mmask16 lanes) {
+    if (type == WEIGHT_F32) {
+        return _mm512_maskz_loadu_ps(lanes, (const float *)w + i);
+    }
+    const __m256i half = _mm256_maskz_loadu_epi16(lanes, (const uint16_t *)w + i);
+    return type == WEIGHT_F16 ? singles_of_halves(half)
+                              : _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+}
+
+/* y[row] for `rows` rows; `type` and `rows` are constants where this is expanded. */
+INLINE void gemv_rows(enum weight_type type, size_t rows, const void *w, size_t stride, size_t k, const float *x, float *y) {
+    const __mmask16 all = 0xffff;
+    __m512 sum[GEMV_ROWS][4];
+    for (size_t o = 0; o < rows; o++) {
+        for (size_t j = 0; j < 4; j++) {
+            sum[o][j] = _mm512_setzero_ps();
+        }
+    }
+    size_t i = 0;
+    for (; i + STEP <= k; i += STEP) {
+        for (size_t j = 0; j < 4; j++) {
+            const __m512 xj = _mm512_loadu_ps(x + i + j * LANES);
+            for (size_t o = 0; o < rows; o++) {
+                sum[o][j] = _mm512_fmadd_ps(load_weights(type, w, o * stride + i + j * LANES, all), xj, sum[o][j]);
+            }
+        }
+    }
+    for (size_t j = 0; j < 4 && i < k; j++, i += LANES) {
+        const __mmask16 lanes = first_lanes(k - i);
+        const __m512 xj = _mm512_maskz_loadu_ps(lanes, x + i);
+        for (size_t o = 0; o < rows; o++) {
+            sum[o][j] = _mm512_fmadd_ps(load_weights(type, w, o * stride + i, lanes), xj, sum[o][j]);
+        }
+    }
+    for (size_t o = 0; o < rows; o++) {
+        y[o] = sum_lanes(_mm512_add_ps(_mm512_add_ps(sum[o][0], sum[o][1]), _mm512_add_ps(sum[o][2], sum[o][3])));
+    }
+}
+
+INLINE void gemv_type(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *x, float *y) {
+    const size_t row_bytes = stride * (type == WEIGHT_F32 ? sizeof(float) : sizeof(uint16_t));
+    const char *row = w;
+    size_t o = 0;
+    for (; o + GEMV_ROWS <= rows; o += GEMV_ROWS) {
+        gemv_rows(type, GEMV_ROWS, row + o * row_bytes, stride, k, x, y + o);
+    }
+    for (; o < rows; o++) {
+        gemv_rows(type, 1, row + o * row_bytes, stride, k, x, y + o);
+    }
+}
+
+static void avx512_gemv(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *x, float *y) {
+    switch (type) {
+    case WEIGHT_F32: gemv_type(WEIGHT_F32, w, stride, rows, k, x, y); break;
+    case WEIGHT_F16: gemv_type(WEIGHT_F16, w, stride, rows, k, x, y); break;
+    case WEIGHT_BF16: gemv_type(WEIGHT_BF16, w, stride, rows, k, x, y); break;
+    }
+}
+
+static float avx512_dot_f32(const float *a, const float *b, size_t n) {
+    float sum;
+    gemv_rows(WEIGHT_F32, 1, a, n, n, b, &sum);
+    return sum;
+}
+
+static void avx512_axpy_f32(float alpha, const float *x, float *y, size_t n) {
+    const __m512 scale = _mm512_set1_ps(alpha);
+    for (size_t i = 0; i < n; i += LANES) {
+        const __mmask16 lanes = first_lanes(n - i);
+        const __m512 old = _mm512_maskz_loadu_ps(lanes, y + i);
+        _mm512_mask_storeu_ps(y + i, lanes, _mm512_fmadd_ps(scale, _mm512_maskz_loadu_ps(lanes, x + i), old));
+    }
+}
+
+/* Magnitudes compare as integers: a NaN has the largest, so it survives the maximum. */
+static float avx512_absmax_f32(const float *x, size_t n) {
+    const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+    __m512i largest[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
+    size_t i = 0;
+    for (; i + STEP <= n; i += STEP) {
+        for (size_t j = 0; j < 4; j++) {
+            const __m512i v = _mm512_loadu_si512(x + i + j * LANES);
+            largest[j] = _mm512_max_epi32(largest[j], _mm512_and_si512(v, magnitude));
+        }
+    }
+    for (; i < n; i += LANES) {
+        const __m512i v = _mm512_maskz_loadu_epi32(first_lanes(n - i), x + i);
+        largest[0] = _mm512_max_epi32(largest[0], _mm512_and_si512(v, magnitude));
+    }
+    const __m512i two = _mm512_max_epi32(_mm512_max_epi32(largest[0], largest[1]), _mm512_max_epi32(largest[2], largest[3]));
+    return float_of_bits((uint32_t)_mm512_reduce_max_epi32(two));
+}
+
+static size_t avx512_quantise_i16(const float *x, size_t n, float inv_step, int limit, int16_t *codes) {
+    const __m512 scale = _mm512_set1_ps(inv_step);
+    const __m512 high = _mm512_set1_ps((float)limit), low = _mm512_set1_ps(-(float)limit);
+    size_t clamped = 0;
+    for (size_t i = 0; i < n; i += LANES) {
+        const __mmask16 lanes = first_lanes(n - i);
+        const __m512 scaled = _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes, x + i), scale);
+        const __m512 rounded = _mm512_roundscale_ps(scaled, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        const __m512 code = _mm512_max_ps(_mm512_min_ps(rounded, high), low); /* min gives its second operand for NaN */
+        clamped += (size_t)__builtin_popcount(_mm512_mask_cmp_ps_mask(lanes, rounded, code, _CMP_NEQ_UQ));
+        _mm256_mask_storeu_epi16(codes + i, lanes, _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(code)));
+    }
+    return clamped;
+}
+
+/* --- panels ------------------------------------------------------------------------------------- */
+
+/* 4 columns of 16 rows of singles become 4 panel rows. Register j gets rows j, 4 + j, 8 + j, 12 + j side by side, so that
+ * a 4 x 4 transpose inside the 128-bit parts puts the rows in order. */
+INLINE void transpose_4(const float *rows, size_t stride, float *panel) {
+    __m512 v[4];
+    for (size_t j = 0; j < 4; j++) {
+        const float *row = rows + j * stride;
+        v[j] = _mm512_castps128_ps512(_mm_loadu_ps(row));
+        v[j] = _mm512_mask_broadcast_f32x4(v[j], 0x00f0, _mm_loadu_ps(row + 4 * stride));
+        v[j] = _mm512_mask_broadcast_f32x4(v[j], 0x0f00, _mm_loadu_ps(row + 8 * stride));
+        v[j] = _mm512_mask_broadcast_f32x4(v[j], 0xf000, _mm_loadu_ps(row + 12 * stride));
+    }
+    const __m512 low01 = _mm512_unpacklo_ps(v[0], v[1]), high01 = _mm512_unpackhi_ps(v[0], v[1]);
+    const __m512 low23 = _mm512_unpacklo_ps(v[2], v[3]), high23 = _mm512_unpackhi_ps(v[2], v[3]);
+    _mm512_storeu_ps(panel, _mm512_shuffle_ps(low01, low23, 0x44));
+    _mm512_storeu_ps(panel + PANEL, _mm512_shuffle_ps(low01, low23, 0xee));
+    _mm512_storeu_ps(panel + 2 * PANEL, _mm512_shuffle_ps(high01, high23, 0x44));
+    _mm512_storeu_ps(panel + 3 * PANEL, _mm512_shuffle_ps(high01, high23, 0xee));
+}
+
+/* Up to 16 columns, fewer lanes or another type than single: by way of a square of singles. */
+INLINE void pack_square(enum weight_type type, const void *w, size_t start, size_t stride, size_t lanes, size_t columns,
+                        float *panel) {
+    float square[LANES][LANES], turned[LANES * PANEL];
+    for (size_t lane = 0; lane < LANES; lane++) {
+        const __mmask16 wanted = lane < lanes ? first_lanes(columns) : (__mmask16)0;
+        _mm512_storeu_ps(square[lane], load_weights(type, w, wanted ? start + lane * stride : 0, wanted));
+    }
+    float *to = columns == LANES ? panel : turned;
+    for (size_t i = 0; i < LANES; i += 4) {
+        transpose_4(&square[0][i], LANES, to + i * PANEL);
+    }
+    if (to == turned) {
+        memcpy(panel, turned, columns * PANEL * sizeof *panel);
+    }
+}
+
+INLINE void pack_type(enum weight_type type, const void *w, size_t stride, size_t lanes, size_t k, float *panel) {
+    size_t i = 0;
+    if (type == WEIGHT_F32 && lanes == PANEL) {
+        for (; i + 4 <= k; i += 4) {
+            transpose_4((const float *)w + i, stride, panel + i * PANEL);
+        }
+    }
+    for (; i < k; i += LANES) {
+        pack_square(type, w, i, stride, lanes, k - i < LANES ? k - i : LANES, panel + i * PANEL);
+    }
+}
+
+static void avx512_pack_panel_f32(enum weight_type type, const void *w, size_t stride, size_t lanes, size_t k, float *panel) {
+    switch (type) {
+    case WEIGHT_F32: pack_type(WEIGHT_F32, w, stride, lanes, k, panel); break;
+    case WEIGHT_F16: pack_type(WEIGHT_F16, w, stride, lanes, k, panel); break;
+    case WEIGHT_BF16: pack_type(WEIGHT_BF16, w, stride, lanes, k, panel); break;
+    }
+}
+
+/* `count` is a constant where these are expanded, so that the accumulators stay in registers. */
+INLINE void gemm_block(size_t count, const float *panel, size_t k, const float *x, size_t ldx, float *y, size_t ldy,
+                       __mmask16 lanes) {
+    __m512 sum[BLOCK_TOKENS];
+    for (size_t t = 0; t < count; t++) {
+        sum[t] = _mm512_setzero_ps();
+    }
+    for (size_t i = 0; i < k; i++) {
+        const __m512 w = _mm512_loadu_ps(panel + i * PANEL);
+        for (size_t t = 0; t < count; t++) {
+            sum[t] = _mm512_fmadd_ps(w, _mm512_set1_ps(x[t * ldx + i]), sum[t]);
+        }
+    }
+    for (size_t t = 0; t < count; t++) {
+        _mm512_mask_storeu_ps(y + t * ldy, lanes, sum[t]);
+    }
+}
+
+INLINE __m512i broadcast_pair(const int16_t *x) {
+    int32_t pair;
+    memcpy(&pair, x, sizeof pair);
+    return _mm512_set1_epi32(pair);
+}
+
+INLINE void mac_block(size_t count, const int16_t *panel, size_t pairs, const int16_t *x, size_t ldx, int32_t *acc) {
+    __m512i sum[BLOCK_TOKENS];
+    for (size_t t = 0; t < count; t++) {
+        sum[t] = _mm512_setzero_si512();
+    }
+    for (size_t p = 0; p < pairs; p++) {
+        const __m512i w = _mm512_loadu_si512(panel + p * 2 * PANEL);
+        for (size_t t = 0; t < count; t++) {
+            sum[t] = _mm512_dpwssd_epi32(sum[t], w, broadcast_pair(x + t * ldx + 2 * p));
+        }
+    }
+    for (size_t t = 0; t < count; t++) {
+        _mm512_storeu_si512(acc + t * PANEL, sum[t]);
+    }
+}
+
+/* One token: bound by memory; four chains hide the latency of the multiply. */
+static void mac_one(const int16_t *panel, size_t pairs, const int16_t *x, int32_t *acc) {
+    __m512i sum[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
+    size_t p = 0;
+    for (; p + 4 <= pairs; p += 4) {
+        for (size_t j = 0; j < 4; j++) {
+            const __m512i w = _mm512_loadu_si512(panel + (p + j) * 2 * PANEL);
+            sum[j] = _mm512_dpwssd_epi32(sum[j], w, broadcast_pair(x + 2 * (p + j)));
+        }
+    }
+    for (; p < pairs; p++) {
+        sum[0] = _mm512_dpwssd_epi32(sum[0], _mm512_loadu_si512(panel + p * 2 * PANEL), broadcast_pair(x + 2 * p));
+    }
+    _mm512_storeu_si512(acc, _mm512_add_epi32(_mm512_add_epi32(sum[0], sum[1]), _mm512_add_epi32(sum[2], sum[3])));
+}
+
+#define FOR_EACH_COUNT(DO) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12) DO(13) DO(14)
+
+#define GEMM_BLOCK(n)                                                                                                    \
+    case n: gemm_block(n, panel, k, x, ldx, y, ldy, wanted); break;
+#define MAC_BLOCK(n)                                                                                                     \
+    case n: mac_block(n, panel, pairs, x, ldx, acc); break;
+
+/* Tokens of the next block when `tokens` are left: as few blocks as can be, of nearly equal size, since a small block
+ * waits for the latency of its multiplies. */
+INLINE size_t next_block(size_t tokens) {
+    const size_t blocks = (tokens + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
+    return (tokens + blocks - 1) / blocks;
+}
+
+static void avx512_gemm_panel_f32(const float *panel, size_t k, const float *x, size_t ldx, size_t tokens, float *y,
+                                  size_t ldy, size_t lanes) {
+    const __mmask16 wanted = first_lanes(lanes);
+    while (tokens > 0) {
+        const size_t count = next_block(tokens);
+        switch (count) { FOR_EACH_COUNT(GEMM_BLOCK) }
+        x += count * ldx;
+        y += count * ldy;
+        tokens -= count;
+    }
+}
+
+static void avx512_mac_i16(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, size_t tokens, int32_t *acc) {
+    const size_t pairs = (rows + 1) / 2;
+    if (tokens == 1) {
+        mac_one(panel, pairs, x, acc);
+        return;
+    }
+    while (tokens > 0) {
+        const size_t count = next_block(tokens);
+        switch (count) { FOR_EACH_COUNT(MAC_BLOCK) }
+        x += count * ldx;
+        acc += count * PANEL;
+        tokens -= count;
+    }
+}
+
+/* --- Gaussian numbers: random_inline.h on 8 blocks at a time ------------------------------------- */
+
+enum { GROUP_BLOCKS = 8, GROUP = 4 * GROUP_BLOCKS };
+
+/* Words of blocks block .. block + 7, one block per 64-bit lane: radius holds word 0 in the lower half and word 2 in
+ * the upper, angle 1 and 3. Only lower halves enter the multiplies, so upper halves may hold anything until the end. */
+INLINE void philox_group(const uint64_t keys[PHILOX_ROUNDS][2], uint64_t stream, uint64_t block, __m512i *radius, __m512i *angle) {
+    const __m512i m0 = _mm512_set1_epi64(PHILOX_M0), m1 = _mm512_set1_epi64(PHILOX_M1);
+    __m512i c0 = _mm512_add_epi64(_mm512_set1_epi64((int64_t)block), _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0));
+    __m512i c1 = _mm512_srli_epi64(c0, 32);
+    __m512i c2 = _mm512_set1_epi64((int64_t)stream), c3 = _mm512_srli_epi64(c2, 32);
+    for (size_t round = 0; round < PHILOX_ROUNDS; round++) {
+        const __m512i p0 = _mm512_mul_epu32(m0, c0), p1 = _mm512_mul_epu32(m1, c2);
+        const __m512i k0 = _mm512_set1_epi64((int64_t)keys[round][0]), k1 = _mm512_set1_epi64((int64_t)keys[round][1]);
+        c0 = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p1, 32), c1, k0, 0x96); /* a ^ b ^ c */
+        c2 = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p0, 32), c3, k1, 0x96);
+        c1 = p1;
+        c3 = p0;
+    }
+    const __mmask16 odd = 0xaaaa;
+    *radius = _mm512_mask_blend_epi32(odd, c0, _mm512_slli_epi64(c2, 32));
+    *angle = _mm512_mask_blend_epi32(odd, c1, _mm512_slli_epi64(c3, 32));
+}
+
+INLINE __m512 mul_add(__m512 a, __m512 b, float c) { return _mm512_add_ps(_mm512_mul_ps(a, b), _mm512_set1_ps(c)); }
+
+INLINE __m512 radius_of(__m512i a) {
+    const __mmask16 upper = _mm512_movepi32_mask(a);
+    const __m512i t = _mm512_xor_si512(a, _mm512_srai_epi32(a, 31));
+    const __m512 q = _mm512_add_ps(_mm512_cvtepi32_ps(t), _mm512_set1_ps(0.5f));
+    const __m512i bits = _mm512_castps_si512(q);
+    const __m512i fraction = _mm512_and_si512(bits, _mm512_set1_epi32(0x007fffff));
+    const __m512 m = _mm512_castsi512_ps(_mm512_or_si512(fraction, _mm512_set1_epi32(0x3f000000)));
+    const __m512i exponent = _mm512_sub_epi32(_mm512_srli_epi32(bits, 23), _mm512_set1_epi32(126 + 32));
+    const __m512 e = _mm512_maskz_cvtepi32_ps((__mmask16)~upper, exponent);
+    const __m512 f = _mm512_mask_mul_ps(_mm512_sub_ps(m, _mm512_set1_ps(1.0f)), upper, q, _mm512_set1_ps(-0x1p-32f));
+    __m512 p = _mm512_set1_ps(LOG_Q[8]);
+    for (int i = 7; i >= 0; i--) {
+        p = mul_add(p, f, LOG_Q[i]);
+    }
+    p = mul_add(p, f, 1.0f);
+    const __m512 ln_u = _mm512_add_ps(_mm512_mul_ps(e, _mm512_set1_ps(LN_2)), _mm512_mul_ps(p, f));
+    return _mm512_sqrt_ps(_mm512_mul_ps(ln_u, _mm512_set1_ps(-2.0f)));
+}
+
+INLINE void angle_of(__m512i b, __m512 *cosine, __m512 *sine) {
+    const __m512i quarter = _mm512_srli_epi32(_mm512_add_epi32(b, _mm512_set1_epi32(0x20000000)), 30);
+    const __m512i rest = _mm512_sub_epi32(b, _mm512_slli_epi32(quarter, 30));
+    const __m512 half = _mm512_set1_ps(0.5f), turn = _mm512_set1_ps(0x1p-32f);
+    const __m512 x = _mm512_mul_ps(_mm512_add_ps(_mm512_cvtepi32_ps(rest), half), turn);
+    const __m512 z = _mm512_mul_ps(x, x);
+    const __m512 s3 = _mm512_set1_ps(SIN_S[3]), c3 = _mm512_set1_ps(COS_C[3]);
+    const __m512 s = _mm512_mul_ps(mul_add(mul_add(mul_add(s3, z, SIN_S[2]), z, SIN_S[1]), z, SIN_S[0]), x);
+    const __m512 c = mul_add(mul_add(mul_add(mul_add(c3, z, COS_C[2]), z, COS_C[1]), z, COS_C[0]), z, 1.0f);
+    const __m512i one = _mm512_set1_epi32(1), two = _mm512_set1_epi32(2);
+    const __m512i cosine_sign = _mm512_slli_epi32(_mm512_and_si512(_mm512_add_epi32(quarter, one), two), 30);
+    const __m512i sine_sign = _mm512_slli_epi32(_mm512_and_si512(quarter, two), 30);
+    const __mmask16 swap = _mm512_test_epi32_mask(quarter, one);
+    *cosine = _mm512_xor_ps(_mm512_mask_blend_ps(swap, c, s), _mm512_castsi512_ps(cosine_sign));
+    *sine = _mm512_xor_ps(_mm512_mask_blend_ps(swap, s, c), _mm512_castsi512_ps(sine_sign));
+}
+
+INLINE void gaussian_group(const uint64_t keys[PHILOX_ROUNDS][2], uint64_t stream, uint64_t block, float *out) {
+    __m512i radius_word, angle_word;
+    __m512 cosine, sine;
+    philox_group(keys, stream, block, &radius_word, &angle_word);
+    const __m512 r = radius_of(radius_word);
+    angle_of(angle_word, &cosine, &sine);
+    const __m512 a = _mm512_mul_ps(r, cosine), b = _mm512_mul_ps(r, sine);
+    const __m512d even = _mm512_castps_pd(_mm512_unpacklo_ps(a, b)), odd = _mm512_castps_pd(_mm512_unpackhi_ps(a, b));
+    const __m512i first_four = _mm512_set_epi64(11, 10, 3, 2, 9, 8, 1, 0); /* 128 bits = one block, even and odd ones */
+    const __m512i last_four = _mm512_set_epi64(15, 14, 7, 6, 13, 12, 5, 4);
+    _mm512_storeu_pd(out, _mm512_permutex2var_pd(even, first_four, odd));
+    _mm512_storeu_pd(out + LANES, _mm512_permutex2var_pd(even, last_four, odd));
+}
+
+static void avx512_gaussian_fill(uint64_t seed, uint64_t stream, uint64_t first, float *out, size_t n) {
+    uint64_t keys[PHILOX_ROUNDS][2];
+    for (uint32_t round = 0; round < PHILOX_ROUNDS; round++) {
+        keys[round][0] = (uint32_t)seed + round * PHILOX_W0;
+        keys[round][1] = (uint32_t)(seed >> 32) + round * PHILOX_W1;
+    }
+    uint64_t block = first / 4;
+    size_t skip = first % 4; /* numbers of the first block before `first` */
+    while (n > 0) {
+        if (skip == 0 && n >= GROUP) {
+            gaussian_group(keys, stream, block, out);
+            out += GROUP;
+            n -= GROUP;
+        } else {
+            float group[GROUP];
+            gaussian_group(keys, stream, block, group);
+            const size_t take = n < GROUP - skip ? n : GROUP - skip;
+            memcpy(out, group + skip, take * sizeof *out);
+            out += take;
+            n -= take;
+            skip = 0;
+        }
+        block += GROUP_BLOCKS;
+    }
+}
+
+const struct kernels kernels_avx512 = {
+    .name = "avx512",
+    .dot_f32 = avx512_dot_f32,
+    .axpy_f32 = avx512_axpy_f32,
+    .gemv = avx512_gemv,
+    .gemm_panel_f32 = avx512_gemm_panel_f32,
+    .pack_panel_f32 = avx512_pack_panel_f32,
+    .mac_i16 = avx512_mac_i16,
+    .absmax_f32 = avx512_absmax_f32,
+    .quantise_i16 = avx512_quantise_i16,
+    .gaussian_fill = avx512_gaussian_fill,
+};
+
+#else
+
 const struct kernels kernels_avx512 = {.name = NULL};
+
+#endif

@@ -1,0 +1,454 @@
+/* Every kernel set that this CPU can run, against plain loops in double or exact integers.
+ *
+ * Buffers have exactly the size that the contract names (the sanitizer sees a read beyond), start off any alignment,
+ * and outputs are poisoned before each call. Floating bounds are those of kernels.h; eps = 2^-24.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/half.h"
+#include "base/kernels.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "tests/suite.h"
+
+static const double EPS = 0x1p-24;
+static const size_t sizes[] = {0, 1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 63, 64, 65, 100, 127, 129, 257, 576};
+enum { SIZES = sizeof sizes / sizeof sizes[0], MOST_SETS = 8 };
+
+static const struct kernels *set[MOST_SETS];
+static size_t sets;
+
+static int find_sets(void **state) {
+    (void)state;
+    sets = kernels_available(set, MOST_SETS);
+    return sets >= 1 ? 0 : -1;
+}
+
+/* A block of exactly n floats that starts 4 bytes off every alignment: free with free_floats. */
+static float *odd_floats(size_t n) { return (float *)mem_alloc(n + 1, sizeof(float)) + 1; }
+static void free_floats(float *x) { mem_free(x - 1); }
+
+enum data { SMOOTH, CANCELLING, WIDE };
+
+/* SMOOTH: Gaussian. CANCELLING: pairs v, -v that add to almost nothing. WIDE: 30 binary orders of magnitude. */
+static void fill_data(enum data kind, uint64_t stream, float *x, size_t n) {
+    random_gaussian_fill(77, random_stream(RANDOM_TEST, stream), 0, x, n);
+    for (size_t i = 0; i < n; i++) {
+        if (kind == CANCELLING && i % 2 == 1) {
+            x[i] = -x[i - 1] * (1.0f + 0x1p-22f * x[i]);
+        } else if (kind == WIDE) {
+            x[i] = ldexpf(x[i], (int)(i * 7 % 31) - 15);
+        }
+    }
+}
+
+/* --- vectors ------------------------------------------------------------------------------------ */
+
+static void dot_keeps_its_bound(void **state) {
+    (void)state;
+    for (size_t s = 0; s < sets; s++) {
+        for (size_t c = 0; c < 3 * SIZES; c++) {
+            const size_t n = sizes[c / 3];
+            float *a = odd_floats(n), *b = odd_floats(n);
+            fill_data((enum data)(c % 3), 1, a, n);
+            fill_data(c % 3 == CANCELLING ? SMOOTH : WIDE, 2, b, n);
+            double exact = 0, magnitude = 0;
+            for (size_t i = 0; i < n; i++) {
+                b[i] = c % 3 == CANCELLING ? 1.0f : b[i];
+                exact += (double)a[i] * (double)b[i];
+                magnitude += fabs((double)a[i] * (double)b[i]);
+            }
+            assert_near(set[s]->dot_f32(a, b, n), exact, ((double)n / 16 + 8) * EPS * magnitude);
+            free_floats(a);
+            free_floats(b);
+        }
+    }
+}
+
+static void axpy_adds_in_place(void **state) {
+    (void)state;
+    for (size_t s = 0; s < sets; s++) {
+        for (size_t c = 0; c < SIZES; c++) {
+            const size_t n = sizes[c];
+            float *x = odd_floats(n), *y = odd_floats(n), *old = odd_floats(n);
+            fill_data(WIDE, 3, x, n);
+            fill_data(SMOOTH, 4, old, n);
+            memcpy(y, old, n * sizeof *y);
+            set[s]->axpy_f32(-1.7f, x, y, n);
+            for (size_t i = 0; i < n; i++) {
+                const double product = (double)-1.7f * (double)x[i], exact = (double)old[i] + product;
+                assert_near(y[i], exact, EPS * (fabs(product) + fabs(exact)));
+            }
+            free_floats(x);
+            free_floats(y);
+            free_floats(old);
+        }
+    }
+}
+
+static void absmax_sees_every_element(void **state) {
+    (void)state;
+    for (size_t s = 0; s < sets; s++) {
+        for (size_t c = 0; c < SIZES && sizes[c] <= 129; c++) {
+            const size_t n = sizes[c];
+            float *x = odd_floats(n);
+            for (size_t i = 0; i < n; i++) {
+                x[i] = -0.5f;
+            }
+            assert_true(set[s]->absmax_f32(x, n) == (n ? 0.5f : 0.0f));
+            for (size_t i = 0; i < n; i++) {
+                const float peaks[] = {3.0f, -4.0f, -INFINITY, 1e-3f};
+                for (int p = 0; p < 4; p++) {
+                    x[i] = peaks[p];
+                    const float expected = n == 1 ? fabsf(peaks[p]) : fmaxf(0.5f, fabsf(peaks[p]));
+                    assert_true(set[s]->absmax_f32(x, n) == expected);
+                }
+                x[i] = i % 2 ? NAN : -NAN;
+                assert_true(isnan(set[s]->absmax_f32(x, n)));
+                x[i] = -0.5f;
+            }
+            free_floats(x);
+        }
+        const float infinity_and_nan[2] = {INFINITY, NAN}, zeros[2] = {-0.0f, 0.0f}, tiny[2] = {-0x1p-149f, 0.0f};
+        assert_true(isnan(set[s]->absmax_f32(infinity_and_nan, 2)));
+        assert_true(bits_of_float(set[s]->absmax_f32(zeros, 2)) == 0);
+        assert_true(set[s]->absmax_f32(tiny, 2) == 0x1p-149f);
+    }
+}
+
+static void quantise_rounds_half_to_even_and_counts(void **state) {
+    (void)state;
+    static const struct {
+        float x;
+        int code, clamped;
+    } cases[] = {
+        {0.0f, 0, 0},      {-0.0f, 0, 0},     {0.5f, 0, 0},          {0.50000006f, 1, 0}, {-0.5f, 0, 0},
+        {-0.50000006f, -1, 0}, {1.5f, 2, 0},  {2.5f, 2, 0},          {3.5f, 4, 0},        {-1.5f, -2, 0},
+        {-2.5f, -2, 0},    {126.5f, 126, 0},  {127.0f, 127, 0},      {127.49999f, 127, 0}, {127.5f, 127, 1},
+        {128.0f, 127, 1},  {-127.0f, -127, 0}, {-127.49999f, -127, 0}, {-127.5f, -127, 1}, {-128.0f, -127, 1},
+        {3e9f, 127, 1},    {-3e9f, -127, 1},  {1e38f, 127, 1},       {INFINITY, 127, 1},  {-INFINITY, -127, 1},
+        {NAN, 127, 1},     {-NAN, 127, 1},    {0x1p-149f, 0, 0},
+    };
+    enum { CASES = sizeof cases / sizeof cases[0] };
+    for (size_t s = 0; s < sets; s++) {
+        for (size_t c = 0; c < CASES; c++) {
+            for (size_t n = 1; n <= 17; n += 8) {
+                float x[17];
+                int16_t codes[18];
+                memset(codes, 0x55, sizeof codes);
+                for (size_t i = 0; i < n; i++) {
+                    x[i] = cases[c].x * 0.25f; /* the step is 1/4 */
+                }
+                assert_int_equal(set[s]->quantise_i16(x, n, 4.0f, 127, codes), n * (size_t)cases[c].clamped);
+                for (size_t i = 0; i < n; i++) {
+                    assert_int_equal(codes[i], cases[c].code);
+                }
+                assert_int_equal(codes[n], 0x5555);
+            }
+        }
+        int16_t code;
+        assert_int_equal(set[s]->quantise_i16(&(float){32767.0f}, 1, 1.0f, 32767, &code), 0);
+        assert_int_equal(code, 32767);
+        assert_int_equal(set[s]->quantise_i16(&(float){-32768.0f}, 1, 1.0f, 32767, &code), 1);
+        assert_int_equal(code, -32767);
+    }
+}
+
+/* Any bit pattern as a float, any length, all sets the same codes and counts. */
+static void quantise_is_the_same_in_all_sets(void **state) {
+    (void)state;
+    enum { N = 4099 };
+    static float x[N];
+    static int16_t expected[N], codes[N];
+    for (uint32_t i = 0; i < N; i++) {
+        uint32_t word[4];
+        random_block(1, 2, i, word);
+        x[i] = float_of_bits(i % 2 ? word[0] : (word[0] & 0x83ffffffu) | 0x40000000u); /* all, and magnitudes 2 to 512 */
+    }
+    const size_t lengths[] = {N, 33, 7};
+    for (size_t l = 0; l < 3; l++) {
+        const size_t clamped = set[sets - 1]->quantise_i16(x, lengths[l], 0.7f, 100, expected);
+        assert_string_equal(set[sets - 1]->name, "ref");
+        assert_true(clamped > 0 && clamped < lengths[l]);
+        for (size_t s = 0; s < sets; s++) {
+            memset(codes, 0xff, sizeof codes);
+            assert_int_equal(set[s]->quantise_i16(x, lengths[l], 0.7f, 100, codes), clamped);
+            assert_memory_equal(codes, expected, lengths[l] * sizeof *codes);
+        }
+    }
+}
+
+static void gaussian_is_the_same_in_all_sets(void **state) {
+    (void)state;
+    enum { N = 40000 };
+    float *expected = mem_alloc(N, sizeof *expected), *out = odd_floats(N);
+    const uint64_t starts[] = {0, 5, ((uint64_t)1 << 34) - 71, UINT64_MAX / 2};
+    const size_t lengths[] = {N, 0, 1, 3, 31, 32, 33, 69};
+    for (size_t c = 0; c < 4 * 8; c++) {
+        const uint64_t first = starts[c / 8], seed = 0xfedcba9876543210u + c, stream = 0x0123456789abcdefu * c;
+        const size_t n = lengths[c % 8];
+        set[sets - 1]->gaussian_fill(seed, stream, first, expected, n);
+        for (size_t s = 0; s < sets; s++) {
+            memset(out, 0xff, N * sizeof *out);
+            set[s]->gaussian_fill(seed, stream, first, out, n);
+            assert_memory_equal(out, expected, n * sizeof *out);
+            assert_true(n == N || bits_of_float(out[n]) == UINT32_MAX);
+        }
+    }
+    mem_free(expected);
+    free_floats(out);
+}
+
+/* --- matrices ----------------------------------------------------------------------------------- */
+
+/* A row-major matrix in each stored type with the same values: singles that are exact in bfloat16 and half. */
+struct matrix {
+    size_t rows, stride;
+    float *single;
+    uint16_t *half, *brain;
+};
+
+static struct matrix matrix_create(size_t rows, size_t stride) {
+    struct matrix m = {rows, stride, odd_floats(rows * stride), mem_alloc(rows * stride, 2), mem_alloc(rows * stride, 2)};
+    random_gaussian_fill(3, random_stream(RANDOM_TEST, 9), 0, m.single, rows * stride);
+    for (size_t i = 0; i < rows * stride; i++) {
+        m.brain[i] = (uint16_t)(bits_of_float(m.single[i]) >> 16 & 0xfff8u); /* 4 fraction bits, |x| >= 2^-14 or 0 */
+        m.brain[i] = fabsf(m.single[i]) < 0x1p-14f ? 0 : m.brain[i];
+        m.single[i] = f32_of_bf16(m.brain[i]);
+        const uint32_t bits = bits_of_float(m.single[i]);
+        m.half[i] = m.brain[i] ? (uint16_t)((bits >> 16 & 0x8000u) | ((bits & 0x7fffffffu) - 0x38000000u) >> 13) : 0;
+        assert_true(f32_of_f16(m.half[i]) == m.single[i]);
+    }
+    return m;
+}
+
+static void matrix_free(struct matrix *m) {
+    free_floats(m->single);
+    mem_free(m->half);
+    mem_free(m->brain);
+}
+
+static const void *matrix_as(const struct matrix *m, enum weight_type type) {
+    return type == WEIGHT_F32 ? (const void *)m->single : type == WEIGHT_F16 ? (const void *)m->half : (const void *)m->brain;
+}
+
+/* The bound, and the same bits for a row alone. */
+static void check_gemv(const struct kernels *kernel, const struct matrix *m, size_t rows, size_t k, const float *x, enum weight_type type) {
+    float y[12], alone;
+    memset(y, 0xff, sizeof y);
+    kernel->gemv(type, matrix_as(m, type), m->stride, rows, k, x, y);
+    for (size_t o = 0; o < rows; o++) {
+        double exact = 0, magnitude = 0;
+        for (size_t i = 0; i < k; i++) {
+            const double product = (double)m->single[o * m->stride + i] * (double)x[i];
+            exact += product;
+            magnitude += fabs(product);
+        }
+        assert_near(y[o], exact, ((double)k / 16 + 8) * EPS * magnitude);
+        const size_t bytes = type == WEIGHT_F32 ? 4 : 2;
+        kernel->gemv(type, (const char *)matrix_as(m, type) + o * m->stride * bytes, m->stride, 1, k, x, &alone);
+        assert_true(bits_of_float(alone) == bits_of_float(y[o])); /* however rows are shared out */
+    }
+    assert_true(bits_of_float(y[rows]) == UINT32_MAX);
+}
+
+static void gemv_keeps_its_bound_in_every_type(void **state) {
+    (void)state;
+    for (size_t c = 0; c < SIZES; c++) {
+        const size_t k = sizes[c];
+        struct matrix m = matrix_create(11, k + c % 3);
+        float *x = odd_floats(k);
+        for (int kind = SMOOTH; kind <= WIDE; kind++) {
+            fill_data((enum data)kind, 5, x, k);
+            for (size_t s = 0; s < sets; s++) {
+                for (size_t rows = 0; rows <= 11; rows++) {
+                    check_gemv(set[s], &m, rows, k, x, (enum weight_type)(rows % 3));
+                    check_gemv(set[s], &m, rows, k, x, (enum weight_type)((rows + 1) % 3));
+                }
+            }
+        }
+        free_floats(x);
+        matrix_free(&m);
+    }
+}
+
+/* Subnormals, infinities, NaN: gemv with one weight each and x = 1, and a panel of all 65,536. */
+static void every_half_is_converted_exactly(void **state) {
+    (void)state;
+    enum { K = 65536 / PANEL };
+    uint16_t *w = mem_alloc(65536, sizeof *w);
+    float *panel = mem_alloc(65536, sizeof *panel), *x = mem_alloc(16, sizeof *x);
+    for (uint32_t i = 0; i < 65536; i++) {
+        w[i] = (uint16_t)i;
+    }
+    x[0] = 1.0f;
+    for (size_t c = 0; c < 2 * sets; c++) {
+        const enum weight_type type = c % 2 ? WEIGHT_F16 : WEIGHT_BF16;
+        set[c / 2]->pack_panel_f32(type, w, K, PANEL, K, panel);
+        for (uint32_t i = 0; i < 65536; i++) {
+            const float expected = type == WEIGHT_F16 ? f32_of_f16((uint16_t)i) : f32_of_bf16((uint16_t)i);
+            const float packed = panel[i % K * PANEL + i / K];
+            assert_true(isnan(expected) ? isnan(packed) : bits_of_float(packed) == bits_of_float(expected));
+            if (i % 7 == 0) {
+                float y;
+                set[c / 2]->gemv(type, w + i, 1, 1, 1, x, &y);
+                assert_true(isnan(expected) ? isnan(y) : y == expected);
+            }
+        }
+    }
+    assert_true(f32_of_f16(0x0001) == 0x1p-24f && f32_of_f16(0x83ff) == -0x3ffp-24f && f32_of_f16(0x7bff) == 65504.0f);
+    assert_true(isinf(f32_of_f16(0x7c00)) && isnan(f32_of_f16(0x7c01)) && f32_of_f16(0xbc00) == -1.0f);
+    mem_free(w);
+    mem_free(panel);
+    mem_free(x);
+}
+
+static void panels_hold_rows_side_by_side(void **state) {
+    (void)state;
+    for (size_t c = 0; c < SIZES && sizes[c] <= 129; c++) {
+        const size_t k = sizes[c];
+        struct matrix m = matrix_create(PANEL, k + c % 3);
+        float *panel = odd_floats(k * PANEL);
+        for (size_t lanes = 1; lanes <= PANEL; lanes += lanes < 14 ? 4 : 1) {
+            for (size_t p = 0; p < 3 * sets; p++) {
+                memset(panel, 0xff, k * PANEL * sizeof *panel);
+                set[p / 3]->pack_panel_f32((enum weight_type)(p % 3), matrix_as(&m, (enum weight_type)(p % 3)), m.stride, lanes, k, panel);
+                for (size_t i = 0; i < k * PANEL; i++) {
+                    const float expected = i % PANEL < lanes ? m.single[i % PANEL * m.stride + i / PANEL] : 0.0f;
+                    assert_true(bits_of_float(panel[i]) == bits_of_float(expected));
+                }
+            }
+        }
+        free_floats(panel);
+        matrix_free(&m);
+    }
+}
+
+enum { MOST_TOKENS = 33 };
+
+static void check_gemm(const struct kernels *kernel, const float *panel, size_t k, const float *x, size_t ldx, size_t tokens, size_t lanes) {
+    enum { LDY = PANEL + 3 };
+    static float y[MOST_TOKENS * LDY + 1];
+    float alone[PANEL];
+    memset(y, 0xff, sizeof y);
+    kernel->gemm_panel_f32(panel, k, x, ldx, tokens, y, LDY, lanes);
+    for (size_t t = 0; t < tokens; t++) {
+        kernel->gemm_panel_f32(panel, k, x + t * ldx, ldx, 1, alone, PANEL, PANEL);
+        for (size_t lane = 0; lane < LDY; lane++) {
+            const float got = y[t * LDY + lane];
+            if (lane >= lanes) {
+                assert_true(bits_of_float(got) == UINT32_MAX); /* untouched */
+                continue;
+            }
+            double exact = 0, magnitude = 0;
+            for (size_t i = 0; i < k; i++) {
+                const double product = (double)panel[i * PANEL + lane] * (double)x[t * ldx + i];
+                exact += product;
+                magnitude += fabs(product);
+            }
+            assert_near(got, exact, (double)k * EPS * magnitude);
+            assert_true(bits_of_float(got) == bits_of_float(alone[lane])); /* however tokens are shared out */
+        }
+    }
+    assert_true(bits_of_float(y[tokens * LDY]) == UINT32_MAX);
+}
+
+static void gemm_keeps_its_bound_and_its_bits(void **state) {
+    (void)state;
+    for (size_t c = 0; c < SIZES; c += 2) {
+        const size_t k = sizes[c], ldx = k + c % 3;
+        float *panel = odd_floats(k * PANEL), *x = odd_floats(MOST_TOKENS * ldx);
+        fill_data(WIDE, 6, panel, k * PANEL);
+        fill_data(c % 4 ? CANCELLING : SMOOTH, 7, x, MOST_TOKENS * ldx);
+        for (size_t s = 0; s < sets; s++) {
+            for (size_t tokens = 0; tokens <= MOST_TOKENS; tokens += tokens < 17 ? 1 : 8) {
+                check_gemm(set[s], panel, k, x, ldx, tokens, tokens % PANEL + 1);
+            }
+        }
+        free_floats(panel);
+        free_floats(x);
+    }
+}
+
+static void check_mac(const struct kernels *kernel, const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, size_t tokens) {
+    static int32_t acc[MOST_TOKENS * PANEL + 1];
+    memset(acc, 0x55, sizeof acc);
+    kernel->mac_i16(panel, rows, x, ldx, tokens, acc);
+    for (size_t t = 0; t < tokens; t++) {
+        for (size_t lane = 0; lane < PANEL; lane++) {
+            int64_t exact = 0;
+            for (size_t r = 0; r < rows; r++) {
+                exact += (int64_t)panel[r / 2 * 2 * PANEL + lane * 2 + r % 2] * x[t * ldx + r];
+            }
+            assert_int_equal(acc[t * PANEL + lane], exact);
+        }
+    }
+    assert_int_equal(acc[tokens * PANEL], 0x55555555);
+}
+
+/* Row counts from 0 to 257, the largest weights and codes that int32 holds, an odd last row padded with a code that is
+ * not zero: only the panel promises a zero there. */
+static void mac_is_exact(void **state) {
+    (void)state;
+    for (size_t c = 0; c < SIZES - 1; c++) {
+        const size_t rows = sizes[c], even = (rows + 1) / 2 * 2, ldx = even + c % 2;
+        int16_t *panel = mem_alloc(even * PANEL, sizeof *panel), *block = mem_alloc(MOST_TOKENS * ldx + 1, sizeof *block), *x = block + 1;
+        const int32_t largest = rows <= 2 ? 32767 : (int32_t)sqrt(2147483647.0 / (double)rows);
+        for (size_t i = 0; i < even * PANEL; i++) {
+            const size_t row = i / (2 * PANEL) * 2 + i % 2;
+            const double u = random_uniform(1, 2, i);
+            panel[i] = row >= rows ? 0 : (int16_t)(u < 0.3 ? largest : u < 0.6 ? -largest : (u * 2 - 1) * largest);
+        }
+        for (size_t i = 0; i < MOST_TOKENS * ldx; i++) {
+            x[i] = (int16_t)(i % 5 < 2 ? (i % 10 < 5 ? largest : -largest) : (random_uniform(1, 3, i) * 2 - 1) * largest);
+        }
+        for (size_t i = 0; i < even; i++) { /* token 0, lane 0: the largest sum that can be */
+            x[i] = (int16_t)largest;
+            panel[i / 2 * 2 * PANEL + i % 2] = i < rows ? (int16_t)largest : 0;
+        }
+        for (size_t s = 0; s < sets; s++) {
+            for (size_t tokens = 0; tokens <= MOST_TOKENS; tokens += tokens < 17 ? 1 : 8) {
+                check_mac(set[s], panel, rows, x, ldx, tokens);
+            }
+        }
+        mem_free(panel);
+        mem_free(block);
+    }
+}
+
+/* --- selection ---------------------------------------------------------------------------------- */
+
+static void sets_are_selected_by_name(void **state) {
+    (void)state;
+    const struct kernels *before = kernels();
+    for (size_t s = 0; s < sets; s++) {
+        assert_int_equal(kernels_select(set[s]->name), 0);
+        assert_ptr_equal(kernels(), set[s]);
+    }
+    assert_int_equal(kernels_select("abacus"), -1);
+    assert_ptr_equal(kernels(), set[sets - 1]); /* unchanged */
+    assert_string_equal(set[sets - 1]->name, "ref");
+    assert_int_equal(kernels_select(NULL), 0);
+    assert_ptr_equal(kernels(), set[0]);
+    assert_int_equal(kernels_available(set, 1), 1);
+    assert_int_equal(kernels_select(before->name), 0);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test_setup(dot_keeps_its_bound, find_sets),
+    cmocka_unit_test_setup(axpy_adds_in_place, find_sets),
+    cmocka_unit_test_setup(absmax_sees_every_element, find_sets),
+    cmocka_unit_test_setup(quantise_rounds_half_to_even_and_counts, find_sets),
+    cmocka_unit_test_setup(quantise_is_the_same_in_all_sets, find_sets),
+    cmocka_unit_test_setup(gaussian_is_the_same_in_all_sets, find_sets),
+    cmocka_unit_test_setup(gemv_keeps_its_bound_in_every_type, find_sets),
+    cmocka_unit_test_setup(every_half_is_converted_exactly, find_sets),
+    cmocka_unit_test_setup(panels_hold_rows_side_by_side, find_sets),
+    cmocka_unit_test_setup(gemm_keeps_its_bound_and_its_bits, find_sets),
+    cmocka_unit_test_setup(mac_is_exact, find_sets),
+    cmocka_unit_test_setup(sets_are_selected_by_name, find_sets),
+};
+
+const struct test_suite suite_kernels = {"kernels", tests, sizeof tests / sizeof tests[0]};
