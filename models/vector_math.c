@@ -17,7 +17,8 @@ static inline float exp_one(float x) {
     float n = shifted - rounder;
     /* ln 2 in two parts: the first has few bits, so that n times it is exact. */
     float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    float p = 1.0f / 720.0f;
+    float p = 1.0f / 5040.0f;
+    p = p * r + 1.0f / 720.0f;
     p = p * r + 1.0f / 120.0f;
     p = p * r + 1.0f / 24.0f;
     p = p * r + 1.0f / 6.0f;

@@ -4,57 +4,14 @@
  * Tolerance: max |difference| <= 1e-4 x max(1, largest |expected value| of the array). The golden run itself is 4e-6 to 2e-5
  * away from one in double, so 1e-4 leaves room for another order of summation and none for a wrong formula.
  */
-#include <math.h>
-#include <stdio.h>
-#include <string.h>
-
-#include <jansson.h>
-
-#include "base/io.h"
-#include "models/model.h"
-#include "tests/suite.h"
+#include "tests/golden.h"
 
 enum { IDS_MAX = 128 };
 
-static void must(enum status s, const struct error *e) {
-    if (s != OK) {
-        fail_msg("status %d: %s", s, e->message);
-    }
-}
-
-static json_t *load_json(const char *path) {
-    json_error_t je;
-    json_t *j = json_load_file(path, 0, &je);
-    if (!j) {
-        fail_msg("%s:%d: %s", path, je.line, je.text);
-    }
-    return j;
-}
-
-static uint32_t read_ids(const json_t *list, int32_t *ids) {
-    size_t n = json_array_size(list);
-    assert_in_range(n, 1, IDS_MAX);
-    for (size_t i = 0; i < n; i++) {
-        ids[i] = (int32_t)json_integer_value(json_array_get(list, i));
-    }
-    return (uint32_t)n;
-}
-
 static void compare(const char *what, size_t row, const float *actual, const json_t *expected) {
-    size_t n = json_array_size(expected);
-    double largest = 1.0, worst = 0.0;
-    size_t worst_at = 0;
-    assert_true(n > 0);
-    for (size_t i = 0; i < n; i++) {
-        double want = json_number_value(json_array_get(expected, i)), difference = fabs(actual[i] - want);
-        largest = fmax(largest, fabs(want));
-        if (!(difference <= worst)) {
-            worst = difference;
-            worst_at = i;
-        }
-    }
+    double largest, worst = worst_difference(actual, expected, &largest);
     if (!(worst <= 1e-4 * largest)) {
-        fail_msg("%s %zu: element %zu is off by %.3g (allowed: %.3g)", what, row, worst_at, worst, 1e-4 * largest);
+        fail_msg("%s %zu: off by %.3g (allowed: %.3g)", what, row, worst, 1e-4 * largest);
     }
 }
 
@@ -69,27 +26,16 @@ static struct model *open_golden(const char *golden_file, const json_t *golden) 
         *slash = '/';
         snprintf(slash + 1, sizeof path - (size_t)(slash + 1 - path), "%s", file);
     }
-    struct model *m = NULL;
-    struct error e;
-    must(model_open(path, &m, &e), &e);
-    return m;
+    return open_model(path);
 }
 
-static struct session *new_session(const struct model *m, struct session_options o) {
-    struct session *s = NULL;
-    struct error e;
-    must(session_create(m, &o, &s, &e), &e);
-    return s;
-}
-
-static void check_logits(struct session *s, const struct model *m, const json_t *golden, const float *logits) {
+static void check_logits(const struct model *m, const json_t *golden, const float *logits) {
     const json_t *at = json_object_get(golden, "logits_at");
     size_t V = model_shape(m)->vocabulary;
     for (size_t i = 0; i < json_array_size(at); i++) {
         size_t position = (size_t)json_integer_value(json_array_get(at, i));
         compare("logits at position", position, logits + position * V, json_array_get(json_object_get(golden, "logits"), i));
     }
-    (void)s;
 }
 
 static void check_log_probabilities(const struct model *m, const json_t *golden, const int32_t *ids, uint32_t count, const float *logits) {
@@ -113,25 +59,18 @@ static void check_hidden(const struct session *s, const struct model *m, const j
     compare("after the final norm", 0, session_hidden(s, model_shape(m)->layers + 1) + at * D, json_object_get(golden, "hidden_after_final_norm"));
 }
 
-static int32_t best(const float *logits, size_t n) {
-    size_t top = 0;
-    for (size_t i = 1; i < n; i++) {
-        top = logits[i] > logits[top] ? i : top;
-    }
-    return (int32_t)top;
-}
-
 /* With the KV cache, one token at a time; the golden run recomputed the whole sequence for each. */
 static void check_greedy(struct session *s, const struct model *m, const json_t *greedy) {
     int32_t ids[IDS_MAX], expected[IDS_MAX];
-    uint32_t n = read_ids(json_object_get(greedy, "prompt"), ids), wanted = read_ids(json_object_get(greedy, "continuation"), expected);
+    uint32_t n = read_ids(json_object_get(greedy, "prompt"), ids, IDS_MAX), wanted = read_ids(json_object_get(greedy, "continuation"), expected, IDS_MAX);
     const float *logits;
     struct error e;
     session_rewind(s, 0);
     must(session_forward(s, ids, n, LOGITS_LAST, &logits, &e), &e);
     mem_guard_arm();
     for (uint32_t i = 0; i < wanted; i++) {
-        int32_t next = best(logits, model_shape(m)->vocabulary);
+        double gap;
+        int32_t next = greedy_id(logits, model_shape(m)->vocabulary, &gap);
         if (next != expected[i]) {
             fail_msg("greedy token %u: got %d, expected %d", i, next, expected[i]);
         }
@@ -146,12 +85,12 @@ static void golden(void **state) {
     struct model *m = open_golden(file, g);
     struct session *s = new_session(m, (struct session_options){.context = 64, .max_batch = 64, .keep_hidden = true});
     int32_t ids[IDS_MAX];
-    uint32_t n = read_ids(json_object_get(g, "ids"), ids);
+    uint32_t n = read_ids(json_object_get(g, "ids"), ids, IDS_MAX);
     const float *logits = NULL;
     struct error e;
     must(session_forward(s, ids, n, LOGITS_ALL, &logits, &e), &e);
     assert_int_equal(session_position(s), n);
-    check_logits(s, m, g, logits);
+    check_logits(m, g, logits);
     check_log_probabilities(m, g, ids, n, logits);
     check_hidden(s, m, g);
     check_greedy(s, m, json_object_get(g, "greedy"));
