@@ -80,6 +80,7 @@ asan:
 	$(MAKE) BUILD=build/asan OPT="-O1 -g -fno-omit-frame-pointer" SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined" check
 
 lint:
+	tools/lint/selftest.sh
 	tools/lint/lint.sh
 
 clean:

@@ -382,7 +382,7 @@ static void awkward_scalars_survive(void **state) {
         "", "null", "~", "Null", "true", "12", "1e-5", "-", "--", "---", "...", "..", ".5", "-5", "+3", "- a", "? a", ": a", "a: b", "a:", ":a",
         "a #b", "#a", "a  b", " a", "a ", "a\n", "\n", "a\nb", "\t", "a\tb", "\r\n", "[a]", "{a}", "a, b", "a]", "\"", "'", "\\", "\\n", "%x", "@x", "`x",
         "!x", "&x", "*x", "|", ">", "a|b", "<<", "=", "x=y", "\x01", "\x7f", "\xc3\xa4", "\xc2\x85", "\xe2\x80\xa8", "\xef\xbb\xbf", "\xf0\x9f\x98\x80",
-        "\xef\xbf\xbe", "a\xc2\xa0" "b", "/path/to/x", "Le Gallo et al. 2023, Fig. 5", "14 nm (measured)",
+        "\xef\xbf\xbe", "a\xc2\xa0z", "/path/to/x", "Le Gallo et al. 2023, Fig. 5", "14 nm (measured)",
     };
     enum { COUNT = sizeof texts / sizeof texts[0] };
     struct config_node *map = config_new_map(arena, "made", 0), *list = config_new_list(arena, "made", 0);
