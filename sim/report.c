@@ -1,0 +1,207 @@
+/* The report of a run as JSON, and the judgements that both reports share. A number that is not known is null, never 0. */
+#include "sim/report.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+#include "sim/placement.h"
+
+const char *const report_not_modelled[] = {
+    "wire resistance",
+    "network between tiles and links between chips (transfers cost the buffer only)",
+    "off-chip memory, and the memory of the embedding table",
+    "programming, calibration and refresh of the cells",
+    "clock and power gating, power supply, pads, control processor",
+    "overlap of one step with the next",
+    NULL,
+};
+
+const char *const report_boundary = "all chips: tiles, digital units, KV memory, buffer; no host, no off-chip memory";
+
+/* ---- judgements -------------------------------------------------------------------------------- */
+
+double report_tile_J_per_mac(const struct ledger_view *v) {
+    double tiles_J = v->energy_J[PART_DAC] + v->energy_J[PART_ARRAY] + v->energy_J[PART_ADC] + v->energy_J[PART_DIGITAL_POST];
+    return v->macs ? tiles_J / (double)v->macs : (double)NAN;
+}
+
+static void count_constant(void *ctx, const char *key, const char *unit, const struct constant *k) {
+    struct constant_count *count = ctx;
+    (void)key;
+    (void)unit;
+    count->all++;
+    count->assumed += k->kind == CONSTANT_ASSUMED;
+}
+
+struct constant_count report_constants(const struct chip *c) {
+    struct constant_count count = {0, 0};
+    chip_visit_constants(c, count_constant, &count);
+    return count;
+}
+
+/* Every energy per MAC that silicon has shown lies between 1 fJ and 100 pJ. */
+static void flag_energy(const struct ledger_view *v, struct flags *out) {
+    double mac_J = report_tile_J_per_mac(v);
+    if (isfinite(mac_J) && (mac_J < 1e-15 || mac_J > 100e-12)) {
+        snprintf(out->text[out->count++], FLAG_BYTES, "%.3g pJ per MAC in the tiles is outside 0.001 to 100 pJ: check the constants", mac_J * 1e12);
+    }
+}
+
+static void flag_kv(const struct run *r, struct flags *out) {
+    double bits = 0, room_bits = (double)placement_total(r->placement).chips * chip_spec_of(r->chip)->kv.capacity_KiB * 1024 * 8;
+    for (size_t row = 0; row < r->ledger.rows; row++) {
+        bits += (double)r->ledger.kv_bits[row];
+    }
+    if (chip_has_costs(r->chip) && bits > room_bits) {
+        snprintf(out->text[out->count++], FLAG_BYTES, "KV cache needs %.1f MiB, the chips hold %.1f MiB; spilling is not modelled", bits / 8 / 1048576, room_bits / 8 / 1048576);
+    }
+}
+
+void report_flags(const struct run *r, struct flags *out) {
+    struct ledger_view v = run_ledger(r);
+    out->count = 0;
+    flag_energy(&v, out);
+    flag_kv(r, out);
+    if (v.converted_adc && (double)v.saturated_adc > 0.01 * (double)v.converted_adc) {
+        snprintf(out->text[out->count++], FLAG_BYTES, "%.1f %% of the ADC results are saturated", 100 * (double)v.saturated_adc / (double)v.converted_adc);
+    }
+    if (r->full) {
+        snprintf(out->text[out->count++], FLAG_BYTES, "a step had more operations than there is room for: time is incomplete");
+    }
+}
+
+/* ---- JSON -------------------------------------------------------------------------------------- */
+
+static json_t *number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+
+static json_t *count(uint64_t value) { return json_integer((json_int_t)value); }
+
+static json_t *energy_json(const struct run *r, const struct ledger_view *v) {
+    json_t *energy = json_object(), *parts = json_object(), *layers = json_array(), *spread = json_object();
+    double quantiles_J[3];
+    run_energy_quantiles(r, quantiles_J);
+    for (int c = 0; c < PART_COUNT; c++) {
+        json_object_set_new(parts, component_name((enum component)c), number(v->energy_J[c]));
+    }
+    for (size_t row = 0; row < v->layers; row++) {
+        json_array_append_new(layers, number(run_layer_energy_J(r, row)));
+    }
+    json_object_set_new(energy, "total_J", number(v->total_J));
+    json_object_set_new(energy, "per_token_J", number(r->tokens_total ? v->total_J / (double)r->tokens_total : (double)NAN));
+    json_object_set_new(energy, "by_component", parts);
+    json_object_set_new(energy, "by_layer", layers); /* the last entry: everything outside a layer, static energy included */
+    json_object_set_new(spread, "p10_J", number(quantiles_J[0]));
+    json_object_set_new(spread, "p50_J", number(quantiles_J[1]));
+    json_object_set_new(spread, "p90_J", number(quantiles_J[2]));
+    json_object_set_new(energy, "uncertainty", spread);
+    json_object_set_new(energy, "tiles_J_per_mac", number(report_tile_J_per_mac(v)));
+    json_object_set_new(energy, "tokens", count(r->tokens_total));
+    return energy;
+}
+
+static json_t *area_json(const struct run *r) {
+    struct area_view v = placement_area(r->chip, r->placement);
+    json_t *area = json_object(), *parts = json_object();
+    for (int c = 0; c < PART_COUNT; c++) {
+        if (c != PART_STATIC) { /* not a thing that has an area */
+            json_object_set_new(parts, component_name((enum component)c), number(v.part_mm2[c]));
+        }
+    }
+    json_object_set_new(area, "total_mm2", number(v.total_mm2));
+    json_object_set_new(area, "by_component", parts);
+    return area;
+}
+
+static json_t *mapping_json(const struct run *r) {
+    struct placement_total t = placement_total(r->placement);
+    json_t *mapping = json_object();
+    json_object_set_new(mapping, "tiles", count(t.tiles));
+    json_object_set_new(mapping, "chips", count(t.chips));
+    json_object_set_new(mapping, "utilisation", t.tiles ? number(t.utilisation) : json_null());
+    json_object_set_new(mapping, "analog_weights", count(t.analog_weights));
+    json_object_set_new(mapping, "digital_weights", count(t.digital_weights));
+    return mapping;
+}
+
+static json_t *time_json(const struct run *r, const struct ledger_view *v) {
+    json_t *time = json_object(), *classes = json_object();
+    for (int c = 0; c < CLASS_COUNT; c++) {
+        struct class_view one = run_class(r, (enum resource_class)c);
+        json_t *entry = json_object();
+        json_object_set_new(entry, "critical_path_s", number(one.critical_s));
+        json_object_set_new(entry, "busy_s", number(one.busy_s));
+        json_object_set_new(entry, "wait_s", number(one.wait_s));
+        json_object_set_new(entry, "busiest_utilisation", number(one.busiest));
+        json_object_set_new(classes, resource_class_name((enum resource_class)c), entry);
+    }
+    json_object_set_new(time, "makespan_s", number(v->makespan_s));
+    json_object_set_new(time, "steps", count(r->steps));
+    json_object_set_new(time, "resources", classes);
+    return time;
+}
+
+static json_t *counts_json(const struct run *r, const struct ledger_view *v) {
+    json_t *counts = json_object();
+    for (int c = 0; c < PART_COUNT; c++) {
+        if (c != PART_STATIC) {
+            json_t *one = json_object();
+            json_object_set_new(one, "count", count(v->count[c]));
+            json_object_set_new(one, "unit", json_string(component_count_unit((enum component)c)));
+            json_object_set_new(counts, component_name((enum component)c), one);
+        }
+    }
+    json_object_set_new(counts, "analog_macs", count(v->macs));
+    json_object_set_new(counts, "digital_macs", count(r->ledger.digital_macs));
+    json_object_set_new(counts, "dac_clipped", count(v->clipped_dac));
+    json_object_set_new(counts, "adc_saturated", count(v->saturated_adc));
+    return counts;
+}
+
+static json_t *conventions_json(const struct run *r) {
+    const struct tile_spec *t = &chip_spec_of(r->chip)->tile;
+    json_t *conventions = json_object();
+    json_object_set_new(conventions, "operations_per_mac", json_integer(2));
+    json_object_set_new(conventions, "input_bits", json_integer(t->dac.bits));
+    json_object_set_new(conventions, "output_bits", json_integer(t->adc.bits));
+    json_object_set_new(conventions, "boundary", json_string(report_boundary));
+    json_object_set_new(conventions, "per_token", json_string("total energy / all tokens that went through the model, prompt included"));
+    json_object_set_new(conventions, "area", json_string("whole chips, tiles without weights included"));
+    return conventions;
+}
+
+static json_t *chip_json(const struct run *r) {
+    struct constant_count constants = report_constants(r->chip);
+    json_t *chip = json_object(), *effects = json_object();
+    for (size_t i = 0; i < chip_effect_count(); i++) {
+        json_object_set_new(effects, chip_effect_name(i), json_boolean(chip_effect_on(r->chip, i)));
+    }
+    json_object_set_new(chip, "name", json_string(chip_name(r->chip)));
+    json_object_set_new(chip, "costs", json_string(chip_has_costs(r->chip) ? "full" : "none"));
+    json_object_set_new(chip, "effects", effects);
+    json_object_set_new(chip, "constants", count(constants.all));
+    json_object_set_new(chip, "constants_assumed", count(constants.assumed));
+    return chip;
+}
+
+json_t *run_report_json(const struct run *r) {
+    struct ledger_view v = run_ledger(r);
+    struct flags flags;
+    report_flags(r, &flags);
+    json_t *root = json_object(), *missing = json_array(), *warnings = json_array();
+    for (const char *const *m = report_not_modelled; *m; m++) {
+        json_array_append_new(missing, json_string(*m));
+    }
+    for (size_t i = 0; i < flags.count; i++) {
+        json_array_append_new(warnings, json_string(flags.text[i]));
+    }
+    json_object_set_new(root, "chip", chip_json(r));
+    json_object_set_new(root, "energy", energy_json(r, &v));
+    json_object_set_new(root, "time", time_json(r, &v));
+    json_object_set_new(root, "area", area_json(r));
+    json_object_set_new(root, "mapping", mapping_json(r));
+    json_object_set_new(root, "counts", counts_json(r, &v));
+    json_object_set_new(root, "conventions", conventions_json(r));
+    json_object_set_new(root, "not_modelled", missing);
+    json_object_set_new(root, "flags", warnings);
+    return root;
+}
