@@ -45,11 +45,15 @@ static const char *where_is(const struct config_node *root, const char *key, cha
 
 static bool table_read(const struct chip_spec *spec, const struct chip_table *t) { return !t->cost || spec->costs == COSTS_FULL; }
 
-/* The map that holds a table's keys: the group named by its prefix. NULL if the file has none. */
+/* The map that holds a table's keys: the group named by its prefix. Only the effects may be left out (all on). */
 static enum status group_of(const struct config_node *root, const struct chip_table *t, const struct config_node **out, struct error *e) {
     char name[KEY_BYTES], where[WHERE_BYTES];
     snprintf(name, sizeof name, "%.*s", (int)(strlen(t->prefix) ? strlen(t->prefix) - 1 : 0), t->prefix);
     *out = name[0] ? config_get(root, name) : root;
+    if (!*out && strcmp(name, "effects") != 0) {
+        return error_set(e, ERR_USAGE, "%s: %s: missing (allowed: a map of keys%s)", config_where(root, where, sizeof where), name,
+                         strcmp(name, "tile") == 0 ? "" : ", or the name of a part in configs/parts");
+    }
     if (*out && config_kind(*out) != CONFIG_MAP) {
         return error_set(e, ERR_USAGE, "%s: %s: must be a map of keys", config_where(*out, where, sizeof where), name);
     }
@@ -69,45 +73,58 @@ static enum status refuse_costs(const struct config_node *root, const struct chi
     return OK;
 }
 
-static enum status read_tables(struct chip *c, const struct config_node *root, struct error *e) {
-    for (size_t i = 0; i < chip_table_count; i++) {
-        const struct chip_table *t = &chip_tables[i];
-        const struct config_node *map = NULL;
-        TRY(group_of(root, t, &map, e));
-        if (table_read(&c->spec, t)) {
-            TRY(params_read(&t->table, map, t->prefix, c->arena, (char *)&c->spec + t->offset, e));
-        } else {
-            TRY(refuse_costs(root, t, e));
-        }
-    }
-    return OK;
-}
-
-static enum status read_cell(struct chip *c, const struct config_node *root, struct error *e) {
-    const struct config_node *map = config_find(root, "tile.cell");
+/* The model of the cell, which brings the table of the cell's keys. */
+static enum status find_cell_model(const struct config_node *root, const struct cell_model **out, struct error *e) {
     char where[WHERE_BYTES];
-    if (!map || config_kind(map) != CONFIG_MAP) {
-        return error_set(e, ERR_USAGE, "%s: tile.cell: missing: name a part of configs/parts or give a map with its model",
+    const struct config_node *map = config_find(root, "tile.cell"), *name = config_get(map, "model");
+    if (!name || !config_text(name)) {
+        return error_set(e, ERR_USAGE, "%s: tile.cell: missing (allowed: the name of a part in configs/parts, or a map with the key model)",
                          where_is(root, "tile.cell", where, sizeof where));
     }
-    return cell_create(map, "tile.cell.", c->arena, &c->spec.tile.cell, e);
+    *out = cell_model_find(config_text(name), e);
+    return *out ? OK : error_prefix(e, "%s: tile.cell.model", config_where(name, where, sizeof where));
 }
 
-static enum status check_unused(const struct chip *c, const struct config_node *root, struct error *e) {
+/* Keys that nobody knows, before keys that are missing: a misspelt key is both. */
+static enum status check_keys(const struct chip *c, const struct config_node *root, const struct cell_model *model, struct error *e) {
     static const char *const skip[] = {"sources", NULL};
     enum { MOST = 16 };
     const struct param_table *tables[MOST];
     const char *prefixes[MOST];
     size_t count = 0;
-    for (size_t i = 0; i < chip_table_count && count + 1 < MOST; i++) {
+    for (size_t i = 0; i < chip_table_count; i++) {
         if (table_read(&c->spec, &chip_tables[i])) {
             tables[count] = &chip_tables[i].table;
             prefixes[count++] = chip_tables[i].prefix;
+        } else {
+            TRY(refuse_costs(root, &chip_tables[i], e));
         }
     }
-    tables[count] = &cell_model_of(c->spec.tile.cell)->params;
+    tables[count] = &model->params;
     prefixes[count++] = "tile.cell.";
     return params_check_unused(tables, prefixes, count, root, skip, e);
+}
+
+static enum status read_tables(struct chip *c, const struct config_node *root, struct error *e) {
+    const char *costs = config_text(config_get(root, "costs") ? config_get(root, "costs") : root);
+    const struct config_node *map = NULL;
+    const struct cell_model *model = NULL;
+    c->spec.costs = costs && strcmp(costs, "none") == 0 ? COSTS_NONE : COSTS_FULL;
+    for (size_t i = 0; i < chip_table_count; i++) {
+        if (table_read(&c->spec, &chip_tables[i])) {
+            TRY(group_of(root, &chip_tables[i], &map, e));
+        }
+    }
+    TRY(find_cell_model(root, &model, e));
+    TRY(check_keys(c, root, model, e));
+    for (size_t i = 0; i < chip_table_count; i++) {
+        const struct chip_table *t = &chip_tables[i];
+        if (table_read(&c->spec, t)) {
+            TRY(group_of(root, t, &map, e));
+            TRY(params_read(&t->table, map, t->prefix, c->arena, (char *)&c->spec + t->offset, e));
+        }
+    }
+    return cell_create(config_find(root, "tile.cell"), "tile.cell.", c->arena, &c->spec.tile.cell, e);
 }
 
 /* ---- relations --------------------------------------------------------------------------------- */
@@ -340,8 +357,6 @@ static enum status build(struct chip *c, const char *name, const char *const *se
     struct config_node *root = NULL;
     TRY(chip_tree(c->arena, name, sets, set_count, &root, e));
     TRY(read_tables(c, root, e));
-    TRY(read_cell(c, root, e));
-    TRY(check_unused(c, root, e));
     TRY(check_name(&c->spec, root, e));
     TRY(check_tile(&c->spec, root, e));
     TRY(read_roles(c, root, e));

@@ -330,6 +330,9 @@ enum status chip_tree(struct arena *a, const char *name, const char *const *sets
     struct config_node *root = NULL;
     TRY(load_root(a, name, &root, e));
     TRY(apply_sets(a, root, sets, set_count, true, e));
+    if (config_get(root, "sources")) {
+        TRY(merge_sources(a, root, config_get(root, "sources"), e)); /* with itself: checks that it is a map of texts */
+    }
     TRY(expand_effects(a, root, e));
     for (size_t i = 0; i < SLOTS; i++) {
         TRY(expand_slot(a, root, slots[i], e));
@@ -337,7 +340,7 @@ enum status chip_tree(struct arena *a, const char *name, const char *const *sets
     TRY(apply_sets(a, root, sets, set_count, false, e));
     TRY(join_analog(a, root, e));
     if (config_get(root, "sources")) {
-        TRY(merge_sources(a, root, config_get(root, "sources"), e)); /* checks that they are text */
+        TRY(merge_sources(a, root, config_get(root, "sources"), e)); /* again: an override may have changed it */
     }
     *out = root;
     return OK;
