@@ -18,6 +18,7 @@ static const char *const granularity_names[] = {"per_column", "per_tile", NULL};
 
 #define AT(type, member) offsetof(struct type, member)
 #define INT_ROW(key, low, high, standard, help, at) {key, PARAM_INT, "", low, high, standard, help, at, NULL}
+#define BITS_ROW(key, low, high, standard, help, at) {key, PARAM_INT, "bits", low, high, standard, help, at, NULL}
 #define NUMBER_ROW(key, unit, low, high, standard, help, at) {key, PARAM_NUMBER, unit, low, high, standard, help, at, NULL}
 #define BOOL_ROW(key, standard, help, at) {key, PARAM_BOOL, "", 0, 0, standard, help, at, NULL}
 #define CHOICE_ROW(key, names, standard, help, at) {key, PARAM_CHOICE, "", 0, 0, standard, help, at, names}
@@ -45,12 +46,12 @@ static const struct param tile_rows[] = {
     CHOICE_ROW("split", split_names, "balanced", "cutting a long dimension: nearly equal blocks, or full tiles first", AT(tile_spec, split)),
     CHOICE_ROW("compensation", compensation_names, "none", "digital drift compensation: one factor per tile or per column", AT(tile_spec, compensation)),
     TEXT_ROW("dac.name", "", "part that the DAC was made from", AT(tile_spec, dac.name)),
-    INT_ROW("dac.bits", 2, 12, NULL, "input codes -(2^(b-1)-1) .. 2^(b-1)-1", AT(tile_spec, dac.bits)),
+    BITS_ROW("dac.bits", 2, 12, NULL, "input codes -(2^(b-1)-1) .. 2^(b-1)-1", AT(tile_spec, dac.bits)),
     CHOICE_ROW("dac.range", input_range_names, "per_token", "full scale of the inputs: max|x| of each token, or fixed", AT(tile_spec, dac.range)),
     CHOICE_ROW("dac.static_rule", static_rule_names, "maximum", "fixed range of a model that brings none, from calibration inputs", AT(tile_spec, dac.static_rule)),
     NUMBER_ROW("dac.static_parameter", "", 0.000001, 1000, "1", "how many standard deviations, or which quantile", AT(tile_spec, dac.static_parameter)),
     TEXT_ROW("adc.name", "", "part that the ADC was made from", AT(tile_spec, adc.name)),
-    INT_ROW("adc.bits", 2, 14, NULL, "output codes -(2^(b-1)-1) .. 2^(b-1)-1", AT(tile_spec, adc.bits)),
+    BITS_ROW("adc.bits", 2, 14, NULL, "output codes -(2^(b-1)-1) .. 2^(b-1)-1", AT(tile_spec, adc.bits)),
     INT_ROW("adc.share", 1, 4096, "1", "columns per converter; divides the columns", AT(tile_spec, adc.share)),
     CHOICE_ROW("adc.range", adc_range_names, "calibrated", "full scale: from calibration outputs, or lambda x input range x max|w|", AT(tile_spec, adc.range)),
     CHOICE_ROW("adc.granularity", granularity_names, "per_column", "one calibrated range per column or per tile", AT(tile_spec, adc.granularity)),
@@ -93,7 +94,7 @@ static const struct param unit_rows[] = {
 
 static const struct param memory_rows[] = {
     TEXT_ROW("name", "", "part that the memory was made from", AT(memory_spec, name)),
-    INT_ROW("value_bits", 1, 64, NULL, "bits of one stored number", AT(memory_spec, value_bits)),
+    BITS_ROW("value_bits", 1, 64, NULL, "bits of one stored number", AT(memory_spec, value_bits)),
     INT_ROW("capacity_KiB", 1, 2147483647, NULL, "capacity per chip", AT(memory_spec, capacity_KiB)),
     CONSTANT_ROW("energy_J_per_bit", "J_per_bit", 1e-18, 1e-6, "one bit read or written", AT(memory_spec, energy_J_per_bit)),
     CONSTANT_ROW("bandwidth_GBps", "GBps", 1e-6, 1e6, "sustained", AT(memory_spec, bandwidth_Bps)),
