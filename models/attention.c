@@ -20,7 +20,7 @@
 #include "models/internal.h"
 #include "models/vector_math.h"
 
-enum { ROWS_PER_UNIT = 32, SMALL_WORK = 1 << 15 };
+enum { ROWS_PER_UNIT = 32, SMALL_WORK = 1 << 17 };
 
 static size_t round_up(size_t n) { return (n + PANEL - 1) / PANEL * PANEL; }
 

@@ -14,7 +14,7 @@
 enum {
     FEW_TOKENS = 3,
     STRIP = 64,             /* rows per gemv call when there are several tokens; a multiple of PANEL */
-    SMALL_WORK = 1 << 16,   /* multiplications below which threads cost more than they bring */
+    SMALL_WORK = 1 << 18,   /* multiplications below which threads cost more than they bring */
     ROWS_AT_ONCE = 256,
 };
 
