@@ -47,6 +47,8 @@ enum status session_create(const struct model *m, const struct session_options *
 void session_destroy(struct session *s);
 void session_rewind(struct session *s, uint32_t position); /* keep the first `position` positions */
 uint32_t session_position(const struct session *s);
+/* Bytes of weights that one decoded token reads in this session's digital multiplies (as held in memory; head included). */
+uint64_t session_weight_bytes(const struct session *s);
 
 enum logits_wanted { LOGITS_NONE, LOGITS_LAST, LOGITS_ALL };
 /* Runs ids through the model after the current position. *logits: [vocabulary] or [count][vocabulary] (LOGITS_ALL needs count <= max_batch),

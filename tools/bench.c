@@ -1,0 +1,324 @@
+/* mho bench: the speed of the simulator itself, as ratios measured in one run on one machine.
+ *
+ * Inside the clock: one forward pass (prefill of 128 tokens, or one token after a prompt of 32). Outside: loading,
+ * programming, calibration, sampling, printing. Every row is the median of N repetitions (spread: fastest and slowest)
+ * after one that is not counted. Rows that a ratio needs are measured in turns (A B A B ...), so that a machine that
+ * changes its speed changes both.
+ *
+ *   read bandwidth      sum over a buffer larger than the last-level cache
+ *   OpenBLAS sgemm      the model's matrices, same shapes, 128 tokens: what a well-kept library reaches
+ *   prefill, decode     digital reference and analog, tokens/s
+ *   ratios              what docs and README quote
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cblas.h>
+
+#include "base/bandwidth.h"
+#include "base/io.h"
+#include "base/kernels.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "tools/command.h"
+
+/* Not in every cblas.h; OpenBLAS has it. */
+void openblas_set_num_threads(int threads);
+
+enum { PREFILL_TOKENS = 128, DECODE_PROMPT = 32, DECODE_TOKENS = 8, MAX_REPETITIONS = 1000 };
+
+struct series {
+    double seconds[MAX_REPETITIONS];
+    int count;
+};
+
+struct bench {
+    const struct options *o;
+    struct model *model;
+    struct chip *chip;
+    struct analog analog;
+    struct session *digital, *emulated;
+    int32_t ids[PREFILL_TOKENS];
+    struct series sgemm, digital_prefill, digital_decode, analog_prefill, analog_decode;
+    double read_Bps, program_s;
+    uint64_t digital_bytes; /* weights that one decoded token reads */
+    json_t *rows;           /* NULL: print */
+};
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(struct series *s) {
+    qsort(s->seconds, (size_t)s->count, sizeof s->seconds[0], by_value);
+    int n = s->count;
+    return n % 2 ? s->seconds[n / 2] : 0.5 * (s->seconds[n / 2 - 1] + s->seconds[n / 2]);
+}
+
+static void series_add(struct series *s, double seconds) { s->seconds[s->count++] = seconds; }
+
+/* ---- rows -------------------------------------------------------------------------------------------- */
+
+static void row(struct bench *b, const char *name, double value, const char *unit, int repetitions, double low, double high) {
+    if (!b->rows) {
+        if (isfinite(low)) {
+            printf("%-44s %12.4g %-9s (%.4g to %.4g, %d)\n", name, value, unit, low, high, repetitions);
+        } else {
+            printf("%-44s %12.4g %s\n", name, value, unit);
+        }
+        return;
+    }
+    json_t *r = json_object();
+    json_put(r, "name", json_string(name));
+    json_put(r, "value", json_number(value));
+    json_put(r, "unit", json_string(unit));
+    json_put(r, "repetitions", json_integer(repetitions));
+    json_t *spread = json_array();
+    json_array_append_new(spread, json_number(low));
+    json_array_append_new(spread, json_number(high));
+    json_put(r, "spread", spread);
+    json_array_append_new(b->rows, r);
+}
+
+/* amount per second: tokens, or flops. Returns the median time. */
+static double rate_row(struct bench *b, const char *name, struct series *s, double amount, const char *unit) {
+    double seconds = median(s);
+    row(b, name, amount / seconds, unit, s->count, amount / s->seconds[s->count - 1], amount / s->seconds[0]);
+    return seconds;
+}
+
+static void ratio_row(struct bench *b, const char *name, double value) { row(b, name, value, "", 0, (double)NAN, (double)NAN); }
+
+/* ---- what is measured -------------------------------------------------------------------------------- */
+
+static enum status time_prefill(struct session *s, const int32_t *ids, double *seconds, struct error *e) {
+    const float *logits;
+    session_rewind(s, 0);
+    double start_s = now_s();
+    TRY(session_forward(s, ids, PREFILL_TOKENS, LOGITS_ALL, &logits, e));
+    *seconds = now_s() - start_s;
+    return OK;
+}
+
+/* Mean over DECODE_TOKENS single-token steps after a short prompt. */
+static enum status time_decode(struct session *s, const int32_t *ids, double *seconds, struct error *e) {
+    const float *logits;
+    session_rewind(s, 0);
+    TRY(session_forward(s, ids, DECODE_PROMPT, LOGITS_LAST, &logits, e));
+    double start_s = now_s();
+    for (int i = 0; i < DECODE_TOKENS; i++) {
+        TRY(session_forward(s, &ids[DECODE_PROMPT + i], 1, LOGITS_LAST, &logits, e));
+    }
+    *seconds = (now_s() - start_s) / DECODE_TOKENS;
+    return OK;
+}
+
+/* One pass of sgemm over every matrix of the model: y[T][O] = x[T][K] W[O][K]^T, row-major, fp32. Matrices of one shape
+ * share one buffer of random numbers larger than its share of the cache would be in a real pass: the head is its own. */
+static enum status time_sgemm(const struct bench *b, float *w, float *x, float *y, double *seconds) {
+    size_t count;
+    const struct matrix_source *m = model_matrices(b->model, &count);
+    double start_s = now_s();
+    size_t at = 0;
+    for (size_t i = 0; i < count; i++) {
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, PREFILL_TOKENS, (int)m[i].outputs, (int)m[i].inputs, 1.0F, x,
+                    (int)m[i].inputs, w + at, (int)m[i].inputs, 0.0F, y, (int)m[i].outputs);
+        at += (size_t)m[i].inputs * m[i].outputs;
+    }
+    *seconds = now_s() - start_s;
+    return OK;
+}
+
+static void fill_random(float *x, size_t n) {
+    const size_t piece = 1 << 20;
+    for (size_t i = 0; i < n; i += piece) {
+        random_gaussian_fill(1, random_stream(RANDOM_TEST, 7), i, x + i, n - i < piece ? n - i : piece);
+    }
+}
+
+static enum status measure_sgemm(struct bench *b, struct error *e) {
+    size_t count, weights = 0, widest_in = 0, widest_out = 0;
+    const struct matrix_source *m = model_matrices(b->model, &count);
+    for (size_t i = 0; i < count; i++) {
+        weights += (size_t)m[i].inputs * m[i].outputs;
+        widest_in = m[i].inputs > widest_in ? m[i].inputs : widest_in;
+        widest_out = m[i].outputs > widest_out ? m[i].outputs : widest_out;
+    }
+    float *w = mem_alloc(weights, sizeof *w);
+    float *x = mem_alloc(widest_in * PREFILL_TOKENS, sizeof *x);
+    float *y = mem_alloc(widest_out * PREFILL_TOKENS, sizeof *y);
+    enum status s = w && x && y ? OK : error_set(e, ERR_RUN, "bench: out of memory");
+    if (s == OK) {
+        fill_random(w, weights);
+        fill_random(x, widest_in * PREFILL_TOKENS);
+        openblas_set_num_threads(threads_count());
+    }
+    /* In turns with the digital prefill, which it is the yardstick of. */
+    for (int64_t i = 0; s == OK && i <= b->o->repetitions; i++) {
+        double gemm_s, prefill_s;
+        s = time_sgemm(b, w, x, y, &gemm_s);
+        s = s == OK ? time_prefill(b->digital, b->ids, &prefill_s, e) : s;
+        if (s == OK && i > 0) {
+            series_add(&b->sgemm, gemm_s);
+            series_add(&b->digital_prefill, prefill_s);
+        }
+        s = s == OK ? check_interrupted(e) : s;
+    }
+    mem_free(w);
+    mem_free(x);
+    mem_free(y);
+    return s;
+}
+
+static enum status measure_models(struct bench *b, struct error *e) {
+    for (int64_t i = 0; i <= b->o->repetitions; i++) {
+        double dd, ad = 0, ap = 0;
+        TRY(time_decode(b->digital, b->ids, &dd, e));
+        if (b->emulated) {
+            TRY(time_decode(b->emulated, b->ids, &ad, e));
+            TRY(time_prefill(b->emulated, b->ids, &ap, e));
+        }
+        if (i > 0) {
+            series_add(&b->digital_decode, dd);
+            if (b->emulated) {
+                series_add(&b->analog_decode, ad);
+                series_add(&b->analog_prefill, ap);
+            }
+        }
+        TRY(check_interrupted(e));
+    }
+    return OK;
+}
+
+/* ---- set-up and results -------------------------------------------------------------------------------- */
+
+static enum status prepare(struct bench *b, struct error *e) {
+    TRY(check_words(b->o, 0, e));
+    TRY(open_chip(b->o, &b->chip, e));
+    TRY(open_model(b->o, &b->model, e));
+    const struct model_shape *shape = model_shape(b->model);
+    if (shape->context < PREFILL_TOKENS) {
+        return error_set(e, ERR_USAGE, "%s: context of %u tokens: too short to bench (allowed: at least %d)", shape->path, shape->context,
+                         PREFILL_TOKENS);
+    }
+    for (int i = 0; i < PREFILL_TOKENS; i++) {
+        b->ids[i] = (int32_t)(random_uniform(b->o->seed, random_stream(RANDOM_TEST, 8), (uint64_t)i) * shape->vocabulary);
+    }
+    if (b->chip) {
+        double start_s = now_s();
+        TRY(analog_create(b->model, b->chip, b->o->seed, 0, PREFILL_TOKENS, &b->analog, e));
+        b->program_s = now_s() - start_s;
+        struct session_options so = {.context = PREFILL_TOKENS, .max_batch = PREFILL_TOKENS, .run = b->analog.run};
+        TRY(session_create(b->model, &so, &b->emulated, e));
+    }
+    struct session_options so = {.context = PREFILL_TOKENS, .max_batch = PREFILL_TOKENS};
+    TRY(session_create(b->model, &so, &b->digital, e));
+    b->digital_bytes = session_weight_bytes(b->digital);
+    return OK;
+}
+
+static double total_macs(const struct model *m) {
+    size_t count;
+    const struct matrix_source *s = model_matrices(m, &count);
+    double macs = 0;
+    for (size_t i = 0; i < count; i++) {
+        macs += (double)s[i].inputs * s[i].outputs;
+    }
+    return macs;
+}
+
+static void report_rows(struct bench *b) {
+    double flops = 2 * total_macs(b->model) * PREFILL_TOKENS;
+    row(b, "read bandwidth", b->read_Bps / 1e9, "GB/s", 1, (double)NAN, (double)NAN);
+    double sgemm_s = rate_row(b, "OpenBLAS sgemm, the model's shapes, 128 tokens", &b->sgemm, flops / 1e9, "GFLOP/s");
+    double prefill_s = rate_row(b, "digital prefill, 128 tokens", &b->digital_prefill, PREFILL_TOKENS, "tokens/s");
+    double decode_s = rate_row(b, "digital decode", &b->digital_decode, 1, "tokens/s");
+    ratio_row(b, "digital prefill / sgemm (floor 0.6)", sgemm_s / prefill_s);
+    ratio_row(b, "digital decode / read bandwidth (floor 0.6)", (double)b->digital_bytes / decode_s / b->read_Bps);
+    if (b->emulated) {
+        double analog_prefill_s = rate_row(b, "analog prefill, 128 tokens", &b->analog_prefill, PREFILL_TOKENS, "tokens/s");
+        double analog_decode_s = rate_row(b, "analog decode", &b->analog_decode, 1, "tokens/s");
+        ratio_row(b, "analog / digital time, prefill (limit 2)", analog_prefill_s / prefill_s);
+        ratio_row(b, "analog / digital time, decode (limit 1.5)", analog_decode_s / decode_s);
+        row(b, "programming and calibration", b->program_s, "s", 1, (double)NAN, (double)NAN);
+        row(b, "programming and calibration, per weight", b->program_s / total_macs(b->model) * 1e9, "ns", 1, (double)NAN, (double)NAN);
+    }
+}
+
+/* "model name" of the first processor; NULL if the system does not say. mem_free. */
+static char *cpu_name(void) {
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    char line[256];
+    char *name = NULL;
+    while (f && !name && fgets(line, sizeof line, f)) {
+        char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) == 0 && colon) {
+            colon[strcspn(colon, "\n")] = 0;
+            name = mem_strdup(colon + 2);
+        }
+    }
+    if (f) {
+        fclose(f);
+    }
+    return name;
+}
+
+static enum status report(struct bench *b, struct error *e) {
+    char *cpu = cpu_name();
+    if (!b->o->json) {
+        printf("%s on %s, %d threads, kernels %s, %s, median (fastest to slowest, repetitions)\n\n", model_shape(b->model)->path,
+               cpu ? cpu : "this machine", threads_count(), kernels()->name, __VERSION__);
+        report_rows(b);
+        mem_free(cpu);
+        return finish_output(e);
+    }
+    b->rows = json_array();
+    report_rows(b);
+    json_t *root = json_envelope("bench", b->o, b->chip);
+    json_put(root, "model", json_string(model_shape(b->model)->path));
+    json_put(root, "rows", b->rows);
+    json_t *machine = json_object();
+    json_put(machine, "cpu", cpu ? json_string(cpu) : json_null());
+    json_put(machine, "read_GBps", json_number(b->read_Bps / 1e9));
+    json_put(machine, "kernel", json_string(kernels()->name));
+    json_put(machine, "compiler", json_string(__VERSION__));
+    json_put(machine, "commit", json_string(mho_commit));
+    json_put(root, "machine", machine);
+    mem_free(cpu);
+    return json_finish(root, e);
+}
+
+static enum status bench_all(struct bench *b, struct error *e) {
+    TRY(prepare(b, e));
+    b->read_Bps = measure_read_bandwidth_Bps(threads_count());
+    TRY(measure_sgemm(b, e));
+    TRY(measure_models(b, e));
+    return report(b, e);
+}
+
+static enum status bench_command(const struct options *o, struct error *e) {
+    struct bench *b = mem_alloc(1, sizeof *b);
+    if (!b) {
+        return error_set(e, ERR_RUN, "bench: out of memory");
+    }
+    b->o = o;
+    enum status s = bench_all(b, e);
+    session_destroy(b->digital);
+    session_destroy(b->emulated);
+    analog_destroy(&b->analog);
+    model_close(b->model);
+    chip_destroy(b->chip);
+    mem_free(b);
+    return s;
+}
+
+static const char *const names[] = {"model", "chip", "set", "repetitions", NULL};
+
+const struct command command_bench = {
+    "bench", "", "the speed of the simulator itself, as ratios in one run", names, bench_command,
+    "example:\n  mho bench --model model.gguf --threads 2 --json\n\n"
+    "The bundled model fits into the cache; ratios that mean something need a model of 100 million parameters or more.",
+};
