@@ -73,6 +73,15 @@ $(BUILD)/tests/suites.c: Makefile $(wildcard tests)
 $(BUILD)/tests/suites.o: $(BUILD)/tests/suites.c
 	$(CC) $(CFLAGS_ALL) -c -o $@ $<
 
+# Installs what is missing (or says how), builds, runs the bundled model on the default chip.
+demo:
+	@tools/install/deps.sh build
+	@$(MAKE) -s -j2 all
+	@$(BUILD)/mho run
+
+deps:
+	tools/install/deps.sh lint
+
 check: $(BUILD)/mho $(BUILD)/test
 	$(BUILD)/test --mho $(BUILD)/mho --shared $(SHARED) $(TESTS)
 
