@@ -46,7 +46,9 @@ ISA_base/kernels/avx2.o    := $(if $(filter x86_64,$(UNAME_M)),-mavx2 -mfma -mf1
 ISA_base/kernels/avx512.o  := $(if $(filter x86_64,$(UNAME_M)),-mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni)
 
 .PHONY: all objects demo check lint asan clean deps help
-all: $(BUILD)/mho
+all:
+	@tools/install/deps.sh build print
+	@$(MAKE) --no-print-directory $(BUILD)/mho
 objects: $(LIB_OBJ) $(TOOL_OBJ) $(TEST_OBJ)
 
 $(BUILD)/mho: $(LIB_OBJ) $(TOOL_OBJ)
@@ -76,13 +78,15 @@ $(BUILD)/tests/suites.o: $(BUILD)/tests/suites.c
 # Installs what is missing (or says how), builds, runs the bundled model on the default chip.
 demo:
 	@tools/install/deps.sh build
-	@$(MAKE) -s -j2 all
+	@$(MAKE) -s -j2 $(BUILD)/mho
 	@$(BUILD)/mho run
 
 deps:
 	tools/install/deps.sh lint
 
-check: $(BUILD)/mho $(BUILD)/test
+check:
+	@tools/install/deps.sh test
+	@$(MAKE) -s $(BUILD)/mho $(BUILD)/test
 	$(BUILD)/test --mho $(BUILD)/mho --shared $(SHARED) $(TESTS)
 
 asan:

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what mho needs to build, or says exactly how. usage: deps.sh [build|test|lint]
+# Installs what mho needs to build, or says exactly how. usage: deps.sh [build|test|lint] [print]
+# With `print` nothing is installed: only said.
 # As root (or with a sudo that asks nothing) on Debian and Ubuntu it installs; elsewhere it prints the command for
 # apt, dnf, brew and conda and stops with status 1. Does nothing when everything is there.
 set -u
@@ -34,7 +35,7 @@ complete && exit 0
 
 as_root=
 if [ "$(id -u)" = 0 ]; then as_root=env; elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then as_root="sudo -n"; fi
-if command -v apt-get >/dev/null 2>&1 && [ -n "$as_root" ]; then
+if [ "${2:-}" != print ] && command -v apt-get >/dev/null 2>&1 && [ -n "$as_root" ]; then
     echo "installing: $want" >&2
     $as_root apt-get update -qq >/dev/null && $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $want >/dev/null || {
         echo "deps.sh: apt-get failed" >&2; exit 1; }
