@@ -1,0 +1,421 @@
+/* The command line as a user meets it: every wrong input gets one clear line on stderr, the right exit status, nothing on
+ * stdout, no partial file. And the promises: help, JSON keys, determinism, streams. Runs the program itself.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "base/io.h"
+#include "base/memory.h"
+#include "tests/suite.h"
+
+enum { ARGS = 20 };
+
+struct bad {
+    const char *args[ARGS];
+    int status;
+    const char *says[3]; /* each must stand in the message */
+};
+
+/* One line, exit status, words, no result. */
+static void check_bad(const struct bad *b) {
+    char *out, *err;
+    int status = run_mho(b->args, 60, &out, &err);
+    if (status != b->status) {
+        fail_msg("mho %s %s ...: status %d, expected %d; stderr: %s", b->args[0], b->args[1] ? b->args[1] : "", status, b->status, err);
+    }
+    for (int i = 0; i < 3 && b->says[i]; i++) {
+        if (!err || !strstr(err, b->says[i])) {
+            fail_msg("mho %s %s ...: \"%s\" is not in: %s", b->args[0], b->args[1] ? b->args[1] : "", b->says[i], err);
+        }
+    }
+    if (out && out[0]) {
+        fail_msg("mho %s: wrote to stdout in spite of the error: %.100s", b->args[0], out);
+    }
+    const char *newline = strchr(err, '\n');
+    if (strncmp(err, "mho: ", 5) != 0 || !newline || newline[1] != 0) {
+        fail_msg("mho %s: not one line that starts with \"mho: \": %s", b->args[0], err);
+    }
+    mem_free(out);
+    mem_free(err);
+}
+
+static void check_all(const struct bad *rows, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        check_bad(&rows[i]);
+    }
+}
+
+#define CHECK_ALL(rows) check_all(rows, sizeof(rows) / sizeof((rows)[0]))
+
+static void test_wrong_words(void **state) {
+    (void)state;
+    static const struct bad rows[] = {
+        {{"rum"}, 2, {"rum", "run"}},
+        {{"xyzzyq"}, 2, {"unknown subcommand"}},
+        {{"run", "--promt", "x"}, 2, {"--promt", "--prompt"}},
+        {{"run", "--tokens"}, 2, {"--tokens", "needs a value"}},
+        {{"run", "--tokens", "0"}, 2, {"--tokens 0", "allowed"}},
+        {{"run", "--tokens", "12x"}, 2, {"12x", "whole number"}},
+        {{"run", "--tokens", "-3"}, 2, {"-3"}},
+        {{"run", "--tokens", "99999999999999999999"}, 2, {"--tokens"}},
+        {{"run", "--tokens", "5", "--tokens", "6"}, 2, {"--tokens", "twice"}},
+        {{"run", "--temperature", "nan"}, 2, {"--temperature nan"}},
+        {{"run", "--temperature", "hot"}, 2, {"hot", "number"}},
+        {{"run", "--top-p", "1.5"}, 2, {"--top-p", "allowed"}},
+        {{"run", "--json=yes"}, 2, {"--json", "no value"}},
+        {{"run", "-x"}, 2, {"-x", "options start with --"}},
+        {{"run", "surplus"}, 2, {"surplus"}},
+        {{"run", "--age", "yesterday"}, 2, {"--age", "yesterday"}},
+        {{"run", "--age", "-5"}, 2, {"-5"}},
+        {{"run", "--threads", "0"}, 2, {"--threads 0"}},
+        {{"run", "--kernel", "abacus"}, 2, {"abacus", "ref"}},
+        {{"run", "--seed", "-1"}, 2, {"--seed -1"}},
+        {{"run", "--bos", "maybe"}, 2, {"maybe", "on, off"}},
+        {{"run", "--compare", "--chip", "none"}, 2, {"--compare", "digital"}},
+        {{"run", "--chat-format", "chatml"}, 2, {"--chat-format", "--chat"}},
+        {{"run", "--chip", "none", "--set", "tile.rows=8"}, 2, {"--set", "none"}},
+        {{"eval"}, 2, {"perplexity, logits"}},
+        {{"eval", "perplexty"}, 2, {"did you mean perplexity"}},
+        {{"eval", "perplexity"}, 2, {"--text"}},
+        {{"eval", "logits"}, 2, {"--ids"}},
+        {{"eval", "logits", "--ids", "1,,2"}, 2, {"1,,2"}},
+        {{"eval", "logits", "--ids", "1,x"}, 2, {"x", "token id"}},
+        {{"eval", "logits", "--ids", "999999999"}, 2, {"999999999"}},
+        {{"eval", "logits", "--ids", "1", "--top", "99999999"}, 2, {"--top"}},
+        {{"chip", "shw"}, 2, {"show"}},
+        {{"chip", "show", "pcm25"}, 2, {"pcm256"}},
+        {{"device", "stats"}, 2, {"which cell"}},
+        {{"device", "stats", "pcm_lik"}, 2, {"pcm_like"}},
+        {{"device", "stats", "pcm_like", "--g", "1.5"}, 2, {"1.5", "allowed"}},
+        {{"device", "stats", "pcm_like", "--time", "1fortnight"}, 2, {"fortnight"}},
+        {{"map", "--chip", "none"}, 2, {"--chip none"}},
+        {{"tokenize"}, 2, {"--text"}},
+        {{"tokenize", "--text", "a", "--ids", "1"}, 2, {"one of"}},
+        {{"tokenize", "--ids", "123456789"}, 2, {"123456789", "vocabulary"}},
+    };
+    CHECK_ALL(rows);
+}
+
+static void test_wrong_models(void **state) {
+    (void)state;
+    const char *folder = scratch_directory();
+    char missing[1200], empty[1200], text[1200];
+    snprintf(missing, sizeof missing, "%s/nothing.gguf", folder);
+    snprintf(empty, sizeof empty, "%s/empty.gguf", folder);
+    snprintf(text, sizeof text, "%s/text.gguf", folder);
+    fclose(fopen(empty, "w"));
+    FILE *f = fopen(text, "w");
+    fputs("this is no model, it only says that it is one by its name; long enough for a header", f);
+    fclose(f);
+    const struct bad rows[] = {
+        {{"run", "--model", "storys"}, 2, {"storys", "stories"}},
+        {{"run", "--model", missing}, 2, {"nothing.gguf"}},
+        {{"run", "--model", empty}, 1, {"empty.gguf", "empty"}},
+        {{"run", "--model", text}, 1, {"text.gguf"}},
+        {{"run", "--model", folder}, 1, {"config.json"}},
+        {{"map", "--model", text}, 1, {"text.gguf"}},
+        {{"tokenize", "--model", text, "--text", "x"}, 1, {"text.gguf"}},
+        {{"eval", "perplexity", "--text", missing}, 1, {"nothing.gguf"}},
+        {{"run", "--prompt-file", missing}, 1, {"nothing.gguf"}},
+    };
+    CHECK_ALL(rows);
+}
+
+static void test_wrong_prompts(void **state) {
+    (void)state;
+    static char long_prompt[20000];
+    memset(long_prompt, 'x', sizeof long_prompt - 1);
+    for (size_t i = 1; i < sizeof long_prompt - 1; i += 2) {
+        long_prompt[i] = ' ';
+    }
+    const struct bad rows[] = {
+        {{"run", "--prompt", "caf\xe9 au lait"}, 2, {"--prompt", "byte 3", "UTF-8"}},
+        {{"run", "--prompt", long_prompt}, 2, {"longer than the context", "allowed"}},
+        {{"run", "--prompt", "a", "--prompt-file", "b"}, 2, {"--prompt-file", "one"}},
+        {{"run", "--chat", "--prompt", "a"}, 2, {"chat template", "--chat-format"}},
+        {{"run", "--chat", "--chat-format", "chatlm", "--prompt", "a"}, 2, {"chatlm", "chatml"}},
+        {{"run", "--context", "100000"}, 2, {"--context", "allowed"}},
+        {{"eval", "perplexity", "--text", "README.md", "--window", "100000"}, 2, {"--window", "allowed"}},
+    };
+    CHECK_ALL(rows);
+}
+
+/* Writes a chip file and runs `chip check` on it. */
+static void check_chip_file(const char *text, int status, const char *says, const char *says_too) {
+    static char path[1200];
+    snprintf(path, sizeof path, "%s/bad.yaml", scratch_directory());
+    FILE *f = fopen(path, "w");
+    fputs(text, f);
+    fclose(f);
+    struct bad b = {{"chip", "check", path}, status, {says, says_too}};
+    check_bad(&b);
+}
+
+static void test_wrong_chips(void **state) {
+    (void)state;
+    check_chip_file("include: pcm256.yaml\nchip: x\n", 2, "bad.yaml:1", "pcm256.yaml");
+    check_chip_file("chip: [unclosed\n", 2, "bad.yaml", NULL);
+    check_chip_file("chip: x\nchip: y\n", 2, "bad.yaml:2", "chip");
+    check_chip_file("", 2, "bad.yaml", NULL);
+    check_chip_file("chip: x\n", 2, "required", NULL);
+    static const struct bad rows[] = {
+        {{"run", "--chip", "pcm265"}, 2, {"pcm265", "pcm256"}},
+        {{"chip", "show", "pcm256", "--set", "tile.adc.bit=6"}, 2, {"tile.adc.bit", "tile.adc.bits"}},
+        {{"chip", "show", "pcm256", "--set", "tile.adc.bits=40"}, 2, {"tile.adc.bits", "allowed"}},
+        {{"chip", "show", "pcm256", "--set", "tile.adc.bits=six"}, 2, {"six"}},
+        {{"chip", "show", "pcm256", "--set", "tile.cell=pcm_lik"}, 2, {"pcm_lik", "pcm_like"}},
+        {{"chip", "show", "pcm256", "--set", "effects.wires=on"}, 2, {"effects.wires"}},
+        {{"chip", "show", "pcm256", "--set", "effects.drift=perhaps"}, 2, {"perhaps"}},
+        {{"chip", "show", "pcm256", "--set", "nonsense"}, 2, {"nonsense"}},
+        {{"chip", "show", "pcm256", "--set", "tile.adc.energy_pJ=3"}, 2, {"kind", "source"}},
+        {{"map", "--set", "replicate=off", "--set", "tiles_per_chip=1"}, 2, {"tiles"}},
+    };
+    CHECK_ALL(rows);
+}
+
+static void test_wrong_outputs(void **state) {
+    (void)state;
+    char through_file[1200];
+    snprintf(through_file, sizeof through_file, "%s/file", scratch_directory());
+    fclose(fopen(through_file, "w"));
+    strcat(through_file, "/sub");
+    const struct bad rows[] = {{{"run", "--tokens", "2", "--out", through_file, "--json"}, 1, {"file/sub"}}};
+    CHECK_ALL(rows);
+}
+
+/* A full disk on stdout is an error, and says so. */
+static void test_full_output(void **state) {
+    (void)state;
+    if (access("/dev/full", W_OK) != 0) {
+        skip_because("no /dev/full here");
+    }
+    char command[2048];
+    snprintf(command, sizeof command, "%s chip list > /dev/full 2>/dev/null", mho_path());
+    int status = system(command);
+    assert_int_equal(WEXITSTATUS(status), 1);
+}
+
+static void test_closed_pipe(void **state) {
+    (void)state;
+    char command[2048];
+    snprintf(command, sizeof command, "bash -c '%s chip params 2>/dev/null | true; exit ${PIPESTATUS[0]}'", mho_path());
+    int status = system(command);
+    assert_true(WIFEXITED(status));
+    assert_true(WEXITSTATUS(status) <= 1);
+}
+
+/* Ctrl-C during a long run: status 1 soon after. */
+static void test_interrupt(void **state) {
+    (void)state;
+    pid_t child = fork();
+    if (child == 0) {
+        freopen("/dev/null", "w", stdout);
+        freopen("/dev/null", "w", stderr);
+        execl(mho_path(), "mho", "eval", "perplexity", "--text", "README.md", "--seeds", "1000", NULL);
+        _exit(127);
+    }
+    usleep(700000);
+    double start_s = now_s();
+    kill(child, SIGINT);
+    int status = 0;
+    waitpid(child, &status, 0);
+    assert_true(now_s() - start_s < 5);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 1);
+}
+
+/* ---- promises -------------------------------------------------------------------------------------------- */
+
+static json_t *json_of(const char *const *args) {
+    char *out, *err;
+    int status = run_mho(args, 120, &out, &err);
+    if (status != 0) {
+        fail_msg("mho %s: status %d: %s", args[0], status, err);
+    }
+    json_error_t where;
+    json_t *root = json_loads(out, JSON_REJECT_DUPLICATES, &where);
+    if (!root) {
+        fail_msg("mho %s: not JSON: %s", args[0], where.text);
+    }
+    mem_free(out);
+    mem_free(err);
+    return root;
+}
+
+/* Dotted keys that must be there. */
+static void assert_keys(const json_t *root, const char *const *keys) {
+    for (; *keys; keys++) {
+        char path[128];
+        snprintf(path, sizeof path, "%s", *keys);
+        const json_t *at = root;
+        for (char *word = strtok(path, "."); word; word = strtok(NULL, ".")) {
+            at = json_object_get(at, word);
+            if (!at) {
+                fail_msg("no key %s", *keys);
+            }
+        }
+    }
+}
+
+static void test_json_keys(void **state) {
+    (void)state;
+    static const char *const run_args[] = {"run", "--tokens", "4", "--compare", "--json", NULL};
+    static const char *const run_keys[] = {
+        "mho", "command", "seed", "config_hash", "config", "host.wall_s", "host.threads", "host.peak_rss_bytes", "host.kernel",
+        "host.tokens_per_s", "text", "ids", "prompt_tokens", "generated_tokens", "latency.ttft_s", "latency.tpot_s", "latency.total_s",
+        "energy.total_J", "energy.per_token_J", "energy.by_component", "energy.by_layer", "area.total_mm2", "area.by_component",
+        "mapping.tiles", "mapping.chips", "mapping.utilisation", "divergence.first_different_token", "divergence.top1_agreement",
+        "divergence.kl_nats", NULL};
+    json_t *root = json_of(run_args);
+    assert_keys(root, run_keys);
+    assert_int_equal(json_integer_value(json_object_get(root, "generated_tokens")), 4);
+    assert_int_equal(json_array_size(json_object_get(root, "ids")), 4);
+    json_decref(root);
+
+    static const char *const eval_args[] = {"eval", "perplexity", "--text", "README.md", "--limit", "1000", "--seeds", "2", "--json", NULL};
+    static const char *const eval_keys[] = {"tokens", "bytes", "digital.nll_nats", "digital.perplexity", "digital.bits_per_byte",
+                                            "analog.perplexity_mean", "analog.perplexity_sd", "analog.nll_nats_mean", "analog.runs", NULL};
+    root = json_of(eval_args);
+    assert_keys(root, eval_keys);
+    assert_int_equal(json_array_size(json_object_get(json_object_get(root, "analog"), "runs")), 2);
+    json_decref(root);
+
+    static const char *const map_args[] = {"map", "--json", NULL};
+    static const char *const map_keys[] = {"tiles", "chips", "utilisation", "cells", "matrices", NULL};
+    root = json_of(map_args);
+    assert_keys(root, map_keys);
+    json_decref(root);
+
+    static const char *const stats_args[] = {"device", "stats", "pcm_like", "--g", "0,1", "--time", "0,1h", "--samples", "1000", "--json", NULL};
+    root = json_of(stats_args);
+    json_t *rows = json_object_get(root, "rows");
+    assert_int_equal(json_array_size(rows), 4);
+    static const char *const stats_keys[] = {"g_target_uS", "time_s", "g_mean_uS", "g_sd_uS", "g_programmed_mean_uS",
+                                             "g_programmed_sd_uS", "drift_exponent_mean", "drift_exponent_sd", "samples", NULL};
+    assert_keys(json_array_get(rows, 0), stats_keys);
+    json_decref(root);
+
+    static const char *const logits_args[] = {"eval", "logits", "--ids", "1,2,3", "--top", "3", "--hidden", "--json", NULL};
+    static const char *const logits_keys[] = {"ids", "top", "hidden", NULL};
+    root = json_of(logits_args);
+    assert_keys(root, logits_keys);
+    assert_int_equal(json_array_size(json_object_get(root, "top")), 3);
+    json_decref(root);
+
+    static const char *const tokenize_args[] = {"tokenize", "--text", "Once upon a time", "--json", NULL};
+    static const char *const tokenize_keys[] = {"ids", "pieces", NULL};
+    root = json_of(tokenize_args);
+    assert_keys(root, tokenize_keys);
+    json_decref(root);
+}
+
+/* The document without its host object, as text. */
+static char *comparable(const char *const *args) {
+    json_t *root = json_of(args);
+    json_object_del(root, "host");
+    char *text = json_dumps(root, JSON_REAL_PRECISION(17) | JSON_SORT_KEYS);
+    json_decref(root);
+    return text;
+}
+
+static void test_threads_give_same_bytes(void **state) {
+    (void)state;
+    const char *args[] = {"run", "--tokens", "12", "--age", "1d", "--temperature", "0.8", "--json", "--threads", "1", NULL};
+    char *one = comparable(args);
+    static const char *const others[] = {"2", "7"};
+    for (int i = 0; i < 2; i++) {
+        args[9] = others[i];
+        char *other = comparable(args);
+        assert_string_equal(one, other);
+        free(other);
+    }
+    args[9] = "2";
+    args[4] = "1month";
+    char *later = comparable(args);
+    assert_string_not_equal(one, later); /* the comparison can see a difference */
+    free(later);
+    free(one);
+}
+
+/* The configuration that a run prints, fed back, gives the same run. */
+static void test_effective_config_replays(void **state) {
+    (void)state;
+    const char *args[] = {"run", "--tokens", "6", "--set", "tile.adc.bits=7", "--set", "effects.drift=off", "--json", NULL};
+    json_t *first = json_of(args);
+    char path[1200];
+    snprintf(path, sizeof path, "%s/config.yaml", scratch_directory());
+    assert_int_equal(json_dump_file(json_object_get(first, "config"), path, JSON_REAL_PRECISION(17)), 0);
+    json_decref(first);
+    const char *again[] = {"run", "--tokens", "6", "--chip", path, "--json", NULL};
+    char *a = comparable(args);
+    char *b = comparable(again);
+    assert_string_equal(a, b);
+    free(a);
+    free(b);
+}
+
+static void test_help(void **state) {
+    (void)state;
+    static const char *const commands[] = {"run", "eval", "map", "chip", "device", "tokenize", "bench"};
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        const char *args[] = {commands[i], "--help", NULL};
+        char *out, *err;
+        assert_int_equal(run_mho(args, 20, &out, &err), 0);
+        assert_non_null(strstr(out, "usage: mho"));
+        assert_non_null(strstr(out, "--json"));
+        assert_string_equal(err, "");
+        mem_free(out);
+        mem_free(err);
+    }
+    const char *none[] = {NULL};
+    char *out;
+    assert_int_equal(run_mho(none, 20, &out, NULL), 0);
+    size_t lines = 0;
+    for (const char *p = out; *p; p++) {
+        lines += *p == '\n';
+    }
+    assert_true(lines > 10 && lines <= 24); /* explains itself in a screen */
+    mem_free(out);
+}
+
+static void test_text_and_report(void **state) {
+    (void)state;
+    const char *args[] = {"run", "--tokens", "8", "--prompt", "One day", NULL};
+    char *out, *err;
+    assert_int_equal(run_mho(args, 60, &out, &err), 0);
+    assert_non_null(strstr(out, "mm2"));
+    assert_non_null(strstr(out, "J"));
+    assert_null(strchr(err, '\r')); /* no progress bar on a pipe */
+    mem_free(out);
+    mem_free(err);
+    const char *digital[] = {"run", "--tokens", "8", "--chip", "none", "--quiet", NULL};
+    assert_int_equal(run_mho(digital, 60, &out, &err), 0);
+    assert_string_equal(err, "");
+    assert_null(strstr(out, "mm2"));
+    mem_free(out);
+    mem_free(err);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(test_wrong_words),
+    cmocka_unit_test(test_wrong_models),
+    cmocka_unit_test(test_wrong_prompts),
+    cmocka_unit_test(test_wrong_chips),
+    cmocka_unit_test(test_wrong_outputs),
+    cmocka_unit_test(test_full_output),
+    cmocka_unit_test(test_closed_pipe),
+    cmocka_unit_test(test_interrupt),
+    cmocka_unit_test(test_json_keys),
+    cmocka_unit_test(test_threads_give_same_bytes),
+    cmocka_unit_test(test_effective_config_replays),
+    cmocka_unit_test(test_help),
+    cmocka_unit_test(test_text_and_report),
+};
+const struct test_suite suite_cli = {"cli", tests, sizeof tests / sizeof tests[0]};
