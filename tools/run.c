@@ -410,6 +410,13 @@ static enum status build_json(const struct job *j, json_t *root, struct error *e
     return j->o->compare ? divergence_json(j, root, e) : OK;
 }
 
+/* A continued text is read from its beginning; an answer stands alone. */
+static void print_prompt(const struct job *j) {
+    for (size_t i = 0; i < j->prompt_count && !j->o->chat; i++) {
+        print_piece(j->model, j->ids.ids[i]);
+    }
+}
+
 static void print_parting(const struct job *j) {
     long first = first_difference(j);
     if (first < 0) {
@@ -440,6 +447,10 @@ static enum status print_comparison(const struct job *j, struct error *e) {
     TRY(decode_new(j, &j->ids, &analog, &bytes, e));
     enum status s = decode_new(j, &j->reference_ids, &digital, &bytes, e);
     if (s == OK) {
+        if (!j->o->chat) {
+            print_prompt(j);
+            printf(" ...\n\n");
+        }
         char title[128];
         snprintf(title, sizeof title, "analog (%s)", chip_name(j->chip));
         print_side_by_side(title, analog, "digital reference", digital, terminal_columns(), stdout);
@@ -466,13 +477,6 @@ static enum status print_results(const struct job *j, struct error *e) {
     return finish_output(e);
 }
 
-static void print_default_prompt(const struct options *o) {
-    if (!o->prompt && !o->prompt_file && !o->chat) {
-        print_text(default_prompt, strlen(default_prompt));
-        fflush(stdout);
-    }
-}
-
 static enum status report(struct job *j, struct error *e) {
     json_t *root = json_envelope("run", j->o, j->chip);
     enum status s = build_json(j, root, e);
@@ -491,7 +495,7 @@ static enum status work(struct job *j, struct error *e) {
     TRY(prepare(j, e));
     bool stream = !j->o->json && !j->o->compare;
     if (stream) {
-        print_default_prompt(j->o);
+        print_prompt(j);
     }
     TRY(generate(j, stream, e));
     if (j->o->compare) {
