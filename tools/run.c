@@ -411,46 +411,27 @@ static enum status build_json(const struct job *j, json_t *root, struct error *e
 }
 
 /* A continued text is read from its beginning; an answer stands alone. */
-static void print_prompt(const struct job *j) {
-    for (size_t i = 0; i < j->prompt_count && !j->o->chat; i++) {
-        print_piece(j->model, j->ids.ids[i]);
+static enum status print_prompt(const struct job *j, struct error *e) {
+    if (j->o->chat) {
+        return OK;
     }
-}
-
-static void print_parting(const struct job *j) {
-    long first = first_difference(j);
-    if (first < 0) {
-        printf("\nboth wrote the same %zu tokens", generated(j));
-    } else {
-        size_t at = j->prompt_count + (size_t)first;
-        printf("\nthey part at token %ld", first + 1);
-        const struct token_list *lists[2] = {&j->ids, &j->reference_ids};
-        const char *names[2] = {"analog", "digital"};
-        for (int i = 0; i < 2; i++) {
-            const char *bytes = "(end)";
-            size_t count = 5;
-            if (at < lists[i]->count && !tokenizer_is_special(model_tokenizer(j->model), lists[i]->ids[at])) {
-                tokenizer_piece(model_tokenizer(j->model), lists[i]->ids[at], &bytes, &count);
-            }
-            printf("%s %s \"", i ? "," : ":", names[i]);
-            print_text(bytes, count);
-            printf("\"");
-        }
-    }
-    printf("; led through the analog text, the likeliest token\nagrees at %.1f %% of %zu positions, KL(digital || analog) %.4f nats\n",
-           100.0 * (double)j->agreed / (double)j->compared, j->compared, j->kl_sum / (double)j->compared);
+    char *text = NULL;
+    size_t bytes = 0;
+    TRY(tokenizer_decode(model_tokenizer(j->model), j->ids.ids, j->prompt_count, true, &text, &bytes, e));
+    print_text(text, bytes);
+    fflush(stdout);
+    mem_free(text);
+    return OK;
 }
 
 static enum status print_comparison(const struct job *j, struct error *e) {
+    TRY(print_prompt(j, e));
+    printf(j->o->chat ? "" : " ...\n\n");
     char *analog = NULL, *digital = NULL;
     size_t bytes;
     TRY(decode_new(j, &j->ids, &analog, &bytes, e));
     enum status s = decode_new(j, &j->reference_ids, &digital, &bytes, e);
     if (s == OK) {
-        if (!j->o->chat) {
-            print_prompt(j);
-            printf(" ...\n\n");
-        }
         char title[128];
         snprintf(title, sizeof title, "analog (%s)", chip_name(j->chip));
         print_side_by_side(title, analog, "digital reference", digital, terminal_columns(), stdout);
@@ -495,7 +476,7 @@ static enum status work(struct job *j, struct error *e) {
     TRY(prepare(j, e));
     bool stream = !j->o->json && !j->o->compare;
     if (stream) {
-        print_prompt(j);
+        TRY(print_prompt(j, e));
     }
     TRY(generate(j, stream, e));
     if (j->o->compare) {
