@@ -424,9 +424,33 @@ static enum status print_prompt(const struct job *j, struct error *e) {
     return OK;
 }
 
+static void print_parting(const struct job *j) {
+    long first = first_difference(j);
+    if (first < 0) {
+        printf("\nboth wrote the same %zu tokens", generated(j));
+    } else {
+        size_t at = j->prompt_count + (size_t)first;
+        printf("\nthey part at token %ld", first + 1);
+        const struct token_list *lists[2] = {&j->ids, &j->reference_ids};
+        const char *names[2] = {"analog", "digital"};
+        for (int i = 0; i < 2; i++) {
+            const char *bytes = "(end)";
+            size_t count = 5;
+            if (at < lists[i]->count && !tokenizer_is_special(model_tokenizer(j->model), lists[i]->ids[at])) {
+                tokenizer_piece(model_tokenizer(j->model), lists[i]->ids[at], &bytes, &count);
+            }
+            printf("%s %s \"", i ? "," : ":", names[i]);
+            print_text(bytes, count);
+            printf("\"");
+        }
+    }
+    printf("; led through the analog text, the likeliest token\nagrees at %.1f %% of %zu positions, KL(digital || analog) %.4f nats\n",
+           100.0 * (double)j->agreed / (double)j->compared, j->compared, j->kl_sum / (double)j->compared);
+}
+
 static enum status print_comparison(const struct job *j, struct error *e) {
     TRY(print_prompt(j, e));
-    printf(j->o->chat ? "" : " ...\n\n");
+    fputs(j->o->chat ? "" : " ...\n\n", stdout);
     char *analog = NULL, *digital = NULL;
     size_t bytes;
     TRY(decode_new(j, &j->ids, &analog, &bytes, e));
