@@ -1,8 +1,8 @@
 /* Tensor types: names, sizes, and their values as fp32.
  *
- * A quantised type stores blocks of 32 or 256 elements: one or two binary16 scales d (and a minimum m), small
- * integers q. Types of this file, element j of a block of 32 (lo, hi = lower, upper 4 bits of byte j mod 16; elements 0-15 are
- * the lower, 16-31 the upper ones; h = bit j of a 32-bit word with the fifth bits):
+ * A quantised type stores blocks of 32 or 256 elements: a binary16 scale d (and minimum m), small integers q.
+ * Types of this file, blocks of 32: the 4 bits of q of element j are the lower half of byte j for j < 16, the upper
+ * half of byte j - 16 else; h is bit j of a 32-bit word with the fifth bits.
  *
  *   Q4_0  | d | 16 bytes q        |    y = d (q - 8)
  *   Q4_1  | d | m | 16 bytes q    |    y = d q + m
@@ -21,7 +21,7 @@
 
 #include "models/files.h"
 
-/* ---- floats ------------------------------------------------------------------------------------------------ */
+/* ---- floats ------------------------------------------------------------ */
 
 static void dequantise_f32(const uint8_t *restrict block, size_t blocks, float *restrict out) {
     memcpy(out, block, blocks * sizeof(float));
@@ -97,14 +97,14 @@ static void dequantise_q8_0(const uint8_t *restrict block, size_t blocks, float 
     }
 }
 
-/* ---- the table ---------------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------ */
 
 struct format {
     const char *name;
-    uint32_t ggml;       /* number of the type in GGUF files */
+    uint32_t ggml;          /* number of the type in GGUF files */
     size_t elements, bytes; /* of a block */
-    int scales;          /* binary16 scales of a block, next to each other... */
-    size_t scales_at;    /* ...from this byte on */
+    int scales;             /* binary16 scales of a block, next to each other... */
+    size_t scales_at;       /* ...from this byte on */
     void (*dequantise)(const uint8_t *restrict block, size_t blocks, float *restrict out);
 };
 
@@ -153,7 +153,8 @@ bool tensor_type_from_ggml(uint32_t number, enum tensor_type *out) {
 void tensor_type_list(char *out, size_t bytes) {
     size_t used = 0;
     for (int t = 0; t < TENSOR_TYPES && used < bytes; t++) {
-        int n = snprintf(out + used, bytes - used, "%s%s (%u)", t ? ", " : "", formats[t].name, (unsigned)formats[t].ggml);
+        int n =
+            snprintf(out + used, bytes - used, "%s%s (%u)", t ? ", " : "", formats[t].name, (unsigned)formats[t].ggml);
         used += n > 0 ? (size_t)n : 0;
     }
 }
@@ -222,6 +223,6 @@ enum status tensor_check_finite(const struct tensor *t, struct error *e) {
         return OK;
     }
     const char *what = f->scales ? "a scale of the block is" : "the value is";
-    return error_set(e, ERR_RUN, "tensor %.200s: element %zu (%s): %s infinite or not a number", t->name, bad * f->elements,
-                     f->name, what);
+    return error_set(e, ERR_RUN, "tensor %.200s: element %zu (%s): %s infinite or not a number", t->name,
+                     bad * f->elements, f->name, what);
 }

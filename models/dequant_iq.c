@@ -1,12 +1,13 @@
 /* IQ types: codebooks. A few bits name an entry of a table of good vectors; signs and scales come beside it.
  *
- *   IQ4_NL   blocks of 32:  | d | 16 bytes q (4 bits: elements 0-15 lower, 16-31 upper) |            y = d table[q]
+ *   blocks of 32:
+ *   IQ4_NL   | d | 16 bytes q (4 bits: elements 0-15 lower, 16-31 upper) |          y = d levels[q]
  *   super-blocks of 256, 8 runs of 32:
- *   IQ4_XS   | d | 2 bytes: upper 2 bits of s | 4 bytes: lower 4 bits of s | 128 bytes q (4 bits) |  y = d (s - 32) table[q]
- *   IQ2_XXS  | d | per run 4 bytes k, 4 bytes: 4 x 7 sign bits, 4 bits s |                           y = +-d (s + 1/2)/4 grid8[k]
- *   IQ2_XS   | d | 32 x 2 bytes: 9 bits k, 7 sign bits | 8 bytes: s (4 bits) |                       y = +-d (s + 1/2)/4 grid8[k]
- *   IQ3_XXS  | d | 64 bytes k | per run 4 bytes: 4 x 7 sign bits, 4 bits s |                         y = +-d (s + 1/2)/2 grid4[k]
- *   IQ3_S    | d | 64 bytes k | 8 bytes: ninth bits of k | 32 bytes signs | 4 bytes s (4 bits) |     y = +-d (1 + 2 s) grid4[k]
+ *   IQ4_XS   | d | 2 bytes: upper 2 bits of s | 4 bytes: lower 4 of s | 128 bytes q |  y = d (s - 32) levels[q]
+ *   IQ2_XXS  | d | per run 4 bytes k, 4 bytes: 4 x 7 sign bits, 4 bits s |          y = +-d (s + 1/2)/4 grid8[k]
+ *   IQ2_XS   | d | 32 x 2 bytes: 9 bits k, 7 sign bits | 8 bytes s (4 bits) |       y = +-d (s + 1/2)/4 grid8[k]
+ *   IQ3_XXS  | d | 64 bytes k | per run 4 bytes: 4 x 7 sign bits, 4 bits s |        y = +-d (s + 1/2)/2 grid4[k]
+ *   IQ3_S    | d | 64 bytes k | 8 bytes: ninth bits of k | 32 bytes signs | 4 bytes s |  y = +-d (1 + 2 s) grid4[k]
  *
  * grid8: 8 elements, each 8, 25 or 43. grid4: 4 elements (IQ3_XXS: 4, 12, 20, 28, 36, 44, 52, 62; IQ3_S: 1, 3, ... 15).
  * 7 sign bits stand for 8 signs: the number of minus signs is even, so the eighth is their parity.
@@ -66,7 +67,8 @@ static inline void grid8(unsigned entry, unsigned signs, float step, float *rest
     }
 }
 
-static inline void grid4(unsigned entry, const float *restrict levels, unsigned signs, float step, float *restrict out) {
+static inline void grid4(unsigned entry, const float *restrict levels, unsigned signs, float step,
+                         float *restrict out) {
     for (int j = 0; j < 4; j++) {
         float value = step * levels[entry >> (3 * j) & 7];
         out[j] = signs >> j & 1 ? -value : value;

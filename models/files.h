@@ -41,7 +41,7 @@ static inline float load_half(const void *at) { return f32_of_f16(load_u16(at));
 struct name {
     const char *text; /* need not be terminated */
     size_t bytes;
-    size_t index;     /* what it names; ties sort by it */
+    size_t index; /* what it names; ties sort by it */
 };
 void names_sort(struct name *names, size_t count);
 /* The second of two equal names in a sorted list; NULL if all differ. */

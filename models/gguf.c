@@ -21,7 +21,10 @@
 
 enum value_type { U8, I8, U16, I16, U32, I32, F32, BOOL, TEXT, ARRAY, U64, I64, F64, VALUE_TYPES };
 
-static const struct { const char *name; size_t bytes; } value_types[VALUE_TYPES] = {
+static const struct {
+    const char *name;
+    size_t bytes;
+} value_types[VALUE_TYPES] = {
     {"u8", 1},   {"i8", 1},   {"u16", 2},   {"i16", 2}, {"u32", 4}, {"i32", 4}, {"f32", 4},
     {"bool", 1}, {"text", 0}, {"array", 0}, {"u64", 8}, {"i64", 8}, {"f64", 8},
 };
@@ -42,11 +45,16 @@ struct gguf {
 };
 
 /* The smallest that the file can spend on each, so that counts can be checked before memory is asked for. */
-enum { MIN_KEY_BYTES = 8 + 1 + 4 + 1, MIN_TENSOR_BYTES = 8 + 1 + 4 + 8 + 4 + 8, MIN_TEXT_BYTES = 8, MIN_ARRAY_BYTES = 12 };
+enum {
+    MIN_KEY_BYTES = 8 + 1 + 4 + 1,
+    MIN_TENSOR_BYTES = 8 + 1 + 4 + 8 + 4 + 8,
+    MIN_TEXT_BYTES = 8,
+    MIN_ARRAY_BYTES = 12
+};
 enum { KEY_LIMIT = 65535, TENSOR_NAME_LIMIT = 64 }; /* of the format */
 enum { DEFAULT_ALIGNMENT = 32 };
 
-/* ---- walking through the file ------------------------------------------------------------------------ */
+/* ---- walking through the file ------------------------------------------------------------ */
 
 struct reader {
     const struct span *span;
@@ -59,7 +67,8 @@ static size_t left(const struct reader *r) { return r->span->bytes - r->at; }
 static enum status take(struct reader *r, uint64_t bytes, const char *what, const uint8_t **out, struct error *e) {
     *out = r->span->data + r->at;
     if (bytes > left(r)) {
-        return error_set(e, ERR_RUN, "%s: offset %zu: %s of %llu bytes does not fit into the file (%zu bytes); cut short?",
+        return error_set(e, ERR_RUN,
+                         "%s: offset %zu: %s of %llu bytes does not fit into the file (%zu bytes); cut short?",
                          r->span->name, r->at, what, (unsigned long long)bytes, r->span->bytes);
     }
     r->at += (size_t)bytes;
@@ -85,7 +94,8 @@ static enum status take_count(struct reader *r, const char *what, size_t smalles
     size_t at = r->at;
     TRY(take_u64(r, what, out, e));
     if (*out > left(r) / smallest) {
-        return error_set(e, ERR_RUN, "%s: offset %zu: %s: %llu do not fit into the file (allowed: up to %zu); cut short?",
+        return error_set(e, ERR_RUN,
+                         "%s: offset %zu: %s: %llu do not fit into the file (allowed: up to %zu); cut short?",
                          r->span->name, at, what, (unsigned long long)*out, left(r) / smallest);
     }
     return OK;
@@ -109,7 +119,7 @@ static enum status take_name(struct reader *r, const char *what, size_t limit, c
     return *out ? OK : error_set(e, ERR_RUN, "%s: out of memory", r->span->name);
 }
 
-/* ---- values ---------------------------------------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------ */
 
 static enum status take_type(struct reader *r, const char *key, enum value_type *out, struct error *e) {
     size_t at = r->at;
@@ -123,32 +133,36 @@ static enum status take_type(struct reader *r, const char *key, enum value_type 
     return OK;
 }
 
-static enum status take_text(struct reader *r, const char *key, const uint8_t **text, uint64_t *bytes, struct error *e) {
+static enum status take_text(struct reader *r, const char *key, const uint8_t **text, uint64_t *bytes,
+                             struct error *e) {
     size_t at = r->at;
     TRY(take_u64(r, "length of a text", bytes, e));
     if (*bytes > left(r)) {
-        return error_set(e, ERR_RUN, "%s: offset %zu: key %.200s: text of %llu bytes does not fit into the file; cut short?",
+        return error_set(e, ERR_RUN,
+                         "%s: offset %zu: key %.200s: text of %llu bytes does not fit into the file; cut short?",
                          r->span->name, at, key, (unsigned long long)*bytes);
     }
     return take(r, *bytes, "text", text, e);
 }
 
-static enum status check_bools(const struct reader *r, const char *key, const uint8_t *data, uint64_t count, struct error *e) {
+static enum status check_bools(const struct reader *r, const char *key, const uint8_t *data, uint64_t count,
+                               struct error *e) {
     for (uint64_t i = 0; i < count; i++) {
         if (data[i] > 1) {
-            return error_set(e, ERR_RUN, "%s: offset %zu: key %.200s: %u is not a truth value (allowed: 0, 1)", r->span->name,
-                             (size_t)(data - r->span->data + (ptrdiff_t)i), key, (unsigned)data[i]);
+            return error_set(e, ERR_RUN, "%s: offset %zu: key %.200s: %u is not a truth value (allowed: 0, 1)",
+                             r->span->name, (size_t)(data - r->span->data + (ptrdiff_t)i), key, (unsigned)data[i]);
         }
     }
     return OK;
 }
 
 /* Numbers and truth values: `count` in a row. */
-static enum status take_plain(struct reader *r, const char *key, struct value *v, enum value_type type, struct error *e) {
+static enum status take_plain(struct reader *r, const char *key, struct value *v, enum value_type type,
+                              struct error *e) {
     size_t size = value_types[type].bytes;
     if (v->count > left(r) / size) {
-        return error_set(e, ERR_RUN, "%s: offset %zu: key %.200s: %llu x %s do not fit into the file; cut short?", r->span->name,
-                         r->at, key, (unsigned long long)v->count, value_types[type].name);
+        return error_set(e, ERR_RUN, "%s: offset %zu: key %.200s: %llu x %s do not fit into the file; cut short?",
+                         r->span->name, r->at, key, (unsigned long long)v->count, value_types[type].name);
     }
     TRY(take(r, v->count * size, "value", &v->data, e));
     return type == BOOL ? check_bools(r, key, v->data, v->count, e) : OK;
@@ -174,8 +188,8 @@ static enum status take_texts(struct reader *r, const char *key, struct value *v
 
 static enum status take_array(struct reader *r, const char *key, struct value *v, int depth, struct error *e) {
     if (depth > GGUF_DEPTH_LIMIT) {
-        return error_set(e, ERR_RUN, "%s: offset %zu: key %.200s: arrays nested too deep (allowed: %d levels)", r->span->name,
-                         r->at, key, GGUF_DEPTH_LIMIT);
+        return error_set(e, ERR_RUN, "%s: offset %zu: key %.200s: arrays nested too deep (allowed: %d levels)",
+                         r->span->name, r->at, key, GGUF_DEPTH_LIMIT);
     }
     v->type = ARRAY;
     TRY(take_type(r, key, &v->element_type, e));
@@ -223,7 +237,7 @@ static enum status take_keys(struct reader *r, struct gguf *g, struct error *e) 
     return twice ? error_set(e, ERR_RUN, "%s: key %.200s: given twice", r->span->name, twice->text) : OK;
 }
 
-/* ---- tensors ----------------------------------------------------------------------------------------------- */
+/* ---- tensors ------------------------------------------------------------ */
 
 static enum status take_shape(struct reader *r, struct tensor *t, struct error *e) {
     size_t at = r->at;
@@ -239,8 +253,8 @@ static enum status take_shape(struct reader *r, struct tensor *t, struct error *
         at = r->at;
         TRY(take_u64(r, "size of a tensor", size, e));
         if (*size == 0) {
-            return error_set(e, ERR_RUN, "%s: offset %zu: tensor %s: a size is 0 (allowed: 1 or more)", r->span->name, at,
-                             t->name);
+            return error_set(e, ERR_RUN, "%s: offset %zu: tensor %s: a size is 0 (allowed: 1 or more)", r->span->name,
+                             at, t->name);
         }
     }
     return OK;
@@ -258,19 +272,22 @@ static enum status take_tensor_type(struct reader *r, struct tensor *t, struct e
     }
     uint64_t columns = t->shape[t->rank - 1];
     if (columns % tensor_block_elements(t->type) != 0) {
-        return error_set(e, ERR_RUN, "%s: offset %zu: tensor %s: rows of %llu elements (allowed for %s: a multiple of %zu)",
+        return error_set(e, ERR_RUN,
+                         "%s: offset %zu: tensor %s: rows of %llu elements (allowed for %s: a multiple of %zu)",
                          r->span->name, at, t->name, (unsigned long long)columns, tensor_type_name(t->type),
                          tensor_block_elements(t->type));
     }
     uint64_t elements;
     if (!tensor_size(t, &elements, &t->bytes)) {
-        return error_set(e, ERR_RUN, "%s: offset %zu: tensor %s: the product of the sizes overflows", r->span->name, at, t->name);
+        return error_set(e, ERR_RUN, "%s: offset %zu: tensor %s: the product of the sizes overflows", r->span->name, at,
+                         t->name);
     }
     return OK;
 }
 
 /* Without data: where the data begin is known only after the last tensor. x->begin is the offset as written. */
-static enum status take_tensor(struct reader *r, uint64_t alignment, struct tensor *t, struct extent *x, struct error *e) {
+static enum status take_tensor(struct reader *r, uint64_t alignment, struct tensor *t, struct extent *x,
+                               struct error *e) {
     char *name;
     TRY(take_name(r, "name of a tensor", TENSOR_NAME_LIMIT, &name, e));
     t->name = x->name = name;
@@ -279,20 +296,21 @@ static enum status take_tensor(struct reader *r, uint64_t alignment, struct tens
     size_t at = r->at;
     TRY(take_u64(r, "offset of a tensor", &x->begin, e));
     if (x->begin % alignment != 0) {
-        return error_set(e, ERR_RUN, "%s: offset %zu: tensor %s: data offset %llu (allowed: a multiple of %llu)", r->span->name,
-                         at, name, (unsigned long long)x->begin, (unsigned long long)alignment);
+        return error_set(e, ERR_RUN, "%s: offset %zu: tensor %s: data offset %llu (allowed: a multiple of %llu)",
+                         r->span->name, at, name, (unsigned long long)x->begin, (unsigned long long)alignment);
     }
     return OK;
 }
 
 /* `room`: bytes of data in the file. */
-static enum status place_tensor(const struct span *s, uint64_t data_begin, uint64_t room, struct tensor *t, struct extent *x,
-                                struct error *e) {
+static enum status place_tensor(const struct span *s, uint64_t data_begin, uint64_t room, struct tensor *t,
+                                struct extent *x, struct error *e) {
     if (x->begin > room || t->bytes > room - x->begin) {
-        return error_set(e, ERR_RUN,
-                         "%s: tensor %s: %llu bytes at data offset %llu do not fit into the file (allowed: inside %llu bytes of "
-                         "data); cut short?",
-                         s->name, t->name, (unsigned long long)t->bytes, (unsigned long long)x->begin, (unsigned long long)room);
+        return error_set(
+            e, ERR_RUN,
+            "%s: tensor %s: %llu bytes at data offset %llu do not fit into the file (allowed: inside %llu bytes of "
+            "data); cut short?",
+            s->name, t->name, (unsigned long long)t->bytes, (unsigned long long)x->begin, (unsigned long long)room);
     }
     x->begin += data_begin;
     x->end = x->begin + t->bytes;
@@ -300,7 +318,8 @@ static enum status place_tensor(const struct span *s, uint64_t data_begin, uint6
     return OK;
 }
 
-static enum status take_tensors(struct reader *r, uint64_t count, uint64_t alignment, struct tensor_list *l, struct error *e) {
+static enum status take_tensors(struct reader *r, uint64_t count, uint64_t alignment, struct tensor_list *l,
+                                struct error *e) {
     const struct span *s = r->span;
     size_t first = l->count, first_extent = l->extents_count;
     TRY(tensor_list_reserve(l, (size_t)count, s->name, e));
@@ -318,15 +337,17 @@ static enum status take_tensors(struct reader *r, uint64_t count, uint64_t align
     return tensor_list_check_overlap(l, first_extent, s->name, e);
 }
 
-/* ---- the file ------------------------------------------------------------------------------------------------ */
+/* ---- the file ------------------------------------------------------------ */
 
 static enum status take_version(struct reader *r, struct error *e) {
     const uint8_t *magic;
     uint32_t version;
     TRY(take(r, 4, "magic", &magic, e));
     if (memcmp(magic, "GGUF", 4) != 0) {
-        return error_set(e, ERR_RUN, "%s: offset 0: begins with bytes %02x %02x %02x %02x: not a model (allowed: a GGUF file, or a "
-                         "folder with config.json)", r->span->name, magic[0], magic[1], magic[2], magic[3]);
+        return error_set(e, ERR_RUN,
+                         "%s: offset 0: begins with bytes %02x %02x %02x %02x: not a model (allowed: a GGUF file, or a "
+                         "folder with config.json)",
+                         r->span->name, magic[0], magic[1], magic[2], magic[3]);
     }
     TRY(take_u32(r, "version", &version, e));
     if (version == 2 || version == 3) {
@@ -342,8 +363,8 @@ static enum status get_alignment(const struct gguf *g, uint64_t *alignment, stru
     *alignment = DEFAULT_ALIGNMENT;
     TRY(gguf_get_u64(g, "general.alignment", alignment, &found, e));
     if (*alignment < 8 || *alignment > UINT32_MAX || (*alignment & (*alignment - 1)) != 0) {
-        return error_set(e, ERR_RUN, "%s: key general.alignment: %llu (allowed: a power of two from 8 to 2147483648)", g->file,
-                         (unsigned long long)*alignment);
+        return error_set(e, ERR_RUN, "%s: key general.alignment: %llu (allowed: a power of two from 8 to 2147483648)",
+                         g->file, (unsigned long long)*alignment);
     }
     return OK;
 }
@@ -353,8 +374,10 @@ static enum status refuse_split(const struct gguf *g, struct error *e) {
     uint64_t parts = 1;
     TRY(gguf_get_u64(g, "split.count", &parts, &found, e));
     if (parts > 1) {
-        return error_set(e, ERR_RUN, "%s: key split.count: one of %llu parts of a model (allowed: a model in one file; "
-                         "llama-gguf-split --merge joins them)", g->file, (unsigned long long)parts);
+        return error_set(e, ERR_RUN,
+                         "%s: key split.count: one of %llu parts of a model (allowed: a model in one file; "
+                         "llama-gguf-split --merge joins them)",
+                         g->file, (unsigned long long)parts);
     }
     return OK;
 }
@@ -378,10 +401,11 @@ enum status gguf_read(const struct span *s, struct tensor_list *l, const struct 
     return OK;
 }
 
-/* ---- reading the metadata --------------------------------------------------------------------------------------- */
+/* ---- reading the metadata ------------------------------------------------------------ */
 
 /* The value of a key. Absent: *out = NULL and OK, or an error if the key is required. */
-static enum status find_value(const struct gguf *g, const char *key, bool *found, const struct value **out, struct error *e) {
+static enum status find_value(const struct gguf *g, const char *key, bool *found, const struct value **out,
+                              struct error *e) {
     const struct name *n = names_find(g->keys, g->count, key, strlen(key));
     *out = n ? &g->values[n->index] : NULL;
     if (found) {
@@ -392,11 +416,12 @@ static enum status find_value(const struct gguf *g, const char *key, bool *found
     return OK;
 }
 
-static enum status wrong_type(const struct gguf *g, const char *key, const struct value *v, const char *expected, struct error *e) {
+static enum status wrong_type(const struct gguf *g, const char *key, const struct value *v, const char *expected,
+                              struct error *e) {
     const char *of = v->type == ARRAY ? " of " : "";
     const char *element = v->type == ARRAY ? value_types[v->element_type].name : "";
-    return error_set(e, ERR_RUN, "%s: key %s: is %s%s%s (allowed: %s)", g->file, key, value_types[v->type].name, of, element,
-                     expected);
+    return error_set(e, ERR_RUN, "%s: key %s: is %s%s%s (allowed: %s)", g->file, key, value_types[v->type].name, of,
+                     element, expected);
 }
 
 static bool is_integer(enum value_type t) { return t <= I32 || t == U64 || t == I64; }
@@ -445,7 +470,8 @@ enum status gguf_get_u64(const struct gguf *g, const char *key, uint64_t *out, b
     }
     uint64_t value;
     if (!load_unsigned(v->type, v->data, &value)) {
-        return error_set(e, ERR_RUN, "%s: key %s: %lld is negative (allowed: 0 or more)", g->file, key, (long long)(int64_t)value);
+        return error_set(e, ERR_RUN, "%s: key %s: %lld is negative (allowed: 0 or more)", g->file, key,
+                         (long long)(int64_t)value);
     }
     *out = value;
     return OK;
@@ -481,7 +507,8 @@ enum status gguf_get_bool(const struct gguf *g, const char *key, bool *out, bool
     return OK;
 }
 
-enum status gguf_get_text(const struct gguf *g, const char *key, const char **text, size_t *bytes, bool *found, struct error *e) {
+enum status gguf_get_text(const struct gguf *g, const char *key, const char **text, size_t *bytes, bool *found,
+                          struct error *e) {
     const struct value *v;
     TRY(find_value(g, key, found, &v, e));
     if (!v) {
@@ -515,7 +542,8 @@ void gguf_text_at(const struct gguf *g, const char *key, size_t i, const char **
     *text = (const char *)at + 8;
 }
 
-enum status gguf_get_numbers(const struct gguf *g, const char *key, double **out, size_t *count, bool *found, struct error *e) {
+enum status gguf_get_numbers(const struct gguf *g, const char *key, double **out, size_t *count, bool *found,
+                             struct error *e) {
     const struct value *v;
     TRY(find_value(g, key, found, &v, e));
     if (!v) {
@@ -527,7 +555,8 @@ enum status gguf_get_numbers(const struct gguf *g, const char *key, double **out
     }
     double *numbers = mem_alloc((size_t)v->count, sizeof *numbers);
     if (!numbers) {
-        return error_set(e, ERR_RUN, "%s: key %s: out of memory for %llu numbers", g->file, key, (unsigned long long)v->count);
+        return error_set(e, ERR_RUN, "%s: key %s: out of memory for %llu numbers", g->file, key,
+                         (unsigned long long)v->count);
     }
     for (size_t i = 0; i < v->count; i++) {
         numbers[i] = load_number(t, v->data + i * value_types[t].bytes);

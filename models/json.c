@@ -38,7 +38,8 @@ static void line_and_column(const char *text, size_t at, int *line, int *column)
     }
 }
 
-static enum status parse(const char *text, size_t bytes, size_t flags, const char *where, json_t **out, struct error *e) {
+static enum status parse(const char *text, size_t bytes, size_t flags, const char *where, json_t **out,
+                         struct error *e) {
     *out = NULL;
     size_t deep = find_too_deep(text, bytes);
     if (deep < bytes) {

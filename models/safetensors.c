@@ -1,7 +1,9 @@
 /* safetensors: a JSON header that says where each tensor lies, then the bytes.
  *
- *   | 8 bytes: n, little endian | n bytes: JSON object | data ...                            |
- *                                {"NAME": {"dtype": "BF16", "shape": [rows, columns], "data_offsets": [begin, end]}, ...}
+ *   | 8 bytes: n, little endian | n bytes: JSON object | data ... |
+ *
+ *   {"NAME": {"dtype": "BF16", "shape": [rows, columns], "data_offsets": [begin, end]}, ...}
+ *
  *   begin and end count from the first byte after the header. "__metadata__" is not a tensor.
  *
  * Everything is checked before a tensor is handed out: length of the header, type, product of the shape, place
@@ -51,9 +53,10 @@ static enum status read_dtype(const struct entry *n, const struct dtype **out, s
             return OK;
         }
     }
-    return error_set(e, ERR_RUN,
-                     "%s: tensor %.200s: dtype %.40s is not known (allowed: F32, F16, BF16; I64, I32, U8 and BOOL are left out)",
-                     n->span->name, n->name, text);
+    return error_set(
+        e, ERR_RUN,
+        "%s: tensor %.200s: dtype %.40s is not known (allowed: F32, F16, BF16; I64, I32, U8 and BOOL are left out)",
+        n->span->name, n->name, text);
 }
 
 /* false: missing, not an integer, or negative */
@@ -92,13 +95,15 @@ static enum status read_place(const struct entry *n, uint64_t size, struct exten
         return wrong(n, e, "data_offsets: not a list of two integers >= 0");
     }
     if (begin > end || end > room) {
-        return error_set(e, ERR_RUN,
-                         "%s: tensor %.200s: data_offsets [%llu, %llu]: not inside the data of the file (allowed: begin <= end "
-                         "<= %llu); cut short?",
-                         n->span->name, n->name, (unsigned long long)begin, (unsigned long long)end, (unsigned long long)room);
+        return error_set(
+            e, ERR_RUN,
+            "%s: tensor %.200s: data_offsets [%llu, %llu]: not inside the data of the file (allowed: begin <= end "
+            "<= %llu); cut short?",
+            n->span->name, n->name, (unsigned long long)begin, (unsigned long long)end, (unsigned long long)room);
     }
     if (end - begin != size) {
-        return error_set(e, ERR_RUN, "%s: tensor %.200s: data_offsets [%llu, %llu] hold %llu bytes, shape and dtype need %llu",
+        return error_set(e, ERR_RUN,
+                         "%s: tensor %.200s: data_offsets [%llu, %llu] hold %llu bytes, shape and dtype need %llu",
                          n->span->name, n->name, (unsigned long long)begin, (unsigned long long)end,
                          (unsigned long long)(end - begin), (unsigned long long)size);
     }
@@ -130,15 +135,17 @@ static enum status read_entry(const struct entry *n, size_t file, struct tensor_
 
 static enum status check_length(const struct span *s, uint64_t *header_bytes, struct error *e) {
     if (s->bytes < LENGTH_BYTES) {
-        return error_set(e, ERR_RUN, "%s: offset 0: the file has %zu bytes: too short for a safetensors header", s->name,
-                         s->bytes);
+        return error_set(e, ERR_RUN, "%s: offset 0: the file has %zu bytes: too short for a safetensors header",
+                         s->name, s->bytes);
     }
     *header_bytes = load_u64(s->data);
     uint64_t room = s->bytes - LENGTH_BYTES;
     if (*header_bytes > HEADER_LIMIT || *header_bytes > room) {
-        return error_set(e, ERR_RUN, "%s: offset 0: header of %llu bytes: too long (allowed: up to %llu); cut short, or not safetensors?",
-                         s->name, (unsigned long long)*header_bytes,
-                         (unsigned long long)(room < HEADER_LIMIT ? room : HEADER_LIMIT));
+        return error_set(
+            e, ERR_RUN,
+            "%s: offset 0: header of %llu bytes: too long (allowed: up to %llu); cut short, or not safetensors?",
+            s->name, (unsigned long long)*header_bytes,
+            (unsigned long long)(room < HEADER_LIMIT ? room : HEADER_LIMIT));
     }
     return OK;
 }

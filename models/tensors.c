@@ -49,10 +49,11 @@ enum status tensor_list_check_overlap(struct tensor_list *l, size_t first, const
     qsort(x, count, sizeof *x, compare_place);
     for (size_t i = 1; i < count; i++) {
         if (x[i].begin < x[i - 1].end) {
-            return error_set(e, ERR_RUN,
-                             "%s: tensor %.200s: bytes %llu to %llu of the file overlap those of tensor %.200s (%llu to %llu)",
-                             where, x[i].name, (unsigned long long)x[i].begin, (unsigned long long)x[i].end, x[i - 1].name,
-                             (unsigned long long)x[i - 1].begin, (unsigned long long)x[i - 1].end);
+            return error_set(
+                e, ERR_RUN,
+                "%s: tensor %.200s: bytes %llu to %llu of the file overlap those of tensor %.200s (%llu to %llu)",
+                where, x[i].name, (unsigned long long)x[i].begin, (unsigned long long)x[i].end, x[i - 1].name,
+                (unsigned long long)x[i - 1].begin, (unsigned long long)x[i - 1].end);
         }
     }
     return OK;

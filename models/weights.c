@@ -23,13 +23,13 @@ struct weights {
     json_t *config;
     const struct gguf *gguf;
     struct tensor_list list;
-    struct name *names;  /* of the tensors, sorted */
+    struct name *names; /* of the tensors, sorted */
     struct mapped_file *files;
     char **file_names;
     size_t files_count;
 };
 
-/* ---- opening and closing ---------------------------------------------------------------------------- */
+/* ---- opening and closing ------------------------------------------------------------ */
 
 static struct weights *weights_new(const char *path, size_t files) {
     struct weights *w = mem_alloc(1, sizeof *w);
@@ -102,7 +102,7 @@ static enum status finish(struct weights *w, enum status s, struct weights **out
     return OK;
 }
 
-/* ---- a folder ------------------------------------------------------------------------------------------ */
+/* ---- a folder ------------------------------------------------------------ */
 
 static enum status load_object(const char *folder, const char *file, size_t limit, json_t **out, struct error *e) {
     char *path = path_join(folder, file);
@@ -143,7 +143,9 @@ static enum status list_shards(const char *folder, json_t *map, struct name **ou
         /* A plain name: an index must not reach outside its folder. */
         if (!file || !*file || strchr(file, '/') || strchr(file, '\\') || file[0] == '.') {
             mem_free(shards);
-            return error_set(e, ERR_RUN, "%s/model.safetensors.index.json: weight_map: %.200s: %.200s (allowed: the name of a file in this folder)",
+            return error_set(e, ERR_RUN,
+                             "%s/model.safetensors.index.json: weight_map: %.200s: %.200s (allowed: the name of a file "
+                             "in this folder)",
                              folder, tensor, file ? file : "not a text");
         }
         shards[n++] = (struct name){file, strlen(file), 0};
@@ -160,8 +162,8 @@ static enum status list_shards(const char *folder, json_t *map, struct name **ou
     return OK;
 }
 
-static enum status check_against_index(const struct weights *w, json_t *map, const struct name *shards, size_t shards_count,
-                                       const struct name *found, struct error *e) {
+static enum status check_against_index(const struct weights *w, json_t *map, const struct name *shards,
+                                       size_t shards_count, const struct name *found, struct error *e) {
     const char *tensor;
     json_t *value;
     json_object_foreach(map, tensor, value) {
@@ -169,7 +171,8 @@ static enum status check_against_index(const struct weights *w, json_t *map, con
         const struct name *shard = names_find(shards, shards_count, file, strlen(file));
         const struct name *n = names_find(found, w->list.extents_count, tensor, strlen(tensor));
         if (!n || w->list.extents[n->index].file != (size_t)(shard - shards)) {
-            return error_set(e, ERR_RUN, "%s/model.safetensors.index.json: tensor %.200s: not in %.200s, where the index puts it",
+            return error_set(e, ERR_RUN,
+                             "%s/model.safetensors.index.json: tensor %.200s: not in %.200s, where the index puts it",
                              w->path, tensor, file);
         }
     }
@@ -192,7 +195,8 @@ static enum status check_shards(const struct weights *w, json_t *map, const stru
     enum status s = OK;
     if (twice) {
         s = error_set(e, ERR_RUN, "%s: tensor %.200s: in two shards, %s and %s", w->path, twice->text,
-                      shards[w->list.extents[twice[-1].index].file].text, shards[w->list.extents[twice->index].file].text);
+                      shards[w->list.extents[twice[-1].index].file].text,
+                      shards[w->list.extents[twice->index].file].text);
     } else {
         s = check_against_index(w, map, shards, shards_count, found, e);
     }
@@ -205,7 +209,8 @@ static enum status open_shards(const char *folder, json_t *index, struct weights
     struct name *shards = NULL;
     size_t count = 0;
     if (!json_is_object(map) || json_object_size(map) == 0) {
-        return error_set(e, ERR_RUN, "%s/model.safetensors.index.json: weight_map: missing, empty or not an object", folder);
+        return error_set(e, ERR_RUN, "%s/model.safetensors.index.json: weight_map: missing, empty or not an object",
+                         folder);
     }
     TRY(list_shards(folder, map, &shards, &count, e));
     struct weights *w = weights_new(folder, count);
@@ -256,7 +261,8 @@ static enum status open_tensors(const char *folder, struct weights **out, struct
     if (indexed) {
         return open_indexed(folder, out, e);
     }
-    return error_set(e, ERR_RUN, "%s: no weights (allowed: model.safetensors, or model.safetensors.index.json with its shards)",
+    return error_set(e, ERR_RUN,
+                     "%s: no weights (allowed: model.safetensors, or model.safetensors.index.json with its shards)",
                      folder);
 }
 
@@ -272,7 +278,7 @@ static enum status open_folder(const char *folder, struct weights **out, struct 
     return OK;
 }
 
-/* ---- one file --------------------------------------------------------------------------------------------- */
+/* ---- one file ------------------------------------------------------------ */
 
 static bool has_gguf_magic(const uint8_t *data, size_t bytes) { return bytes >= 4 && memcmp(data, "GGUF", 4) == 0; }
 
@@ -297,7 +303,7 @@ enum status weights_open_memory(const struct span *span, struct weights **out, s
     }
     const struct span own = {w->path, span->data, span->bytes};
     enum status s = has_gguf_magic(span->data, span->bytes) ? gguf_read(&own, &w->list, &w->gguf, e)
-                                                           : safetensors_read(&own, 0, &w->list, e);
+                                                            : safetensors_read(&own, 0, &w->list, e);
     return finish(w, s, out, e);
 }
 
@@ -306,7 +312,7 @@ enum status weights_open(const char *path, struct weights **out, struct error *e
     return is_directory(path) ? open_folder(path, out, e) : open_gguf(path, out, e);
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------ */
+/* ---- reading ------------------------------------------------------------ */
 
 const char *weights_path(const struct weights *w) { return w->path; }
 

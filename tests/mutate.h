@@ -1,12 +1,12 @@
-/* Damaged copies of good files, for tests that a reader survives any bytes. Each copy has one to four damages: a flipped bit,
- * a byte or an integer replaced by an awkward one, bytes cut out, put in, or repeated, the end cut off.
+/* Damaged copies of good files, for tests that a reader survives any bytes. Each copy has one to four damages: a
+ * flipped bit, a byte or an integer replaced by an awkward one, bytes cut out, put in, or repeated, the end cut off.
  *
  * Copies depend on the seed only (a linear congruential generator of its own: Knuth's MMIX constants), so a failure
  * can be repeated. The copy ends where its allocation ends, so that the address sanitizer sees every byte read too far;
  * hence it begins anywhere, also at odd addresses.
  *
  *   struct mutation m;
- *   mutation_init(&m, bytes, count, window);          damages fall into the first `window` bytes (ends are cut anywhere)
+ *   mutation_init(&m, bytes, count, window);   damages fall into the first `window` bytes; ends are cut anywhere
  *   for (...) { mutation_next(&m, seed); use m.data, m.bytes; }
  *   mutation_free(&m);
  */
@@ -69,8 +69,10 @@ static inline void mutation_insert(struct mutation *m, size_t at, size_t n, int 
 }
 
 static inline void mutation_number(struct mutation *m, size_t at) {
-    static const uint64_t awkward[] = {0, 1, 2, 31, 127, 255, 65535, 0x7fffffff, 0xffffffff, 1ull << 32, 1ull << 60,
-                                       INT64_MAX, 1ull << 63, UINT64_MAX - 7, UINT64_MAX};
+    static const uint64_t awkward[] = {
+        0,          1,          2,          31,         127,       255,        65535,
+        0x7fffffff, 0xffffffff, 1ull << 32, 1ull << 60, INT64_MAX, 1ull << 63, UINT64_MAX - 7,
+        UINT64_MAX};
     static const size_t sizes[] = {1, 2, 4, 8};
     uint64_t value = awkward[mutation_random(m, sizeof awkward / sizeof awkward[0])];
     size_t n = sizes[mutation_random(m, 4)];

@@ -1,5 +1,5 @@
-/* Damaged files, thousands of each format: whatever the bytes, a reader answers with a status and a message, reads no byte that
- * is not there, and frees what it took. `make asan` runs this under the address and undefined-behaviour sanitizers.
+/* Damaged files, thousands of each format: whatever the bytes, a reader answers with a status and a message, reads no
+ * byte that is not there, and frees what it took. `make asan` runs this under the sanitizers.
  * And: every single allocation of opening a model fails once.
  */
 #include <string.h>
@@ -48,7 +48,9 @@ static void read_metadata(const struct gguf *g) {
     assert_true(sum < SIZE_MAX);
 }
 
-struct tally { size_t opened, refused; };
+struct tally {
+    size_t opened, refused;
+};
 
 static void open_damaged(const struct mutation *m, struct tally *tally) {
     const struct span s = {"damaged", m->data, m->bytes};

@@ -68,7 +68,8 @@ static void check_golden_blocks(enum tensor_type t) {
         float expected;
         memcpy(&expected, values + 4 * i, 4);
         if (ulps(out[i], expected) > 1) {
-            fail_msg("%s: element %zu is %.9g, expected %.9g", tensor_type_name(t), i, (double)out[i], (double)expected);
+            fail_msg("%s: element %zu is %.9g, expected %.9g", tensor_type_name(t), i, (double)out[i],
+                     (double)expected);
         }
     }
     mem_free(shifted);
@@ -85,7 +86,7 @@ static void golden_blocks(void **state) {
     }
 }
 
-/* FNV-1a of the decoded values of a whole codebook; expected values from the arrays of the `gguf` Python package 0.19.0. */
+/* FNV-1a of the decoded values of a codebook; expected values from the arrays of the `gguf` Python package 0.19.0. */
 static uint64_t hash_grid(const uint16_t *grid, size_t entries, int values, int bits, const uint8_t *levels) {
     uint64_t hash = 0xcbf29ce484222325u;
     for (size_t i = 0; i < entries * (size_t)values; i++) {
@@ -142,7 +143,8 @@ static const struct {
     {"models/llama-untied-tiny", 35, 91456, 13610.0188, "model.layers.0.mlp.down_proj.weight", TENSOR_F32, 64, 96},
     {"models/llama3-tiny", 29, 178624, 24651.9118, "model.embed_tokens.weight", TENSOR_BF16, 384, 64},
     {"models/mistral-tiny", 30, 146880, 21916.5618, "model.layers.0.mlp.down_proj.weight", TENSOR_BF16, 64, 144},
-    {"models/phi3-longrope-tiny", 15, 106816, 15955.8264, "model.layers.0.self_attn.qkv_proj.weight", TENSOR_BF16, 192, 64},
+    {"models/phi3-longrope-tiny", 15, 106816, 15955.8264, "model.layers.0.self_attn.qkv_proj.weight", TENSOR_BF16, 192,
+     64},
     {"models/phi3-tiny", 21, 143808, 21574.1507, "model.layers.0.self_attn.qkv_proj.weight", TENSOR_BF16, 128, 64},
     {"models/qwen2-tiny", 38, 131904, 18619.4931, "model.embed_tokens.weight", TENSOR_F16, 320, 64},
     {"models/qwen3-tiny", 35, 168480, 23063.0744, "model.layers.0.self_attn.q_proj.weight", TENSOR_BF16, 128, 64},
@@ -313,9 +315,9 @@ static void vocabulary_alone(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(half_is_exact),          cmocka_unit_test(golden_blocks),    cmocka_unit_test(codebooks_hold),
-    cmocka_unit_test(golden_models),          cmocka_unit_test(rows_are_rows),    cmocka_unit_test(shards_together),
-    cmocka_unit_test(real_models),            cmocka_unit_test(metadata_by_type), cmocka_unit_test(metadata_of_wrong_type),
+    cmocka_unit_test(half_is_exact),    cmocka_unit_test(golden_blocks),    cmocka_unit_test(codebooks_hold),
+    cmocka_unit_test(golden_models),    cmocka_unit_test(rows_are_rows),    cmocka_unit_test(shards_together),
+    cmocka_unit_test(real_models),      cmocka_unit_test(metadata_by_type), cmocka_unit_test(metadata_of_wrong_type),
     cmocka_unit_test(vocabulary_alone),
 };
 const struct test_suite suite_weights = {"weights", tests, sizeof tests / sizeof tests[0]};

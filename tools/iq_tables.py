@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 from gguf import quants
 
-HEADER = """/* Codebooks of the IQ types (dequant_iq.c): constants of the file format. Written by tools/iq_tables.py; do not edit.
+HEADER = """/* Codebooks of the IQ types (dequant_iq.c): constants of the file format. Made by tools/iq_tables.py.
  *
  * Source: the `gguf` Python package %s (MIT licence), gguf/quants.py, which has them from ggml-common.h of ggml
  * (https://github.com/ggml-org/ggml). Packing: files.h. Checked by tests/test_weights.c.
