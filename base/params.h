@@ -76,7 +76,7 @@ enum status params_check_unused(const struct param_table *const *tables, const c
 
 /* Writes the values of `in` into `map` at their keys (`prefix` is for messages only, as above), complete, in the file's units, so that reading it again
  * gives the same bits: the shortest decimal number that does. Nodes get the file "(effective)". An error when no
- * decimal number gives the value, which cannot happen to one that was read. */
+ * decimal number gives the value; does not happen to values that were read. */
 enum status params_dump(const struct param_table *table, const void *in, const char *prefix, struct arena *a,
                         struct config_node *map, struct error *e);
 

@@ -117,6 +117,9 @@ static bool reads_back(const char *text, double factor, double value) {
     return memcmp(&back, &value, sizeof back) == 0;
 }
 
+/* Why the rounded quotient is enough for a value that was read as x * factor: it is the double nearest to
+ * value / factor, so its product lies no farther from `value` than that of x, which rounds to `value`. (Just
+ * below a power of two, where doubles lie twice as dense, this could fail; then false.) */
 bool format_scaled(double value, double factor, char out[32]) {
     double quotient = value / factor;
     if (!isfinite(quotient)) {
@@ -130,20 +133,6 @@ bool format_scaled(double value, double factor, char out[32]) {
     }
     for (int precision = 1; precision <= 17; precision++) {
         format_digits(quotient, precision, out);
-        if (reads_back(out, factor, value)) {
-            return true;
-        }
-    }
-    /* The quotient was rounded, so the number that was read may be a neighbour of it. */
-    double below = quotient, above = quotient;
-    for (int step = 0; step < 4; step++) {
-        below = nextafter(below, -(double)INFINITY);
-        above = nextafter(above, (double)INFINITY);
-        format_digits(below, 17, out);
-        if (reads_back(out, factor, value)) {
-            return true;
-        }
-        format_digits(above, 17, out);
         if (reads_back(out, factor, value)) {
             return true;
         }

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -361,7 +362,7 @@ static void one_file_is_written_once_at_a_time(void **state) {
 }
 
 /* A limit on the size of files stands for the full disk: the write fails in the same place. */
-static void write_beyond_limit(size_t bytes) {
+static void write_beyond_limit(size_t bytes, bool room_again, const char *why) {
     const char *folder = scratch_directory(), *path = in(folder, "out");
     struct rlimit old, small;
     getrlimit(RLIMIT_FSIZE, &old);
@@ -375,12 +376,16 @@ static void write_beyond_limit(size_t bytes) {
     for (size_t i = 0; i < bytes; i++) {
         fputc('x', output_stream(o));
     }
+    if (room_again) { /* someone made room before the commit, but bytes in the middle are lost */
+        setrlimit(RLIMIT_FSIZE, &old);
+        fflush(output_stream(o));
+    }
     enum status status = output_commit(o, &err);
     setrlimit(RLIMIT_FSIZE, &old);
     signal(SIGXFSZ, handler);
     assert_int_equal(status, ERR_RUN);
     char expected[2048];
-    snprintf(expected, sizeof expected, "%s: cannot write: File too large", path);
+    snprintf(expected, sizeof expected, "%s: cannot write: %s", path, why);
     assert_string_equal(err.message, expected);
     assert_content(path, "old");
     assert_int_equal(entries_of(folder), 1);
@@ -388,8 +393,9 @@ static void write_beyond_limit(size_t bytes) {
 
 static void a_full_disk_shows_at_commit(void **state) {
     (void)state;
-    write_beyond_limit(100000); /* seen while writing */
-    write_beyond_limit(4097);   /* seen when the last bytes are flushed, if the buffer is larger */
+    write_beyond_limit(100000, false, "File too large"); /* seen while writing */
+    write_beyond_limit(4097, false, "File too large");   /* seen when the last bytes are flushed, if the buffer is larger */
+    write_beyond_limit(100000, true, "Input/output error");
 }
 
 static void outputs_without_memory(void **state) {

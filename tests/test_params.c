@@ -528,6 +528,8 @@ static void nearest_names(void **state) {
     word[sizeof word - 1] = 0;
     assert_null(nearest_name(word, names, 8));
     assert_null(nearest_name("run", names, 0));
+    assert_null(nearest_name("x", (const char *const[]){"ab"}, 1)); /* two edits, but nothing in common */
+    assert_string_equal(nearest_name("x", (const char *const[]){"xb"}, 1), "xb");
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
