@@ -19,7 +19,7 @@ static const struct param rows[] = {
 
 static void common(const void *params, struct cell_common *out) {
     const struct ideal *p = params;
-    *out = (struct cell_common){.g_max_S = p->g_max_S.value, .g_min_S = p->g_min_S.value, .max_age_s = INFINITY};
+    *out = (struct cell_common){.g_max_S = p->g_max_S.value, .g_min_S = p->g_min_S.value, .max_age_s = (double)INFINITY};
 }
 
 static void program(const void *params, const struct cell_draws *d, const float *target_S, float *programmed_S, size_t n) {

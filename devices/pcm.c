@@ -18,7 +18,7 @@ void pcm_coefficients(const struct param_numbers *c, double factor, float out[PC
 
 struct pcm_curve pcm_curve_make(double split, const struct param_numbers *log_branch, const struct param_numbers *polynomial) {
     const double *b = log_branch->values;
-    struct pcm_curve c = {(float)split, (float)b[0], (float)b[1], (float)b[2], (float)b[3], {0}};
+    struct pcm_curve c = {polynomial ? (float)split : INFINITY, (float)b[0], (float)b[1], (float)b[2], (float)b[3], {0}};
     if (polynomial) {
         pcm_coefficients(polynomial, 1.0, c.polynomial);
     }

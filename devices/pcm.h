@@ -22,7 +22,7 @@ struct pcm_curve {
 
 /* Coefficients c0, c1, ... to single precision, times `factor`, the rest zero. count <= PCM_DEGREE + 1 (checked at load). */
 void pcm_coefficients(const struct param_numbers *c, double factor, float out[PCM_DEGREE + 1]);
-/* log_branch = {slope, offset, low, high}; split = INFINITY and polynomial NULL where the logarithm alone holds. */
+/* log_branch = {slope, offset, low, high}; polynomial NULL where the logarithm alone holds, for every r. */
 struct pcm_curve pcm_curve_make(double split, const struct param_numbers *log_branch, const struct param_numbers *polynomial);
 
 void pcm_program(const float sd_S[PCM_DEGREE + 1], double g_max_S, const struct cell_draws *d, const float *target_S,

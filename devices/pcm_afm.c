@@ -38,7 +38,7 @@ static const struct param rows[] = {
 
 static void common(const void *params, struct cell_common *out) {
     const struct afm *p = params;
-    *out = (struct cell_common){.g_max_S = p->g_max_S.value, .max_age_s = INFINITY, .pair_statistics = true};
+    *out = (struct cell_common){.g_max_S = p->g_max_S.value, .max_age_s = (double)INFINITY, .pair_statistics = true};
 }
 
 static inline float cubic(const float c[PCM_DEGREE + 1], float g) { return c[0] + g * (c[1] + g * (c[2] + g * c[3])); }

@@ -55,13 +55,13 @@ static void program(const void *params, const struct cell_draws *d, const float 
 static void drift(const void *params, const struct cell_draws *d, const float *target_S, const float *programmed_S, double age_s,
                   float *drifted_S, size_t n) {
     const struct pcm_like *p = params;
-    struct pcm_curve mean = pcm_curve_make(INFINITY, &p->drift_mean, NULL), sd = pcm_curve_make(INFINITY, &p->drift_sd, NULL);
+    struct pcm_curve mean = pcm_curve_make(1, &p->drift_mean, NULL), sd = pcm_curve_make(1, &p->drift_sd, NULL);
     pcm_drift(&mean, &sd, p->g_max_S.value, p->t0_s.value, d, target_S, programmed_S, age_s, drifted_S, n);
 }
 
 static void drift_exponent(const void *params, const struct cell_draws *d, const float *target_S, float *nu, size_t n) {
     const struct pcm_like *p = params;
-    struct pcm_curve mean = pcm_curve_make(INFINITY, &p->drift_mean, NULL), sd = pcm_curve_make(INFINITY, &p->drift_sd, NULL);
+    struct pcm_curve mean = pcm_curve_make(1, &p->drift_mean, NULL), sd = pcm_curve_make(1, &p->drift_sd, NULL);
     pcm_exponents(&mean, &sd, p->g_max_S.value, d, target_S, nu, n);
 }
 
