@@ -29,7 +29,7 @@ static const char *quantity(double value, const char *unit, char out[QUANTITY_BY
         i++;
     }
     double shown = value == 0 ? 0 : value / prefixes[i].factor;
-    int digits = shown < 9.995 ? 2 : shown < 99.95 ? 1 : 0;
+    int digits = value == 0 ? 0 : shown < 9.995 ? 2 : shown < 99.95 ? 1 : 0;
     snprintf(out, QUANTITY_BYTES, "%.*f %s%s", digits, shown, value == 0 ? "" : prefixes[i].prefix, unit);
     return out;
 }
@@ -89,14 +89,14 @@ static void print_time(const struct run *r, FILE *out) {
     fputc('\n', out);
 }
 
-/* Classes of resources by their share of the critical path, largest first. */
+/* The four classes of resources with the largest shares of the critical path. */
 static void print_bound(const struct run *r, double makespan_s, FILE *out) {
     double share[CLASS_COUNT];
     for (int c = 0; c < CLASS_COUNT; c++) {
         share[c] = run_class(r, (enum resource_class)c).critical_s / makespan_s;
     }
     fprintf(out, "bound by:");
-    for (int shown = 0; shown < CLASS_COUNT; shown++) {
+    for (int shown = 0; shown < 4; shown++) {
         int largest = 0;
         for (int c = 1; c < CLASS_COUNT; c++) {
             largest = share[c] > share[largest] ? c : largest;
@@ -107,7 +107,7 @@ static void print_bound(const struct run *r, double makespan_s, FILE *out) {
         fprintf(out, "%s %s %.0f %%", shown ? "," : "", resource_class_name((enum resource_class)largest), 100 * share[largest]);
         share[largest] = -1;
     }
-    fprintf(out, " (critical path)\n");
+    fputc('\n', out);
 }
 
 static void print_energy(const struct run *r, const struct ledger_view *v, FILE *out) {

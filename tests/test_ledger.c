@@ -1,0 +1,445 @@
+/* Joules, seconds and square millimetres: by hand, conserved, and at the published points. The worked example of docs/costs.md. */
+#include "tests/suite.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "base/memory.h"
+#include "sim/report.h"
+
+struct bench { struct chip *chip; struct placement *placement; struct run *run; };
+
+static enum status no_rows(void *context, uint32_t first, uint32_t count, float *rows, struct error *e) {
+    (void)context, (void)first, (void)count, (void)rows;
+    return error_set(e, ERR_RUN, "no weights here");
+}
+
+static struct chip *load(const char *name, const char *const *sets, size_t count) {
+    struct chip *c = NULL;
+    struct error e = {OK, ""};
+    if (chip_load(name, sets, count, &c, &e) != OK) {
+        fail_msg("%s", e.message);
+    }
+    return c;
+}
+
+/* Two layers of q, k and down, and a head. */
+static const struct matrix_source model[] = {
+    {.name = "layers.0.q", .layer = 0, .role = MATRIX_Q, .inputs = 300, .outputs = 300, .read_rows = no_rows},
+    {.name = "layers.0.k", .layer = 0, .role = MATRIX_K, .inputs = 300, .outputs = 100, .read_rows = no_rows},
+    {.name = "layers.0.down", .layer = 0, .role = MATRIX_DOWN, .inputs = 700, .outputs = 300, .read_rows = no_rows},
+    {.name = "layers.1.q", .layer = 1, .role = MATRIX_Q, .inputs = 300, .outputs = 300, .read_rows = no_rows},
+    {.name = "layers.1.k", .layer = 1, .role = MATRIX_K, .inputs = 300, .outputs = 100, .read_rows = no_rows},
+    {.name = "layers.1.down", .layer = 1, .role = MATRIX_DOWN, .inputs = 700, .outputs = 300, .read_rows = no_rows},
+    {.name = "head", .layer = -1, .role = MATRIX_HEAD, .inputs = 300, .outputs = 1000, .read_rows = no_rows},
+};
+enum { MATRICES = sizeof model / sizeof model[0] };
+
+static struct bench make(const char *name, const char *const *sets, size_t count, const struct matrix_source *m, size_t matrices, uint32_t tokens) {
+    struct bench b = {.chip = load(name, sets, count)};
+    struct error e = {OK, ""};
+    if (placement_create(b.chip, m, matrices, &b.placement, &e) != OK || run_create_costs(b.chip, b.placement, tokens, &b.run, &e) != OK) {
+        fail_msg("%s", e.message);
+    }
+    return b;
+}
+
+static void drop(struct bench *b) {
+    run_destroy(b->run);
+    placement_destroy(b->placement);
+    chip_destroy(b->chip);
+}
+
+/* The record of a multiply in which every cell has 10 uS and every input half of full scale. */
+static struct multiply_record half_scale(const struct placement *p, size_t matrix, uint32_t tokens) {
+    struct placement_matrix m = placement_matrix_at(p, matrix);
+    return (struct multiply_record){.matrix = matrix, .tokens = tokens, .array_S_sum = 0.5 * 10e-6 * m.inputs * m.outputs * tokens,
+                                    .dac_conversions = (uint64_t)m.inputs * m.column_blocks * tokens,
+                                    .adc_conversions = (uint64_t)m.outputs * m.row_blocks * tokens, .adc_saturated = 1};
+}
+
+/* One step in the manner of a transformer. */
+static double step(struct bench *b, uint32_t tokens, uint32_t position) {
+    struct run *r = b->run;
+    run_begin_step(r, tokens);
+    run_digital(r, &(struct digital_record){.op = OP_EMBED, .layer = -1, .tokens = tokens, .elements = 300});
+    for (int layer = 0; layer < 2; layer++) {
+        struct multiply_record records[3];
+        for (size_t i = 0; i < 3; i++) {
+            records[i] = half_scale(b->placement, (size_t)layer * 3 + i, tokens);
+        }
+        run_digital(r, &(struct digital_record){.op = OP_NORM, .layer = layer, .tokens = tokens, .elements = 300});
+        run_fork(r);
+        run_record_multiply(r, &records[0]);
+        run_record_multiply(r, &records[1]);
+        run_join(r);
+        run_digital(r, &(struct digital_record){.op = OP_ROPE, .layer = layer, .tokens = tokens, .elements = 400});
+        run_digital(r, &(struct digital_record){.op = OP_ATTENTION, .layer = layer, .tokens = tokens, .first_position = position, .window = 6,
+                                                .heads = 6, .kv_heads = 2, .head_dim = 50});
+        run_digital(r, &(struct digital_record){.op = OP_MATMUL, .layer = layer, .tokens = tokens, .elements = 300 * 700});
+        run_record_multiply(r, &records[2]);
+        run_digital(r, &(struct digital_record){.op = OP_RESIDUAL, .layer = layer, .tokens = tokens, .elements = 300});
+    }
+    struct multiply_record head = half_scale(b->placement, 6, tokens);
+    run_record_multiply(r, &head);
+    run_digital(r, &(struct digital_record){.op = OP_SAMPLE, .layer = -1, .tokens = tokens, .elements = 1000});
+    return run_end_step(r);
+}
+
+/* ---- conservation ------------------------------------------------------------------------------ */
+
+static void energy_is_conserved(void **state) {
+    (void)state;
+    struct bench b = make("pcm256", NULL, 0, model, MATRICES, 8);
+    step(&b, 8, 0);
+    step(&b, 1, 8);
+    struct ledger_view v = run_ledger(b.run);
+    double components_J = 0, layers_J = 0;
+    for (int c = 0; c < PART_COUNT; c++) {
+        assert_true(v.energy_J[c] > 0); /* this step used every component */
+        components_J += v.energy_J[c];
+    }
+    for (size_t row = 0; row < v.layers; row++) {
+        layers_J += run_layer_energy_J(b.run, row);
+    }
+    assert_int_equal(v.layers, 3);
+    assert_near(components_J / v.total_J, 1, 1e-12); /* sums of some dozen doubles */
+    assert_near(layers_J / v.total_J, 1, 1e-12);
+    assert_near(run_layer_energy_J(b.run, 0) / run_layer_energy_J(b.run, 1), 1, 1e-12); /* equal layers */
+    drop(&b);
+}
+
+static void time_is_conserved(void **state) {
+    (void)state;
+    struct bench b = make("pcm256", NULL, 0, model, MATRICES, 8);
+    double first_s = step(&b, 8, 0), second_s = step(&b, 1, 8), critical_s = 0;
+    assert_true(second_s > first_s && first_s > 0);
+    assert_near(run_step_start_s(b.run), first_s, 1e-15); /* a step starts when the one before has ended */
+    for (int c = 0; c < CLASS_COUNT; c++) {
+        struct class_view one = run_class(b.run, (enum resource_class)c);
+        assert_true(one.busy_s > 0 && one.busiest > 0 && one.busiest <= 1 && one.busiest * second_s <= one.busy_s * (1 + 1e-12));
+        critical_s += one.critical_s;
+    }
+    assert_near(critical_s / second_s, 1, 1e-12);
+    assert_near(run_ledger(b.run).makespan_s, second_s, 0);
+    double tokens_alone_s = 0; /* eight tokens together are faster than one by one, slower than one */
+    struct bench alone = make("pcm256", NULL, 0, model, MATRICES, 8);
+    for (uint32_t t = 0; t < 8; t++) {
+        tokens_alone_s = step(&alone, 1, t);
+    }
+    assert_true(first_s < tokens_alone_s);
+    assert_true(first_s > second_s - first_s);
+    drop(&alone);
+    drop(&b);
+}
+
+static void reset_gives_the_same_again(void **state) {
+    (void)state;
+    struct bench b = make("pcm256", NULL, 0, model, MATRICES, 4);
+    step(&b, 4, 0);
+    struct ledger_view first = run_ledger(b.run);
+    run_reset(b.run);
+    assert_true(run_ledger(b.run).total_J == 0);
+    step(&b, 4, 0);
+    struct ledger_view second = run_ledger(b.run);
+    assert_true(first.total_J == second.total_J && first.makespan_s == second.makespan_s && first.macs == second.macs);
+    drop(&b);
+}
+
+/* ---- counts by hand ---------------------------------------------------------------------------- */
+
+static void counts_by_hand(void **state) {
+    (void)state;
+    struct bench b = make("pcm256", NULL, 0, model, MATRICES, 8);
+    const uint64_t T = 3, first = 5, layers = 2;
+    step(&b, (uint32_t)T, (uint32_t)first);
+    struct ledger_view v = run_ledger(b.run);
+    /* blocks of 256 x 256: q 2 x 2, k 2 x 1, down 3 x 2, head 2 x 4 */
+    assert_int_equal(v.mvm, T * (layers * (4 + 2 + 6) + 8));
+    assert_int_equal(v.macs, T * (layers * (300 * 300 + 300 * 100 + 700 * 300) + 300 * 1000));
+    assert_int_equal(v.count[PART_DAC], T * (layers * (300 * 2 + 300 * 1 + 700 * 2) + 300 * 4));
+    assert_int_equal(v.count[PART_ADC], T * (layers * (300 * 2 + 100 * 2 + 300 * 3) + 1000 * 2));
+    assert_int_equal(v.count[PART_DIGITAL_POST], v.count[PART_ADC]);
+    assert_int_equal(v.saturated_adc, layers * 3 + 1);
+    /* Inputs: 2 operations each (range and scaling), 300 once for q and k together. Norm 4, RoPE 3, residual 1, embed 1, sample 1. */
+    assert_int_equal(v.count[PART_VECTOR], T * (layers * (2 * 300 + 2 * 700 + 4 * 300 + 3 * 400 + 300) + 2 * 300 + 300 + 1000));
+    /* Positions 5, 6, 7 with a window of 6: 6 keys each. QK^T and PV: 2 x keys x 6 heads x 50. */
+    assert_int_equal(v.count[PART_ATTENTION], layers * T * 6 * 2 * 6 * 50);
+    /* Keys and values of 2 x 50, 8 bits: 6 read and 1 written per token. */
+    assert_int_equal(v.count[PART_KV_MEMORY], layers * T * (6 + 1) * 2 * 2 * 50 * 8);
+    assert_int_equal(v.count[PART_DIGITAL_MATMUL], layers * T * 300 * 700);
+    /* 16 bits per value moved; 8 bits per weight of the digital matrix, once. */
+    uint64_t values = layers * (600 + 400 + 1000 + 2 * 300 + 2 * 400 + 2 * 300 + 3 * 300) + 1300 + 300 + 1000;
+    assert_int_equal(v.count[PART_BUFFER], 16 * T * values + layers * 300 * 700 * 8);
+    drop(&b);
+}
+
+static void static_ranges_need_no_search(void **state) {
+    (void)state;
+    const char *const set[] = {"tile.dac.range=static"};
+    struct bench per_token = make("pcm256", NULL, 0, model, MATRICES, 1), fixed = make("pcm256", set, 1, model, MATRICES, 1);
+    step(&per_token, 1, 0);
+    step(&fixed, 1, 0);
+    uint64_t inputs = 2 * (300 + 700) + 300;
+    assert_int_equal(run_ledger(per_token.run).count[PART_VECTOR] - run_ledger(fixed.run).count[PART_VECTOR], inputs);
+    drop(&per_token);
+    drop(&fixed);
+}
+
+static void shared_converters_take_rounds(void **state) {
+    (void)state;
+    const char *const set[] = {"tile.adc.share=8"};
+    struct bench own = make("pcm256", NULL, 0, model, MATRICES, 1), shared = make("pcm256", set, 1, model, MATRICES, 1);
+    step(&own, 1, 0);
+    step(&shared, 1, 0);
+    double tiles_s = run_class(own.run, CLASS_TILES).busy_s, shared_s = run_class(shared.run, CLASS_TILES).busy_s;
+    assert_near(shared_s - tiles_s, MATRICES * 7 * 76.5e-9, 1e-15); /* 7 more rounds of 76.5 ns per multiply */
+    struct area_view a = placement_area(own.chip, own.placement), s = placement_area(shared.chip, shared.placement);
+    assert_near(a.part_mm2[PART_ADC] / s.part_mm2[PART_ADC], 8, 1e-12);
+    drop(&own);
+    drop(&shared);
+}
+
+/* ---- published points -------------------------------------------------------------------------- */
+
+/* Full-scale data: the 256 x 256 MVM of pcm256 takes 132.9 ns and 13.43 nJ, a core 0.63 mm2. The energy of the ADC and the area of
+ * the post-processing were fitted to these points, so this tests the arithmetic and the file, not the model. */
+static void published_points_of_pcm256(void **state) {
+    (void)state;
+    static const struct matrix_source one = {.name = "w", .layer = 0, .role = MATRIX_Q, .inputs = 256, .outputs = 256, .read_rows = no_rows};
+    struct bench b = make("pcm256", NULL, 0, &one, 1, 1);
+    run_begin_step(b.run, 1);
+    struct multiply_record r = {.matrix = 0, .tokens = 1, .array_S_sum = 65536 * (0.5 * 20.7e-6 + 0.066e-6) * 0.5, .dac_conversions = 256, .adc_conversions = 256};
+    run_record_multiply(b.run, &r);
+    run_end_step(b.run);
+    struct ledger_view v = run_ledger(b.run);
+    const struct tile_spec *t = &chip_spec_of(b.chip)->tile;
+    double mvm_J = v.energy_J[PART_DAC] + v.energy_J[PART_ARRAY] + v.energy_J[PART_ADC] + v.energy_J[PART_DIGITAL_POST] + t->static_W.value * t->mvm_s.value;
+    assert_near(mvm_J * 1e9, 13.43, 0.01); /* nJ; rounding of the published numbers */
+    assert_near(run_class(b.run, CLASS_TILES).busy_s * 1e9, 132.9, 1e-9);
+    struct area_view a = placement_area(b.chip, b.placement);
+    double core_mm2 = (a.part_mm2[PART_DAC] + a.part_mm2[PART_ARRAY] + a.part_mm2[PART_ADC] + a.part_mm2[PART_DIGITAL_POST]) / 64;
+    assert_near(core_mm2, 0.63, 0.005);
+    drop(&b);
+}
+
+/* ---- the worked example of docs/costs.md ------------------------------------------------------- */
+
+static enum status all_ones(void *context, uint32_t first, uint32_t count, float *rows, struct error *e) {
+    (void)context, (void)first, (void)e;
+    for (size_t i = 0; i < (size_t)count * 512; i++) {
+        rows[i] = 1;
+    }
+    return OK;
+}
+
+static void worked_example(void **state) {
+    (void)state;
+    static const struct matrix_source one = {.name = "w", .layer = 0, .role = MATRIX_Q, .inputs = 512, .outputs = 512, .read_rows = all_ones};
+    static float x[2 * 512], y[2 * 512];
+    const char *const sets[] = {"effects=off"};
+    struct chip *c = load("pcm256", sets, 1);
+    struct placement *p = NULL;
+    struct machine *m = NULL;
+    struct run *r = NULL;
+    struct error e = {OK, ""};
+    assert_int_equal(placement_create(c, &one, 1, &p, &e), OK);
+    assert_int_equal(machine_create(c, p, &one, 1, &(struct machine_options){0, 0}, &m, &e), OK);
+    assert_int_equal(run_create(m, 2, &r, &e), OK);
+    for (int i = 0; i < 2 * 512; i++) {
+        x[i] = 1;
+    }
+    run_begin_step(r, 2);
+    assert_int_equal(run_multiply(r, 0, x, 2, y, &e), OK);
+    double end_s = run_end_step(r);
+    assert_near(y[0], 512, 1e-3);
+    assert_int_equal(placement_total(p).tiles, 4);
+    /* time, in picoseconds: exact */
+    static const int64_t start_ps[6] = {0, 12000, 12000, 24000, 18000, 150900}, end_ps[6] = {12000, 24000, 18000, 30000, 150900, 283800};
+    assert_int_equal(timeline_step_events(r->timeline), 6);
+    for (size_t i = 0; i < 6; i++) {
+        assert_int_equal(timeline_event(r->timeline, i).start_ps, start_ps[i]);
+        assert_int_equal(timeline_event(r->timeline, i).end_ps, end_ps[i]);
+    }
+    assert_near(end_s, 283.8e-9, 1e-18);
+    /* energy, in femtojoules: two tokens; the array within the 16 bits of a stored conductance */
+    struct ledger_view v = run_ledger(r);
+    assert_near(v.energy_J[PART_VECTOR] * 1e15, 4096000, 1e-3);
+    assert_near(v.energy_J[PART_BUFFER] * 1e15, 4915200, 1e-3);
+    assert_near(v.energy_J[PART_DAC] * 1e15, 12288000, 1e-3);
+    assert_near(v.energy_J[PART_ARRAY] * 1e15, 55132029, 55132029 * 1e-4);
+    assert_near(v.energy_J[PART_ADC] * 1e15, 68669440, 1e-3);
+    assert_near(v.energy_J[PART_DIGITAL_POST] * 1e15, 12288000, 1e-3);
+    assert_near(v.energy_J[PART_STATIC] * 1e15, 12331110, 1e-3);
+    run_destroy(r);
+    machine_destroy(m);
+    placement_destroy(p);
+    chip_destroy(c);
+}
+
+/* Every number of the example stands in the page. */
+static void page_has_the_example(void **state) {
+    (void)state;
+    static const char *const numbers[] = {"12.0", "6.0", "150.9", "283.8", "4,096,000", "4,915,200", "12,288,000", "55,132,029", "68,669,440", "12,331,110", "169,719,779"};
+    char path[4096], *text = NULL;
+    size_t bytes;
+    struct error e = {OK, ""};
+    snprintf(path, sizeof path, "%s/docs/costs.md", data_directory());
+    if (!file_exists(path)) {
+        skip_because("docs/costs.md is not beside the configs");
+    }
+    assert_int_equal(read_file(path, 1 << 20, &text, &bytes, &e), OK);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        if (!strstr(text, numbers[i])) {
+            fail_msg("docs/costs.md lacks %s", numbers[i]);
+        }
+    }
+    mem_free(text);
+}
+
+/* ---- unknown is not zero ----------------------------------------------------------------------- */
+
+static void chip_without_costs_reports_null(void **state) {
+    (void)state;
+    struct bench b = make("ideal", NULL, 0, model, MATRICES, 4);
+    assert_true(isnan(step(&b, 4, 0)));
+    struct ledger_view v = run_ledger(b.run);
+    assert_true(isnan(v.total_J) && isnan(v.energy_J[PART_ADC]) && isnan(v.makespan_s) && isnan(run_layer_energy_J(b.run, 0)));
+    assert_true(isnan(placement_area(b.chip, b.placement).total_mm2));
+    assert_true(v.macs > 0 && v.count[PART_ADC] > 0); /* counts are known */
+    json_t *json = run_report_json(b.run);
+    json_t *energy = json_object_get(json, "energy"), *area = json_object_get(json, "area");
+    assert_true(json_is_null(json_object_get(energy, "total_J")) && json_is_null(json_object_get(energy, "per_token_J")));
+    assert_true(json_is_null(json_array_get(json_object_get(energy, "by_layer"), 0)));
+    assert_true(json_is_null(json_object_get(area, "total_mm2")));
+    assert_true(json_is_integer(json_object_get(json_object_get(json, "mapping"), "tiles")));
+    json_decref(json);
+    drop(&b);
+}
+
+static void json_has_the_keys_and_sums(void **state) {
+    (void)state;
+    struct bench b = make("pcm256", NULL, 0, model, MATRICES, 4);
+    step(&b, 4, 0);
+    struct ledger_view v = run_ledger(b.run);
+    json_t *json = run_report_json(b.run), *energy = json_object_get(json, "energy"), *parts = json_object_get(energy, "by_component"), *value;
+    double parts_J = 0, layers_J = 0;
+    const char *key;
+    size_t i;
+    json_object_foreach(parts, key, value) { parts_J += json_real_value(value); }
+    json_array_foreach(json_object_get(energy, "by_layer"), i, value) { layers_J += json_real_value(value); }
+    assert_int_equal(json_object_size(parts), PART_COUNT);
+    assert_near(parts_J / v.total_J, 1, 1e-12);
+    assert_near(layers_J / v.total_J, 1, 1e-12);
+    assert_near(json_real_value(json_object_get(energy, "per_token_J")) * 4 / v.total_J, 1, 1e-12);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(json, "mapping"), "tiles")), 2 * 12 + 8);
+    assert_true(json_array_size(json_object_get(json, "not_modelled")) > 3);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(json, "conventions"), "operations_per_mac")), 2);
+    json_decref(json);
+    drop(&b);
+}
+
+static void absurd_numbers_are_flagged(void **state) {
+    (void)state;
+    const char *const dear[] = {"tile.adc.energy_J=1e-6"}, *const small[] = {"kv.capacity_KiB=1"}, *const large[] = {"kv.capacity_KiB=64"};
+    struct { const char *const *set; const char *flag; } cases[] = {
+        {dear, "pJ per MAC in the tiles is outside 0.001 to 100 pJ"}, {small, "KV cache needs 0.0 MiB, the chips hold 0.0 MiB"}, {large, NULL}};
+    for (size_t i = 0; i < 3; i++) {
+        struct bench b = make("pcm256", cases[i].set, 1, model, MATRICES, 4);
+        struct flags flags;
+        step(&b, 4, 0);
+        report_flags(b.run, &flags);
+        assert_int_equal(flags.count, cases[i].flag ? 1 : 0);
+        assert_true(!cases[i].flag || strstr(flags.text[0], cases[i].flag));
+        drop(&b);
+    }
+}
+
+/* ---- uncertainty ------------------------------------------------------------------------------- */
+
+static void quantiles_follow_the_spreads(void **state) {
+    (void)state;
+    struct bench b = make("pcm256", NULL, 0, model, MATRICES, 4);
+    double q[3], again[3];
+    step(&b, 4, 0);
+    run_energy_quantiles(b.run, q);
+    run_energy_quantiles(b.run, again);
+    assert_true(q[0] < q[1] && q[1] < q[2] && memcmp(q, again, sizeof q) == 0);
+    drop(&b);
+    /* One dear component with spread [0.5, 2] and everything else negligible: its own quantiles. */
+    const char *const one[] = {"tile.adc.energy_J={value: 1e-7, kind: assumed, source: for a test, spread: [0.5, 2]}"};
+    b = make("pcm256", one, 1, model, MATRICES, 4);
+    step(&b, 4, 0);
+    double total_J = run_ledger(b.run).total_J;
+    run_energy_quantiles(b.run, q);
+    assert_near(q[0] / total_J, 0.5, 0.05); /* 1,000 draws: a standard error of 0.05 in the logarithm's quantile, x 0.5 / 2 */
+    assert_near(q[1] / total_J, 1, 0.1);
+    assert_near(q[2] / total_J, 2, 0.2);
+    drop(&b);
+}
+
+/* ---- the screen, and the token loop ------------------------------------------------------------ */
+
+static void report_fits_a_screen(void **state) {
+    (void)state;
+    const char *const flagged[] = {"tile.adc.energy_J=1e-6", "kv.capacity_KiB=1"};
+    const char *names[] = {"pcm256", "ideal", "pcm256"};
+    for (int i = 0; i < 3; i++) {
+        struct bench b = make(names[i], flagged, i == 2 ? 2 : 0, model, MATRICES, 4);
+        char *text = NULL;
+        size_t bytes = 0, lines = 0;
+        step(&b, 4, 0);
+        step(&b, 1, 4);
+        FILE *f = open_memstream(&text, &bytes);
+        run_report_print(b.run, f);
+        fclose(f);
+        for (char *line = text, *end; (end = strchr(line, '\n')); line = end + 1, lines++) {
+            if (end - line > 80) {
+                fail_msg("%td columns: %.*s", end - line, (int)(end - line), line);
+            }
+            assert_true(memchr(line, 'n', (size_t)(end - line)) == NULL || !strstr(line, " nan")); /* never a nan on the screen */
+        }
+        assert_true(lines >= 3 && lines <= 24);
+        assert_true(i == 1 ? strstr(text, "unknown, not zero") != NULL : strstr(text, "constants are assumed") != NULL);
+        assert_true((i == 2) == (strstr(text, "\n! ") != NULL));
+        free(text);
+        drop(&b);
+    }
+}
+
+static void steps_do_not_allocate(void **state) {
+    (void)state;
+    struct bench b = make("pcm256", NULL, 0, model, MATRICES, 8);
+    mem_guard_arm();
+    step(&b, 8, 0);
+    step(&b, 1, 8);
+    assert_int_equal(mem_guard_disarm(), 0);
+    drop(&b);
+}
+
+static void overfull_step_is_told(void **state) {
+    (void)state;
+    struct bench b = make("pcm256", NULL, 0, model, MATRICES, 1);
+    struct flags flags;
+    run_begin_step(b.run, 1);
+    for (int i = 0; i < 1000; i++) {
+        run_digital(b.run, &(struct digital_record){.op = OP_NORM, .layer = 0, .tokens = 1, .elements = 1});
+    }
+    report_flags(b.run, &flags);
+    assert_string_equal(flags.text[flags.count - 1], "a step had more operations than there is room for: time is incomplete");
+    drop(&b);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(energy_is_conserved), cmocka_unit_test(time_is_conserved), cmocka_unit_test(reset_gives_the_same_again),
+    cmocka_unit_test(counts_by_hand), cmocka_unit_test(static_ranges_need_no_search), cmocka_unit_test(shared_converters_take_rounds),
+    cmocka_unit_test(published_points_of_pcm256), cmocka_unit_test(worked_example), cmocka_unit_test(page_has_the_example),
+    cmocka_unit_test(chip_without_costs_reports_null), cmocka_unit_test(json_has_the_keys_and_sums), cmocka_unit_test(absurd_numbers_are_flagged),
+    cmocka_unit_test(quantiles_follow_the_spreads), cmocka_unit_test(report_fits_a_screen), cmocka_unit_test(steps_do_not_allocate),
+    cmocka_unit_test(overfull_step_is_told),
+};
+
+const struct test_suite suite_ledger = {"ledger", tests, sizeof tests / sizeof tests[0]};
