@@ -475,6 +475,7 @@ static void dump_looks_as_people_write(void **state) {
                        "empty: []\n";
     assert_dump(parse(text), text);
     assert_round_trip(parse(text));
+    assert_round_trip(parse("a: ~\nb: NULL\nc: [~, Null,]\n"));
 }
 
 static void hash_ignores_the_order_of_keys(void **state) {
