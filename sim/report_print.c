@@ -71,7 +71,7 @@ static void print_table(const struct run *r, const struct ledger_view *v, FILE *
 static void print_mapping(const struct run *r, FILE *out) {
     const struct tile_spec *t = &chip_spec_of(r->chip)->tile;
     struct placement_total p = placement_total(r->placement);
-    fprintf(out, "chip %s: %" PRIu64 " tiles of %d x %d on %" PRIu64 " chip%s, %.0f %% of their cells in use\n", chip_name(r->chip), p.tiles, t->rows,
+    fprintf(out, "chip %s: %" PRIu64 " tiles of %d x %d on %" PRIu64 " chip%s, %.0f %% of cells in use\n", chip_name(r->chip), p.tiles, t->rows,
             t->columns, p.chips, p.chips == 1 ? "" : "s", 100 * p.utilisation);
 }
 
@@ -114,11 +114,11 @@ static void print_energy(const struct run *r, const struct ledger_view *v, FILE 
     char text[4][QUANTITY_BYTES];
     double quantiles_J[3], tokens = (double)r->tokens_total, mac_J = report_tile_J_per_mac(v);
     run_energy_quantiles(r, quantiles_J);
-    fprintf(out, "energy: %s for %" PRIu64 " tokens; spreads of the constants: %s to %s per token\n", quantity(v->total_J, "J", text[0]), r->tokens_total,
+    fprintf(out, "energy: %s for %" PRIu64 " tokens; p10 to p90 per token: %s to %s\n", quantity(v->total_J, "J", text[0]), r->tokens_total,
             quantity(quantiles_J[0] / tokens, "J", text[1]), quantity(quantiles_J[2] / tokens, "J", text[2]));
     if (isfinite(mac_J)) {
         const struct tile_spec *t = &chip_spec_of(r->chip)->tile;
-        fprintf(out, "tiles alone: %s per MAC, %.3g TOPS/W (1 MAC = 2 operations, %d-bit in, %d-bit out)\n", quantity(mac_J, "J", text[3]),
+        fprintf(out, "tiles alone: %s per MAC, %.3g TOPS/W (1 MAC = 2 ops; bits: %d in, %d out)\n", quantity(mac_J, "J", text[3]),
                 2e-12 / mac_J, t->dac.bits, t->adc.bits);
     }
 }
