@@ -1,14 +1,18 @@
 /* Regular expressions of tokenizers through PCRE2.
  *
  * Tokenizer files write their patterns for Oniguruma or for Rust's engines; the constructs that they use (classes, \p{..},
- * inline flags, look-ahead, possessive quantifiers) mean the same in PCRE2 with PCRE2_UTF and PCRE2_UCP. One known
- * difference: \s of PCRE2 also holds U+180E (Mongolian vowel separator), which stopped being white space in Unicode 6.3.
+ * inline flags, look-ahead, possessive quantifiers) mean the same in PCRE2 with PCRE2_UTF and PCRE2_UCP. One difference:
+ * \s of PCRE2 also holds U+180E (Mongolian vowel separator), which stopped being white space in Unicode 6.3. So \s and \S are
+ * spelled out before compilation (but for a \S inside brackets, which cannot be).
  *
  * A pattern comes from a file that nobody checked: the compiled size is bounded by PCRE2 itself (64 KiB of code),
  * backtracking by a match limit. Compiled for the machine where that is possible, else interpreted; same results.
  */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
+
+#include <stdio.h>
+#include <string.h>
 
 #include "models/tokenizer_parts.h"
 
@@ -36,28 +40,57 @@ static enum status pcre_error(int code, const char *where, const char *what, str
     return error_set(e, ERR_RUN, "%s: %s: %s", where, what, reason);
 }
 
+/* \s in a class and alone, \S alone: the controls that are white space, and category Z. */
+#define SPACE_SET "\\t-\\r\\x{85}\\p{Z}"
+
+static enum status spell_out_spaces(const char *pattern, size_t bytes, struct text_buffer *out, struct error *e) {
+    bool in_class = false;
+    for (size_t i = 0; i < bytes; i++) {
+        char c = pattern[i], next = i + 1 < bytes ? pattern[i + 1] : 0;
+        if (c != '\\') {
+            in_class = in_class ? c != ']' : c == '[';
+            TRY(buffer_add(out, &c, 1, e));
+        } else if (next == 's' || (next == 'S' && !in_class)) {
+            const char *text = in_class ? SPACE_SET : next == 's' ? "[" SPACE_SET "]" : "[^" SPACE_SET "]";
+            TRY(buffer_add(out, text, strlen(text), e));
+            i++;
+        } else {
+            TRY(buffer_add(out, pattern + i, i + 1 < bytes ? 2 : 1, e));
+            i++;
+        }
+    }
+    return buffer_terminate(out, e);
+}
+
+static enum status compile(const char *pattern, size_t bytes, uint32_t options, pcre2_compile_context *context, struct regex *r,
+                           struct error *e) {
+    int code;
+    PCRE2_SIZE at;
+    r->code = pcre2_compile((PCRE2_SPTR)pattern, bytes, options, &code, &at, context);
+    if (!r->code) {
+        char what[96];
+        snprintf(what, sizeof what, "regular expression, at byte %zu of it", (size_t)at);
+        return pcre_error(code, r->where, what, e);
+    }
+    pcre2_jit_compile(r->code, PCRE2_JIT_COMPLETE); /* where it cannot, matching interprets */
+    return OK;
+}
+
 enum status regex_compile(const char *pattern, size_t bytes, bool literal, const char *where, struct regex **out,
                           struct error *e) {
     struct regex *r = mem_alloc(1, sizeof *r);
     pcre2_general_context *memory = pcre2_general_context_create(pcre_malloc, pcre_free, NULL);
     pcre2_compile_context *context = memory ? pcre2_compile_context_create(memory) : NULL;
-    enum status status = OK;
-    if (!r || !context) {
-        status = out_of_memory(e);
-    } else {
-        int code;
-        PCRE2_SIZE at;
-        uint32_t options = PCRE2_UTF | (literal ? PCRE2_LITERAL : PCRE2_UCP);
+    struct text_buffer spelled = {0};
+    enum status status = r && context ? OK : out_of_memory(e);
+    if (status == OK) {
         r->where = where;
-        r->code = pcre2_compile((PCRE2_SPTR)pattern, bytes, options, &code, &at, context);
-        if (!r->code) {
-            char what[96];
-            snprintf(what, sizeof what, "regular expression, at byte %zu of it", (size_t)at);
-            status = pcre_error(code, where, what, e);
-        } else {
-            pcre2_jit_compile(r->code, PCRE2_JIT_COMPLETE); /* where it cannot, matching interprets */
-        }
+        status = literal ? buffer_add(&spelled, pattern, bytes, e) : spell_out_spaces(pattern, bytes, &spelled, e);
     }
+    if (status == OK) {
+        status = compile(spelled.data, spelled.used, PCRE2_UTF | (literal ? PCRE2_LITERAL : PCRE2_UCP), context, r, e);
+    }
+    mem_free(spelled.data);
     pcre2_compile_context_free(context);
     pcre2_general_context_free(memory);
     if (status != OK) {

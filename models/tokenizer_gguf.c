@@ -170,7 +170,9 @@ static enum status read_special_ids(struct tokenizer *t, const struct gguf *g, s
     bool found;
     int32_t end;
     TRY(read_id(t, g, "tokenizer.ggml.bos_token_id", &t->bos, e));
-    TRY(read_id(t, g, "tokenizer.ggml.unknown_token_id", &t->unknown, e));
+    if (t->model == WORD_SCORES) { /* byte-level files name one, too, but nothing may turn into it: often it ends the text */
+        TRY(read_id(t, g, "tokenizer.ggml.unknown_token_id", &t->unknown, e));
+    }
     TRY(read_ends(t, g, &end, e));
     TRY(gguf_get_bool(g, "tokenizer.ggml.add_bos_token", &t->add_bos, &found, e));
     TRY(gguf_get_bool(g, "tokenizer.ggml.add_eos_token", &t->add_eos, &found, e));
