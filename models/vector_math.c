@@ -7,10 +7,23 @@
 
 enum { LANES = 8 };
 
-static inline float exp_one(float x) {
-    const float lowest = -87.0f, highest = 88.0f;
-    x = x < lowest ? lowest : x;
-    x = x > highest ? highest : x;
+#define EXP_LIMIT 87.0f
+
+/* x with |x| cut to EXP_LIMIT; on the bits, because compilers do not vectorise a choice between floats that could trap. */
+static inline float limit_magnitude(float x) {
+    const float limit = EXP_LIMIT;
+    int32_t bits, limit_bits;
+    memcpy(&bits, &x, sizeof bits);
+    memcpy(&limit_bits, &limit, sizeof limit_bits);
+    int32_t magnitude = bits & INT32_MAX, sign = bits & INT32_MIN;
+    magnitude = magnitude < limit_bits ? magnitude : limit_bits;
+    bits = sign | magnitude;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+static inline float exp_one(float argument) {
+    float x = limit_magnitude(argument);
     /* Adding 1.5 * 2^23 rounds to an integer, which then stands in the low bits. */
     const float rounder = 12582912.0f;
     float shifted = x * 1.44269504f + rounder;
@@ -29,7 +42,7 @@ static inline float exp_one(float x) {
     memcpy(&power, &shifted, sizeof power);
     bits += (int32_t)((uint32_t)power << 23);
     memcpy(&p, &bits, sizeof p);
-    return p;
+    return p + (argument - argument); /* 0, or NaN for what is not finite */
 }
 
 void vector_exp(float *x, size_t n) {
