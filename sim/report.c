@@ -43,7 +43,7 @@ struct constant_count report_constants(const struct chip *c) {
 static void flag_energy(const struct ledger_view *v, struct flags *out) {
     double mac_J = report_tile_J_per_mac(v);
     if (isfinite(mac_J) && (mac_J < 1e-15 || mac_J > 100e-12)) {
-        snprintf(out->text[out->count++], FLAG_BYTES, "%.3g pJ per MAC in the tiles is outside 0.001 to 100 pJ: check the constants", mac_J * 1e12);
+        snprintf(out->text[out->count++], FLAG_BYTES, "%.3g pJ per MAC in the tiles, outside 0.001 to 100 pJ: check the constants", mac_J * 1e12);
     }
 }
 

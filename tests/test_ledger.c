@@ -346,7 +346,7 @@ static void absurd_numbers_are_flagged(void **state) {
     (void)state;
     const char *const dear[] = {"tile.adc.energy_J=1e-6"}, *const small[] = {"kv.capacity_KiB=1"}, *const large[] = {"kv.capacity_KiB=64"};
     struct { const char *const *set; const char *flag; } cases[] = {
-        {dear, "pJ per MAC in the tiles is outside 0.001 to 100 pJ"}, {small, "KV cache needs 0.0 MiB, the chips hold 0.0 MiB"}, {large, NULL}};
+        {dear, "pJ per MAC in the tiles, outside 0.001 to 100 pJ"}, {small, "KV cache needs 0.0 MiB, the chips hold 0.0 MiB"}, {large, NULL}};
     for (size_t i = 0; i < 3; i++) {
         struct bench b = make("pcm256", cases[i].set, 1, model, MATRICES, 4);
         struct flags flags;
