@@ -1,7 +1,8 @@
 /* Area: counts x constants. Whole chips are counted: a tile that holds no weights is still there.
  *
  *   per tile  rows x columns x cell area; rows x DAC; columns / share x ADC; columns x post-processing
- *   per chip  tiles_per_chip tiles; one vector, attention and matrix unit; KV memory and buffer: bits of capacity x area per bit
+ *   per chip  tiles_per_chip tiles; one vector, attention and matrix unit; KV memory and buffer: bits of
+ *             capacity x area per bit
  * Not modelled: wiring between blocks, pads, power supply, control processor.
  */
 #include <math.h>
@@ -15,7 +16,8 @@ static double memory_mm2(const struct memory_spec *m) {
 struct area_view placement_area(const struct chip *c, const struct placement *p) {
     const struct chip_spec *s = chip_spec_of(c);
     const struct tile_spec *t = &s->tile;
-    double chips = (double)placement_total(p).chips, tiles = chips * s->tiles_per_chip, mm2 = 1e6; /* square millimetres per square metre */
+    double chips = (double)placement_total(p).chips, tiles = chips * s->tiles_per_chip,
+           mm2 = 1e6; /* square millimetres per square metre */
     struct area_view v = {0};
     v.part_mm2[PART_DAC] = tiles * t->rows * t->dac.area_m2.value * mm2;
     v.part_mm2[PART_ARRAY] = tiles * t->rows * t->columns * t->cell_area_m2.value * mm2;

@@ -1,10 +1,11 @@
 /* A chip: the immutable description that everything in sim/ works from.
  *
- * chip_load = tree of the file (chip_load.c) -> tables (chip_params.c) -> struct chip_spec -> relations between keys that
- * single ranges cannot say -> provenance of every constant -> effective configuration.
+ * chip_load = tree of the file (chip_load.c) -> tables (chip_params.c) -> struct chip_spec -> relations between
+ * keys that single ranges cannot say -> provenance of every constant -> effective configuration.
  *
- * The effective configuration is written back from the parsed values, so it is complete (every default spelt out, parts
- * filled in, sources included) and a fixed point: loading it gives the same chip and the same text. Its hash names the chip.
+ * The effective configuration is written back from the parsed values, so it is complete (every default spelt out,
+ * parts filled in, sources included) and a fixed point: loading it gives the same chip and the same text. Its hash
+ * names the chip.
  */
 #include "sim/chip.h"
 
@@ -43,15 +44,19 @@ static const char *where_is(const struct config_node *root, const char *key, cha
     return config_where(root, buffer, bytes);
 }
 
-static bool table_read(const struct chip_spec *spec, const struct chip_table *t) { return !t->cost || spec->costs == COSTS_FULL; }
+static bool table_read(const struct chip_spec *spec, const struct chip_table *t) {
+    return !t->cost || spec->costs == COSTS_FULL;
+}
 
 /* The map that holds a table's keys: the group named by its prefix. Only the effects may be left out (all on). */
-static enum status group_of(const struct config_node *root, const struct chip_table *t, const struct config_node **out, struct error *e) {
+static enum status group_of(const struct config_node *root, const struct chip_table *t, const struct config_node **out,
+                            struct error *e) {
     char name[KEY_BYTES], where[WHERE_BYTES];
     snprintf(name, sizeof name, "%.*s", (int)(strlen(t->prefix) ? strlen(t->prefix) - 1 : 0), t->prefix);
     *out = name[0] ? config_get(root, name) : root;
     if (!*out && strcmp(name, "effects") != 0) {
-        return error_set(e, ERR_USAGE, "%s: %s: missing (allowed: a map of keys%s)", config_where(root, where, sizeof where), name,
+        return error_set(e, ERR_USAGE, "%s: %s: missing (allowed: a map of keys%s)",
+                         config_where(root, where, sizeof where), name,
                          strcmp(name, "tile") == 0 ? "" : ", or the name of a part in configs/parts");
     }
     if (*out && config_kind(*out) != CONFIG_MAP) {
@@ -66,7 +71,9 @@ static enum status refuse_costs(const struct config_node *root, const struct chi
         snprintf(key, sizeof key, "%s%s", t->prefix, t->table.rows[i].key);
         const struct config_node *node = config_find(root, key);
         if (node) {
-            return error_set(e, ERR_USAGE, "%s: %s: a cost key on a chip that declares costs: none (remove the key, or declare costs: full and give every cost)",
+            return error_set(e, ERR_USAGE,
+                             "%s: %s: a cost key on a chip that declares costs: none (remove the key, or declare "
+                             "costs: full and give every cost)",
                              config_where(node, where, sizeof where), key);
         }
     }
@@ -78,15 +85,18 @@ static enum status find_cell_model(const struct config_node *root, const struct 
     char where[WHERE_BYTES];
     const struct config_node *map = config_find(root, "tile.cell"), *name = config_get(map, "model");
     if (!name || !config_text(name)) {
-        return error_set(e, ERR_USAGE, "%s: tile.cell: missing (allowed: the name of a part in configs/parts, or a map with the key model)",
-                         where_is(root, "tile.cell", where, sizeof where));
+        return error_set(
+            e, ERR_USAGE,
+            "%s: tile.cell: missing (allowed: the name of a part in configs/parts, or a map with the key model)",
+            where_is(root, "tile.cell", where, sizeof where));
     }
     *out = cell_model_find(config_text(name), e);
     return *out ? OK : error_prefix(e, "%s: tile.cell.model", config_where(name, where, sizeof where));
 }
 
 /* Keys that nobody knows, before keys that are missing: a misspelt key is both. */
-static enum status check_keys(const struct chip *c, const struct config_node *root, const struct cell_model *model, struct error *e) {
+static enum status check_keys(const struct chip *c, const struct config_node *root, const struct cell_model *model,
+                              struct error *e) {
     static const char *const skip[] = {"sources", NULL};
     enum { MOST = 16 };
     const struct param_table *tables[MOST];
@@ -130,18 +140,19 @@ static enum status read_tables(struct chip *c, const struct config_node *root, s
 /* ---- relations --------------------------------------------------------------------------------- */
 
 /* One contradiction: `key` is the one to change. */
-#define CONTRADICTION(e, root, key, ...)                                                                             \
-    do {                                                                                                             \
-        char where_[WHERE_BYTES], why_[ERROR_MESSAGE_BYTES / 2];                                                     \
-        snprintf(why_, sizeof why_, __VA_ARGS__);                                                                    \
-        return error_set(e, ERR_USAGE, "%s: %s: %s", where_is(root, key, where_, sizeof where_), key, why_);         \
+#define CONTRADICTION(e, root, key, ...)                                                                     \
+    do {                                                                                                     \
+        char where_[WHERE_BYTES], why_[ERROR_MESSAGE_BYTES / 2];                                             \
+        snprintf(why_, sizeof why_, __VA_ARGS__);                                                            \
+        return error_set(e, ERR_USAGE, "%s: %s: %s", where_is(root, key, where_, sizeof where_), key, why_); \
     } while (0)
 
 static enum status check_name(const struct chip_spec *s, const struct config_node *root, struct error *e) {
     const char *n = s->name;
     size_t good = strspn(n, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.");
     if (!n[0] || n[good] || strchr("0123456789-.", n[0])) {
-        CONTRADICTION(e, root, "chip", "'%s' is not a name (allowed: letters, digits, '_', '-', '.'; a letter first)", n);
+        CONTRADICTION(e, root, "chip", "'%s' is not a name (allowed: letters, digits, '_', '-', '.'; a letter first)",
+                      n);
     }
     return OK;
 }
@@ -150,24 +161,34 @@ static enum status check_tile(const struct chip_spec *s, const struct config_nod
     const struct tile_spec *t = &s->tile;
     bool pair = cell_common_of(t->cell).pair_statistics;
     if (pair && t->encoding != ENCODING_SIGNED_UNIT) {
-        CONTRADICTION(e, root, "tile.encoding", "cell model %s describes a signed pair as a whole (allowed: signed_unit)", t->cell_model);
+        CONTRADICTION(e, root, "tile.encoding",
+                      "cell model %s describes a signed pair as a whole (allowed: signed_unit)", t->cell_model);
     }
     if (!pair && t->encoding == ENCODING_SIGNED_UNIT) {
-        CONTRADICTION(e, root, "tile.encoding", "signed_unit needs a cell with the statistics of a whole pair; %s has single devices (allowed: differential_pair)", t->cell_model);
+        CONTRADICTION(e, root, "tile.encoding",
+                      "signed_unit needs a cell with the statistics of a whole pair; %s has single devices (allowed: "
+                      "differential_pair)",
+                      t->cell_model);
     }
     if (t->columns % t->adc.share) {
-        CONTRADICTION(e, root, "tile.adc.share", "%d columns cannot be shared by converters of %d columns each (allowed: divisors of tile.columns)", t->columns, t->adc.share);
+        CONTRADICTION(
+            e, root, "tile.adc.share",
+            "%d columns cannot be shared by converters of %d columns each (allowed: divisors of tile.columns)",
+            t->columns, t->adc.share);
     }
     if (t->dac.static_rule == STATIC_QUANTILE && t->dac.static_parameter > 1) {
-        CONTRADICTION(e, root, "tile.dac.static_parameter", "%g is not a quantile (allowed: 0 to 1)", t->dac.static_parameter);
+        CONTRADICTION(e, root, "tile.dac.static_parameter", "%g is not a quantile (allowed: 0 to 1)",
+                      t->dac.static_parameter);
     }
     if (s->costs == COSTS_FULL && t->mvm_s.value < t->pulse_s.value) {
-        CONTRADICTION(e, root, "tile.mvm_ns", "a multiply of %g ns is shorter than its input pulse of %g ns", t->mvm_s.value * 1e9, t->pulse_s.value * 1e9);
+        CONTRADICTION(e, root, "tile.mvm_ns", "a multiply of %g ns is shorter than its input pulse of %g ns",
+                      t->mvm_s.value * 1e9, t->pulse_s.value * 1e9);
     }
     return OK;
 }
 
-static enum status add_role(struct chip_spec *s, const struct config_node *root, const char *word, size_t bytes, struct error *e) {
+static enum status add_role(struct chip_spec *s, const struct config_node *root, const char *word, size_t bytes,
+                            struct error *e) {
     const char *names[MATRIX_ROLES];
     char role[32];
     snprintf(role, sizeof role, "%.*s", (int)bytes, word);
@@ -179,7 +200,8 @@ static enum status add_role(struct chip_spec *s, const struct config_node *root,
         }
     }
     const char *near = nearest_name(role, names, MATRIX_ROLES);
-    CONTRADICTION(e, root, "analog", "'%s' is not a role%s%s (allowed: all, or some of q k v o gate up down qkv gate_up head)", role,
+    CONTRADICTION(e, root, "analog",
+                  "'%s' is not a role%s%s (allowed: all, or some of q k v o gate up down qkv gate_up head)", role,
                   near ? ": nearest is " : "", near ? near : "");
 }
 
@@ -200,7 +222,8 @@ static enum status read_roles(struct chip *c, const struct config_node *root, st
         p += gap + word;
     }
     if (!any) {
-        CONTRADICTION(e, root, "analog", "names no role (allowed: all, or some of q k v o gate up down qkv gate_up head)");
+        CONTRADICTION(e, root, "analog",
+                      "names no role (allowed: all, or some of q k v o gate up down qkv gate_up head)");
     }
     bool *r = s->analog_role;
     r[MATRIX_QKV] = r[MATRIX_QKV] || (r[MATRIX_Q] && r[MATRIX_K] && r[MATRIX_V]);
@@ -211,27 +234,36 @@ static enum status read_roles(struct chip *c, const struct config_node *root, st
 /* ---- constants --------------------------------------------------------------------------------- */
 
 static void visit_table(const struct param_table *t, const char *prefix, const void *in,
-                        void (*visit)(void *ctx, const char *key, const char *unit, const struct constant *k), void *ctx) {
+                        void (*visit)(void *ctx, const char *key, const char *unit, const struct constant *k),
+                        void *ctx) {
     for (size_t i = 0; i < t->count; i++) {
         if (t->rows[i].type == PARAM_CONSTANT) {
             char key[KEY_BYTES];
             snprintf(key, sizeof key, "%s%s", prefix, t->rows[i].key);
-            visit(ctx, key, t->rows[i].unit, (const struct constant *)(const void *)((const char *)in + t->rows[i].offset));
+            visit(ctx, key, t->rows[i].unit,
+                  (const struct constant *)(const void *)((const char *)in + t->rows[i].offset));
         }
     }
 }
 
-void chip_visit_constants(const struct chip *c, void (*visit)(void *ctx, const char *key, const char *unit, const struct constant *k), void *ctx) {
+void chip_visit_constants(const struct chip *c,
+                          void (*visit)(void *ctx, const char *key, const char *unit, const struct constant *k),
+                          void *ctx) {
     const struct cell *cell = c->spec.tile.cell;
     visit_table(&cell_model_of(cell)->params, "tile.cell.", cell_params(cell), visit, ctx);
     for (size_t i = 0; i < chip_table_count; i++) {
         if (table_read(&c->spec, &chip_tables[i])) {
-            visit_table(&chip_tables[i].table, chip_tables[i].prefix, (const char *)&c->spec + chip_tables[i].offset, visit, ctx);
+            visit_table(&chip_tables[i].table, chip_tables[i].prefix, (const char *)&c->spec + chip_tables[i].offset,
+                        visit, ctx);
         }
     }
 }
 
-struct source_check { const struct config_node *root; enum status status; struct error *e; };
+struct source_check {
+    const struct config_node *root;
+    enum status status;
+    struct error *e;
+};
 
 /* A source is a key of `sources:` or says something in words. */
 static void check_source(void *ctx, const char *key, const char *unit, const struct constant *k) {
@@ -249,8 +281,9 @@ static void check_source(void *ctx, const char *key, const char *unit, const str
         names[count] = config_key_at(sources, count);
     }
     near = nearest_name(k->source, names, count);
-    check->status = error_set(check->e, ERR_USAGE, "%s: %s: '%s' is not a key of sources%s%s (allowed: such a key, or a reference in words)",
-                              where_is(check->root, at, where, sizeof where), at, k->source, near ? ": nearest is " : "", near ? near : "");
+    check->status = error_set(
+        check->e, ERR_USAGE, "%s: %s: '%s' is not a key of sources%s%s (allowed: such a key, or a reference in words)",
+        where_is(check->root, at, where, sizeof where), at, k->source, near ? ": nearest is " : "", near ? near : "");
 }
 
 static enum status check_sources(const struct chip *c, const struct config_node *root, struct error *e) {
@@ -341,7 +374,8 @@ static json_t *tree_json(const struct config_node *n) {
     json_t *all = list ? json_array() : json_object();
     for (size_t i = 0; all && i < config_count(n); i++) {
         json_t *one = tree_json(config_at(n, i));
-        if (!one || (list ? json_array_append_new(all, one) : json_object_set_new(all, config_key_at(n, i), one)) != 0) {
+        if (!one ||
+            (list ? json_array_append_new(all, one) : json_object_set_new(all, config_key_at(n, i), one)) != 0) {
             json_decref(all);
             return NULL;
         }
@@ -412,7 +446,8 @@ bool chip_effect_on(const struct chip *c, size_t i) {
 
 bool chip_needs_calibration(const struct chip *c) {
     const struct chip_spec *s = &c->spec;
-    return (s->effects.adc && s->tile.adc.range == ADC_CALIBRATED) || (s->effects.dac && s->tile.dac.range == INPUT_STATIC);
+    return (s->effects.adc && s->tile.adc.range == ADC_CALIBRATED) ||
+           (s->effects.dac && s->tile.dac.range == INPUT_STATIC);
 }
 
 void chip_params_help(FILE *out) {

@@ -15,9 +15,11 @@ enum scale_mode { SCALE_PER_COLUMN, SCALE_PER_TILE };
 enum split_mode { SPLIT_BALANCED, SPLIT_FILL }; /* 600 rows on 256: 200+200+200, or 256+256+88 */
 enum input_range_mode { INPUT_PER_TOKEN, INPUT_STATIC };
 enum static_range_rule { STATIC_MAXIMUM, STATIC_STANDARD_DEVIATIONS, STATIC_QUANTILE }; /* of calibration inputs */
-enum adc_range_mode { ADC_CALIBRATED, ADC_LAMBDA }; /* calibrated: max over calibration x headroom; lambda x input range x max|w| of the column */
+/* calibrated: max over calibration x headroom; lambda: lambda x input range x max|w| of the column */
+enum adc_range_mode { ADC_CALIBRATED, ADC_LAMBDA };
 enum adc_granularity { ADC_PER_COLUMN, ADC_PER_TILE };
-enum compensation { COMPENSATION_NONE, COMPENSATION_GLOBAL, COMPENSATION_PER_COLUMN }; /* global = one factor per tile */
+/* global: one factor per tile */
+enum compensation { COMPENSATION_NONE, COMPENSATION_GLOBAL, COMPENSATION_PER_COLUMN };
 enum costs_mode { COSTS_FULL, COSTS_NONE };
 
 /* One flag per effect of design section 2 that is modelled; order = chip_effect_name. */

@@ -1,12 +1,12 @@
 /* From a chip file to one plain tree: finds files, applies --set, fills in parts.
  *
  * A chip file names parts (`adc: cco_8b`, or `adc: {part: cco_8b, bits: 6}`). Each becomes the map of
- * configs/parts/NAME.yaml with the chip's own keys on top, plus `name: NAME` so that the part stays visible; the part's
- * sources join those of the chip. What comes out has no parts, no includes and no lists of effects any more: only keys of
- * the tables and of the cell. Every node still knows its file and line.
+ * configs/parts/NAME.yaml with the chip's own keys on top, plus `name: NAME` so that the part stays visible; the
+ * part's sources join those of the chip. What comes out has no parts, no includes and no lists of effects any more:
+ * only keys of the tables and of the cell. Every node still knows its file and line.
  *
- * Order of overrides: those that replace a part, a whole group or all effects first; then parts are filled in; then the
- * rest, in the order given. So `--set tile.adc.bits=6 --set tile.adc=sar_8b` means the same both ways round.
+ * Order of overrides: those that replace a part, a whole group or all effects first; then parts are filled in; then
+ * the rest, in the order given. So `--set tile.adc.bits=6 --set tile.adc=sar_8b` means the same both ways round.
  */
 #include "sim/chip_load.h"
 
@@ -14,7 +14,8 @@
 
 #include "base/io.h"
 
-static const char *const slots[] = {"tile.cell", "tile.dac", "tile.adc", "tile.post", "vector", "attention", "matmul", "kv", "buffer"};
+static const char *const slots[] = {"tile.cell", "tile.dac", "tile.adc", "tile.post", "vector",
+                                    "attention", "matmul",   "kv",       "buffer"};
 enum { SLOTS = sizeof slots / sizeof slots[0], KEY_BYTES = 256, WHERE_BYTES = 512 };
 
 static enum status no_memory(struct error *e) { return error_set(e, ERR_RUN, "chip: out of memory"); }
@@ -31,14 +32,18 @@ static bool is_path(const char *name) {
 enum status config_catalogue_path(struct arena *a, const char *folder, const char *name, char **path, struct error *e) {
     const char *data = data_directory();
     if (!data) {
-        return error_set(e, ERR_RUN, "configs: folder not found: it lies beside the program's build folder or in the installed data folder");
+        return error_set(
+            e, ERR_RUN,
+            "configs: folder not found: it lies beside the program's build folder or in the installed data folder");
     }
-    *path = name ? arena_printf(a, "%s/configs/%s/%s.yaml", data, folder, name) : arena_printf(a, "%s/configs/%s", data, folder);
+    *path = name ? arena_printf(a, "%s/configs/%s/%s.yaml", data, folder, name)
+                 : arena_printf(a, "%s/configs/%s", data, folder);
     return *path ? OK : no_memory(e);
 }
 
 /* A copy of `map` (children shared) without the keys of `drop`. */
-static enum status copy_without(struct arena *a, const struct config_node *map, const char *const *drop, struct config_node **out, struct error *e) {
+static enum status copy_without(struct arena *a, const struct config_node *map, const char *const *drop,
+                                struct config_node **out, struct error *e) {
     struct config_node *copy = config_new_map(a, config_file(map), config_line(map));
     if (!copy) {
         return no_memory(e);
@@ -59,10 +64,12 @@ static enum status copy_without(struct arena *a, const struct config_node *map, 
 
 /* ---- sources ----------------------------------------------------------------------------------- */
 
-static enum status merge_sources(struct arena *a, struct config_node *root, const struct config_node *sources, struct error *e) {
+static enum status merge_sources(struct arena *a, struct config_node *root, const struct config_node *sources,
+                                 struct error *e) {
     char where[WHERE_BYTES];
     if (config_kind(sources) != CONFIG_MAP) {
-        return error_set(e, ERR_USAGE, "%s: sources: must be a map from short names to references", config_where(sources, where, sizeof where));
+        return error_set(e, ERR_USAGE, "%s: sources: must be a map from short names to references",
+                         config_where(sources, where, sizeof where));
     }
     struct config_node *all = config_get(root, "sources");
     if (!all) {
@@ -77,11 +84,12 @@ static enum status merge_sources(struct arena *a, struct config_node *root, cons
         struct config_node *text = config_at(sources, i);
         const struct config_node *known = config_get(all, key);
         if (!config_text(text)) {
-            return error_set(e, ERR_USAGE, "%s: sources.%s: must be text", config_where(text, where, sizeof where), key);
+            return error_set(e, ERR_USAGE, "%s: sources.%s: must be text", config_where(text, where, sizeof where),
+                             key);
         }
         if (known && strcmp(config_text(known) ? config_text(known) : "", config_text(text)) != 0) {
-            return error_set(e, ERR_USAGE, "%s: sources.%s: has another text in %s:%d", config_where(text, where, sizeof where), key,
-                             config_file(known), config_line(known));
+            return error_set(e, ERR_USAGE, "%s: sources.%s: has another text in %s:%d",
+                             config_where(text, where, sizeof where), key, config_file(known), config_line(known));
         }
         TRY(config_put(a, all, key, text, e));
     }
@@ -96,16 +104,17 @@ static enum status unknown_part(const struct config_node *at, const char *slot, 
     size_t count = 0;
     TRY(config_catalogue("parts", &names, &count, e));
     const char *near = nearest_name(name, names, count);
-    return error_set(e, ERR_USAGE, "%s: %s: no part '%s' in configs/parts%s%s", config_where(at, where, sizeof where), slot, name,
-                     near ? ": nearest is " : "", near ? near : "");
+    return error_set(e, ERR_USAGE, "%s: %s: no part '%s' in configs/parts%s%s", config_where(at, where, sizeof where),
+                     slot, name, near ? ": nearest is " : "", near ? near : "");
 }
 
 /* The tree of a part file, checked to be a map. */
-static enum status load_part(struct arena *a, const struct config_node *at, const char *slot, const char *name, struct config_node **out,
-                             struct error *e) {
+static enum status load_part(struct arena *a, const struct config_node *at, const char *slot, const char *name,
+                             struct config_node **out, struct error *e) {
     char *path = NULL, where[WHERE_BYTES];
     if (strchr(name, '/') || name[0] == '.' || name[0] == 0) {
-        return error_set(e, ERR_USAGE, "%s: %s: '%s' is not the name of a part", config_where(at, where, sizeof where), slot, name);
+        return error_set(e, ERR_USAGE, "%s: %s: '%s' is not the name of a part", config_where(at, where, sizeof where),
+                         slot, name);
     }
     TRY(config_catalogue_path(a, "parts", name, &path, e));
     if (!file_exists(path)) {
@@ -119,8 +128,10 @@ static enum status load_part(struct arena *a, const struct config_node *at, cons
 }
 
 /* The node that stands for a slot replaced by the part that it names; a map that names none stays. */
-static enum status expand_node(struct arena *a, struct config_node *root, const char *slot, struct config_node **node, struct error *e) {
-    static const char *const own_drop[] = {"part", "include", NULL}, *const part_drop[] = {"sources", "include", "about", NULL};
+static enum status expand_node(struct arena *a, struct config_node *root, const char *slot, struct config_node **node,
+                               struct error *e) {
+    static const char *const own_drop[] = {"part", "include", NULL}, *const part_drop[] = {"sources", "include",
+                                                                                           "about", NULL};
     struct config_node *own = NULL, *part = NULL;
     const struct config_node *named = config_kind(*node) == CONFIG_MAP ? config_get(*node, "part") : *node;
     if (!named) {
@@ -129,7 +140,8 @@ static enum status expand_node(struct arena *a, struct config_node *root, const 
     char where[WHERE_BYTES];
     const char *name = config_text(named);
     if (!name || config_is_null(named)) {
-        return error_set(e, ERR_USAGE, "%s: %s: must be the name of a part, or a map of keys", config_where(named, where, sizeof where), slot);
+        return error_set(e, ERR_USAGE, "%s: %s: must be the name of a part, or a map of keys",
+                         config_where(named, where, sizeof where), slot);
     }
     TRY(load_part(a, named, slot, name, &part, e));
     if (config_get(part, "sources")) {
@@ -178,7 +190,8 @@ static enum status expand_effects(struct arena *a, struct config_node *root, str
     char where[WHERE_BYTES];
     const char *text = config_text(effects);
     if (!text || (strcmp(text, "on") != 0 && strcmp(text, "off") != 0)) {
-        return error_set(e, ERR_USAGE, "%s: effects: must be on, off, or a map of effects", config_where(effects, where, sizeof where));
+        return error_set(e, ERR_USAGE, "%s: effects: must be on, off, or a map of effects",
+                         config_where(effects, where, sizeof where));
     }
     struct config_node *map = config_new_map(a, config_file(effects), config_line(effects));
     for (size_t i = 0; map && i < chip_effect_count(); i++) {
@@ -202,7 +215,8 @@ static enum status join_analog(struct arena *a, struct config_node *root, struct
     for (size_t i = 0; i < config_count(list); i++) {
         const char *role = config_text(config_at(list, i));
         if (!role) {
-            return error_set(e, ERR_USAGE, "%s: analog: must be a list of roles", config_where(config_at(list, i), where, sizeof where));
+            return error_set(e, ERR_USAGE, "%s: analog: must be a list of roles",
+                             config_where(config_at(list, i), where, sizeof where));
         }
         joined = arena_printf(a, "%s%s%s", joined, i ? "," : "", role);
         if (!joined) {
@@ -245,10 +259,13 @@ static bool acts_first(const char *assignment) {
     return false;
 }
 
-static bool is_constant_map(const struct config_node *n) { return n && config_kind(n) == CONFIG_MAP && config_get(n, "value"); }
+static bool is_constant_map(const struct config_node *n) {
+    return n && config_kind(n) == CONFIG_MAP && config_get(n, "value");
+}
 
 /* A number given for a constant loses the old provenance: it is an assumption of whoever set it. */
-static enum status set_constant(struct arena *a, struct config_node *root, const char *key, const char *assignment, int ordinal, struct error *e) {
+static enum status set_constant(struct arena *a, struct config_node *root, const char *key, const char *assignment,
+                                int ordinal, struct error *e) {
     static const char assumed[] = "{kind: assumed, source: set on the command line, spread: [1, 1]}";
     const struct config_node *before = config_find(root, key);
     bool whole = is_constant_map(before);
@@ -277,7 +294,8 @@ static enum status set_constant(struct arena *a, struct config_node *root, const
     return config_put(a, config_find(root, parent_key), dot + 1, provenance, e);
 }
 
-static enum status apply_set(struct arena *a, struct config_node *root, const char *assignment, int ordinal, struct error *e) {
+static enum status apply_set(struct arena *a, struct config_node *root, const char *assignment, int ordinal,
+                             struct error *e) {
     char key[KEY_BYTES];
     if (!key_of(assignment, key, sizeof key)) {
         return config_set(a, root, assignment, ordinal, e); /* says what is wrong */
@@ -288,7 +306,8 @@ static enum status apply_set(struct arena *a, struct config_node *root, const ch
     return set_constant(a, root, key, assignment, ordinal, e);
 }
 
-static enum status apply_sets(struct arena *a, struct config_node *root, const char *const *sets, size_t count, bool first, struct error *e) {
+static enum status apply_sets(struct arena *a, struct config_node *root, const char *const *sets, size_t count,
+                              bool first, struct error *e) {
     for (size_t i = 0; i < count; i++) {
         if (acts_first(sets[i]) == first) {
             TRY(apply_set(a, root, sets[i], (int)i + 1, e));
@@ -312,8 +331,10 @@ static enum status load_root(struct arena *a, const char *name, struct config_no
             size_t count = 0;
             TRY(config_catalogue("chips", &names, &count, e));
             const char *near = nearest_name(name, names, count);
-            return error_set(e, ERR_USAGE, "chip '%s': not in the catalogue%s%s (`mho chip list` shows it; a path ends in .yaml or has a '/')", name,
-                             near ? ": nearest is " : "", near ? near : "");
+            return error_set(
+                e, ERR_USAGE,
+                "chip '%s': not in the catalogue%s%s (`mho chip list` shows it; a path ends in .yaml or has a '/')",
+                name, near ? ": nearest is " : "", near ? near : "");
         }
     }
     if (!path) {
@@ -326,7 +347,8 @@ static enum status load_root(struct arena *a, const char *name, struct config_no
     return copy_without(a, file, drop, root, e);
 }
 
-enum status chip_tree(struct arena *a, const char *name, const char *const *sets, size_t set_count, struct config_node **out, struct error *e) {
+enum status chip_tree(struct arena *a, const char *name, const char *const *sets, size_t set_count,
+                      struct config_node **out, struct error *e) {
     struct config_node *root = NULL;
     TRY(load_root(a, name, &root, e));
     TRY(apply_sets(a, root, sets, set_count, true, e));

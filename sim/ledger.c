@@ -6,19 +6,25 @@
 
 #include "sim/placement.h"
 
-static const char *const component_names[PART_COUNT] = {"dac", "array", "adc", "digital_post", "vector", "attention", "kv_memory", "buffer", "digital_matmul", "static"};
-static const char *const count_units[PART_COUNT] = {"conversions", "MVMs", "conversions", "results", "operations", "MACs", "bits", "bits", "MACs", ""};
+static const char *const component_names[PART_COUNT] = {"dac",       "array",     "adc",    "digital_post",   "vector",
+                                                        "attention", "kv_memory", "buffer", "digital_matmul", "static"};
+static const char *const count_units[PART_COUNT] = {"conversions", "MVMs", "conversions", "results", "operations",
+                                                    "MACs",        "bits", "bits",        "MACs",    ""};
 
 const char *component_name(enum component c) { return component_names[c]; }
 const char *component_count_unit(enum component c) { return count_units[c]; }
 
-static const char *const op_names[OP_KINDS] = {"embed", "norm", "rope", "attention", "activation", "residual", "bias", "sample", "matmul"};
+static const char *const op_names[OP_KINDS] = {"embed",    "norm", "rope",   "attention", "activation",
+                                               "residual", "bias", "sample", "matmul"};
 const char *digital_op_name(enum digital_op op) { return op_names[op]; }
 
-/* Per element. norm: square, add, scale, weight. RoPE: two products and a sum per rotated value. activation: exponential (2), sum,
- * division (2), product. sample: one comparison. embed: one copy. Attention and matmul have units of their own. */
-static const struct { unsigned operations, values; } per_element[OP_KINDS] = {
-    [OP_EMBED] = {1, 1}, [OP_NORM] = {4, 2}, [OP_ROPE] = {3, 2}, [OP_ATTENTION] = {0, 2}, [OP_ACTIVATION] = {6, 3},
+/* Per element. norm: square, add, scale, weight. RoPE: two products and a sum per rotated value. activation:
+ * exponential (2), sum, division (2), product. sample: one comparison. embed: one copy. Attention and matmul have
+ * units of their own. */
+static const struct {
+    unsigned operations, values;
+} per_element[OP_KINDS] = {
+    [OP_EMBED] = {1, 1},    [OP_NORM] = {4, 2}, [OP_ROPE] = {3, 2},   [OP_ATTENTION] = {0, 2}, [OP_ACTIVATION] = {6, 3},
     [OP_RESIDUAL] = {1, 3}, [OP_BIAS] = {1, 2}, [OP_SAMPLE] = {1, 1}, [OP_MATMUL] = {0, 0},
 };
 
@@ -35,7 +41,9 @@ uint64_t attention_kv_bits(const struct digital_record *d, const struct chip_spe
     return (attention_keys(d, t) + 1) * 2 * d->kv_heads * d->head_dim * (uint64_t)s->kv.value_bits;
 }
 
-uint64_t attention_macs(const struct digital_record *d, uint32_t t) { return attention_keys(d, t) * 2 * d->heads * d->head_dim; }
+uint64_t attention_macs(const struct digital_record *d, uint32_t t) {
+    return attention_keys(d, t) * 2 * d->heads * d->head_dim;
+}
 
 /* ---- life -------------------------------------------------------------------------------------- */
 
@@ -107,8 +115,11 @@ static void add_attention(struct ledger *l, const struct digital_record *d) {
     }
     add(l, PART_ATTENTION, d->layer, macs, (double)macs * s->attention.energy_J.value);
     add(l, PART_KV_MEMORY, d->layer, bits, (double)bits * s->kv.energy_J_per_bit.value);
-    add_buffer(l, d->layer, (uint64_t)d->tokens * buffer_values(OP_ATTENTION) * d->heads * d->head_dim * (uint64_t)s->buffer.value_bits);
-    uint64_t held = d->tokens ? attention_keys(d, d->tokens - 1) * 2 * d->kv_heads * d->head_dim * (uint64_t)s->kv.value_bits : 0;
+    add_buffer(l, d->layer,
+               (uint64_t)d->tokens * buffer_values(OP_ATTENTION) * d->heads * d->head_dim *
+                   (uint64_t)s->buffer.value_bits);
+    uint64_t held =
+        d->tokens ? attention_keys(d, d->tokens - 1) * 2 * d->kv_heads * d->head_dim * (uint64_t)s->kv.value_bits : 0;
     uint64_t *most = &l->kv_bits[placement_layer_row(l->placement, d->layer)];
     *most = held > *most ? held : *most;
 }
@@ -135,8 +146,9 @@ void ledger_digital(struct ledger *l, const struct digital_record *d) {
 
 double ledger_static_W(const struct ledger *l) {
     const struct chip_spec *s = chip_spec_of(l->chip);
-    double one_chip_W = s->tiles_per_chip * s->tile.static_W.value + s->vector.static_W.value + s->attention.static_W.value +
-                        s->matmul.static_W.value + s->kv.static_W.value + s->buffer.static_W.value;
+    double one_chip_W = s->tiles_per_chip * s->tile.static_W.value + s->vector.static_W.value +
+                        s->attention.static_W.value + s->matmul.static_W.value + s->kv.static_W.value +
+                        s->buffer.static_W.value;
     return (double)placement_total(l->placement).chips * one_chip_W;
 }
 
@@ -152,8 +164,14 @@ double ledger_row_J(const struct ledger *l, size_t row, double makespan_s) {
 }
 
 struct ledger_view ledger_view(const struct ledger *l, double makespan_s) {
-    struct ledger_view v = {.makespan_s = makespan_s, .mvm = l->mvm, .macs = l->macs, .saturated_adc = l->saturated_adc,
-                            .converted_adc = l->converted_adc, .clipped_dac = l->clipped_dac, .converted_dac = l->converted_dac, .layers = l->rows};
+    struct ledger_view v = {.makespan_s = makespan_s,
+                            .mvm = l->mvm,
+                            .macs = l->macs,
+                            .saturated_adc = l->saturated_adc,
+                            .converted_adc = l->converted_adc,
+                            .clipped_dac = l->clipped_dac,
+                            .converted_dac = l->converted_dac,
+                            .layers = l->rows};
     bool costs = chip_has_costs(l->chip);
     memcpy(v.count, l->count, sizeof v.count);
     for (int c = 0; c < PART_COUNT; c++) {

@@ -1,15 +1,15 @@
 /* Private to sim/: counts x constants.
  *
- * Every operation of a step adds counts (conversions, MACs, bits) and joules to one component and one layer. The total is
- * the sum over components, which is the sum over layers. Formulas:
- *   DAC      conversions x dac.energy_J              one per input of a matrix and column block; the length of its pulse does not matter
- *   array    read_voltage^2 x pulse x array_S_sum    array_S_sum = sum over cells and tokens of G x |input| / full scale (record.h)
+ * Every operation of a step adds counts (conversions, MACs, bits) and joules to one component and one layer. The
+ * total is the sum over components, which is the sum over layers. Formulas:
+ *   DAC      conversions x dac.energy_J              one per input and column block, whatever the length of its pulse
+ *   array    read_voltage^2 x pulse x array_S_sum    sum over cells, tokens of G x |input| / full scale
  *   ADC      conversions x adc.energy_J              one per output of a matrix and row block
  *   post     conversions x post.energy_J             each ADC result is scaled and added once
  *   vector   operations x vector.energy_J            operations per element: vector_operations()
- *   attention MACs x attention.energy_J              2 x keys x heads x head_dim per token (QK^T and PV), softmax included
+ *   attention MACs x attention.energy_J              2 x keys x heads x head_dim per token; softmax included
  *   KV       bits x kv.energy_J_per_bit              new key and value written; keys and values in the window read
- *   buffer   bits x buffer.energy_J_per_bit          inputs read and results written by every operation; weights of digital matrices
+ *   buffer   bits x buffer.energy_J_per_bit          all operands and results; weights of digital matrices
  *   matmul   MACs x matmul.energy_J
  *   static   watts of all chips, tiles in use or not, x makespan; counted outside the layers
  * A chip without costs keeps counts; its joules are NAN.
@@ -37,13 +37,15 @@ void ledger_reset(struct ledger *l);
 /* Vector operations and buffer values (inputs and results) per element of a digital operation. */
 unsigned vector_operations(enum digital_op op);
 unsigned buffer_values(enum digital_op op);
-/* Vector operations per input of a multiply: scaling and rounding to a code, and with per-token ranges the search for max|x|. */
+/* Vector operations per input of a multiply: scaling and rounding to a code, and with per-token ranges the search
+ * for max|x|. */
 unsigned input_operations(const struct chip_spec *s);
 enum { WEIGHT_BITS = 8 }; /* of a matrix that stays digital */
 
 /* Keys that token t of an attention sees. */
 uint64_t attention_keys(const struct digital_record *d, uint32_t t);
-uint64_t attention_kv_bits(const struct digital_record *d, const struct chip_spec *s, uint32_t t); /* read and written for token t */
+/* Read and written for token t. */
+uint64_t attention_kv_bits(const struct digital_record *d, const struct chip_spec *s, uint32_t t);
 uint64_t attention_macs(const struct digital_record *d, uint32_t t);
 
 void ledger_multiply(struct ledger *l, const struct multiply_record *m);

@@ -1,8 +1,9 @@
 /* Placement: which block of which matrix sits on which tile.
  *
- * A matrix [outputs][inputs] that the chip's rule makes analog is cut into row_blocks x column_blocks blocks (sim/blocks.h);
- * every block takes one tile. Tiles are filled in the order of the matrices, chip after chip:
- *   tiles = sum of row_blocks x column_blocks,  chips = ceil(tiles / tiles_per_chip), at least one for the digital units.
+ * A matrix [outputs][inputs] that the chip's rule makes analog is cut into row_blocks x column_blocks blocks
+ * (sim/blocks.h); every block takes one tile. Tiles are filled in the order of the matrices, chip after chip:
+ *   tiles = sum of row_blocks x column_blocks,  chips = ceil(tiles / tiles_per_chip), at least one for the digital
+ *   units.
  * utilisation = weights / cells of the tiles in use.
  * Not modelled: several matrices on one tile, copies of a matrix, choice of neighbours.
  */
@@ -22,20 +23,27 @@ struct placement {
     struct placement_total total;
 };
 
-static const char *const role_names[MATRIX_ROLES] = {"q", "k", "v", "o", "gate", "up", "down", "qkv", "gate_up", "head"};
+static const char *const role_names[MATRIX_ROLES] = {"q",  "k",    "v",   "o",       "gate",
+                                                     "up", "down", "qkv", "gate_up", "head"};
 
 const char *matrix_role_name(enum matrix_role r) { return role_names[r]; }
 
-static enum status place_matrix(struct placement *p, const struct matrix_source *m, struct placement_matrix *out, struct error *e) {
+static enum status place_matrix(struct placement *p, const struct matrix_source *m, struct placement_matrix *out,
+                                struct error *e) {
     const struct chip_spec *s = chip_spec_of(p->chip);
     if (!m->inputs || !m->outputs) {
-        return error_set(e, ERR_RUN, "matrix %s: %" PRIu32 " inputs and %" PRIu32 " outputs: neither may be 0", m->name, m->inputs, m->outputs);
+        return error_set(e, ERR_RUN, "matrix %s: %" PRIu32 " inputs and %" PRIu32 " outputs: neither may be 0", m->name,
+                         m->inputs, m->outputs);
     }
     const char *name = arena_strdup(p->arena, m->name);
     if (!name) {
         return error_set(e, ERR_RUN, "placement: out of memory");
     }
-    *out = (struct placement_matrix){.name = name, .layer = m->layer, .role = m->role, .inputs = m->inputs, .outputs = m->outputs,
+    *out = (struct placement_matrix){.name = name,
+                                     .layer = m->layer,
+                                     .role = m->role,
+                                     .inputs = m->inputs,
+                                     .outputs = m->outputs,
                                      .analog = s->analog_role[m->role]};
     uint64_t weights = (uint64_t)m->inputs * m->outputs;
     if (!out->analog) {
@@ -47,7 +55,10 @@ static enum status place_matrix(struct placement *p, const struct matrix_source 
     out->column_blocks = block_count(m->outputs, columns);
     uint64_t tiles = (uint64_t)out->row_blocks * out->column_blocks;
     if (tiles > UINT32_MAX / 2) {
-        return error_set(e, ERR_USAGE, "matrix %s: %" PRIu64 " tiles of %" PRIu32 " x %" PRIu32 " are too many (allowed: larger tiles)", m->name, tiles, rows, columns);
+        return error_set(e, ERR_USAGE,
+                         "matrix %s: %" PRIu64 " tiles of %" PRIu32 " x %" PRIu32
+                         " are too many (allowed: larger tiles)",
+                         m->name, tiles, rows, columns);
     }
     out->tiles = (uint32_t)tiles;
     out->utilisation = (double)weights / ((double)tiles * rows * columns);
@@ -83,7 +94,8 @@ static enum status add_up(struct placement *p, struct error *e) {
     t->utilisation = t->cells ? (double)t->cells_used / (double)t->cells : 0;
     if (!s->replicate && t->chips > 1) {
         return error_set(e, ERR_USAGE,
-                         "chip %s: too small: the model needs %" PRIu64 " tiles, that is %" PRIu64 " chips; one chip has %d tiles and replicate is off "
+                         "chip %s: too small: the model needs %" PRIu64 " tiles, that is %" PRIu64
+                         " chips; one chip has %d tiles and replicate is off "
                          "(allowed: replicate=on, tiles_per_chip=%" PRIu64 ", or fewer roles in analog)",
                          s->name, t->tiles, t->chips, s->tiles_per_chip, t->tiles);
     }
@@ -108,7 +120,8 @@ static enum status fill(struct placement *p, const struct matrix_source *m, stru
     return add_up(p, e);
 }
 
-enum status placement_create(const struct chip *c, const struct matrix_source *m, size_t count, struct placement **out, struct error *e) {
+enum status placement_create(const struct chip *c, const struct matrix_source *m, size_t count, struct placement **out,
+                             struct error *e) {
     *out = NULL;
     struct placement *p = mem_alloc(1, sizeof *p);
     if (!p) {
@@ -134,8 +147,12 @@ void placement_destroy(struct placement *p) {
 }
 
 size_t placement_matrices(const struct placement *p) { return p->count; }
-struct placement_matrix placement_matrix_at(const struct placement *p, size_t i) { return p->matrices[i]; }
-struct placement_total placement_total(const struct placement *p) { return p->total; }
+struct placement_matrix placement_matrix_at(const struct placement *p, size_t i) {
+    return p->matrices[i];
+}
+struct placement_total placement_total(const struct placement *p) {
+    return p->total;
+}
 const struct chip *placement_chip(const struct placement *p) { return p->chip; }
 size_t placement_layers(const struct placement *p) { return p->layers; }
 

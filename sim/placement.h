@@ -1,4 +1,5 @@
-/* Private to sim/: where the tiles of a placement lie. Tiles are numbered in the order of the matrices, chips in the order of tiles. */
+/* Private to sim/: where the tiles of a placement lie. Tiles are numbered in the order of the matrices, chips in
+ * the order of tiles. */
 #ifndef MHO_SIM_PLACEMENT_H
 #define MHO_SIM_PLACEMENT_H
 
@@ -9,7 +10,8 @@ const struct chip *placement_chip(const struct placement *p);
 size_t placement_layers(const struct placement *p);
 /* Row of a layer in tables that have one more row for everything outside a layer (-1 and what is too large), last. */
 size_t placement_layer_row(const struct placement *p, int layer);
-/* Chip that holds the first analog tile of a layer; layers without one share the chips evenly. Outside a layer: the last chip. */
+/* Chip that holds the first analog tile of a layer; layers without one share the chips evenly. Outside a layer: the
+ * last chip. */
 uint64_t placement_home_chip(const struct placement *p, int layer);
 
 #endif

@@ -1,4 +1,5 @@
-/* The report of a run as JSON, and the judgements that both reports share. A number that is not known is null, never 0. */
+/* The report of a run as JSON, and the judgements that both reports share. A number that is not known is null,
+ * never 0. */
 #include "sim/report.h"
 
 #include <inttypes.h>
@@ -21,7 +22,8 @@ const char *const report_boundary = "all chips: tiles, digital units, KV memory,
 /* ---- judgements -------------------------------------------------------------------------------- */
 
 double report_tile_J_per_mac(const struct ledger_view *v) {
-    double tiles_J = v->energy_J[PART_DAC] + v->energy_J[PART_ARRAY] + v->energy_J[PART_ADC] + v->energy_J[PART_DIGITAL_POST];
+    double tiles_J =
+        v->energy_J[PART_DAC] + v->energy_J[PART_ARRAY] + v->energy_J[PART_ADC] + v->energy_J[PART_DIGITAL_POST];
     return v->macs ? tiles_J / (double)v->macs : (double)NAN;
 }
 
@@ -43,17 +45,21 @@ struct constant_count report_constants(const struct chip *c) {
 static void flag_energy(const struct ledger_view *v, struct flags *out) {
     double mac_J = report_tile_J_per_mac(v);
     if (isfinite(mac_J) && (mac_J < 1e-15 || mac_J > 100e-12)) {
-        snprintf(out->text[out->count++], FLAG_BYTES, "%.3g pJ per MAC in the tiles, outside 0.001 to 100 pJ: check the constants", mac_J * 1e12);
+        snprintf(out->text[out->count++], FLAG_BYTES,
+                 "%.3g pJ per MAC in the tiles, outside 0.001 to 100 pJ: check the constants", mac_J * 1e12);
     }
 }
 
 static void flag_kv(const struct run *r, struct flags *out) {
-    double bits = 0, room_bits = (double)placement_total(r->placement).chips * chip_spec_of(r->chip)->kv.capacity_KiB * 1024 * 8;
+    double bits = 0,
+           room_bits = (double)placement_total(r->placement).chips * chip_spec_of(r->chip)->kv.capacity_KiB * 1024 * 8;
     for (size_t row = 0; row < r->ledger.rows; row++) {
         bits += (double)r->ledger.kv_bits[row];
     }
     if (chip_has_costs(r->chip) && bits > room_bits) {
-        snprintf(out->text[out->count++], FLAG_BYTES, "KV cache needs %.1f MiB, the chips hold %.1f MiB; spilling is not modelled", bits / 8 / 1048576, room_bits / 8 / 1048576);
+        snprintf(out->text[out->count++], FLAG_BYTES,
+                 "KV cache needs %.1f MiB, the chips hold %.1f MiB; spilling is not modelled", bits / 8 / 1048576,
+                 room_bits / 8 / 1048576);
     }
 }
 
@@ -63,10 +69,12 @@ void report_flags(const struct run *r, struct flags *out) {
     flag_energy(&v, out);
     flag_kv(r, out);
     if (v.converted_adc && (double)v.saturated_adc > 0.01 * (double)v.converted_adc) {
-        snprintf(out->text[out->count++], FLAG_BYTES, "%.1f %% of the ADC results are saturated", 100 * (double)v.saturated_adc / (double)v.converted_adc);
+        snprintf(out->text[out->count++], FLAG_BYTES, "%.1f %% of the ADC results are saturated",
+                 100 * (double)v.saturated_adc / (double)v.converted_adc);
     }
     if (r->full) {
-        snprintf(out->text[out->count++], FLAG_BYTES, "a step had more operations than there is room for: time is incomplete");
+        snprintf(out->text[out->count++], FLAG_BYTES,
+                 "a step had more operations than there is room for: time is incomplete");
     }
 }
 
@@ -87,9 +95,11 @@ static json_t *energy_json(const struct run *r, const struct ledger_view *v) {
         json_array_append_new(layers, number(run_layer_energy_J(r, row)));
     }
     json_object_set_new(energy, "total_J", number(v->total_J));
-    json_object_set_new(energy, "per_token_J", number(r->tokens_total ? v->total_J / (double)r->tokens_total : (double)NAN));
+    json_object_set_new(energy, "per_token_J",
+                        number(r->tokens_total ? v->total_J / (double)r->tokens_total : (double)NAN));
     json_object_set_new(energy, "by_component", parts);
-    json_object_set_new(energy, "by_layer", layers); /* the last entry: everything outside a layer, static energy included */
+    json_object_set_new(energy, "by_layer",
+                        layers); /* the last entry: everything outside a layer, static energy included */
     json_object_set_new(spread, "p10_J", number(quantiles_J[0]));
     json_object_set_new(spread, "p50_J", number(quantiles_J[1]));
     json_object_set_new(spread, "p90_J", number(quantiles_J[2]));
@@ -164,7 +174,8 @@ static json_t *conventions_json(const struct run *r) {
     json_object_set_new(conventions, "input_bits", json_integer(t->dac.bits));
     json_object_set_new(conventions, "output_bits", json_integer(t->adc.bits));
     json_object_set_new(conventions, "boundary", json_string(report_boundary));
-    json_object_set_new(conventions, "per_token", json_string("total energy / all tokens that went through the model, prompt included"));
+    json_object_set_new(conventions, "per_token",
+                        json_string("total energy / all tokens that went through the model, prompt included"));
     json_object_set_new(conventions, "area", json_string("whole chips, tiles without weights included"));
     return conventions;
 }

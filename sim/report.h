@@ -9,13 +9,18 @@ extern const char *const report_boundary;
 
 /* What a reader must not overlook: numbers that cannot be right, capacity that does not suffice. */
 enum { FLAGS_MOST = 6, FLAG_BYTES = 160 };
-struct flags { char text[FLAGS_MOST][FLAG_BYTES]; size_t count; };
+struct flags {
+    char text[FLAGS_MOST][FLAG_BYTES];
+    size_t count;
+};
 void report_flags(const struct run *r, struct flags *out);
 
 /* Energy of the tiles (DAC, array, ADC, post) per analog MAC; NAN without MACs or costs. */
 double report_tile_J_per_mac(const struct ledger_view *v);
 
-struct constant_count { size_t all, assumed; };
+struct constant_count {
+    size_t all, assumed;
+};
 struct constant_count report_constants(const struct chip *c);
 
 #endif

@@ -17,7 +17,10 @@ enum { BAR = 14, QUANTITY_BYTES = 24 };
 
 /* "12.3 uJ"; "-" for what is not known. */
 static const char *quantity(double value, const char *unit, char out[QUANTITY_BYTES]) {
-    static const struct { double factor; const char *prefix; } prefixes[] = {
+    static const struct {
+        double factor;
+        const char *prefix;
+    } prefixes[] = {
         {1e6, "M"}, {1e3, "k"}, {1, ""}, {1e-3, "m"}, {1e-6, "u"}, {1e-9, "n"}, {1e-12, "p"}, {1e-15, "f"},
     };
     size_t i = 0, last = sizeof prefixes / sizeof prefixes[0] - 1;
@@ -45,7 +48,8 @@ static const char *bar(double share, char out[BAR + 1]) {
 static void print_row(FILE *out, const char *name, double energy_J, double total_J, double area_mm2, double total_mm2) {
     char energy[QUANTITY_BYTES], area[QUANTITY_BYTES] = "", bars[2][BAR + 1];
     double energy_share = energy_J / total_J, area_share = area_mm2 / total_mm2;
-    fprintf(out, "  %-14s %8s %3.0f %% %s", name, quantity(energy_J, "J", energy), 100 * energy_share, bar(energy_share, bars[0]));
+    fprintf(out, "  %-14s %8s %3.0f %% %s", name, quantity(energy_J, "J", energy), 100 * energy_share,
+            bar(energy_share, bars[0]));
     if (isfinite(area_mm2)) {
         snprintf(area, sizeof area, "%.3g mm2", area_mm2);
         fprintf(out, "  %9s %3.0f %% %s", area, 100 * area_share, bar(area_share, bars[1]));
@@ -71,8 +75,8 @@ static void print_table(const struct run *r, const struct ledger_view *v, FILE *
 static void print_mapping(const struct run *r, FILE *out) {
     const struct tile_spec *t = &chip_spec_of(r->chip)->tile;
     struct placement_total p = placement_total(r->placement);
-    fprintf(out, "chip %s: %" PRIu64 " tiles of %d x %d on %" PRIu64 " chip%s, %.0f %% of cells in use\n", chip_name(r->chip), p.tiles, t->rows,
-            t->columns, p.chips, p.chips == 1 ? "" : "s", 100 * p.utilisation);
+    fprintf(out, "chip %s: %" PRIu64 " tiles of %d x %d on %" PRIu64 " chip%s, %.0f %% of cells in use\n",
+            chip_name(r->chip), p.tiles, t->rows, t->columns, p.chips, p.chips == 1 ? "" : "s", 100 * p.utilisation);
 }
 
 /* "time: 812 us for 12 tokens together, then 35.2 us per token" */
@@ -84,7 +88,8 @@ static void print_time(const struct run *r, FILE *out) {
         fprintf(out, "%s for %" PRIu64 " tokens together", quantity(r->several_s, "s", several), together);
     }
     if (r->single_steps) {
-        fprintf(out, "%s%s per token one by one (%" PRIu64 ")", together ? ", " : "", quantity(r->single_s / (double)r->single_steps, "s", one), r->single_steps);
+        fprintf(out, "%s%s per token one by one (%" PRIu64 ")", together ? ", " : "",
+                quantity(r->single_s / (double)r->single_steps, "s", one), r->single_steps);
     }
     fputc('\n', out);
 }
@@ -104,7 +109,8 @@ static void print_bound(const struct run *r, double makespan_s, FILE *out) {
         if (share[largest] < 0.005) {
             break;
         }
-        fprintf(out, "%s %s %.0f %%", shown ? "," : "", resource_class_name((enum resource_class)largest), 100 * share[largest]);
+        fprintf(out, "%s %s %.0f %%", shown ? "," : "", resource_class_name((enum resource_class)largest),
+                100 * share[largest]);
         share[largest] = -1;
     }
     fputc('\n', out);
@@ -114,12 +120,13 @@ static void print_energy(const struct run *r, const struct ledger_view *v, FILE 
     char text[4][QUANTITY_BYTES];
     double quantiles_J[3], tokens = (double)r->tokens_total, mac_J = report_tile_J_per_mac(v);
     run_energy_quantiles(r, quantiles_J);
-    fprintf(out, "energy: %s for %" PRIu64 " tokens; p10 to p90 per token: %s to %s\n", quantity(v->total_J, "J", text[0]), r->tokens_total,
-            quantity(quantiles_J[0] / tokens, "J", text[1]), quantity(quantiles_J[2] / tokens, "J", text[2]));
+    fprintf(out, "energy: %s for %" PRIu64 " tokens; p10 to p90 per token: %s to %s\n",
+            quantity(v->total_J, "J", text[0]), r->tokens_total, quantity(quantiles_J[0] / tokens, "J", text[1]),
+            quantity(quantiles_J[2] / tokens, "J", text[2]));
     if (isfinite(mac_J)) {
         const struct tile_spec *t = &chip_spec_of(r->chip)->tile;
-        fprintf(out, "tiles alone: %s per MAC, %.3g TOPS/W (1 MAC = 2 ops; bits: %d in, %d out)\n", quantity(mac_J, "J", text[3]),
-                2e-12 / mac_J, t->dac.bits, t->adc.bits);
+        fprintf(out, "tiles alone: %s per MAC, %.3g TOPS/W (1 MAC = 2 ops; bits: %d in, %d out)\n",
+                quantity(mac_J, "J", text[3]), 2e-12 / mac_J, t->dac.bits, t->adc.bits);
     }
 }
 
@@ -127,7 +134,8 @@ static void print_notes(const struct run *r, FILE *out) {
     struct constant_count constants = report_constants(r->chip);
     struct flags flags;
     report_flags(r, &flags);
-    fprintf(out, "%zu of %zu constants are assumed; `mho chip show %s` lists them\n", constants.assumed, constants.all, chip_name(r->chip));
+    fprintf(out, "%zu of %zu constants are assumed; `mho chip show %s` lists them\n", constants.assumed, constants.all,
+            chip_name(r->chip));
     fprintf(out, "not modelled: wires, links and networks, off-chip memory, programming, gating\n");
     for (size_t i = 0; i < flags.count; i++) {
         fprintf(out, "! %s\n", flags.text[i]);
@@ -139,7 +147,8 @@ void run_report_print(const struct run *r, FILE *out) {
     print_mapping(r, out);
     if (!chip_has_costs(r->chip)) {
         fprintf(out, "this chip declares no costs: its energy, time and area are unknown, not zero\n");
-        fprintf(out, "%" PRIu64 " MVMs, %" PRIu64 " analog MACs, %" PRIu64 " DAC and %" PRIu64 " ADC conversions\n", v.mvm, v.macs, v.converted_dac, v.converted_adc);
+        fprintf(out, "%" PRIu64 " MVMs, %" PRIu64 " analog MACs, %" PRIu64 " DAC and %" PRIu64 " ADC conversions\n",
+                v.mvm, v.macs, v.converted_dac, v.converted_adc);
         return;
     }
     if (!r->tokens_total) {

@@ -1,16 +1,21 @@
-/* A run: takes what a forward pass does, operation by operation, and makes a graph for the timeline and entries for the ledger.
+/* A run: takes what a forward pass does, operation by operation, and makes a graph for the timeline and entries for
+ * the ledger.
  *
  * Every operation is a short chain of stages, each on one resource of the chip that holds its layer:
- *   multiply    scale and round the inputs, per token also find their range (vector unit; once for all matrices of a fork)
- *               -> move inputs and results (buffer) -> tiles of the matrix: mvm + (share - 1) x conversion per token
- *   attention   move queries and results (buffer) -> keys and values stream from the KV memory while the attention unit works
+ *   multiply    scale and round the inputs, per token also find their range (vector unit; once for
+ *               all matrices of a fork) -> move inputs and results (buffer)
+ *               -> tiles of the matrix: mvm + (share - 1) x conversion per token
+ *   attention   move queries and results (buffer) -> keys and values stream from the KV memory while the attention
+ *               unit works
  *   matmul      weights from the buffer, once per step -> matrix unit
  *   the rest    move operands and results (buffer) -> vector unit
- * unit: (ceil(operations / lanes) + latency_cycles) / clock; memory: latency + bits / bandwidth; rounded to whole picoseconds.
- * Operations follow each other in the order of the calls; between run_fork and run_join they start from the same inputs.
+ * unit: (ceil(operations / lanes) + latency_cycles) / clock; memory: latency + bits / bandwidth; rounded to whole
+ * picoseconds.
+ * Operations follow each other in the order of the calls; between run_fork and run_join they start from the same
+ * inputs.
  *
- * Not modelled: overlap of a transfer with the work on the same token; links between chips; the memory of the embedding table;
- * a step that starts before the step before it has ended.
+ * Not modelled: overlap of a transfer with the work on the same token; links between chips; the memory of the
+ * embedding table; a step that starts before the step before it has ended.
  */
 #include "sim/run.h"
 
@@ -20,7 +25,8 @@
 
 enum { STAGES_MOST = 3, DIGITAL_PER_LAYER = 24, DIGITAL_OUTSIDE = 64 };
 
-static const char *const class_names[CLASS_COUNT] = {"tiles", "vector", "attention", "digital_matmul", "kv_memory", "buffer"};
+static const char *const class_names[CLASS_COUNT] = {"tiles",          "vector",    "attention",
+                                                     "digital_matmul", "kv_memory", "buffer"};
 
 const char *resource_class_name(enum resource_class c) { return class_names[c]; }
 
@@ -33,7 +39,8 @@ static enum status create_timeline(struct run *r, struct error *e) {
     return timeline_create(resources, operations, r->max_tokens, &r->timeline, e);
 }
 
-enum status run_create_costs(const struct chip *c, const struct placement *p, uint32_t max_tokens, struct run **out, struct error *e) {
+enum status run_create_costs(const struct chip *c, const struct placement *p, uint32_t max_tokens, struct run **out,
+                             struct error *e) {
     *out = NULL;
     struct run *r = mem_alloc(1, sizeof *r);
     if (!r) {
@@ -92,7 +99,8 @@ void run_reset(struct run *r) {
 static int64_t picoseconds(double s) { return (int64_t)llround(s * 1e12); }
 
 static int64_t unit_ps(const struct chip_spec *s, const struct unit_spec *u, uint64_t operations) {
-    uint64_t lanes = (uint64_t)u->lanes, cycles = operations / lanes + (operations % lanes != 0) + (uint64_t)u->latency_cycles;
+    uint64_t lanes = (uint64_t)u->lanes,
+             cycles = operations / lanes + (operations % lanes != 0) + (uint64_t)u->latency_cycles;
     return picoseconds((double)cycles / s->clock_Hz);
 }
 
@@ -104,7 +112,8 @@ static size_t unit_resource(const struct run *r, int layer, enum unit u) {
     return placement_matrices(r->placement) + (size_t)placement_home_chip(r->placement, layer) * UNIT_COUNT + (size_t)u;
 }
 
-/* Adds a stage after `before`, which becomes the stage alone. Returns the durations to fill in, one per token; NULL: no room. */
+/* Adds a stage after `before`, which becomes the stage alone. Returns the durations to fill in, one per token;
+ * NULL: no room. */
 static int64_t *add_stage(struct run *r, size_t resource, struct front *before) {
     int64_t *durations_ps;
     uint32_t number = timeline_add(r->timeline, resource, before->operations, before->count, &durations_ps);
@@ -158,7 +167,8 @@ static void prepare_inputs(struct run *r, const struct placement_matrix *m, stru
     }
     ledger_inputs(&r->ledger, m->layer, m->inputs, r->tokens);
     if (r->timeline) {
-        add_even_stage(r, unit_resource(r, m->layer, UNIT_VECTOR), unit_ps(s, &s->vector, (uint64_t)m->inputs * input_operations(s)), at);
+        add_even_stage(r, unit_resource(r, m->layer, UNIT_VECTOR),
+                       unit_ps(s, &s->vector, (uint64_t)m->inputs * input_operations(s)), at);
         r->prepared = at->operations[0];
     }
     r->prepared_inputs = m->inputs;
@@ -227,7 +237,8 @@ void run_digital(struct run *r, const struct digital_record *d) {
         if (d->op == OP_ATTENTION) {
             schedule_attention(r, d, &at);
         } else {
-            add_even_stage(r, unit_resource(r, d->layer, UNIT_VECTOR), unit_ps(s, &s->vector, width * vector_operations(d->op)), &at);
+            add_even_stage(r, unit_resource(r, d->layer, UNIT_VECTOR),
+                           unit_ps(s, &s->vector, width * vector_operations(d->op)), &at);
         }
     }
     end_operation(r, &at);
@@ -272,13 +283,19 @@ double run_end_step(struct run *r) {
     return end_s;
 }
 
-double run_step_start_s(const struct run *r) { return r->timeline ? (double)timeline_start_ps(r->timeline) * 1e-12 : (double)NAN; }
+double run_step_start_s(const struct run *r) {
+    return r->timeline ? (double)timeline_start_ps(r->timeline) * 1e-12 : (double)NAN;
+}
 
 /* ---- results ----------------------------------------------------------------------------------- */
 
-static double makespan_s(const struct run *r) { return r->timeline ? (double)timeline_end_ps(r->timeline) * 1e-12 : (double)NAN; }
+static double makespan_s(const struct run *r) {
+    return r->timeline ? (double)timeline_end_ps(r->timeline) * 1e-12 : (double)NAN;
+}
 
-struct ledger_view run_ledger(const struct run *r) { return ledger_view(&r->ledger, makespan_s(r)); }
+struct ledger_view run_ledger(const struct run *r) {
+    return ledger_view(&r->ledger, makespan_s(r));
+}
 
 double run_layer_energy_J(const struct run *r, size_t layer) { return ledger_row_J(&r->ledger, layer, makespan_s(r)); }
 
@@ -291,7 +308,8 @@ struct class_view run_class(const struct run *r, enum resource_class c) {
     if (!r->timeline) {
         return (struct class_view){(double)NAN, (double)NAN, (double)NAN, (double)NAN};
     }
-    size_t matrices = placement_matrices(r->placement), count = matrices + (size_t)placement_total(r->placement).chips * UNIT_COUNT;
+    size_t matrices = placement_matrices(r->placement),
+           count = matrices + (size_t)placement_total(r->placement).chips * UNIT_COUNT;
     double total_s = makespan_s(r);
     for (size_t i = 0; i < count; i++) {
         if (resource_in_class(i, matrices, c)) {
@@ -299,7 +317,9 @@ struct class_view run_class(const struct run *r, enum resource_class c) {
             v.busy_s += (double)one.busy_ps * 1e-12;
             v.wait_s += (double)one.wait_ps * 1e-12;
             v.critical_s += (double)one.critical_ps * 1e-12;
-            v.busiest = total_s > 0 && (double)one.busy_ps * 1e-12 / total_s > v.busiest ? (double)one.busy_ps * 1e-12 / total_s : v.busiest;
+            v.busiest = total_s > 0 && (double)one.busy_ps * 1e-12 / total_s > v.busiest
+                            ? (double)one.busy_ps * 1e-12 / total_s
+                            : v.busiest;
         }
     }
     return v;

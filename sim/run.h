@@ -1,4 +1,5 @@
-/* Private to sim/: one run on a machine. Values come from machine_multiply; here their records become time and energy. */
+/* Private to sim/: one run on a machine. Values come from machine_multiply; here their records become time and
+ * energy. */
 #ifndef MHO_SIM_RUN_H
 #define MHO_SIM_RUN_H
 
@@ -31,12 +32,14 @@ struct run {
     struct front front;                /* the next operation comes after these */
     bool forked;
     struct front ends;                 /* forked: last operations of each branch */
-    uint32_t prepared, prepared_inputs; /* forked: operation that made the codes of an input of this width; TIMELINE_FULL: none */
+    uint32_t prepared;         /* forked: operation that made the codes of the inputs; TIMELINE_FULL: none */
+    uint32_t prepared_inputs;  /* forked: how many inputs that were; 0: none yet */
     bool full;                         /* the step had more operations than there is room for */
 };
 
 /* A run without a machine: for tests, and for costs of recorded work. */
-enum status run_create_costs(const struct chip *c, const struct placement *p, uint32_t max_tokens, struct run **out, struct error *e);
+enum status run_create_costs(const struct chip *c, const struct placement *p, uint32_t max_tokens, struct run **out,
+                             struct error *e);
 /* What run_multiply does with the record of a multiply. */
 void run_record_multiply(struct run *r, const struct multiply_record *m);
 

@@ -1,7 +1,7 @@
 /* See timeline.h. An event-driven simulation: a heap of running events by their end, one queue per resource.
  *
- * Every operation has at most one event that waits or runs (its next token), so queues are lists through the operations and
- * the heap never holds more than one entry per resource. Cost: O(log(resources)) per event.
+ * Every operation has at most one event that waits or runs (its next token), so queues are lists through the
+ * operations and the heap never holds more than one entry per resource. Cost: O(log(resources)) per event.
  */
 #include "sim/timeline.h"
 
@@ -18,7 +18,7 @@ struct operation {
     uint32_t started, done;        /* tokens */
     uint32_t queue_next;
     bool queued;
-    int64_t ready_ps;              /* of the queued token */
+    int64_t ready_ps; /* of the queued token */
 };
 
 struct resource {
@@ -27,7 +27,10 @@ struct resource {
     bool running;
 };
 
-struct running { int64_t end_ps; uint32_t operation; };
+struct running {
+    int64_t end_ps;
+    uint32_t operation;
+};
 
 struct timeline {
     size_t resource_count, max_operations, edge_capacity;
@@ -35,9 +38,10 @@ struct timeline {
     struct resource *resources;
     struct operation *operations;
     uint32_t count, edges;
-    uint32_t *before, *edge_to, *edge_next; /* edge i: before[i] -> edge_to[i]; edge_next: list of the edges out of before[i] */
-    int64_t *duration_ps, *begin_ps;        /* [operation][token] */
-    uint32_t *cause;                        /* [operation][token]: event whose end let this one start; NONE: the step's start */
+    uint32_t *before, *edge_to,
+        *edge_next; /* edge i: before[i] -> edge_to[i]; edge_next: list of the edges out of before[i] */
+    int64_t *duration_ps, *begin_ps; /* [operation][token] */
+    uint32_t *cause; /* [operation][token]: event whose end let this one start; NONE: the step's start */
     struct running *heap;
     size_t heap_count;
     int64_t start_ps, end_ps;
@@ -46,15 +50,19 @@ struct timeline {
 
 /* ---- life -------------------------------------------------------------------------------------- */
 
-enum status timeline_create(size_t resources, size_t max_operations, uint32_t max_tokens, struct timeline **out, struct error *e) {
+enum status timeline_create(size_t resources, size_t max_operations, uint32_t max_tokens, struct timeline **out,
+                            struct error *e) {
     *out = NULL;
     struct timeline *t = mem_alloc(1, sizeof *t);
     if (!t) {
         return error_set(e, ERR_RUN, "timeline: out of memory");
     }
-    if (max_operations >= NONE / EDGES_PER_OPERATION || (max_tokens && max_operations > (NONE - 1) / max_tokens) || resources >= NONE) {
+    if (max_operations >= NONE / EDGES_PER_OPERATION || (max_tokens && max_operations > (NONE - 1) / max_tokens) ||
+        resources >= NONE) {
         timeline_destroy(t);
-        return error_set(e, ERR_USAGE, "timeline: %zu operations of %u tokens are too many (allowed: 2^32 events a step)", max_operations, max_tokens);
+        return error_set(e, ERR_USAGE,
+                         "timeline: %zu operations of %u tokens are too many (allowed: 2^32 events a step)",
+                         max_operations, max_tokens);
     }
     size_t events = max_operations * max_tokens;
     t->resource_count = resources;
@@ -70,7 +78,8 @@ enum status timeline_create(size_t resources, size_t max_operations, uint32_t ma
     t->begin_ps = mem_alloc(events, sizeof *t->begin_ps);
     t->cause = mem_alloc(events, sizeof *t->cause);
     t->heap = mem_alloc(resources, sizeof *t->heap);
-    if (!t->resources || !t->operations || !t->before || !t->edge_to || !t->edge_next || !t->duration_ps || !t->begin_ps || !t->cause || !t->heap) {
+    if (!t->resources || !t->operations || !t->before || !t->edge_to || !t->edge_next || !t->duration_ps ||
+        !t->begin_ps || !t->cause || !t->heap) {
         timeline_destroy(t);
         return error_set(e, ERR_RUN, "timeline: out of memory");
     }
@@ -111,14 +120,19 @@ void timeline_begin(struct timeline *t, uint32_t tokens) {
     t->count = t->edges = 0;
 }
 
-uint32_t timeline_add(struct timeline *t, size_t resource, const uint32_t *before, size_t count, int64_t **durations_ps) {
+uint32_t timeline_add(struct timeline *t, size_t resource, const uint32_t *before, size_t count,
+                      int64_t **durations_ps) {
     if (t->count >= t->max_operations || count > t->edge_capacity - t->edges) {
         *durations_ps = NULL;
         return TIMELINE_FULL;
     }
     uint32_t number = t->count++;
-    t->operations[number] = (struct operation){.resource = (uint32_t)resource, .edges_in = t->edges, .edge_count = (uint32_t)count,
-                                               .first_out = NONE, .last_out = NONE, .queue_next = NONE};
+    t->operations[number] = (struct operation){.resource = (uint32_t)resource,
+                                               .edges_in = t->edges,
+                                               .edge_count = (uint32_t)count,
+                                               .first_out = NONE,
+                                               .last_out = NONE,
+                                               .queue_next = NONE};
     for (size_t i = 0; i < count; i++) {
         uint32_t edge = t->edges++;
         t->before[edge] = before[i];
@@ -258,11 +272,14 @@ int64_t timeline_run(struct timeline *t) {
 
 int64_t timeline_start_ps(const struct timeline *t) { return t->start_ps; }
 int64_t timeline_end_ps(const struct timeline *t) { return t->end_ps; }
-struct resource_view timeline_resource(const struct timeline *t, size_t resource) { return t->resources[resource].sum; }
+struct resource_view timeline_resource(const struct timeline *t, size_t resource) {
+    return t->resources[resource].sum;
+}
 uint64_t timeline_events(const struct timeline *t) { return t->events; }
 size_t timeline_step_events(const struct timeline *t) { return (size_t)t->count * t->tokens; }
 
 struct event_view timeline_event(const struct timeline *t, size_t i) {
     uint32_t operation = (uint32_t)(i / t->tokens);
-    return (struct event_view){operation, (uint32_t)(i % t->tokens), t->operations[operation].resource, t->begin_ps[i], t->begin_ps[i] + t->duration_ps[i]};
+    return (struct event_view){operation, (uint32_t)(i % t->tokens), t->operations[operation].resource, t->begin_ps[i],
+                               t->begin_ps[i] + t->duration_ps[i]};
 }

@@ -17,8 +17,16 @@ enum { DRAWS = 1000, TERMS_MOST = 32, FACTORS_MOST = 4 };
 static const double z90 = 1.2815515655446004; /* 90 % quantile of the normal distribution */
 
 /* energy_J x product of factor^power */
-struct term { double energy_J; const struct constant *factor[FACTORS_MOST]; int power[FACTORS_MOST]; size_t factors; };
-struct terms { struct term list[TERMS_MOST]; size_t count; };
+struct term {
+    double energy_J;
+    const struct constant *factor[FACTORS_MOST];
+    int power[FACTORS_MOST];
+    size_t factors;
+};
+struct terms {
+    struct term list[TERMS_MOST];
+    size_t count;
+};
 
 static struct term *add_term(struct terms *all, double energy_J, const struct constant *k) {
     struct term *t = &all->list[all->count++];
@@ -46,7 +54,8 @@ static void static_terms(struct terms *all, const struct run *r, double makespan
     const struct chip_spec *s = chip_spec_of(r->chip);
     double chips_s = (double)placement_total(r->placement).chips * makespan_s;
     add_term(all, chips_s * s->tiles_per_chip * s->tile.static_W.value, &s->tile.static_W);
-    const struct constant *units[] = {&s->vector.static_W, &s->attention.static_W, &s->matmul.static_W, &s->kv.static_W, &s->buffer.static_W};
+    const struct constant *units[] = {&s->vector.static_W, &s->attention.static_W, &s->matmul.static_W, &s->kv.static_W,
+                                      &s->buffer.static_W};
     for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
         add_term(all, chips_s * units[i]->value, units[i]);
     }
@@ -73,7 +82,8 @@ static void energy_terms(struct terms *all, const struct run *r) {
 
 static double log_factor(const struct constant *k, uint64_t index) {
     double low = log(k->spread_low), high = log(k->spread_high);
-    return (high + low) / 2 + (double)random_gaussian(0, random_stream(RANDOM_UNCERTAINTY, 0), index) * (high - low) / (2 * z90);
+    return (high + low) / 2 +
+           (double)random_gaussian(0, random_stream(RANDOM_UNCERTAINTY, 0), index) * (high - low) / (2 * z90);
 }
 
 static double draw_J(const struct terms *all, uint64_t draw) {

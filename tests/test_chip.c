@@ -8,37 +8,38 @@
 #include "base/io.h"
 #include "sim/chip.h"
 
-static const char good[] =
-    "chip: small\n"                                                                        /* line 1 */
-    "about: a chip for tests\n"
-    "sources: {paper2020: 'A paper, 2020'}\n"
-    "tile:\n"
-    "  rows: 64\n"
-    "  columns: 32\n"
-    "  cell: {part: pcm_like, g_max_uS: {value: 25, kind: published, source: paper2020}}\n"
-    "  encoding: differential_pair\n"
-    "  dac: {bits: 8, energy_J: {value: 1e-12, kind: published, source: paper2020}, area_um2: {value: 10, kind: measured, source: my own lab}}\n"
-    "  adc:\n"                                                                            /* line 10 */
-    "    bits: 8\n"
-    "    share: 4\n"
-    "    energy_J: {value: 2e-12, kind: published, source: paper2020, spread: [0.5, 2]}\n"
-    "    area_um2: {value: 100, kind: published, source: paper2020}\n"
-    "  post: {energy_J: {value: 3e-13, kind: published, source: paper2020}, area_um2: {value: 5, kind: published, source: paper2020}}\n"
-    "  read_voltage_V: {value: 0.2, kind: published, source: paper2020}\n"
-    "  pulse_ns: {value: 100, kind: published, source: paper2020}\n"
-    "  mvm_ns: {value: 150, kind: published, source: paper2020}\n"
-    "  conversion_ns: {value: 20, kind: published, source: paper2020}\n"
-    "  cell_area_um2: {value: 1, kind: published, source: paper2020}\n"                   /* line 20 */
-    "  static_W: {value: 1e-3, kind: assumed, source: a guess of mine, spread: [0.5, 2]}\n"
-    "effects: on\n"
-    "analog: [q, k, v, o]\n"
-    "tiles_per_chip: 16\n"
-    "clock_GHz: 2\n"
-    "vector: vector_fp16_14nm\n"
-    "attention: ita_22nm\n"
-    "matmul: mac_int8_14nm\n"
-    "kv: sram_kv_14nm\n"
-    "buffer: {part: sram_buffer_14nm, capacity_KiB: 64}\n";                               /* line 30 */
+static const char good[] = "chip: small\n" /* line 1 */
+                           "about: a chip for tests\n"
+                           "sources: {paper2020: 'A paper, 2020'}\n"
+                           "tile:\n"
+                           "  rows: 64\n"
+                           "  columns: 32\n"
+                           "  cell: {part: pcm_like, g_max_uS: {value: 25, kind: published, source: paper2020}}\n"
+                           "  encoding: differential_pair\n"
+                           "  dac: {bits: 8, energy_J: {value: 1e-12, kind: published, source: paper2020}, area_um2: "
+                           "{value: 10, kind: measured, source: my own lab}}\n"
+                           "  adc:\n" /* line 10 */
+                           "    bits: 8\n"
+                           "    share: 4\n"
+                           "    energy_J: {value: 2e-12, kind: published, source: paper2020, spread: [0.5, 2]}\n"
+                           "    area_um2: {value: 100, kind: published, source: paper2020}\n"
+                           "  post: {energy_J: {value: 3e-13, kind: published, source: paper2020}, area_um2: {value: "
+                           "5, kind: published, source: paper2020}}\n"
+                           "  read_voltage_V: {value: 0.2, kind: published, source: paper2020}\n"
+                           "  pulse_ns: {value: 100, kind: published, source: paper2020}\n"
+                           "  mvm_ns: {value: 150, kind: published, source: paper2020}\n"
+                           "  conversion_ns: {value: 20, kind: published, source: paper2020}\n"
+                           "  cell_area_um2: {value: 1, kind: published, source: paper2020}\n" /* line 20 */
+                           "  static_W: {value: 1e-3, kind: assumed, source: a guess of mine, spread: [0.5, 2]}\n"
+                           "effects: on\n"
+                           "analog: [q, k, v, o]\n"
+                           "tiles_per_chip: 16\n"
+                           "clock_GHz: 2\n"
+                           "vector: vector_fp16_14nm\n"
+                           "attention: ita_22nm\n"
+                           "matmul: mac_int8_14nm\n"
+                           "kv: sram_kv_14nm\n"
+                           "buffer: {part: sram_buffer_14nm, capacity_KiB: 64}\n"; /* line 30 */
 
 /* `text` with the first `old` replaced, in a file of its own. */
 static const char *write_chip(const char *text, const char *old, const char *replacement) {
@@ -48,7 +49,8 @@ static const char *write_chip(const char *text, const char *old, const char *rep
     assert_non_null(f);
     const char *at = old ? strstr(text, old) : NULL;
     assert_true(!old || at);
-    fprintf(f, "%.*s%s%s", at ? (int)(at - text) : (int)strlen(text), text, at ? replacement : "", at ? at + strlen(old) : "");
+    fprintf(f, "%.*s%s%s", at ? (int)(at - text) : (int)strlen(text), text, at ? replacement : "",
+            at ? at + strlen(old) : "");
     fclose(f);
     return path;
 }
@@ -86,12 +88,13 @@ static void values_are_si(void **state) {
     assert_true(s->clock_Hz == 2e9);
     assert_true(s->tile.adc.energy_J.spread_low == 0.5 && s->tile.adc.energy_J.spread_high == 2);
     assert_int_equal(s->tile.dac.energy_J.kind, CONSTANT_PUBLISHED);
-    assert_int_equal(s->buffer.capacity_KiB, 64);   /* own key over the part's 512 */
-    assert_int_equal(s->buffer.value_bits, 16);     /* the part's */
+    assert_int_equal(s->buffer.capacity_KiB, 64); /* own key over the part's 512 */
+    assert_int_equal(s->buffer.value_bits, 16);   /* the part's */
     assert_string_equal(s->buffer.name, "sram_buffer_14nm");
-    assert_true(s->replicate);                      /* default */
+    assert_true(s->replicate); /* default */
     assert_string_equal(s->analog, "q,k,v,o");
-    assert_true(s->analog_role[MATRIX_Q] && s->analog_role[MATRIX_O] && !s->analog_role[MATRIX_UP] && !s->analog_role[MATRIX_HEAD]);
+    assert_true(s->analog_role[MATRIX_Q] && s->analog_role[MATRIX_O] && !s->analog_role[MATRIX_UP] &&
+                !s->analog_role[MATRIX_HEAD]);
     assert_true(s->analog_role[MATRIX_QKV] && !s->analog_role[MATRIX_GATE_UP]); /* fused q, k and v are q, k and v */
     chip_destroy(c);
 }
@@ -126,13 +129,16 @@ static void catalogue_loads(void **state) {
 
 static void parts_before_deeper_keys(void **state) {
     (void)state;
-    const char *const sets[] = {"tile.adc.bits=6", "tile.cell.g_max_uS.value=20", "tile.adc=cco_8b", "tile.cell=pcm_like", "effects.dac=on", "effects=off"};
+    const char *const sets[] = {"tile.adc.bits=6", "tile.cell.g_max_uS.value=20",
+                                "tile.adc=cco_8b", "tile.cell=pcm_like",
+                                "effects.dac=on",  "effects=off"};
     struct chip *c = load("pcm256", sets, 6);
     const struct chip_spec *s = chip_spec_of(c);
     assert_int_equal(s->tile.adc.bits, 6);
     assert_string_equal(s->tile.cell_model, "pcm_like");
     assert_near(cell_common_of(s->tile.cell).g_max_S, 20e-6, 1e-19); /* a rounding or two */
-    assert_true(s->effects.dac && !s->effects.adc && !s->effects.drift && !s->effects.read_noise && !s->effects.programming_noise);
+    assert_true(s->effects.dac && !s->effects.adc && !s->effects.drift && !s->effects.read_noise &&
+                !s->effects.programming_noise);
     for (size_t i = 0; i < chip_effect_count(); i++) {
         assert_int_equal(chip_effect_on(c, i), strcmp(chip_effect_name(i), "dac") == 0);
     }
@@ -167,9 +173,11 @@ static void sets_change_the_hash(void **state) {
 
 static void calibration_only_where_needed(void **state) {
     (void)state;
-    const char *const fixed[] = {"tile.adc.range=lambda"}, *const statics[] = {"tile.adc.range=lambda", "tile.dac.range=static"};
+    const char *const fixed[] = {"tile.adc.range=lambda"}, *const statics[] = {"tile.adc.range=lambda",
+                                                                               "tile.dac.range=static"};
     const char *const off[] = {"effects=off"};
-    struct chip *c[] = {load("pcm256", NULL, 0), load("pcm256", fixed, 1), load("pcm256", statics, 2), load("pcm256", off, 1)};
+    struct chip *c[] = {load("pcm256", NULL, 0), load("pcm256", fixed, 1), load("pcm256", statics, 2),
+                        load("pcm256", off, 1)};
     const bool wanted[] = {true, false, true, false};
     for (int i = 0; i < 4; i++) {
         assert_int_equal(chip_needs_calibration(c[i]), wanted[i]);
@@ -220,16 +228,24 @@ static void effective_configuration_is_a_fixed_point(void **state) {
     for (size_t i = 0; names[i]; i++) {
         assert_fixed_point(names[i], NULL, 0);
     }
-    const char *const several[] = {"tile.cell=pcm_like", "tile.adc.bits=5", "effects=off", "effects.adc=on", "tile.adc.energy_J=1.23456789012345e-12", "analog=[q, head]"};
+    const char *const several[] = {"tile.cell=pcm_like",
+                                   "tile.adc.bits=5",
+                                   "effects=off",
+                                   "effects.adc=on",
+                                   "tile.adc.energy_J=1.23456789012345e-12",
+                                   "analog=[q, head]"};
     assert_fixed_point("pcm256", several, 6);
-    const char *const odd[] = {"clock_GHz=0.3333333333333333", "about='1e3: \"quoted\" # and more'", "sources.null='~'"};
+    const char *const odd[] = {"clock_GHz=0.3333333333333333", "about='1e3: \"quoted\" # and more'",
+                               "sources.null='~'"};
     assert_fixed_point("pcm256", odd, 3);
     assert_fixed_point(write_chip(good, NULL, NULL), NULL, 0);
 }
 
 /* ---- bad chip files ---------------------------------------------------------------------------- */
 
-struct bad { const char *old, *replacement, *message; };
+struct bad {
+    const char *old, *replacement, *message;
+};
 
 /* `text` with every `path` in it replaced, so that messages do not depend on where the test runs. */
 static void replace_all(char *text, size_t bytes, const char *path, const char *by) {
@@ -253,26 +269,22 @@ static void assert_message(size_t number, struct error *e, const char *path, con
 }
 
 static const struct bad bad_files[] = {
-    {"chip: small\n", "",
-     "chip.yaml:1: chip: required key is missing (allowed: text)"},
+    {"chip: small\n", "", "chip.yaml:1: chip: required key is missing (allowed: text)"},
     {"chip: small", "chip: 9lives",
      "chip.yaml:1: chip: '9lives' is not a name (allowed: letters, digits, '_', '-', '.'; a letter first)"},
-    {"about: a chip for tests\n", "",
-     "chip.yaml:1: about: required key is missing (allowed: text)"},
-    {"  rows: 64", "  row: 64",
-     "chip.yaml:5: tile.row = 64: unknown key (nearest: tile.rows)"},
-    {"  rows: 64", "  rows: 0",
-     "chip.yaml:5: tile.rows = 0: out of range (allowed: a whole number from 1 to 4096)"},
+    {"about: a chip for tests\n", "", "chip.yaml:1: about: required key is missing (allowed: text)"},
+    {"  rows: 64", "  row: 64", "chip.yaml:5: tile.row = 64: unknown key (nearest: tile.rows)"},
+    {"  rows: 64", "  rows: 0", "chip.yaml:5: tile.rows = 0: out of range (allowed: a whole number from 1 to 4096)"},
     {"  rows: 64", "  rows: 4097",
      "chip.yaml:5: tile.rows = 4097: out of range (allowed: a whole number from 1 to 4096)"},
     {"  rows: 64", "  rows: 64.5",
      "chip.yaml:5: tile.rows = 64.5: not a whole number (allowed: a whole number from 1 to 4096)"},
     {"  rows: 64", "  rows: many",
      "chip.yaml:5: tile.rows = many: not a whole number (allowed: a whole number from 1 to 4096)"},
-    {"  rows: 64", "  rows: 64\n  rows: 32",
-     "chip.yaml:6: rows: duplicate key (first on line 5)"},
+    {"  rows: 64", "  rows: 64\n  rows: 32", "chip.yaml:6: rows: duplicate key (first on line 5)"},
     {"  columns: 32", "  columns: 30",
-     "chip.yaml:12: tile.adc.share: 30 columns cannot be shared by converters of 4 columns each (allowed: divisors of tile.columns)"},
+     "chip.yaml:12: tile.adc.share: 30 columns cannot be shared by converters of 4 columns each (allowed: divisors of "
+     "tile.columns)"},
     {"{bits: 8, energy_J", "{bits: 1, energy_J",
      "chip.yaml:9: tile.dac.bits = 1: out of range (allowed: a whole number from 2 to 12 bits)"},
     {"    bits: 8\n", "    bits: 15\n",
@@ -280,9 +292,11 @@ static const struct bad bad_files[] = {
     {"  encoding: differential_pair", "  encoding: differential",
      "chip.yaml:8: tile.encoding = differential: not a choice (allowed: differential_pair, signed_unit)"},
     {"  encoding: differential_pair", "  encoding: signed_unit",
-     "chip.yaml:8: tile.encoding: signed_unit needs a cell with the statistics of a whole pair; pcm_like has single devices (allowed: differential_pair)"},
+     "chip.yaml:8: tile.encoding: signed_unit needs a cell with the statistics of a whole pair; pcm_like has single "
+     "devices (allowed: differential_pair)"},
     {"part: pcm_like, g_max_uS", "model: pcm_likes, g_max_uS",
-     "chip.yaml:7: tile.cell.model: cell model 'pcm_likes' is unknown: did you mean 'pcm_like' (allowed: ideal, pcm_like, pcm_hermes_2dev, pcm_afm)"},
+     "chip.yaml:7: tile.cell.model: cell model 'pcm_likes' is unknown: did you mean 'pcm_like' (allowed: ideal, "
+     "pcm_like, pcm_hermes_2dev, pcm_afm)"},
     {"{part: pcm_like, ", "{",
      "chip.yaml:7: tile.cell: missing (allowed: the name of a part in configs/parts, or a map with the key model)"},
     {"cell: {part: pcm_like, g_max_uS: {value: 25, kind: published, source: paper2020}}", "cell: pcm_afm",
@@ -292,50 +306,67 @@ static const struct bad bad_files[] = {
     {"cell: {part: pcm_like, g_max_uS: {value: 25, kind: published, source: paper2020}}", "cell: ../chips/afm",
      "chip.yaml:7: tile.cell: '../chips/afm' is not the name of a part"},
     {"energy_J: {value: 2e-12, kind: published, source: paper2020, spread: [0.5, 2]}", "energy_J: 2e-12",
-     "chip.yaml:13: tile.adc.energy_J = 2e-12: a physical constant is never a bare number (allowed: {value: NUMBER, kind: measured|published|fitted|assumed, source: TEXT, spread: [LOW, HIGH]}, value from 1e-18 to 1e-6 J)"},
-    {"energy_J: {value: 2e-12, kind: published, source: paper2020, spread: [0.5, 2]}", "energy_J: {value: 2e-12, source: paper2020}",
+     "chip.yaml:13: tile.adc.energy_J = 2e-12: a physical constant is never a bare number (allowed: {value: NUMBER, "
+     "kind: measured|published|fitted|assumed, source: TEXT, spread: [LOW, HIGH]}, value from 1e-18 to 1e-6 J)"},
+    {"energy_J: {value: 2e-12, kind: published, source: paper2020, spread: [0.5, 2]}",
+     "energy_J: {value: 2e-12, source: paper2020}",
      "chip.yaml:13: tile.adc.energy_J: kind is missing (allowed: measured, published, fitted, assumed)"},
-    {"energy_J: {value: 2e-12, kind: published, source: paper2020, spread: [0.5, 2]}", "energy_J: {value: 2e-12, kind: published}",
-     "chip.yaml:13: tile.adc.energy_J: source is missing (allowed: a key of the file's sources, or text that says where the value is from)"},
-    {"energy_J: {value: 2e-12, kind: published, source: paper2020, spread: [0.5, 2]}", "energy_J: {value: 2e-12, kind: guessed, source: paper2020}",
-     "chip.yaml:13: tile.adc.energy_J.kind = guessed: not a kind of constant (allowed: measured, published, fitted, assumed)"},
-    {"energy_J: {value: 2e-12, kind: published, source: paper2020, spread: [0.5, 2]}", "energy_J: {value: 2e-12, kind: published, source: paper2021}",
-     "chip.yaml:13: tile.adc.energy_J.source: 'paper2021' is not a key of sources: nearest is paper2020 (allowed: such a key, or a reference in words)"},
-    {"energy_J: {value: 2e-12, kind: published, source: paper2020, spread: [0.5, 2]}", "energy_J: {value: -2e-12, kind: published, source: paper2020}",
+    {"energy_J: {value: 2e-12, kind: published, source: paper2020, spread: [0.5, 2]}",
+     "energy_J: {value: 2e-12, kind: published}",
+     "chip.yaml:13: tile.adc.energy_J: source is missing (allowed: a key of the file's sources, or text that says "
+     "where the value is from)"},
+    {"energy_J: {value: 2e-12, kind: published, source: paper2020, spread: [0.5, 2]}",
+     "energy_J: {value: 2e-12, kind: guessed, source: paper2020}",
+     "chip.yaml:13: tile.adc.energy_J.kind = guessed: not a kind of constant (allowed: measured, published, fitted, "
+     "assumed)"},
+    {"energy_J: {value: 2e-12, kind: published, source: paper2020, spread: [0.5, 2]}",
+     "energy_J: {value: 2e-12, kind: published, source: paper2021}",
+     "chip.yaml:13: tile.adc.energy_J.source: 'paper2021' is not a key of sources: nearest is paper2020 (allowed: such "
+     "a key, or a reference in words)"},
+    {"energy_J: {value: 2e-12, kind: published, source: paper2020, spread: [0.5, 2]}",
+     "energy_J: {value: -2e-12, kind: published, source: paper2020}",
      "chip.yaml:13: tile.adc.energy_J.value = -2e-12: out of range (allowed: a number from 1e-18 to 1e-6 J)"},
-    {"energy_J: {value: 2e-12, kind: published, source: paper2020, spread: [0.5, 2]}", "energy_J: {value: 0, kind: published, source: paper2020}",
+    {"energy_J: {value: 2e-12, kind: published, source: paper2020, spread: [0.5, 2]}",
+     "energy_J: {value: 0, kind: published, source: paper2020}",
      "chip.yaml:13: tile.adc.energy_J.value = 0: out of range (allowed: a number from 1e-18 to 1e-6 J)"},
-    {"energy_J: {value: 2e-12, kind: published, source: paper2020, spread: [0.5, 2]}", "energy_J: {value: nan, kind: published, source: paper2020}",
+    {"energy_J: {value: 2e-12, kind: published, source: paper2020, spread: [0.5, 2]}",
+     "energy_J: {value: nan, kind: published, source: paper2020}",
      "chip.yaml:13: tile.adc.energy_J.value = nan: not a number (allowed: a number from 1e-18 to 1e-6 J)"},
-    {"energy_J: {value: 2e-12, kind: published, source: paper2020, spread: [0.5, 2]}", "energy: {value: 2e-12, kind: published, source: paper2020}",
+    {"energy_J: {value: 2e-12, kind: published, source: paper2020, spread: [0.5, 2]}",
+     "energy: {value: 2e-12, kind: published, source: paper2020}",
      "chip.yaml:13: tile.adc.energy = {...}: unknown key: the unit is part of the key (nearest: tile.adc.energy_J)"},
-    {"energy_J: {value: 2e-12, kind: published, source: paper2020, spread: [0.5, 2]}", "energy_pJ: {value: 2, kind: published, source: paper2020}",
+    {"energy_J: {value: 2e-12, kind: published, source: paper2020, spread: [0.5, 2]}",
+     "energy_pJ: {value: 2, kind: published, source: paper2020}",
      "chip.yaml:13: tile.adc.energy_pJ = {...}: unknown key: the unit is part of the key (nearest: tile.adc.energy_J)"},
     {", spread: [0.5, 2]}\neffects", "}\neffects",
-     "chip.yaml:21: tile.static_W: the spread of an assumed constant is missing (allowed: [LOW, HIGH], factors on the value with 0 < LOW <= 1 <= HIGH)"},
+     "chip.yaml:21: tile.static_W: the spread of an assumed constant is missing (allowed: [LOW, HIGH], factors on the "
+     "value with 0 < LOW <= 1 <= HIGH)"},
     {"spread: [0.5, 2]}\n    area", "spread: [2, 0.5]}\n    area",
-     "chip.yaml:13: tile.adc.energy_J.spread = [...]: out of range (allowed: [LOW, HIGH], factors on the value with 0 < LOW <= 1 <= HIGH)"},
+     "chip.yaml:13: tile.adc.energy_J.spread = [...]: out of range (allowed: [LOW, HIGH], factors on the value with 0 "
+     "< LOW <= 1 <= HIGH)"},
     {"spread: [0.5, 2]}\n    area", "spread: [-1, 2]}\n    area",
-     "chip.yaml:13: tile.adc.energy_J.spread = [...]: out of range (allowed: [LOW, HIGH], factors on the value with 0 < LOW <= 1 <= HIGH)"},
+     "chip.yaml:13: tile.adc.energy_J.spread = [...]: out of range (allowed: [LOW, HIGH], factors on the value with 0 "
+     "< LOW <= 1 <= HIGH)"},
     {"  mvm_ns: {value: 150", "  mvm_ns: {value: 99",
      "chip.yaml:18: tile.mvm_ns: a multiply of 99 ns is shorter than its input pulse of 100 ns"},
     {"  mvm_ns: {value: 150, kind: published, source: paper2020}\n", "",
-     "chip.yaml:4: tile.mvm_ns: required key is missing (allowed: {value: NUMBER, kind: measured|published|fitted|assumed, source: TEXT, spread: [LOW, HIGH]}, value from 0.001 to 1000000 ns)"},
-    {"effects: on", "effects: some",
-     "chip.yaml:22: effects: must be on, off, or a map of effects"},
+     "chip.yaml:4: tile.mvm_ns: required key is missing (allowed: {value: NUMBER, kind: "
+     "measured|published|fitted|assumed, source: TEXT, spread: [LOW, HIGH]}, value from 0.001 to 1000000 ns)"},
+    {"effects: on", "effects: some", "chip.yaml:22: effects: must be on, off, or a map of effects"},
     {"effects: on", "effects: {wires: off}",
      "chip.yaml:22: effects.wires = off: unknown key (allowed: programming_noise, drift, read_noise, dac, adc)"},
     {"effects: on", "effects: {dac: perhaps}",
      "chip.yaml:22: effects.dac = perhaps: not a switch (allowed: on, off, true, false, yes, no)"},
     {"effects: on", "costs: none\neffects: on",
-     "chip.yaml:16: tile.read_voltage_V: a cost key on a chip that declares costs: none (remove the key, or declare costs: full and give every cost)"},
+     "chip.yaml:16: tile.read_voltage_V: a cost key on a chip that declares costs: none (remove the key, or declare "
+     "costs: full and give every cost)"},
     {"analog: [q, k, v, o]", "analog: [q, k, value]",
      "chip.yaml:23: analog: 'value' is not a role (allowed: all, or some of q k v o gate up down qkv gate_up head)"},
     {"analog: [q, k, v, o]", "analog: []",
      "chip.yaml:23: analog: names no role (allowed: all, or some of q k v o gate up down qkv gate_up head)"},
-    {"analog: [q, k, v, o]", "analog: [{q: 1}]",
-     "chip.yaml:23: analog: must be a list of roles"},
-    {"cell: {part: pcm_like, g_max_uS: {value: 25, kind: published, source: paper2020}}", "cell: {part: pcm_like, g_max_mS: {value: 25, kind: published, source: paper2020}}",
+    {"analog: [q, k, v, o]", "analog: [{q: 1}]", "chip.yaml:23: analog: must be a list of roles"},
+    {"cell: {part: pcm_like, g_max_uS: {value: 25, kind: published, source: paper2020}}",
+     "cell: {part: pcm_like, g_max_mS: {value: 25, kind: published, source: paper2020}}",
      "chip.yaml:7: tile.cell.g_max_mS = {...}: unknown key: the unit is part of the key (nearest: tile.cell.g_max_uS)"},
     {"tiles_per_chip: 16\n", "",
      "chip.yaml:1: tiles_per_chip: required key is missing (allowed: a whole number from 1 to 1000000)"},
@@ -344,7 +375,8 @@ static const struct bad bad_files[] = {
     {"clock_GHz: 2", "clock_Hz: 2e9",
      "chip.yaml:25: clock_Hz = 2e9: unknown key: the unit is part of the key (nearest: clock_GHz)"},
     {"clock_GHz: 2", "clock_GHz: 2 GHz",
-     "chip.yaml:25: clock_GHz = 2 GHz: the unit is part of the key, not of the value (allowed: a number from 0.001 to 100 GHz)"},
+     "chip.yaml:25: clock_GHz = 2 GHz: the unit is part of the key, not of the value (allowed: a number from 0.001 to "
+     "100 GHz)"},
     {"vector: vector_fp16_14nm", "vector: [1, 2]",
      "chip.yaml:26: vector: must be the name of a part, or a map of keys"},
     {"vector: vector_fp16_14nm\n", "",
@@ -357,12 +389,10 @@ static const struct bad bad_files[] = {
      "chip.yaml:3: sources: must be a map from short names to references"},
     {"sources: {paper2020: 'A paper, 2020'}", "sources: {paper2020: 'A paper, 2020', ita2023: another}",
      "@/configs/parts/ita_22nm.yaml:4: sources.ita2023: has another text in chip.yaml:3"},
-    {"tile:\n", "tiles:\n",
-     "chip.yaml:1: tile: missing (allowed: a map of keys)"},
+    {"tile:\n", "tiles:\n", "chip.yaml:1: tile: missing (allowed: a map of keys)"},
     {"  rows: 64", "\trows: 64",
      "chip.yaml:5: not valid YAML: found character that cannot start any token (while scanning for the next token)"},
-    {"chip: small", "include: nothing.yaml\nchip: small",
-     "chip.yaml:1: include = nothing.yaml: no such file"},
+    {"chip: small", "include: nothing.yaml\nchip: small", "chip.yaml:1: include = nothing.yaml: no such file"},
 };
 
 static void bad_files_are_explained(void **state) {
@@ -379,33 +409,29 @@ static void bad_files_are_explained(void **state) {
     }
 }
 
-static const struct bad bad_sets[] = { /* replacement: the override; chip pcm256 */
-    {NULL, "tile.adc.bit=3",
-     "--set 1: tile.adc.bit = 3: unknown key (nearest: tile.adc.bits)"},
-    {NULL, "tile.adc=cco_9b",
-     "--set 1: tile.adc: no part 'cco_9b' in configs/parts: nearest is cco_8b"},
+static const struct bad bad_sets[] = {
+    /* replacement: the override; chip pcm256 */
+    {NULL, "tile.adc.bit=3", "--set 1: tile.adc.bit = 3: unknown key (nearest: tile.adc.bits)"},
+    {NULL, "tile.adc=cco_9b", "--set 1: tile.adc: no part 'cco_9b' in configs/parts: nearest is cco_8b"},
     {NULL, "tile.rows.x=3",
-     "--set 1: tile.rows.x=3: tile.rows is 256 (@/configs/chips/pcm256.yaml:25), not a map, so nothing can be set inside it"},
+     "--set 1: tile.rows.x=3: tile.rows is 256 (@/configs/chips/pcm256.yaml:25), not a map, so nothing can be set "
+     "inside it"},
     {NULL, "analog=kk",
-     "--set 1: analog: 'kk' is not a role: nearest is k (allowed: all, or some of q k v o gate up down qkv gate_up head)"},
+     "--set 1: analog: 'kk' is not a role: nearest is k (allowed: all, or some of q k v o gate up down qkv gate_up "
+     "head)"},
     {NULL, "tile.cell=pcm_afm",
-     "@/configs/chips/pcm256.yaml:28: tile.encoding: cell model pcm_afm describes a signed pair as a whole (allowed: signed_unit)"},
-    {NULL, "effects=maybe",
-     "--set 1: effects: must be on, off, or a map of effects"},
+     "@/configs/chips/pcm256.yaml:28: tile.encoding: cell model pcm_afm describes a signed pair as a whole (allowed: "
+     "signed_unit)"},
+    {NULL, "effects=maybe", "--set 1: effects: must be on, off, or a map of effects"},
     {NULL, "tile.adc.share=3",
-     "--set 1: tile.adc.share: 256 columns cannot be shared by converters of 3 columns each (allowed: divisors of tile.columns)"},
-    {NULL, "clock_Hz=1e9",
-     "--set 1: clock_Hz = 1e9: unknown key: the unit is part of the key (nearest: clock_GHz)"},
-    {NULL, "chip=3",
-     "--set 1: chip: '3' is not a name (allowed: letters, digits, '_', '-', '.'; a letter first)"},
-    {NULL, "tile=3",
-     "--set 1: tile: must be a map of keys"},
-    {NULL, "include=x.yaml",
-     "--set 1: include: cannot be set (name the file as the chip instead)"},
-    {NULL, "rows",
-     "--set 1: rows: not an assignment (allowed: KEY=VALUE, as in tile.adc.bits=6)"},
-    {NULL, "=3",
-     "--set 1: =3: not an assignment (allowed: KEY=VALUE, as in tile.adc.bits=6)"},
+     "--set 1: tile.adc.share: 256 columns cannot be shared by converters of 3 columns each (allowed: divisors of "
+     "tile.columns)"},
+    {NULL, "clock_Hz=1e9", "--set 1: clock_Hz = 1e9: unknown key: the unit is part of the key (nearest: clock_GHz)"},
+    {NULL, "chip=3", "--set 1: chip: '3' is not a name (allowed: letters, digits, '_', '-', '.'; a letter first)"},
+    {NULL, "tile=3", "--set 1: tile: must be a map of keys"},
+    {NULL, "include=x.yaml", "--set 1: include: cannot be set (name the file as the chip instead)"},
+    {NULL, "rows", "--set 1: rows: not an assignment (allowed: KEY=VALUE, as in tile.adc.bits=6)"},
+    {NULL, "=3", "--set 1: =3: not an assignment (allowed: KEY=VALUE, as in tile.adc.bits=6)"},
     {NULL, "tile.adc.energy_J.source=me",
      "--set 1: tile.adc.energy_J.source: 'me' is not a key of sources (allowed: such a key, or a reference in words)"},
     {NULL, "tile.pulse_ns=200",
@@ -417,9 +443,11 @@ static const struct bad bad_sets[] = { /* replacement: the override; chip pcm256
     {NULL, "effects.wires=off",
      "--set 1: effects.wires = off: unknown key (allowed: programming_noise, drift, read_noise, dac, adc)"},
     {"ideal", "tile.adc.energy_J=1e-12",
-     "--set 1: tile.adc.energy_J: a cost key on a chip that declares costs: none (remove the key, or declare costs: full and give every cost)"},
+     "--set 1: tile.adc.energy_J: a cost key on a chip that declares costs: none (remove the key, or declare costs: "
+     "full and give every cost)"},
     {"ideal", "vector=vector_fp16_14nm",
-     "--set 1: vector.name: a cost key on a chip that declares costs: none (remove the key, or declare costs: full and give every cost)"},
+     "--set 1: vector.name: a cost key on a chip that declares costs: none (remove the key, or declare costs: full and "
+     "give every cost)"},
     {"afm", "tile.encoding=differential_pair",
      "--set 1: tile.encoding: cell model pcm_afm describes a signed pair as a whole (allowed: signed_unit)"},
 };
@@ -429,7 +457,8 @@ static void bad_overrides_are_explained(void **state) {
     for (size_t i = 0; i < sizeof bad_sets / sizeof bad_sets[0]; i++) {
         struct chip *c = NULL;
         struct error e = {OK, ""};
-        assert_int_equal(chip_load(bad_sets[i].old ? bad_sets[i].old : "pcm256", &bad_sets[i].replacement, 1, &c, &e), ERR_USAGE);
+        assert_int_equal(chip_load(bad_sets[i].old ? bad_sets[i].old : "pcm256", &bad_sets[i].replacement, 1, &c, &e),
+                         ERR_USAGE);
         assert_null(c);
         assert_message(i, &e, "(no file)", bad_sets[i].message);
     }
@@ -440,7 +469,8 @@ static void unknown_chip_gets_the_nearest(void **state) {
     struct chip *c = NULL;
     struct error e = {OK, ""};
     assert_int_equal(chip_load("pcm265", NULL, 0, &c, &e), ERR_USAGE);
-    assert_string_equal(e.message, "chip 'pcm265': not in the catalogue: nearest is pcm256 (`mho chip list` shows it; a path ends in .yaml or has a '/')");
+    assert_string_equal(e.message, "chip 'pcm265': not in the catalogue: nearest is pcm256 (`mho chip list` shows it; "
+                                   "a path ends in .yaml or has a '/')");
     assert_int_equal(chip_load("./no/such/chip.yaml", NULL, 0, &c, &e), ERR_USAGE);
     assert_string_equal(e.message, "./no/such/chip.yaml: cannot open: No such file or directory");
 }
@@ -464,11 +494,17 @@ static void survives_lack_of_memory(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(tables_are_right), cmocka_unit_test(values_are_si), cmocka_unit_test(catalogue_loads),
-    cmocka_unit_test(parts_before_deeper_keys), cmocka_unit_test(number_on_the_command_line_is_an_assumption),
-    cmocka_unit_test(sets_change_the_hash), cmocka_unit_test(calibration_only_where_needed),
-    cmocka_unit_test(effective_configuration_is_a_fixed_point), cmocka_unit_test(bad_files_are_explained),
-    cmocka_unit_test(bad_overrides_are_explained), cmocka_unit_test(unknown_chip_gets_the_nearest),
+    cmocka_unit_test(tables_are_right),
+    cmocka_unit_test(values_are_si),
+    cmocka_unit_test(catalogue_loads),
+    cmocka_unit_test(parts_before_deeper_keys),
+    cmocka_unit_test(number_on_the_command_line_is_an_assumption),
+    cmocka_unit_test(sets_change_the_hash),
+    cmocka_unit_test(calibration_only_where_needed),
+    cmocka_unit_test(effective_configuration_is_a_fixed_point),
+    cmocka_unit_test(bad_files_are_explained),
+    cmocka_unit_test(bad_overrides_are_explained),
+    cmocka_unit_test(unknown_chip_gets_the_nearest),
     cmocka_unit_test(survives_lack_of_memory),
 };
 

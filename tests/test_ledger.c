@@ -1,4 +1,5 @@
-/* Joules, seconds and square millimetres: by hand, conserved, and at the published points. The worked example of docs/costs.md. */
+/* Joules, seconds and square millimetres: by hand, conserved, and at the published points. The worked example of
+ * docs/costs.md. */
 #include "tests/suite.h"
 
 #include <math.h>
@@ -10,7 +11,11 @@
 #include "base/memory.h"
 #include "sim/report.h"
 
-struct bench { struct chip *chip; struct placement *placement; struct run *run; };
+struct bench {
+    struct chip *chip;
+    struct placement *placement;
+    struct run *run;
+};
 
 static enum status no_rows(void *context, uint32_t first, uint32_t count, float *rows, struct error *e) {
     (void)context, (void)first, (void)count, (void)rows;
@@ -38,10 +43,12 @@ static const struct matrix_source model[] = {
 };
 enum { MATRICES = sizeof model / sizeof model[0] };
 
-static struct bench make(const char *name, const char *const *sets, size_t count, const struct matrix_source *m, size_t matrices, uint32_t tokens) {
+static struct bench make(const char *name, const char *const *sets, size_t count, const struct matrix_source *m,
+                         size_t matrices, uint32_t tokens) {
     struct bench b = {.chip = load(name, sets, count)};
     struct error e = {OK, ""};
-    if (placement_create(b.chip, m, matrices, &b.placement, &e) != OK || run_create_costs(b.chip, b.placement, tokens, &b.run, &e) != OK) {
+    if (placement_create(b.chip, m, matrices, &b.placement, &e) != OK ||
+        run_create_costs(b.chip, b.placement, tokens, &b.run, &e) != OK) {
         fail_msg("%s", e.message);
     }
     return b;
@@ -56,9 +63,12 @@ static void drop(struct bench *b) {
 /* The record of a multiply in which every cell has 10 uS and every input half of full scale. */
 static struct multiply_record half_scale(const struct placement *p, size_t matrix, uint32_t tokens) {
     struct placement_matrix m = placement_matrix_at(p, matrix);
-    return (struct multiply_record){.matrix = matrix, .tokens = tokens, .array_S_sum = 0.5 * 10e-6 * m.inputs * m.outputs * tokens,
+    return (struct multiply_record){.matrix = matrix,
+                                    .tokens = tokens,
+                                    .array_S_sum = 0.5 * 10e-6 * m.inputs * m.outputs * tokens,
                                     .dac_conversions = (uint64_t)m.inputs * m.column_blocks * tokens,
-                                    .adc_conversions = (uint64_t)m.outputs * m.row_blocks * tokens, .adc_saturated = 1};
+                                    .adc_conversions = (uint64_t)m.outputs * m.row_blocks * tokens,
+                                    .adc_saturated = 1};
 }
 
 /* One step in the manner of a transformer. */
@@ -77,9 +87,16 @@ static double step(struct bench *b, uint32_t tokens, uint32_t position) {
         run_record_multiply(r, &records[1]);
         run_join(r);
         run_digital(r, &(struct digital_record){.op = OP_ROPE, .layer = layer, .tokens = tokens, .elements = 400});
-        run_digital(r, &(struct digital_record){.op = OP_ATTENTION, .layer = layer, .tokens = tokens, .first_position = position, .window = 6,
-                                                .heads = 6, .kv_heads = 2, .head_dim = 50});
-        run_digital(r, &(struct digital_record){.op = OP_MATMUL, .layer = layer, .tokens = tokens, .elements = 300 * 700});
+        run_digital(r, &(struct digital_record){.op = OP_ATTENTION,
+                                                .layer = layer,
+                                                .tokens = tokens,
+                                                .first_position = position,
+                                                .window = 6,
+                                                .heads = 6,
+                                                .kv_heads = 2,
+                                                .head_dim = 50});
+        run_digital(r,
+                    &(struct digital_record){.op = OP_MATMUL, .layer = layer, .tokens = tokens, .elements = 300 * 700});
         run_record_multiply(r, &records[2]);
         run_digital(r, &(struct digital_record){.op = OP_RESIDUAL, .layer = layer, .tokens = tokens, .elements = 300});
     }
@@ -120,7 +137,8 @@ static void time_is_conserved(void **state) {
     assert_near(run_step_start_s(b.run), first_s, 1e-15); /* a step starts when the one before has ended */
     for (int c = 0; c < CLASS_COUNT; c++) {
         struct class_view one = run_class(b.run, (enum resource_class)c);
-        assert_true(one.busy_s > 0 && one.busiest > 0 && one.busiest <= 1 && one.busiest * second_s <= one.busy_s * (1 + 1e-12));
+        assert_true(one.busy_s > 0 && one.busiest > 0 && one.busiest <= 1 &&
+                    one.busiest * second_s <= one.busy_s * (1 + 1e-12));
         critical_s += one.critical_s;
     }
     assert_near(critical_s / second_s, 1, 1e-12);
@@ -164,8 +182,10 @@ static void counts_by_hand(void **state) {
     assert_int_equal(v.count[PART_ADC], T * (layers * (300 * 2 + 100 * 2 + 300 * 3) + 1000 * 2));
     assert_int_equal(v.count[PART_DIGITAL_POST], v.count[PART_ADC]);
     assert_int_equal(v.saturated_adc, layers * 3 + 1);
-    /* Inputs: 2 operations each (range and scaling), 300 once for q and k together. Norm 4, RoPE 3, residual 1, embed 1, sample 1. */
-    assert_int_equal(v.count[PART_VECTOR], T * (layers * (2 * 300 + 2 * 700 + 4 * 300 + 3 * 400 + 300) + 2 * 300 + 300 + 1000));
+    /* Inputs: 2 operations each (range and scaling), 300 once for q and k together. Norm 4, RoPE 3, residual 1,
+     * embed 1, sample 1. */
+    assert_int_equal(v.count[PART_VECTOR],
+                     T * (layers * (2 * 300 + 2 * 700 + 4 * 300 + 3 * 400 + 300) + 2 * 300 + 300 + 1000));
     /* Positions 5, 6, 7 with a window of 6: 6 keys each. QK^T and PV: 2 x keys x 6 heads x 50. */
     assert_int_equal(v.count[PART_ATTENTION], layers * T * 6 * 2 * 6 * 50);
     /* Keys and values of 2 x 50, 8 bits: 6 read and 1 written per token. */
@@ -180,7 +200,8 @@ static void counts_by_hand(void **state) {
 static void static_ranges_need_no_search(void **state) {
     (void)state;
     const char *const set[] = {"tile.dac.range=static"};
-    struct bench per_token = make("pcm256", NULL, 0, model, MATRICES, 1), fixed = make("pcm256", set, 1, model, MATRICES, 1);
+    struct bench per_token = make("pcm256", NULL, 0, model, MATRICES, 1),
+                 fixed = make("pcm256", set, 1, model, MATRICES, 1);
     step(&per_token, 1, 0);
     step(&fixed, 1, 0);
     uint64_t inputs = 2 * (300 + 700) + 300;
@@ -205,23 +226,31 @@ static void shared_converters_take_rounds(void **state) {
 
 /* ---- published points -------------------------------------------------------------------------- */
 
-/* Full-scale data: the 256 x 256 MVM of pcm256 takes 132.9 ns and 13.43 nJ, a core 0.63 mm2. The energy of the ADC and the area of
- * the post-processing were fitted to these points, so this tests the arithmetic and the file, not the model. */
+/* Full-scale data: the 256 x 256 MVM of pcm256 takes 132.9 ns and 13.43 nJ, a core 0.63 mm2. The energy of the ADC
+ * and the area of the post-processing were fitted to these points, so this tests the arithmetic and the file, not
+ * the model. */
 static void published_points_of_pcm256(void **state) {
     (void)state;
-    static const struct matrix_source one = {.name = "w", .layer = 0, .role = MATRIX_Q, .inputs = 256, .outputs = 256, .read_rows = no_rows};
+    static const struct matrix_source one = {
+        .name = "w", .layer = 0, .role = MATRIX_Q, .inputs = 256, .outputs = 256, .read_rows = no_rows};
     struct bench b = make("pcm256", NULL, 0, &one, 1, 1);
     run_begin_step(b.run, 1);
-    struct multiply_record r = {.matrix = 0, .tokens = 1, .array_S_sum = 65536 * (0.5 * 20.7e-6 + 0.066e-6) * 0.5, .dac_conversions = 256, .adc_conversions = 256};
+    struct multiply_record r = {.matrix = 0,
+                                .tokens = 1,
+                                .array_S_sum = 65536 * (0.5 * 20.7e-6 + 0.066e-6) * 0.5,
+                                .dac_conversions = 256,
+                                .adc_conversions = 256};
     run_record_multiply(b.run, &r);
     run_end_step(b.run);
     struct ledger_view v = run_ledger(b.run);
     const struct tile_spec *t = &chip_spec_of(b.chip)->tile;
-    double mvm_J = v.energy_J[PART_DAC] + v.energy_J[PART_ARRAY] + v.energy_J[PART_ADC] + v.energy_J[PART_DIGITAL_POST] + t->static_W.value * t->mvm_s.value;
+    double mvm_J = v.energy_J[PART_DAC] + v.energy_J[PART_ARRAY] + v.energy_J[PART_ADC] +
+                   v.energy_J[PART_DIGITAL_POST] + t->static_W.value * t->mvm_s.value;
     assert_near(mvm_J * 1e9, 13.43, 0.01); /* nJ; rounding of the published numbers */
     assert_near(run_class(b.run, CLASS_TILES).busy_s * 1e9, 132.9, 1e-9);
     struct area_view a = placement_area(b.chip, b.placement);
-    double core_mm2 = (a.part_mm2[PART_DAC] + a.part_mm2[PART_ARRAY] + a.part_mm2[PART_ADC] + a.part_mm2[PART_DIGITAL_POST]) / 64;
+    double core_mm2 =
+        (a.part_mm2[PART_DAC] + a.part_mm2[PART_ARRAY] + a.part_mm2[PART_ADC] + a.part_mm2[PART_DIGITAL_POST]) / 64;
     assert_near(core_mm2, 0.63, 0.005);
     drop(&b);
 }
@@ -238,7 +267,8 @@ static enum status all_ones(void *context, uint32_t first, uint32_t count, float
 
 static void worked_example(void **state) {
     (void)state;
-    static const struct matrix_source one = {.name = "w", .layer = 0, .role = MATRIX_Q, .inputs = 512, .outputs = 512, .read_rows = all_ones};
+    static const struct matrix_source one = {
+        .name = "w", .layer = 0, .role = MATRIX_Q, .inputs = 512, .outputs = 512, .read_rows = all_ones};
     static float x[2 * 512], y[2 * 512];
     const char *const sets[] = {"effects=off"};
     struct chip *c = load("pcm256", sets, 1);
@@ -258,7 +288,8 @@ static void worked_example(void **state) {
     assert_near(y[0], 512, 1e-3);
     assert_int_equal(placement_total(p).tiles, 4);
     /* time, in picoseconds: exact */
-    static const int64_t start_ps[6] = {0, 12000, 12000, 24000, 18000, 150900}, end_ps[6] = {12000, 24000, 18000, 30000, 150900, 283800};
+    static const int64_t start_ps[6] = {0, 12000, 12000, 24000, 18000, 150900},
+                         end_ps[6] = {12000, 24000, 18000, 30000, 150900, 283800};
     assert_int_equal(timeline_step_events(r->timeline), 6);
     for (size_t i = 0; i < 6; i++) {
         assert_int_equal(timeline_event(r->timeline, i).start_ps, start_ps[i]);
@@ -283,7 +314,9 @@ static void worked_example(void **state) {
 /* Every number of the example stands in the page. */
 static void page_has_the_example(void **state) {
     (void)state;
-    static const char *const numbers[] = {"12.0", "6.0", "150.9", "283.8", "4,096,000", "4,915,200", "12,288,000", "55,132,029", "68,669,440", "12,331,110", "169,719,779"};
+    static const char *const numbers[] = {"12.0",       "6.0",        "150.9",      "283.8",
+                                          "4,096,000",  "4,915,200",  "12,288,000", "55,132,029",
+                                          "68,669,440", "12,331,110", "169,719,779"};
     char path[4096], *text = NULL;
     size_t bytes;
     struct error e = {OK, ""};
@@ -307,12 +340,14 @@ static void chip_without_costs_reports_null(void **state) {
     struct bench b = make("ideal", NULL, 0, model, MATRICES, 4);
     assert_true(isnan(step(&b, 4, 0)));
     struct ledger_view v = run_ledger(b.run);
-    assert_true(isnan(v.total_J) && isnan(v.energy_J[PART_ADC]) && isnan(v.makespan_s) && isnan(run_layer_energy_J(b.run, 0)));
+    assert_true(isnan(v.total_J) && isnan(v.energy_J[PART_ADC]) && isnan(v.makespan_s) &&
+                isnan(run_layer_energy_J(b.run, 0)));
     assert_true(isnan(placement_area(b.chip, b.placement).total_mm2));
     assert_true(v.macs > 0 && v.count[PART_ADC] > 0); /* counts are known */
     json_t *json = run_report_json(b.run);
     json_t *energy = json_object_get(json, "energy"), *area = json_object_get(json, "area");
-    assert_true(json_is_null(json_object_get(energy, "total_J")) && json_is_null(json_object_get(energy, "per_token_J")));
+    assert_true(json_is_null(json_object_get(energy, "total_J")) &&
+                json_is_null(json_object_get(energy, "per_token_J")));
     assert_true(json_is_null(json_array_get(json_object_get(energy, "by_layer"), 0)));
     assert_true(json_is_null(json_object_get(area, "total_mm2")));
     assert_true(json_is_integer(json_object_get(json_object_get(json, "mapping"), "tiles")));
@@ -325,7 +360,8 @@ static void json_has_the_keys_and_sums(void **state) {
     struct bench b = make("pcm256", NULL, 0, model, MATRICES, 4);
     step(&b, 4, 0);
     struct ledger_view v = run_ledger(b.run);
-    json_t *json = run_report_json(b.run), *energy = json_object_get(json, "energy"), *parts = json_object_get(energy, "by_component"), *value;
+    json_t *json = run_report_json(b.run), *energy = json_object_get(json, "energy"),
+           *parts = json_object_get(energy, "by_component"), *value;
     double parts_J = 0, layers_J = 0;
     const char *key;
     size_t i;
@@ -337,16 +373,22 @@ static void json_has_the_keys_and_sums(void **state) {
     assert_near(json_real_value(json_object_get(energy, "per_token_J")) * 4 / v.total_J, 1, 1e-12);
     assert_int_equal(json_integer_value(json_object_get(json_object_get(json, "mapping"), "tiles")), 2 * 12 + 8);
     assert_true(json_array_size(json_object_get(json, "not_modelled")) > 3);
-    assert_int_equal(json_integer_value(json_object_get(json_object_get(json, "conventions"), "operations_per_mac")), 2);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(json, "conventions"), "operations_per_mac")),
+                     2);
     json_decref(json);
     drop(&b);
 }
 
 static void absurd_numbers_are_flagged(void **state) {
     (void)state;
-    const char *const dear[] = {"tile.adc.energy_J=1e-6"}, *const small[] = {"kv.capacity_KiB=1"}, *const large[] = {"kv.capacity_KiB=64"};
-    struct { const char *const *set; const char *flag; } cases[] = {
-        {dear, "pJ per MAC in the tiles, outside 0.001 to 100 pJ"}, {small, "KV cache needs 0.0 MiB, the chips hold 0.0 MiB"}, {large, NULL}};
+    const char *const dear[] = {"tile.adc.energy_J=1e-6"}, *const small[] = {"kv.capacity_KiB=1"},
+                      *const large[] = {"kv.capacity_KiB=64"};
+    struct {
+        const char *const *set;
+        const char *flag;
+    } cases[] = {{dear, "pJ per MAC in the tiles, outside 0.001 to 100 pJ"},
+                 {small, "KV cache needs 0.0 MiB, the chips hold 0.0 MiB"},
+                 {large, NULL}};
     for (size_t i = 0; i < 3; i++) {
         struct bench b = make("pcm256", cases[i].set, 1, model, MATRICES, 4);
         struct flags flags;
@@ -375,7 +417,8 @@ static void quantiles_follow_the_spreads(void **state) {
     step(&b, 4, 0);
     double total_J = run_ledger(b.run).total_J;
     run_energy_quantiles(b.run, q);
-    assert_near(q[0] / total_J, 0.5, 0.05); /* 1,000 draws: a standard error of 0.05 in the logarithm's quantile, x 0.5 / 2 */
+    assert_near(q[0] / total_J, 0.5,
+                0.05); /* 1,000 draws: a standard error of 0.05 in the logarithm's quantile, x 0.5 / 2 */
     assert_near(q[1] / total_J, 1, 0.1);
     assert_near(q[2] / total_J, 2, 0.2);
     drop(&b);
@@ -400,7 +443,8 @@ static void report_fits_a_screen(void **state) {
             if (end - line > 80) {
                 fail_msg("%td columns: %.*s", end - line, (int)(end - line), line);
             }
-            assert_true(memchr(line, 'n', (size_t)(end - line)) == NULL || !strstr(line, " nan")); /* never a nan on the screen */
+            assert_true(memchr(line, 'n', (size_t)(end - line)) == NULL ||
+                        !strstr(line, " nan")); /* never a nan on the screen */
         }
         assert_true(lines >= 3 && lines <= 24);
         assert_true(i == 1 ? strstr(text, "unknown, not zero") != NULL : strstr(text, "constants are assumed") != NULL);
@@ -429,17 +473,20 @@ static void overfull_step_is_told(void **state) {
         run_digital(b.run, &(struct digital_record){.op = OP_NORM, .layer = 0, .tokens = 1, .elements = 1});
     }
     report_flags(b.run, &flags);
-    assert_string_equal(flags.text[flags.count - 1], "a step had more operations than there is room for: time is incomplete");
+    assert_string_equal(flags.text[flags.count - 1],
+                        "a step had more operations than there is room for: time is incomplete");
     drop(&b);
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(energy_is_conserved), cmocka_unit_test(time_is_conserved), cmocka_unit_test(reset_gives_the_same_again),
-    cmocka_unit_test(counts_by_hand), cmocka_unit_test(static_ranges_need_no_search), cmocka_unit_test(shared_converters_take_rounds),
-    cmocka_unit_test(published_points_of_pcm256), cmocka_unit_test(worked_example), cmocka_unit_test(page_has_the_example),
-    cmocka_unit_test(chip_without_costs_reports_null), cmocka_unit_test(json_has_the_keys_and_sums), cmocka_unit_test(absurd_numbers_are_flagged),
-    cmocka_unit_test(quantiles_follow_the_spreads), cmocka_unit_test(report_fits_a_screen), cmocka_unit_test(steps_do_not_allocate),
-    cmocka_unit_test(overfull_step_is_told),
+    cmocka_unit_test(energy_is_conserved),          cmocka_unit_test(time_is_conserved),
+    cmocka_unit_test(reset_gives_the_same_again),   cmocka_unit_test(counts_by_hand),
+    cmocka_unit_test(static_ranges_need_no_search), cmocka_unit_test(shared_converters_take_rounds),
+    cmocka_unit_test(published_points_of_pcm256),   cmocka_unit_test(worked_example),
+    cmocka_unit_test(page_has_the_example),         cmocka_unit_test(chip_without_costs_reports_null),
+    cmocka_unit_test(json_has_the_keys_and_sums),   cmocka_unit_test(absurd_numbers_are_flagged),
+    cmocka_unit_test(quantiles_follow_the_spreads), cmocka_unit_test(report_fits_a_screen),
+    cmocka_unit_test(steps_do_not_allocate),        cmocka_unit_test(overfull_step_is_told),
 };
 
 const struct test_suite suite_ledger = {"ledger", tests, sizeof tests / sizeof tests[0]};

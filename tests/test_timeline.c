@@ -13,7 +13,8 @@ static struct timeline *create(size_t resources, size_t operations, uint32_t tok
 }
 
 /* An operation with the same duration for every token. */
-static uint32_t add(struct timeline *t, uint32_t tokens, size_t resource, int64_t duration_ps, const uint32_t *before, size_t count) {
+static uint32_t add(struct timeline *t, uint32_t tokens, size_t resource, int64_t duration_ps, const uint32_t *before,
+                    size_t count) {
     int64_t *durations_ps;
     uint32_t number = timeline_add(t, resource, before, count, &durations_ps);
     assert_true(number != TIMELINE_FULL);
@@ -49,7 +50,8 @@ static void slowest_stage_sets_the_pace(void **state) {
     struct resource_view slow = timeline_resource(t, 1);
     assert_int_equal(slow.busy_ps, 3000);
     assert_int_equal(slow.wait_ps, 0); /* a token is ready only when its operation has finished the token before */
-    assert_int_equal(timeline_resource(t, 0).critical_ps + slow.critical_ps + timeline_resource(t, 2).critical_ps, 3150);
+    assert_int_equal(timeline_resource(t, 0).critical_ps + slow.critical_ps + timeline_resource(t, 2).critical_ps,
+                     3150);
     assert_int_equal(slow.critical_ps, 3000);
     timeline_destroy(t);
 }
@@ -77,9 +79,9 @@ static void by_hand(void **state) {
     struct resource_view a = timeline_resource(t, 0), b = timeline_resource(t, 1);
     assert_int_equal(a.busy_ps, 2 * 60);
     assert_int_equal(b.busy_ps, 2 * 70);
-    assert_int_equal(a.wait_ps, 2 * 10);      /* 2t0 from 10 to 20; 2t1 is ready when 2t0 has ended */
-    assert_int_equal(b.wait_ps, 2 * 30);      /* 3t0 from 40 to 70 */
-    assert_int_equal(a.critical_ps, 2 * 10);  /* 0t0, then all on B: 30 + 30 + 5 + 5 */
+    assert_int_equal(a.wait_ps, 2 * 10);     /* 2t0 from 10 to 20; 2t1 is ready when 2t0 has ended */
+    assert_int_equal(b.wait_ps, 2 * 30);     /* 3t0 from 40 to 70 */
+    assert_int_equal(a.critical_ps, 2 * 10); /* 0t0, then all on B: 30 + 30 + 5 + 5 */
     assert_int_equal(b.critical_ps, 2 * 70);
     timeline_destroy(t);
 }
@@ -114,14 +116,20 @@ static void too_many_operations_are_refused(void **state) {
     timeline_destroy(t);
     struct error e = {OK, ""};
     assert_int_equal(timeline_create(1, 1u << 20, 1u << 20, &t, &e), ERR_USAGE);
-    assert_string_equal(e.message, "timeline: 1048576 operations of 1048576 tokens are too many (allowed: 2^32 events a step)");
+    assert_string_equal(e.message,
+                        "timeline: 1048576 operations of 1048576 tokens are too many (allowed: 2^32 events a step)");
 }
 
 /* ---- random graphs ----------------------------------------------------------------------------- */
 
 enum { OPERATIONS = 24, RESOURCES = 5, TOKENS = 4, MOST_BEFORE = 3 };
 
-struct graph { uint32_t before[OPERATIONS][MOST_BEFORE]; size_t count[OPERATIONS]; size_t resource[OPERATIONS]; int64_t duration_ps[OPERATIONS][TOKENS]; };
+struct graph {
+    uint32_t before[OPERATIONS][MOST_BEFORE];
+    size_t count[OPERATIONS];
+    size_t resource[OPERATIONS];
+    int64_t duration_ps[OPERATIONS][TOKENS];
+};
 
 static uint32_t draw(uint64_t graph, uint64_t *index, uint32_t below) {
     return (uint32_t)(random_uniform(graph, random_stream(RANDOM_TEST, 1), (*index)++) * below);
@@ -176,7 +184,8 @@ static void assert_rules(struct timeline *t, const struct graph *g) {
         }
     }
     for (size_t r = 0; r < RESOURCES; r++) {
-        /* Every picosecond of a resource: at most one event runs; idle only when none is ready and waits (rules 2 and 3). */
+        /* Every picosecond of a resource: at most one event runs; idle only when none is ready and waits (rules 2
+         * and 3). */
         int64_t busy_ps = 0, idle_ps = 0, wait_ps = 0;
         for (int64_t now = 0; now < end_ps; now++) {
             int running = 0, waiting = 0;
@@ -245,8 +254,12 @@ static void steps_do_not_allocate(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(equal_stages_are_a_pipeline), cmocka_unit_test(slowest_stage_sets_the_pace), cmocka_unit_test(by_hand),
-    cmocka_unit_test(reset_forgets), cmocka_unit_test(too_many_operations_are_refused), cmocka_unit_test(random_graphs_keep_the_rules),
+    cmocka_unit_test(equal_stages_are_a_pipeline),
+    cmocka_unit_test(slowest_stage_sets_the_pace),
+    cmocka_unit_test(by_hand),
+    cmocka_unit_test(reset_forgets),
+    cmocka_unit_test(too_many_operations_are_refused),
+    cmocka_unit_test(random_graphs_keep_the_rules),
     cmocka_unit_test(steps_do_not_allocate),
 };
 
