@@ -26,9 +26,16 @@ static int find_sets(void **state) {
     return sets >= 1 ? 0 : -1;
 }
 
-/* A block of exactly n floats that starts 4 bytes off every alignment: free with free_floats. */
-static float *odd_floats(size_t n) { return (float *)mem_alloc(n + 1, sizeof(float)) + 1; }
-static void free_floats(float *x) { mem_free(x - 1); }
+/* n elements that end where the memory block ends (blocks are multiples of MEM_ALIGNMENT), so that they start at any
+ * alignment and the sanitizer sees a read beyond the last one. Free with free_array. */
+static void *end_of_block(size_t n, size_t size) {
+    const size_t slack = (MEM_ALIGNMENT - n * size % MEM_ALIGNMENT) % MEM_ALIGNMENT;
+    return (char *)mem_alloc(1, n * size + slack) + slack;
+}
+
+static void free_array(void *x) { mem_free((char *)x - (uintptr_t)x % MEM_ALIGNMENT); }
+
+static float *odd_floats(size_t n) { return end_of_block(n, sizeof(float)); }
 
 enum data { SMOOTH, CANCELLING, WIDE };
 
@@ -61,8 +68,8 @@ static void dot_keeps_its_bound(void **state) {
                 magnitude += fabs((double)a[i] * (double)b[i]);
             }
             assert_near(set[s]->dot_f32(a, b, n), exact, ((double)n / 16 + 8) * EPS * magnitude);
-            free_floats(a);
-            free_floats(b);
+            free_array(a);
+            free_array(b);
         }
     }
 }
@@ -81,9 +88,9 @@ static void axpy_adds_in_place(void **state) {
                 const double product = (double)-1.7f * (double)x[i], exact = (double)old[i] + product;
                 assert_near(y[i], exact, EPS * (fabs(product) + fabs(exact)));
             }
-            free_floats(x);
-            free_floats(y);
-            free_floats(old);
+            free_array(x);
+            free_array(y);
+            free_array(old);
         }
     }
 }
@@ -109,7 +116,7 @@ static void absmax_sees_every_element(void **state) {
                 assert_true(isnan(set[s]->absmax_f32(x, n)));
                 x[i] = -0.5f;
             }
-            free_floats(x);
+            free_array(x);
         }
         const float infinity_and_nan[2] = {INFINITY, NAN}, zeros[2] = {-0.0f, 0.0f}, tiny[2] = {-0x1p-149f, 0.0f};
         assert_true(isnan(set[s]->absmax_f32(infinity_and_nan, 2)));
@@ -198,7 +205,7 @@ static void gaussian_is_the_same_in_all_sets(void **state) {
         }
     }
     mem_free(expected);
-    free_floats(out);
+    free_array(out);
 }
 
 /* --- matrices ----------------------------------------------------------------------------------- */
@@ -211,7 +218,7 @@ struct matrix {
 };
 
 static struct matrix matrix_create(size_t rows, size_t stride) {
-    struct matrix m = {rows, stride, odd_floats(rows * stride), mem_alloc(rows * stride, 2), mem_alloc(rows * stride, 2)};
+    struct matrix m = {rows, stride, odd_floats(rows * stride), end_of_block(rows * stride, 2), end_of_block(rows * stride, 2)};
     random_gaussian_fill(3, random_stream(RANDOM_TEST, 9), 0, m.single, rows * stride);
     for (size_t i = 0; i < rows * stride; i++) {
         m.brain[i] = (uint16_t)(bits_of_float(m.single[i]) >> 16 & 0xfff8u); /* 4 fraction bits, |x| >= 2^-14 or 0 */
@@ -225,9 +232,9 @@ static struct matrix matrix_create(size_t rows, size_t stride) {
 }
 
 static void matrix_free(struct matrix *m) {
-    free_floats(m->single);
-    mem_free(m->half);
-    mem_free(m->brain);
+    free_array(m->single);
+    free_array(m->half);
+    free_array(m->brain);
 }
 
 static const void *matrix_as(const struct matrix *m, enum weight_type type) {
@@ -269,7 +276,7 @@ static void gemv_keeps_its_bound_in_every_type(void **state) {
                 }
             }
         }
-        free_floats(x);
+        free_array(x);
         matrix_free(&m);
     }
 }
@@ -279,7 +286,7 @@ static void every_half_is_converted_exactly(void **state) {
     (void)state;
     enum { K = 65536 / PANEL };
     uint16_t *w = mem_alloc(65536, sizeof *w);
-    float *panel = mem_alloc(65536, sizeof *panel), *x = mem_alloc(16, sizeof *x);
+    float *panel = mem_alloc(65536, sizeof *panel), *x = odd_floats(1);
     for (uint32_t i = 0; i < 65536; i++) {
         w[i] = (uint16_t)i;
     }
@@ -302,7 +309,7 @@ static void every_half_is_converted_exactly(void **state) {
     assert_true(isinf(f32_of_f16(0x7c00)) && isnan(f32_of_f16(0x7c01)) && f32_of_f16(0xbc00) == -1.0f);
     mem_free(w);
     mem_free(panel);
-    mem_free(x);
+    free_array(x);
 }
 
 static void panels_hold_rows_side_by_side(void **state) {
@@ -321,7 +328,7 @@ static void panels_hold_rows_side_by_side(void **state) {
                 }
             }
         }
-        free_floats(panel);
+        free_array(panel);
         matrix_free(&m);
     }
 }
@@ -367,8 +374,8 @@ static void gemm_keeps_its_bound_and_its_bits(void **state) {
                 check_gemm(set[s], panel, k, x, ldx, tokens, tokens % PANEL + 1);
             }
         }
-        free_floats(panel);
-        free_floats(x);
+        free_array(panel);
+        free_array(x);
     }
 }
 
@@ -394,14 +401,15 @@ static void mac_is_exact(void **state) {
     (void)state;
     for (size_t c = 0; c < SIZES - 1; c++) {
         const size_t rows = sizes[c], even = (rows + 1) / 2 * 2, ldx = even + c % 2;
-        int16_t *panel = mem_alloc(even * PANEL, sizeof *panel), *block = mem_alloc(MOST_TOKENS * ldx + 1, sizeof *block), *x = block + 1;
+        const size_t codes = (MOST_TOKENS - 1) * ldx + even;
+        int16_t *panel = end_of_block(even * PANEL, sizeof *panel), *x = end_of_block(codes, sizeof *x);
         const int32_t largest = rows <= 2 ? 32767 : (int32_t)sqrt(2147483647.0 / (double)rows);
         for (size_t i = 0; i < even * PANEL; i++) {
             const size_t row = i / (2 * PANEL) * 2 + i % 2;
             const double u = random_uniform(1, 2, i);
             panel[i] = row >= rows ? 0 : (int16_t)(u < 0.3 ? largest : u < 0.6 ? -largest : (u * 2 - 1) * largest);
         }
-        for (size_t i = 0; i < MOST_TOKENS * ldx; i++) {
+        for (size_t i = 0; i < codes; i++) {
             x[i] = (int16_t)(i % 5 < 2 ? (i % 10 < 5 ? largest : -largest) : (random_uniform(1, 3, i) * 2 - 1) * largest);
         }
         for (size_t i = 0; i < even; i++) { /* token 0, lane 0: the largest sum that can be */
@@ -413,8 +421,8 @@ static void mac_is_exact(void **state) {
                 check_mac(set[s], panel, rows, x, ldx, tokens);
             }
         }
-        mem_free(panel);
-        mem_free(block);
+        free_array(panel);
+        free_array(x);
     }
 }
 

@@ -29,7 +29,7 @@ enum {
 };
 
 /* The first n of 16 lanes; all of them for n >= 16. */
-INLINE __mmask16 first_lanes(size_t n) { return n >= LANES ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1u); }
+INLINE __mmask16 first_lanes(size_t n) { return (__mmask16)(n >= LANES ? 0xffffu : (1u << n) - 1u); }
 
 INLINE float sum_lanes(__m512 v) {
     const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
