@@ -25,6 +25,7 @@ enum {
     LANES = 8,
     STEP = 4 * LANES, /* floats per turn of dot and gemv */
     GEMV_ROWS = 2,    /* rows that share the loads of x; 8 of the 16 registers accumulate */
+    MAC_AHEAD = 4096, /* bytes that the one-token multiply prefetches ahead */
     BLOCK_TOKENS = 6, /* of the panel kernels: 12 accumulators, 2 for the panel row */
 };
 
@@ -42,6 +43,11 @@ INLINE simde__m256 load_tail(const float *x, size_t n) {
     float buffer[LANES] = {0};
     memcpy(buffer, x, n * sizeof *x);
     return simde_mm256_loadu_ps(buffer);
+}
+
+/* Asks for the cache line `offset` bytes from p, which may lie behind the end of the array. */
+INLINE void prefetch(const void *p, size_t offset) {
+    simde_mm_prefetch((const char *)((uintptr_t)p + offset), SIMDE_MM_HINT_T0);
 }
 
 /* --- vectors ------------------------------------------------------------------------------------ */
@@ -90,8 +96,11 @@ INLINE simde__m256 load_weights(enum weight_type type, const void *w, size_t i, 
     return singles(type, simde_mm_loadu_si128((const simde__m128i *)from));
 }
 
+INLINE size_t bytes_of(enum weight_type type) { return type == WEIGHT_F32 ? sizeof(float) : sizeof(uint16_t); }
+
 /* y[row] for `rows` rows; `type` and `rows` are constants where this is expanded. */
 INLINE void gemv_rows(enum weight_type type, size_t rows, const void *w, size_t stride, size_t k, const float *x, float *y) {
+    const size_t bytes = bytes_of(type), ahead = GEMV_ROWS * stride; /* rows are too short for the hardware to foresee */
     simde__m256 sum[GEMV_ROWS][4];
     for (size_t o = 0; o < rows; o++) {
         for (size_t j = 0; j < 4; j++) {
@@ -100,6 +109,11 @@ INLINE void gemv_rows(enum weight_type type, size_t rows, const void *w, size_t 
     }
     size_t i = 0;
     for (; i + STEP <= k; i += STEP) {
+        for (size_t o = 0; o < rows; o++) {
+            for (size_t line = 0; line < STEP * bytes; line += 64) {
+                prefetch(w, (ahead + o * stride + i) * bytes + line);
+            }
+        }
         for (size_t j = 0; j < 4; j++) {
             const simde__m256 xj = simde_mm256_loadu_ps(x + i + j * LANES);
             for (size_t o = 0; o < rows; o++) {
@@ -121,7 +135,7 @@ INLINE void gemv_rows(enum weight_type type, size_t rows, const void *w, size_t 
 }
 
 INLINE void gemv_type(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *x, float *y) {
-    const size_t row_bytes = stride * (type == WEIGHT_F32 ? sizeof(float) : sizeof(uint16_t));
+    const size_t row_bytes = stride * bytes_of(type);
     const char *row = w;
     size_t o = 0;
     for (; o + GEMV_ROWS <= rows; o += GEMV_ROWS) {
@@ -303,6 +317,9 @@ INLINE void mac_block(size_t count, const int16_t *panel, size_t pairs, const in
     }
     for (size_t p = 0; p < pairs; p++) {
         const simde__m256i w0 = load_words(panel + p * 2 * PANEL), w1 = load_words(panel + p * 2 * PANEL + PANEL);
+        if (count == 1) { /* bound by memory */
+            prefetch(panel, p * 4 * PANEL + MAC_AHEAD);
+        }
         for (size_t t = 0; t < count; t++) {
             const simde__m256i xt = broadcast_pair(x + t * ldx + 2 * p);
             sum[t][0] = simde_mm256_add_epi32(sum[t][0], simde_mm256_madd_epi16(w0, xt));

@@ -25,6 +25,7 @@ enum {
     LANES = 16,
     STEP = 4 * LANES,  /* floats per turn of dot and gemv */
     GEMV_ROWS = 4,     /* rows that share the loads of x */
+    MAC_AHEAD = 4096,  /* bytes that the one-token multiply prefetches ahead */
     BLOCK_TOKENS = 14, /* accumulators of the panel kernels; 32 registers, 2 multiplies per cycle, 4 cycles each */
 };
 
@@ -37,6 +38,9 @@ INLINE float sum_lanes(__m512 v) {
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
+
+/* Asks for the cache line `offset` bytes from p, which may lie behind the end of the array. */
+INLINE void prefetch(const void *p, size_t offset) { _mm_prefetch((const char *)((uintptr_t)p + offset), _MM_HINT_T0); }
 
 /* --- vectors ------------------------------------------------------------------------------------ */
 
@@ -71,6 +75,8 @@ INLINE __m512 load_weights(enum weight_type type, const void *w, size_t i, __mma
                               : _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
 }
 
+INLINE size_t bytes_of(enum weight_type type) { return type == WEIGHT_F32 ? sizeof(float) : sizeof(uint16_t); }
+
 /* y[row] for `rows` rows; `type` and `rows` are constants where this is expanded. */
 INLINE void gemv_rows(enum weight_type type, size_t rows, const void *w, size_t stride, size_t k, const float *x, float *y) {
     const __mmask16 all = 0xffff;
@@ -80,8 +86,14 @@ INLINE void gemv_rows(enum weight_type type, size_t rows, const void *w, size_t 
             sum[o][j] = _mm512_setzero_ps();
         }
     }
+    const size_t bytes = bytes_of(type), ahead = GEMV_ROWS * stride; /* rows are too short for the hardware to foresee */
     size_t i = 0;
     for (; i + STEP <= k; i += STEP) {
+        for (size_t o = 0; o < rows; o++) {
+            for (size_t line = 0; line < STEP * bytes; line += 64) {
+                prefetch(w, (ahead + o * stride + i) * bytes + line);
+            }
+        }
         for (size_t j = 0; j < 4; j++) {
             const __m512 xj = _mm512_loadu_ps(x + i + j * LANES);
             for (size_t o = 0; o < rows; o++) {
@@ -102,7 +114,7 @@ INLINE void gemv_rows(enum weight_type type, size_t rows, const void *w, size_t 
 }
 
 INLINE void gemv_type(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *x, float *y) {
-    const size_t row_bytes = stride * (type == WEIGHT_F32 ? sizeof(float) : sizeof(uint16_t));
+    const size_t row_bytes = stride * bytes_of(type);
     const char *row = w;
     size_t o = 0;
     for (; o + GEMV_ROWS <= rows; o += GEMV_ROWS) {
@@ -275,6 +287,7 @@ static void mac_one(const int16_t *panel, size_t pairs, const int16_t *x, int32_
     for (; p + 4 <= pairs; p += 4) {
         for (size_t j = 0; j < 4; j++) {
             const __m512i w = _mm512_loadu_si512(panel + (p + j) * 2 * PANEL);
+            prefetch(panel, (p + j) * 4 * PANEL + MAC_AHEAD);
             sum[j] = _mm512_dpwssd_epi32(sum[j], w, broadcast_pair(x + 2 * (p + j)));
         }
     }
