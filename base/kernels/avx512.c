@@ -240,6 +240,38 @@ static void avx512_pack_panel_f32(enum weight_type type, const void *w, size_t s
     }
 }
 
+/* Inputs of up to BLOCK_TOKENS tokens at one position: token t is at start[t / 4] + t % 4 steps. Four pointers, one and
+ * three steps fit the general registers; left alone, the compiler keeps 14 pointers, some of them in vector registers,
+ * and moving those back costs a tenth of the multiplies. */
+struct cursor {
+    const char *start[(BLOCK_TOKENS + 3) / 4];
+    size_t step, three_steps; /* bytes */
+};
+
+INLINE struct cursor cursor_at(size_t count, const void *x, size_t step) {
+    struct cursor c = {.step = step, .three_steps = 3 * step};
+    for (size_t g = 0; 4 * g < count; g++) {
+        c.start[g] = (const char *)x + 4 * g * step;
+    }
+    __asm__("" : "+r"(c.step), "+r"(c.three_steps)); /* not to be worked out again */
+    return c;
+}
+
+/* The 4 bytes of token t. */
+INLINE int32_t cursor_get(const struct cursor *c, size_t t) {
+    const size_t offset = t % 4 == 3 ? c->three_steps : t % 4 * c->step;
+    int32_t value;
+    memcpy(&value, c->start[t / 4] + offset, sizeof value);
+    return value;
+}
+
+INLINE void cursor_advance(struct cursor *c, size_t count) {
+    for (size_t g = 0; 4 * g < count; g++) {
+        c->start[g] += 4;
+        __asm__("" : "+r"(c->start[g]));
+    }
+}
+
 /* `count` is a constant where these are expanded, so that the accumulators stay in registers. */
 INLINE void gemm_block(size_t count, const float *panel, size_t k, const float *x, size_t ldx, float *y, size_t ldy,
                        __mmask16 lanes) {
@@ -247,11 +279,13 @@ INLINE void gemm_block(size_t count, const float *panel, size_t k, const float *
     for (size_t t = 0; t < count; t++) {
         sum[t] = _mm512_setzero_ps();
     }
+    struct cursor inputs = cursor_at(count, x, ldx * sizeof *x);
     for (size_t i = 0; i < k; i++) {
         const __m512 w = _mm512_loadu_ps(panel + i * PANEL);
         for (size_t t = 0; t < count; t++) {
-            sum[t] = _mm512_fmadd_ps(w, _mm512_set1_ps(x[t * ldx + i]), sum[t]);
+            sum[t] = _mm512_fmadd_ps(w, _mm512_castsi512_ps(_mm512_set1_epi32(cursor_get(&inputs, t))), sum[t]);
         }
+        cursor_advance(&inputs, count);
     }
     for (size_t t = 0; t < count; t++) {
         _mm512_mask_storeu_ps(y + t * ldy, lanes, sum[t]);
@@ -269,11 +303,13 @@ INLINE void mac_block(size_t count, const int16_t *panel, size_t pairs, const in
     for (size_t t = 0; t < count; t++) {
         sum[t] = _mm512_setzero_si512();
     }
+    struct cursor inputs = cursor_at(count, x, ldx * sizeof *x);
     for (size_t p = 0; p < pairs; p++) {
         const __m512i w = _mm512_loadu_si512(panel + p * 2 * PANEL);
         for (size_t t = 0; t < count; t++) {
-            sum[t] = _mm512_dpwssd_epi32(sum[t], w, broadcast_pair(x + t * ldx + 2 * p));
+            sum[t] = _mm512_dpwssd_epi32(sum[t], w, _mm512_set1_epi32(cursor_get(&inputs, t)));
         }
+        cursor_advance(&inputs, count);
     }
     for (size_t t = 0; t < count; t++) {
         _mm512_storeu_si512(acc + t * PANEL, sum[t]);
