@@ -60,6 +60,7 @@ struct linear {
     float *copy;             /* owned; NULL: mapped */
 };
 enum status linear_prepare(struct linear *l, const struct matrix *m, struct error *e);
+size_t linear_weight_bytes(const struct linear *l); /* of one weight as held */
 
 /* ---- rope.c ------------------------------------------------------------------------------------ */
 

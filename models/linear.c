@@ -49,11 +49,11 @@ enum status linear_prepare(struct linear *l, const struct matrix *m, struct erro
     return OK;
 }
 
-static size_t weight_bytes(enum weight_type type) { return type == WEIGHT_F32 ? 4 : 2; }
+size_t linear_weight_bytes(const struct linear *l) { return l->type == WEIGHT_F32 ? sizeof(float) : sizeof(uint16_t); }
 
 /* Outputs [first, end) for few tokens. */
 static void multiply_few(const struct linear *l, const struct matrix *m, const float *x, uint32_t tokens, float *y, size_t first, size_t end) {
-    size_t row_bytes = m->inputs * weight_bytes(l->type);
+    size_t row_bytes = m->inputs * linear_weight_bytes(l);
     size_t strip = tokens == 1 ? end - first : STRIP;
     for (size_t o = first; o < end; o += strip) {
         size_t n = end - o < strip ? end - o : strip;
@@ -66,7 +66,7 @@ static void multiply_few(const struct linear *l, const struct matrix *m, const f
 
 static void multiply_many(const struct linear *l, const struct matrix *m, const float *x, uint32_t tokens, float *y, size_t first, size_t end,
                           float *panel) {
-    size_t row_bytes = m->inputs * weight_bytes(l->type);
+    size_t row_bytes = m->inputs * linear_weight_bytes(l);
     for (size_t o = first; o < end; o += PANEL) {
         size_t lanes = end - o < PANEL ? end - o : PANEL;
         kernels()->pack_panel_f32(l->type, (const char *)l->weights + o * row_bytes, m->inputs, lanes, m->inputs, panel);

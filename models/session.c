@@ -150,6 +150,15 @@ void session_rewind(struct session *s, uint32_t position) { s->position = positi
 
 uint32_t session_position(const struct session *s) { return s->position; }
 
+uint64_t session_weight_bytes(const struct session *s) {
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < s->model->matrix_count; i++) {
+        const struct matrix *m = &s->model->matrices[i];
+        bytes += s->linear[i].analog ? 0 : (uint64_t)m->outputs * m->inputs * linear_weight_bytes(&s->linear[i]);
+    }
+    return bytes;
+}
+
 static enum status check_call(const struct session *s, const int32_t *ids, uint32_t count, enum logits_wanted wanted, struct error *e) {
     if (count == 0) {
         return error_set(e, ERR_USAGE, "session: no ids (allowed: at least 1)");
