@@ -274,8 +274,9 @@ static void fill_byte_table(int16_t byte_of_point[0x200]) {
     memset(byte_of_point, 0xff, 0x200 * sizeof *byte_of_point);
     for (unsigned b = 0; b < 256; b++) {
         char c[2];
-        unsigned point = byte_character((unsigned char)b, c) == 1 ? (unsigned char)c[0]
-                                                                  : (c[0] & 0x1fu) << 6 | (c[1] & 0x3fu);
+        unsigned point = byte_character((unsigned char)b, c) == 1
+                             ? (unsigned char)c[0]
+                             : ((unsigned char)c[0] & 0x1fu) << 6 | ((unsigned char)c[1] & 0x3fu);
         byte_of_point[point] = (int16_t)b;
     }
 }
