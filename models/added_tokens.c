@@ -35,8 +35,8 @@ enum status added_seal(struct added_index *a, const char *where, struct error *e
         a->first[byte] = i;
         while (i < a->count && (unsigned char)a->at[i].text[0] == byte) {
             if (i > 0 && compare_texts(&a->at[i - 1], &a->at[i]) == 0) {
-                return error_set(e, ERR_RUN, "%s: added token \"%.60s\": stands twice, as id %d and %d", where, a->at[i].text,
-                                 a->at[i - 1].id, a->at[i].id);
+                return error_set(e, ERR_RUN, "%s: added token \"%.60s\": stands twice, as id %d and %d", where,
+                                 a->at[i].text, a->at[i - 1].id, a->at[i].id);
             }
             i++;
         }
@@ -63,7 +63,8 @@ static size_t lower_bound(const struct added_token *at, size_t low, size_t high,
     return low;
 }
 
-static const struct added_token *longest_at(const struct added_index *a, const char *text, size_t bytes, bool parse_special) {
+static const struct added_token *longest_at(const struct added_index *a, const char *text, size_t bytes,
+                                            bool parse_special) {
     const struct added_token *best = NULL;
     size_t low = a->first[(unsigned char)text[0]], high = a->first[(unsigned char)text[0] + 1];
     for (size_t depth = 1; low < high; depth++) {
@@ -91,7 +92,8 @@ static utf8proc_int32_t character_before(const char *text, size_t at) {
         }
     }
     utf8proc_int32_t point = -1;
-    utf8proc_ssize_t length = utf8proc_iterate((const utf8proc_uint8_t *)text + start, (utf8proc_ssize_t)(at - start), &point);
+    utf8proc_ssize_t length =
+        utf8proc_iterate((const utf8proc_uint8_t *)text + start, (utf8proc_ssize_t)(at - start), &point);
     return length == (utf8proc_ssize_t)(at - start) ? point : -1;
 }
 
@@ -121,11 +123,13 @@ static bool is_space(utf8proc_int32_t point) {
 
 static bool stands_alone(const char *text, size_t bytes, size_t start, size_t end) {
     size_t length;
-    return !is_word_character(character_before(text, start)) && !is_word_character(character_after(text, bytes, end, &length));
+    return !is_word_character(character_before(text, start)) &&
+           !is_word_character(character_after(text, bytes, end, &length));
 }
 
 /* Widens a match over white space, not before `from`. */
-static struct range widen(const struct added_token *token, const char *text, size_t bytes, size_t from, struct range match) {
+static struct range widen(const struct added_token *token, const char *text, size_t bytes, size_t from,
+                          struct range match) {
     while (token->strip_left && match.start > from) {
         utf8proc_int32_t point = character_before(text, match.start);
         size_t length;
@@ -146,8 +150,8 @@ static struct range widen(const struct added_token *token, const char *text, siz
     return match;
 }
 
-const struct added_token *added_find(const struct added_index *a, const char *text, size_t bytes, size_t from, bool parse_special,
-                                     struct range *match) {
+const struct added_token *added_find(const struct added_index *a, const char *text, size_t bytes, size_t from,
+                                     bool parse_special, struct range *match) {
     for (size_t i = from; a->count && i < bytes; i++) {
         const struct added_token *token = longest_at(a, text + i, bytes - i, parse_special);
         if (token && (!token->single_word || stands_alone(text, bytes, i, i + token->bytes))) {

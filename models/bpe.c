@@ -1,11 +1,12 @@
 /* Byte pair encoding: a word starts as single symbols; the best pair of neighbours is joined, again and again.
  *
  * "Best" is the lowest rank, then the leftmost pair. Symbols are a doubly linked list in an array; a binary heap holds
- * (rank, position) of every pair that could be joined. A join changes the pairs on both sides, so heap entries grow stale; an entry
- * counts only if the symbol at its position still has that rank. n symbols: O(n log n) time, no allocation once the scratch has grown.
+ * (rank, position) of every pair that could be joined. A join changes the pairs on both sides, so heap entries grow
+ * stale; an entry counts only if the symbol at its position still has that rank. n symbols: O(n log n) time, no
+ * allocation once the scratch has grown.
  *
- * Source: Sennrich, Haddow, Birch, "Neural machine translation of rare words with subword units", ACL 2016; the order of joins as in
- * the Hugging Face tokenizers library and in SentencePiece.
+ * Source: Sennrich, Haddow, Birch, "Neural machine translation of rare words with subword units", ACL 2016; the order
+ * of joins as in the Hugging Face tokenizers library and in SentencePiece.
  */
 #include <stdio.h>
 
@@ -18,8 +19,13 @@ enum { NO_PAIR = -1 };
 enum status symbol_add(struct scratch *s, size_t offset, size_t bytes, int32_t id, struct error *e) {
     TRY(grow(&s->symbols, &s->symbol_capacity, s->symbol_count + 1, sizeof *s->symbols, e));
     int32_t at = (int32_t)s->symbol_count++;
-    s->symbols[at] = (struct symbol){
-        .offset = offset, .bytes = (uint32_t)bytes, .id = id, .previous = at - 1, .next = at + 1, .rank = UINT32_MAX, .merged = -1};
+    s->symbols[at] = (struct symbol){.offset = offset,
+                                     .bytes = (uint32_t)bytes,
+                                     .id = id,
+                                     .previous = at - 1,
+                                     .next = at + 1,
+                                     .rank = UINT32_MAX,
+                                     .merged = -1};
     return OK;
 }
 
@@ -28,10 +34,12 @@ static enum status no_token_for(const struct tokenizer *t, const char *bytes, si
     for (size_t i = 0; i < count && i < 4; i++) {
         snprintf(hex + 3 * i, 4, " %02x", (unsigned)(unsigned char)bytes[i]);
     }
-    return error_set(e, ERR_RUN, "%s: no token for the bytes%s: the vocabulary has no byte tokens and no unknown token", t->where, hex);
+    return error_set(e, ERR_RUN, "%s: no token for the bytes%s: the vocabulary has no byte tokens and no unknown token",
+                     t->where, hex);
 }
 
-enum status symbols_of_bytes(const struct tokenizer *t, struct scratch *s, const char *word, size_t bytes, struct error *e) {
+enum status symbols_of_bytes(const struct tokenizer *t, struct scratch *s, const char *word, size_t bytes,
+                             struct error *e) {
     for (size_t i = 0; i < bytes; i++) {
         int32_t id = t->byte_ids[(unsigned char)word[i]];
         if (id < 0 && t->unknown < 0) {
@@ -51,8 +59,8 @@ static bool all_bytes_known(const struct tokenizer *t, const char *text, size_t 
     return true;
 }
 
-static enum status unknown_character(const struct tokenizer *t, struct scratch *s, const char *word, size_t offset, size_t bytes,
-                                     struct error *e) {
+static enum status unknown_character(const struct tokenizer *t, struct scratch *s, const char *word, size_t offset,
+                                     size_t bytes, struct error *e) {
     if (t->byte_fallback && all_bytes_known(t, word + offset, bytes)) {
         for (size_t i = 0; i < bytes; i++) {
             TRY(symbol_add(s, offset + i, 1, t->byte_ids[(unsigned char)word[offset + i]], e));
@@ -70,7 +78,8 @@ static enum status unknown_character(const struct tokenizer *t, struct scratch *
     return symbol_add(s, offset, bytes, t->unknown, e);
 }
 
-enum status symbols_of_characters(const struct tokenizer *t, struct scratch *s, const char *word, size_t bytes, struct error *e) {
+enum status symbols_of_characters(const struct tokenizer *t, struct scratch *s, const char *word, size_t bytes,
+                                  struct error *e) {
     for (size_t i = 0; i < bytes;) {
         size_t length = utf8_length(word + i, bytes - i);
         int32_t id = tokenizer_lookup(t, word + i, length);
@@ -130,7 +139,8 @@ static bool can_join(const struct tokenizer *t, const char *word, const struct s
 }
 
 /* Looks at the pair (at, next of at) and queues it. */
-static enum status queue_pair(const struct tokenizer *t, struct scratch *s, const char *word, int32_t at, struct error *e) {
+static enum status queue_pair(const struct tokenizer *t, struct scratch *s, const char *word, int32_t at,
+                              struct error *e) {
     if (at < 0) {
         return OK;
     }
@@ -176,7 +186,8 @@ enum status merge_symbols(const struct tokenizer *t, struct scratch *s, const ch
 
 /* ---- a word -------------------------------------------------------------------------------------------------- */
 
-enum status emit_bytes(const struct tokenizer *t, const char *bytes, size_t count, struct token_list *out, struct error *e) {
+enum status emit_bytes(const struct tokenizer *t, const char *bytes, size_t count, struct token_list *out,
+                       struct error *e) {
     if (!all_bytes_known(t, bytes, count)) {
         if (t->unknown < 0) {
             return no_token_for(t, bytes, count, e);
@@ -206,8 +217,8 @@ static enum status whole_word(const struct tokenizer *t, struct scratch *s, cons
     return OK;
 }
 
-enum status encode_word(const struct tokenizer *t, struct scratch *s, const char *word, size_t bytes, struct token_list *out,
-                        struct error *e) {
+enum status encode_word(const struct tokenizer *t, struct scratch *s, const char *word, size_t bytes,
+                        struct token_list *out, struct error *e) {
     if (t->ignore_merges) {
         int32_t id;
         TRY(whole_word(t, s, word, bytes, &id, e));

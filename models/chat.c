@@ -1,15 +1,16 @@
 /* Chat formats: a conversation as the text that a model was trained on.
  *
- * Models bring a template written in Jinja. It is not run; it is recognised by what it contains, and the format that it stands for is written
- * here as data: texts around each role's message, what opens the whole, what asks for an answer. Content is never interpreted: template
- * syntax in it stays text (the tokenizer still turns a written control token into its id).
- * The text holds its own begin-of-text token where the format has one: encode it without add_special.
+ * Models bring a template written in Jinja. It is not run; it is recognised by what it contains, and the format that it
+ * stands for is written here as data: texts around each role's message, what opens the whole, what asks for an answer.
+ * Content is never interpreted: template syntax in it stays text (the tokenizer still turns a written control token
+ * into its id). The text holds its own begin-of-text token where the format has one: encode it without add_special.
  *
- * Rows of one name are variants of a format; the first whose words are all in the template, and none of whose forbidden words are, is
- * taken. The last row of a name (no words) is what --chat-format NAME means.
+ * Rows of one name are variants of a format; the first whose words are all in the template, and none of whose forbidden
+ * words are, is taken. The last row of a name (no words) is what --chat-format NAME means.
  *
- * Sources: chat templates of SmolLM2, MiniMind2, Qwen2, Qwen3, Llama 2, Llama 3 and 3.1, Phi-3 and 3.5, Mistral 7B v0.1 to v0.3, Zephyr,
- * Gemma 2 and 3 on the Hugging Face hub. Not modelled: tools, images, switches such as enable_thinking.
+ * Sources: chat templates of SmolLM2, MiniMind2, Qwen2, Qwen3, Llama 2, Llama 3 and 3.1, Phi-3 and 3.5, Mistral 7B v0.1
+ * to v0.3, Zephyr, Gemma 2 and 3 on the Hugging Face hub. Not modelled: tools, images, switches such as
+ * enable_thinking.
  */
 #include <string.h>
 
@@ -45,54 +46,111 @@ struct format {
 #define TURNS(open, close, s, u, a) \
     .before = {open s close, open u close, open a close}
 #define ALL(text) {text, text, text}
-#define CHATML TURNS("<|im_start|>", "\n", "system", "user", "assistant"), .after = ALL("<|im_end|>\n"), .generate = "<|im_start|>assistant\n"
-#define LLAMA3 .begin = "<|begin_of_text|>", TURNS("<|start_header_id|>", "<|end_header_id|>\n\n", "system", "user", "assistant"), \
-    .after = ALL("<|eot_id|>"), .generate = "<|start_header_id|>assistant<|end_header_id|>\n\n", .trim = TRIM_CONTENT
-#define PHI3 TURNS("<|", "|>\n", "system", "user", "assistant"), .after = ALL("<|end|>\n"), .generate = "<|assistant|>\n"
-#define GEMMA .begin = "<bos>", .before = {"", "<start_of_turn>user\n", "<start_of_turn>model\n"}, .after = ALL("<end_of_turn>\n"), \
-    .generate = "<start_of_turn>model\n", .trim = TRIM_CONTENT
+#define CHATML                                                                                                         \
+    TURNS("<|im_start|>", "\n", "system", "user", "assistant"),                                                        \
+    .after = ALL("<|im_end|>\n"), .generate = "<|im_start|>assistant\n"
+#define LLAMA3                                                                                                         \
+    .begin = "<|begin_of_text|>",                                                                                      \
+    TURNS("<|start_header_id|>", "<|end_header_id|>\n\n", "system", "user", "assistant"), .after = ALL("<|eot_id|>"),  \
+    .generate = "<|start_header_id|>assistant<|end_header_id|>\n\n", .trim = TRIM_CONTENT
+#define PHI3                                                                                                           \
+    TURNS("<|", "|>\n", "system", "user", "assistant"), .after = ALL("<|end|>\n"), .generate = "<|assistant|>\n"
+#define GEMMA                                                                                                          \
+    .begin = "<bos>", .before = {"", "<start_of_turn>user\n", "<start_of_turn>model\n"},                               \
+    .after = ALL("<end_of_turn>\n"), .generate = "<start_of_turn>model\n", .trim = TRIM_CONTENT
 #define MISTRAL(open, close, answer) .begin = "<s>", .before = {"", open, answer}, .after = {"", close, "</s>"}
 
 static const struct format formats[] = {
-    {.name = "chatml", .with = {"<|im_start|>", "reasoning_content.strip("}, .without = {"<|im_sep|>", "assistant\\n<think>\\n", "system_message"},
-     CHATML, .default_system = true, .thinks = true},
-    {.name = "chatml", .with = {"<|im_start|>", "<|im_end|>"},
-     .without = {"<|im_sep|>", "assistant\\n<think>\\n", "system_message", "reasoning_content"}, CHATML, .default_system = true},
+    {.name = "chatml",
+     .with = {"<|im_start|>", "reasoning_content.strip("},
+     .without = {"<|im_sep|>", "assistant\\n<think>\\n", "system_message"},
+     CHATML,
+     .default_system = true,
+     .thinks = true},
+    {.name = "chatml",
+     .with = {"<|im_start|>", "<|im_end|>"},
+     .without = {"<|im_sep|>", "assistant\\n<think>\\n", "system_message", "reasoning_content"},
+     CHATML,
+     .default_system = true},
     {.name = "chatml", CHATML},
-    {.name = "llama2", .with = {"[INST]", "<<SYS>>"}, .before = {"", "<s>[INST] ", " "}, .after = {"", " [/INST]", " </s>"},
-     .system = SYSTEM_IN_FIRST, .joint = {"<<SYS>>\n", "\n<</SYS>>\n\n"}, .trim = TRIM_JOINED},
-    {.name = "llama2", .before = {"", "<s>[INST] ", " "}, .after = {"", " [/INST]", " </s>"},
-     .system = SYSTEM_IN_FIRST, .joint = {"<<SYS>>\n", "\n<</SYS>>\n\n"}, .trim = TRIM_JOINED},
-    {.name = "llama3", .with = {"<|start_header_id|>", "Cutting Knowledge Date", "26 Jul 2024"}, LLAMA3,
+    {.name = "llama2",
+     .with = {"[INST]", "<<SYS>>"},
+     .before = {"", "<s>[INST] ", " "},
+     .after = {"", " [/INST]", " </s>"},
+     .system = SYSTEM_IN_FIRST,
+     .joint = {"<<SYS>>\n", "\n<</SYS>>\n\n"},
+     .trim = TRIM_JOINED},
+    {.name = "llama2",
+     .before = {"", "<s>[INST] ", " "},
+     .after = {"", " [/INST]", " </s>"},
+     .system = SYSTEM_IN_FIRST,
+     .joint = {"<<SYS>>\n", "\n<</SYS>>\n\n"},
+     .trim = TRIM_JOINED},
+    {.name = "llama3",
+     .with = {"<|start_header_id|>", "Cutting Knowledge Date", "26 Jul 2024"},
+     LLAMA3,
      .system_always = "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"},
     {.name = "llama3", .with = {"<|start_header_id|>", "<|eot_id|>"}, .without = {"Cutting Knowledge Date"}, LLAMA3},
     {.name = "llama3", LLAMA3},
-    {.name = "phi3", .with = {"<|user|>", "<|end|>", "bos_token"}, .without = {"<|system|>", "add_generation_prompt"}, .begin = "<s>",
-     .before = {"", "<|user|>\n", ""}, .after = {"", "<|end|>\n<|assistant|>\n", "<|end|>\n"}, .system = SYSTEM_LEFT_OUT},
-    {.name = "phi3", .with = {"<|system|>", "<|end|>", "eos_token"}, .without = {"bos_token"}, PHI3, .finish = "<|endoftext|>"},
+    {.name = "phi3",
+     .with = {"<|user|>", "<|end|>", "bos_token"},
+     .without = {"<|system|>", "add_generation_prompt"},
+     .begin = "<s>",
+     .before = {"", "<|user|>\n", ""},
+     .after = {"", "<|end|>\n<|assistant|>\n", "<|end|>\n"},
+     .system = SYSTEM_LEFT_OUT},
+    {.name = "phi3",
+     .with = {"<|system|>", "<|end|>", "eos_token"},
+     .without = {"bos_token"},
+     PHI3,
+     .finish = "<|endoftext|>"},
     {.name = "phi3", PHI3},
-    {.name = "mistral", .with = {"\" [INST] \"", "\" [/INST]\""}, .without = {"<<SYS>>", "[AVAILABLE_TOOLS]"},
-     MISTRAL(" [INST] ", " [/INST]", " "), .system = SYSTEM_IN_FIRST, .joint = {"", "\n\n"}},
-    {.name = "mistral", .with = {"\"[INST] \"", "\"[/INST]\""}, .without = {"<<SYS>>", "[SYSTEM_PROMPT]"},
-     MISTRAL("[INST] ", "[/INST]", " "), .system = SYSTEM_IN_LAST, .joint = {"", "\n\n"}},
-    {.name = "mistral", .with = {"'[INST] '", "' [/INST]'"}, .without = {"<<SYS>>", "\"system\"", "'system'"},
-     MISTRAL("[INST] ", " [/INST]", ""), .system = SYSTEM_REFUSED},
+    {.name = "mistral",
+     .with = {"\" [INST] \"", "\" [/INST]\""},
+     .without = {"<<SYS>>", "[AVAILABLE_TOOLS]"},
+     MISTRAL(" [INST] ", " [/INST]", " "),
+     .system = SYSTEM_IN_FIRST,
+     .joint = {"", "\n\n"}},
+    {.name = "mistral",
+     .with = {"\"[INST] \"", "\"[/INST]\""},
+     .without = {"<<SYS>>", "[SYSTEM_PROMPT]"},
+     MISTRAL("[INST] ", "[/INST]", " "),
+     .system = SYSTEM_IN_LAST,
+     .joint = {"", "\n\n"}},
+    {.name = "mistral",
+     .with = {"'[INST] '", "' [/INST]'"},
+     .without = {"<<SYS>>", "\"system\"", "'system'"},
+     MISTRAL("[INST] ", " [/INST]", ""),
+     .system = SYSTEM_REFUSED},
     {.name = "mistral", MISTRAL("[INST] ", " [/INST]", " "), .system = SYSTEM_IN_FIRST, .joint = {"", "\n\n"}},
-    {.name = "zephyr", .with = {"<|user|>", "<|system|>", "eos_token"}, .without = {"<|end|>"},
-     TURNS("<|", "|>\n", "system", "user", "assistant"), .after = ALL("</s>\n"), .generate = "<|assistant|>\n"},
-    {.name = "zephyr", TURNS("<|", "|>\n", "system", "user", "assistant"), .after = ALL("</s>\n"), .generate = "<|assistant|>\n"},
+    {.name = "zephyr",
+     .with = {"<|user|>", "<|system|>", "eos_token"},
+     .without = {"<|end|>"},
+     TURNS("<|", "|>\n", "system", "user", "assistant"),
+     .after = ALL("</s>\n"),
+     .generate = "<|assistant|>\n"},
+    {.name = "zephyr",
+     TURNS("<|", "|>\n", "system", "user", "assistant"),
+     .after = ALL("</s>\n"),
+     .generate = "<|assistant|>\n"},
     {.name = "gemma", .with = {"<start_of_turn>", "System role not supported"}, GEMMA, .system = SYSTEM_REFUSED},
-    {.name = "gemma", .with = {"<start_of_turn>", "first_user_prefix"}, GEMMA, .system = SYSTEM_IN_FIRST, .joint = {"", "\n\n"}},
+    {.name = "gemma",
+     .with = {"<start_of_turn>", "first_user_prefix"},
+     GEMMA,
+     .system = SYSTEM_IN_FIRST,
+     .joint = {"", "\n\n"}},
     {.name = "gemma", GEMMA, .system = SYSTEM_IN_FIRST, .joint = {"", "\n\n"}},
     {.name = "plain", .after = ALL("\n")},
 };
 enum { FORMAT_COUNT = sizeof formats / sizeof formats[0] };
 
-const char *const chat_format_names[] = {"chatml", "llama2", "llama3", "phi3", "mistral", "zephyr", "gemma", "plain", NULL};
+const char *const chat_format_names[] = {"chatml", "llama2", "llama3", "phi3", "mistral",
+                                         "zephyr", "gemma",  "plain",  NULL};
 
 #define NAMES_ALLOWED "(allowed: --chat-format chatml, llama2, llama3, phi3, mistral, zephyr, gemma or plain)"
 
-/* ---- which format ------------------------------------------------------------------------------------------------------ */
+/* ---- which format
+ * ------------------------------------------------------------------------------------------------------ */
 
 static bool fits(const struct format *f, const char *source) {
     if (!f->with[0]) {
@@ -125,7 +183,8 @@ static enum status find_format(const char *name, const char *source, const struc
                      source ? "the model's own is not recognised" : "the model has none");
 }
 
-/* The system message that a ChatML template writes when the conversation has none: the text between "<|im_start|>system" + line end and
+/* The system message that a ChatML template writes when the conversation has none: the text between
+ * "<|im_start|>system" + line end and
  * "<|im_end|>" in one string of the template. Line ends may be written as \n. False: there is none. */
 static bool default_system(const char *source, const char **start, const char **end) {
     static const char open[] = "<|im_start|>system";
@@ -153,7 +212,8 @@ static enum status add_unescaped(struct text_buffer *b, const char *p, const cha
     return OK;
 }
 
-/* ---- rendering ------------------------------------------------------------------------------------------------------------- */
+/* ---- rendering
+ * ------------------------------------------------------------------------------------------------------------- */
 
 struct chat {
     const struct format *f;
@@ -199,20 +259,25 @@ static enum status check_roles(struct chat *c, struct error *e) {
     for (size_t i = 0; i < c->count; i++) {
         enum role role = role_of(&c->m[i]);
         if (role == ROLES) {
-            return error_set(e, ERR_USAGE, "chat: message %zu: role \"%.60s\" (allowed: system, user, assistant)", i, c->m[i].role);
+            return error_set(e, ERR_USAGE, "chat: message %zu: role \"%.60s\" (allowed: system, user, assistant)", i,
+                             c->m[i].role);
         }
         if (role == ROLE_USER) {
             c->first_user = c->first_user == c->count ? i : c->first_user;
             c->last_user = i;
         } else if (role == ROLE_SYSTEM && c->f->system == SYSTEM_REFUSED) {
-            return error_set(e, ERR_USAGE, "chat: message %zu: this model's template takes no system message (allowed: user, assistant)", i);
+            return error_set(
+                e, ERR_USAGE,
+                "chat: message %zu: this model's template takes no system message (allowed: user, assistant)", i);
         } else if (role == ROLE_SYSTEM && c->f->system != SYSTEM_TURN && i > 0) {
-            return error_set(e, ERR_USAGE, "chat: message %zu: a system message behind others (allowed: as the first)", i);
+            return error_set(e, ERR_USAGE, "chat: message %zu: a system message behind others (allowed: as the first)",
+                             i);
         }
     }
     bool joined = c->f->system == SYSTEM_IN_FIRST || c->f->system == SYSTEM_IN_LAST;
     if (joined && role_of(&c->m[0]) == ROLE_SYSTEM && c->first_user == c->count) {
-        return error_set(e, ERR_USAGE, "chat: this format writes the system message into a user message, and there is none");
+        return error_set(e, ERR_USAGE,
+                         "chat: this format writes the system message into a user message, and there is none");
     }
     return OK;
 }
@@ -229,7 +294,8 @@ static enum status add_joined(struct chat *c, const char *system, const char *co
         s = buffer_add(&c->out, b.data, b.used, e);
     } else {
         TRY_GOTO(s, add_text(&b, content, e), done);
-        s = c->f->trim == TRIM_JOINED ? add_trimmed(&c->out, b.data, b.used, e) : buffer_add(&c->out, b.data, b.used, e);
+        s = c->f->trim == TRIM_JOINED ? add_trimmed(&c->out, b.data, b.used, e)
+                                      : buffer_add(&c->out, b.data, b.used, e);
     }
 done:
     mem_free(b.data);
@@ -274,7 +340,8 @@ static enum status add_message(struct chat *c, size_t i, struct error *e) {
         return OK; /* written elsewhere, or left out */
     }
     TRY(add_text(&c->out, f->before[role], e));
-    if (system_first && ((f->system == SYSTEM_IN_FIRST && i == c->first_user) || (f->system == SYSTEM_IN_LAST && i == c->last_user))) {
+    if (system_first &&
+        ((f->system == SYSTEM_IN_FIRST && i == c->first_user) || (f->system == SYSTEM_IN_LAST && i == c->last_user))) {
         TRY(add_joined(c, c->m[0].content, c->m[i].content, e));
     } else if (f->thinks && role == ROLE_ASSISTANT) {
         TRY(add_answer(c, i, e));
@@ -284,7 +351,8 @@ static enum status add_message(struct chat *c, size_t i, struct error *e) {
     return add_text(&c->out, f->after[role], e);
 }
 
-/* What stands before the first message: begin of text, a system turn that is always there, the default system message. */
+/* What stands before the first message: begin of text, a system turn that is always there, the default system message.
+ */
 static enum status add_opening(struct chat *c, struct error *e) {
     const struct format *f = c->f;
     bool system_first = role_of(&c->m[0]) == ROLE_SYSTEM;

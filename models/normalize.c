@@ -36,7 +36,8 @@ static bool is_ascii(const char *text, size_t bytes) {
 }
 
 /* A normal form. The decomposition of n bytes has at most 18 n code points (U+FDFA), found out by asking. */
-static enum status normal_form(enum normalise_kind kind, const char *text, size_t bytes, struct text_buffer *out, struct error *e) {
+static enum status normal_form(enum normalise_kind kind, const char *text, size_t bytes, struct text_buffer *out,
+                               struct error *e) {
     if (is_ascii(text, bytes)) {
         return buffer_add(out, text, bytes, e);
     }
@@ -82,7 +83,8 @@ static enum status lowercase(const char *text, size_t bytes, struct text_buffer 
 static enum status strip_accents(const char *text, size_t bytes, struct text_buffer *out, struct error *e) {
     for (size_t i = 0; i < bytes;) {
         utf8proc_int32_t point;
-        size_t length = (size_t)utf8proc_iterate((const utf8proc_uint8_t *)text + i, (utf8proc_ssize_t)(bytes - i), &point);
+        size_t length =
+            (size_t)utf8proc_iterate((const utf8proc_uint8_t *)text + i, (utf8proc_ssize_t)(bytes - i), &point);
         if (utf8proc_category(point) != UTF8PROC_CATEGORY_MN) {
             TRY(buffer_add(out, text + i, length, e));
         }
@@ -112,8 +114,8 @@ static enum status replace(const struct normalise_step *step, struct matcher *m,
     return buffer_add(out, text + copied, bytes - copied, e);
 }
 
-static enum status run_step(const struct normalise_step *step, struct matcher *m, const char *text, size_t bytes, bool prepend,
-                            struct text_buffer *out, struct error *e) {
+static enum status run_step(const struct normalise_step *step, struct matcher *m, const char *text, size_t bytes,
+                            bool prepend, struct text_buffer *out, struct error *e) {
     switch (step->kind) {
     case NORMALISE_NFC: case NORMALISE_NFD: case NORMALISE_NFKC: case NORMALISE_NFKD:
         return normal_form(step->kind, text, bytes, out, e);
@@ -139,7 +141,8 @@ enum status normalise(const struct tokenizer *t, struct scratch *s, const char *
         b->used = 0;
         TRY(run_step(&t->normalise[i], s->matcher, text, bytes, prepend, b, e));
         if (b->used > TEXT_LIMIT_BYTES) {
-            return error_set(e, ERR_RUN, "%s: the normalised text is longer than %zu bytes", t->where, TEXT_LIMIT_BYTES);
+            return error_set(e, ERR_RUN, "%s: the normalised text is longer than %zu bytes", t->where,
+                             TEXT_LIMIT_BYTES);
         }
         TRY(buffer_terminate(b, e)); /* so that an empty result is a valid pointer too */
         text = b->data;

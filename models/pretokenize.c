@@ -73,7 +73,8 @@ enum status pretoken_add(struct tokenizer *t, const struct pretoken_step *step, 
     return OK;
 }
 
-enum status pretoken_add_pattern(struct tokenizer *t, const char *pattern, enum split_behaviour behaviour, struct error *e) {
+enum status pretoken_add_pattern(struct tokenizer *t, const char *pattern, enum split_behaviour behaviour,
+                                 struct error *e) {
     struct pretoken_step step = {.kind = PRETOKEN_SPLIT, .behaviour = behaviour};
     TRY(regex_compile(pattern, strlen(pattern), false, t->where, &step.pattern, e));
     return pretoken_add(t, &step, e);
@@ -141,8 +142,8 @@ static enum status splitter_put(struct splitter *p, size_t start, size_t end, bo
     return OK;
 }
 
-static enum status split_range(const struct pretoken_step *step, struct matcher *m, const char *text, struct range piece,
-                               struct range_list *out, struct error *e) {
+static enum status split_range(const struct pretoken_step *step, struct matcher *m, const char *text,
+                               struct range piece, struct range_list *out, struct error *e) {
     struct splitter p = {.out = out, .behaviour = step->behaviour};
     const char *subject = text + piece.start;
     size_t bytes = piece.end - piece.start, done = 0, from = 0;
@@ -176,7 +177,8 @@ static bool begins_with(const char *text, size_t bytes, const char *start, size_
     return bytes >= start_bytes && memcmp(text, start, start_bytes) == 0;
 }
 
-static enum status add_prefix(const char *text, struct range piece, bool prepend, struct text_buffer *out, struct error *e) {
+static enum status add_prefix(const char *text, struct range piece, bool prepend, struct text_buffer *out,
+                              struct error *e) {
     if (prepend && text[piece.start] != ' ') {
         TRY(buffer_add(out, " ", 1, e));
     }
@@ -215,7 +217,8 @@ static enum status rewrite(const struct pretoken_step *step, const char *text, c
 /* ---- all steps -------------------------------------------------------------------------------------------- */
 
 /* One word model works on one stretch of text: without a pattern, the words are what no token can span. */
-static enum status cut_at_spaces(const char *text, const struct range_list *in, struct range_list *out, struct error *e) {
+static enum status cut_at_spaces(const char *text, const struct range_list *in, struct range_list *out,
+                                 struct error *e) {
     for (size_t k = 0; k < in->count; k++) {
         size_t start = in->at[k].start, end = in->at[k].end;
         for (size_t i = start + 1; i < end; i++) {
@@ -230,8 +233,8 @@ static enum status cut_at_spaces(const char *text, const struct range_list *in, 
     return OK;
 }
 
-enum status pretokenise(const struct tokenizer *t, struct scratch *s, const char *text, size_t bytes, bool first, bool prepend,
-                        const char **out, const struct range_list **words, struct error *e) {
+enum status pretokenise(const struct tokenizer *t, struct scratch *s, const char *text, size_t bytes, bool first,
+                        bool prepend, const char **out, const struct range_list **words, struct error *e) {
     struct range_list *now = &s->ranges[0], *next = &s->ranges[1];
     struct text_buffer *text_next = &s->words[0];
     now->count = 0;

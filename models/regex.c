@@ -1,9 +1,9 @@
 /* Regular expressions of tokenizers through PCRE2.
  *
- * Tokenizer files write their patterns for Oniguruma or for Rust's engines; the constructs that they use (classes, \p{..},
- * inline flags, look-ahead, possessive quantifiers) mean the same in PCRE2 with PCRE2_UTF and PCRE2_UCP. One difference:
- * \s of PCRE2 also holds U+180E (Mongolian vowel separator), which stopped being white space in Unicode 6.3. So \s and \S are
- * spelled out before compilation (but for a \S inside brackets, which cannot be).
+ * Tokenizer files write their patterns for Oniguruma or for Rust's engines; the constructs that they use (classes,
+ * \p{..}, inline flags, look-ahead, possessive quantifiers) mean the same in PCRE2 with PCRE2_UTF and PCRE2_UCP. One
+ * difference: \s of PCRE2 also holds U+180E (Mongolian vowel separator), which stopped being white space in
+ * Unicode 6.3. So \s and \S are spelled out before compilation (but for a \S inside brackets, which cannot be).
  *
  * A pattern comes from a file that nobody checked: the compiled size is bounded by PCRE2 itself (64 KiB of code),
  * backtracking by a match limit. Compiled for the machine where that is possible, else interpreted; same results.
@@ -16,7 +16,8 @@
 
 #include "models/tokenizer_parts.h"
 
-/* Steps of backtracking in one search: a run of a million spaces needs about as many, an exponential pattern any number. */
+/* Steps of backtracking in one search: a run of a million spaces needs about as many, an exponential pattern any
+ * number. */
 enum { MATCH_LIMIT = 10000000, HEAP_LIMIT_KIB = 1 << 18 };
 
 struct regex { pcre2_code *code; const char *where; };
@@ -62,8 +63,8 @@ static enum status spell_out_spaces(const char *pattern, size_t bytes, struct te
     return buffer_terminate(out, e);
 }
 
-static enum status compile(const char *pattern, size_t bytes, uint32_t options, pcre2_compile_context *context, struct regex *r,
-                           struct error *e) {
+static enum status compile(const char *pattern, size_t bytes, uint32_t options, pcre2_compile_context *context,
+                           struct regex *r, struct error *e) {
     int code;
     PCRE2_SIZE at;
     r->code = pcre2_compile((PCRE2_SPTR)pattern, bytes, options, &code, &at, context);
@@ -135,8 +136,8 @@ void matcher_destroy(struct matcher *m) {
     }
 }
 
-enum status regex_find(const struct regex *r, struct matcher *m, const char *text, size_t bytes, size_t from, bool *found,
-                       struct range *match, struct error *e) {
+enum status regex_find(const struct regex *r, struct matcher *m, const char *text, size_t bytes, size_t from,
+                       bool *found, struct range *match, struct error *e) {
     PCRE2_SPTR subject = (PCRE2_SPTR)text;
     int code = pcre2_match(r->code, subject, bytes, from, PCRE2_NO_UTF_CHECK, m->data, m->limits);
     if (code == PCRE2_ERROR_JIT_STACKLIMIT) {

@@ -1,8 +1,8 @@
 /* SentencePiece vocabularies with scores (GGUF model "llama"): which neighbours can be joined, and which first.
  *
- * There is no list of merges: two neighbours can be joined when their joined text is a token, and the token with the highest score comes
- * first. Scores are turned into ranks once, equal scores sharing one, so that bpe.c joins these vocabularies too.
- * Control, unknown, unused and byte tokens are never made by a join: text cannot turn into control.
+ * There is no list of merges: two neighbours can be joined when their joined text is a token, and the token with the
+ * highest score comes first. Scores are turned into ranks once, equal scores sharing one, so that bpe.c joins these
+ * vocabularies too. Control, unknown, unused and byte tokens are never made by a join: text cannot turn into control.
  *
  * Source: Kudo, Richardson, "SentencePiece", EMNLP 2018, and its byte fallback.
  */
@@ -50,7 +50,8 @@ enum status spm_rank(struct tokenizer *t, const double *scores, struct error *e)
     for (size_t i = 0; i < t->count && status == OK; i++) {
         sorted[i] = scores[i];
         if (!isfinite(scores[i])) {
-            status = error_set(e, ERR_RUN, "%s: tokenizer.ggml.scores: the score of token %zu is not a finite number", t->where, i);
+            status = error_set(e, ERR_RUN, "%s: tokenizer.ggml.scores: the score of token %zu is not a finite number",
+                               t->where, i);
         }
     }
     if (status == OK) {

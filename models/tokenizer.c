@@ -1,9 +1,10 @@
 /* Text to ids and back. See tokenizer_parts.h for the way that text takes.
  *
- * Text is bytes. Where it is not valid UTF-8, each offending byte is cut out and becomes its own byte-level piece (or byte token, or the
- * unknown token), and what follows goes on as if nothing had been cut: no second space is put in front. With byte tokens in the vocabulary
- * decode(encode(x)) = x for every x, but for what a normaliser changes: SentencePiece vocabularies write a space as U+2581, so a U+2581 in
- * the text comes back as a space. The space that they put in front of a text is taken off again by decoding.
+ * Text is bytes. Where it is not valid UTF-8, each offending byte is cut out and becomes its own byte-level piece (or
+ * byte token, or the unknown token), and what follows goes on as if nothing had been cut: no second space is put in
+ * front. With byte tokens in the vocabulary decode(encode(x)) = x for every x, but for what a normaliser changes:
+ * SentencePiece vocabularies write a space as U+2581, so a U+2581 in the text comes back as a space. The space that
+ * they put in front of a text is taken off again by decoding.
  *
  * The format of tokenizer.json is that of the Hugging Face tokenizers library; the order of the steps is the same.
  */
@@ -115,7 +116,8 @@ struct encoding {
 };
 
 /* Normalised text without added tokens. */
-static enum status encode_words(struct encoding *c, const char *text, size_t bytes, bool first, bool prepend, struct error *e) {
+static enum status encode_words(struct encoding *c, const char *text, size_t bytes, bool first, bool prepend,
+                                struct error *e) {
     const struct range_list *words;
     TRY(pretokenise(c->t, c->s, text, bytes, first, prepend, &text, &words, e));
     for (size_t i = 0; i < words->count; i++) {
@@ -125,12 +127,14 @@ static enum status encode_words(struct encoding *c, const char *text, size_t byt
 }
 
 /* Valid UTF-8 as given, without added tokens of the first kind. */
-static enum status encode_valid(struct encoding *c, const char *text, size_t bytes, bool first, bool prepend, struct error *e) {
+static enum status encode_valid(struct encoding *c, const char *text, size_t bytes, bool first, bool prepend,
+                                struct error *e) {
     TRY(normalise(c->t, c->s, text, bytes, prepend, &text, &bytes, e));
     size_t from = 0;
     while (from < bytes) {
         struct range match = {bytes, bytes};
-        const struct added_token *token = added_find(&c->t->added_normalised, text, bytes, from, c->parse_special, &match);
+        const struct added_token *token =
+            added_find(&c->t->added_normalised, text, bytes, from, c->parse_special, &match);
         if (match.start > from) {
             TRY(encode_words(c, text + from, match.start - from, first && from == 0, prepend, e));
         }
@@ -183,10 +187,11 @@ static enum status add_all(struct token_list *out, const int32_t *ids, size_t co
     return OK;
 }
 
-enum status tokenizer_encode(const struct tokenizer *t, const char *text, size_t bytes, bool add_special, bool parse_special,
-                             struct token_list *out, struct error *e) {
+enum status tokenizer_encode(const struct tokenizer *t, const char *text, size_t bytes, bool add_special,
+                             bool parse_special, struct token_list *out, struct error *e) {
     if (bytes > TEXT_LIMIT_BYTES) {
-        return error_set(e, ERR_USAGE, "text: %zu bytes are too many to encode at once (allowed: %zu)", bytes, TEXT_LIMIT_BYTES);
+        return error_set(e, ERR_USAGE, "text: %zu bytes are too many to encode at once (allowed: %zu)", bytes,
+                         TEXT_LIMIT_BYTES);
     }
     struct scratch scratch;
     TRY(scratch_open(&scratch, e));
@@ -219,15 +224,16 @@ static void strip_spaces(const struct tokenizer *t, struct text_buffer *b) {
     memmove(b->data, b->data + left, b->used);
 }
 
-enum status tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t count, bool skip_special, char **text,
-                             size_t *bytes, struct error *e) {
+enum status tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t count, bool skip_special,
+                             char **text, size_t *bytes, struct error *e) {
     struct text_buffer b = {0};
     enum status status = buffer_terminate(&b, e);
     for (size_t i = 0; i < count && status == OK; i++) {
         const struct token *token = token_at(t, ids[i]);
         if (!token) {
-            status = error_set(e, ERR_USAGE, "ids: position %zu: id %d is not in the vocabulary (allowed: 0 to %zu, without holes)", i,
-                               ids[i], t->count ? t->count - 1 : 0);
+            status = error_set(e, ERR_USAGE,
+                               "ids: position %zu: id %d is not in the vocabulary (allowed: 0 to %zu, without holes)",
+                               i, ids[i], t->count ? t->count - 1 : 0);
         } else if (!(skip_special && (token->flags & TOKEN_SPECIAL))) {
             status = buffer_add(&b, token->piece, token->piece_bytes, e);
         }
@@ -264,7 +270,8 @@ static bool may_grow(const char *text, size_t bytes) {
     return tail && lead < 0xf5 && bytes < wanted;
 }
 
-size_t tokenizer_stream(const struct tokenizer *t, struct token_stream *s, int32_t id, bool skip_special, char *out, size_t room) {
+size_t tokenizer_stream(const struct tokenizer *t, struct token_stream *s, int32_t id, bool skip_special, char *out,
+                        size_t room) {
     const struct token *token = token_at(t, id);
     if (!token || (skip_special && (token->flags & TOKEN_SPECIAL))) {
         return 0;
@@ -298,12 +305,15 @@ size_t tokenizer_longest_piece(const struct tokenizer *t) {
     return longest;
 }
 
-/* ---- questions ---------------------------------------------------------------------------------------------------- */
+/* ---- questions ----------------------------------------------------------------------------------------------------
+ */
 
 size_t tokenizer_size(const struct tokenizer *t) { return t->count; }
 int32_t tokenizer_bos(const struct tokenizer *t) { return t->bos; }
 const char *tokenizer_chat_template(const struct tokenizer *t) { return t->chat_template; }
-int32_t tokenizer_find(const struct tokenizer *t, const char *piece) { return tokenizer_find_any(t, piece, strlen(piece)); }
+int32_t tokenizer_find(const struct tokenizer *t, const char *piece) {
+    return tokenizer_find_any(t, piece, strlen(piece));
+}
 
 bool tokenizer_adds_bos(const struct tokenizer *t) {
     return t->bos >= 0 && t->before_count > 0 && t->before[0] == t->bos;

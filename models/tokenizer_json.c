@@ -1,10 +1,10 @@
-/* Loads tokenizer.json (the format of the Hugging Face tokenizers library) and, from a model folder, what tokenizer_config.json and
- * chat_template.jinja add to it: begin and end of text, chat template.
+/* Loads tokenizer.json (the format of the Hugging Face tokenizers library) and, from a model folder, what
+ * tokenizer_config.json and chat_template.jinja add to it: begin and end of text, chat template.
  *
- * Read: model BPE; normalisers, pre-tokenisers, post-processors and decoders of the tables below, alone or in a Sequence. Anything else
- * is an error that names it and lists what is known. Without a decoder the pieces are put together as they are.
- * A decoder is not run step by step: its Replace and ByteFallback are applied to every token once, its Strip at the end, which gives the same
- * bytes for the orders that are accepted (Strip behind Fuse).
+ * Read: model BPE; normalisers, pre-tokenisers, post-processors and decoders of the tables below, alone or in a
+ * Sequence. Anything else is an error that names it and lists what is known. Without a decoder the pieces are put
+ * together as they are. A decoder is not run step by step: its Replace and ByteFallback are applied to every token
+ * once, its Strip at the end, which gives the same bytes for the orders that are accepted (Strip behind Fuse).
  */
 #include <string.h>
 
@@ -19,17 +19,20 @@ static enum status wrong(const struct tokenizer *t, const char *what, const char
     return error_set(e, ERR_RUN, "%s: %s: missing or of the wrong type (expected: %s)", t->where, what, expected);
 }
 
-static enum status unknown_name(const struct tokenizer *t, const char *what, const char *name, const char *known, struct error *e) {
+static enum status unknown_name(const struct tokenizer *t, const char *what, const char *name, const char *known,
+                                struct error *e) {
     return error_set(e, ERR_RUN, "%s: %s: \"%.60s\" is not known (known: %s)", t->where, what, name, known);
 }
 
-static enum status read_bool(const struct tokenizer *t, const json_t *map, const char *key, bool fallback, bool *out, struct error *e) {
+static enum status read_bool(const struct tokenizer *t, const json_t *map, const char *key, bool fallback, bool *out,
+                             struct error *e) {
     const json_t *v = json_object_get(map, key);
     *out = v && !json_is_null(v) ? json_is_true(v) : fallback;
     return !v || json_is_null(v) || json_is_boolean(v) ? OK : wrong(t, key, "true or false", e);
 }
 
-static enum status read_count(const struct tokenizer *t, const json_t *map, const char *key, size_t *out, struct error *e) {
+static enum status read_count(const struct tokenizer *t, const json_t *map, const char *key, size_t *out,
+                              struct error *e) {
     const json_t *v = json_object_get(map, key);
     if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > 1000) {
         return wrong(t, key, "an integer from 0 to 1000", e);
@@ -39,7 +42,8 @@ static enum status read_count(const struct tokenizer *t, const json_t *map, cons
 }
 
 /* A string, copied. */
-static enum status read_text(struct tokenizer *t, const json_t *map, const char *key, const char **out, size_t *bytes, struct error *e) {
+static enum status read_text(struct tokenizer *t, const json_t *map, const char *key, const char **out, size_t *bytes,
+                             struct error *e) {
     const json_t *v = json_object_get(map, key);
     if (!json_is_string(v)) {
         return wrong(t, key, "a string", e);
@@ -63,8 +67,8 @@ static enum status read_pattern(const struct tokenizer *t, const json_t *map, st
 typedef enum status step_reader(struct tokenizer *t, const json_t *step, struct error *e);
 struct step_row { const char *type; step_reader *read; };
 
-static enum status read_row(struct tokenizer *t, const json_t *step, const char *what, const struct step_row *rows, const char *known,
-                            struct error *e) {
+static enum status read_row(struct tokenizer *t, const json_t *step, const char *what, const struct step_row *rows,
+                            const char *known, struct error *e) {
     const char *type = json_string_value(json_object_get(step, "type"));
     if (!type) {
         return wrong(t, what, "an object with a type", e);
@@ -77,7 +81,8 @@ static enum status read_row(struct tokenizer *t, const json_t *step, const char 
     return unknown_name(t, what, type, known, e);
 }
 
-static enum status read_sequence(struct tokenizer *t, const json_t *step, const char *key, step_reader *read, struct error *e) {
+static enum status read_sequence(struct tokenizer *t, const json_t *step, const char *key, step_reader *read,
+                                 struct error *e) {
     const json_t *list = json_object_get(step, key);
     if (!json_is_array(list)) {
         return wrong(t, key, "a list", e);
@@ -139,12 +144,14 @@ static enum status read_normaliser(struct tokenizer *t, const json_t *step, stru
         {"NFC", normalise_simple}, {"NFD", normalise_simple}, {"NFKC", normalise_simple}, {"NFKD", normalise_simple},
         {"Lowercase", normalise_simple}, {"StripAccents", normalise_simple}, {"Prepend", normalise_prepend},
         {"Replace", normalise_replace}, {"Sequence", normalise_sequence}, {NULL, NULL}};
-    return read_row(t, step, "normalizer", rows, "NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Prepend, Replace, Sequence", e);
+    return read_row(t, step, "normalizer", rows,
+                    "NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Prepend, Replace, Sequence", e);
 }
 
 /* ---- pre-tokenisers --------------------------------------------------------------------------------------------- */
 
-static enum status read_behaviour(const struct tokenizer *t, const json_t *step, enum split_behaviour *out, struct error *e) {
+static enum status read_behaviour(const struct tokenizer *t, const json_t *step, enum split_behaviour *out,
+                                  struct error *e) {
     static const char *const names[] = {
         [SPLIT_REMOVED] = "Removed", [SPLIT_ISOLATED] = "Isolated", [SPLIT_WITH_PREVIOUS] = "MergedWithPrevious",
         [SPLIT_WITH_NEXT] = "MergedWithNext", [SPLIT_CONTIGUOUS] = "Contiguous"};
@@ -202,8 +209,10 @@ static enum status pretoken_whitespace(struct tokenizer *t, const json_t *step, 
     return pretoken_add_pattern(t, "\\w+", SPLIT_ISOLATED, e);
 }
 
-static enum status read_prepend_scheme(const struct tokenizer *t, const json_t *step, enum prepend_scheme *out, struct error *e) {
-    static const char *const names[] = {[PREPEND_NEVER] = "never", [PREPEND_FIRST] = "first", [PREPEND_ALWAYS] = "always"};
+static enum status read_prepend_scheme(const struct tokenizer *t, const json_t *step, enum prepend_scheme *out,
+                                       struct error *e) {
+    static const char *const names[] = {
+        [PREPEND_NEVER] = "never", [PREPEND_FIRST] = "first", [PREPEND_ALWAYS] = "always"};
     const char *name = json_string_value(json_object_get(step, "prepend_scheme"));
     bool prefix; /* the older form of the file */
     TRY(read_bool(t, step, "add_prefix_space", true, &prefix, e));
@@ -245,12 +254,19 @@ static enum status pretoken_sequence(struct tokenizer *t, const json_t *step, st
 }
 
 static enum status read_pretokeniser(struct tokenizer *t, const json_t *step, struct error *e) {
-    static const struct step_row rows[] = {
-        {"Split", pretoken_split}, {"ByteLevel", pretoken_byte_level}, {"Digits", pretoken_digits},
-        {"Punctuation", pretoken_punctuation}, {"Whitespace", pretoken_whitespace},
-        {"WhitespaceSplit", pretoken_whitespace_split}, {"Metaspace", pretoken_metaspace}, {"Sequence", pretoken_sequence}, {NULL, NULL}};
+    static const struct step_row rows[] = {{"Split", pretoken_split},
+                                           {"ByteLevel", pretoken_byte_level},
+                                           {"Digits", pretoken_digits},
+                                           {"Punctuation", pretoken_punctuation},
+                                           {"Whitespace", pretoken_whitespace},
+                                           {"WhitespaceSplit", pretoken_whitespace_split},
+                                           {"Metaspace", pretoken_metaspace},
+                                           {"Sequence", pretoken_sequence},
+                                           {NULL, NULL}};
     if (t->model == WORD_BYTES) { /* it would see the printable spelling of the bytes */
-        return error_set(e, ERR_RUN, "%s: pre_tokenizer: a step behind ByteLevel is not supported (allowed: ByteLevel as the last)", t->where);
+        return error_set(e, ERR_RUN,
+                         "%s: pre_tokenizer: a step behind ByteLevel is not supported (allowed: ByteLevel as the last)",
+                         t->where);
     }
     return read_row(t, step, "pre_tokenizer", rows,
                     "Split, ByteLevel, Digits, Punctuation, Whitespace, WhitespaceSplit, Metaspace, Sequence", e);
@@ -261,7 +277,8 @@ static enum status read_pretokeniser(struct tokenizer *t, const json_t *step, st
 static enum status decode_replace(struct tokenizer *t, const json_t *step, struct error *e) {
     const json_t *pattern = json_object_get(step, "pattern");
     if (t->decode_from) {
-        return error_set(e, ERR_RUN, "%s: decoder: more than one replacement (allowed: one Replace or Metaspace)", t->where);
+        return error_set(e, ERR_RUN, "%s: decoder: more than one replacement (allowed: one Replace or Metaspace)",
+                         t->where);
     }
     TRY(read_text(t, step, "content", &t->decode_to, &t->decode_to_bytes, e));
     TRY(read_text(t, pattern, "String", &t->decode_from, &t->decode_from_bytes, e));
@@ -271,7 +288,8 @@ static enum status decode_replace(struct tokenizer *t, const json_t *step, struc
 static enum status decode_metaspace(struct tokenizer *t, const json_t *step, struct error *e) {
     enum prepend_scheme scheme;
     if (t->decode_from) {
-        return error_set(e, ERR_RUN, "%s: decoder: more than one replacement (allowed: one Replace or Metaspace)", t->where);
+        return error_set(e, ERR_RUN, "%s: decoder: more than one replacement (allowed: one Replace or Metaspace)",
+                         t->where);
     }
     TRY(read_prepend_scheme(t, step, &scheme, e));
     TRY(read_text(t, step, "replacement", &t->decode_from, &t->decode_from_bytes, e));
@@ -287,7 +305,8 @@ static enum status decode_strip(struct tokenizer *t, const json_t *step, struct 
         return wrong(t, "decoder: Strip: content", "one space", e);
     }
     if (!t->decode_fused) {
-        return error_set(e, ERR_RUN, "%s: decoder: Strip in front of Fuse is not supported (allowed: behind it)", t->where);
+        return error_set(e, ERR_RUN, "%s: decoder: Strip in front of Fuse is not supported (allowed: behind it)",
+                         t->where);
     }
     TRY(read_count(t, step, "start", &t->strip_left, e));
     return read_count(t, step, "stop", &t->strip_right, e);
@@ -312,13 +331,15 @@ static enum status read_decoder(struct tokenizer *t, const json_t *step, struct 
     return read_row(t, step, "decoder", rows, "ByteLevel, ByteFallback, Fuse, Replace, Strip, Metaspace, Sequence", e);
 }
 
-/* ---- post-processors ------------------------------------------------------------------------------------------------ */
+/* ---- post-processors ------------------------------------------------------------------------------------------------
+ */
 
-static enum status append_id(const struct tokenizer *t, int32_t **ids, size_t *count, const json_t *id, struct error *e) {
+static enum status append_id(const struct tokenizer *t, int32_t **ids, size_t *count, const json_t *id,
+                             struct error *e) {
     json_int_t value = json_is_integer(id) ? json_integer_value(id) : -1;
     if (value < 0 || (size_t)value >= t->count || !(t->tokens[value].flags & TOKEN_PRESENT)) {
-        return error_set(e, ERR_RUN, "%s: post_processor: id %lld is not in the vocabulary (allowed: ids of tokens)", t->where,
-                         (long long)value);
+        return error_set(e, ERR_RUN, "%s: post_processor: id %lld is not in the vocabulary (allowed: ids of tokens)",
+                         t->where, (long long)value);
     }
     int32_t *grown = mem_resize(*ids, *count * sizeof **ids, (*count + 1) * sizeof **ids);
     if (!grown) {
@@ -348,7 +369,8 @@ static enum status post_template(struct tokenizer *t, const json_t *step, struct
             return wrong(t, "post_processor: special_tokens", "the ids of every special token of the template", e);
         }
         for (size_t k = 0; k < json_array_size(ids); k++) {
-            TRY(append_id(t, behind ? &t->after : &t->before, behind ? &t->after_count : &t->before_count, json_array_get(ids, k), e));
+            TRY(append_id(t, behind ? &t->after : &t->before, behind ? &t->after_count : &t->before_count,
+                          json_array_get(ids, k), e));
         }
     }
     return OK;
@@ -366,7 +388,8 @@ static enum status read_post_processor(struct tokenizer *t, const json_t *step, 
     return read_row(t, step, "post_processor", rows, "TemplateProcessing, ByteLevel, Sequence", e);
 }
 
-/* ---- model and added tokens ----------------------------------------------------------------------------------------- */
+/* ---- model and added tokens -----------------------------------------------------------------------------------------
+ */
 
 static enum status read_vocabulary(struct tokenizer *t, const json_t *model, struct error *e) {
     json_t *vocabulary = json_object_get(model, "vocab");
@@ -393,7 +416,8 @@ static enum status read_merge(struct tokenizer *t, size_t rank, const json_t *me
             return tokenizer_merge(t, rank, text, (size_t)(space - text), space + 1, strlen(space + 1), e);
         }
     } else if (json_array_size(merge) == 2) {
-        const char *left = json_string_value(json_array_get(merge, 0)), *right = json_string_value(json_array_get(merge, 1));
+        const char *left = json_string_value(json_array_get(merge, 0)),
+                   *right = json_string_value(json_array_get(merge, 1));
         if (left && right && left[0] && right[0]) {
             return tokenizer_merge(t, rank, left, strlen(left), right, strlen(right), e);
         }
@@ -448,7 +472,8 @@ static enum status read_model(struct tokenizer *t, const json_t *model, struct e
     if (json_is_string(unknown)) {
         t->unknown = tokenizer_lookup(t, json_string_value(unknown), json_string_length(unknown));
         if (t->unknown < 0) {
-            return error_set(e, ERR_RUN, "%s: model.unk_token: \"%.60s\" is not in the vocabulary", t->where, json_string_value(unknown));
+            return error_set(e, ERR_RUN, "%s: model.unk_token: \"%.60s\" is not in the vocabulary", t->where,
+                             json_string_value(unknown));
         }
     }
     return OK;
@@ -472,8 +497,8 @@ static enum status read_added_token(struct tokenizer *t, struct scratch *s, cons
     if (known < 0) {
         TRY(tokenizer_put(t, json_integer_value(id), token.text, token.bytes, flags, e));
     } else if (known != json_integer_value(id)) {
-        return error_set(e, ERR_RUN, "%s: added token \"%.60s\": id %lld, but %d in the vocabulary", t->where, token.text,
-                         (long long)json_integer_value(id), known);
+        return error_set(e, ERR_RUN, "%s: added token \"%.60s\": id %lld, but %d in the vocabulary", t->where,
+                         token.text, (long long)json_integer_value(id), known);
     } else {
         t->tokens[known].flags |= flags;
     }
@@ -507,7 +532,8 @@ static enum status read_added_tokens(struct tokenizer *t, const json_t *root, st
     return added_seal(&t->added_normalised, t->where, e);
 }
 
-static enum status read_optional(struct tokenizer *t, const json_t *root, const char *key, step_reader *read, struct error *e) {
+static enum status read_optional(struct tokenizer *t, const json_t *root, const char *key, step_reader *read,
+                                 struct error *e) {
     const json_t *v = json_object_get(root, key);
     return v && !json_is_null(v) ? read(t, v, e) : OK;
 }
@@ -525,10 +551,12 @@ static enum status read_root(struct tokenizer *t, const json_t *root, struct err
     return tokenizer_seal(t, e);
 }
 
-/* ---- the folder -------------------------------------------------------------------------------------------------------- */
+/* ---- the folder
+ * -------------------------------------------------------------------------------------------------------- */
 
 /* "bos_token": "<s>" or {"content": "<s>"} or null. */
-static enum status config_token(const struct tokenizer *t, const json_t *config, const char *key, int32_t *id, struct error *e) {
+static enum status config_token(const struct tokenizer *t, const json_t *config, const char *key, int32_t *id,
+                                struct error *e) {
     const json_t *v = json_object_get(config, key);
     v = json_is_object(v) ? json_object_get(v, "content") : v;
     if (!v || json_is_null(v)) {
@@ -537,7 +565,8 @@ static enum status config_token(const struct tokenizer *t, const json_t *config,
     const char *text = json_string_value(v);
     *id = text ? tokenizer_find_any(t, text, json_string_length(v)) : -1;
     if (*id < 0) {
-        return error_set(e, ERR_RUN, "%s: tokenizer_config.json: %s: \"%.60s\" is not in the vocabulary", t->where, key, text ? text : "(no text)");
+        return error_set(e, ERR_RUN, "%s: tokenizer_config.json: %s: \"%.60s\" is not in the vocabulary", t->where, key,
+                         text ? text : "(no text)");
     }
     return OK;
 }

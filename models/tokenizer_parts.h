@@ -56,8 +56,8 @@ struct matcher; /* what one thread needs to match */
 enum status matcher_create(struct matcher **out, struct error *e);
 void matcher_destroy(struct matcher *m);
 /* First match at or after `from` in valid UTF-8. Too much backtracking is an error, not a hang. */
-enum status regex_find(const struct regex *r, struct matcher *m, const char *text, size_t bytes, size_t from, bool *found,
-                       struct range *match, struct error *e);
+enum status regex_find(const struct regex *r, struct matcher *m, const char *text, size_t bytes, size_t from,
+                       bool *found, struct range *match, struct error *e);
 
 /* ---- vocabulary (vocabulary.c) ------------------------------------------------------------------- */
 
@@ -106,7 +106,11 @@ struct pretoken_step {
 
 enum word_model { WORD_BYTES, WORD_CHARS, WORD_SCORES };
 
-struct pair_slot { uint64_t pair; uint32_t rank; int32_t merged; }; /* pair = left id << 32 | right id; merged < 0: empty */
+struct pair_slot {
+    uint64_t pair;
+    uint32_t rank;
+    int32_t merged;
+}; /* pair = left id << 32 | right id; merged < 0: empty */
 
 enum { MAX_STEPS = 16 };
 
@@ -132,7 +136,8 @@ struct tokenizer {
     struct added_index added;            /* looked for in the text as given */
     struct added_index added_normalised; /* looked for in normalised text, by their normalised spelling */
 
-    const char *decode_from, *decode_to; size_t decode_from_bytes, decode_to_bytes; /* replaced in pieces; NULL: nothing */
+    const char *decode_from, *decode_to;
+    size_t decode_from_bytes, decode_to_bytes; /* replaced in pieces; NULL: nothing */
     bool decode_fused; /* a Fuse was read: the loader's own note */
     size_t strip_left, strip_right; /* spaces that decoding takes off the ends */
 
@@ -143,7 +148,8 @@ struct tokenizer {
 
 enum status tokenizer_new(const char *where, struct tokenizer **out, struct error *e);
 /* Each id and each text once; `text` is copied. */
-enum status tokenizer_put(struct tokenizer *t, int64_t id, const char *text, size_t bytes, unsigned flags, struct error *e);
+enum status tokenizer_put(struct tokenizer *t, int64_t id, const char *text, size_t bytes, unsigned flags,
+                          struct error *e);
 enum status tokenizer_index(struct tokenizer *t, struct error *e); /* builds the text index; duplicates are an error */
 int32_t tokenizer_lookup(const struct tokenizer *t, const char *text, size_t bytes); /* TOKEN_LOOKUP tokens; -1 */
 /* Any token by its text. -1. */
@@ -196,34 +202,39 @@ void scratch_close(struct scratch *s);
 enum status added_put(struct added_index *a, const struct added_token *token, struct error *e);
 enum status added_seal(struct added_index *a, const char *where, struct error *e);
 void added_clear(struct added_index *a);
-/* Leftmost longest match in text[from, bytes); tokens that are special count only with parse_special. Returns NULL when there is
- * none; else match is what to cut out (with the white space that the token strips). */
-const struct added_token *added_find(const struct added_index *a, const char *text, size_t bytes, size_t from, bool parse_special,
-                                     struct range *match);
+/* Leftmost longest match in text[from, bytes); tokens that are special count only with parse_special. Returns NULL when
+ * there is none; else match is what to cut out (with the white space that the token strips). */
+const struct added_token *added_find(const struct added_index *a, const char *text, size_t bytes, size_t from,
+                                     bool parse_special, struct range *match);
 
 /* *out points into `text` or scratch. prepend: whether NORMALISE_PREPEND acts (not after an invalid byte). */
 enum status normalise(const struct tokenizer *t, struct scratch *s, const char *text, size_t bytes, bool prepend,
                       const char **out, size_t *out_bytes, struct error *e);
 
-/* Cuts valid UTF-8 into words: *words are ranges of *out, in scratch. first: the text begins here; prepend: as above. */
-enum status pretokenise(const struct tokenizer *t, struct scratch *s, const char *text, size_t bytes, bool first, bool prepend,
-                        const char **out, const struct range_list **words, struct error *e);
+/* Cuts valid UTF-8 into words: *words are ranges of *out, in scratch. first: the text begins here; prepend: as above.
+ */
+enum status pretokenise(const struct tokenizer *t, struct scratch *s, const char *text, size_t bytes, bool first,
+                        bool prepend, const char **out, const struct range_list **words, struct error *e);
 /* The pre-tokeniser of a GGUF vocabulary by its name. */
 enum status pretokenise_by_name(struct tokenizer *t, const char *name, size_t bytes, struct error *e);
 enum status pretoken_add(struct tokenizer *t, const struct pretoken_step *step, struct error *e);
-enum status pretoken_add_pattern(struct tokenizer *t, const char *pattern, enum split_behaviour behaviour, struct error *e);
+enum status pretoken_add_pattern(struct tokenizer *t, const char *pattern, enum split_behaviour behaviour,
+                                 struct error *e);
 extern const char gpt2_pattern[];
 
 /* Ids of one word. */
-enum status encode_word(const struct tokenizer *t, struct scratch *s, const char *word, size_t bytes, struct token_list *out,
-                        struct error *e);
+enum status encode_word(const struct tokenizer *t, struct scratch *s, const char *word, size_t bytes,
+                        struct token_list *out, struct error *e);
 /* Joins the symbols of s until no pair can be joined. */
 enum status merge_symbols(const struct tokenizer *t, struct scratch *s, const char *word, struct error *e);
 /* Fills the symbols of a word. */
-enum status symbols_of_bytes(const struct tokenizer *t, struct scratch *s, const char *word, size_t bytes, struct error *e);
-enum status symbols_of_characters(const struct tokenizer *t, struct scratch *s, const char *word, size_t bytes, struct error *e);
+enum status symbols_of_bytes(const struct tokenizer *t, struct scratch *s, const char *word, size_t bytes,
+                             struct error *e);
+enum status symbols_of_characters(const struct tokenizer *t, struct scratch *s, const char *word, size_t bytes,
+                                  struct error *e);
 enum status symbol_add(struct scratch *s, size_t offset, size_t bytes, int32_t id, struct error *e);
-enum status emit_bytes(const struct tokenizer *t, const char *bytes, size_t count, struct token_list *out, struct error *e);
+enum status emit_bytes(const struct tokenizer *t, const char *bytes, size_t count, struct token_list *out,
+                       struct error *e);
 /* WORD_SCORES: can two neighbouring symbols be joined? */
 bool spm_join(const struct tokenizer *t, const char *word, const struct symbol *left, const struct symbol *right,
               uint32_t *rank, int32_t *merged);

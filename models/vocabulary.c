@@ -115,13 +115,15 @@ enum status tokenizer_new(const char *where, struct tokenizer **out, struct erro
     return OK;
 }
 
-enum status tokenizer_put(struct tokenizer *t, int64_t id, const char *text, size_t bytes, unsigned flags, struct error *e) {
+enum status tokenizer_put(struct tokenizer *t, int64_t id, const char *text, size_t bytes, unsigned flags,
+                          struct error *e) {
     if (id < 0 || id >= TOKEN_ID_LIMIT) {
-        return error_set(e, ERR_RUN, "%s: token \"%.*s\": id %lld (allowed: 0 to %d)", t->where, (int)(bytes < 60 ? bytes : 60),
-                         text, (long long)id, TOKEN_ID_LIMIT - 1);
+        return error_set(e, ERR_RUN, "%s: token \"%.*s\": id %lld (allowed: 0 to %d)", t->where,
+                         (int)(bytes < 60 ? bytes : 60), text, (long long)id, TOKEN_ID_LIMIT - 1);
     }
     if (bytes > TEXT_LIMIT_BYTES) {
-        return error_set(e, ERR_RUN, "%s: token %lld: text of %zu bytes (allowed: %zu)", t->where, (long long)id, bytes, TEXT_LIMIT_BYTES);
+        return error_set(e, ERR_RUN, "%s: token %lld: text of %zu bytes (allowed: %zu)", t->where, (long long)id, bytes,
+                         TEXT_LIMIT_BYTES);
     }
     size_t before = t->capacity;
     TRY(grow(&t->tokens, &t->capacity, (size_t)id + 1, sizeof *t->tokens, e));
@@ -249,7 +251,8 @@ enum status tokenizer_merge(struct tokenizer *t, size_t rank, const char *left, 
 /* ---- sealing -------------------------------------------------------------------------------------------- */
 
 /* The bytes that a byte-level text stands for, written over `out`; false if it holds another character. */
-static bool bytes_of_characters(const char *text, size_t bytes, const int16_t *byte_of_point, char *out, size_t *count) {
+static bool bytes_of_characters(const char *text, size_t bytes, const int16_t *byte_of_point, char *out,
+                                size_t *count) {
     *count = 0;
     for (size_t i = 0; i < bytes;) {
         unsigned char c = (unsigned char)text[i];

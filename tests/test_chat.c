@@ -1,8 +1,9 @@
-/* Chat formats: every rendering without tools of the golden file, byte for byte, and its ids where the vocabulary is at hand; the formats by
- * name; templates that are not recognised.
+/* Chat formats: every rendering without tools of the golden file, byte for byte, and its ids where the vocabulary is at
+ * hand; the formats by name; templates that are not recognised.
  *
- * The golden texts were made by running the models' own Jinja templates (golden/README.md). The formats that have no golden (llama2, llama3,
- * mistral, zephyr, gemma) are checked against texts written out by hand from the published templates.
+ * The golden texts were made by running the models' own Jinja templates (golden/README.md). The formats that have no
+ * golden (llama2, llama3, mistral, zephyr, gemma) are checked against texts written out by hand from the published
+ * templates.
  */
 #include <string.h>
 
@@ -50,7 +51,8 @@ static int check_template(const json_t *root, const char *name, const struct tok
         size_t count = messages_of(json_object_get(json_object_get(root, "conversations"), conversation), m);
         char *text;
         struct error e = {0};
-        enum status s = chat_render(NULL, source, m, count, json_is_true(json_object_get(row, "add_generation_prompt")), &text, &e);
+        enum status s =
+            chat_render(NULL, source, m, count, json_is_true(json_object_get(row, "add_generation_prompt")), &text, &e);
         if (s != OK) {
             fail_msg("%s, %s: %s", name, conversation, e.message);
         }
@@ -94,16 +96,22 @@ static const struct chat_message talk[] = {
 
 static void by_name(void **state) {
     (void)state;
-    static const struct { const char *format, *text; } rows[] = {
-        {"chatml", "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n Hi <|im_end|>\n<|im_start|>assistant\nHello.<|im_end|>\n"
+    static const struct { const char *format, *text;
+    } rows[] = {
+        {"chatml", "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n Hi "
+                   "<|im_end|>\n<|im_start|>assistant\nHello.<|im_end|>\n"
                    "<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n"},
         {"llama2", "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\n Hi [/INST] Hello. </s><s>[INST] Bye [/INST]"},
-        {"llama3", "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n"
-                   "Hi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nHello.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nBye"
+        {"llama3", "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe "
+                   "brief.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n"
+                   "Hi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nHello.<|eot_id|><|start_header_id|>"
+                   "user<|end_header_id|>\n\nBye"
                    "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"},
-        {"phi3", "<|system|>\nBe brief.<|end|>\n<|user|>\n Hi <|end|>\n<|assistant|>\nHello.<|end|>\n<|user|>\nBye<|end|>\n<|assistant|>\n"},
+        {"phi3", "<|system|>\nBe brief.<|end|>\n<|user|>\n Hi "
+                 "<|end|>\n<|assistant|>\nHello.<|end|>\n<|user|>\nBye<|end|>\n<|assistant|>\n"},
         {"mistral", "<s>[INST] Be brief.\n\n Hi  [/INST] Hello.</s>[INST] Bye [/INST]"},
-        {"zephyr", "<|system|>\nBe brief.</s>\n<|user|>\n Hi </s>\n<|assistant|>\nHello.</s>\n<|user|>\nBye</s>\n<|assistant|>\n"},
+        {"zephyr", "<|system|>\nBe brief.</s>\n<|user|>\n Hi "
+                   "</s>\n<|assistant|>\nHello.</s>\n<|user|>\nBye</s>\n<|assistant|>\n"},
         {"gemma", "<bos><start_of_turn>user\nBe brief.\n\nHi<end_of_turn>\n<start_of_turn>model\nHello.<end_of_turn>\n"
                   "<start_of_turn>user\nBye<end_of_turn>\n<start_of_turn>model\n"},
         {"plain", "Be brief.\n Hi \nHello.\nBye\n"},
@@ -122,9 +130,13 @@ static void by_name(void **state) {
 /* Pieces of published templates that tell the variants apart, and what the variant does. */
 static void variants(void **state) {
     (void)state;
-    static const struct { const char *source; size_t skip; const char *text; } rows[] = {
-        {"{{- \"<|start_header_id|>system<|end_header_id|>\\n\\n\" }}Cutting Knowledge Date: December 2023 {% set date_string = \"26 Jul 2024\" %}", 1,
-         "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
+    static const struct { const char *source; size_t skip; const char *text;
+    } rows[] = {
+        {"{{- \"<|start_header_id|>system<|end_header_id|>\\n\\n\" }}Cutting Knowledge Date: December 2023 {% set "
+         "date_string = \"26 Jul 2024\" %}",
+         1,
+         "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday "
+         "Date: 26 Jul 2024\n\n"
          "<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"},
         {"'<|start_header_id|>' + role + '<|end_header_id|>' + content | trim + '<|eot_id|>'", 1,
          "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"},
@@ -135,12 +147,14 @@ static void variants(void **state) {
         {"bos_token \" [INST] \" + content + \" [/INST]\"", 0, "<s> [INST] Be brief.\n\n Hi  [/INST]"},
         {"<start_of_turn> first_user_prefix", 0, "<bos><start_of_turn>user\nBe brief.\n\nHi<end_of_turn>\n"},
         {"'<|im_start|>' + role '<|im_end|>'", 1, "<|im_start|>user\n Hi <|im_end|>\n"},
-        {"'<|im_start|>system\\nSay \\'a\\'.<|im_end|>\\n'", 1, "<|im_start|>system\nSay 'a'.<|im_end|>\n<|im_start|>user\n Hi <|im_end|>\n"},
+        {"'<|im_start|>system\\nSay \\'a\\'.<|im_end|>\\n'", 1,
+         "<|im_start|>system\nSay 'a'.<|im_end|>\n<|im_start|>user\n Hi <|im_end|>\n"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char *text;
         struct error e = {0};
-        assert_int_equal(chat_render(NULL, rows[i].source, talk + rows[i].skip, 2 - rows[i].skip, false, &text, &e), OK);
+        assert_int_equal(chat_render(NULL, rows[i].source, talk + rows[i].skip, 2 - rows[i].skip, false, &text, &e),
+                         OK);
         assert_string_equal(text, rows[i].text);
         mem_free(text);
     }
@@ -150,17 +164,21 @@ static void variants(void **state) {
 static void reasoning(void **state) {
     (void)state;
     static const char source[] = "<|im_start|> <|im_end|> '<think>\\n' + reasoning_content.strip('\\n')";
-    static const struct chat_message m[] = {
-        {"user", "a"}, {"assistant", "<think>\nlong\n</think>\n\nb"}, {"user", "c"}, {"assistant", "<think>\nwhy\n</think>\n\nd"}};
+    static const struct chat_message m[] = {{"user", "a"},
+                                            {"assistant", "<think>\nlong\n</think>\n\nb"},
+                                            {"user", "c"},
+                                            {"assistant", "<think>\nwhy\n</think>\n\nd"}};
     char *text;
     struct error e = {0};
     assert_int_equal(chat_render(NULL, source, m, 4, false, &text, &e), OK);
-    assert_string_equal(text, "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n<|im_start|>user\nc<|im_end|>\n"
-                              "<|im_start|>assistant\n<think>\nwhy\n</think>\n\nd<|im_end|>\n");
+    assert_string_equal(
+        text, "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n<|im_start|>user\nc<|im_end|>\n"
+              "<|im_start|>assistant\n<think>\nwhy\n</think>\n\nd<|im_end|>\n");
     mem_free(text);
 }
 
-static void expect_refusal(const char *format, const char *source, const struct chat_message *m, size_t count, const char *words) {
+static void expect_refusal(const char *format, const char *source, const struct chat_message *m, size_t count,
+                           const char *words) {
     char *text = NULL;
     struct error e = {0};
     assert_int_equal(chat_render(format, source, m, count, true, &text, &e), ERR_USAGE);
@@ -172,7 +190,8 @@ static void refusals(void **state) {
     (void)state;
     static const struct chat_message tool[] = {{"user", "a"}, {"tool", "b"}}, late[] = {{"user", "a"}, {"system", "b"}},
                                      alone[] = {{"system", "a"}};
-    expect_refusal(NULL, "{{ messages }}", talk, 4, "--chat-format chatml, llama2, llama3, phi3, mistral, zephyr, gemma or plain");
+    expect_refusal(NULL, "{{ messages }}", talk, 4,
+                   "--chat-format chatml, llama2, llama3, phi3, mistral, zephyr, gemma or plain");
     expect_refusal(NULL, NULL, talk, 4, "the model has none");
     expect_refusal(NULL, "", talk, 4, "not recognised");
     expect_refusal("chat-ml", NULL, talk, 4, "chat-ml");

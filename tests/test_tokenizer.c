@@ -1,7 +1,9 @@
-/* Tokenizers: ids against the golden files and the vocabularies of the shared folder, round trips, streaming, hostile files.
+/* Tokenizers: ids against the golden files and the vocabularies of the shared folder, round trips, streaming, hostile
+ * files.
  *
- * Goldens: the Hugging Face tokenizers library on the same files (golden/README.md); the .out files beside the GGUF vocabularies come from
- * llama.cpp. Ids are compared exactly. The small vocabularies below need no shared folder: what their texts must become is worked out by hand.
+ * Goldens: the Hugging Face tokenizers library on the same files (golden/README.md); the .out files beside the GGUF
+ * vocabularies come from llama.cpp. Ids are compared exactly. The small vocabularies below need no shared folder: what
+ * their texts must become is worked out by hand.
  */
 #include <math.h>
 #include <stdio.h>
@@ -89,12 +91,19 @@ static void check_golden(const char *golden, const char *model) {
 }
 
 static void golden_stories15m(void **state) { (void)state; check_golden("real/stories15M.json", "models/stories15M"); }
-static void golden_stories260k(void **state) { (void)state; check_golden("real/stories260K.json", "models/stories260K"); }
-static void golden_minimind2(void **state) { (void)state; check_golden("real/minimind2-small.json", "models/minimind2-small"); }
+static void golden_stories260k(void **state) {
+    (void)state;
+    check_golden("real/stories260K.json", "models/stories260K");
+}
+static void golden_minimind2(void **state) {
+    (void)state;
+    check_golden("real/minimind2-small.json", "models/minimind2-small");
+}
 
 static void golden_smollm2(void **state) {
     (void)state;
-    check_golden("real/smollm2-135m-instruct-q4_1.json", "models/smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf");
+    check_golden("real/smollm2-135m-instruct-q4_1.json",
+                 "models/smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf");
     check_golden("real/smollm2-135m-instruct-q4_1.json", "tokenizers/smollm");
 }
 
@@ -162,7 +171,8 @@ static void vocabulary_qwen2(void **state) { (void)state; check_vocabulary("qwen
 static void vocabulary_llama_spm(void **state) { (void)state; check_vocabulary("llama-spm", NULL); }
 static void vocabulary_phi3(void **state) { (void)state; check_vocabulary("phi-3", NULL); }
 
-/* ---- small vocabularies of our own -------------------------------------------------------------------------------- */
+/* ---- small vocabularies of our own --------------------------------------------------------------------------------
+ */
 
 static const char *write_text(const char *text, size_t bytes) {
     static char path[1200];
@@ -176,7 +186,8 @@ static const char *write_text(const char *text, size_t bytes) {
 
 static struct tokenizer *open_text(const char *text) { return open_tokenizer(write_text(text, strlen(text))); }
 
-/* Byte-level: ids 0 to 255 are the bytes, 256 "ab", 257 "abc", 258 a control token, 259 one that swallows space, 260 one for whole words. */
+/* Byte-level: ids 0 to 255 are the bytes, 256 "ab", 257 "abc", 258 a control token, 259 one that swallows space, 260
+ * one for whole words. */
 static char *byte_level_json(void) {
     char *text = mem_alloc(1, 16384);
     assert_non_null(text);
@@ -188,13 +199,14 @@ static char *byte_level_json(void) {
         used += (size_t)sprintf(text + used, "\"%s%s\": %d, ", escape, c, b);
     }
     sprintf(text + used, "\"ab\": 256, \"abc\": 257}, \"merges\": [\"a b\", [\"ab\", \"c\"]]},"
-            "\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false},"
-            "\"decoder\": {\"type\": \"ByteLevel\"},"
-            "\"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": \"<x>\"}}, {\"Sequence\": {\"id\": \"A\"}},"
-            " {\"SpecialToken\": {\"id\": \"<x>\"}}], \"special_tokens\": {\"<x>\": {\"ids\": [258]}}},"
-            "\"added_tokens\": [{\"id\": 258, \"content\": \"<x>\", \"special\": true},"
-            " {\"id\": 259, \"content\": \"<y>\", \"lstrip\": true, \"rstrip\": true},"
-            " {\"id\": 260, \"content\": \"cab\", \"single_word\": true}]}");
+                         "\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false},"
+                         "\"decoder\": {\"type\": \"ByteLevel\"},"
+                         "\"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": "
+                         "{\"id\": \"<x>\"}}, {\"Sequence\": {\"id\": \"A\"}},"
+                         " {\"SpecialToken\": {\"id\": \"<x>\"}}], \"special_tokens\": {\"<x>\": {\"ids\": [258]}}},"
+                         "\"added_tokens\": [{\"id\": 258, \"content\": \"<x>\", \"special\": true},"
+                         " {\"id\": 259, \"content\": \"<y>\", \"lstrip\": true, \"rstrip\": true},"
+                         " {\"id\": 260, \"content\": \"cab\", \"single_word\": true}]}");
     return text;
 }
 
@@ -205,7 +217,8 @@ static struct tokenizer *open_byte_level(void) {
     return t;
 }
 
-static void expect_list(const struct tokenizer *t, const char *text, bool add, bool parse, const int32_t *ids, size_t count) {
+static void expect_list(const struct tokenizer *t, const char *text, bool add, bool parse, const int32_t *ids,
+                        size_t count) {
     struct token_list l = {0};
     struct error e = {0};
     assert_int_equal(tokenizer_encode(t, text, strlen(text), add, parse, &l, &e), OK);
@@ -215,8 +228,9 @@ static void expect_list(const struct tokenizer *t, const char *text, bool add, b
     }
     token_list_clear(&l);
 }
-#define EXPECT(t, text, add, parse, ...) \
-    expect_list(t, text, add, parse, (const int32_t[]){__VA_ARGS__}, sizeof((const int32_t[]){__VA_ARGS__}) / sizeof(int32_t))
+#define EXPECT(t, text, add, parse, ...)                                                                               \
+    expect_list(t, text, add, parse, (const int32_t[]){__VA_ARGS__},                                                   \
+                sizeof((const int32_t[]){__VA_ARGS__}) / sizeof(int32_t))
 
 static void byte_level(void **state) {
     (void)state;
@@ -242,13 +256,18 @@ static void byte_level(void **state) {
 }
 
 static const char sentencepiece_json[] =
-    "{\"model\": {\"type\": \"BPE\", \"byte_fallback\": true, \"fuse_unk\": true, \"unk_token\": \"<unk>\", \"vocab\": {"
-    "\"<unk>\": 0, \"<0x41>\": 1, \"<0xC3>\": 2, \"<0xA4>\": 3, \"\xe2\x96\x81\": 4, \"a\": 5, \"b\": 6, \"\xe2\x96\x81" "a\": 7, \"ab\": 8},"
+    "{\"model\": {\"type\": \"BPE\", \"byte_fallback\": true, \"fuse_unk\": true, \"unk_token\": \"<unk>\", \"vocab\": "
+    "{"
+    "\"<unk>\": 0, \"<0x41>\": 1, \"<0xC3>\": 2, \"<0xA4>\": 3, \"\xe2\x96\x81\": 4, \"a\": 5, \"b\": 6, \"\xe2\x96\x81"
+    "a\": 7, \"ab\": 8},"
     "\"merges\": [\"\xe2\x96\x81 a\", \"a b\"]}, \"normalizer\": {\"type\": \"Sequence\", \"normalizers\": ["
-    "{\"type\": \"Prepend\", \"prepend\": \"\xe2\x96\x81\"}, {\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, \"content\": \"\xe2\x96\x81\"}]},"
+    "{\"type\": \"Prepend\", \"prepend\": \"\xe2\x96\x81\"}, {\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, "
+    "\"content\": \"\xe2\x96\x81\"}]},"
     "\"added_tokens\": [{\"id\": 9, \"content\": \"<s>\", \"special\": true, \"normalized\": true}],"
-    "\"decoder\": {\"type\": \"Sequence\", \"decoders\": [{\"type\": \"Replace\", \"pattern\": {\"String\": \"\xe2\x96\x81\"}, \"content\": \" \"},"
-    "{\"type\": \"ByteFallback\"}, {\"type\": \"Fuse\"}, {\"type\": \"Strip\", \"content\": \" \", \"start\": 1, \"stop\": 0}]}}";
+    "\"decoder\": {\"type\": \"Sequence\", \"decoders\": [{\"type\": \"Replace\", \"pattern\": {\"String\": "
+    "\"\xe2\x96\x81\"}, \"content\": \" \"},"
+    "{\"type\": \"ByteFallback\"}, {\"type\": \"Fuse\"}, {\"type\": \"Strip\", \"content\": \" \", \"start\": 1, "
+    "\"stop\": 0}]}}";
 
 static void sentencepiece(void **state) {
     (void)state;
@@ -267,19 +286,30 @@ static void sentencepiece(void **state) {
     assert_int_equal(tokenizer_decode(t, (const int32_t[]){9, 7, 4, 6}, 4, true, &text, &bytes, &e), OK);
     assert_string_equal(text, "a b");
     mem_free(text);
+    struct token_stream fresh = {0}, going_on = {.started = true};
+    char out[16];
+    assert_int_equal(tokenizer_stream(t, &fresh, 7, true, out, sizeof out),
+                     1); /* "a": the space in front is not the text's */
+    assert_int_equal(tokenizer_stream(t, &fresh, 7, true, out, sizeof out), 2);    /* " a" */
+    assert_int_equal(tokenizer_stream(t, &going_on, 7, true, out, sizeof out), 2);
+    assert_int_equal(tokenizer_stream(t, &going_on, 9, true, out, sizeof out), 0); /* control token */
     tokenizer_close(t);
 }
 
 /* One step in front of the words each: text in, text out, over the byte-level vocabulary. */
 static void normalisers(void **state) {
     (void)state;
-    static const struct { const char *step, *in, *out; } rows[] = {
+    static const struct { const char *step, *in, *out;
+    } rows[] = {
         {"{\"type\": \"NFC\"}", "e\xcc\x81", "\xc3\xa9"},
         {"{\"type\": \"NFD\"}", "\xc3\xa9", "e\xcc\x81"},
         {"{\"type\": \"NFKC\"}", "\xef\xac\x81", "fi"},
-        {"{\"type\": \"NFKD\"}", "\xc2\xbd", "1\xe2\x81\x84" "2"},
+        {"{\"type\": \"NFKD\"}", "\xc2\xbd",
+         "1\xe2\x81\x84"
+         "2"},
         {"{\"type\": \"Lowercase\"}", "A\xc3\x84\xc4\xb0", "a\xc3\xa4i\xcc\x87"},
-        {"{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"NFD\"}, {\"type\": \"StripAccents\"}]}", "\xc3\xa9t", "et"},
+        {"{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"NFD\"}, {\"type\": \"StripAccents\"}]}", "\xc3\xa9t",
+         "et"},
         {"{\"type\": \"Prepend\", \"prepend\": \"> \"}", "x", "> x"},
         {"{\"type\": \"Replace\", \"pattern\": {\"Regex\": \"\\\\s+\"}, \"content\": \"_\"}", "a \n b", "a_b"},
         {"{\"type\": \"Replace\", \"pattern\": {\"String\": \"a.\"}, \"content\": \"\"}", "aba.", "ab"},
@@ -305,7 +335,8 @@ static void normalisers(void **state) {
 /* Words of "it's 12\xc2\xa0x  y" by several pre-tokenisers, joined with |. */
 static void pretokenisers(void **state) {
     (void)state;
-    static const struct { const char *step, *in, *words; } rows[] = {
+    static const struct { const char *step, *in, *words;
+    } rows[] = {
         {"{\"type\": \"ByteLevel\", \"add_prefix_space\": false}", "it's 12  x", "it|'s| 12| | x"},
         {"{\"type\": \"ByteLevel\", \"add_prefix_space\": true}", "it", " it"},
         {"{\"type\": \"Digits\", \"individual_digits\": true}", "a12b", "a|1|2|b"},
@@ -315,18 +346,28 @@ static void pretokenisers(void **state) {
         {"{\"type\": \"WhitespaceSplit\"}", " a,  b", "a,|b"},
         {"{\"type\": \"Split\", \"pattern\": {\"String\": \"-\"}, \"behavior\": \"Removed\"}", "a--b", "a|b"},
         {"{\"type\": \"Split\", \"pattern\": {\"String\": \"-\"}, \"behavior\": \"Isolated\"}", "a--b", "a|-|-|b"},
-        {"{\"type\": \"Split\", \"pattern\": {\"String\": \"-\"}, \"behavior\": \"MergedWithPrevious\"}", "a--b", "a-|-|b"},
+        {"{\"type\": \"Split\", \"pattern\": {\"String\": \"-\"}, \"behavior\": \"MergedWithPrevious\"}", "a--b",
+         "a-|-|b"},
         {"{\"type\": \"Split\", \"pattern\": {\"String\": \"-\"}, \"behavior\": \"MergedWithNext\"}", "a--b", "a|-|-b"},
         {"{\"type\": \"Split\", \"pattern\": {\"String\": \"-\"}, \"behavior\": \"Contiguous\"}", "a--b", "a|--|b"},
-        {"{\"type\": \"Split\", \"pattern\": {\"Regex\": \"[a-z]+\"}, \"behavior\": \"Removed\", \"invert\": true}", "a1b", "a|b"},
+        {"{\"type\": \"Split\", \"pattern\": {\"Regex\": \"[a-z]+\"}, \"behavior\": \"Removed\", \"invert\": true}",
+         "a1b", "a|b"},
         {"{\"type\": \"Split\", \"pattern\": {\"Regex\": \"\"}, \"behavior\": \"Isolated\"}", "ab", "a|b"},
         {"{\"type\": \"Metaspace\", \"replacement\": \"_\", \"prepend_scheme\": \"first\"}", "a b", "_a|_b"},
-        {"{\"type\": \"Metaspace\", \"replacement\": \"_\", \"prepend_scheme\": \"never\", \"split\": false}", "a b", "a_b"},
-        {"{\"type\": \"Split\", \"pattern\": {\"Regex\": \"\\\\s\"}, \"behavior\": \"Removed\"}", "a\xe1\xa0\x8e" "b\xe2\x80\x83" "c", "a\xe1\xa0\x8e" "b|c"},
+        {"{\"type\": \"Metaspace\", \"replacement\": \"_\", \"prepend_scheme\": \"never\", \"split\": false}", "a b",
+         "a_b"},
+        {"{\"type\": \"Split\", \"pattern\": {\"Regex\": \"\\\\s\"}, \"behavior\": \"Removed\"}",
+         "a\xe1\xa0\x8e"
+         "b\xe2\x80\x83"
+         "c",
+         "a\xe1\xa0\x8e"
+         "b|c"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char json[1024], found[256] = "";
-        snprintf(json, sizeof json, "{\"pre_tokenizer\": %s, \"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}}", rows[i].step);
+        snprintf(json, sizeof json,
+                 "{\"pre_tokenizer\": %s, \"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}}",
+                 rows[i].step);
         struct tokenizer *t = open_text(json);
         struct scratch s;
         struct error e;
@@ -344,7 +385,8 @@ static void pretokenisers(void **state) {
     }
 }
 
-/* ---- small GGUF vocabularies ------------------------------------------------------------------------------------------- */
+/* ---- small GGUF vocabularies
+ * ------------------------------------------------------------------------------------------- */
 
 /* A file with metadata only, written key by key. */
 struct gguf_text { uint8_t data[8192]; size_t used; uint64_t keys; };
@@ -354,7 +396,9 @@ static void put_bytes(struct gguf_text *g, const void *bytes, size_t count) {
     memcpy(g->data + g->used, bytes, count);
     g->used += count;
 }
-static void put_u32(struct gguf_text *g, uint32_t v) { put_bytes(g, &v, 4); } /* little-endian machines, as the format */
+static void put_u32(struct gguf_text *g, uint32_t v) {
+    put_bytes(g, &v, 4);
+} /* little-endian machines, as the format */
 static void put_u64(struct gguf_text *g, uint64_t v) { put_bytes(g, &v, 8); }
 static void put_string(struct gguf_text *g, const char *text) {
     put_u64(g, strlen(text));
@@ -408,7 +452,8 @@ static enum status gguf_end(struct gguf_text *g, struct tokenizer **t, struct er
     return tokenizer_open_path(path, t, e);
 }
 
-static const char *const spm_tokens[] = {"<unk>", "<s>", "</s>", "<0x41>", "\xe2\x96\x81", "a", "b", "ab", "ba", "\xe2\x96\x81" "a", "<u>"};
+static const char *const spm_tokens[] = {"<unk>", "<s>", "</s>", "<0x41>", "\xe2\x96\x81", "a",
+                                         "b",     "ab",  "ba",   "\xe2\x96\x81\x61", "<u>"};
 static const float spm_types[] = {2, 3, 3, 6, 1, 1, 1, 1, 1, 1, 4};
 enum { SPM_TOKENS = sizeof spm_tokens / sizeof spm_tokens[0] };
 
@@ -497,16 +542,20 @@ static void bad_gguf(void **state) {
     expect_gguf_error(&g, "3 entries for 11 tokens");
 }
 
-/* ---- properties ---------------------------------------------------------------------------------------------------- */
+/* ---- properties ----------------------------------------------------------------------------------------------------
+ */
 
-/* Random text: ASCII, white space, characters of all planes; with `invalid`, random bytes too. U+2581 comes back as a space and is left out. */
+/* Random text: ASCII, white space, characters of all planes; with `invalid`, random bytes too. U+2581 comes back as a
+ * space and is left out. */
 static size_t random_text(uint64_t stream, bool invalid, char *out) {
     size_t used = 0, characters = (size_t)(random_uniform(1, random_stream(RANDOM_TEST, stream), 0) * 60);
     for (size_t i = 1; i <= characters; i++) {
         double kind = random_uniform(1, random_stream(RANDOM_TEST, stream), 2 * i);
         double u = random_uniform(1, random_stream(RANDOM_TEST, stream), 2 * i + 1);
-        unsigned point = kind < 0.4 ? 32 + (unsigned)(u * 95) : kind < 0.5 ? (unsigned)(u * 33) : kind < 0.7 ? 0xa0 + (unsigned)(u * 0x2f00)
-                         : 0x3000 + (unsigned)(u * 0x10d000);
+        unsigned point = kind < 0.4   ? 32 + (unsigned)(u * 95)
+                         : kind < 0.5 ? (unsigned)(u * 33)
+                         : kind < 0.7 ? 0xa0 + (unsigned)(u * 0x2f00)
+                                      : 0x3000 + (unsigned)(u * 0x10d000);
         if (invalid && kind > 0.8) {
             out[used++] = (char)(unsigned)(u * 256);
         } else if (point < 0x80) {
@@ -540,9 +589,18 @@ static void check_round_trips(struct tokenizer *t) {
 }
 
 static void round_trip_bytes(void **state) { (void)state; check_round_trips(open_byte_level()); }
-static void round_trip_gpt2(void **state) { (void)state; check_round_trips(open_tokenizer(shared_path("tokenizers/ggml-vocab-gpt-2.gguf"))); }
-static void round_trip_spm(void **state) { (void)state; check_round_trips(open_tokenizer(shared_path("tokenizers/ggml-vocab-llama-spm.gguf"))); }
-static void round_trip_stories(void **state) { (void)state; check_round_trips(open_tokenizer(shared_path("models/stories15M"))); }
+static void round_trip_gpt2(void **state) {
+    (void)state;
+    check_round_trips(open_tokenizer(shared_path("tokenizers/ggml-vocab-gpt-2.gguf")));
+}
+static void round_trip_spm(void **state) {
+    (void)state;
+    check_round_trips(open_tokenizer(shared_path("tokenizers/ggml-vocab-llama-spm.gguf")));
+}
+static void round_trip_stories(void **state) {
+    (void)state;
+    check_round_trips(open_tokenizer(shared_path("models/stories15M")));
+}
 
 /* Streaming gives the same text, and every portion but the last holds whole characters. */
 static void streaming(void **state) {
@@ -568,7 +626,8 @@ static void streaming(void **state) {
     assert_memory_equal(out, text, used);
     int32_t lead = tokenizer_find(t, "<0xF0>");
     assert_int_equal(tokenizer_stream(t, &s, lead, true, portion, room), 0);
-    assert_int_equal(tokenizer_stream(t, &s, tokenizer_find(t, "a"), true, portion, room), 2); /* the unfinished byte goes first */
+    assert_int_equal(tokenizer_stream(t, &s, tokenizer_find(t, "a"), true, portion, room),
+                     2); /* the unfinished byte goes first */
     assert_int_equal(tokenizer_stream(t, &s, lead, true, portion, room), 0);
     assert_int_equal(tokenizer_stream_end(&s, portion, room), 1);
     token_list_clear(&l);
@@ -605,7 +664,8 @@ static void long_word(void **state) {
     tokenizer_close(t);
 }
 
-/* ---- bad input -------------------------------------------------------------------------------------------------------- */
+/* ---- bad input
+ * -------------------------------------------------------------------------------------------------------- */
 
 static void expect_error(const char *json, size_t bytes, const char *words) {
     struct tokenizer *t = (struct tokenizer *)1;
@@ -621,7 +681,8 @@ static void expect_error(const char *json, size_t bytes, const char *words) {
 
 static void bad_files(void **state) {
     (void)state;
-    static const struct { const char *json, *words; } rows[] = {
+    static const struct { const char *json, *words;
+    } rows[] = {
         {"{", "JSON"},
         {"{}", "model: type: \"(none)\" is not known (known: BPE)"},
         {"{\"model\": {\"type\": \"Unigram\"}}", "\"Unigram\" is not known"},
@@ -637,24 +698,44 @@ static void bad_files(void **state) {
         {"{" BPE("\"a\": 0", "\"a\"") "}", "merge 0: not a pair"},
         {"{" BPE("\"a\": 0", "[\"a\"]") "}", "merge 0: not a pair"},
         {"{" BPE("\"a\": 0", "7") "}", "merge 0: not a pair"},
-        {"{" BPE("\"a\": 0", "") ", \"normalizer\": {\"type\": \"Precompiled\"}}", "normalizer: \"Precompiled\" is not known (known: NFC"},
+        {"{" BPE("\"a\": 0", "") ", \"normalizer\": {\"type\": \"Precompiled\"}}",
+         "normalizer: \"Precompiled\" is not known (known: NFC"},
         {"{" BPE("\"a\": 0", "") ", \"normalizer\": {}}", "normalizer"},
-        {"{" BPE("\"a\": 0", "") ", \"pre_tokenizer\": {\"type\": \"BertPreTokenizer\"}}", "pre_tokenizer: \"BertPreTokenizer\""},
-        {"{" BPE("\"a\": 0", "") ", \"pre_tokenizer\": {\"type\": \"Split\", \"pattern\": {\"Regex\": \"(a\"}, \"behavior\": \"Isolated\"}}", "regular expression"},
-        {"{" BPE("\"a\": 0", "") ", \"pre_tokenizer\": {\"type\": \"Split\", \"pattern\": {\"Regex\": \"a\"}, \"behavior\": \"Lost\"}}", "\"Lost\" is not known"},
-        {"{" BPE("\"a\": 0", "") ", \"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"ByteLevel\"}, {\"type\": \"Digits\"}]}}", "behind ByteLevel"},
+        {"{" BPE("\"a\": 0", "") ", \"pre_tokenizer\": {\"type\": \"BertPreTokenizer\"}}",
+         "pre_tokenizer: \"BertPreTokenizer\""},
+        {"{" BPE("\"a\": 0", "") ", \"pre_tokenizer\": {\"type\": \"Split\", \"pattern\": {\"Regex\": \"(a\"}, "
+                                 "\"behavior\": \"Isolated\"}}",
+         "regular expression"},
+        {"{" BPE(
+             "\"a\": 0",
+             "") ", \"pre_tokenizer\": {\"type\": \"Split\", \"pattern\": {\"Regex\": \"a\"}, \"behavior\": \"Lost\"}}",
+         "\"Lost\" is not known"},
+        {"{" BPE("\"a\": 0", "") ", \"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": "
+                                 "\"ByteLevel\"}, {\"type\": \"Digits\"}]}}",
+         "behind ByteLevel"},
         {"{" BPE("\"a\": 0", "") ", \"decoder\": {\"type\": \"CTC\"}}", "decoder: \"CTC\" is not known"},
-        {"{" BPE("\"a\": 0", "") ", \"decoder\": {\"type\": \"Strip\", \"content\": \" \", \"start\": 1, \"stop\": 0}}", "Strip in front of Fuse"},
-        {"{" BPE("\"a\": 0", "") ", \"post_processor\": {\"type\": \"BertProcessing\"}}", "post_processor: \"BertProcessing\""},
-        {"{" BPE("\"a\": 0", "") ", \"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": \"x\"}}], \"special_tokens\": {\"x\": {\"ids\": [5]}}}}", "id 5 is not in the vocabulary"},
-        {"{" BPE("\"a\": 0", "") ", \"added_tokens\": [{\"id\": 4194304, \"content\": \"x\"}]}", "id 4194304 (allowed: 0 to 4194303)"},
-        {"{" BPE("\"a\": 0", "") ", \"added_tokens\": [{\"id\": 1, \"content\": \"a\"}]}", "id 1, but 0 in the vocabulary"},
+        {"{" BPE("\"a\": 0", "") ", \"decoder\": {\"type\": \"Strip\", \"content\": \" \", \"start\": 1, \"stop\": 0}}",
+         "Strip in front of Fuse"},
+        {"{" BPE("\"a\": 0", "") ", \"post_processor\": {\"type\": \"BertProcessing\"}}",
+         "post_processor: \"BertProcessing\""},
+        {"{" BPE("\"a\": 0", "") ", \"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": "
+                                 "[{\"SpecialToken\": {\"id\": \"x\"}}], \"special_tokens\": {\"x\": {\"ids\": [5]}}}}",
+         "id 5 is not in the vocabulary"},
+        {"{" BPE("\"a\": 0", "") ", \"added_tokens\": [{\"id\": 4194304, \"content\": \"x\"}]}",
+         "id 4194304 (allowed: 0 to 4194303)"},
+        {"{" BPE("\"a\": 0", "") ", \"added_tokens\": [{\"id\": 1, \"content\": \"a\"}]}",
+         "id 1, but 0 in the vocabulary"},
         {"{" BPE("\"a\": 0", "") ", \"added_tokens\": [{\"id\": 0, \"content\": \"x\"}]}", "used by two tokens"},
-        {"{" BPE("\"a\": 0", "") ", \"added_tokens\": [{\"id\": 0, \"content\": \"a\"}, {\"id\": 0, \"content\": \"a\"}]}", "stands twice"},
+        {"{" BPE("\"a\": 0",
+                 "") ", \"added_tokens\": [{\"id\": 0, \"content\": \"a\"}, {\"id\": 0, \"content\": \"a\"}]}",
+         "stands twice"},
         {"{" BPE("\"a\": 0", "") ", \"added_tokens\": [{\"id\": 0, \"content\": \"a\", \"special\": 1}]}", "special"},
-        {"{\"model\": {\"type\": \"BPE\", \"unk_token\": \"u\", \"vocab\": {\"a\": 0}, \"merges\": []}}", "unk_token: \"u\""},
-        {"{\"model\": {\"type\": \"BPE\", \"end_of_word_suffix\": \"</w>\", \"vocab\": {\"a\": 0}, \"merges\": []}}", "end_of_word_suffix: not supported"},
-        {"{\"model\": {\"type\": \"BPE\", \"dropout\": 0.1, \"vocab\": {\"a\": 0}, \"merges\": []}}", "dropout: not supported"},
+        {"{\"model\": {\"type\": \"BPE\", \"unk_token\": \"u\", \"vocab\": {\"a\": 0}, \"merges\": []}}",
+         "unk_token: \"u\""},
+        {"{\"model\": {\"type\": \"BPE\", \"end_of_word_suffix\": \"</w>\", \"vocab\": {\"a\": 0}, \"merges\": []}}",
+         "end_of_word_suffix: not supported"},
+        {"{\"model\": {\"type\": \"BPE\", \"dropout\": 0.1, \"vocab\": {\"a\": 0}, \"merges\": []}}",
+         "dropout: not supported"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         expect_error(rows[i].json, strlen(rows[i].json), rows[i].words);
@@ -689,8 +770,9 @@ static void bad_texts(void **state) {
 /* A pattern that would backtrack for 2^40 steps ends in an error. */
 static void catastrophic_pattern(void **state) {
     (void)state;
-    struct tokenizer *t = open_text("{" BPE("\"a\": 0", "") ", \"pre_tokenizer\": {\"type\": \"Split\", \"behavior\": \"Isolated\","
-                                    "\"pattern\": {\"Regex\": \"(?:a|a)+$\"}}}");
+    struct tokenizer *t =
+        open_text("{" BPE("\"a\": 0", "") ", \"pre_tokenizer\": {\"type\": \"Split\", \"behavior\": \"Isolated\","
+                                          "\"pattern\": {\"Regex\": \"(?:a|a)+$\"}}}");
     struct token_list l = {0};
     struct error e = {0};
     static const char text[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab";
@@ -792,14 +874,34 @@ static void allocations_fail(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(golden_stories15m), cmocka_unit_test(golden_stories260k), cmocka_unit_test(golden_minimind2),
-    cmocka_unit_test(golden_smollm2), cmocka_unit_test(golden_tiny), cmocka_unit_test(vocabulary_gpt2),
-    cmocka_unit_test(vocabulary_llama_bpe), cmocka_unit_test(vocabulary_qwen2), cmocka_unit_test(vocabulary_llama_spm),
-    cmocka_unit_test(vocabulary_phi3), cmocka_unit_test(byte_level), cmocka_unit_test(sentencepiece),
-    cmocka_unit_test(normalisers), cmocka_unit_test(pretokenisers), cmocka_unit_test(round_trip_bytes),
-    cmocka_unit_test(round_trip_gpt2), cmocka_unit_test(round_trip_spm), cmocka_unit_test(round_trip_stories),
-    cmocka_unit_test(streaming), cmocka_unit_test(ends_and_config), cmocka_unit_test(long_word),
-    cmocka_unit_test(bad_files), cmocka_unit_test(bad_texts), cmocka_unit_test(catastrophic_pattern),
-    cmocka_unit_test(sentencepiece_gguf), cmocka_unit_test(bad_gguf), cmocka_unit_test(mutated_json), cmocka_unit_test(mutated_gguf), cmocka_unit_test(allocations_fail),
+    cmocka_unit_test(golden_stories15m),
+    cmocka_unit_test(golden_stories260k),
+    cmocka_unit_test(golden_minimind2),
+    cmocka_unit_test(golden_smollm2),
+    cmocka_unit_test(golden_tiny),
+    cmocka_unit_test(vocabulary_gpt2),
+    cmocka_unit_test(vocabulary_llama_bpe),
+    cmocka_unit_test(vocabulary_qwen2),
+    cmocka_unit_test(vocabulary_llama_spm),
+    cmocka_unit_test(vocabulary_phi3),
+    cmocka_unit_test(byte_level),
+    cmocka_unit_test(sentencepiece),
+    cmocka_unit_test(normalisers),
+    cmocka_unit_test(pretokenisers),
+    cmocka_unit_test(round_trip_bytes),
+    cmocka_unit_test(round_trip_gpt2),
+    cmocka_unit_test(round_trip_spm),
+    cmocka_unit_test(round_trip_stories),
+    cmocka_unit_test(streaming),
+    cmocka_unit_test(ends_and_config),
+    cmocka_unit_test(long_word),
+    cmocka_unit_test(bad_files),
+    cmocka_unit_test(bad_texts),
+    cmocka_unit_test(catastrophic_pattern),
+    cmocka_unit_test(sentencepiece_gguf),
+    cmocka_unit_test(bad_gguf),
+    cmocka_unit_test(mutated_json),
+    cmocka_unit_test(mutated_gguf),
+    cmocka_unit_test(allocations_fail),
 };
 const struct test_suite suite_tokenizer = {"tokenizer", tests, sizeof tests / sizeof tests[0]};
