@@ -10,7 +10,8 @@
  *
  * Sources: chat templates of SmolLM2, MiniMind2, Qwen2, Qwen3, Llama 2, Llama 3 and 3.1, Phi-3 and 3.5, Mistral 7B v0.1
  * to v0.3, Zephyr, Gemma 2 and 3 on the Hugging Face hub. Not modelled: tools, images, switches such as
- * enable_thinking.
+ * enable_thinking, the date of today (Llama 3.1 and later write one: the template's own, 26 Jul 2024, never the
+ * clock's).
  */
 #include <string.h>
 
@@ -22,11 +23,11 @@ static const char *const role_names[ROLES] = {"system", "user", "assistant"};
 enum system_rule {
     SYSTEM_TURN,       /* a turn of its own */
     SYSTEM_IN_FIRST,   /* joined to the first user message, between joint[0] and joint[1] */
-    SYSTEM_IN_LAST,    /* joined to the last user message */
+    SYSTEM_IN_LAST,    /* joined to the last message if it is a user's, else left out */
     SYSTEM_LEFT_OUT,
     SYSTEM_REFUSED
 };
-enum trim_rule { TRIM_NONE, TRIM_CONTENT, TRIM_JOINED };
+enum trim_rule { TRIM_NONE, TRIM_CONTENT, TRIM_JOINED, TRIM_ANSWER };
 
 struct format {
     const char *name;
@@ -58,12 +59,13 @@ struct format {
 #define GEMMA                                                                                                          \
     .begin = "<bos>", .before = {"", "<start_of_turn>user\n", "<start_of_turn>model\n"},                               \
     .after = ALL("<end_of_turn>\n"), .generate = "<start_of_turn>model\n", .trim = TRIM_CONTENT
-#define MISTRAL(open, close, answer) .begin = "<s>", .before = {"", open, answer}, .after = {"", close, "</s>"}
+#define MISTRAL(open, close, answer, end)                                                                              \
+    .begin = "<s>", .before = {"", open, answer}, .after = {"", close, end}
 
 static const struct format formats[] = {
     {.name = "chatml",
-     .with = {"<|im_start|>", "reasoning_content.strip("},
-     .without = {"<|im_sep|>", "assistant\\n<think>\\n", "system_message"},
+     .with = {"<|im_start|>", "reasoning_content.strip(", "loop.last or (not loop.last and reasoning_content)"},
+     .without = {"<|im_sep|>", "assistant\\n<think>\\n", "system_message", "open_thinking"},
      CHATML,
      .default_system = true,
      .thinks = true},
@@ -74,7 +76,7 @@ static const struct format formats[] = {
      .default_system = true},
     {.name = "chatml", CHATML},
     {.name = "llama2",
-     .with = {"[INST]", "<<SYS>>"},
+     .with = {"'<<SYS>>\\n' + system_message + '\\n<</SYS>>\\n\\n' + ", " + ' [/INST]'", " + ' ' + eos_token"},
      .before = {"", "<s>[INST] ", " "},
      .after = {"", " [/INST]", " </s>"},
      .system = SYSTEM_IN_FIRST,
@@ -106,23 +108,28 @@ static const struct format formats[] = {
      .finish = "<|endoftext|>"},
     {.name = "phi3", PHI3},
     {.name = "mistral",
-     .with = {"\" [INST] \"", "\" [/INST]\""},
-     .without = {"<<SYS>>", "[AVAILABLE_TOOLS]"},
-     MISTRAL(" [INST] ", " [/INST]", " "),
+     .with = {"' [INST] ' + system_message + '\\n\\n'", "' [INST] ' + message['content'] + ' [/INST]'",
+              "{{- ' ' + message['content'] + eos_token"},
+     MISTRAL(" [INST] ", " [/INST]", " ", "</s>"),
      .system = SYSTEM_IN_FIRST,
      .joint = {"", "\n\n"}},
     {.name = "mistral",
-     .with = {"\"[INST] \"", "\"[/INST]\""},
-     .without = {"<<SYS>>", "[SYSTEM_PROMPT]"},
-     MISTRAL("[INST] ", "[/INST]", " "),
+     .with = {"{{- \"[INST] \" + message[\"content\"] + \"[/INST]\"", "\" \" + message[\"content\"]|trim + eos_token"},
+     MISTRAL("[INST] ", "[/INST]", " ", "</s>"),
      .system = SYSTEM_IN_LAST,
-     .joint = {"", "\n\n"}},
+     .joint = {"", "\n\n"},
+     .trim = TRIM_ANSWER},
     {.name = "mistral",
-     .with = {"'[INST] '", "' [/INST]'"},
-     .without = {"<<SYS>>", "\"system\"", "'system'"},
-     MISTRAL("[INST] ", " [/INST]", ""),
+     .with = {"{{ '[INST] ' + message['content'] + ' [/INST]' }}", "{{ message['content'] + eos_token}}"},
+     .without = {"<<SYS>>", "'system'"},
+     MISTRAL("[INST] ", " [/INST]", "", "</s>"),
      .system = SYSTEM_REFUSED},
-    {.name = "mistral", MISTRAL("[INST] ", " [/INST]", " "), .system = SYSTEM_IN_FIRST, .joint = {"", "\n\n"}},
+    {.name = "mistral",
+     .with = {"{{ '[INST] ' + message['content'] + ' [/INST]' }}", "{{ message['content'] + eos_token + ' ' }}"},
+     .without = {"<<SYS>>", "'system'"},
+     MISTRAL("[INST] ", " [/INST]", "", "</s> "),
+     .system = SYSTEM_REFUSED},
+    {.name = "mistral", MISTRAL("[INST] ", " [/INST]", " ", "</s>"), .system = SYSTEM_IN_FIRST, .joint = {"", "\n\n"}},
     {.name = "zephyr",
      .with = {"<|user|>", "<|system|>", "eos_token"},
      .without = {"<|end|>"},
@@ -242,8 +249,10 @@ static enum status add_trimmed(struct text_buffer *b, const char *text, size_t b
     return buffer_add(b, text, bytes, e);
 }
 
-static enum status add_content(struct chat *c, const char *text, struct error *e) {
-    return c->f->trim == TRIM_CONTENT ? add_trimmed(&c->out, text, strlen(text), e) : add_text(&c->out, text, e);
+static enum status add_content(struct chat *c, enum role role, const char *text, struct error *e) {
+    bool trim = c->f->trim == TRIM_CONTENT || c->f->trim == TRIM_JOINED ||
+                (c->f->trim == TRIM_ANSWER && role == ROLE_ASSISTANT);
+    return trim ? add_trimmed(&c->out, text, strlen(text), e) : add_text(&c->out, text, e);
 }
 
 static enum role role_of(const struct chat_message *m) {
@@ -340,13 +349,13 @@ static enum status add_message(struct chat *c, size_t i, struct error *e) {
         return OK; /* written elsewhere, or left out */
     }
     TRY(add_text(&c->out, f->before[role], e));
-    if (system_first &&
-        ((f->system == SYSTEM_IN_FIRST && i == c->first_user) || (f->system == SYSTEM_IN_LAST && i == c->last_user))) {
+    if (system_first && ((f->system == SYSTEM_IN_FIRST && i == c->first_user) ||
+                         (f->system == SYSTEM_IN_LAST && i + 1 == c->count && role == ROLE_USER))) {
         TRY(add_joined(c, c->m[0].content, c->m[i].content, e));
     } else if (f->thinks && role == ROLE_ASSISTANT) {
         TRY(add_answer(c, i, e));
     } else {
-        TRY(add_content(c, c->m[i].content, e));
+        TRY(add_content(c, role, c->m[i].content, e));
     }
     return add_text(&c->out, f->after[role], e);
 }
@@ -361,7 +370,7 @@ static enum status add_opening(struct chat *c, struct error *e) {
     if (f->system_always) {
         TRY(add_text(&c->out, f->before[ROLE_SYSTEM], e));
         TRY(add_text(&c->out, f->system_always, e));
-        TRY(add_content(c, system_first ? c->m[0].content : "", e));
+        TRY(add_content(c, ROLE_SYSTEM, system_first ? c->m[0].content : "", e));
         TRY(add_text(&c->out, f->after[ROLE_SYSTEM], e));
     } else if (f->default_system && !system_first && default_system(c->source, &start, &end)) {
         TRY(add_text(&c->out, f->before[ROLE_SYSTEM], e));

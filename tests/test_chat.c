@@ -142,9 +142,13 @@ static void variants(void **state) {
          "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"},
         {"'<|system|>' '<|user|>' '<|end|>' {{ eos_token }}", 1, "<|user|>\n Hi <|end|>\n<|endoftext|>"},
         {"'<|system|>' '<|user|>' + content + eos_token", 1, "<|user|>\n Hi </s>\n"},
-        {"bos_token '[INST] ' + content + ' [/INST]'", 1, "<s>[INST]  Hi  [/INST]"},
-        {"bos_token \"[INST] \" + content + \"[/INST]\"", 0, "<s>[INST] Be brief.\n\n Hi [/INST]"},
-        {"bos_token \" [INST] \" + content + \" [/INST]\"", 0, "<s> [INST] Be brief.\n\n Hi  [/INST]"},
+        {"{{ '[INST] ' + message['content'] + ' [/INST]' }}{{ message['content'] + eos_token}}", 1,
+         "<s>[INST]  Hi  [/INST]"},
+        {"{{- \"[INST] \" + message[\"content\"] + \"[/INST]\" }}{{- \" \" + message[\"content\"]|trim + eos_token}}",
+         0, "<s>[INST] Be brief.\n\n Hi [/INST]"},
+        {"{{- ' [INST] ' + system_message + '\\n\\n' + message['content'] + ' [/INST]' }}"
+         "{{- ' [INST] ' + message['content'] + ' [/INST]' }}{{- ' ' + message['content'] + eos_token}}",
+         0, "<s> [INST] Be brief.\n\n Hi  [/INST]"},
         {"<start_of_turn> first_user_prefix", 0, "<bos><start_of_turn>user\nBe brief.\n\nHi<end_of_turn>\n"},
         {"'<|im_start|>' + role '<|im_end|>'", 1, "<|im_start|>user\n Hi <|im_end|>\n"},
         {"'<|im_start|>system\\nSay \\'a\\'.<|im_end|>\\n'", 1,
@@ -163,7 +167,8 @@ static void variants(void **state) {
 /* Qwen3: reasoning of answers in front of the last question is dropped, the last answer keeps its own. */
 static void reasoning(void **state) {
     (void)state;
-    static const char source[] = "<|im_start|> <|im_end|> '<think>\\n' + reasoning_content.strip('\\n')";
+    static const char source[] = "<|im_start|> {% if loop.last or (not loop.last and reasoning_content) %}"
+                                 "'<think>\\n' + reasoning_content.strip('\\n')";
     static const struct chat_message m[] = {{"user", "a"},
                                             {"assistant", "<think>\nlong\n</think>\n\nb"},
                                             {"user", "c"},
