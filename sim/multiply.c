@@ -20,7 +20,7 @@ enum { TOKENS = 32 }; /* tokens that go through a panel together: their results 
 
 struct multiply_scratch {
     uint32_t max_tokens;
-    int16_t *codes;      /* [tokens][row_stride] */
+    int16_t *codes;      /* [tokens][row_stride]; the padding of odd blocks may hold anything: it meets weight 0 */
     float *inputs;       /* [tokens][row_stride], for fp32 panels; NULL where no array has them */
     float *token_range;  /* [tokens] factor of the token's outputs */
     double *array_S;     /* [tokens] sum of |input| / full scale x row conductance */
@@ -110,9 +110,6 @@ static void convert_token(const struct machine *m, const struct array *a, const 
         size_t at = (size_t)t * a->row_stride + a->row_offset[b];
         float *inputs = a->weights ? s->inputs + at : NULL;
         clipped += convert_block(m, a, x + a->row_begin[b], rows, a->input_range ? a->input_range[b] : range, s->codes + at, inputs);
-        if (rows % 2) {
-            s->codes[at + rows] = 0;
-        }
         weigh_inputs(a->weights ? NULL : s->codes + at, inputs, a->row_S + a->row_begin[b], rows, &sum, &sum_S);
     }
     s->token_range[t] = a->input_range ? 1.0f : range;

@@ -202,6 +202,30 @@ static void drift_is_a_power_law_per_device(void **state) {
     arena_destroy(a);
 }
 
+static double limited(double x, double low, double high) { return fmin(fmax(x, low), high); }
+
+/* The fits of pcm_hermes_2dev change branch at r = .0945, .3055 and .16: just below and above each, exponent and read noise
+ * of one device against the formulas in double. 1e-6 of nu and 1e-5 of the noise: single precision. */
+static void hermes_changes_branch_at_its_splits(void **state) {
+    (void)state;
+    static const double at[] = {.0945 * .9999, .0945 * 1.0001, .3055 * .9999, .3055 * 1.0001, .16 * .9999, .16 * 1.0001, 1e-9, 1};
+    struct arena *a = arena_create();
+    const struct cell *c = part(a, "pcm_hermes_2dev");
+    for (uint64_t k = 0; k < 8; k++) {
+        double r = at[k], l = log(fmax(r, 1e-7));
+        float target_S = (float)(r * 20.7e-6), nu, read_S;
+        cell_model_of(c)->drift_exponent(cell_params(c), &(struct cell_draws){2, 3, k}, &target_S, &nu, 1);
+        double mean = r < .0945 ? limited(-.0387 * l - .0182, .072, .13) : -.0436 * r * r - .0126 * r + .0736;
+        double sd = r < .3055 ? limited(-.0117 * l - .0057, .0091, .04) : -.0118 * r * r + .0093 * r + .0073;
+        assert_near(nu, fabs(mean + sd * random_gaussian(2, random_stream(RANDOM_DRIFT, 3), k)), 1e-6);
+        cell_realise(c, &(struct cell_effects){.read_noise = true}, &(struct cell_draws){2, 3, k}, &target_S, 60, &read_S, 1);
+        double q = r < .16 ? limited(-.0117 * l - .0069, .015, .04) : .0069 * r * r * r - .0280 * r * r + .0211 * r + .0123;
+        double noise = q * sqrt(log((360 + 512e-9) / (2 * 512e-9))) * random_gaussian(2, random_stream(RANDOM_READ_STATE, 3), k);
+        assert_near(read_S / target_S - 1, noise, 1e-5 * fabs(noise) + 2e-7);
+    }
+    arena_destroy(a);
+}
+
 /* Standard deviations of the published script at eleven points; golden values have five digits. */
 static void afm_noise_has_the_published_sd(void **state) {
     (void)state;
@@ -422,6 +446,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(hermes_is_aihwkits),
     cmocka_unit_test(programming_noise_follows_its_polynomial),
     cmocka_unit_test(drift_is_a_power_law_per_device),
+    cmocka_unit_test(hermes_changes_branch_at_its_splits),
     cmocka_unit_test(afm_noise_has_the_published_sd),
     cmocka_unit_test(afm_edges),
     cmocka_unit_test(cutting_the_work_changes_nothing),

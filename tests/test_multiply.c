@@ -298,6 +298,28 @@ static void fast_path_is_the_reference_for_every_switch(void **state) {
     }
 }
 
+/* Equal weights and inputs, 4096 rows, 10-bit inputs: full 16-bit codes would sum to 6.9e10. The weight codes must give way,
+ * here to 1026 of a column's largest: half of one is 5e-4. */
+static void largest_sums_fit_32_bits(void **state) {
+    (void)state;
+    enum { K = 4096, O = 17 };
+    float *w = mem_alloc(K * O, sizeof *w), *x = mem_alloc(K, sizeof *x);
+    for (int i = 0; i < K * O; i++) {
+        w[i] = i / K % 2 ? -0.3f : 0.3f;
+    }
+    for (int i = 0; i < K; i++) {
+        x[i] = 2;
+    }
+    struct fixture *f = fixture_open("ideal", "effects.dac=on tile.dac.bits=10 tile.rows=4096", O, K, w, 0);
+    float *y = multiply(f, x, 1);
+    for (int o = 0; o < O; o++) {
+        assert_near(y[o], (o % 2 ? -0.6 : 0.6) * K, 5e-4 * 0.6 * K);
+    }
+    mem_free(y);
+    mem_free(x);
+    fixture_close(f);
+}
+
 /* ---- converters in the machine ------------------------------------------------------------------------------ */
 
 static float *identity(uint32_t n) {
@@ -585,37 +607,126 @@ static void effects_act_alone(void **state) {
 
 /* ---- calibration ---------------------------------------------------------------------------------------------- */
 
-static void calibrated_range_is_headroom_times_the_largest(void **state) {
+static void unset_ranges_are_refused(void **state) {
     (void)state;
-    enum { K = 60, O = 20, T = 30 };
-    struct fixture *f = fixture_open("ideal", "effects.adc=on tile.rows=30 tile.adc.headroom=1.5", O, K, NULL, 0);
-    float *x = gaussians(T * K, 2), y[O];
+    struct fixture *f = fixture_open("ideal", "effects.adc=on", 20, 60, NULL, 0);
+    float *x = gaussians(60, 2), y[20];
+    double d[20];
     struct error e = {0};
     assert_true(machine_needs_calibration(f->machine));
     assert_int_equal(machine_multiply(f->machine, 0, x, 1, f->scratch, y, &f->record, &e), ERR_RUN);
     assert_non_null(strstr(e.message, "layers.3.q: its converter ranges are not set"));
-    double d[O];
     assert_int_equal(machine_multiply_reference(f->machine, 0, x, 1, d, &e), ERR_RUN);
-    calibrate(f, x, T);
+    calibrate(f, x, 1);
     assert_false(machine_needs_calibration(f->machine));
-    for (uint32_t b = 0; b < 2; b++) {
-        for (uint32_t o = 0; o < O; o++) {
-            double largest = 0;
-            for (int t = 0; t < T; t++) {
-                double sum = 0, range = 0;
-                for (int i = 0; i < K; i++) {
-                    range = fmax(range, fabs(x[t * K + i]));
-                    sum += i / 30 == (int)b ? (double)f->w[o * K + i] * x[t * K + i] : 0;
-                }
-                largest = fmax(largest, fabs(sum) / range);
-            }
-            assert_near(f->machine->arrays[0]->full_scale[b * 32 + o], 1.5 * largest, 1e-5 * largest); /* single precision */
-        }
-    }
-    mem_free(multiply(f, x, T)); /* with headroom, its own data never saturates */
+    mem_free(multiply(f, x, 1)); /* with headroom, its own data never saturates */
     assert_int_equal(f->record.adc_saturated, 0);
     mem_free(x);
     fixture_close(f);
+}
+
+/* Largest |result| of a column and row block (30 inputs each) over T tokens, over the token's largest input, or over `range`. */
+static double largest_result(const struct fixture *f, const float *x, int tokens, uint32_t b, uint32_t o, double range) {
+    double largest = 0;
+    uint32_t inputs = f->source.inputs;
+    for (int t = 0; t < tokens; t++) {
+        double sum = 0, own = 0;
+        for (uint32_t i = 0; i < inputs; i++) {
+            own = fmax(own, fabs(x[t * inputs + i]));
+            sum += i / 30 == b ? (double)f->w[o * inputs + i] * x[t * inputs + i] : 0;
+        }
+        largest = fmax(largest, fabs(sum) / (range > 0 ? range : own));
+    }
+    return largest;
+}
+
+static double column_max(const struct fixture *f, uint32_t b, uint32_t o) {
+    double largest = 0;
+    for (uint32_t i = 30 * b; i < 30 * b + 30; i++) {
+        largest = fmax(largest, fabs(f->w[o * f->source.inputs + i]));
+    }
+    return largest;
+}
+
+/* Full scales against their definition: headroom 1.5 x the largest result; per token, static (dac off, so that the results are
+ * exact), and one current for each tile of 10 columns. Single precision: 1e-5. */
+static void calibrated_range_is_headroom_times_the_largest(void **state) {
+    (void)state;
+    enum { K = 60, O = 20, T = 30 };
+    static const char *const modes[] = {"", "tile.dac.range=static", "tile.adc.granularity=per_tile"};
+    float *x = gaussians(T * K, 2);
+    for (int mode = 0; mode < 3; mode++) {
+        char sets[256];
+        snprintf(sets, sizeof sets, "effects.adc=on tile.rows=30 tile.columns=10 tile.adc.headroom=1.5 %s", modes[mode]);
+        struct fixture *f = fixture_open("ideal", sets, O, K, NULL, 0);
+        calibrate(f, x, T);
+        const struct array *a = f->machine->arrays[0];
+        for (uint32_t b = 0; b < 2; b++) {
+            for (uint32_t o = 0; o < O; o++) {
+                double expected = 1.5 * largest_result(f, x, T, b, o, mode == 1 ? a->input_range[b] : 0);
+                for (uint32_t other = o / 10 * 10; mode == 2 && other < o / 10 * 10 + 10; other++) {
+                    expected = fmax(expected, 1.5 * largest_result(f, x, T, b, other, 0) / column_max(f, b, other) * column_max(f, b, o));
+                }
+                assert_near(a->full_scale[b * a->columns + o], expected, 1e-5 * expected);
+            }
+        }
+        fixture_close(f);
+    }
+    mem_free(x);
+}
+
+/* lambda x max|w|: of the column, of the tile where the tile has one scale and one range, of the column where each column
+ * has its own scale. */
+static void lambda_range_follows_scale_and_granularity(void **state) {
+    (void)state;
+    static const struct { const char *sets; bool of_tile, scale_of_tile; } cases[] = {
+        {"tile.scale=per_column tile.adc.granularity=per_column", false, false},
+        {"tile.scale=per_column tile.adc.granularity=per_tile", false, false},
+        {"tile.scale=per_tile tile.adc.granularity=per_column", false, true},
+        {"tile.scale=per_tile tile.adc.granularity=per_tile", true, true},
+    };
+    for (int k = 0; k < 4; k++) {
+        char sets[256];
+        snprintf(sets, sizeof sets, "effects.adc=on tile.rows=30 tile.columns=10 tile.adc.range=lambda tile.adc.lambda=3 %s", cases[k].sets);
+        struct fixture *f = fixture_open("ideal", sets, 20, 60, NULL, 0);
+        const struct array *a = f->machine->arrays[0];
+        for (uint32_t b = 0; b < 2; b++) {
+            for (uint32_t o = 0; o < 20; o++) {
+                double mine = column_max(f, b, o), of_tile = 0;
+                for (uint32_t other = o / 10 * 10; other < o / 10 * 10 + 10; other++) {
+                    of_tile = fmax(of_tile, column_max(f, b, other));
+                }
+                assert_near(a->weight_scale[b * a->columns + o], cases[k].scale_of_tile ? of_tile : mine, 0);
+                assert_near(a->full_scale[b * a->columns + o], 3 * (cases[k].of_tile ? of_tile : mine), 1e-6);
+            }
+        }
+        fixture_close(f);
+    }
+}
+
+/* While open, results are those of the same drifted machine without an ADC (5e-7 of the sum: one more rounding). */
+static void open_calibration_gives_results_without_adc(void **state) {
+    (void)state;
+    const float range = 2.5f;
+    const char *base = "tile.cell=pcm_like tile.compensation=global tile.rows=30 tile.dac.range=static effects=on";
+    char sets[256];
+    snprintf(sets, sizeof sets, "%s effects.adc=off", base);
+    struct fixture *without = fixture_ranges("ideal", sets, 20, 60, NULL, 86400, &range, 1);
+    struct fixture *with = fixture_ranges("ideal", base, 20, 60, NULL, 86400, &range, 1);
+    float *x = gaussians(3 * 60, 2), *y = multiply(without, x, 3);
+    struct error e = {0};
+    assert_int_equal(machine_calibration_begin(with->machine, &e), OK);
+    float *z = multiply(with, x, 3);
+    for (uint32_t i = 0; i < 3 * 20; i++) {
+        double sizes;
+        exact_product(with, x, i / 20, i % 20, &sizes);
+        assert_near(z[i], y[i], 5e-7 * sizes);
+    }
+    mem_free(z);
+    mem_free(y);
+    mem_free(x);
+    fixture_close(with);
+    fixture_close(without);
 }
 
 /* Static ranges of inputs +-1 (all of size 1 but one of size 3 in the second block). */
@@ -734,6 +845,16 @@ static void record_counts_what_flows(void **state) {
     }
     assert_near(f->record.array_S_sum / expected_S, 1, 1e-5); /* single precision within blocks */
     assert_near(f->record.dac_full_scales / (3 * scales), 1, 1e-6);
+    fixture_close(f);
+
+    const float range = 1; /* clipped inputs count once for every column of tiles, each has its converters */
+    f = fixture_ranges("ideal", "tile.columns=16 effects.dac=on tile.dac.range=static", O, K, NULL, 0, &range, 1);
+    mem_free(multiply(f, x, T));
+    uint64_t clipped = 0;
+    for (int i = 0; i < T * K; i++) {
+        clipped += fabs(x[i]) > 127.5 / 127;
+    }
+    assert_int_equal(f->record.dac_clipped, 3 * clipped);
     mem_free(x);
     fixture_close(f);
 }
@@ -757,10 +878,12 @@ static void bad_numbers_are_named(void **state) {
     float *x = gaussians(3 * 60, 2), y[3 * 40];
     x[60 + 9] = INFINITY;
     x[120] = NAN;
+    threads_set(1); /* one thread sees both bad tokens and must name the first */
     assert_int_equal(machine_multiply(f->machine, 0, x, 3, f->scratch, y, &f->record, &e), ERR_RUN);
     assert_non_null(strstr(e.message, "layers.3.q: an input of token 1 is not finite"));
     assert_int_equal(machine_multiply(f->machine, 1, x, 3, f->scratch, y, &f->record, &e), ERR_USAGE);
     assert_int_equal(machine_multiply(f->machine, 0, x, MAX_TOKENS + 1, f->scratch, y, &f->record, &e), ERR_USAGE);
+    threads_set(0);
     mem_free(x);
     fixture_close(f);
 }
@@ -817,6 +940,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(papers_tile_arithmetic),
     cmocka_unit_test(fast_path_is_the_reference_for_every_shape),
     cmocka_unit_test(fast_path_is_the_reference_for_every_switch),
+    cmocka_unit_test(largest_sums_fit_32_bits),
     cmocka_unit_test(dac_and_adc_thresholds),
     cmocka_unit_test(quantisation_noise_is_a_twelfth),
     cmocka_unit_test(compensation_is_exact_for_one_exponent),
@@ -826,7 +950,10 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(batches_do_not_mix),
     cmocka_unit_test(tile_size_does_not_matter_without_effects),
     cmocka_unit_test(effects_act_alone),
+    cmocka_unit_test(unset_ranges_are_refused),
     cmocka_unit_test(calibrated_range_is_headroom_times_the_largest),
+    cmocka_unit_test(lambda_range_follows_scale_and_granularity),
+    cmocka_unit_test(open_calibration_gives_results_without_adc),
     cmocka_unit_test(static_ranges_follow_the_rule),
     cmocka_unit_test(ranges_of_the_model_win),
     cmocka_unit_test(calibration_refuses_what_it_cannot_do),
