@@ -51,7 +51,7 @@ static void print_row(FILE *out, const char *name, double energy_J, double total
     fprintf(out, "  %-14s %8s %3.0f %% %s", name, quantity(energy_J, "J", energy), 100 * energy_share,
             bar(energy_share, bars[0]));
     if (isfinite(area_mm2)) {
-        snprintf(area, sizeof area, "%.3g mm2", area_mm2);
+        snprintf(area, sizeof area, area_mm2 < 999.5 ? "%.3g mm2" : "%.0f mm2", area_mm2);
         fprintf(out, "  %9s %3.0f %% %s", area, 100 * area_share, bar(area_share, bars[1]));
     }
     fputc('\n', out);

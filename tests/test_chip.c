@@ -145,6 +145,17 @@ static void parts_before_deeper_keys(void **state) {
     chip_destroy(c);
 }
 
+static void part_alone_keeps_own_keys(void **state) {
+    (void)state;
+    const char *const sets[] = {"buffer.part=sram_kv_14nm"};
+    struct chip *c = load(write_chip(good, NULL, NULL), sets, 1);
+    const struct memory_spec *m = &chip_spec_of(c)->buffer;
+    assert_string_equal(m->name, "sram_kv_14nm");
+    assert_int_equal(m->value_bits, 8);    /* of the new part */
+    assert_int_equal(m->capacity_KiB, 64); /* of the chip */
+    chip_destroy(c);
+}
+
 static void number_on_the_command_line_is_an_assumption(void **state) {
     (void)state;
     const char *const sets[] = {"tile.adc.energy_J=1e-12", "attention.energy_J.value=2e-13", "vector.lanes=64"};
@@ -498,6 +509,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(values_are_si),
     cmocka_unit_test(catalogue_loads),
     cmocka_unit_test(parts_before_deeper_keys),
+    cmocka_unit_test(part_alone_keeps_own_keys),
     cmocka_unit_test(number_on_the_command_line_is_an_assumption),
     cmocka_unit_test(sets_change_the_hash),
     cmocka_unit_test(calibration_only_where_needed),

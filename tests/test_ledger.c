@@ -224,6 +224,39 @@ static void shared_converters_take_rounds(void **state) {
     drop(&shared);
 }
 
+/* q and k start from the same codes and share the buffer in turns; what follows the join waits for the later one. ps:
+ * codes 600 operations: 3 + 8 cycles. Buffer: q 1,200 bytes 2,344 + 2,000, k 800 bytes 1,563 + 2,000. Tiles 132,900. */
+static void fork_runs_together_and_joins(void **state) {
+    (void)state;
+    struct bench b = make("pcm256", NULL, 0, model, MATRICES, 1);
+    static const int64_t start_ps[6] = {0, 11000, 15344, 15344, 18907, 151807};
+    struct multiply_record q = half_scale(b.placement, 0, 1), k = half_scale(b.placement, 1, 1);
+    run_begin_step(b.run, 1);
+    run_fork(b.run);
+    run_record_multiply(b.run, &q);
+    run_record_multiply(b.run, &k);
+    run_join(b.run);
+    run_digital(b.run, &(struct digital_record){.op = OP_NORM, .layer = 0, .tokens = 1, .elements = 300});
+    run_end_step(b.run);
+    assert_int_equal(timeline_step_events(b.run->timeline), 7);
+    for (size_t i = 0; i < 6; i++) { /* codes, buffer and tiles of q, buffer and tiles of k, buffer of the norm */
+        assert_int_equal(timeline_event(b.run->timeline, i).start_ps, start_ps[i]);
+    }
+    drop(&b);
+}
+
+/* 210,000 weights of 8 bits come once, with the first token: 410,156 + 2,000 ps; 210,000 MACs: 206 + 16 cycles per token. */
+static void digital_weights_come_once_per_step(void **state) {
+    (void)state;
+    struct bench b = make("pcm256", NULL, 0, model, MATRICES, 2);
+    run_begin_step(b.run, 2);
+    run_digital(b.run, &(struct digital_record){.op = OP_MATMUL, .layer = 0, .tokens = 2, .elements = 210000});
+    assert_near(run_end_step(b.run) * 1e12, 412156 + 2 * 222000, 1e-3);
+    assert_int_equal(timeline_event(b.run->timeline, 0).end_ps, 412156);
+    assert_int_equal(timeline_event(b.run->timeline, 1).end_ps, 412156);
+    drop(&b);
+}
+
 /* ---- published points -------------------------------------------------------------------------- */
 
 /* Full-scale data: the 256 x 256 MVM of pcm256 takes 132.9 ns and 13.43 nJ, a core 0.63 mm2. The energy of the ADC
@@ -478,6 +511,30 @@ static void overfull_step_is_told(void **state) {
     drop(&b);
 }
 
+/* Every allocation of placement and run fails in turn: an error each time, and no leak (the leak sanitizer looks). */
+static void survives_lack_of_memory(void **state) {
+    (void)state;
+    struct chip *c = load("pcm256", NULL, 0);
+    enum status status = ERR_RUN;
+    size_t n = 1;
+    for (; n < 100 && status != OK; n++) {
+        struct placement *p = NULL;
+        struct run *r = NULL;
+        struct error e = {OK, ""};
+        mem_fail_at(n);
+        status = placement_create(c, model, MATRICES, &p, &e);
+        if (status == OK) {
+            status = run_create_costs(c, p, 4, &r, &e);
+        }
+        mem_fail_at(0);
+        assert_true(status == OK || (r == NULL && strstr(e.message, "out of memory")));
+        run_destroy(r);
+        placement_destroy(p);
+    }
+    assert_true(status == OK && n > 10);
+    chip_destroy(c);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(energy_is_conserved),          cmocka_unit_test(time_is_conserved),
     cmocka_unit_test(reset_gives_the_same_again),   cmocka_unit_test(counts_by_hand),
@@ -487,6 +544,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(json_has_the_keys_and_sums),   cmocka_unit_test(absurd_numbers_are_flagged),
     cmocka_unit_test(quantiles_follow_the_spreads), cmocka_unit_test(report_fits_a_screen),
     cmocka_unit_test(steps_do_not_allocate),        cmocka_unit_test(overfull_step_is_told),
+    cmocka_unit_test(survives_lack_of_memory),
+    cmocka_unit_test(fork_runs_together_and_joins),
+    cmocka_unit_test(digital_weights_come_once_per_step),
 };
 
 const struct test_suite suite_ledger = {"ledger", tests, sizeof tests / sizeof tests[0]};
