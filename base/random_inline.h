@@ -15,8 +15,8 @@
  *   sin(2 pi x) = x S(x^2) and cos(2 pi x) = 1 + x^2 C(x^2), deg S = deg C = 3.
  *   Q, S, C interpolate at the Chebyshev nodes; relative errors 1.9e-8, 3.6e-8, 1.3e-8.
  *
- * Error of z against the same formula in double: at most GAUSSIAN_ERROR (tests/test_random.c; the largest
- * found in 2^24 blocks is in the test's comment). Largest |z|: sqrt(66 ln 2) = 6.764.
+ * Error of z against the same formula in double: at most GAUSSIAN_ERROR (tests/test_random.c states the
+ * largest found). Largest |z|: sqrt(66 ln 2) = 6.764.
  */
 #ifndef MHO_BASE_RANDOM_INLINE_H
 #define MHO_BASE_RANDOM_INLINE_H

@@ -172,7 +172,8 @@ static void quantise_is_the_same_in_all_sets(void **state) {
     for (uint32_t i = 0; i < N; i++) {
         uint32_t word[4];
         random_block(1, 2, i, word);
-        x[i] = float_of_bits(i % 2 ? word[0] : (word[0] & 0x83ffffffu) | 0x40000000u); /* all, and magnitudes 2 to 512 */
+        x[i] =
+            float_of_bits(i % 2 ? word[0] : (word[0] & 0x83ffffffu) | 0x40000000u); /* all, and magnitudes 2 to 512 */
     }
     const size_t lengths[] = {N, 33, 7};
     for (size_t l = 0; l < 3; l++) {
@@ -218,7 +219,8 @@ struct matrix {
 };
 
 static struct matrix matrix_create(size_t rows, size_t stride) {
-    struct matrix m = {rows, stride, odd_floats(rows * stride), end_of_block(rows * stride, 2), end_of_block(rows * stride, 2)};
+    struct matrix m = {rows, stride, odd_floats(rows * stride), end_of_block(rows * stride, 2),
+                       end_of_block(rows * stride, 2)};
     random_gaussian_fill(3, random_stream(RANDOM_TEST, 9), 0, m.single, rows * stride);
     for (size_t i = 0; i < rows * stride; i++) {
         m.brain[i] = (uint16_t)(bits_of_float(m.single[i]) >> 16 & 0xfff8u); /* 4 fraction bits, |x| >= 2^-14 or 0 */
@@ -238,11 +240,14 @@ static void matrix_free(struct matrix *m) {
 }
 
 static const void *matrix_as(const struct matrix *m, enum weight_type type) {
-    return type == WEIGHT_F32 ? (const void *)m->single : type == WEIGHT_F16 ? (const void *)m->half : (const void *)m->brain;
+    return type == WEIGHT_F32   ? (const void *)m->single
+           : type == WEIGHT_F16 ? (const void *)m->half
+                                : (const void *)m->brain;
 }
 
 /* The bound, and the same bits for a row alone. */
-static void check_gemv(const struct kernels *kernel, const struct matrix *m, size_t rows, size_t k, const float *x, enum weight_type type) {
+static void check_gemv(const struct kernels *kernel, const struct matrix *m, size_t rows, size_t k, const float *x,
+                       enum weight_type type) {
     float y[12], alone;
     memset(y, 0xff, sizeof y);
     kernel->gemv(type, matrix_as(m, type), m->stride, rows, k, x, y);
@@ -321,7 +326,8 @@ static void panels_hold_rows_side_by_side(void **state) {
         for (size_t lanes = 1; lanes <= PANEL; lanes += lanes < 14 ? 4 : 1) {
             for (size_t p = 0; p < 3 * sets; p++) {
                 memset(panel, 0xff, k * PANEL * sizeof *panel);
-                set[p / 3]->pack_panel_f32((enum weight_type)(p % 3), matrix_as(&m, (enum weight_type)(p % 3)), m.stride, lanes, k, panel);
+                set[p / 3]->pack_panel_f32((enum weight_type)(p % 3), matrix_as(&m, (enum weight_type)(p % 3)),
+                                           m.stride, lanes, k, panel);
                 for (size_t i = 0; i < k * PANEL; i++) {
                     const float expected = i % PANEL < lanes ? m.single[i % PANEL * m.stride + i / PANEL] : 0.0f;
                     assert_true(bits_of_float(panel[i]) == bits_of_float(expected));
@@ -335,7 +341,8 @@ static void panels_hold_rows_side_by_side(void **state) {
 
 enum { MOST_TOKENS = 33 };
 
-static void check_gemm(const struct kernels *kernel, const float *panel, size_t k, const float *x, size_t ldx, size_t tokens, size_t lanes) {
+static void check_gemm(const struct kernels *kernel, const float *panel, size_t k, const float *x, size_t ldx,
+                       size_t tokens, size_t lanes) {
     enum { LDY = PANEL + 3 };
     static float y[MOST_TOKENS * LDY + 1];
     float alone[PANEL];
@@ -379,7 +386,8 @@ static void gemm_keeps_its_bound_and_its_bits(void **state) {
     }
 }
 
-static void check_mac(const struct kernels *kernel, const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, size_t tokens) {
+static void check_mac(const struct kernels *kernel, const int16_t *panel, size_t rows, const int16_t *x, size_t ldx,
+                      size_t tokens) {
     static int32_t acc[MOST_TOKENS * PANEL + 1];
     memset(acc, 0x55, sizeof acc);
     kernel->mac_i16(panel, rows, x, ldx, tokens, acc);
@@ -410,7 +418,8 @@ static void mac_is_exact(void **state) {
             panel[i] = row >= rows ? 0 : (int16_t)(u < 0.3 ? largest : u < 0.6 ? -largest : (u * 2 - 1) * largest);
         }
         for (size_t i = 0; i < codes; i++) {
-            x[i] = (int16_t)(i % 5 < 2 ? (i % 10 < 5 ? largest : -largest) : (random_uniform(1, 3, i) * 2 - 1) * largest);
+            x[i] =
+                (int16_t)(i % 5 < 2 ? (i % 10 < 5 ? largest : -largest) : (random_uniform(1, 3, i) * 2 - 1) * largest);
         }
         for (size_t i = 0; i < even; i++) { /* token 0, lane 0: the largest sum that can be */
             x[i] = (int16_t)largest;

@@ -99,8 +99,10 @@ INLINE simde__m256 load_weights(enum weight_type type, const void *w, size_t i, 
 INLINE size_t bytes_of(enum weight_type type) { return type == WEIGHT_F32 ? sizeof(float) : sizeof(uint16_t); }
 
 /* y[row] for `rows` rows; `type` and `rows` are constants where this is expanded. */
-INLINE void gemv_rows(enum weight_type type, size_t rows, const void *w, size_t stride, size_t k, const float *x, float *y) {
-    const size_t bytes = bytes_of(type), ahead = GEMV_ROWS * stride; /* rows are too short for the hardware to foresee */
+INLINE void gemv_rows(enum weight_type type, size_t rows, const void *w, size_t stride, size_t k, const float *x,
+                      float *y) {
+    const size_t bytes = bytes_of(type),
+                 ahead = GEMV_ROWS * stride; /* rows are too short for the hardware to foresee */
     simde__m256 sum[GEMV_ROWS][4];
     for (size_t o = 0; o < rows; o++) {
         for (size_t j = 0; j < 4; j++) {
@@ -130,11 +132,13 @@ INLINE void gemv_rows(enum weight_type type, size_t rows, const void *w, size_t 
         }
     }
     for (size_t o = 0; o < rows; o++) {
-        y[o] = sum_lanes(simde_mm256_add_ps(simde_mm256_add_ps(sum[o][0], sum[o][1]), simde_mm256_add_ps(sum[o][2], sum[o][3])));
+        y[o] = sum_lanes(
+            simde_mm256_add_ps(simde_mm256_add_ps(sum[o][0], sum[o][1]), simde_mm256_add_ps(sum[o][2], sum[o][3])));
     }
 }
 
-INLINE void gemv_type(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *x, float *y) {
+INLINE void gemv_type(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *x,
+                      float *y) {
     const size_t row_bytes = stride * bytes_of(type);
     const char *row = w;
     size_t o = 0;
@@ -146,7 +150,8 @@ INLINE void gemv_type(enum weight_type type, const void *w, size_t stride, size_
     }
 }
 
-static void avx2_gemv(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *x, float *y) {
+static void avx2_gemv(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *x,
+                      float *y) {
     switch (type) {
     case WEIGHT_F32: gemv_type(WEIGHT_F32, w, stride, rows, k, x, y); break;
     case WEIGHT_F16: gemv_type(WEIGHT_F16, w, stride, rows, k, x, y); break;
@@ -164,7 +169,8 @@ static void avx2_axpy_f32(float alpha, const float *x, float *y, size_t n) {
     const simde__m256 scale = simde_mm256_set1_ps(alpha);
     size_t i = 0;
     for (; i + LANES <= n; i += LANES) {
-        simde_mm256_storeu_ps(y + i, simde_mm256_fmadd_ps(scale, simde_mm256_loadu_ps(x + i), simde_mm256_loadu_ps(y + i)));
+        simde_mm256_storeu_ps(y + i,
+                              simde_mm256_fmadd_ps(scale, simde_mm256_loadu_ps(x + i), simde_mm256_loadu_ps(y + i)));
     }
     if (i < n) {
         float buffer[LANES];
@@ -184,8 +190,8 @@ static float avx2_absmax_f32(const float *x, size_t n) {
             largest[j] = simde_mm256_max_epi32(largest[j], simde_mm256_and_si256(v, magnitude));
         }
     }
-    const simde__m256i all =
-        simde_mm256_max_epi32(simde_mm256_max_epi32(largest[0], largest[1]), simde_mm256_max_epi32(largest[2], largest[3]));
+    const simde__m256i all = simde_mm256_max_epi32(simde_mm256_max_epi32(largest[0], largest[1]),
+                                                   simde_mm256_max_epi32(largest[2], largest[3]));
     uint32_t lane[LANES], result = 0;
     store_words(lane, all);
     for (size_t j = 0; j < LANES; j++) {
@@ -207,7 +213,8 @@ INLINE size_t quantise_8(simde__m256 x, size_t n, float inv_step, int limit, int
     const simde__m256 code = simde_mm256_max_ps(simde_mm256_min_ps(rounded, high), low);
     const int changed = simde_mm256_movemask_ps(simde_mm256_cmp_ps(rounded, code, SIMDE_CMP_NEQ_UQ));
     const simde__m256i wide = simde_mm256_cvtps_epi32(code);
-    const simde__m128i narrow = simde_mm_packs_epi32(simde_mm256_castsi256_si128(wide), simde_mm256_extracti128_si256(wide, 1));
+    const simde__m128i narrow =
+        simde_mm_packs_epi32(simde_mm256_castsi256_si128(wide), simde_mm256_extracti128_si256(wide, 1));
     int16_t buffer[LANES];
     simde_mm_storeu_si128((simde__m128i *)buffer, narrow);
     memcpy(codes, buffer, n * sizeof *codes);
@@ -230,7 +237,8 @@ INLINE void transpose_4(const float *rows, size_t stride, float *panel) {
     simde__m256 v[4];
     for (size_t j = 0; j < 4; j++) {
         const float *row = rows + j * stride;
-        v[j] = simde_mm256_insertf128_ps(simde_mm256_castps128_ps256(simde_mm_loadu_ps(row)), simde_mm_loadu_ps(row + 4 * stride), 1);
+        v[j] = simde_mm256_insertf128_ps(simde_mm256_castps128_ps256(simde_mm_loadu_ps(row)),
+                                         simde_mm_loadu_ps(row + 4 * stride), 1);
     }
     const simde__m256 low01 = simde_mm256_unpacklo_ps(v[0], v[1]), high01 = simde_mm256_unpackhi_ps(v[0], v[1]);
     const simde__m256 low23 = simde_mm256_unpacklo_ps(v[2], v[3]), high23 = simde_mm256_unpackhi_ps(v[2], v[3]);
@@ -241,8 +249,8 @@ INLINE void transpose_4(const float *rows, size_t stride, float *panel) {
 }
 
 /* Up to 8 columns, fewer lanes or another type than single: by way of a block of singles. */
-INLINE void pack_columns(enum weight_type type, const void *w, size_t start, size_t stride, size_t lanes, size_t columns,
-                         float *panel) {
+INLINE void pack_columns(enum weight_type type, const void *w, size_t start, size_t stride, size_t lanes,
+                         size_t columns, float *panel) {
     float block[PANEL][LANES] = {{0}}, turned[LANES * PANEL];
     for (size_t lane = 0; lane < lanes; lane++) {
         simde_mm256_storeu_ps(block[lane], load_weights(type, w, start + lane * stride, columns));
@@ -270,7 +278,8 @@ INLINE void pack_type(enum weight_type type, const void *w, size_t stride, size_
     }
 }
 
-static void avx2_pack_panel_f32(enum weight_type type, const void *w, size_t stride, size_t lanes, size_t k, float *panel) {
+static void avx2_pack_panel_f32(enum weight_type type, const void *w, size_t stride, size_t lanes, size_t k,
+                                float *panel) {
     switch (type) {
     case WEIGHT_F32: pack_type(WEIGHT_F32, w, stride, lanes, k, panel); break;
     case WEIGHT_F16: pack_type(WEIGHT_F16, w, stride, lanes, k, panel); break;
@@ -279,13 +288,15 @@ static void avx2_pack_panel_f32(enum weight_type type, const void *w, size_t str
 }
 
 /* `count` is a constant where these are expanded, so that the accumulators stay in registers. */
-INLINE void gemm_block(size_t count, const float *panel, size_t k, const float *x, size_t ldx, float *y, size_t ldy, size_t lanes) {
+INLINE void gemm_block(size_t count, const float *panel, size_t k, const float *x, size_t ldx, float *y, size_t ldy,
+                       size_t lanes) {
     simde__m256 sum[BLOCK_TOKENS][2];
     for (size_t t = 0; t < count; t++) {
         sum[t][0] = sum[t][1] = simde_mm256_setzero_ps();
     }
     for (size_t i = 0; i < k; i++) {
-        const simde__m256 w0 = simde_mm256_loadu_ps(panel + i * PANEL), w1 = simde_mm256_loadu_ps(panel + i * PANEL + LANES);
+        const simde__m256 w0 = simde_mm256_loadu_ps(panel + i * PANEL),
+                          w1 = simde_mm256_loadu_ps(panel + i * PANEL + LANES);
         for (size_t t = 0; t < count; t++) {
             const simde__m256 xt = simde_mm256_broadcast_ss(x + t * ldx + i);
             sum[t][0] = simde_mm256_fmadd_ps(w0, xt, sum[t][0]);
@@ -334,10 +345,14 @@ INLINE void mac_block(size_t count, const int16_t *panel, size_t pairs, const in
 
 #define FOR_EACH_COUNT(DO) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6)
 
-#define GEMM_BLOCK(n)                                                                                                    \
-    case n: gemm_block(n, panel, k, x, ldx, y, ldy, lanes); break;
-#define MAC_BLOCK(n)                                                                                                     \
-    case n: mac_block(n, panel, pairs, x, ldx, acc); break;
+#define GEMM_BLOCK(n)                                                                                                  \
+    case n:                                                                                                            \
+        gemm_block(n, panel, k, x, ldx, y, ldy, lanes);                                                                \
+        break;
+#define MAC_BLOCK(n)                                                                                                   \
+    case n:                                                                                                            \
+        mac_block(n, panel, pairs, x, ldx, acc);                                                                       \
+        break;
 
 /* Tokens of the next block when `tokens` are left: as few blocks as can be, of nearly equal size, since a small block
  * waits for the latency of its multiplies. */
@@ -381,7 +396,8 @@ INLINE simde__m256i xor3(simde__m256i a, simde__m256i b, simde__m256i c) {
 INLINE void philox_group(const uint64_t keys[PHILOX_ROUNDS][2], uint64_t stream, uint64_t block, simde__m256i *radius,
                          simde__m256i *angle) {
     const simde__m256i m0 = simde_mm256_set1_epi64x(PHILOX_M0), m1 = simde_mm256_set1_epi64x(PHILOX_M1);
-    simde__m256i c0 = simde_mm256_add_epi64(simde_mm256_set1_epi64x((int64_t)block), simde_mm256_set_epi64x(3, 2, 1, 0));
+    simde__m256i c0 =
+        simde_mm256_add_epi64(simde_mm256_set1_epi64x((int64_t)block), simde_mm256_set_epi64x(3, 2, 1, 0));
     simde__m256i c1 = simde_mm256_srli_epi64(c0, 32);
     simde__m256i c2 = simde_mm256_set1_epi64x((int64_t)stream), c3 = simde_mm256_srli_epi64(c2, 32);
     for (size_t round = 0; round < PHILOX_ROUNDS; round++) {
@@ -406,7 +422,8 @@ INLINE simde__m256 radius_of(simde__m256i a) {
     const simde__m256i bits = simde_mm256_castps_si256(q);
     const simde__m256i fraction = simde_mm256_and_si256(bits, simde_mm256_set1_epi32(0x007fffff));
     const simde__m256 m = simde_mm256_castsi256_ps(simde_mm256_or_si256(fraction, simde_mm256_set1_epi32(0x3f000000)));
-    const simde__m256i exponent = simde_mm256_sub_epi32(simde_mm256_srli_epi32(bits, 23), simde_mm256_set1_epi32(126 + 32));
+    const simde__m256i exponent =
+        simde_mm256_sub_epi32(simde_mm256_srli_epi32(bits, 23), simde_mm256_set1_epi32(126 + 32));
     const simde__m256 e = simde_mm256_cvtepi32_ps(simde_mm256_andnot_si256(upper, exponent));
     const simde__m256 f_lower = simde_mm256_sub_ps(m, simde_mm256_set1_ps(1.0f));
     const simde__m256 f_upper = simde_mm256_mul_ps(q, simde_mm256_set1_ps(-0x1p-32f));
@@ -416,12 +433,14 @@ INLINE simde__m256 radius_of(simde__m256i a) {
         p = mul_add(p, f, LOG_Q[i]);
     }
     p = mul_add(p, f, 1.0f);
-    const simde__m256 ln_u = simde_mm256_add_ps(simde_mm256_mul_ps(e, simde_mm256_set1_ps(LN_2)), simde_mm256_mul_ps(p, f));
+    const simde__m256 ln_u =
+        simde_mm256_add_ps(simde_mm256_mul_ps(e, simde_mm256_set1_ps(LN_2)), simde_mm256_mul_ps(p, f));
     return simde_mm256_sqrt_ps(simde_mm256_mul_ps(ln_u, simde_mm256_set1_ps(-2.0f)));
 }
 
 INLINE void angle_of(simde__m256i b, simde__m256 *cosine, simde__m256 *sine) {
-    const simde__m256i quarter = simde_mm256_srli_epi32(simde_mm256_add_epi32(b, simde_mm256_set1_epi32(0x20000000)), 30);
+    const simde__m256i quarter =
+        simde_mm256_srli_epi32(simde_mm256_add_epi32(b, simde_mm256_set1_epi32(0x20000000)), 30);
     const simde__m256i rest = simde_mm256_sub_epi32(b, simde_mm256_slli_epi32(quarter, 30));
     const simde__m256 half = simde_mm256_set1_ps(0.5f), turn = simde_mm256_set1_ps(0x1p-32f);
     const simde__m256 x = simde_mm256_mul_ps(simde_mm256_add_ps(simde_mm256_cvtepi32_ps(rest), half), turn);
@@ -430,7 +449,8 @@ INLINE void angle_of(simde__m256i b, simde__m256 *cosine, simde__m256 *sine) {
     const simde__m256 s = simde_mm256_mul_ps(mul_add(mul_add(mul_add(s3, z, SIN_S[2]), z, SIN_S[1]), z, SIN_S[0]), x);
     const simde__m256 c = mul_add(mul_add(mul_add(mul_add(c3, z, COS_C[2]), z, COS_C[1]), z, COS_C[0]), z, 1.0f);
     const simde__m256i one = simde_mm256_set1_epi32(1), two = simde_mm256_set1_epi32(2);
-    const simde__m256i cosine_sign = simde_mm256_slli_epi32(simde_mm256_and_si256(simde_mm256_add_epi32(quarter, one), two), 30);
+    const simde__m256i cosine_sign =
+        simde_mm256_slli_epi32(simde_mm256_and_si256(simde_mm256_add_epi32(quarter, one), two), 30);
     const simde__m256i sine_sign = simde_mm256_slli_epi32(simde_mm256_and_si256(quarter, two), 30);
     const simde__m256 swap = simde_mm256_castsi256_ps(simde_mm256_slli_epi32(quarter, 31));
     *cosine = simde_mm256_xor_ps(simde_mm256_blendv_ps(c, s, swap), simde_mm256_castsi256_ps(cosine_sign));
@@ -444,7 +464,8 @@ INLINE void gaussian_group(const uint64_t keys[PHILOX_ROUNDS][2], uint64_t strea
     const simde__m256 r = radius_of(radius_word);
     angle_of(angle_word, &cosine, &sine);
     const simde__m256 a = simde_mm256_mul_ps(r, cosine), b = simde_mm256_mul_ps(r, sine);
-    const simde__m256 even = simde_mm256_unpacklo_ps(a, b), odd = simde_mm256_unpackhi_ps(a, b); /* 128 bits = one block */
+    const simde__m256 even = simde_mm256_unpacklo_ps(a, b),
+                      odd = simde_mm256_unpackhi_ps(a, b); /* 128 bits = one block */
     simde_mm256_storeu_ps(out, simde_mm256_permute2f128_ps(even, odd, 0x20));
     simde_mm256_storeu_ps(out + LANES, simde_mm256_permute2f128_ps(even, odd, 0x31));
 }

@@ -78,7 +78,8 @@ INLINE __m512 load_weights(enum weight_type type, const void *w, size_t i, __mma
 INLINE size_t bytes_of(enum weight_type type) { return type == WEIGHT_F32 ? sizeof(float) : sizeof(uint16_t); }
 
 /* y[row] for `rows` rows; `type` and `rows` are constants where this is expanded. */
-INLINE void gemv_rows(enum weight_type type, size_t rows, const void *w, size_t stride, size_t k, const float *x, float *y) {
+INLINE void gemv_rows(enum weight_type type, size_t rows, const void *w, size_t stride, size_t k, const float *x,
+                      float *y) {
     const __mmask16 all = 0xffff;
     __m512 sum[GEMV_ROWS][4];
     for (size_t o = 0; o < rows; o++) {
@@ -86,7 +87,8 @@ INLINE void gemv_rows(enum weight_type type, size_t rows, const void *w, size_t 
             sum[o][j] = _mm512_setzero_ps();
         }
     }
-    const size_t bytes = bytes_of(type), ahead = GEMV_ROWS * stride; /* rows are too short for the hardware to foresee */
+    const size_t bytes = bytes_of(type),
+                 ahead = GEMV_ROWS * stride; /* rows are too short for the hardware to foresee */
     size_t i = 0;
     for (; i + STEP <= k; i += STEP) {
         for (size_t o = 0; o < rows; o++) {
@@ -113,7 +115,8 @@ INLINE void gemv_rows(enum weight_type type, size_t rows, const void *w, size_t 
     }
 }
 
-INLINE void gemv_type(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *x, float *y) {
+INLINE void gemv_type(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *x,
+                      float *y) {
     const size_t row_bytes = stride * bytes_of(type);
     const char *row = w;
     size_t o = 0;
@@ -125,7 +128,8 @@ INLINE void gemv_type(enum weight_type type, const void *w, size_t stride, size_
     }
 }
 
-static void avx512_gemv(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *x, float *y) {
+static void avx512_gemv(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *x,
+                        float *y) {
     switch (type) {
     case WEIGHT_F32: gemv_type(WEIGHT_F32, w, stride, rows, k, x, y); break;
     case WEIGHT_F16: gemv_type(WEIGHT_F16, w, stride, rows, k, x, y); break;
@@ -151,7 +155,8 @@ static void avx512_axpy_f32(float alpha, const float *x, float *y, size_t n) {
 /* Magnitudes compare as integers: a NaN has the largest, so it survives the maximum. */
 static float avx512_absmax_f32(const float *x, size_t n) {
     const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
-    __m512i largest[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
+    __m512i largest[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(),
+                          _mm512_setzero_si512()};
     size_t i = 0;
     for (; i + STEP <= n; i += STEP) {
         for (size_t j = 0; j < 4; j++) {
@@ -163,7 +168,8 @@ static float avx512_absmax_f32(const float *x, size_t n) {
         const __m512i v = _mm512_maskz_loadu_epi32(first_lanes(n - i), x + i);
         largest[0] = _mm512_max_epi32(largest[0], _mm512_and_si512(v, magnitude));
     }
-    const __m512i two = _mm512_max_epi32(_mm512_max_epi32(largest[0], largest[1]), _mm512_max_epi32(largest[2], largest[3]));
+    const __m512i two =
+        _mm512_max_epi32(_mm512_max_epi32(largest[0], largest[1]), _mm512_max_epi32(largest[2], largest[3]));
     return float_of_bits((uint32_t)_mm512_reduce_max_epi32(two));
 }
 
@@ -184,8 +190,8 @@ static size_t avx512_quantise_i16(const float *x, size_t n, float inv_step, int 
 
 /* --- panels ------------------------------------------------------------------------------------- */
 
-/* 4 columns of 16 rows of singles become 4 panel rows. Register j gets rows j, 4 + j, 8 + j, 12 + j side by side, so that
- * a 4 x 4 transpose inside the 128-bit parts puts the rows in order. */
+/* 4 columns of 16 rows of singles become 4 panel rows. Register j gets rows j, 4 + j, 8 + j, 12 + j side by side, so
+ * that a 4 x 4 transpose inside the 128-bit parts puts the rows in order. */
 INLINE void transpose_4(const float *rows, size_t stride, float *panel) {
     __m512 v[4];
     for (size_t j = 0; j < 4; j++) {
@@ -232,7 +238,8 @@ INLINE void pack_type(enum weight_type type, const void *w, size_t stride, size_
     }
 }
 
-static void avx512_pack_panel_f32(enum weight_type type, const void *w, size_t stride, size_t lanes, size_t k, float *panel) {
+static void avx512_pack_panel_f32(enum weight_type type, const void *w, size_t stride, size_t lanes, size_t k,
+                                  float *panel) {
     switch (type) {
     case WEIGHT_F32: pack_type(WEIGHT_F32, w, stride, lanes, k, panel); break;
     case WEIGHT_F16: pack_type(WEIGHT_F16, w, stride, lanes, k, panel); break;
@@ -335,10 +342,14 @@ static void mac_one(const int16_t *panel, size_t pairs, const int16_t *x, int32_
 
 #define FOR_EACH_COUNT(DO) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12) DO(13) DO(14)
 
-#define GEMM_BLOCK(n)                                                                                                    \
-    case n: gemm_block(n, panel, k, x, ldx, y, ldy, wanted); break;
-#define MAC_BLOCK(n)                                                                                                     \
-    case n: mac_block(n, panel, pairs, x, ldx, acc); break;
+#define GEMM_BLOCK(n)                                                                                                  \
+    case n:                                                                                                            \
+        gemm_block(n, panel, k, x, ldx, y, ldy, wanted);                                                               \
+        break;
+#define MAC_BLOCK(n)                                                                                                   \
+    case n:                                                                                                            \
+        mac_block(n, panel, pairs, x, ldx, acc);                                                                       \
+        break;
 
 /* Tokens of the next block when `tokens` are left: as few blocks as can be, of nearly equal size, since a small block
  * waits for the latency of its multiplies. */
@@ -359,7 +370,8 @@ static void avx512_gemm_panel_f32(const float *panel, size_t k, const float *x, 
     }
 }
 
-static void avx512_mac_i16(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, size_t tokens, int32_t *acc) {
+static void avx512_mac_i16(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, size_t tokens,
+                           int32_t *acc) {
     const size_t pairs = (rows + 1) / 2;
     if (tokens == 1) {
         mac_one(panel, pairs, x, acc);
@@ -380,7 +392,8 @@ enum { GROUP_BLOCKS = 8, GROUP = 4 * GROUP_BLOCKS };
 
 /* Words of blocks block .. block + 7, one block per 64-bit lane: radius holds word 0 in the lower half and word 2 in
  * the upper, angle 1 and 3. Only lower halves enter the multiplies, so upper halves may hold anything until the end. */
-INLINE void philox_group(const uint64_t keys[PHILOX_ROUNDS][2], uint64_t stream, uint64_t block, __m512i *radius, __m512i *angle) {
+INLINE void philox_group(const uint64_t keys[PHILOX_ROUNDS][2], uint64_t stream, uint64_t block, __m512i *radius,
+                         __m512i *angle) {
     const __m512i m0 = _mm512_set1_epi64(PHILOX_M0), m1 = _mm512_set1_epi64(PHILOX_M1);
     __m512i c0 = _mm512_add_epi64(_mm512_set1_epi64((int64_t)block), _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0));
     __m512i c1 = _mm512_srli_epi64(c0, 32);

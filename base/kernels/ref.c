@@ -33,7 +33,8 @@ static float weight_at(enum weight_type type, const void *w, size_t i) {
     return ((const float *)w)[i];
 }
 
-static void ref_gemv(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *x, float *y) {
+static void ref_gemv(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *x,
+                     float *y) {
     for (size_t o = 0; o < rows; o++) {
         double sum = 0;
         for (size_t i = 0; i < k; i++) {
@@ -56,7 +57,8 @@ static void ref_gemm_panel_f32(const float *panel, size_t k, const float *x, siz
     }
 }
 
-static void ref_pack_panel_f32(enum weight_type type, const void *w, size_t stride, size_t lanes, size_t k, float *panel) {
+static void ref_pack_panel_f32(enum weight_type type, const void *w, size_t stride, size_t lanes, size_t k,
+                               float *panel) {
     for (size_t i = 0; i < k; i++) {
         for (size_t lane = 0; lane < PANEL; lane++) {
             panel[i * PANEL + lane] = lane < lanes ? weight_at(type, w, lane * stride + i) : 0.0f;
