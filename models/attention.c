@@ -20,7 +20,7 @@
 #include "models/internal.h"
 #include "models/vector_math.h"
 
-enum { ROWS_PER_UNIT = 32, SMALL_WORK = 1 << 17 };
+enum { ROWS_PER_UNIT = 32, SMALL_WORK = 1 << 19 }; /* multiplications below which threads cost more than they bring */
 
 static size_t round_up(size_t n) { return (n + PANEL - 1) / PANEL * PANEL; }
 

@@ -14,7 +14,8 @@
 enum {
     FEW_TOKENS = 3,
     STRIP = 64,             /* rows per gemv call when there are several tokens; a multiple of PANEL */
-    SMALL_WORK = 1 << 18,   /* multiplications below which threads cost more than they bring */
+    READ_COST = 16,         /* reading one weight from memory takes about as long as this many multiplications */
+    SMALL_WORK = 1 << 21,   /* multiplications (some 40 us) below which threads cost more than they bring */
     ROWS_AT_ONCE = 256,
 };
 
@@ -78,7 +79,7 @@ static void multiply_digital(struct session *s, int matrix, const float *x, uint
     const struct linear *l = &s->linear[matrix];
     const struct matrix *m = &s->model->matrices[matrix];
     size_t panels = ((size_t)m->outputs + PANEL - 1) / PANEL;
-    size_t work = (size_t)m->outputs * m->inputs * tokens;
+    size_t work = (size_t)m->outputs * m->inputs * (tokens + READ_COST);
 #pragma omp parallel num_threads(s->threads) if (work > SMALL_WORK)
     {
         size_t me = (size_t)omp_get_thread_num(), all = (size_t)omp_get_num_threads();

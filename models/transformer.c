@@ -13,7 +13,7 @@
 #include "models/internal.h"
 #include "models/vector_math.h"
 
-enum { SMALL_WORK = 1 << 15 }; /* elements below which threads cost more than they bring */
+enum { SMALL_WORK = 1 << 16 }; /* elements below which threads cost more than they bring */
 
 void record(struct session *s, enum digital_op op, int layer, uint32_t tokens, uint64_t elements) {
     if (s->run) {

@@ -3,15 +3,17 @@
  * Tolerances: log-probabilities 1e-3 nats (the golden values have 6 to 9 digits; fp32 sums over 30 layers differ by about
  * 1e-5); top-20 logits 1e-3; greedy ids identical unless the two best logits are closer than 1e-3.
  */
+#include "base/io.h"
 #include "tests/golden.h"
 
 enum { IDS_MAX = 512 };
 
-/* The digital form of SmolLM2 takes half a gigabyte and a second to make: its tests share one session. */
-struct opened { struct model *model; struct session *session; json_t *golden; };
+/* One thread: on a machine that others use, waiting for a second one takes longer than it saves (decode_by_threads covers more). */
+struct opened { struct model *model; struct session *session; json_t *golden; int threads_before; };
 
 static struct opened open_real(const char *model, const char *golden_file) {
-    struct opened o = {NULL, NULL, NULL};
+    struct opened o = {NULL, NULL, NULL, threads_count()};
+    threads_set(1);
     o.golden = load_json(golden_path(golden_file));
     o.model = open_model(shared_path(model));
     o.session = new_session(o.model, (struct session_options){.context = 256});
@@ -19,6 +21,7 @@ static struct opened open_real(const char *model, const char *golden_file) {
 }
 
 static void close_real(struct opened *o) {
+    threads_set(o->threads_before);
     session_destroy(o->session);
     model_close(o->model);
     json_decref(o->golden);
@@ -89,33 +92,142 @@ static void smollm2(void **state) {
     check_cases("models/smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf", "real/smollm2-135m-instruct-q4_1.json");
 }
 
-/* Windows of 256 tokens of WikiText-2 by id, batched in two steps of 128, against the sums of the golden file. */
-static void wikitext_window(void **state) {
-    (void)state;
-    json_t *g = load_json(golden_path("perplexity.json"));
-    struct model *m = open_model(shared_path("models/minimind2-small"));
-    struct session *s = new_session(m, (struct session_options){.context = 256});
-    const json_t *expected = json_object_get(g, "first_window_next_logprob"), *first_ids = json_object_get(g, "first_ids");
-    int32_t ids[IDS_MAX];
-    float log_p[IDS_MAX];
-    size_t V = model_shape(m)->vocabulary;
-    uint32_t n = read_ids(first_ids, ids + 1, IDS_MAX - 1) + 1;
-    const float *logits;
+/* ---- perplexity ------------------------------------------------------------------------------- */
+
+static struct perplexity_result perplexity(const char *model, const char *text_path, size_t bytes, uint32_t window, bool bos) {
+    struct model *m = open_model(shared_path(model));
+    struct session *s = new_session(m, (struct session_options){.context = window});
+    struct perplexity_result r;
     struct error e;
-    ids[0] = 1;
-    must(session_forward(s, ids, n - 1, LOGITS_ALL, &logits, &e), &e);
-    for (uint32_t t = 0; t + 1 < n; t++) {
-        log_p[t] = (float)log_probability(logits + t * V, V, ids[t + 1]);
-        assert_near(log_p[t], json_number_value(json_array_get(expected, t)), 1e-3);
-    }
+    char *text = NULL;
+    size_t count = 0;
+    must(read_file(shared_path(text_path), 1 << 24, &text, &count, &e), &e);
+    must(eval_perplexity(s, m, text, count, &(struct perplexity_options){.window = window, .bos = bos, .limit_bytes = bytes}, &r, &e), &e);
+    mem_free(text);
     session_destroy(s);
     model_close(m);
+    return r;
+}
+
+static double sum_of(const json_t *list, size_t count) {
+    double sum = 0.0;
+    assert_true(json_array_size(list) >= count);
+    for (size_t i = 0; i < count; i++) {
+        sum += json_number_value(json_array_get(list, i));
+    }
+    return sum;
+}
+
+/* Bytes of the text that give exactly `tokens` ids without special tokens. */
+static size_t bytes_of_tokens(const char *model, const char *text_path, size_t tokens) {
+    struct model *m = open_model(shared_path(model));
+    struct token_list ids = {NULL, 0, 0};
+    struct error e;
+    char *text = NULL;
+    size_t bytes = 0, decoded;
+    must(read_file(shared_path(text_path), 1 << 24, &text, &bytes, &e), &e);
+    must(tokenizer_encode(model_tokenizer(m), text, bytes < 30000 ? bytes : 30000, false, false, &ids, &e), &e);
+    mem_free(text);
+    must(tokenizer_decode(model_tokenizer(m), ids.ids, tokens, false, &text, &decoded, &e), &e);
+    mem_free(text);
+    token_list_clear(&ids);
+    model_close(m);
+    return decoded;
+}
+
+/* The first windows of a text, cut where they end, against the sums of the golden file: 2e-5 nats per token for fp32. */
+static void check_windows(const char *model, const char *text, uint32_t window, bool bos, size_t windows, const json_t *sums) {
+    size_t ids = bos ? (size_t)(window - 1) * windows : window;
+    struct perplexity_result r = perplexity(model, text, bytes_of_tokens(model, text, ids), window, bos);
+    double expected = sum_of(sums, windows);
+    assert_int_equal(r.tokens, (window - 1) * windows);
+    assert_near(-r.nll_nats * (double)r.tokens, expected, 2e-5 * (double)r.tokens);
+    assert_near(r.perplexity, exp(-expected / (double)r.tokens), 1e-4 * r.perplexity);
+    assert_near(r.bits_per_byte, -expected / log(2.0) / (double)r.bytes, 1e-4 * r.bits_per_byte);
+}
+
+static const char tinystories[] = "eval/tinystories/stories_197K.txt", wikitext[] = "eval/wikitext-2/wiki.test.raw";
+
+static void stories260K_windows(void **state) {
+    (void)state;
+    json_t *g = load_json(golden_path("real/stories260K.json"));
+    check_windows("models/stories260K", tinystories, 256, true, 8, json_object_get(json_object_get(g, "tinystories"), "sum_logprob"));
     json_decref(g);
+}
+
+static void minimind2_windows(void **state) {
+    (void)state;
+    json_t *g = load_json(golden_path("perplexity.json"));
+    const char *model = "models/minimind2-small";
+    check_windows(model, wikitext, 256, true, 2, json_object_get(g, "sum_logprob"));
+    check_windows(model, wikitext, 512, true, 1, json_object_get(json_object_get(g, "window_512"), "sum_logprob"));
+    json_t *without = json_pack("[O]", json_object_get(json_object_get(g, "first_window_without_bos"), "sum_logprob"));
+    check_windows(model, wikitext, 256, false, 1, without);
+    json_decref(without);
+    json_decref(g);
+}
+
+/* Which tokens count: by numbers, on the smallest model. */
+static void windows_are_counted(void **state) {
+    (void)state;
+    const char *model = "models/stories260K";
+    size_t bytes = bytes_of_tokens(model, tinystories, 100);
+    assert_int_equal(perplexity(model, tinystories, bytes, 256, true).tokens, 100);  /* one partial window */
+    assert_int_equal(perplexity(model, tinystories, bytes, 256, false).tokens, 99);
+    assert_int_equal(perplexity(model, tinystories, bytes, 31, true).tokens, 100);   /* 30 30 30 10 */
+    assert_int_equal(perplexity(model, tinystories, bytes, 31, false).tokens, 99);   /* 30 30 30 9: windows overlap by one id */
+    assert_int_equal(perplexity(model, tinystories, bytes, 34, false).tokens, 99);   /* 33 33 33: the last window ends exactly */
+    assert_int_equal(perplexity(model, tinystories, bytes, 2, true).tokens, 100);
+    assert_int_equal(perplexity(model, tinystories, bytes, 31, true).bytes, bytes);
+}
+
+static void perplexity_refuses(void **state) {
+    (void)state;
+    struct model *m = open_model(shared_path("models/stories260K"));
+    struct session *s = new_session(m, (struct session_options){.context = 16});
+    struct perplexity_result r;
+    struct error e;
+    assert_int_equal(eval_perplexity(s, m, "Once", 4, &(struct perplexity_options){.window = 17, .bos = true}, &r, &e), ERR_USAGE);
+    assert_non_null(strstr(e.message, "2 to 16"));
+    assert_int_equal(eval_perplexity(s, m, "Once", 4, &(struct perplexity_options){.window = 1, .bos = true}, &r, &e), ERR_USAGE);
+    assert_int_equal(eval_perplexity(s, m, "", 0, &(struct perplexity_options){.window = 8, .bos = true}, &r, &e), ERR_RUN);
+    assert_non_null(strstr(e.message, "too short"));
+    session_destroy(s);
+    model_close(m);
+}
+
+/* Decode by threads: the head alone is large enough to be shared out. */
+static void decode_by_threads(void **state) {
+    (void)state;
+    struct model *m = open_model(shared_path("models/stories15M"));
+    size_t V = model_shape(m)->vocabulary;
+    float *one = mem_alloc(V, sizeof *one);
+    int before = threads_count();
+    static const int counts[] = {1, 2, 7};
+    for (size_t i = 0; i < 3; i++) {
+        const int32_t ids[] = {1, 9038, 2501, 263, 931};
+        const float *logits = NULL;
+        struct error e;
+        threads_set(counts[i]);
+        struct session *s = new_session(m, (struct session_options){.context = 8});
+        for (size_t t = 0; t < 5; t++) {
+            must(session_forward(s, &ids[t], 1, LOGITS_LAST, &logits, &e), &e);
+        }
+        if (i == 0) {
+            memcpy(one, logits, V * sizeof *one);
+        }
+        assert_memory_equal(logits, one, V * sizeof *one);
+        session_destroy(s);
+    }
+    threads_set(before);
+    mem_free(one);
+    model_close(m);
 }
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(stories260K), cmocka_unit_test(stories15M), cmocka_unit_test(minimind2), cmocka_unit_test(smollm2),
-    cmocka_unit_test(wikitext_window),
+    cmocka_unit_test(stories260K_windows), cmocka_unit_test(minimind2_windows), cmocka_unit_test(windows_are_counted),
+    cmocka_unit_test(perplexity_refuses), cmocka_unit_test(decode_by_threads),
 };
 
 const struct test_suite suite_real_models = {"real_models", tests, sizeof tests / sizeof tests[0]};
