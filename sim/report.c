@@ -12,7 +12,7 @@ const char *const report_not_modelled[] = {
     "network between tiles and links between chips (transfers cost the buffer only)",
     "off-chip memory, and the memory of the embedding table",
     "programming, calibration and refresh of the cells",
-    "clock and power gating, power supply, pads, control processor",
+    "power gating, power supply, pads, control processor",
     "overlap of one step with the next",
     NULL,
 };

@@ -136,7 +136,7 @@ static void print_notes(const struct run *r, FILE *out) {
     report_flags(r, &flags);
     fprintf(out, "%zu of %zu constants are assumed; `mho chip show %s` lists them\n", constants.assumed, constants.all,
             chip_name(r->chip));
-    fprintf(out, "not modelled: wires, links and networks, off-chip memory, programming, gating\n");
+    fprintf(out, "not modelled: wires, links and networks, off-chip memory, programming\n");
     for (size_t i = 0; i < flags.count; i++) {
         fprintf(out, "! %s\n", flags.text[i]);
     }

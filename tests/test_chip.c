@@ -7,6 +7,7 @@
 
 #include "base/io.h"
 #include "sim/chip.h"
+#include "tests/mutate.h"
 
 static const char good[] = "chip: small\n" /* line 1 */
                            "about: a chip for tests\n"
@@ -486,6 +487,32 @@ static void unknown_chip_gets_the_nearest(void **state) {
     assert_string_equal(e.message, "./no/such/chip.yaml: cannot open: No such file or directory");
 }
 
+/* Whatever bytes a chip file has: it loads, or a message says why not. Both sides must occur. */
+static void survives_damaged_files(void **state) {
+    (void)state;
+    enum { COPIES = 500 };
+    struct mutation m;
+    size_t loaded = 0;
+    char path[4096];
+    snprintf(path, sizeof path, "%s", write_chip("", NULL, NULL));
+    mutation_init(&m, good, sizeof good - 1, sizeof good - 1);
+    for (uint64_t seed = 0; seed < COPIES; seed++) {
+        struct chip *c = NULL;
+        struct error e = {OK, ""};
+        mutation_next(&m, seed);
+        FILE *f = fopen(path, "wb");
+        assert_non_null(f);
+        fwrite(m.data, 1, m.bytes, f);
+        fclose(f);
+        enum status status = chip_load(path, NULL, 0, &c, &e);
+        assert_true(status == OK ? c != NULL : c == NULL && e.message[0] != 0);
+        loaded += status == OK;
+        chip_destroy(c);
+    }
+    mutation_free(&m);
+    assert_true(loaded >= 1 && loaded < COPIES / 2); /* a flipped digit in a number still loads */
+}
+
 /* Every allocation in turn fails: an error each time, no leak (the leak sanitizer looks), nothing half made. */
 static void survives_lack_of_memory(void **state) {
     (void)state;
@@ -518,6 +545,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(bad_overrides_are_explained),
     cmocka_unit_test(unknown_chip_gets_the_nearest),
     cmocka_unit_test(survives_lack_of_memory),
+    cmocka_unit_test(survives_damaged_files),
 };
 
 const struct test_suite suite_chip = {"chip", tests, sizeof tests / sizeof tests[0]};
