@@ -37,6 +37,7 @@ struct tile_spec {
         int range;                   /* input_range_mode */
         int static_rule;             /* static_range_rule, for models that bring no ranges */
         double static_parameter;     /* number of standard deviations, or quantile */
+        int energy_bits;             /* cost: bits that energy_J was given for */
         struct constant energy_J;    /* cost: per conversion */
         struct constant area_m2;     /* cost: per row */
     } dac;
@@ -44,6 +45,7 @@ struct tile_spec {
         const char *name;
         int bits, range, granularity, share; /* share = columns per converter */
         double lambda, headroom;
+        int energy_bits;                   /* cost: bits that energy_J was given for */
         struct constant energy_J, area_m2; /* cost: per conversion; per converter */
     } adc;
     struct {

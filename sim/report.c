@@ -63,10 +63,21 @@ static void flag_kv(const struct run *r, struct flags *out) {
     }
 }
 
+/* The energy of a converter is a constant: it does not know that its bits were changed. */
+static void flag_bits(const struct run *r, struct flags *out) {
+    const struct tile_spec *t = &chip_spec_of(r->chip)->tile;
+    if (chip_has_costs(r->chip) && (t->dac.bits != t->dac.energy_bits || t->adc.bits != t->adc.energy_bits)) {
+        snprintf(out->text[out->count++], FLAG_BYTES,
+                 "DAC %d, ADC %d bits, but their energies are those of %d and %d bits", t->dac.bits, t->adc.bits,
+                 t->dac.energy_bits, t->adc.energy_bits);
+    }
+}
+
 void report_flags(const struct run *r, struct flags *out) {
     struct ledger_view v = run_ledger(r);
     out->count = 0;
     flag_energy(&v, out);
+    flag_bits(r, out);
     flag_kv(r, out);
     if (v.converted_adc && (double)v.saturated_adc > 0.01 * (double)v.converted_adc) {
         snprintf(out->text[out->count++], FLAG_BYTES, "%.1f %% of the ADC results are saturated",

@@ -415,14 +415,15 @@ static void json_has_the_keys_and_sums(void **state) {
 static void absurd_numbers_are_flagged(void **state) {
     (void)state;
     const char *const dear[] = {"tile.adc.energy_J=1e-6"}, *const small[] = {"kv.capacity_KiB=1"},
-                      *const large[] = {"kv.capacity_KiB=64"};
+                      *const coarse[] = {"tile.adc.bits=6"}, *const large[] = {"kv.capacity_KiB=64"};
     struct {
         const char *const *set;
         const char *flag;
     } cases[] = {{dear, "pJ per MAC in the tiles, outside 0.001 to 100 pJ"},
                  {small, "KV cache needs 0.0 MiB, the chips hold 0.0 MiB"},
+                 {coarse, "DAC 8, ADC 6 bits, but their energies are those of 8 and 8 bits"},
                  {large, NULL}};
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 4; i++) {
         struct bench b = make("pcm256", cases[i].set, 1, model, MATRICES, 4);
         struct flags flags;
         step(&b, 4, 0);
@@ -536,14 +537,22 @@ static void survives_lack_of_memory(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(energy_is_conserved),          cmocka_unit_test(time_is_conserved),
-    cmocka_unit_test(reset_gives_the_same_again),   cmocka_unit_test(counts_by_hand),
-    cmocka_unit_test(static_ranges_need_no_search), cmocka_unit_test(shared_converters_take_rounds),
-    cmocka_unit_test(published_points_of_pcm256),   cmocka_unit_test(worked_example),
-    cmocka_unit_test(page_has_the_example),         cmocka_unit_test(chip_without_costs_reports_null),
-    cmocka_unit_test(json_has_the_keys_and_sums),   cmocka_unit_test(absurd_numbers_are_flagged),
-    cmocka_unit_test(quantiles_follow_the_spreads), cmocka_unit_test(report_fits_a_screen),
-    cmocka_unit_test(steps_do_not_allocate),        cmocka_unit_test(overfull_step_is_told),
+    cmocka_unit_test(energy_is_conserved),
+    cmocka_unit_test(time_is_conserved),
+    cmocka_unit_test(reset_gives_the_same_again),
+    cmocka_unit_test(counts_by_hand),
+    cmocka_unit_test(static_ranges_need_no_search),
+    cmocka_unit_test(shared_converters_take_rounds),
+    cmocka_unit_test(published_points_of_pcm256),
+    cmocka_unit_test(worked_example),
+    cmocka_unit_test(page_has_the_example),
+    cmocka_unit_test(chip_without_costs_reports_null),
+    cmocka_unit_test(json_has_the_keys_and_sums),
+    cmocka_unit_test(absurd_numbers_are_flagged),
+    cmocka_unit_test(quantiles_follow_the_spreads),
+    cmocka_unit_test(report_fits_a_screen),
+    cmocka_unit_test(steps_do_not_allocate),
+    cmocka_unit_test(overfull_step_is_told),
     cmocka_unit_test(survives_lack_of_memory),
     cmocka_unit_test(fork_runs_together_and_joins),
     cmocka_unit_test(digital_weights_come_once_per_step),
