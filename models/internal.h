@@ -56,8 +56,8 @@ void matrix_rows(const struct matrix *m, uint32_t first, uint32_t count, float *
 struct linear {
     bool analog;
     enum weight_type type;
-    const void *weights;     /* [outputs][inputs] */
-    float *copy;             /* owned; NULL: mapped */
+    const void *weights;     /* [outputs][inputs] in the file */
+    float *panels;           /* owned: [outputs / PANEL][inputs][PANEL]; NULL: read from the file */
 };
 enum status linear_prepare(struct linear *l, const struct matrix *m, struct error *e);
 size_t linear_weight_bytes(const struct linear *l); /* of one weight as held */

@@ -1,13 +1,15 @@
 /* Linear layers: on the machine when it holds the matrix, else in fp32 here.
  *
- * Digital form. F32, F16 and BF16 matrices stay in the mapped file; quantised and transposed ones are copied to fp32 once,
- * when the session is created. 1 to FEW_TOKENS tokens (decode) are bound by reading the weights: gemv per token over a strip
- * of rows that stays in the cache. More tokens (prefill) are bound by arithmetic: PANEL rows are packed into the thread's
- * scratch and multiplied with all tokens. Threads share out whole panels of outputs, never the inner dimension, so
- * results do not depend on their number.
+ * Digital form. F32, F16 and BF16 matrices stay in the mapped file, row by row; quantised and transposed ones are copied to
+ * fp32 once, when the session is created, as panels of PANEL outputs (base/kernels.h), which serve any number of tokens.
+ * On mapped rows, 1 to FEW_TOKENS tokens (decode) are bound by reading the weights: gemv per token over a strip of rows that
+ * stays in the cache. More tokens (prefill) are bound by arithmetic: PANEL rows are packed into the thread's scratch and
+ * multiplied with all tokens. Threads share out whole panels of outputs, never the inner dimension, so results do not depend
+ * on their number.
  */
 #include <omp.h>
 
+#include "base/io.h"
 #include "models/internal.h"
 #include "models/vector_math.h"
 
@@ -16,8 +18,9 @@ enum {
     STRIP = 64,             /* rows per gemv call when there are several tokens; a multiple of PANEL */
     READ_COST = 16,         /* reading one weight from memory takes about as long as this many multiplications */
     SMALL_WORK = 1 << 21,   /* multiplications (some 40 us) below which threads cost more than they bring */
-    ROWS_AT_ONCE = 256,
 };
+
+static size_t panels_of(const struct matrix *m) { return ((size_t)m->outputs + PANEL - 1) / PANEL; }
 
 /* Plain numbers, the usual way round and aligned: the kernels read them where they lie. */
 static bool stays_mapped(const struct matrix *m, enum weight_type *type) {
@@ -30,23 +33,32 @@ static bool stays_mapped(const struct matrix *m, enum weight_type *type) {
     return !m->transposed && (uintptr_t)m->tensor->data % tensor_block_bytes(m->tensor->type) == 0;
 }
 
+/* Outputs [panel * PANEL, ...) into their place among the panels. rows: scratch [PANEL][inputs]. */
+static void copy_panel(const struct linear *l, const struct matrix *m, size_t panel, float *rows) {
+    size_t first = panel * PANEL, lanes = m->outputs - first < PANEL ? m->outputs - first : PANEL;
+    matrix_rows(m, (uint32_t)first, (uint32_t)lanes, rows);
+    kernels()->pack_panel_f32(WEIGHT_F32, rows, m->inputs, lanes, m->inputs, l->panels + first * m->inputs);
+}
+
 enum status linear_prepare(struct linear *l, const struct matrix *m, struct error *e) {
     l->weights = m->tensor->data;
     if (stays_mapped(m, &l->type)) {
         return OK;
     }
-    size_t count = (size_t)m->outputs * m->inputs;
-    l->copy = mem_alloc(count, sizeof *l->copy);
-    if (!l->copy) {
-        return error_set(e, ERR_RUN, "session: out of memory for %zu weights of tensor %s in fp32", count, m->tensor->name);
-    }
+    size_t count = panels_of(m), panel_floats = (size_t)m->inputs * PANEL;
+    int threads = threads_count();
+    float *rows = mem_alloc((size_t)threads, panel_floats * sizeof *rows);
     l->type = WEIGHT_F32;
-    l->weights = l->copy;
-#pragma omp parallel for schedule(static)
-    for (uint32_t first = 0; first < m->outputs; first += ROWS_AT_ONCE) {
-        uint32_t n = m->outputs - first < ROWS_AT_ONCE ? m->outputs - first : ROWS_AT_ONCE;
-        matrix_rows(m, first, n, l->copy + (size_t)first * m->inputs);
+    l->panels = mem_alloc(count, panel_floats * sizeof *l->panels);
+    if (!l->panels || !rows) {
+        mem_free(rows);
+        return error_set(e, ERR_RUN, "session: out of memory for tensor %s in fp32 (%u x %u)", m->tensor->name, m->outputs, m->inputs);
     }
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (size_t p = 0; p < count; p++) {
+        copy_panel(l, m, p, rows + (size_t)omp_get_thread_num() * panel_floats);
+    }
+    mem_free(rows);
     return OK;
 }
 
@@ -55,7 +67,7 @@ size_t linear_weight_bytes(const struct linear *l) { return l->type == WEIGHT_F3
 /* Outputs [first, end) for few tokens. */
 static void multiply_few(const struct linear *l, const struct matrix *m, const float *x, uint32_t tokens, float *y, size_t first, size_t end) {
     size_t row_bytes = m->inputs * linear_weight_bytes(l);
-    size_t strip = tokens == 1 ? end - first : STRIP;
+    size_t strip = tokens == 1 ? m->outputs : STRIP;
     for (size_t o = first; o < end; o += strip) {
         size_t n = end - o < strip ? end - o : strip;
         for (uint32_t t = 0; t < tokens; t++) {
@@ -75,19 +87,28 @@ static void multiply_many(const struct linear *l, const struct matrix *m, const 
     }
 }
 
+/* The copy is packed already: any number of tokens, each output one chain over the inputs. */
+static void multiply_panels(const struct linear *l, const struct matrix *m, const float *x, uint32_t tokens, float *y, size_t first, size_t end) {
+    for (size_t o = first; o < end; o += PANEL) {
+        kernels()->gemm_panel_f32(l->panels + o * m->inputs, m->inputs, x, m->inputs, tokens, y + o, m->outputs, end - o < PANEL ? end - o : PANEL);
+    }
+}
+
 static void multiply_digital(struct session *s, int matrix, const float *x, uint32_t tokens, float *y) {
     const struct linear *l = &s->linear[matrix];
     const struct matrix *m = &s->model->matrices[matrix];
-    size_t panels = ((size_t)m->outputs + PANEL - 1) / PANEL;
+    size_t panels = panels_of(m);
     size_t work = (size_t)m->outputs * m->inputs * (tokens + READ_COST);
 #pragma omp parallel num_threads(s->threads) if (work > SMALL_WORK)
     {
         size_t me = (size_t)omp_get_thread_num(), all = (size_t)omp_get_num_threads();
         size_t first = panels * me / all * PANEL, end = panels * (me + 1) / all * PANEL;
         end = end < m->outputs ? end : m->outputs;
-        if (first < end && tokens <= FEW_TOKENS) {
+        if (l->panels) {
+            multiply_panels(l, m, x, tokens, y, first, end);
+        } else if (tokens <= FEW_TOKENS) {
             multiply_few(l, m, x, tokens, y, first, end);
-        } else if (first < end) {
+        } else {
             multiply_many(l, m, x, tokens, y, first, end, s->scratch + me * s->scratch_floats);
         }
     }

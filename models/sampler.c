@@ -100,7 +100,7 @@ static int32_t largest(const float *x, size_t n) {
 
 /* ---- a heap of ids, the likeliest on top ---------------------------------------------------- */
 
-static bool before(const float *x, int32_t a, int32_t b) { return x[a] > x[b] || (x[a] == x[b] && a < b); }
+static bool before(const float *x, int32_t a, int32_t b) { return x[a] != x[b] ? x[a] > x[b] : a < b; }
 
 static void sift_down(const float *x, int32_t *heap, size_t i, size_t n) {
     int32_t moving = heap[i];

@@ -136,7 +136,7 @@ void session_destroy(struct session *s) {
         mem_free(s->cache[l].values);
     }
     for (size_t i = 0; s->linear && i < s->model->matrix_count; i++) {
-        mem_free(s->linear[i].copy);
+        mem_free(s->linear[i].panels);
     }
     mem_free(s->cache);
     mem_free(s->linear);
