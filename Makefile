@@ -18,8 +18,6 @@ UNAME_M := $(shell uname -m)
 
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
-BLAS_CFLAGS := $(shell pkg-config --cflags openblas 2>/dev/null)
-BLAS_LIBS   := $(shell pkg-config --libs openblas 2>/dev/null || echo -lopenblas)
 ifeq ($(UNAME_S),Darwin)
   OMP_CFLAGS := -Xpreprocessor -fopenmp
   OMP_LIBS   := -lomp
@@ -32,7 +30,7 @@ endif
 
 COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 CFLAGS_ALL = $(CSTD) $(WARN) $(WERROR) $(OPT) $(FP) $(SAN) $(SYS) -I. $(PKG_CFLAGS) $(OMP_CFLAGS) $(CFLAGS)
-LIBS_ALL   = $(PKG_LIBS) $(OMP_LIBS) $(SAN) -lm -lpthread
+LIBS_ALL   = $(PKG_LIBS) $(OMP_LIBS) $(SAN) -lm -lpthread $(if $(filter Linux,$(UNAME_S)),-ldl)
 
 LIB_SRC  := $(wildcard base/*.c base/kernels/*.c devices/*.c sim/*.c models/*.c models/families/*.c)
 TOOL_SRC := $(wildcard tools/*.c)
@@ -52,18 +50,17 @@ all:
 objects: $(LIB_OBJ) $(TOOL_OBJ) $(TEST_OBJ)
 
 $(BUILD)/mho: $(LIB_OBJ) $(TOOL_OBJ)
-	$(CC) -o $@ $^ $(LIBS_ALL) $(BLAS_LIBS)
+	$(CC) -o $@ $^ $(LIBS_ALL)
 
 $(BUILD)/test: $(LIB_OBJ) $(filter-out $(BUILD)/tools/main.o,$(TOOL_OBJ)) $(TEST_OBJ)
-	$(CC) -o $@ $^ $(LIBS_ALL) $(BLAS_LIBS) -lcmocka
+	$(CC) -o $@ $^ $(LIBS_ALL) -lcmocka
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(ISA_$*.o) -MMD -MP -c -o $@ $<
 
-# The version and the OpenBLAS header concern single files only.
+# The commit concerns one file only.
 $(BUILD)/tools/version.o: CFLAGS_ALL += -DMHO_COMMIT='"$(COMMIT)"'
-$(BUILD)/tools/bench%.o: CFLAGS_ALL += $(BLAS_CFLAGS)
 $(BUILD)/tests/test_%.o: CFLAGS_ALL += -Wno-conversion -Wno-double-promotion -Wno-missing-prototypes
 
 # Every tests/test_NAME.c defines `const struct test_suite suite_NAME`; the list of them is generated.

@@ -10,12 +10,11 @@
  *   prefill, decode     digital reference and analog, tokens/s
  *   ratios              what docs and README quote
  */
+#include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cblas.h>
 
 #include "base/bandwidth.h"
 #include "base/io.h"
@@ -24,8 +23,38 @@
 #include "base/random.h"
 #include "tools/command.h"
 
-/* Not in every cblas.h; OpenBLAS has it. */
-void openblas_set_num_threads(int threads);
+/* OpenBLAS is opened at run time: only this command needs it, and it must be told the processor before it starts. Its
+ * releases before 0.3.22 take recent x86 server processors for a Pentium 4 and are several times too slow there; a
+ * comparison with that would flatter us. A setting of the user's stands. */
+typedef void sgemm_function(int order, int transpose_a, int transpose_b, int m, int n, int k, float alpha, const float *a, int lda,
+                            const float *b, int ldb, float beta, float *c, int ldc);
+enum { ROW_MAJOR = 101, NO_TRANSPOSE = 111, TRANSPOSE = 112 }; /* of the CBLAS interface */
+
+struct blas {
+    void *library; /* NULL: not on this machine */
+    sgemm_function *sgemm;
+    char *(*core_name)(void);
+    void (*set_threads)(int);
+};
+
+static struct blas open_blas(void) {
+    static const char *const names[] = {"libopenblas.so.0", "libopenblas.so", "libopenblas.dylib", "/opt/homebrew/opt/openblas/lib/libopenblas.dylib"};
+    struct blas b = {NULL, NULL, NULL, NULL};
+    if (strcmp(kernels()->name, "avx512") == 0) {
+        setenv("OPENBLAS_CORETYPE", "SkylakeX", 0);
+    }
+    for (size_t i = 0; i < sizeof names / sizeof names[0] && !b.library; i++) {
+        b.library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+    }
+    if (b.library) {
+        *(void **)&b.sgemm = dlsym(b.library, "cblas_sgemm");
+        *(void **)&b.core_name = dlsym(b.library, "openblas_get_corename");
+        *(void **)&b.set_threads = dlsym(b.library, "openblas_set_num_threads");
+    }
+    return b;
+}
+
+static bool blas_usable(const struct blas *b) { return b->sgemm && b->core_name && b->set_threads; }
 
 enum { PREFILL_TOKENS = 128, DECODE_PROMPT = 32, DECODE_TOKENS = 8, MAX_REPETITIONS = 1000 };
 
@@ -39,6 +68,7 @@ struct bench {
     struct model *model;
     struct chip *chip;
     struct analog analog;
+    struct blas blas;
     struct session *digital, *emulated;
     int32_t ids[PREFILL_TOKENS];
     struct series sgemm, digital_prefill, digital_decode, analog_prefill, analog_decode;
@@ -116,20 +146,19 @@ static enum status time_decode(struct session *s, const int32_t *ids, double *se
     return OK;
 }
 
-/* One pass of sgemm over every matrix of the model: y[T][O] = x[T][K] W[O][K]^T, row-major, fp32. Matrices of one shape
- * share one buffer of random numbers larger than its share of the cache would be in a real pass: the head is its own. */
-static enum status time_sgemm(const struct bench *b, float *w, float *x, float *y, double *seconds) {
+/* One pass of sgemm over every matrix of the model: y[T][O] = x[T][K] W[O][K]^T, row-major, fp32. All matrices
+ * get buffers of their own, as in a real pass. */
+static double time_sgemm(const struct bench *b, const float *w, const float *x, float *y) {
     size_t count;
     const struct matrix_source *m = model_matrices(b->model, &count);
     double start_s = now_s();
     size_t at = 0;
     for (size_t i = 0; i < count; i++) {
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, PREFILL_TOKENS, (int)m[i].outputs, (int)m[i].inputs, 1.0F, x,
-                    (int)m[i].inputs, w + at, (int)m[i].inputs, 0.0F, y, (int)m[i].outputs);
+        int n = (int)m[i].outputs, k = (int)m[i].inputs;
+        b->blas.sgemm(ROW_MAJOR, NO_TRANSPOSE, TRANSPOSE, PREFILL_TOKENS, n, k, 1.0F, x, k, w + at, k, 0.0F, y, n);
         at += (size_t)m[i].inputs * m[i].outputs;
     }
-    *seconds = now_s() - start_s;
-    return OK;
+    return now_s() - start_s;
 }
 
 static void fill_random(float *x, size_t n) {
@@ -154,13 +183,14 @@ static enum status measure_sgemm(struct bench *b, struct error *e) {
     if (s == OK) {
         fill_random(w, weights);
         fill_random(x, widest_in * PREFILL_TOKENS);
-        openblas_set_num_threads(threads_count());
+        if (blas_usable(&b->blas)) {
+            b->blas.set_threads(threads_count());
+        }
     }
     /* In turns with the digital prefill, which it is the yardstick of. */
     for (int64_t i = 0; s == OK && i <= b->o->repetitions; i++) {
-        double gemm_s, prefill_s;
-        s = time_sgemm(b, w, x, y, &gemm_s);
-        s = s == OK ? time_prefill(b->digital, b->ids, &prefill_s, e) : s;
+        double gemm_s = blas_usable(&b->blas) ? time_sgemm(b, w, x, y) : (double)NAN, prefill_s;
+        s = time_prefill(b->digital, b->ids, &prefill_s, e);
         if (s == OK && i > 0) {
             series_add(&b->sgemm, gemm_s);
             series_add(&b->digital_prefill, prefill_s);
@@ -230,6 +260,9 @@ static double total_macs(const struct model *m) {
     return macs;
 }
 
+/* Which of its kernels OpenBLAS took; a comparison is worth what its yardstick is. */
+static const char *blas_core(const struct bench *b) { return blas_usable(&b->blas) ? b->blas.core_name() : "not found"; }
+
 static void report_rows(struct bench *b) {
     double flops = 2 * total_macs(b->model) * PREFILL_TOKENS;
     row(b, "read bandwidth", b->read_Bps / 1e9, "GB/s", 1, (double)NAN, (double)NAN);
@@ -269,8 +302,8 @@ static char *cpu_name(void) {
 static enum status report(struct bench *b, struct error *e) {
     char *cpu = cpu_name();
     if (!b->o->json) {
-        printf("%s on %s, %d threads, kernels %s, %s, median (fastest to slowest, repetitions)\n\n", model_shape(b->model)->path,
-               cpu ? cpu : "this machine", threads_count(), kernels()->name, __VERSION__);
+        printf("%s on %s, %d threads\nkernels %s, OpenBLAS %s, compiler %s; median (fastest to slowest, repetitions)\n\n",
+               model_shape(b->model)->path, cpu ? cpu : "this machine", threads_count(), kernels()->name, blas_core(b), __VERSION__);
         report_rows(b);
         mem_free(cpu);
         return finish_output(e);
@@ -284,6 +317,7 @@ static enum status report(struct bench *b, struct error *e) {
     json_put(machine, "cpu", cpu ? json_string(cpu) : json_null());
     json_put(machine, "read_GBps", json_number(b->read_Bps / 1e9));
     json_put(machine, "kernel", json_string(kernels()->name));
+    json_put(machine, "openblas_kernels", json_string(blas_core(b)));
     json_put(machine, "compiler", json_string(__VERSION__));
     json_put(machine, "commit", json_string(mho_commit));
     json_put(root, "machine", machine);
@@ -294,6 +328,8 @@ static enum status report(struct bench *b, struct error *e) {
 static enum status bench_all(struct bench *b, struct error *e) {
     TRY(prepare(b, e));
     b->read_Bps = measure_read_bandwidth_Bps(threads_count());
+    b->read_Bps = b->read_Bps > 0 ? b->read_Bps : (double)NAN; /* no memory for it: null, never 0 */
+    b->blas = open_blas();
     TRY(measure_sgemm(b, e));
     TRY(measure_models(b, e));
     return report(b, e);
@@ -306,6 +342,9 @@ static enum status bench_command(const struct options *o, struct error *e) {
     }
     b->o = o;
     enum status s = bench_all(b, e);
+    if (b->blas.library) {
+        dlclose(b->blas.library);
+    }
     session_destroy(b->digital);
     session_destroy(b->emulated);
     analog_destroy(&b->analog);

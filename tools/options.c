@@ -47,7 +47,7 @@ static const struct option_row rows[] = {
     {"ids", TEXT, "1,2,3", 0, 0, "token ids", AT(ids)},
     {"top", INT, "K", 1, 1e6, "print the K largest logits instead of all", AT(top)},
     {"hidden", FLAG, NULL, 0, 0, "add every layer's hidden state", AT(hidden)},
-    {"no-special", FLAG, NULL, 0, 0, "neither add nor recognise special tokens", AT(no_special)},
+    {"no-special", FLAG, NULL, 0, 0, "encoding adds no special tokens; decoding leaves them out", AT(no_special)},
     {"g", TEXT, "0,0.5,1", 0, 0, "target conductances as fractions of g_max", AT(g)},
     {"time", TEXT, "0,1h,1d", 0, 0, "times after programming", AT(time)},
     {"samples", INT, "N", 2, 1e8, "devices per point (default: 100000)", AT(samples)},

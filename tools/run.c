@@ -28,6 +28,9 @@ struct job {
     struct session *session;   /* the one whose text counts: analog, or digital with --chip none */
     struct session *reference; /* digital; only with --compare */
     struct sampler *sampler;
+    struct token_stream stream; /* printing as it goes, through `piece` */
+    char *piece;
+    size_t piece_bytes;
     struct token_list ids; /* prompt, then what was generated; capacity fixed before the loop */
     size_t prompt_count;
     uint32_t context;       /* positions of the sessions */
@@ -167,6 +170,13 @@ static enum status reserve(struct token_list *l, size_t capacity, struct error *
     return OK;
 }
 
+static enum status prepare_stream(struct job *j, struct error *e) {
+    j->piece_bytes = tokenizer_longest_piece(model_tokenizer(j->model)) + 4;
+    j->piece = mem_alloc(j->piece_bytes, 1);
+    j->stream.started = !j->o->chat; /* the prompt stands in front */
+    return j->piece ? OK : error_set(e, ERR_RUN, "out of memory");
+}
+
 static enum status prepare(struct job *j, struct error *e) {
     const struct options *o = j->o;
     TRY(check_words(o, 0, e));
@@ -185,6 +195,7 @@ static enum status prepare(struct job *j, struct error *e) {
     TRY(choose_context(j, e));
     size_t capacity = j->prompt_count + (size_t)o->tokens;
     TRY(reserve(&j->ids, capacity, e));
+    TRY(prepare_stream(j, e));
     if (j->chip) {
         TRY(analog_create(j->model, j->chip, o->seed, age_s, MAX_BATCH, &j->analog, e));
     }
@@ -199,7 +210,9 @@ static enum status prepare(struct job *j, struct error *e) {
         .temperature = o->temperature, .top_k = (int)o->top_k, .top_p = o->top_p, .min_p = o->min_p,
         .repetition_penalty = o->repetition_penalty, .seed = o->seed,
     };
-    return sampler_create(&sampling, model_shape(j->model)->vocabulary, &j->sampler, e);
+    /* Some models have more logits than tokens (padding of the matrix): those cannot be written. */
+    size_t logits = model_shape(j->model)->vocabulary, tokens = tokenizer_size(model_tokenizer(j->model));
+    return sampler_create(&sampling, tokens < logits ? tokens : logits, &j->sampler, e);
 }
 
 static void clean_up(struct job *j) {
@@ -207,6 +220,7 @@ static void clean_up(struct job *j) {
     session_destroy(j->reference);
     session_destroy(j->session);
     analog_destroy(&j->analog);
+    mem_free(j->piece);
     token_list_clear(&j->ids);
     token_list_clear(&j->reference_ids);
     model_close(j->model);
@@ -226,16 +240,14 @@ struct loop {
     bool print;
 };
 
-static void print_piece(const struct model *m, int32_t id) {
-    const struct tokenizer *t = model_tokenizer(m);
-    if (!tokenizer_is_special(t, id)) {
-        const char *bytes;
-        size_t count;
-        tokenizer_piece(t, id, &bytes, &count);
-        print_text(bytes, count);
-        fflush(stdout);
-    }
+/* Prints what one more token adds, in whole characters. */
+static void print_token(struct job *j, int32_t id) {
+    size_t n = tokenizer_stream(model_tokenizer(j->model), &j->stream, id, true, j->piece, j->piece_bytes);
+    print_text(j->piece, n);
+    fflush(stdout);
 }
+
+static void print_rest(struct job *j) { print_text(j->piece, tokenizer_stream_end(&j->stream, j->piece, j->piece_bytes)); }
 
 /* The digital reference sees what the analog model saw, and is compared with it at this position. */
 static enum status lead_reference(struct job *j, const float *analog_logits, const int32_t *ids, uint32_t count, struct error *e) {
@@ -266,7 +278,7 @@ static enum status token_loop(struct loop *l, const float *logits, struct error 
             return OK;
         }
         if (l->print) {
-            print_piece(j->model, id);
+            print_token(j, id);
         }
         if (l->ids->count == l->prompt_count + (size_t)j->o->tokens) {
             return OK;
@@ -292,7 +304,11 @@ static enum status generate(struct job *j, bool print, struct error *e) {
     if (l.led) {
         TRY(lead_reference(j, logits, j->ids.ids, (uint32_t)j->prompt_count, e));
     }
-    TRY(token_loop(&l, logits, e));
+    enum status status = token_loop(&l, logits, e);
+    if (print) {
+        print_rest(j);
+    }
+    TRY(status);
     j->stop = l.stop;
     j->total_s = j->chip ? run_ledger(j->analog.run).makespan_s : (double)NAN;
     j->host_s = now_s() - start_s;

@@ -82,7 +82,7 @@ static enum status encode(const struct options *o, const struct tokenizer *t, st
     char *text = NULL;
     size_t bytes = 0;
     TRY(the_text(o, &text, &bytes, e));
-    enum status s = tokenizer_encode(t, text, bytes, !o->no_special, !o->no_special, l, e);
+    enum status s = tokenizer_encode(t, text, bytes, !o->no_special, true, l, e);
     mem_free(text);
     return s == OK ? print_ids(o, t, l, e) : s;
 }
