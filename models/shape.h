@@ -86,7 +86,8 @@ struct family {
     const char *architecture; /* general.architecture in GGUF; NULL: not found there */
     enum status (*read)(const struct keys *k, struct shape *s, struct error *e);
 };
-extern const struct family *const families[]; /* ends with NULL */
+extern const struct family family_llama, family_mistral, family_phi3, family_qwen2, family_qwen3, family_gemma2, family_gpt2;
+extern const struct family *const families[]; /* all of them; ends with NULL (families/registry.c) */
 
 /* Recognises the family of the file and reads its shape; everything is checked. */
 enum status shape_read(const struct weights *w, struct arena *a, const struct family **family, struct shape *out, struct error *e);

@@ -47,5 +47,4 @@ static enum status gemma2_read(const struct keys *k, struct shape *s, struct err
     return set_windows(k, s, window, WINDOW_EVEN_LAYERS, 0, e);
 }
 
-extern const struct family family_gemma2;
 const struct family family_gemma2 = {"gemma2", "gemma2", gemma2_read};

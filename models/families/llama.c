@@ -35,6 +35,5 @@ static enum status mistral_read(const struct keys *k, struct shape *s, struct er
     return set_windows(k, s, window, WINDOW_EVERY_LAYER, 0, e);
 }
 
-extern const struct family family_llama, family_mistral;
 const struct family family_llama = {"llama", "llama", llama_read};
 const struct family family_mistral = {"mistral", NULL, mistral_read};

@@ -27,5 +27,4 @@ static enum status phi3_read(const struct keys *k, struct shape *s, struct error
     return set_windows(k, s, window, WINDOW_EVERY_LAYER, 0, e);
 }
 
-extern const struct family family_phi3;
 const struct family family_phi3 = {"phi3", "phi3", phi3_read};

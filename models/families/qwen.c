@@ -46,6 +46,5 @@ static enum status qwen3_read(const struct keys *k, struct shape *s, struct erro
     return qwen_windows(k, s, e);
 }
 
-extern const struct family family_qwen2, family_qwen3;
 const struct family family_qwen2 = {"qwen2", "qwen2", qwen2_read};
 const struct family family_qwen3 = {"qwen3", "qwen3", qwen3_read};
