@@ -810,6 +810,25 @@ static void zeros_stay_zeros(void **state) {
     fixture_close(f);
 }
 
+/* A column that only ever gave 0 in calibration has range 0: later it reads 0, and counts as saturated when it should not. */
+static void silent_columns_saturate(void **state) {
+    (void)state;
+    struct fixture *f = fixture_open("ideal", "effects.dac=on effects.adc=on", 16, 16, identity(16), 0);
+    float x[16] = {1, 1, 1, 0, 1};
+    calibrate(f, x, 1);
+    x[3] = 1;
+    float *y = multiply(f, x, 1);
+    double *r = multiply_reference(f, x, 1);
+    for (int o = 0; o < 16; o++) {
+        assert_near(y[o], o != 3 && x[o] != 0, 0.01); /* one step of 1.2 / 127 */
+        assert_near(r[o], o != 3 && x[o] != 0, 0.01);
+    }
+    assert_int_equal(f->record.adc_saturated, 1);
+    mem_free(r);
+    mem_free(y);
+    fixture_close(f);
+}
+
 /* ---- record, errors, memory -------------------------------------------------------------------------------------- */
 
 /* Ideal cells: conductance on an input = sum over outputs of |w| / max|w of the column| x g_max, exactly. */
@@ -958,6 +977,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(ranges_of_the_model_win),
     cmocka_unit_test(calibration_refuses_what_it_cannot_do),
     cmocka_unit_test(zeros_stay_zeros),
+    cmocka_unit_test(silent_columns_saturate),
     cmocka_unit_test(record_counts_what_flows),
     cmocka_unit_test(bad_numbers_are_named),
     cmocka_unit_test(running_out_of_memory_is_an_error),
