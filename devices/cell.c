@@ -14,14 +14,17 @@ struct cell {
     const void *params;
 };
 
-enum status cell_create(const struct config_node *map, const char *prefix, struct arena *a, const struct cell **out, struct error *e) {
+enum status cell_create(const struct config_node *map, const char *prefix, struct arena *a, const struct cell **out,
+                        struct error *e) {
     char where[512];
     if (config_kind(map) != CONFIG_MAP) {
-        return error_set(e, ERR_USAGE, "%s: %s: a cell is a map with the key 'model'", config_where(map, where, sizeof where), prefix);
+        return error_set(e, ERR_USAGE, "%s: %s: a cell is a map with the key 'model'",
+                         config_where(map, where, sizeof where), prefix);
     }
     const struct config_node *name = config_get(map, "model");
     if (!name || !config_text(name)) {
-        return error_set(e, ERR_USAGE, "%s: %smodel: missing: every cell names its model", config_where(map, where, sizeof where), prefix);
+        return error_set(e, ERR_USAGE, "%s: %smodel: missing: every cell names its model",
+                         config_where(map, where, sizeof where), prefix);
     }
     const struct cell_model *model = cell_model_find(config_text(name), e);
     if (!model) {
@@ -70,8 +73,8 @@ static void clamp_at_zero(float *g_S, size_t n) {
 }
 
 /* read_S = drifted + sd x state, limited as the model says. */
-static void add_read_noise(const struct cell *c, const float *target_S, const float *programmed_S, double age_s, const float *state,
-                           float *read_S, size_t n) {
+static void add_read_noise(const struct cell *c, const float *target_S, const float *programmed_S, double age_s,
+                           const float *state, float *read_S, size_t n) {
     float sd_S[RUN];
     c->model->read_sd(c->params, target_S, programmed_S, read_S, age_s, sd_S, n);
     for (size_t i = 0; i < n; i++) {
@@ -85,8 +88,9 @@ static void add_read_noise(const struct cell *c, const float *target_S, const fl
 }
 
 /* n <= RUN devices, from index `done` of the array on. */
-static void realise_run(const struct cell *c, const struct cell_effects *effects, const struct cell_draws *d, const float *target_S,
-                        const double *ages_s, size_t age_count, float *const *read_S, size_t done, size_t n) {
+static void realise_run(const struct cell *c, const struct cell_effects *effects, const struct cell_draws *d,
+                        const float *target_S, const double *ages_s, size_t age_count, float *const *read_S,
+                        size_t done, size_t n) {
     const struct cell_model *m = c->model;
     bool noisy = effects->read_noise && m->read_sd;
     float programmed_S[RUN], state[RUN];
@@ -111,8 +115,8 @@ static void realise_run(const struct cell *c, const struct cell_effects *effects
     }
 }
 
-void cell_realise_ages(const struct cell *c, const struct cell_effects *effects, const struct cell_draws *d, const float *target_S,
-                       const double *ages_s, size_t age_count, float *const *read_S, size_t n) {
+void cell_realise_ages(const struct cell *c, const struct cell_effects *effects, const struct cell_draws *d,
+                       const float *target_S, const double *ages_s, size_t age_count, float *const *read_S, size_t n) {
     for (size_t done = 0; done < n; done += RUN) {
         struct cell_draws here = *d;
         here.first += done;
@@ -121,7 +125,7 @@ void cell_realise_ages(const struct cell *c, const struct cell_effects *effects,
     }
 }
 
-void cell_realise(const struct cell *c, const struct cell_effects *effects, const struct cell_draws *d, const float *target_S, double age_s,
-                  float *read_S, size_t n) {
+void cell_realise(const struct cell *c, const struct cell_effects *effects, const struct cell_draws *d,
+                  const float *target_S, double age_s, float *read_S, size_t n) {
     cell_realise_ages(c, effects, d, target_S, &age_s, 1, &read_S, n);
 }

@@ -8,7 +8,9 @@
 
 #include "devices/device.h"
 
-struct converter converter_make(int bits) { return (struct converter){bits, (1 << (bits - 1)) - 1}; }
+struct converter converter_make(int bits) {
+    return (struct converter){bits, (1 << (bits - 1)) - 1};
+}
 
 int converter_code(struct converter c, double x, double range, bool *clamped) {
     double code = rint(x * (double)c.limit / range); /* the default rounding direction: half to even */

@@ -19,10 +19,12 @@ static const struct param rows[] = {
 
 static void common(const void *params, struct cell_common *out) {
     const struct ideal *p = params;
-    *out = (struct cell_common){.g_max_S = p->g_max_S.value, .g_min_S = p->g_min_S.value, .max_age_s = (double)INFINITY};
+    *out =
+        (struct cell_common){.g_max_S = p->g_max_S.value, .g_min_S = p->g_min_S.value, .max_age_s = (double)INFINITY};
 }
 
-static void program(const void *params, const struct cell_draws *d, const float *target_S, float *programmed_S, size_t n) {
+static void program(const void *params, const struct cell_draws *d, const float *target_S, float *programmed_S,
+                    size_t n) {
     (void)params;
     (void)d;
     memcpy(programmed_S, target_S, n * sizeof *target_S);
@@ -31,7 +33,8 @@ static void program(const void *params, const struct cell_draws *d, const float 
 static enum status check(const void *params, struct error *e) {
     const struct ideal *p = params;
     if (!(p->g_min_S.value < p->g_max_S.value)) {
-        return error_set(e, ERR_USAGE, "g_min_uS = %g is not below g_max_uS = %g", 1e6 * p->g_min_S.value, 1e6 * p->g_max_S.value);
+        return error_set(e, ERR_USAGE, "g_min_uS = %g is not below g_max_uS = %g", 1e6 * p->g_min_S.value,
+                         1e6 * p->g_max_S.value);
     }
     return OK;
 }

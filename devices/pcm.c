@@ -16,9 +16,11 @@ void pcm_coefficients(const struct param_numbers *c, double factor, float out[PC
     }
 }
 
-struct pcm_curve pcm_curve_make(double split, const struct param_numbers *log_branch, const struct param_numbers *polynomial) {
+struct pcm_curve pcm_curve_make(double split, const struct param_numbers *log_branch,
+                                const struct param_numbers *polynomial) {
     const double *b = log_branch->values;
-    struct pcm_curve c = {polynomial ? (float)split : INFINITY, (float)b[0], (float)b[1], (float)b[2], (float)b[3], {0}};
+    struct pcm_curve c = {
+        polynomial ? (float)split : INFINITY, (float)b[0], (float)b[1], (float)b[2], (float)b[3], {0}};
     if (polynomial) {
         pcm_coefficients(polynomial, 1.0, c.polynomial);
     }
@@ -60,8 +62,9 @@ void pcm_exponents(const struct pcm_curve *mean, const struct pcm_curve *sd, dou
     }
 }
 
-void pcm_drift(const struct pcm_curve *mean, const struct pcm_curve *sd, double g_max_S, double t0_s, const struct cell_draws *d,
-               const float *target_S, const float *programmed_S, double age_s, float *drifted_S, size_t n) {
+void pcm_drift(const struct pcm_curve *mean, const struct pcm_curve *sd, double g_max_S, double t0_s,
+               const struct cell_draws *d, const float *target_S, const float *programmed_S, double age_s,
+               float *drifted_S, size_t n) {
     float age_log = (float)log1p(age_s / t0_s); /* ln((age + t0) / t0) */
     if (!(age_s > 0)) {
         memcpy(drifted_S, programmed_S, n * sizeof *drifted_S);
@@ -85,7 +88,8 @@ double pcm_read_factor(double age_s, double t0_s, double t_read_s) {
     return sqrt(log((age_s + t0_s + t_read_s) / (2 * t_read_s)));
 }
 
-enum status pcm_check_count(const char *key, const struct param_numbers *list, size_t least, size_t most, struct error *e) {
+enum status pcm_check_count(const char *key, const struct param_numbers *list, size_t least, size_t most,
+                            struct error *e) {
     if (list->count < least || list->count > most) {
         return error_set(e, ERR_USAGE, "%s has %zu numbers (allowed: %zu to %zu)", key, list->count, least, most);
     }
@@ -94,7 +98,8 @@ enum status pcm_check_count(const char *key, const struct param_numbers *list, s
 
 enum status pcm_check_window(const struct constant *g_min_S, const struct constant *g_max_S, struct error *e) {
     if (!(g_min_S->value < g_max_S->value)) {
-        return error_set(e, ERR_USAGE, "g_min_uS = %g is not below g_max_uS = %g", 1e6 * g_min_S->value, 1e6 * g_max_S->value);
+        return error_set(e, ERR_USAGE, "g_min_uS = %g is not below g_max_uS = %g", 1e6 * g_min_S->value,
+                         1e6 * g_max_S->value);
     }
     return OK;
 }

@@ -1,5 +1,5 @@
-/* The weight noise with which the Analog Foundation Models were evaluated: programming noise of the 14 nm 64-core PCM chip,
- * as a polynomial of the signed weight of a whole differential pair.
+/* The weight noise with which the Analog Foundation Models were evaluated: programming noise of the 14 nm 64-core PCM
+ * chip, as a polynomial of the signed weight of a whole differential pair.
  *
  * Buechel et al., "Analog Foundation Models", NeurIPS 2025 (arXiv 2505.09663), published evaluation script. With the
  * target in units of 180 = g_max, one normal number xi per pair:
@@ -7,10 +7,10 @@
  *   0.6 <= |g| <= 52.5         g' = g + sigma_OD(|g|) xi     one device per polarity
  *   |g| >  52.5                g' = g + sigma_TD(|g|) xi     two devices per polarity
  *   sigma(g) = c0 + c1 g + c2 g^2 + c3 g^3
- * g' may change sign and may exceed g_max, as there. The statistics are of the pair, so the targets are signed and only the
- * encoding signed_unit fits (cell_common.pair_statistics).
- * Differences from the script: it rounds sigma to half precision (relative 5e-4); here it is single precision. It draws a
- * second number for |g| > 52.5; one is the same distribution.
+ * g' may change sign and may exceed g_max, as there. The statistics are of the pair, so the targets are signed and
+ * only the encoding signed_unit fits (cell_common.pair_statistics).
+ * Differences from the script: it rounds sigma to half precision (relative 5e-4); here it is single precision. It
+ * draws a second number for |g| > 52.5; one is the same distribution.
  * Not modelled, as there: drift, read noise, limits of the conductance, time. g_max in siemens sets the current only.
  */
 #include <math.h>
@@ -28,12 +28,18 @@ struct afm {
 #define AT(member) offsetof(struct afm, member)
 
 static const struct param rows[] = {
-    {"g_max_uS", PARAM_CONSTANT, "uS", 1e-3, 1e6, NULL, "conductance of a weight at full scale; for the current only", AT(g_max_S), NULL},
-    {"g_max_units", PARAM_NUMBER, "", 1e-3, 1e6, NULL, "full scale in the units of the fit: published", AT(g_max_units), NULL},
-    {"zero_below_units", PARAM_NUMBER, "", 0, 1e6, NULL, "smaller targets read exactly 0: published", AT(zero_below_units), NULL},
-    {"two_devices_above_units", PARAM_NUMBER, "", 0, 1e6, NULL, "larger targets use two devices: published", AT(two_devices_above_units), NULL},
-    {"sd_one_device", PARAM_NUMBERS, "", -1e6, 1e6, NULL, "c0, c1, ... of sigma_OD in units: fitted, source of the model", AT(sd_one_device), NULL},
-    {"sd_two_devices", PARAM_NUMBERS, "", -1e6, 1e6, NULL, "c0, c1, ... of sigma_TD in units: fitted, source of the model", AT(sd_two_devices), NULL},
+    {"g_max_uS", PARAM_CONSTANT, "uS", 1e-3, 1e6, NULL, "conductance of a weight at full scale; for the current only",
+     AT(g_max_S), NULL},
+    {"g_max_units", PARAM_NUMBER, "", 1e-3, 1e6, NULL, "full scale in the units of the fit: published", AT(g_max_units),
+     NULL},
+    {"zero_below_units", PARAM_NUMBER, "", 0, 1e6, NULL, "smaller targets read exactly 0: published",
+     AT(zero_below_units), NULL},
+    {"two_devices_above_units", PARAM_NUMBER, "", 0, 1e6, NULL, "larger targets use two devices: published",
+     AT(two_devices_above_units), NULL},
+    {"sd_one_device", PARAM_NUMBERS, "", -1e6, 1e6, NULL,
+     "c0, c1, ... of sigma_OD in units: fitted, source of the model", AT(sd_one_device), NULL},
+    {"sd_two_devices", PARAM_NUMBERS, "", -1e6, 1e6, NULL,
+     "c0, c1, ... of sigma_TD in units: fitted, source of the model", AT(sd_two_devices), NULL},
 };
 
 static void common(const void *params, struct cell_common *out) {
@@ -43,12 +49,14 @@ static void common(const void *params, struct cell_common *out) {
 
 static inline float cubic(const float c[PCM_DEGREE + 1], float g) { return c[0] + g * (c[1] + g * (c[2] + g * c[3])); }
 
-static void program(const void *params, const struct cell_draws *d, const float *target_S, float *programmed_S, size_t n) {
+static void program(const void *params, const struct cell_draws *d, const float *target_S, float *programmed_S,
+                    size_t n) {
     const struct afm *p = params;
     float one[PCM_DEGREE + 1], two[PCM_DEGREE + 1];
     pcm_coefficients(&p->sd_one_device, 1.0, one);
     pcm_coefficients(&p->sd_two_devices, 1.0, two);
-    float units_per_S = (float)(p->g_max_units / p->g_max_S.value), S_per_unit = (float)(p->g_max_S.value / p->g_max_units);
+    float units_per_S = (float)(p->g_max_units / p->g_max_S.value),
+          S_per_unit = (float)(p->g_max_S.value / p->g_max_units);
     float zero_below = (float)p->zero_below_units, two_above = (float)p->two_devices_above_units;
     random_gaussian_fill(d->seed, random_stream(RANDOM_PROGRAMMING, d->where), d->first, programmed_S, n);
     for (size_t i = 0; i < n; i++) {

@@ -1,11 +1,12 @@
 /* Phase-change devices of IBM's 14 nm 64-core chip (HERMES project chip): two devices per conductance.
  *
- * Le Gallo et al., "A 64-core mixed-signal in-memory compute chip based on phase-change memory for deep neural network
- * inference", Nature Electronics 2023, statistics as published with aihwkit (HermesNoiseModel, num_devices = 2).
- * Equations as in pcm.h; mu, sd and Q are limited logarithms below a split of r and polynomials above it; Q depends on
- * r_prog = programmed / g_max.
- * Validity: 20.7 microsiemens, room temperature. The two devices of a conductance are one conductance here: their programming
- * is the measured one (most significant first), their drift is that of two equal halves, which overstates drift a little.
+ * Le Gallo et al., "A 64-core mixed-signal in-memory compute chip based on phase-change memory for deep neural
+ * network inference", Nature Electronics 2023, statistics as published with aihwkit (HermesNoiseModel with
+ * num_devices 2). Equations as in pcm.h; mu, sd and Q are limited logarithms below a split of r and polynomials above
+ * it; Q depends on r_prog = programmed / g_max.
+ * Validity: 20.7 microsiemens, room temperature. The two devices of a conductance are one conductance here: their
+ * programming is the measured one (most significant first), their drift is that of two equal halves, which overstates
+ * drift a little.
  * Not modelled: see pcm.h.
  */
 #include <math.h>
@@ -18,7 +19,8 @@ struct hermes {
     double max_age_s;
     struct param_numbers programming_sd_S;
     double drift_mean_split, drift_sd_split, read_noise_split; /* of r, without unit */
-    struct param_numbers drift_mean_log, drift_mean_polynomial, drift_sd_log, drift_sd_polynomial, read_noise_log, read_noise_polynomial;
+    struct param_numbers drift_mean_log, drift_mean_polynomial, drift_sd_log, drift_sd_polynomial, read_noise_log,
+        read_noise_polynomial;
 };
 
 #define LOG_HELP "slope, offset, low, high below the split: fitted, source of the model"
@@ -30,26 +32,36 @@ static const struct param rows[] = {
     {"g_min_uS", PARAM_CONSTANT, "uS", 0, 1e6, NULL, "smallest target conductance (RESET)", AT(g_min_S), NULL},
     {"t0_s", PARAM_CONSTANT, "s", 1e-6, 1e6, NULL, "drift counts from this time after the write", AT(t0_s), NULL},
     {"t_read_ns", PARAM_CONSTANT, "ns", 1e-3, 1e9, NULL, "read pulse of the read-noise data", AT(t_read_s), NULL},
-    {"max_age_s", PARAM_NUMBER, "s", 0, 1e12, "3.1536e9", "longest age that is allowed (100 years: the power law has no end of its own)",
-     AT(max_age_s), NULL},
+    {"max_age_s", PARAM_NUMBER, "s", 0, 1e12, "3.1536e9",
+     "longest age that is allowed (100 years: the power law has no end of its own)", AT(max_age_s), NULL},
     {"programming_reference_uS", PARAM_CONSTANT, "uS", 1e-3, 1e6, NULL, "g_max at which programming_sd_uS was fitted",
      AT(programming_reference_S), NULL},
-    {"programming_sd_uS", PARAM_NUMBERS, "uS", -1e6, 1e6, NULL, "c0, c1, ... of sigma(r): fitted, source of the model", AT(programming_sd_S), NULL},
-    {"drift_mean_split", PARAM_NUMBER, "", 0, 1, NULL, "r at which the mean exponent changes from logarithm to polynomial: fitted", AT(drift_mean_split), NULL},
+    {"programming_sd_uS", PARAM_NUMBERS, "uS", -1e6, 1e6, NULL, "c0, c1, ... of sigma(r): fitted, source of the model",
+     AT(programming_sd_S), NULL},
+    {"drift_mean_split", PARAM_NUMBER, "", 0, 1, NULL,
+     "r at which the mean exponent changes from logarithm to polynomial: fitted", AT(drift_mean_split), NULL},
     {"drift_mean_log", PARAM_NUMBERS, "", -10, 10, NULL, "mean drift exponent: " LOG_HELP, AT(drift_mean_log), NULL},
-    {"drift_mean_polynomial", PARAM_NUMBERS, "", -10, 10, NULL, "mean drift exponent: " POLYNOMIAL_HELP, AT(drift_mean_polynomial), NULL},
-    {"drift_sd_split", PARAM_NUMBER, "", 0, 1, NULL, "r at which the exponent's sd changes from logarithm to polynomial: fitted", AT(drift_sd_split), NULL},
+    {"drift_mean_polynomial", PARAM_NUMBERS, "", -10, 10, NULL, "mean drift exponent: " POLYNOMIAL_HELP,
+     AT(drift_mean_polynomial), NULL},
+    {"drift_sd_split", PARAM_NUMBER, "", 0, 1, NULL,
+     "r at which the exponent's sd changes from logarithm to polynomial: fitted", AT(drift_sd_split), NULL},
     {"drift_sd_log", PARAM_NUMBERS, "", -10, 10, NULL, "sd of the drift exponent: " LOG_HELP, AT(drift_sd_log), NULL},
-    {"drift_sd_polynomial", PARAM_NUMBERS, "", -10, 10, NULL, "sd of the drift exponent: " POLYNOMIAL_HELP, AT(drift_sd_polynomial), NULL},
-    {"read_noise_split", PARAM_NUMBER, "", 0, 1, NULL, "r at which Q changes from logarithm to polynomial: fitted", AT(read_noise_split), NULL},
+    {"drift_sd_polynomial", PARAM_NUMBERS, "", -10, 10, NULL, "sd of the drift exponent: " POLYNOMIAL_HELP,
+     AT(drift_sd_polynomial), NULL},
+    {"read_noise_split", PARAM_NUMBER, "", 0, 1, NULL, "r at which Q changes from logarithm to polynomial: fitted",
+     AT(read_noise_split), NULL},
     {"read_noise_log", PARAM_NUMBERS, "", -10, 10, NULL, "1/f coefficient Q: " LOG_HELP, AT(read_noise_log), NULL},
-    {"read_noise_polynomial", PARAM_NUMBERS, "", -10, 10, NULL, "1/f coefficient Q: " POLYNOMIAL_HELP, AT(read_noise_polynomial), NULL},
+    {"read_noise_polynomial", PARAM_NUMBERS, "", -10, 10, NULL, "1/f coefficient Q: " POLYNOMIAL_HELP,
+     AT(read_noise_polynomial), NULL},
 };
 
 static void common(const void *params, struct cell_common *out) {
     const struct hermes *p = params;
-    *out = (struct cell_common){.g_max_S = p->g_max_S.value, .g_min_S = p->g_min_S.value, .t0_s = p->t0_s.value,
-                                .read_pulse_s = p->t_read_s.value, .max_age_s = p->max_age_s};
+    *out = (struct cell_common){.g_max_S = p->g_max_S.value,
+                                .g_min_S = p->g_min_S.value,
+                                .t0_s = p->t0_s.value,
+                                .read_pulse_s = p->t_read_s.value,
+                                .max_age_s = p->max_age_s};
 }
 
 static struct pcm_curve mean_exponent(const struct hermes *p) {
@@ -60,15 +72,16 @@ static struct pcm_curve sd_exponent(const struct hermes *p) {
     return pcm_curve_make(p->drift_sd_split, &p->drift_sd_log, &p->drift_sd_polynomial);
 }
 
-static void program(const void *params, const struct cell_draws *d, const float *target_S, float *programmed_S, size_t n) {
+static void program(const void *params, const struct cell_draws *d, const float *target_S, float *programmed_S,
+                    size_t n) {
     const struct hermes *p = params;
     float sd_S[PCM_DEGREE + 1];
     pcm_coefficients(&p->programming_sd_S, p->g_max_S.value / p->programming_reference_S.value, sd_S);
     pcm_program(sd_S, p->g_max_S.value, d, target_S, programmed_S, n);
 }
 
-static void drift(const void *params, const struct cell_draws *d, const float *target_S, const float *programmed_S, double age_s,
-                  float *drifted_S, size_t n) {
+static void drift(const void *params, const struct cell_draws *d, const float *target_S, const float *programmed_S,
+                  double age_s, float *drifted_S, size_t n) {
     const struct hermes *p = params;
     struct pcm_curve mean = mean_exponent(p), sd = sd_exponent(p);
     pcm_drift(&mean, &sd, p->g_max_S.value, p->t0_s.value, d, target_S, programmed_S, age_s, drifted_S, n);
@@ -80,8 +93,8 @@ static void drift_exponent(const void *params, const struct cell_draws *d, const
     pcm_exponents(&mean, &sd, p->g_max_S.value, d, target_S, nu, n);
 }
 
-static void read_sd(const void *params, const float *target_S, const float *programmed_S, const float *drifted_S, double age_s,
-                    float *sd_S, size_t n) {
+static void read_sd(const void *params, const float *target_S, const float *programmed_S, const float *drifted_S,
+                    double age_s, float *sd_S, size_t n) {
     (void)target_S;
     const struct hermes *p = params;
     struct pcm_curve q = pcm_curve_make(p->read_noise_split, &p->read_noise_log, &p->read_noise_polynomial);

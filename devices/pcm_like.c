@@ -1,5 +1,6 @@
-/* The statistical PCM model of one million doped-GST mushroom cells (90 nm): Nandakumar et al., "Phase-change memory models
- * for deep learning training and inference", ICECS 2019; it is the default inference model of aihwkit ("PCM-like").
+/* The statistical PCM model of one million doped-GST mushroom cells (90 nm): Nandakumar et al., "Phase-change memory
+ * models for deep learning training and inference", ICECS 2019; it is the default inference model of aihwkit
+ * ("PCM-like").
  *
  * r = target / g_max. Equations as in pcm.h with
  *   sigma(r) = c0 + c1 r + c2 r^2 microsiemens, scaled by g_max / programming_reference
@@ -21,39 +22,51 @@ struct pcm_like {
 };
 
 static const struct param rows[] = {
-    {"g_max_uS", PARAM_CONSTANT, "uS", 1e-3, 1e6, NULL, "largest target conductance", offsetof(struct pcm_like, g_max_S), NULL},
-    {"g_min_uS", PARAM_CONSTANT, "uS", 0, 1e6, NULL, "smallest target conductance (RESET)", offsetof(struct pcm_like, g_min_S), NULL},
-    {"t0_s", PARAM_CONSTANT, "s", 1e-6, 1e6, NULL, "drift counts from this time after the write", offsetof(struct pcm_like, t0_s), NULL},
-    {"t_read_ns", PARAM_CONSTANT, "ns", 1e-3, 1e9, NULL, "read pulse of the read-noise data", offsetof(struct pcm_like, t_read_s), NULL},
-    {"max_age_s", PARAM_NUMBER, "s", 0, 1e12, "3.1536e9", "longest age that is allowed (100 years: the power law has no end of its own)",
+    {"g_max_uS", PARAM_CONSTANT, "uS", 1e-3, 1e6, NULL, "largest target conductance",
+     offsetof(struct pcm_like, g_max_S), NULL},
+    {"g_min_uS", PARAM_CONSTANT, "uS", 0, 1e6, NULL, "smallest target conductance (RESET)",
+     offsetof(struct pcm_like, g_min_S), NULL},
+    {"t0_s", PARAM_CONSTANT, "s", 1e-6, 1e6, NULL, "drift counts from this time after the write",
+     offsetof(struct pcm_like, t0_s), NULL},
+    {"t_read_ns", PARAM_CONSTANT, "ns", 1e-3, 1e9, NULL, "read pulse of the read-noise data",
+     offsetof(struct pcm_like, t_read_s), NULL},
+    {"max_age_s", PARAM_NUMBER, "s", 0, 1e12, "3.1536e9",
+     "longest age that is allowed (100 years: the power law has no end of its own)",
      offsetof(struct pcm_like, max_age_s), NULL},
     {"programming_reference_uS", PARAM_CONSTANT, "uS", 1e-3, 1e6, NULL, "g_max at which programming_sd_uS was fitted",
      offsetof(struct pcm_like, programming_reference_S), NULL},
     {"programming_sd_uS", PARAM_NUMBERS, "uS", -1e6, 1e6, NULL, "c0, c1, ... of sigma(r): fitted, source of the model",
      offsetof(struct pcm_like, programming_sd_S), NULL},
-    {"drift_mean", PARAM_NUMBERS, "", -10, 10, NULL, "slope, offset, low, high of the mean drift exponent: fitted, source of the model",
+    {"drift_mean", PARAM_NUMBERS, "", -10, 10, NULL,
+     "slope, offset, low, high of the mean drift exponent: fitted, source of the model",
      offsetof(struct pcm_like, drift_mean), NULL},
-    {"drift_sd", PARAM_NUMBERS, "", -10, 10, NULL, "slope, offset, low, high of its standard deviation: fitted, source of the model",
+    {"drift_sd", PARAM_NUMBERS, "", -10, 10, NULL,
+     "slope, offset, low, high of its standard deviation: fitted, source of the model",
      offsetof(struct pcm_like, drift_sd), NULL},
-    {"read_noise", PARAM_NUMBERS, "", 1e-9, 10, NULL, "q0, q1, floor, cap of the 1/f coefficient Q: fitted, source of the model",
-     offsetof(struct pcm_like, read_noise), NULL},
+    {"read_noise", PARAM_NUMBERS, "", 1e-9, 10, NULL,
+     "q0, q1, floor, cap of the 1/f coefficient Q: fitted, source of the model", offsetof(struct pcm_like, read_noise),
+     NULL},
 };
 
 static void common(const void *params, struct cell_common *out) {
     const struct pcm_like *p = params;
-    *out = (struct cell_common){.g_max_S = p->g_max_S.value, .g_min_S = p->g_min_S.value, .t0_s = p->t0_s.value,
-                                .read_pulse_s = p->t_read_s.value, .max_age_s = p->max_age_s};
+    *out = (struct cell_common){.g_max_S = p->g_max_S.value,
+                                .g_min_S = p->g_min_S.value,
+                                .t0_s = p->t0_s.value,
+                                .read_pulse_s = p->t_read_s.value,
+                                .max_age_s = p->max_age_s};
 }
 
-static void program(const void *params, const struct cell_draws *d, const float *target_S, float *programmed_S, size_t n) {
+static void program(const void *params, const struct cell_draws *d, const float *target_S, float *programmed_S,
+                    size_t n) {
     const struct pcm_like *p = params;
     float sd_S[PCM_DEGREE + 1];
     pcm_coefficients(&p->programming_sd_S, p->g_max_S.value / p->programming_reference_S.value, sd_S);
     pcm_program(sd_S, p->g_max_S.value, d, target_S, programmed_S, n);
 }
 
-static void drift(const void *params, const struct cell_draws *d, const float *target_S, const float *programmed_S, double age_s,
-                  float *drifted_S, size_t n) {
+static void drift(const void *params, const struct cell_draws *d, const float *target_S, const float *programmed_S,
+                  double age_s, float *drifted_S, size_t n) {
     const struct pcm_like *p = params;
     struct pcm_curve mean = pcm_curve_make(1, &p->drift_mean, NULL), sd = pcm_curve_make(1, &p->drift_sd, NULL);
     pcm_drift(&mean, &sd, p->g_max_S.value, p->t0_s.value, d, target_S, programmed_S, age_s, drifted_S, n);
@@ -66,8 +79,8 @@ static void drift_exponent(const void *params, const struct cell_draws *d, const
 }
 
 /* r^q1 as exp(q1 ln r). The clip of r at 1e-30 only keeps the logarithm finite: there `cap` rules. */
-static void read_sd(const void *params, const float *target_S, const float *programmed_S, const float *drifted_S, double age_s,
-                    float *sd_S, size_t n) {
+static void read_sd(const void *params, const float *target_S, const float *programmed_S, const float *drifted_S,
+                    double age_s, float *sd_S, size_t n) {
     (void)target_S;
     const struct pcm_like *p = params;
     const double *q = p->read_noise.values;

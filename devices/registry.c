@@ -5,11 +5,7 @@
 #include "devices/models.h"
 
 const struct cell_model *const cell_models[] = {
-    &cell_ideal,
-    &cell_pcm_like,
-    &cell_pcm_hermes_2dev,
-    &cell_pcm_afm,
-    NULL,
+    &cell_ideal, &cell_pcm_like, &cell_pcm_hermes_2dev, &cell_pcm_afm, NULL,
 };
 
 enum { CELL_MODELS = sizeof cell_models / sizeof cell_models[0] - 1 };

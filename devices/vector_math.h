@@ -11,7 +11,8 @@
 #include <stdint.h>
 #include <string.h>
 
-/* x = 2^k m with m in [1/sqrt 2, sqrt 2); ln m = 2 artanh(s), s = (m-1)/(m+1), |s| <= 0.172: five terms of its series. */
+/* x = 2^k m with m in [1/sqrt 2, sqrt 2); ln m = 2 artanh(s), s = (m-1)/(m+1), |s| <= 0.172: five terms of its
+ * series. */
 static inline float vector_log(float x) {
     int32_t bits, reduced;
     memcpy(&bits, &x, sizeof bits);
@@ -31,8 +32,11 @@ static inline float vector_exp(float x) {
     float shifted = x * 1.44269504f + 12582912.0f; /* 1.5 2^23: the sum's low bits are the nearest integer */
     float k = shifted - 12582912.0f;
     float r = (x - k * 0.693145752f) - k * 1.42860677e-6f;
-    float series = 1.0f + r * (1.0f + r * (0.5f + r * (0.166666667f + r * (0.0416666667f +
-                   r * (8.33333333e-3f + r * (1.38888889e-3f + r * 1.98412698e-4f))))));
+    float series =
+        1.0f +
+        r * (1.0f +
+             r * (0.5f + r * (0.166666667f +
+                              r * (0.0416666667f + r * (8.33333333e-3f + r * (1.38888889e-3f + r * 1.98412698e-4f))))));
     int32_t power;
     memcpy(&power, &shifted, sizeof power);
     power = (int32_t)((uint32_t)(power - 0x4b400000 + 127) << 23); /* 0x4b400000 = 1.5 2^23 */

@@ -1,23 +1,26 @@
 /* Ranges of the converters: those that the chip or the model fixes, and those that calibration measures.
  *
- * All full scales of the ADC are kept as weight x input / input range, one per column and row block, so that a token's own
- * input range (per_token) or the block's (static) scales them alike.
- *   lambda       full scale = lambda x max|w|: of the column (adc.granularity per_column), or what g_max stands for in that
- *                column (per_tile: one current for the whole tile). Of the target weights, which is what a chip can know;
- *                the published evaluation of the Analog Foundation Models takes the noisy ones, up to some 10 % larger.
- *   calibrated   full scale = headroom x the largest |result| of the column over all calibration tokens (per_column), or of
- *                the largest current of the tile (per_tile). A column that only ever gave 0 gets range 0: it reads 0, and
- *                anything else counts as saturated. The output head is the exception to per_column: each of its columns answers
- *                for one word, most words are not in the calibration text, and a word that was never likely would be clipped
- *                when it is (stories15M: 0.54 nats per token); its columns share the largest result of the row block.
- * Static input ranges, one per row block: those that the model brings win; else from calibration inputs by the chip's rule:
+ * All full scales of the ADC are kept as weight x input / input range, one per column and row block, so that a
+ * token's own input range (per_token) or the block's (static) scales them alike.
+ *   lambda       full scale = lambda x max|w|: of the column (adc.granularity per_column), or what g_max stands for in
+ *                that column (per_tile: one current for the whole tile). Of the target weights, which is what a chip
+ *                can know; the published evaluation of the Analog Foundation Models takes the noisy ones, up to some
+ *                10 % larger.
+ *   calibrated   full scale = headroom x the largest |result| of the column over all calibration tokens (per_column),
+ *                or of the largest current of the tile (per_tile). A column that only ever gave 0 gets range 0: it
+ *                reads 0, and anything else counts as saturated. The output head is the exception to per_column: each
+ *                of its columns answers for one word, most words are not in the calibration text, and a word that was
+ *                never likely would be clipped when it is (stories15M: 0.54 nats per token); its columns share the
+ *                largest result of the row block.
+ * Static input ranges, one per row block: those that the model brings win; else from calibration inputs by the chip's
+ * rule:
  *   maximum              max|x|
  *   standard_deviations  k x the unbiased standard deviation of x over all tokens and inputs of the block
  *   quantile             of |x|, from a histogram of 32 bins per octave (upper edge: at most 2.2 % too large)
  *
- * While a calibration is open, ADCs have no limits and no steps; inputs are quantised with each token's own range where no
- * static range is known yet. One pass sets everything. Input ranges smaller than the data clip inputs later: the full scales
- * of the same pass are then a little generous.
+ * While a calibration is open, ADCs have no limits and no steps; inputs are quantised with each token's own range
+ * where no static range is known yet. One pass sets everything. Input ranges smaller than the data clip inputs later:
+ * the full scales of the same pass are then a little generous.
  */
 #include <math.h>
 #include <string.h>
@@ -30,7 +33,9 @@ static bool wants_static(const struct machine *m) {
     return m->spec->tile.dac.range == INPUT_STATIC && (m->spec->effects.dac || m->spec->effects.adc);
 }
 
-static bool wants_adc_data(const struct machine *m) { return m->spec->effects.adc && m->spec->tile.adc.range == ADC_CALIBRATED; }
+static bool wants_adc_data(const struct machine *m) {
+    return m->spec->effects.adc && m->spec->tile.adc.range == ADC_CALIBRATED;
+}
 
 bool machine_static_without_ranges(const struct machine *m) {
     for (size_t i = 0; wants_static(m) && i < m->count; i++) {
@@ -51,7 +56,8 @@ void array_derive(const struct machine *m, struct array *a) {
     for (uint32_t b = 0; b < a->row_blocks; b++) {
         double range = a->input_range ? (double)a->input_range[b] : 1.0;
         for (size_t i = (size_t)b * a->columns; i < (size_t)(b + 1) * a->columns; i++) {
-            double unit = (double)a->code_scale[i] / dac_limit; /* weight x input / range of one unit of the integer dot product */
+            double unit = (double)a->code_scale[i] /
+                          dac_limit; /* weight x input / range of one unit of the integer dot product */
             double step = (double)a->full_scale[i] / adc_limit, digital = range * (double)a->compensation[i];
             bool alive = step > 0;
             /* Range 0: the output is 0, and the largest finite factor makes anything but 0 saturate. */
@@ -78,14 +84,17 @@ static enum status allocate_ranges(struct array *a, struct error *e) {
 static enum status take_model_ranges(struct array *a, struct error *e) {
     const struct matrix_source *s = &a->source;
     if (s->input_range_count != 1 && s->input_range_count != a->row_blocks) {
-        return error_set(e, ERR_USAGE, "matrix %s: the model brings %u input ranges (allowed: 1, or %u, one for each block of tile rows)",
-                         s->name, s->input_range_count, a->row_blocks);
+        return error_set(
+            e, ERR_USAGE,
+            "matrix %s: the model brings %u input ranges (allowed: 1, or %u, one for each block of tile rows)", s->name,
+            s->input_range_count, a->row_blocks);
     }
     TRY(allocate_ranges(a, e));
     for (uint32_t b = 0; b < a->row_blocks; b++) {
         float range = s->input_range[s->input_range_count == 1 ? 0 : b];
         if (!(range >= SMALLEST_RANGE) || !isfinite(range)) {
-            return error_set(e, ERR_RUN, "matrix %s: input range %u is %g (allowed: positive and finite)", s->name, b, (double)range);
+            return error_set(e, ERR_RUN, "matrix %s: input range %u is %g (allowed: positive and finite)", s->name, b,
+                             (double)range);
         }
         a->input_range[b] = range;
     }
@@ -187,9 +196,12 @@ static double standard_deviation_of(const struct input_statistics *s) {
 
 static double range_by_rule(const struct tile_spec *tile, const struct input_statistics *s) {
     switch ((enum static_range_rule)tile->dac.static_rule) {
-    case STATIC_STANDARD_DEVIATIONS: return tile->dac.static_parameter * standard_deviation_of(s);
-    case STATIC_QUANTILE: return quantile_of(s, tile->dac.static_parameter);
-    case STATIC_MAXIMUM: break;
+    case STATIC_STANDARD_DEVIATIONS:
+        return tile->dac.static_parameter * standard_deviation_of(s);
+    case STATIC_QUANTILE:
+        return quantile_of(s, tile->dac.static_parameter);
+    case STATIC_MAXIMUM:
+        break;
     }
     return (double)s->largest;
 }
@@ -199,9 +211,11 @@ static enum status set_input_ranges(const struct machine *m, struct array *a, st
     for (uint32_t b = 0; b < a->row_blocks; b++) {
         a->input_range[b] = (float)range_by_rule(&m->spec->tile, &a->input[b]);
         if (!(a->input_range[b] >= SMALLEST_RANGE) || !isfinite(a->input_range[b])) {
-            return error_set(e, ERR_RUN, "matrix %s: calibration gives the input range %g to row block %u, inputs %u to %u (allowed: positive "
-                             "and finite): its inputs were all the same or zero", a->source.name, (double)a->input_range[b], b,
-                             a->row_begin[b], a->row_begin[b + 1] - 1);
+            return error_set(
+                e, ERR_RUN,
+                "matrix %s: calibration gives the input range %g to row block %u, inputs %u to %u (allowed: positive "
+                "and finite): its inputs were all the same or zero",
+                a->source.name, (double)a->input_range[b], b, a->row_begin[b], a->row_begin[b + 1] - 1);
         }
     }
     return OK;
@@ -252,7 +266,8 @@ static void set_full_scales(const struct machine *m, struct array *a) {
 
 static enum status finish_array(const struct machine *m, struct array *a, struct error *e) {
     if (a->calibration_tokens == 0) {
-        return error_set(e, ERR_RUN, "matrix %s: no input reached it during calibration: its ranges cannot be set", a->source.name);
+        return error_set(e, ERR_RUN, "matrix %s: no input reached it during calibration: its ranges cannot be set",
+                         a->source.name);
     }
     if (a->input) {
         TRY(set_input_ranges(m, a, e));

@@ -1,19 +1,23 @@
-/* Programs a machine: weights -> targets -> devices as read at the machine's age -> effective weights (design section 3,
- * steps 1 to 3), and the factors of the drift compensation.
+/* Programs a machine: weights -> targets -> devices as read at the machine's age -> effective weights (design section
+ * 3, steps 1 to 3), and the factors of the drift compensation.
  *
- * Per column o and row block, with w the weights, s their scale (max|w| of the column, or of the tile), span = g_max - g_min:
+ * Per column o and row block, with w the weights, s their scale (max|w| of the column, or of the tile),
+ * span = g_max - g_min:
  *   differential pair   target plus  = g_min + max(w, 0) span / s,   target minus = g_min + max(-w, 0) span / s
- *                       effective w  = (g_plus - g_minus) s / span   every device with its own noise, the zero device too
+ *                       effective w  = (g_plus - g_minus) s / span   each device with its own noise, the
+ *                                                                    zero device too
  *   signed unit         target = w span / s, effective w = g s / span (cells whose statistics are those of a pair)
- * Device d (0 plus, 1 minus) of weight (o, i) takes random number o * inputs + i of stream `matrix << 8 | d`: so conductances
- * depend on neither tiles nor threads. Read noise is the slow state, drawn once (devices/device.h).
+ * Device d (0 plus, 1 minus) of weight (o, i) takes random number o * inputs + i of stream `matrix << 8 | d`: so
+ * conductances depend on neither tiles nor threads. Read noise is the slow state, drawn once (devices/device.h).
  *
- * Drift compensation (aihwkit's GlobalDriftCompensation and its per-column variant): factor = reference / current, each the
- * mean |g_plus - g_minus| / span of the tile (or column), at least 1e-4; the reference is read right after programming (age
- * 0, with its read noise). The readout itself is exact here: no converters, and its time and energy are not counted.
+ * Drift compensation (aihwkit's GlobalDriftCompensation and its per-column variant): factor = reference / current,
+ * each the mean |g_plus - g_minus| / span of the tile (or column), at least 1e-4; the reference is read right after
+ * programming (age 0, with its read noise). The readout itself is exact here: no converters, and its time and energy
+ * are not counted.
  *
- * Memory: 2 bytes per weight (4 in fp32), 28 bytes per column and row block, and while programming 1/4 byte per weight of
- * one matrix; each thread holds one panel of weights. Columns whose largest |w| is below 1e-36 count as zeros.
+ * Memory: 2 bytes per weight (4 in fp32), 28 bytes per column and row block, and while programming 1/4 byte per
+ * weight of one matrix; each thread holds one panel of weights. Columns whose largest |w| is below 1e-36 count as
+ * zeros.
  * Not modelled: faults, wires, write-verify.
  */
 #include "sim/machine.h"
@@ -41,16 +45,16 @@ struct job {
     struct cell_effects effects;
     double ages_s[AGES]; /* the machine's age, then 0 when a reference is needed */
     size_t age_count;
-    float *partial_S;                /* [panels][inputs] conductance on each input */
+    float *partial_S;                    /* [panels][inputs] conductance on each input */
     double *sum_now_S, *sum_reference_S; /* [row_blocks][columns] sum of |g_plus - g_minus| */
 };
 
 /* What one thread needs for one panel. */
 struct work {
-    float *w;                    /* [PANEL][inputs] */
-    float *target_S[DEVICES];    /* [inputs] */
+    float *w;                     /* [PANEL][inputs] */
+    float *target_S[DEVICES];     /* [inputs] */
     float *read_S[DEVICES][AGES]; /* [inputs] */
-    int16_t *codes;              /* [inputs] */
+    int16_t *codes;               /* [inputs] */
 };
 
 static void work_destroy(struct work *k) {
@@ -111,8 +115,8 @@ static enum status not_finite(const struct array *a, uint32_t output, const floa
     while (isfinite(w[i])) {
         i++;
     }
-    return error_set(e, ERR_RUN, "matrix %s: weight of output %u, input %u is %g (allowed: finite numbers)", a->source.name, output, i,
-                     (double)w[i]);
+    return error_set(e, ERR_RUN, "matrix %s: weight of output %u, input %u is %g (allowed: finite numbers)",
+                     a->source.name, output, i, (double)w[i]);
 }
 
 /* column_max of one output in all row blocks. */
@@ -135,12 +139,13 @@ static void realise_column(const struct job *j, struct work *k, uint32_t output,
     for (uint32_t b = 0; b < a->row_blocks; b++) {
         uint32_t at = a->row_begin[b];
         float scale = a->weight_scale[(size_t)b * a->columns + output];
-        encode_targets(w + at, array_block_rows(a, b), scale > 0 ? (float)(span_S / (double)scale) : 0.0f, (float)j->cell.g_min_S,
-                       k->target_S[0] + at, pair ? k->target_S[1] + at : NULL);
+        encode_targets(w + at, array_block_rows(a, b), scale > 0 ? (float)(span_S / (double)scale) : 0.0f,
+                       (float)j->cell.g_min_S, k->target_S[0] + at, pair ? k->target_S[1] + at : NULL);
     }
     for (uint64_t d = 0; d < (pair ? 2 : 1); d++) {
         struct cell_draws draws = {j->m->seed, (uint64_t)j->matrix << 8 | d, (uint64_t)output * a->inputs};
-        cell_realise_ages(j->m->spec->tile.cell, &j->effects, &draws, k->target_S[d], j->ages_s, j->age_count, k->read_S[d], a->inputs);
+        cell_realise_ages(j->m->spec->tile.cell, &j->effects, &draws, k->target_S[d], j->ages_s, j->age_count,
+                          k->read_S[d], a->inputs);
     }
 }
 
@@ -170,7 +175,8 @@ static float largest_code(double sum, double largest, uint32_t rows, int limit) 
 static void store_codes(const struct job *j, struct work *k, uint32_t output, uint32_t b, const float *effective) {
     struct array *a = j->a;
     uint32_t rows = array_block_rows(a, b);
-    float largest = kernels()->absmax_f32(effective, rows), *code_scale = &a->code_scale[(size_t)b * a->columns + output];
+    float largest = kernels()->absmax_f32(effective, rows),
+          *code_scale = &a->code_scale[(size_t)b * a->columns + output];
     if (!(largest > SMALLEST_RANGE)) {
         *code_scale = 0;
         return; /* the codes are zero already */
@@ -178,7 +184,8 @@ static void store_codes(const struct job *j, struct work *k, uint32_t output, ui
     float top = largest_code((double)sum_of_sizes(effective, rows), (double)largest, rows, j->m->dac.limit);
     *code_scale = largest / top;
     kernels()->quantise_i16(effective, rows, top / largest, CODE_MAX, k->codes);
-    int16_t *panel = a->codes + ((size_t)(output / PANEL) * a->row_stride + a->row_offset[b]) * PANEL + 2 * (output % PANEL);
+    int16_t *panel =
+        a->codes + ((size_t)(output / PANEL) * a->row_stride + a->row_offset[b]) * PANEL + 2 * (output % PANEL);
     for (uint32_t r = 0; r < rows; r++) {
         panel[(size_t)(r / 2) * 2 * PANEL + r % 2] = k->codes[r];
     }
@@ -253,7 +260,8 @@ static enum status program_panel(const struct job *j, struct work *k, uint32_t p
 }
 
 /* Panels [first, end) on all threads. The error of the lowest panel wins, whichever thread was first. */
-static enum status run_group(const struct job *j, panel_function *function, uint32_t first, uint32_t end, struct error *e) {
+static enum status run_group(const struct job *j, panel_function *function, uint32_t first, uint32_t end,
+                             struct error *e) {
     enum status status = OK;
     uint32_t failed = UINT32_MAX;
 #pragma omp parallel
@@ -263,8 +271,9 @@ static enum status run_group(const struct job *j, panel_function *function, uint
 #pragma omp for schedule(dynamic)
         for (uint32_t panel = first; panel < end; panel++) {
             struct error mine;
-            enum status s = ready ? function(j, &k, panel, &mine)
-                                  : error_set(&mine, ERR_RUN, "matrix %s: out of memory while programming", j->a->source.name);
+            enum status s =
+                ready ? function(j, &k, panel, &mine)
+                      : error_set(&mine, ERR_RUN, "matrix %s: out of memory while programming", j->a->source.name);
             if (s != OK) {
 #pragma omp critical(mho_program_error)
                 if (panel < failed) {
@@ -283,7 +292,8 @@ static enum status run_group(const struct job *j, panel_function *function, uint
     return status;
 }
 
-static enum status run_panels(const struct job *j, panel_function *function, struct progress *bar, uint64_t done, struct error *e) {
+static enum status run_panels(const struct job *j, panel_function *function, struct progress *bar, uint64_t done,
+                              struct error *e) {
     uint32_t group = WEIGHTS_PER_GROUP / PANEL / j->a->inputs + 1;
     for (uint32_t first = 0; first < j->a->panels; first += group) {
         uint32_t end = j->a->panels - first < group ? j->a->panels : first + group;
@@ -325,7 +335,8 @@ static float compensation_factor(const struct job *j, double reference_S, double
 
 static void set_tile_compensation(const struct job *j, uint32_t b, uint32_t first, uint32_t end) {
     const struct array *a = j->a;
-    const double *now_S = j->sum_now_S + (size_t)b * a->columns, *reference_S = j->sum_reference_S + (size_t)b * a->columns;
+    const double *now_S = j->sum_now_S + (size_t)b * a->columns,
+                 *reference_S = j->sum_reference_S + (size_t)b * a->columns;
     float *factor = a->compensation + (size_t)b * a->columns;
     double rows = array_block_rows(a, b), tile_now_S = 0, tile_reference_S = 0;
     for (uint32_t o = first; o < end; o++) {
@@ -334,7 +345,9 @@ static void set_tile_compensation(const struct job *j, uint32_t b, uint32_t firs
     }
     float common = compensation_factor(j, tile_reference_S, tile_now_S, rows * (end - first));
     for (uint32_t o = first; o < end; o++) {
-        factor[o] = j->m->spec->tile.compensation == COMPENSATION_GLOBAL ? common : compensation_factor(j, reference_S[o], now_S[o], rows);
+        factor[o] = j->m->spec->tile.compensation == COMPENSATION_GLOBAL
+                        ? common
+                        : compensation_factor(j, reference_S[o], now_S[o], rows);
     }
 }
 
@@ -356,7 +369,8 @@ void array_destroy(struct array *a) {
 }
 
 static enum status out_of_memory(const struct matrix_source *source, struct error *e) {
-    return error_set(e, ERR_RUN, "matrix %s: out of memory (%u x %u weights)", source->name, source->outputs, source->inputs);
+    return error_set(e, ERR_RUN, "matrix %s: out of memory (%u x %u weights)", source->name, source->outputs,
+                     source->inputs);
 }
 
 /* Cuts the inputs; fills row_begin and row_offset. */
@@ -436,22 +450,27 @@ static enum status job_run(struct job *j, struct progress *bar, uint64_t done, s
     return OK;
 }
 
-static enum status program_matrix(struct machine *m, size_t matrix, const struct matrix_source *source, struct progress *bar,
-                                  uint64_t done, struct error *e) {
+static enum status program_matrix(struct machine *m, size_t matrix, const struct matrix_source *source,
+                                  struct progress *bar, uint64_t done, struct error *e) {
     struct array *a = array_create(m->spec, source);
     m->arrays[matrix] = a;
     if (!a) {
         return out_of_memory(source, e);
     }
     const struct effects *on = &m->spec->effects;
-    struct job j = {.m = m, .a = a, .matrix = matrix, .cell = cell_common_of(m->spec->tile.cell),
-                    .effects = {on->programming_noise, on->drift, on->read_noise}, .ages_s = {m->age_s, 0}};
+    struct job j = {.m = m,
+                    .a = a,
+                    .matrix = matrix,
+                    .cell = cell_common_of(m->spec->tile.cell),
+                    .effects = {on->programming_noise, on->drift, on->read_noise},
+                    .ages_s = {m->age_s, 0}};
     j.age_count = m->spec->tile.compensation != COMPENSATION_NONE && m->age_s > 0 ? 2 : 1;
     size_t lines = (size_t)a->row_blocks * a->columns;
     j.partial_S = mem_alloc((size_t)a->panels * a->inputs, sizeof *j.partial_S);
     j.sum_now_S = mem_alloc(lines, sizeof *j.sum_now_S);
     j.sum_reference_S = mem_alloc(lines, sizeof *j.sum_reference_S);
-    enum status status = !j.partial_S || !j.sum_now_S || !j.sum_reference_S ? out_of_memory(source, e) : job_run(&j, bar, done, e);
+    enum status status =
+        !j.partial_S || !j.sum_now_S || !j.sum_reference_S ? out_of_memory(source, e) : job_run(&j, bar, done, e);
     mem_free(j.partial_S);
     mem_free(j.sum_now_S);
     mem_free(j.sum_reference_S);
@@ -471,25 +490,27 @@ void machine_destroy(struct machine *m) {
 }
 
 /* The chip as a whole: age, encoding, placement and sources that belong together. */
-static enum status check_parts(const struct chip_spec *spec, const struct placement *p, const struct matrix_source *m, size_t count,
-                               const struct machine_options *o, struct error *e) {
+static enum status check_parts(const struct chip_spec *spec, const struct placement *p, const struct matrix_source *m,
+                               size_t count, const struct machine_options *o, struct error *e) {
     struct cell_common cell = cell_common_of(spec->tile.cell);
     if (!(o->age_s >= cell.min_age_s && o->age_s <= cell.max_age_s)) {
-        return error_set(e, ERR_USAGE, "age: %g s is outside the time model of the cell (allowed: %g to %g s)", o->age_s, cell.min_age_s,
-                         cell.max_age_s);
+        return error_set(e, ERR_USAGE, "age: %g s is outside the time model of the cell (allowed: %g to %g s)",
+                         o->age_s, cell.min_age_s, cell.max_age_s);
     }
     if (cell.pair_statistics != (spec->tile.encoding == ENCODING_SIGNED_UNIT)) {
-        return error_set(e, ERR_USAGE, "tile.encoding: the cell %s needs the encoding %s", cell_model_of(spec->tile.cell)->name,
-                         cell.pair_statistics ? "signed_unit: its statistics are those of a signed pair" : "differential_pair");
+        return error_set(
+            e, ERR_USAGE, "tile.encoding: the cell %s needs the encoding %s", cell_model_of(spec->tile.cell)->name,
+            cell.pair_statistics ? "signed_unit: its statistics are those of a signed pair" : "differential_pair");
     }
     if (placement_matrices(p) != count) {
-        return error_set(e, ERR_USAGE, "machine: %zu matrices, but the placement has %zu", count, placement_matrices(p));
+        return error_set(e, ERR_USAGE, "machine: %zu matrices, but the placement has %zu", count,
+                         placement_matrices(p));
     }
     for (size_t i = 0; i < count; i++) {
         struct placement_matrix placed = placement_matrix_at(p, i);
         if (placed.inputs != m[i].inputs || placed.outputs != m[i].outputs) {
-            return error_set(e, ERR_USAGE, "matrix %s: %u x %u weights, but the placement has %u x %u", m[i].name, m[i].outputs, m[i].inputs,
-                             placed.outputs, placed.inputs);
+            return error_set(e, ERR_USAGE, "matrix %s: %u x %u weights, but the placement has %u x %u", m[i].name,
+                             m[i].outputs, m[i].inputs, placed.outputs, placed.inputs);
         }
     }
     return OK;
@@ -523,8 +544,15 @@ enum status machine_create(const struct chip *c, const struct placement *p, cons
         mem_free(arrays);
         return error_set(e, ERR_RUN, "machine: out of memory");
     }
-    *machine = (struct machine){.chip = c, .spec = spec, .placement = p, .seed = o->seed, .age_s = o->age_s, .count = count,
-                                .dac = converter_make(spec->tile.dac.bits), .adc = converter_make(spec->tile.adc.bits), .arrays = arrays};
+    *machine = (struct machine){.chip = c,
+                                .spec = spec,
+                                .placement = p,
+                                .seed = o->seed,
+                                .age_s = o->age_s,
+                                .count = count,
+                                .dac = converter_make(spec->tile.dac.bits),
+                                .adc = converter_make(spec->tile.adc.bits),
+                                .arrays = arrays};
     enum status status = program_all(machine, m, e);
     if (status == OK) {
         status = machine_initial_ranges(machine, e);

@@ -1,11 +1,11 @@
 /* Private to sim/: the programmed machine, and the multiply that works on it.
  *
- * For run.c: machine_multiply computes values and fills one multiply_record; run_multiply keeps the record. The scratch
- * of a run is made once (multiply_scratch_create), so that a multiply allocates nothing.
+ * For run.c: machine_multiply computes values and fills one multiply_record; run_multiply keeps the record. The
+ * scratch of a run is made once (multiply_scratch_create), so that a multiply allocates nothing.
  *
  * A matrix [outputs][inputs] becomes one `struct array`: its blocks of inputs ("row blocks") one after the other, its
- * outputs side by side in panels of PANEL = 16. Tile boundaries between outputs only matter where something is common to a
- * tile (scale, compensation, ADC range), so panels run across them.
+ * outputs side by side in panels of PANEL = 16. Tile boundaries between outputs only matter where something is common
+ * to a tile (scale, compensation, ADC range), so panels run across them.
  *
  *      panel 0           panel 1
  *      16 outputs        16 outputs
@@ -15,9 +15,9 @@
  *    | row block 1  |  |              |
  *    +--------------+  +--------------+
  *
- * Values are stored as effective weights: what the conductances say, in units of the weights. Where inputs are quantised to
- * 10 bits or less, they are int16 codes with one scale per column and row block (error <= half a code of 2^15; the code
- * range shrinks where the sum of a column could leave int32); else they are fp32.
+ * Values are stored as effective weights: what the conductances say, in units of the weights. Where inputs are
+ * quantised to 10 bits or less, they are int16 codes with one scale per column and row block (error <= half a code of
+ * 2^15; the code range shrinks where the sum of a column could leave int32); else they are fp32.
  */
 #ifndef MHO_SIM_MACHINE_H
 #define MHO_SIM_MACHINE_H
@@ -39,11 +39,11 @@ struct multiply_scratch;
 struct multiply_scratch *multiply_scratch_create(const struct machine *m, uint32_t max_tokens);
 void multiply_scratch_destroy(struct multiply_scratch *s); /* NULL is fine */
 
-/* The values of run_multiply (sim.h): y [tokens][outputs]. Errors (ERR_RUN): inputs that are not finite; ranges that are
- * not set (calibrate first). ERR_USAGE: a matrix that is not analog, more tokens than the scratch holds. Writes to `m` only
- * while its calibration is open. */
-enum status machine_multiply(struct machine *m, size_t matrix, const float *x, uint32_t tokens, struct multiply_scratch *s,
-                             float *y, struct multiply_record *record, struct error *e);
+/* The values of run_multiply (sim.h): y [tokens][outputs]. Errors (ERR_RUN): inputs that are not finite; ranges that
+ * are not set (calibrate first). ERR_USAGE: a matrix that is not analog, more tokens than the scratch holds. Writes
+ * to `m` only while its calibration is open. */
+enum status machine_multiply(struct machine *m, size_t matrix, const float *x, uint32_t tokens,
+                             struct multiply_scratch *s, float *y, struct multiply_record *record, struct error *e);
 
 /* ---- shared by machine.c, multiply.c, multiply_reference.c, calibrate.c ---------------------- */
 
@@ -63,9 +63,9 @@ struct input_statistics {
 struct array {
     struct matrix_source source;
     uint32_t inputs, outputs, row_blocks, column_blocks, panels;
-    uint32_t columns;    /* panels x PANEL: outputs padded */
-    uint32_t row_stride; /* inputs with every row block padded to an even count */
-    uint32_t *row_begin; /* [row_blocks + 1] first input of a row block */
+    uint32_t columns;     /* panels x PANEL: outputs padded */
+    uint32_t row_stride;  /* inputs with every row block padded to an even count */
+    uint32_t *row_begin;  /* [row_blocks + 1] first input of a row block */
     uint32_t *row_offset; /* [row_blocks + 1] the same in the padded layout */
 
     int16_t *codes; /* [panels][row_stride x PANEL] in the layout of mac_i16, or NULL */
@@ -81,7 +81,7 @@ struct array {
     float *to_code;      /* derived: ADC codes per unit of (codes x input codes) */
     float *to_output;    /* derived: output per ADC code (or per unit, without ADC) */
 
-    float *input_range;  /* [row_blocks] static ranges, or NULL: per token, or not yet known */
+    float *input_range; /* [row_blocks] static ranges, or NULL: per token, or not yet known */
 
     /* While the calibration is open. */
     float *output_max;              /* [row_blocks][columns] */
@@ -103,7 +103,9 @@ struct machine {
 };
 
 /* First input of row block b (b = row_blocks: inputs), number of inputs of it. */
-static inline uint32_t array_block_rows(const struct array *a, uint32_t b) { return a->row_begin[b + 1] - a->row_begin[b]; }
+static inline uint32_t array_block_rows(const struct array *a, uint32_t b) {
+    return a->row_begin[b + 1] - a->row_begin[b];
+}
 
 /* Targets of n weights of one column and block: plus_S and minus_S (differential pair) or signed plus_S alone (minus_S
  * NULL). siemens_per_weight = (g_max - g_min) / weight scale, 0 for a column of zeros. */

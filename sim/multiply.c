@@ -1,14 +1,14 @@
 /* The fast analog multiply: values of run_multiply. multiply_reference.c says the same in plain double loops.
  *
- * Inputs become codes of one 16-bit word each, token by token (threads over tokens); then every panel of 16 outputs goes
- * through its row blocks (threads over panels): exact integer dot products, ADC, digital scale and sum. With q the input codes, c the
- * weight codes, u = code_scale / DAC limit:
+ * Inputs become codes of one 16-bit word each, token by token (threads over tokens); then every panel of 16 outputs
+ * goes through its row blocks (threads over panels): exact integer dot products, ADC, digital scale and sum. With q
+ * the input codes, c the weight codes, u = code_scale / DAC limit:
  *   result of a block   v = u sum(c q)                    weight x input / input range
  *   ADC                 k = clamp(round(v / step)),  step = full scale / ADC limit
  *   output              y += k step compensation x input range      (row blocks in order)
  * Without the effect dac (or beyond 10 bits) the dot products are fp32 with q = x DAC limit / range, not rounded.
- * Every output is computed by one thread, sums in a fixed order: the same bytes for any thread count; integer panels also
- * for any kernel.
+ * Every output is computed by one thread, sums in a fixed order: the same bytes for any thread count; integer panels
+ * also for any kernel.
  */
 #include <math.h>
 #include <string.h>
@@ -72,7 +72,8 @@ struct multiply_scratch *multiply_scratch_create(const struct machine *m, uint32
 
 /* Adds the sums of |input| and |input| x row conductance of one block (inputs in codes), in eight running sums each: a
  * fixed order that becomes vector code. Single precision within a block: relative error below 1e-5. */
-static void weigh_inputs(const int16_t *codes, const float *inputs, const float *row_S, uint32_t n, double *sum, double *sum_S) {
+static void weigh_inputs(const int16_t *codes, const float *inputs, const float *row_S, uint32_t n, double *sum,
+                         double *sum_S) {
     float plain[8] = {0}, weighted[8] = {0};
     for (uint32_t i = 0; i < n; i += 8) {
         uint32_t now = n - i < 8 ? n - i : 8;
@@ -89,7 +90,8 @@ static void weigh_inputs(const int16_t *codes, const float *inputs, const float 
 }
 
 /* One block of one token: x -> codes (and fp32 inputs in units of codes). Returns how many were clipped. */
-static size_t convert_block(const struct machine *m, const struct array *a, const float *x, uint32_t n, float range, int16_t *codes, float *inputs) {
+static size_t convert_block(const struct machine *m, const struct array *a, const float *x, uint32_t n, float range,
+                            int16_t *codes, float *inputs) {
     float inverse_step = range > 0 ? (float)m->dac.limit / range : 0.0f;
     size_t clipped = 0;
     if (m->spec->effects.dac) {
@@ -102,14 +104,16 @@ static size_t convert_block(const struct machine *m, const struct array *a, cons
 }
 
 /* All blocks of one token; `range` is the token's own largest input. */
-static void convert_token(const struct machine *m, const struct array *a, const float *x, float range, uint32_t t, struct multiply_scratch *s) {
+static void convert_token(const struct machine *m, const struct array *a, const float *x, float range, uint32_t t,
+                          struct multiply_scratch *s) {
     double sum = 0, sum_S = 0;
     uint64_t clipped = 0;
     for (uint32_t b = 0; b < a->row_blocks; b++) {
         uint32_t rows = array_block_rows(a, b);
         size_t at = (size_t)t * a->row_stride + a->row_offset[b];
         float *inputs = a->weights ? s->inputs + at : NULL;
-        clipped += convert_block(m, a, x + a->row_begin[b], rows, a->input_range ? a->input_range[b] : range, s->codes + at, inputs);
+        clipped += convert_block(m, a, x + a->row_begin[b], rows, a->input_range ? a->input_range[b] : range,
+                                 s->codes + at, inputs);
         weigh_inputs(a->weights ? NULL : s->codes + at, inputs, a->row_S + a->row_begin[b], rows, &sum, &sum_S);
     }
     s->token_range[t] = a->input_range ? 1.0f : range;
@@ -119,7 +123,8 @@ static void convert_token(const struct machine *m, const struct array *a, const 
 }
 
 /* Returns the first token whose inputs are not finite, or `tokens`. */
-static uint32_t convert_inputs(const struct machine *m, const struct array *a, const float *x, uint32_t tokens, struct multiply_scratch *s) {
+static uint32_t convert_inputs(const struct machine *m, const struct array *a, const float *x, uint32_t tokens,
+                               struct multiply_scratch *s) {
     uint32_t bad = tokens;
 #pragma omp parallel for schedule(static) reduction(min : bad) if (tokens > 1)
     for (uint32_t t = 0; t < tokens; t++) {
@@ -137,8 +142,10 @@ static uint32_t convert_inputs(const struct machine *m, const struct array *a, c
 /* ---- results ------------------------------------------------------------------------------------------------- */
 
 /* Dot products of one panel and row block with `tokens` tokens from t on: v [tokens][PANEL] in fp32. */
-static void dot_products(const struct array *a, uint32_t panel, uint32_t b, const struct multiply_scratch *s, uint32_t t, uint32_t tokens, float *v) {
-    size_t at = ((size_t)panel * a->row_stride + a->row_offset[b]) * PANEL, x = (size_t)t * a->row_stride + a->row_offset[b];
+static void dot_products(const struct array *a, uint32_t panel, uint32_t b, const struct multiply_scratch *s,
+                         uint32_t t, uint32_t tokens, float *v) {
+    size_t at = ((size_t)panel * a->row_stride + a->row_offset[b]) * PANEL,
+           x = (size_t)t * a->row_stride + a->row_offset[b];
     uint32_t rows = array_block_rows(a, b);
     if (a->weights) {
         kernels()->gemm_panel_f32(a->weights + at, rows, s->inputs + x, a->row_stride, tokens, v, PANEL, PANEL);
@@ -151,9 +158,11 @@ static void dot_products(const struct array *a, uint32_t panel, uint32_t b, cons
     }
 }
 
-/* y += ADC(v) for `tokens` tokens; returns how many saturated. Clamping before rounding gives the same codes, since the
- * limit is a whole number, and keeps the rounding trick (adding 1.5 x 2^23 leaves the nearest integer, half to even) valid. */
-static uint32_t convert_results(const float *v, uint32_t tokens, const float *to_code, const float *to_output, float limit, float *y) {
+/* y += ADC(v) for `tokens` tokens; returns how many saturated. Clamping before rounding gives the same codes, since
+ * the limit is a whole number, and keeps the rounding trick (adding 1.5 x 2^23 leaves the nearest integer, half to
+ * even) valid. */
+static uint32_t convert_results(const float *v, uint32_t tokens, const float *to_code, const float *to_output,
+                                float limit, float *y) {
     const float shift = 12582912.0f;
     uint32_t saturated[PANEL] = {0};
     for (uint32_t t = 0; t < tokens; t++) {
@@ -182,7 +191,8 @@ static void add_results(const float *v, uint32_t tokens, const float *to_output,
 }
 
 /* While calibrating: the largest result of each column, in units of the input range where one is known. */
-static void record_results(const struct machine *m, struct array *a, const float *v, uint32_t tokens, const float *token_range, size_t column) {
+static void record_results(const struct machine *m, struct array *a, const float *v, uint32_t tokens,
+                           const float *token_range, size_t column) {
     for (uint32_t t = 0; t < tokens; t++) {
         float factor = a->input ? token_range[t] : 1.0f;
         for (uint32_t lane = 0; lane < PANEL; lane++) {
@@ -201,8 +211,8 @@ static void open_factors(const struct machine *m, const struct array *a, uint32_
 }
 
 /* `tokens` <= TOKENS tokens from t on through one panel; y is the whole result. Returns how many saturated. */
-static uint64_t multiply_panel(const struct machine *m, struct array *a, uint32_t panel, const struct multiply_scratch *s, uint32_t t,
-                               uint32_t tokens, float *y) {
+static uint64_t multiply_panel(const struct machine *m, struct array *a, uint32_t panel,
+                               const struct multiply_scratch *s, uint32_t t, uint32_t tokens, float *y) {
     float v[TOKENS * PANEL], sum[TOKENS * PANEL] = {0};
     uint64_t saturated = 0;
     for (uint32_t b = 0; b < a->row_blocks; b++) {
@@ -214,7 +224,8 @@ static uint64_t multiply_panel(const struct machine *m, struct array *a, uint32_
             open_factors(m, a, b, column, to_output);
             add_results(v, tokens, to_output, sum);
         } else if (m->spec->effects.adc) {
-            saturated += convert_results(v, tokens, a->to_code + column, a->to_output + column, (float)m->adc.limit, sum);
+            saturated +=
+                convert_results(v, tokens, a->to_code + column, a->to_output + column, (float)m->adc.limit, sum);
         } else {
             add_results(v, tokens, a->to_output + column, sum);
         }
@@ -228,8 +239,8 @@ static uint64_t multiply_panel(const struct machine *m, struct array *a, uint32_
     return saturated;
 }
 
-static void fill_record(const struct array *a, size_t matrix, uint32_t tokens, const struct multiply_scratch *s, uint64_t saturated,
-                        struct multiply_record *r) {
+static void fill_record(const struct array *a, size_t matrix, uint32_t tokens, const struct multiply_scratch *s,
+                        uint64_t saturated, struct multiply_record *r) {
     *r = (struct multiply_record){.matrix = matrix, .tokens = tokens, .adc_saturated = saturated};
     for (uint32_t t = 0; t < tokens; t++) {
         r->array_S_sum += s->array_S[t];
@@ -240,15 +251,17 @@ static void fill_record(const struct array *a, size_t matrix, uint32_t tokens, c
     r->adc_conversions = (uint64_t)tokens * a->outputs * a->row_blocks;
 }
 
-enum status machine_multiply(struct machine *m, size_t matrix, const float *x, uint32_t tokens, struct multiply_scratch *s,
-                             float *y, struct multiply_record *record, struct error *e) {
+enum status machine_multiply(struct machine *m, size_t matrix, const float *x, uint32_t tokens,
+                             struct multiply_scratch *s, float *y, struct multiply_record *record, struct error *e) {
     if (!machine_is_analog(m, matrix) || tokens > s->max_tokens) {
-        return error_set(e, ERR_USAGE, "multiply: matrix %zu with %u tokens (allowed: an analog matrix, at most %u tokens)", matrix, tokens,
-                         s->max_tokens);
+        return error_set(e, ERR_USAGE,
+                         "multiply: matrix %zu with %u tokens (allowed: an analog matrix, at most %u tokens)", matrix,
+                         tokens, s->max_tokens);
     }
     struct array *a = m->arrays[matrix];
     if (!m->ranges_set && !m->calibrating) {
-        return error_set(e, ERR_RUN, "matrix %s: its converter ranges are not set: the chip needs a calibration first", a->source.name);
+        return error_set(e, ERR_RUN, "matrix %s: its converter ranges are not set: the chip needs a calibration first",
+                         a->source.name);
     }
     uint32_t bad = convert_inputs(m, a, x, tokens, s);
     if (bad < tokens) {

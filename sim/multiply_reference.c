@@ -1,11 +1,13 @@
-/* The analog multiply in double precision, one plain loop per step of design section 3. Slow on purpose, never optimised.
+/* The analog multiply in double precision, one plain loop per step of design section 3. Slow on purpose, never
+ * optimised.
  *
- * Shares with the fast path: the random numbers, the cell model (cell_realise), the converters' ranges and the factors of
- * the drift compensation. Everything else is said again here: encoding, effective weights, DAC, sum, ADC, digital part.
+ * Shares with the fast path: the random numbers, the cell model (cell_realise), the converters' ranges and the
+ * factors of the drift compensation. Everything else is said again here: encoding, effective weights, DAC, sum, ADC,
+ * digital part.
  *
  * How far the fast path may differ, with the effects adc and dac:
  *   off: single-precision sums, about 1e-6 of the sum of |w x|
- *   dac: weights are codes of 16 bits there: each off by half a code of the column's largest weight (largest / 65534)
+ *   dac: weights are codes of 16 bits there: each off by half a code, 1/65534 of the column's largest weight
  *   adc: where that error moves a result across a rounding edge, one ADC step (a result in about a thousand)
  */
 #include <math.h>
@@ -41,7 +43,8 @@ static double block_max(const float *w, uint32_t n) {
 }
 
 /* Steps 1 to 3: weights of output o -> scale -> targets -> devices as read now. weight_scale [row_blocks]. */
-static enum status realise(const struct machine *m, size_t matrix, uint32_t o, struct column *k, double *weight_scale, struct error *e) {
+static enum status realise(const struct machine *m, size_t matrix, uint32_t o, struct column *k, double *weight_scale,
+                           struct error *e) {
     const struct array *a = m->arrays[matrix];
     const struct tile_spec *tile = &m->spec->tile;
     struct cell_common cell = cell_common_of(tile->cell);
@@ -58,7 +61,8 @@ static enum status realise(const struct machine *m, size_t matrix, uint32_t o, s
             k->target_S[1][at] = (float)cell.g_min_S + fmaxf(-g_S, 0);
         }
     }
-    struct cell_effects effects = {m->spec->effects.programming_noise, m->spec->effects.drift, m->spec->effects.read_noise};
+    struct cell_effects effects = {m->spec->effects.programming_noise, m->spec->effects.drift,
+                                   m->spec->effects.read_noise};
     for (uint64_t device = 0; device < (pair ? 2 : 1); device++) {
         struct cell_draws draws = {m->seed, (uint64_t)matrix << 8 | device, (uint64_t)o * a->inputs};
         cell_realise(tile->cell, &effects, &draws, k->target_S[device], m->age_s, k->read_S[device], a->inputs);
@@ -96,8 +100,8 @@ static double converted_result(const struct machine *m, double v, double full_sc
 }
 
 /* Steps 5 to 8 for one token and one output. */
-static double multiply_column(const struct machine *m, const struct array *a, const struct column *k, const double *weight_scale, uint32_t o,
-                              const float *x) {
+static double multiply_column(const struct machine *m, const struct array *a, const struct column *k,
+                              const double *weight_scale, uint32_t o, const float *x) {
     double y = 0;
     for (uint32_t b = 0; b < a->row_blocks; b++) {
         double range = input_range(a, b, x), sum = 0;
@@ -105,18 +109,21 @@ static double multiply_column(const struct machine *m, const struct array *a, co
             sum += effective_weight(m, k, i, weight_scale[b]) * converted_input(m, (double)x[i], range); /* step 6 */
         }
         size_t at = (size_t)b * a->columns + o;
-        y += converted_result(m, sum, (double)a->full_scale[at] * range) * (double)a->compensation[at]; /* steps 7 and 8 */
+        y += converted_result(m, sum, (double)a->full_scale[at] * range) *
+             (double)a->compensation[at]; /* steps 7 and 8 */
     }
     return y;
 }
 
-enum status machine_multiply_reference(const struct machine *m, size_t matrix, const float *x, uint32_t tokens, double *y, struct error *e) {
+enum status machine_multiply_reference(const struct machine *m, size_t matrix, const float *x, uint32_t tokens,
+                                       double *y, struct error *e) {
     if (!machine_is_analog(m, matrix)) {
         return error_set(e, ERR_USAGE, "multiply: matrix %zu is not analog", matrix);
     }
     const struct array *a = m->arrays[matrix];
     if (!m->ranges_set) {
-        return error_set(e, ERR_RUN, "matrix %s: its converter ranges are not set: the chip needs a calibration first", a->source.name);
+        return error_set(e, ERR_RUN, "matrix %s: its converter ranges are not set: the chip needs a calibration first",
+                         a->source.name);
     }
     struct column k;
     double *weight_scale = mem_alloc(a->row_blocks, sizeof *weight_scale);

@@ -7,7 +7,7 @@
 
 /* Totals over all tokens and all tiles of one run_multiply. */
 struct multiply_record {
-    size_t matrix;       /* index as given to placement_create */
+    size_t matrix; /* index as given to placement_create */
     uint32_t tokens;
     /* Sum over tokens and tile rows of |input| / full scale x G_row, where G_row (siemens) is the sum of the realised
      * conductances of all devices on that input, in all tiles. Energy of the array = V^2 x pulse_s x array_S_sum. */

@@ -33,7 +33,9 @@ static const struct cell *part(struct arena *a, const char *name) {
     return c;
 }
 
-struct moments { double mean, sd, se_mean, se_sd; };
+struct moments {
+    double mean, sd, se_mean, se_sd;
+};
 
 static struct moments moments_of(const float *x, size_t n) {
     double sum = 0, m2 = 0, m4 = 0;
@@ -53,7 +55,8 @@ static struct moments moments_of(const float *x, size_t n) {
 }
 
 /* SAMPLES devices of one target as read at age_s, in microsiemens (static buffer). */
-static float *devices_uS(const struct cell *c, struct cell_effects effects, uint64_t seed, double target_uS, double age_s) {
+static float *devices_uS(const struct cell *c, struct cell_effects effects, uint64_t seed, double target_uS,
+                         double age_s) {
     static float target_S[SAMPLES], read_S[SAMPLES];
     for (size_t i = 0; i < SAMPLES; i++) {
         target_S[i] = (float)(target_uS * 1e-6);
@@ -102,8 +105,10 @@ static void assert_moments(const char *what, double r, struct moments m, const j
 }
 
 static void compare_row(const struct cell *c, uint64_t seed, const json_t *row) {
-    static const struct { const char *key; double age_s; } times[] = {
-        {"0", 0}, {"20s", 20}, {"1h", 3600}, {"1d", 86400}, {"1month", 2592000}, {"1y", 31536000}};
+    static const struct {
+        const char *key;
+        double age_s;
+    } times[] = {{"0", 0}, {"20s", 20}, {"1h", 3600}, {"1d", 86400}, {"1month", 2592000}, {"1y", 31536000}};
     double r = number(row, "r"), target_uS = number(row, "g_target_uS");
     float *g_uS = devices_uS(c, (struct cell_effects){.programming_noise = true}, seed, target_uS, 0);
     assert_moments("programmed", r, moments_of(g_uS, SAMPLES), json_object_get(row, "prog"));
@@ -163,20 +168,26 @@ static void programming_noise_follows_its_polynomial(void **state) {
     struct arena *a = arena_create();
     for (int k = 1; k <= 4; k++) {
         double r = 0.25 * k;
-        struct moments m = moments_of(devices_uS(part(a, "pcm_like"), (struct cell_effects){.programming_noise = true}, 5, 25 * r, 0), SAMPLES);
+        struct moments m = moments_of(
+            devices_uS(part(a, "pcm_like"), (struct cell_effects){.programming_noise = true}, 5, 25 * r, 0), SAMPLES);
         assert_near(m.mean, 25 * r, 4 * m.se_mean + 1e-5);
         assert_near(m.sd, 0.26348 + 1.9650 * r - 1.1731 * r * r, 4 * m.se_sd + 1e-6);
-        m = moments_of(devices_uS(part(a, "pcm_hermes_2dev"), (struct cell_effects){.programming_noise = true}, 6, 20.7 * r, 0), SAMPLES);
-        assert_near(m.sd, 0.16603222 + 4.71806468 * r - 8.48101252 * r * r + 4.68961419 * r * r * r, 4 * m.se_sd + 1e-6);
+        m = moments_of(
+            devices_uS(part(a, "pcm_hermes_2dev"), (struct cell_effects){.programming_noise = true}, 6, 20.7 * r, 0),
+            SAMPLES);
+        assert_near(m.sd, 0.16603222 + 4.71806468 * r - 8.48101252 * r * r + 4.68961419 * r * r * r,
+                    4 * m.se_sd + 1e-6);
     }
     /* The zero device: half a Gaussian; facts 2.8: mean 0.1051, sd 0.1538 */
-    struct moments m = moments_of(devices_uS(part(a, "pcm_like"), (struct cell_effects){.programming_noise = true}, 7, 0, 0), SAMPLES);
+    struct moments m =
+        moments_of(devices_uS(part(a, "pcm_like"), (struct cell_effects){.programming_noise = true}, 7, 0, 0), SAMPLES);
     assert_near(m.mean, 0.26348 / sqrt(2 * M_PI), 4 * m.se_mean);
     assert_near(m.sd, 0.26348 * sqrt(0.5 - 0.5 / M_PI), 4 * m.se_sd);
     arena_destroy(a);
 }
 
-/* Every single device: ln g falls by nu per ln((age + t0) / t0), and age 0 is the identity. 1e-5: single precision of g. */
+/* Every single device: ln g falls by nu per ln((age + t0) / t0), and age 0 is the identity. 1e-5: single precision of
+ * g. */
 static void drift_is_a_power_law_per_device(void **state) {
     (void)state;
     struct arena *a = arena_create();
@@ -204,11 +215,12 @@ static void drift_is_a_power_law_per_device(void **state) {
 
 static double limited(double x, double low, double high) { return fmin(fmax(x, low), high); }
 
-/* The fits of pcm_hermes_2dev change branch at r = .0945, .3055 and .16: just below and above each, exponent and read noise
- * of one device against the formulas in double. 1e-6 of nu and 1e-5 of the noise: single precision. */
+/* The fits of pcm_hermes_2dev change branch at r = .0945, .3055 and .16: just below and above each, exponent and read
+ * noise of one device against the formulas in double. 1e-6 of nu and 1e-5 of the noise: single precision. */
 static void hermes_changes_branch_at_its_splits(void **state) {
     (void)state;
-    static const double at[] = {.0945 * .9999, .0945 * 1.0001, .3055 * .9999, .3055 * 1.0001, .16 * .9999, .16 * 1.0001, 1e-9, 1};
+    static const double at[] = {.0945 * .9999, .0945 * 1.0001, .3055 * .9999, .3055 * 1.0001,
+                                .16 * .9999,   .16 * 1.0001,   1e-9,          1};
     struct arena *a = arena_create();
     const struct cell *c = part(a, "pcm_hermes_2dev");
     for (uint64_t k = 0; k < 8; k++) {
@@ -218,9 +230,12 @@ static void hermes_changes_branch_at_its_splits(void **state) {
         double mean = r < .0945 ? limited(-.0387 * l - .0182, .072, .13) : -.0436 * r * r - .0126 * r + .0736;
         double sd = r < .3055 ? limited(-.0117 * l - .0057, .0091, .04) : -.0118 * r * r + .0093 * r + .0073;
         assert_near(nu, fabs(mean + sd * random_gaussian(2, random_stream(RANDOM_DRIFT, 3), k)), 1e-6);
-        cell_realise(c, &(struct cell_effects){.read_noise = true}, &(struct cell_draws){2, 3, k}, &target_S, 60, &read_S, 1);
-        double q = r < .16 ? limited(-.0117 * l - .0069, .015, .04) : .0069 * r * r * r - .0280 * r * r + .0211 * r + .0123;
-        double noise = q * sqrt(log((360 + 512e-9) / (2 * 512e-9))) * random_gaussian(2, random_stream(RANDOM_READ_STATE, 3), k);
+        cell_realise(c, &(struct cell_effects){.read_noise = true}, &(struct cell_draws){2, 3, k}, &target_S, 60,
+                     &read_S, 1);
+        double q =
+            r < .16 ? limited(-.0117 * l - .0069, .015, .04) : .0069 * r * r * r - .0280 * r * r + .0211 * r + .0123;
+        double noise =
+            q * sqrt(log((360 + 512e-9) / (2 * 512e-9))) * random_gaussian(2, random_stream(RANDOM_READ_STATE, 3), k);
         assert_near(read_S / target_S - 1, noise, 1e-5 * fabs(noise) + 2e-7);
     }
     arena_destroy(a);
@@ -229,8 +244,9 @@ static void hermes_changes_branch_at_its_splits(void **state) {
 /* Standard deviations of the published script at eleven points; golden values have five digits. */
 static void afm_noise_has_the_published_sd(void **state) {
     (void)state;
-    static const double golden[][2] = {{0.6001, 2.7129}, {10, 4.4795}, {20, 5.8125}, {50, 8.1747}, {52.5, 8.3623}, {52.6, 8.3576},
-                                       {60, 8.4965}, {100, 8.4250}, {120, 8.8661}, {140, 10.4141}, {160, 13.6609}, {180, 19.1984}};
+    static const double golden[][2] = {{0.6001, 2.7129}, {10, 4.4795},   {20, 5.8125},   {50, 8.1747},
+                                       {52.5, 8.3623},   {52.6, 8.3576}, {60, 8.4965},   {100, 8.4250},
+                                       {120, 8.8661},    {140, 10.4141}, {160, 13.6609}, {180, 19.1984}};
     struct arena *a = arena_create();
     const struct cell *c = part(a, "pcm_afm");
     double units = 180 / (cell_common_of(c).g_max_S * 1e6);
@@ -244,8 +260,8 @@ static void afm_noise_has_the_published_sd(void **state) {
     arena_destroy(a);
 }
 
-/* Exactly 0 below 0.6 units, noisy from there; one device up to 52.5 units, two beyond: both sides of both edges, by the
- * noise of one and the same draw. 1e-4 units: single precision. */
+/* Exactly 0 below 0.6 units, noisy from there; one device up to 52.5 units, two beyond: both sides of both edges, by
+ * the noise of one and the same draw. 1e-4 units: single precision. */
 static void afm_edges(void **state) {
     (void)state;
     struct arena *a = arena_create();
@@ -261,8 +277,14 @@ static void afm_edges(void **state) {
     assert_true(read_S[0] == 0 && read_S[1] == 0 && read_S[2] == 0);
     assert_near(read_S[3] / S_per_unit, 0.6001 + 2.71293 * xi, 1e-4);
     assert_near(read_S[4] / S_per_unit, -0.6001 + 2.71293 * xi, 1e-4);
-    assert_near(read_S[5] / S_per_unit, 52.499 + xi * (2.5797410660159494 + 0.22419685954327148 * 52.499 - 0.00371581208142707 * pow(52.499, 2) + 2.939751381126213e-05 * pow(52.499, 3)), 1e-4);
-    assert_near(read_S[6] / S_per_unit, 52.501 + xi * (2.110295720240385 + 0.2453487119885723 * 52.501 - 0.003054993405157235 * pow(52.501, 2) + 1.2329755395573392e-05 * pow(52.501, 3)), 1e-4);
+    assert_near(read_S[5] / S_per_unit,
+                52.499 + xi * (2.5797410660159494 + 0.22419685954327148 * 52.499 -
+                               0.00371581208142707 * pow(52.499, 2) + 2.939751381126213e-05 * pow(52.499, 3)),
+                1e-4);
+    assert_near(read_S[6] / S_per_unit,
+                52.501 + xi * (2.110295720240385 + 0.2453487119885723 * 52.501 - 0.003054993405157235 * pow(52.501, 2) +
+                               1.2329755395573392e-05 * pow(52.501, 3)),
+                1e-4);
     arena_destroy(a);
 }
 
@@ -351,7 +373,8 @@ static void parts_survive_a_dump(void **state) {
         struct config_node *map = config_new_map(a, "dump", 0), *read_back = NULL;
         assert_int_equal(cell_dump(c, a, map, &e), OK);
         char *text = config_dump(map);
-        if (config_parse(a, text, strlen(text), "dump", &read_back, &e) != OK || cell_create(read_back, "", a, &again, &e) != OK) {
+        if (config_parse(a, text, strlen(text), "dump", &read_back, &e) != OK ||
+            cell_create(read_back, "", a, &again, &e) != OK) {
             fail_msg("%s\n%s", e.message, text);
         }
         mem_free(text);
@@ -379,17 +402,25 @@ static void assert_refused(const char *yaml, const char *expected) {
 
 static void bad_parts_are_refused(void **state) {
     (void)state;
-#define G(max, min) "g_max_uS: {value: " max ", kind: published, source: x}\ng_min_uS: {value: " min ", kind: published, source: x}\n"
+#define G(max, min)                                                                                                    \
+    "g_max_uS: {value: " max ", kind: published, source: x}\ng_min_uS: {value: " min ", kind: published, source: x}\n"
     assert_refused("g_max_uS: 3", "model: missing");
     assert_refused("[1, 2]", "a cell is a map");
     assert_refused("model: pcm_lik", "pcm_like");
     assert_refused("model: ideal\ng_max_uS: 25", "tile.cell.g_max_uS");
     assert_refused("model: ideal\n" G("1", "2"), "g_min_uS = 2 is not below g_max_uS = 1");
-    assert_refused("model: pcm_afm\ng_max_uS: {value: 20, kind: published, source: x}\ng_max_units: 180\nzero_below_units: 0.6\n"
-                   "two_devices_above_units: 52.5\nsd_one_device: [1, 2, 3, 4, 5]\nsd_two_devices: [1]", "sd_one_device has 5 numbers (allowed: 1 to 4)");
-    assert_refused("model: pcm_like\n" G("25", "0") "t0_s: {value: 20, kind: published, source: x}\n"
-                   "t_read_ns: {value: 250, kind: published, source: x}\nprogramming_reference_uS: {value: 25, kind: published, source: x}\n"
-                   "programming_sd_uS: [1]\ndrift_mean: [1, 2, 3]\ndrift_sd: [1, 2, 3, 4]\nread_noise: [1, 1, 1, 1]", "drift_mean has 3 numbers");
+    assert_refused(
+        "model: pcm_afm\ng_max_uS: {value: 20, kind: published, source: x}\ng_max_units: 180\nzero_below_units: 0.6\n"
+        "two_devices_above_units: 52.5\nsd_one_device: [1, 2, 3, 4, 5]\nsd_two_devices: [1]",
+        "sd_one_device has 5 numbers (allowed: 1 to 4)");
+    assert_refused(
+        "model: pcm_like\n" G(
+            "25",
+            "0") "t0_s: {value: 20, kind: published, source: x}\n"
+                 "t_read_ns: {value: 250, kind: published, source: x}\nprogramming_reference_uS: {value: 25, kind: "
+                 "published, source: x}\n"
+                 "programming_sd_uS: [1]\ndrift_mean: [1, 2, 3]\ndrift_sd: [1, 2, 3, 4]\nread_noise: [1, 1, 1, 1]",
+        "drift_mean has 3 numbers");
 #undef G
 }
 
@@ -431,7 +462,9 @@ static void converter_has_the_papers_arithmetic(void **state) {
         assert_near(converter_code(c, x[i], 2, NULL) * 2.0 / 127, q[i], 1e-12);
     }
     const double y[] = {.8566929133858268, -.42913385826771655}, w_max[] = {.3, 1};
-    const double lambda[] = {12, 1, .5}, expected[][2] = {{.8503937007874015, -.3779527559055118}, {.6, -.4251968503937008}, {.3, -.4251968503937008}};
+    const double lambda[] = {12, 1, .5}, expected[][2] = {{.8503937007874015, -.3779527559055118},
+                                                          {.6, -.4251968503937008},
+                                                          {.3, -.4251968503937008}};
     for (int k = 0; k < 3; k++) {
         for (int o = 0; o < 2; o++) {
             double bound = lambda[k] * 2 * w_max[o];

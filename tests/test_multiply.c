@@ -54,8 +54,9 @@ static void fixture_close(struct fixture *f) {
 }
 
 /* `sets`: "key=value key=value ...". Weights are taken over (mem_free); NULL: Gaussian. */
-static enum status fixture_try(const char *chip, const char *sets, uint32_t outputs, uint32_t inputs, float *w, double age_s,
-                               const float *ranges, uint32_t range_count, struct fixture **out, struct error *e) {
+static enum status fixture_try(const char *chip, const char *sets, uint32_t outputs, uint32_t inputs, float *w,
+                               double age_s, const float *ranges, uint32_t range_count, struct fixture **out,
+                               struct error *e) {
     char text[1024];
     const char *list[32];
     size_t count = 0;
@@ -65,14 +66,22 @@ static enum status fixture_try(const char *chip, const char *sets, uint32_t outp
     }
     struct fixture *f = mem_alloc(1, sizeof *f);
     f->w = w ? w : gaussians((size_t)outputs * inputs, 1);
-    f->source = (struct matrix_source){.name = "layers.3.q", .layer = 3, .role = MATRIX_Q, .inputs = inputs, .outputs = outputs,
-                                       .read_rows = read_rows, .context = f, .input_range = ranges, .input_range_count = range_count};
+    f->source = (struct matrix_source){.name = "layers.3.q",
+                                       .layer = 3,
+                                       .role = MATRIX_Q,
+                                       .inputs = inputs,
+                                       .outputs = outputs,
+                                       .read_rows = read_rows,
+                                       .context = f,
+                                       .input_range = ranges,
+                                       .input_range_count = range_count};
     enum status s = chip_load(chip, list, count, &f->chip, e);
     if (s == OK) {
         s = placement_create(f->chip, &f->source, 1, &f->placement, e);
     }
     if (s == OK) {
-        s = machine_create(f->chip, f->placement, &f->source, 1, &(struct machine_options){.seed = 7, .age_s = age_s}, &f->machine, e);
+        s = machine_create(f->chip, f->placement, &f->source, 1, &(struct machine_options){.seed = 7, .age_s = age_s},
+                           &f->machine, e);
     }
     if (s == OK) {
         f->scratch = multiply_scratch_create(f->machine, MAX_TOKENS);
@@ -84,8 +93,8 @@ static enum status fixture_try(const char *chip, const char *sets, uint32_t outp
     return s;
 }
 
-static struct fixture *fixture_ranges(const char *chip, const char *sets, uint32_t outputs, uint32_t inputs, float *w, double age_s,
-                                      const float *ranges, uint32_t range_count) {
+static struct fixture *fixture_ranges(const char *chip, const char *sets, uint32_t outputs, uint32_t inputs, float *w,
+                                      double age_s, const float *ranges, uint32_t range_count) {
     struct fixture *f = NULL;
     struct error e = {0};
     if (fixture_try(chip, sets, outputs, inputs, w, age_s, ranges, range_count, &f, &e) != OK) {
@@ -94,7 +103,8 @@ static struct fixture *fixture_ranges(const char *chip, const char *sets, uint32
     return f;
 }
 
-static struct fixture *fixture_open(const char *chip, const char *sets, uint32_t outputs, uint32_t inputs, float *w, double age_s) {
+static struct fixture *fixture_open(const char *chip, const char *sets, uint32_t outputs, uint32_t inputs, float *w,
+                                    double age_s) {
     return fixture_ranges(chip, sets, outputs, inputs, w, age_s, NULL, 0);
 }
 
@@ -139,9 +149,13 @@ static double exact_product(const struct fixture *f, const float *x, uint32_t t,
     return sum;
 }
 
-static const struct { uint32_t outputs, inputs, tokens; const char *tile; } shapes[] = {
-    {1, 1, 1, "tile.rows=1 tile.columns=1"},        {4, 3, 2, "tile.rows=1 tile.columns=1"},     {5, 3, 1, "tile.rows=3 tile.columns=5"},
-    {40, 31, 5, "tile.rows=3 tile.columns=5"},      {33, 17, 3, "tile.rows=17 tile.columns=33"}, {70, 70, 33, "tile.rows=17 tile.columns=33"},
+static const struct {
+    uint32_t outputs, inputs, tokens;
+    const char *tile;
+} shapes[] = {
+    {1, 1, 1, "tile.rows=1 tile.columns=1"},          {4, 3, 2, "tile.rows=1 tile.columns=1"},
+    {5, 3, 1, "tile.rows=3 tile.columns=5"},          {40, 31, 5, "tile.rows=3 tile.columns=5"},
+    {33, 17, 3, "tile.rows=17 tile.columns=33"},      {70, 70, 33, "tile.rows=17 tile.columns=33"},
     {100, 600, 65, "tile.rows=256 tile.columns=256"}, {600, 100, 1, "tile.rows=256 tile.columns=256"},
 };
 enum { SHAPES = sizeof shapes / sizeof shapes[0] };
@@ -149,7 +163,8 @@ enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 /* ---- anchors ------------------------------------------------------------------------------------------- */
 
 /* With every effect off only fp32 roundings remain: of targets, of weights, of inputs in units of the DAC, of sums.
- * Bound 2e-6 of the sum of |w x| (a handful of 2^-24 each, and n/16 in the sum); the issue asks for 1e-4 of the result. */
+ * Bound 2e-6 of the sum of |w x| (a handful of 2^-24 each, and n/16 in the sum); the issue asks for 1e-4 of the
+ * result. */
 static void all_effects_off_is_the_float_product(void **state) {
     (void)state;
     for (size_t k = 0; k < SHAPES; k++) {
@@ -170,14 +185,19 @@ static void all_effects_off_is_the_float_product(void **state) {
     }
 }
 
-/* The evaluation of the Analog Foundation Models (facts on the paper, section 8): input range 2, lambda 12, 1, 0.5. Weights
- * and conductances are single precision here, so 1e-6 where the facts have 16 digits (converter arithmetic alone: 1e-12 in
- * test_devices). The fast path has 16-bit weight codes: half a code of 1/32767 times the sum of |x|, 3.6, without ADC; with it
- * the same codes, but where the result lies on a rounding edge (lambda 0.5, output 1: 54.5 steps) it may take the next. */
+/* The evaluation of the Analog Foundation Models (facts on the paper, section 8): input range 2, lambda 12, 1, 0.5.
+ * Weights and conductances are single precision here, so 1e-6 where the facts have 16 digits (converter arithmetic
+ * alone: 1e-12 in test_devices). The fast path has 16-bit weight codes: half a code of 1/32767 times the sum of |x|,
+ * 3.6, without ADC; with it the same codes, but where the result lies on a rounding edge (lambda 0.5, output 1: 54.5
+ * steps) it may take the next. */
 static void papers_tile_arithmetic(void **state) {
     (void)state;
     const float w[] = {.1f, -.2f, .3f, .05f, 1, .5f, -.25f, .75f}, x[] = {.5f, -1, 2.5f, .1f}, range = 2;
-    static const struct { const char *sets; double y[2], fast_bound[2]; uint64_t saturated; } cases[] = {
+    static const struct {
+        const char *sets;
+        double y[2], fast_bound[2];
+        uint64_t saturated;
+    } cases[] = {
         {"effects.adc=off", {.8566929133858268, -.42913385826771655}, {5.6e-5, 5.6e-5}, 0},
         {"effects.adc=on tile.adc.lambda=12", {.8503937007874015, -.3779527559055118}, {1e-6, 1e-6}, 0},
         {"effects.adc=on tile.adc.lambda=1", {.6, -.4251968503937008}, {1e-6, 1e-6}, 1},
@@ -234,13 +254,16 @@ static double one_step(const struct fixture *f, const float *x, uint32_t t, uint
     }
     for (uint32_t b = 0; b < a->row_blocks; b++) {
         size_t at = (size_t)b * a->columns + o;
-        steps += a->full_scale[at] / f->machine->adc.limit * (a->input_range ? a->input_range[b] : largest) * a->compensation[at];
+        steps += a->full_scale[at] / f->machine->adc.limit * (a->input_range ? a->input_range[b] : largest) *
+                 a->compensation[at];
     }
     return steps;
 }
 
-/* With an ADC, at most 1 in 50 results (each a sum over row blocks) may have crossed a rounding edge; see multiply_reference.c. */
-static void compare_paths(const char *chip, const char *sets, uint32_t outputs, uint32_t inputs, uint32_t tokens, double age_s) {
+/* With an ADC, at most 1 in 50 results (each a sum over row blocks) may have crossed a rounding edge; see
+ * multiply_reference.c. */
+static void compare_paths(const char *chip, const char *sets, uint32_t outputs, uint32_t inputs, uint32_t tokens,
+                          double age_s) {
     struct fixture *f = fixture_open(chip, sets, outputs, inputs, NULL, age_s);
     float *other = gaussians((size_t)40 * inputs, 3), *x = gaussians((size_t)tokens * inputs, 2);
     calibrate(f, other, 40);
@@ -252,14 +275,15 @@ static void compare_paths(const char *chip, const char *sets, uint32_t outputs, 
             double off = fabs(y[(size_t)t * outputs + o] - r[(size_t)t * outputs + o]), bound = fast_bound(f, x, t, o);
             bool adc = f->machine->spec->effects.adc;
             if (!(off <= bound + (adc ? 1.001 * one_step(f, x, t, o) : 0))) {
-                fail_msg("%s %s %ux%u: token %u output %u: fast %.9g, reference %.9g, bound %.3g", chip, sets, outputs, inputs, t, o,
-                         (double)y[(size_t)t * outputs + o], r[(size_t)t * outputs + o], bound);
+                fail_msg("%s %s %ux%u: token %u output %u: fast %.9g, reference %.9g, bound %.3g", chip, sets, outputs,
+                         inputs, t, o, (double)y[(size_t)t * outputs + o], r[(size_t)t * outputs + o], bound);
             }
             crossed += off > bound;
         }
     }
     if (crossed > (size_t)outputs * tokens / 50 + 1) {
-        fail_msg("%s %s %ux%u: %zu of %u results differ by more than their bound", chip, sets, outputs, inputs, crossed, outputs * tokens);
+        fail_msg("%s %s %ux%u: %zu of %u results differ by more than their bound", chip, sets, outputs, inputs, crossed,
+                 outputs * tokens);
     }
     mem_free(r);
     mem_free(y);
@@ -279,15 +303,27 @@ static void fast_path_is_the_reference_for_every_shape(void **state) {
 static void fast_path_is_the_reference_for_every_switch(void **state) {
     (void)state;
     static const char *const sets[] = {
-        "", "effects.dac=on", "effects.adc=on", "effects.dac=on effects.adc=on", "effects.dac=on effects.adc=on tile.split=fill",
-        "effects.dac=on effects.adc=on tile.scale=per_tile", "effects.dac=on effects.adc=on tile.adc.granularity=per_tile",
-        "effects.dac=on effects.adc=on tile.scale=per_tile tile.adc.granularity=per_tile", "effects.dac=on tile.dac.bits=12",
-        "effects.dac=on tile.dac.bits=10 effects.adc=on tile.adc.bits=14", "effects.dac=on tile.dac.bits=2 effects.adc=on tile.adc.bits=4",
-        "effects.dac=on effects.adc=on tile.dac.range=static", "effects.dac=on effects.adc=on tile.dac.range=static tile.adc.range=lambda",
-        "effects.adc=on tile.dac.range=static", "effects.dac=on effects.adc=on tile.adc.range=lambda tile.adc.granularity=per_tile",
+        "",
+        "effects.dac=on",
+        "effects.adc=on",
+        "effects.dac=on effects.adc=on",
+        "effects.dac=on effects.adc=on tile.split=fill",
+        "effects.dac=on effects.adc=on tile.scale=per_tile",
+        "effects.dac=on effects.adc=on tile.adc.granularity=per_tile",
+        "effects.dac=on effects.adc=on tile.scale=per_tile tile.adc.granularity=per_tile",
+        "effects.dac=on tile.dac.bits=12",
+        "effects.dac=on tile.dac.bits=10 effects.adc=on tile.adc.bits=14",
+        "effects.dac=on tile.dac.bits=2 effects.adc=on tile.adc.bits=4",
+        "effects.dac=on effects.adc=on tile.dac.range=static",
+        "effects.dac=on effects.adc=on tile.dac.range=static tile.adc.range=lambda",
+        "effects.adc=on tile.dac.range=static",
+        "effects.dac=on effects.adc=on tile.adc.range=lambda tile.adc.granularity=per_tile",
         "effects.dac=on tile.dac.range=static tile.dac.static_rule=standard_deviations tile.dac.static_parameter=2.5",
-        "tile.cell=pcm_like effects.programming_noise=on", "tile.cell=pcm_like effects.drift=on", "tile.cell=pcm_like effects.read_noise=on",
-        "tile.cell=pcm_like effects.drift=on tile.compensation=global", "tile.cell=pcm_like effects=on tile.compensation=per_column",
+        "tile.cell=pcm_like effects.programming_noise=on",
+        "tile.cell=pcm_like effects.drift=on",
+        "tile.cell=pcm_like effects.read_noise=on",
+        "tile.cell=pcm_like effects.drift=on tile.compensation=global",
+        "tile.cell=pcm_like effects=on tile.compensation=per_column",
         "tile.cell=pcm_hermes_2dev effects=on tile.compensation=global tile.scale=per_tile",
         "tile.cell=pcm_afm tile.encoding=signed_unit effects=on",
     };
@@ -298,8 +334,8 @@ static void fast_path_is_the_reference_for_every_switch(void **state) {
     }
 }
 
-/* Equal weights and inputs, 4096 rows, 10-bit inputs: full 16-bit codes would sum to 6.9e10. The weight codes must give way,
- * here to 1026 of a column's largest: half of one is 5e-4. */
+/* Equal weights and inputs, 4096 rows, 10-bit inputs: full 16-bit codes would sum to 6.9e10. The weight codes must
+ * give way, here to 1026 of a column's largest: half of one is 5e-4. */
 static void largest_sums_fit_32_bits(void **state) {
     (void)state;
     enum { K = 4096, O = 17 };
@@ -330,14 +366,16 @@ static float *identity(uint32_t n) {
     return w;
 }
 
-/* Input range 127, so that codes are the inputs: k + 0.5 -+ 1e-3 is k, then k + 1, for every code; counts of clipped and
- * saturated ones. `dac` tests the DAC (ADC off), else the ADC (DAC off, lambda 1: full scale 127). */
+/* Input range 127, so that codes are the inputs: k + 0.5 -+ 1e-3 is k, then k + 1, for every code; counts of clipped
+ * and saturated ones. `dac` tests the DAC (ADC off), else the ADC (DAC off, lambda 1: full scale 127). */
 static void thresholds_of(bool dac) {
     enum { N = 64 };
     const float range = 127;
-    struct fixture *f = fixture_ranges("ideal", dac ? "effects.dac=on tile.dac.range=static"
-                                                    : "effects.adc=on tile.dac.range=static tile.adc.range=lambda tile.adc.lambda=1",
-                                       N, N, identity(N), 0, &range, 1);
+    struct fixture *f =
+        fixture_ranges("ideal",
+                       dac ? "effects.dac=on tile.dac.range=static"
+                           : "effects.adc=on tile.dac.range=static tile.adc.range=lambda tile.adc.lambda=1",
+                       N, N, identity(N), 0, &range, 1);
     float x[4 * N], clip[N] = {0};
     for (int half = 0; half < 2; half++) {
         for (int i = 0; i < 2 * N; i++) {
@@ -373,15 +411,18 @@ static void dac_and_adc_thresholds(void **state) {
     thresholds_of(false);
 }
 
-/* Uniform inputs through one converter: error variance step^2 / 12. 64 x 64 x 32 samples: its standard error is 0.25 %. */
+/* Uniform inputs through one converter: error variance step^2 / 12. 64 x 64 x 32 samples: its standard error is 0.25
+ * %. */
 static void quantisation_noise_is_a_twelfth(void **state) {
     (void)state;
     enum { N = 64, TOKENS = 64, ROUNDS = 32 };
     const float range = 1;
     for (int dac = 0; dac < 2; dac++) {
-        struct fixture *f = fixture_ranges("ideal", dac ? "effects.dac=on tile.dac.range=static"
-                                                        : "effects.adc=on tile.dac.range=static tile.adc.range=lambda tile.adc.lambda=1",
-                                           N, N, identity(N), 0, &range, 1);
+        struct fixture *f =
+            fixture_ranges("ideal",
+                           dac ? "effects.dac=on tile.dac.range=static"
+                               : "effects.adc=on tile.dac.range=static tile.adc.range=lambda tile.adc.lambda=1",
+                           N, N, identity(N), 0, &range, 1);
         float *x = mem_alloc(N * TOKENS, sizeof *x);
         double sum = 0;
         for (int round = 0; round < ROUNDS; round++) {
@@ -407,7 +448,8 @@ static void quantisation_noise_is_a_twelfth(void **state) {
  * without it every result shrinks by (t/t0)^-nu. */
 static void compensation_is_exact_for_one_exponent(void **state) {
     (void)state;
-    const char *base = "tile.cell=pcm_like effects.drift=on tile.cell.drift_mean=[0,0.1,0.1,0.1] tile.cell.drift_sd=[0,0,0,0] tile.rows=40 tile.columns=24";
+    const char *base = "tile.cell=pcm_like effects.drift=on tile.cell.drift_mean=[0,0.1,0.1,0.1] "
+                       "tile.cell.drift_sd=[0,0,0,0] tile.rows=40 tile.columns=24";
     float *x = gaussians(90 * 4, 2);
     struct fixture *fresh = fixture_open("ideal", base, 50, 90, NULL, 0);
     float *expected = multiply(fresh, x, 4);
@@ -429,14 +471,17 @@ static void compensation_is_exact_for_one_exponent(void **state) {
     fixture_close(fresh);
 }
 
-/* Error of a 512 x 512 multiply over time, device state (facts on tiles, 2.8: an independent implementation): weights uniform,
- * 30 % zeros, inputs uniform, half zeros, 8-bit DAC, no ADC, global compensation. 0.5 percentage points: the facts' set-up does
- * not give its seed, and 24 inputs on one array carry 0.1. */
+/* Error of a 512 x 512 multiply over time, device state (facts on tiles, 2.8: an independent implementation): weights
+ * uniform, 30 % zeros, inputs uniform, half zeros, 8-bit DAC, no ADC, global compensation. 0.5 percentage points: the
+ * facts' set-up does not give its seed, and 24 inputs on one array carry 0.1. */
 static void error_of_a_multiply_over_time(void **state) {
     (void)state;
     enum { N = 512, TOKENS = 24 };
     static const double ages_s[] = {0, 60, 3600, 86400, 2.592e6, 3.11e7};
-    static const struct { const char *cell; double error[6], factor_year; } golden[] = {
+    static const struct {
+        const char *cell;
+        double error[6], factor_year;
+    } golden[] = {
         {"pcm_like", {8.15, 8.32, 9.52, 11.12, 13.23, 14.92}, 2.006},
         {"pcm_hermes_2dev", {10.08, 10.09, 11.16, 14.25, 18.81, 22.51}, 1.62},
     };
@@ -451,7 +496,8 @@ static void error_of_a_multiply_over_time(void **state) {
                 w[i] = uniform(43, i) < 0.3f ? 0 : 2 * uniform(44, i) - 1;
             }
             char sets[256];
-            snprintf(sets, sizeof sets, "tile.cell=%s effects=on effects.adc=off tile.compensation=global", golden[k].cell);
+            snprintf(sets, sizeof sets, "tile.cell=%s effects=on effects.adc=off tile.compensation=global",
+                     golden[k].cell);
             struct fixture *f = fixture_open("ideal", sets, N, N, w, ages_s[t]);
             float *y = multiply(f, x, TOKENS);
             double off = 0, all = 0, sizes;
@@ -462,7 +508,8 @@ static void error_of_a_multiply_over_time(void **state) {
             }
             double error = 100 * sqrt(off / all);
             if (!(fabs(error - golden[k].error[t]) <= 0.5)) {
-                fail_msg("%s at %g s: error %.2f %%, facts %.2f %%", golden[k].cell, ages_s[t], error, golden[k].error[t]);
+                fail_msg("%s at %g s: error %.2f %%, facts %.2f %%", golden[k].cell, ages_s[t], error,
+                         golden[k].error[t]);
             }
             if (t == 5) { /* two digits of the factor are given for one cell; one array moves it by 0.2 % */
                 assert_near(f->machine->arrays[0]->compensation[0], golden[k].factor_year, 0.01);
@@ -474,8 +521,8 @@ static void error_of_a_multiply_over_time(void **state) {
     mem_free(x);
 }
 
-/* A zero weight has two noisy devices (the pair), so its column is not silent; the fresh zero device alone has mean 0.1051 uS
- * with sd 0.1538: the difference of two has sd 0.2175 uS. */
+/* A zero weight has two noisy devices (the pair), so its column is not silent; the fresh zero device alone has mean
+ * 0.1051 uS with sd 0.1538: the difference of two has sd 0.2175 uS. */
 static void zero_weights_have_noise(void **state) {
     (void)state;
     enum { N = 256 };
@@ -493,14 +540,16 @@ static void zero_weights_have_noise(void **state) {
         sum += y[i] * (double)y[i];
     }
     double sd_uS = 25 * sqrt(sum / (2 * N));
-    assert_near(sd_uS, 0.1538 * sqrt(2), 4 * 0.2175 * 1.2 / sqrt(2 * 2 * N)); /* 4 standard errors; 1.2: kurtosis above 3 */
+    assert_near(sd_uS, 0.1538 * sqrt(2),
+                4 * 0.2175 * 1.2 / sqrt(2 * 2 * N)); /* 4 standard errors; 1.2: kurtosis above 3 */
     mem_free(y);
     fixture_close(f);
 }
 
 /* ---- invariance --------------------------------------------------------------------------------------------- */
 
-static float *whole_story(int threads, const char *kernel, const char *chip, struct multiply_record *record, const float *x, uint32_t tokens) {
+static float *whole_story(int threads, const char *kernel, const char *chip, struct multiply_record *record,
+                          const float *x, uint32_t tokens) {
     threads_set(threads);
     assert_int_equal(kernels_select(kernel), 0);
     struct fixture *f = fixture_open(chip, "tile.rows=100 tile.columns=60", 150, 333, NULL, 3600);
@@ -561,7 +610,8 @@ static void tile_size_does_not_matter_without_effects(void **state) {
     float *x = gaussians(300 * 3, 2);
     struct fixture *one = fixture_open("ideal", "", 90, 300, NULL, 0);
     float *y = multiply(one, x, 3);
-    static const char *const tiles[] = {"tile.rows=7 tile.columns=13", "tile.rows=64 tile.columns=64 tile.split=fill tile.scale=per_tile"};
+    static const char *const tiles[] = {"tile.rows=7 tile.columns=13",
+                                        "tile.rows=64 tile.columns=64 tile.split=fill tile.scale=per_tile"};
     for (int k = 0; k < 2; k++) {
         struct fixture *cut = fixture_open("ideal", tiles[k], 90, 300, NULL, 0);
         float *z = multiply(cut, x, 3);
@@ -593,7 +643,8 @@ static void effects_act_alone(void **state) {
         assert_memory_not_equal(y, z, 4 * 50 * sizeof *y);
         mem_free(z);
         fixture_close(on);
-        snprintf(sets, sizeof sets, "tile.cell=pcm_like tile.adc.range=lambda effects.%s=on effects.%s=off", effects[k], effects[k]);
+        snprintf(sets, sizeof sets, "tile.cell=pcm_like tile.adc.range=lambda effects.%s=on effects.%s=off", effects[k],
+                 effects[k]);
         struct fixture *again = fixture_open("ideal", sets, 50, 90, NULL, 3600);
         z = multiply(again, x, 4);
         assert_memory_equal(y, z, 4 * 50 * sizeof *y);
@@ -625,8 +676,10 @@ static void unset_ranges_are_refused(void **state) {
     fixture_close(f);
 }
 
-/* Largest |result| of a column and row block (30 inputs each) over T tokens, over the token's largest input, or over `range`. */
-static double largest_result(const struct fixture *f, const float *x, int tokens, uint32_t b, uint32_t o, double range) {
+/* Largest |result| of a column and row block (30 inputs each) over T tokens, over the token's largest input, or over
+ * `range`. */
+static double largest_result(const struct fixture *f, const float *x, int tokens, uint32_t b, uint32_t o,
+                             double range) {
     double largest = 0;
     uint32_t inputs = f->source.inputs;
     for (int t = 0; t < tokens; t++) {
@@ -648,8 +701,8 @@ static double column_max(const struct fixture *f, uint32_t b, uint32_t o) {
     return largest;
 }
 
-/* Full scales against their definition: headroom 1.5 x the largest result; per token, static (dac off, so that the results are
- * exact), and one current for each tile of 10 columns. Single precision: 1e-5. */
+/* Full scales against their definition: headroom 1.5 x the largest result; per token, static (dac off, so that the
+ * results are exact), and one current for each tile of 10 columns. Single precision: 1e-5. */
 static void calibrated_range_is_headroom_times_the_largest(void **state) {
     (void)state;
     enum { K = 60, O = 20, T = 30 };
@@ -657,7 +710,8 @@ static void calibrated_range_is_headroom_times_the_largest(void **state) {
     float *x = gaussians(T * K, 2);
     for (int mode = 0; mode < 3; mode++) {
         char sets[256];
-        snprintf(sets, sizeof sets, "effects.adc=on tile.rows=30 tile.columns=10 tile.adc.headroom=1.5 %s", modes[mode]);
+        snprintf(sets, sizeof sets, "effects.adc=on tile.rows=30 tile.columns=10 tile.adc.headroom=1.5 %s",
+                 modes[mode]);
         struct fixture *f = fixture_open("ideal", sets, O, K, NULL, 0);
         calibrate(f, x, T);
         const struct array *a = f->machine->arrays[0];
@@ -665,7 +719,8 @@ static void calibrated_range_is_headroom_times_the_largest(void **state) {
             for (uint32_t o = 0; o < O; o++) {
                 double expected = 1.5 * largest_result(f, x, T, b, o, mode == 1 ? a->input_range[b] : 0);
                 for (uint32_t other = o / 10 * 10; mode == 2 && other < o / 10 * 10 + 10; other++) {
-                    expected = fmax(expected, 1.5 * largest_result(f, x, T, b, other, 0) / column_max(f, b, other) * column_max(f, b, o));
+                    expected = fmax(expected, 1.5 * largest_result(f, x, T, b, other, 0) / column_max(f, b, other) *
+                                                  column_max(f, b, o));
                 }
                 assert_near(a->full_scale[b * a->columns + o], expected, 1e-5 * expected);
             }
@@ -675,11 +730,14 @@ static void calibrated_range_is_headroom_times_the_largest(void **state) {
     mem_free(x);
 }
 
-/* lambda x max|w|: of the column, of the tile where the tile has one scale and one range, of the column where each column
- * has its own scale. */
+/* lambda x max|w|: of the column, of the tile where the tile has one scale and one range, of the column where each
+ * column has its own scale. */
 static void lambda_range_follows_scale_and_granularity(void **state) {
     (void)state;
-    static const struct { const char *sets; bool of_tile, scale_of_tile; } cases[] = {
+    static const struct {
+        const char *sets;
+        bool of_tile, scale_of_tile;
+    } cases[] = {
         {"tile.scale=per_column tile.adc.granularity=per_column", false, false},
         {"tile.scale=per_column tile.adc.granularity=per_tile", false, false},
         {"tile.scale=per_tile tile.adc.granularity=per_column", false, true},
@@ -687,7 +745,9 @@ static void lambda_range_follows_scale_and_granularity(void **state) {
     };
     for (int k = 0; k < 4; k++) {
         char sets[256];
-        snprintf(sets, sizeof sets, "effects.adc=on tile.rows=30 tile.columns=10 tile.adc.range=lambda tile.adc.lambda=3 %s", cases[k].sets);
+        snprintf(sets, sizeof sets,
+                 "effects.adc=on tile.rows=30 tile.columns=10 tile.adc.range=lambda tile.adc.lambda=3 %s",
+                 cases[k].sets);
         struct fixture *f = fixture_open("ideal", sets, 20, 60, NULL, 0);
         const struct array *a = f->machine->arrays[0];
         for (uint32_t b = 0; b < 2; b++) {
@@ -733,10 +793,17 @@ static void open_calibration_gives_results_without_adc(void **state) {
 static void static_ranges_follow_the_rule(void **state) {
     (void)state;
     enum { K = 8, T = 50 };
-    static const struct { const char *rule; double expected[2], bound; } cases[] = {
+    static const struct {
+        const char *rule;
+        double expected[2], bound;
+    } cases[] = {
         {"maximum", {1, 3}, 0},
-        {"standard_deviations tile.dac.static_parameter=2", {2 * 1.00251, 2 * 1.02233}, 1e-4}, /* sqrt(200/199), sqrt((208 - 4/200) / 199) */
-        {"quantile tile.dac.static_parameter=0.99", {1, 1.0219}, 1e-4}, /* the largest of a block limits; else the bin's upper edge 2^(1/32) */
+        {"standard_deviations tile.dac.static_parameter=2",
+         {2 * 1.00251, 2 * 1.02233},
+         1e-4}, /* sqrt(200/199), sqrt((208 - 4/200) / 199) */
+        {"quantile tile.dac.static_parameter=0.99",
+         {1, 1.0219},
+         1e-4}, /* the largest of a block limits; else the bin's upper edge 2^(1/32) */
     };
     float x[T * K];
     for (int i = 0; i < T * K; i++) {
@@ -745,7 +812,8 @@ static void static_ranges_follow_the_rule(void **state) {
     x[5] = 3;
     for (int k = 0; k < 3; k++) {
         char sets[256];
-        snprintf(sets, sizeof sets, "effects.dac=on tile.rows=4 tile.dac.range=static tile.dac.static_rule=%s", cases[k].rule);
+        snprintf(sets, sizeof sets, "effects.dac=on tile.rows=4 tile.dac.range=static tile.dac.static_rule=%s",
+                 cases[k].rule);
         struct fixture *f = fixture_open("ideal", sets, 3, K, NULL, 0);
         assert_true(machine_static_without_ranges(f->machine) && machine_needs_calibration(f->machine));
         calibrate(f, x, T);
@@ -810,7 +878,8 @@ static void zeros_stay_zeros(void **state) {
     fixture_close(f);
 }
 
-/* A column that only ever gave 0 in calibration has range 0: later it reads 0, and counts as saturated when it should not. */
+/* A column that only ever gave 0 in calibration has range 0: later it reads 0, and counts as saturated when it should
+ * not. */
 static void silent_columns_saturate(void **state) {
     (void)state;
     struct fixture *f = fixture_open("ideal", "effects.dac=on effects.adc=on", 16, 16, identity(16), 0);
@@ -835,7 +904,8 @@ static void silent_columns_saturate(void **state) {
 static void record_counts_what_flows(void **state) {
     (void)state;
     enum { K = 50, O = 40, T = 3 };
-    struct fixture *f = fixture_open("ideal", "tile.rows=20 tile.columns=16 effects.dac=on effects.adc=on tile.adc.range=lambda", O, K, NULL, 0);
+    struct fixture *f = fixture_open(
+        "ideal", "tile.rows=20 tile.columns=16 effects.dac=on effects.adc=on tile.adc.range=lambda", O, K, NULL, 0);
     float *x = gaussians(T * K, 2);
     mem_free(multiply(f, x, T));
     assert_int_equal(f->record.dac_conversions, T * K * 3);
