@@ -1,0 +1,280 @@
+/* Ranges of the converters: from the model, from lambda, from calibration; and what calibration refuses. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/machine_fixture.h"
+
+static void unset_ranges_are_refused(void **state) {
+    (void)state;
+    struct fixture *f = fixture_open("ideal", "effects.adc=on", 20, 60, NULL, 0);
+    float *x = gaussians(60, 2), y[20];
+    double d[20];
+    struct error e = {0};
+    assert_true(machine_needs_calibration(f->machine));
+    assert_int_equal(machine_multiply(f->machine, 0, x, 1, f->scratch, y, &f->record, &e), ERR_RUN);
+    assert_non_null(strstr(e.message, "layers.3.q: its converter ranges are not set"));
+    assert_int_equal(machine_multiply_reference(f->machine, 0, x, 1, d, &e), ERR_RUN);
+    calibrate(f, x, 1);
+    assert_false(machine_needs_calibration(f->machine));
+    mem_free(multiply(f, x, 1)); /* with headroom, its own data never saturates */
+    assert_int_equal(f->record.adc_saturated, 0);
+    mem_free(x);
+    fixture_close(f);
+}
+
+/* Largest |result| of a column and row block (30 inputs each) over T tokens, over the token's largest input, or over
+ * `range`. */
+static double largest_result(const struct fixture *f, const float *x, int tokens, uint32_t b, uint32_t o,
+                             double range) {
+    double largest = 0;
+    uint32_t inputs = f->source.inputs;
+    for (int t = 0; t < tokens; t++) {
+        double sum = 0, own = 0;
+        for (uint32_t i = 0; i < inputs; i++) {
+            own = fmax(own, fabs(x[t * inputs + i]));
+            sum += i / 30 == b ? (double)f->w[o * inputs + i] * x[t * inputs + i] : 0;
+        }
+        largest = fmax(largest, fabs(sum) / (range > 0 ? range : own));
+    }
+    return largest;
+}
+
+static double column_max(const struct fixture *f, uint32_t b, uint32_t o) {
+    double largest = 0;
+    for (uint32_t i = 30 * b; i < 30 * b + 30; i++) {
+        largest = fmax(largest, fabs(f->w[o * f->source.inputs + i]));
+    }
+    return largest;
+}
+
+/* Full scales against their definition: headroom 1.5 x the largest result; per token, static (dac off, so that the
+ * results are exact), and one current for each tile of 10 columns. Single precision: 1e-5. */
+static void calibrated_range_is_headroom_times_the_largest(void **state) {
+    (void)state;
+    enum { K = 60, O = 20, T = 30 };
+    static const char *const modes[] = {"", "tile.dac.range=static", "tile.adc.granularity=per_tile"};
+    float *x = gaussians(T * K, 2);
+    for (int mode = 0; mode < 3; mode++) {
+        char sets[256];
+        snprintf(sets, sizeof sets, "effects.adc=on tile.rows=30 tile.columns=10 tile.adc.headroom=1.5 %s",
+                 modes[mode]);
+        struct fixture *f = fixture_open("ideal", sets, O, K, NULL, 0);
+        calibrate(f, x, T);
+        const struct array *a = f->machine->arrays[0];
+        for (uint32_t b = 0; b < 2; b++) {
+            for (uint32_t o = 0; o < O; o++) {
+                double expected = 1.5 * largest_result(f, x, T, b, o, mode == 1 ? a->input_range[b] : 0);
+                for (uint32_t other = o / 10 * 10; mode == 2 && other < o / 10 * 10 + 10; other++) {
+                    expected = fmax(expected, 1.5 * largest_result(f, x, T, b, other, 0) / column_max(f, b, other) *
+                                                  column_max(f, b, o));
+                }
+                assert_near(a->full_scale[b * a->columns + o], expected, 1e-5 * expected);
+            }
+        }
+        fixture_close(f);
+    }
+    mem_free(x);
+}
+
+/* The output head is one range for all words: a word that calibration never made likely is not clipped later. */
+static void head_shares_one_range(void **state) {
+    (void)state;
+    struct fixture *f = fixture_open("ideal", "effects.adc=on tile.rows=30 tile.adc.headroom=1.5", 20, 60, NULL, 0);
+    f->machine->arrays[0]->source.role = MATRIX_HEAD;
+    float *x = gaussians(30 * 60, 2);
+    calibrate(f, x, 30);
+    for (uint32_t b = 0; b < 2; b++) {
+        double expected = 0;
+        for (uint32_t o = 0; o < 20; o++) {
+            expected = fmax(expected, 1.5 * largest_result(f, x, 30, b, o, 0));
+        }
+        for (uint32_t o = 0; o < 20; o++) {
+            assert_near(f->machine->arrays[0]->full_scale[b * 32 + o], expected, 1e-5 * expected);
+        }
+    }
+    mem_free(x);
+    fixture_close(f);
+}
+
+/* lambda x max|w|: of the column, of the tile where the tile has one scale and one range, of the column where each
+ * column has its own scale. */
+static void lambda_range_follows_scale_and_granularity(void **state) {
+    (void)state;
+    static const struct {
+        const char *sets;
+        bool of_tile, scale_of_tile;
+    } cases[] = {
+        {"tile.scale=per_column tile.adc.granularity=per_column", false, false},
+        {"tile.scale=per_column tile.adc.granularity=per_tile", false, false},
+        {"tile.scale=per_tile tile.adc.granularity=per_column", false, true},
+        {"tile.scale=per_tile tile.adc.granularity=per_tile", true, true},
+    };
+    for (int k = 0; k < 4; k++) {
+        char sets[256];
+        snprintf(sets, sizeof sets,
+                 "effects.adc=on tile.rows=30 tile.columns=10 tile.adc.range=lambda tile.adc.lambda=3 %s",
+                 cases[k].sets);
+        struct fixture *f = fixture_open("ideal", sets, 20, 60, NULL, 0);
+        const struct array *a = f->machine->arrays[0];
+        for (uint32_t b = 0; b < 2; b++) {
+            for (uint32_t o = 0; o < 20; o++) {
+                double mine = column_max(f, b, o), of_tile = 0;
+                for (uint32_t other = o / 10 * 10; other < o / 10 * 10 + 10; other++) {
+                    of_tile = fmax(of_tile, column_max(f, b, other));
+                }
+                assert_near(a->weight_scale[b * a->columns + o], cases[k].scale_of_tile ? of_tile : mine, 0);
+                assert_near(a->full_scale[b * a->columns + o], 3 * (cases[k].of_tile ? of_tile : mine), 1e-6);
+            }
+        }
+        fixture_close(f);
+    }
+}
+
+/* While open, results are those of the same drifted machine without an ADC (5e-7 of the sum: one more rounding). */
+static void open_calibration_gives_results_without_adc(void **state) {
+    (void)state;
+    const float range = 2.5f;
+    const char *base = "tile.cell=pcm_like tile.compensation=global tile.rows=30 tile.dac.range=static effects=on";
+    char sets[256];
+    snprintf(sets, sizeof sets, "%s effects.adc=off", base);
+    struct fixture *without = fixture_ranges("ideal", sets, 20, 60, NULL, 86400, &range, 1);
+    struct fixture *with = fixture_ranges("ideal", base, 20, 60, NULL, 86400, &range, 1);
+    float *x = gaussians(3 * 60, 2), *y = multiply(without, x, 3);
+    struct error e = {0};
+    assert_int_equal(machine_calibration_begin(with->machine, &e), OK);
+    float *z = multiply(with, x, 3);
+    for (uint32_t i = 0; i < 3 * 20; i++) {
+        double sizes;
+        exact_product(with, x, i / 20, i % 20, &sizes);
+        assert_near(z[i], y[i], 5e-7 * sizes);
+    }
+    mem_free(z);
+    mem_free(y);
+    mem_free(x);
+    fixture_close(with);
+    fixture_close(without);
+}
+
+/* Static ranges of inputs +-1 (all of size 1 but one of size 3 in the second block). */
+static void static_ranges_follow_the_rule(void **state) {
+    (void)state;
+    enum { K = 8, T = 50 };
+    static const struct {
+        const char *rule;
+        double expected[2], bound;
+    } cases[] = {
+        {"maximum", {1, 3}, 0},
+        {"standard_deviations tile.dac.static_parameter=2",
+         {2 * 1.00251, 2 * 1.02233},
+         1e-4}, /* sqrt(200/199), sqrt((208 - 4/200) / 199) */
+        {"quantile tile.dac.static_parameter=0.99",
+         {1, 1.0219},
+         1e-4}, /* the largest of a block limits; else the bin's upper edge 2^(1/32) */
+    };
+    float x[T * K];
+    for (int i = 0; i < T * K; i++) {
+        x[i] = i % 2 ? 1.0f : -1.0f;
+    }
+    x[5] = 3;
+    for (int k = 0; k < 3; k++) {
+        char sets[256];
+        snprintf(sets, sizeof sets, "effects.dac=on tile.rows=4 tile.dac.range=static tile.dac.static_rule=%s",
+                 cases[k].rule);
+        struct fixture *f = fixture_open("ideal", sets, 3, K, NULL, 0);
+        assert_true(machine_static_without_ranges(f->machine) && machine_needs_calibration(f->machine));
+        calibrate(f, x, T);
+        for (int b = 0; b < 2; b++) {
+            assert_near(f->machine->arrays[0]->input_range[b], cases[k].expected[b], cases[k].bound + 1e-6);
+        }
+        fixture_close(f);
+    }
+}
+
+static void ranges_of_the_model_win(void **state) {
+    (void)state;
+    const float ranges[] = {2, 5, 7};
+    struct fixture *f = fixture_ranges("afm", "tile.rows=30", 20, 60, NULL, 0, ranges, 2);
+    assert_false(machine_static_without_ranges(f->machine) || machine_needs_calibration(f->machine));
+    assert_true(f->machine->arrays[0]->input_range[0] == 2 && f->machine->arrays[0]->input_range[1] == 5);
+    fixture_close(f);
+    struct error e = {0};
+    assert_int_equal(fixture_try("afm", "tile.rows=30", 20, 60, NULL, 0, ranges, 3, &f, &e), ERR_USAGE);
+    assert_non_null(strstr(e.message, "brings 3 input ranges (allowed: 1, or 2"));
+    const float bad = 0;
+    assert_int_equal(fixture_try("afm", "", 20, 60, NULL, 0, &bad, 1, &f, &e), ERR_RUN);
+    assert_non_null(strstr(e.message, "input range 0 is 0"));
+}
+
+static void calibration_refuses_what_it_cannot_do(void **state) {
+    (void)state;
+    struct error e = {0};
+    struct fixture *f = fixture_open("afm", "", 20, 60, NULL, 0);
+    assert_int_equal(machine_calibration_finish(f->machine, &e), ERR_USAGE);
+    assert_int_equal(machine_calibration_begin(f->machine, &e), OK);
+    assert_int_equal(machine_calibration_begin(f->machine, &e), ERR_USAGE);
+    assert_int_equal(machine_calibration_finish(f->machine, &e), ERR_RUN);
+    assert_non_null(strstr(e.message, "layers.3.q: no input reached it"));
+    assert_int_equal(machine_calibration_begin(f->machine, &e), OK);
+    float zeros[60] = {0};
+    mem_free(multiply(f, zeros, 1));
+    assert_int_equal(machine_calibration_finish(f->machine, &e), ERR_RUN);
+    assert_non_null(strstr(e.message, "row block 0, inputs 0 to 59"));
+    assert_true(machine_needs_calibration(f->machine));
+    fixture_close(f);
+}
+
+/* Zero weights, zero inputs, and a column that was silent in calibration: zeros, never NaN. */
+static void zeros_stay_zeros(void **state) {
+    (void)state;
+    float *w = gaussians(20 * 60, 1);
+    memset(w + 5 * 60, 0, 60 * sizeof *w);
+    struct fixture *f = fixture_open("pcm256", "", 20, 60, w, 0);
+    float *x = gaussians(3 * 60, 2);
+    memset(x, 0, 60 * sizeof *x);
+    x[60] = 1e-40f; /* below the smallest range, with the rest of its token */
+    memset(x + 61, 0, 59 * sizeof *x);
+    calibrate(f, x, 3);
+    float *y = multiply(f, x, 3);
+    for (int o = 0; o < 20; o++) {
+        assert_true(y[o] == 0 && y[20 + o] == 0);
+        assert_int_equal(y[40 + o] == 0, o == 5);
+    }
+    mem_free(y);
+    mem_free(x);
+    fixture_close(f);
+}
+
+/* A column that only ever gave 0 in calibration has range 0: later it reads 0, and counts as saturated when it should
+ * not. */
+static void silent_columns_saturate(void **state) {
+    (void)state;
+    struct fixture *f = fixture_open("ideal", "effects.dac=on effects.adc=on", 16, 16, identity(16), 0);
+    float x[16] = {1, 1, 1, 0, 1};
+    calibrate(f, x, 1);
+    x[3] = 1;
+    float *y = multiply(f, x, 1);
+    double *r = multiply_reference(f, x, 1);
+    for (int o = 0; o < 16; o++) {
+        assert_near(y[o], o != 3 && x[o] != 0, 0.01); /* one step of 1.2 / 127 */
+        assert_near(r[o], o != 3 && x[o] != 0, 0.01);
+    }
+    assert_int_equal(f->record.adc_saturated, 1);
+    mem_free(r);
+    mem_free(y);
+    fixture_close(f);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(unset_ranges_are_refused),
+    cmocka_unit_test(calibrated_range_is_headroom_times_the_largest),
+    cmocka_unit_test(head_shares_one_range),
+    cmocka_unit_test(lambda_range_follows_scale_and_granularity),
+    cmocka_unit_test(open_calibration_gives_results_without_adc),
+    cmocka_unit_test(static_ranges_follow_the_rule),
+    cmocka_unit_test(ranges_of_the_model_win),
+    cmocka_unit_test(calibration_refuses_what_it_cannot_do),
+    cmocka_unit_test(zeros_stay_zeros),
+    cmocka_unit_test(silent_columns_saturate),
+};
+const struct test_suite suite_calibrate = {"calibrate", tests, sizeof tests / sizeof tests[0]};
