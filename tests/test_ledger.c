@@ -245,7 +245,8 @@ static void fork_runs_together_and_joins(void **state) {
     drop(&b);
 }
 
-/* 210,000 weights of 8 bits come once, with the first token: 410,156 + 2,000 ps; 210,000 MACs: 206 + 16 cycles per token. */
+/* 210,000 weights of 8 bits come once, with the first token: 410,156 + 2,000 ps; 210,000 MACs: 206 + 16 cycles
+ * per token. */
 static void digital_weights_come_once_per_step(void **state) {
     (void)state;
     struct bench b = make("pcm256", NULL, 0, model, MATRICES, 2);
