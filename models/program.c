@@ -1,13 +1,13 @@
 /* Puts a model on a chip: placement, programming, and calibration on the bundled text.
  *
- * Calibration runs the first CALIBRATION_TOKENS tokens of DATA/configs/calibration/text.txt through the programmed machine in
+ * Calibration runs the first tokens of DATA/configs/calibration/text.txt (as many as the chip file says) through the machine in
  * windows of CALIBRATION_WINDOW tokens (BOS in front where the model has one, since activations without it can be far off);
  * the machine records what its inputs and outputs reach and sets its ranges from that.
  */
 #include "base/io.h"
 #include "models/internal.h"
 
-enum { CALIBRATION_TOKENS = 512, CALIBRATION_WINDOW = 128, TEXT_LIMIT = 1 << 20 };
+enum { CALIBRATION_WINDOW = 128, TEXT_LIMIT = 1 << 20 };
 
 static enum status calibration_ids(const struct model *m, struct token_list *ids, struct error *e) {
     if (!m->tokenizer) {
@@ -31,8 +31,8 @@ static enum status calibration_ids(const struct model *m, struct token_list *ids
     return status;
 }
 
-static enum status run_text(const struct model *m, struct session *s, const struct token_list *ids, struct error *e) {
-    size_t total = ids->count < CALIBRATION_TOKENS ? ids->count : CALIBRATION_TOKENS;
+static enum status run_text(const struct model *m, struct session *s, const struct token_list *ids, size_t wanted, struct error *e) {
+    size_t total = ids->count < wanted ? ids->count : wanted;
     struct progress *progress = progress_create("calibrating", total);
     int32_t bos = model_bos(m); /* left out where the context has no room for anything else */
     enum status status = OK;
@@ -56,7 +56,7 @@ static enum status run_text(const struct model *m, struct session *s, const stru
     return status;
 }
 
-static enum status calibrate(const struct model *m, struct machine *machine, struct error *e) {
+static enum status calibrate(const struct model *m, size_t tokens, struct machine *machine, struct error *e) {
     struct token_list ids = {NULL, 0, 0};
     struct session *s = NULL;
     struct run *run = NULL;
@@ -66,7 +66,7 @@ static enum status calibrate(const struct model *m, struct machine *machine, str
     TRY_GOTO(status, machine_calibration_begin(machine, e), done);
     TRY_GOTO(status, run_create(machine, window, &run, e), done);
     TRY_GOTO(status, session_create(m, &(struct session_options){.context = window, .max_batch = window, .run = run}, &s, e), done);
-    TRY_GOTO(status, run_text(m, s, &ids, e), done);
+    TRY_GOTO(status, run_text(m, s, &ids, tokens, e), done);
     status = machine_calibration_finish(machine, e);
 done:
     session_destroy(s);
@@ -83,7 +83,7 @@ enum status model_program(const struct model *m, const struct chip *c, const str
     TRY_GOTO(status, placement_create(c, m->sources, m->matrix_count, &p, e), failed);
     TRY_GOTO(status, machine_create(c, p, m->sources, m->matrix_count, o, &programmed, e), failed);
     if (machine_needs_calibration(programmed)) {
-        TRY_GOTO(status, calibrate(m, programmed, e), failed);
+        TRY_GOTO(status, calibrate(m, chip_calibration_tokens(c), programmed, e), failed);
     }
     *placement = p;
     *machine = programmed;

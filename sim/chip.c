@@ -444,6 +444,8 @@ bool chip_effect_on(const struct chip *c, size_t i) {
     return *(const bool *)((const char *)&c->spec.effects + effect_table()->rows[i].offset);
 }
 
+uint32_t chip_calibration_tokens(const struct chip *c) { return (uint32_t)c->spec.calibration_tokens; }
+
 bool chip_needs_calibration(const struct chip *c) {
     const struct chip_spec *s = &c->spec;
     return (s->effects.adc && s->tile.adc.range == ADC_CALIBRATED) ||

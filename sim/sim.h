@@ -50,6 +50,7 @@ const char *chip_effect_help(size_t i);
 bool chip_effect_on(const struct chip *c, size_t i);
 /* Whether the chip wants calibration (calibrated ADC ranges or static input ranges that the model does not bring). */
 bool chip_needs_calibration(const struct chip *c);
+uint32_t chip_calibration_tokens(const struct chip *c); /* how much of the calibration text it wants */
 /* Names in configs/chips, sorted; the list ends with NULL; borrowed for the life of the process. */
 enum status chip_catalogue(const char *const **names, struct error *e);
 /* `mho chip params`: every key with unit, range, default or required, meaning. `mho chip check` = chip_load + this: */

@@ -126,6 +126,10 @@ enum status analog_create(const struct model *m, const struct chip *c, uint64_t 
                           struct analog *out, struct error *e) {
     struct machine_options options = {.seed = seed, .age_s = age_s};
     TRY(model_program(m, c, &options, &out->placement, &out->machine, e));
+    if (machine_static_without_ranges(out->machine)) {
+        notice("%s: static input ranges, and the model brings none: they come from a calibration text. Models that were not adapted to "
+               "static 8-bit inputs are known to lose most of their quality (--set tile.dac.range=per_token avoids it)", chip_name(c));
+    }
     return run_create(out->machine, max_tokens, &out->run, e);
 }
 
