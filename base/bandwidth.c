@@ -3,25 +3,36 @@
  */
 #include "base/bandwidth.h"
 
+#include <stdatomic.h>
 #include <stddef.h>
 
 #include "base/io.h"
 #include "base/kernels.h"
 #include "base/memory.h"
+#include "base/threads.h"
 
 enum { REPEATS = 4, CHUNK_FLOATS = 1 << 14 };
 
-static double one_pass_s(const float *buffer, size_t chunks, int threads) {
-    const struct kernels *k = kernels();
+struct pass { const float *buffer; atomic_bool negative; };
+
+static void read_chunks(void *context, size_t begin, size_t end, int worker) {
+    struct pass *p = context;
     double total = 0;
-    double start_s = now_s();
-#pragma omp parallel for schedule(static) num_threads(threads) reduction(+ : total)
-    for (size_t c = 0; c < chunks; c++) {
-        const float *part = buffer + c * CHUNK_FLOATS;
-        total += (double)k->dot_f32(part, part, CHUNK_FLOATS);
+    (void)worker;
+    for (size_t c = begin; c < end; c++) {
+        const float *part = p->buffer + c * CHUNK_FLOATS;
+        total += (double)kernels()->dot_f32(part, part, CHUNK_FLOATS);
     }
-    double seconds = now_s() - start_s;
-    return total < 0 ? 0 : seconds; /* keeps the sum alive */
+    if (total < 0) { /* never: a sum of squares; but the compiler must keep the sum */
+        atomic_store(&p->negative, true);
+    }
+}
+
+static double one_pass_s(const float *buffer, size_t chunks, int threads) {
+    struct pass p = {.buffer = buffer};
+    double start_s = now_s();
+    parallel_for(chunks, 0, threads, read_chunks, &p);
+    return atomic_load(&p.negative) ? 0 : now_s() - start_s;
 }
 
 double measure_read_bandwidth_Bps(int threads) {

@@ -56,8 +56,4 @@ __attribute__((format(printf, 1, 2)))
 #endif
 void notice(const char *format, ...);
 
-/* Threads (OpenMP). 0 = as many as the machine has. */
-void threads_set(int count);
-int threads_count(void);
-
 #endif

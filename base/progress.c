@@ -1,4 +1,4 @@
-/* The progress line, remarks, the clock and the threads (see io.h).
+/* The progress line, remarks and the clock (see io.h).
  *
  * One line on stderr, only on a terminal: "label [####....]  42 %  ETA 1:05". It is cut to the width of
  * the terminal, so it never wraps; the bar, then the ETA, are left out when there is no room. The ETA
@@ -11,8 +11,6 @@
 #include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
-
-#include <omp.h>
 
 #include "base/memory.h"
 
@@ -157,9 +155,3 @@ void notice(const char *format, ...) {
     clear_line();
     fprintf(stderr, "mho: %s\n", printable.message);
 }
-
-/* ---- threads ---------------------------------------------------------------------------------------- */
-
-void threads_set(int count) { omp_set_num_threads(count > 0 ? count : omp_get_num_procs()); }
-
-int threads_count(void) { return omp_get_max_threads(); }

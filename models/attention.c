@@ -14,9 +14,9 @@
  * Positions of a panel that a query must not see get probability 0; what stands there (zero, or keys of a forgotten
  * continuation) is finite and does no harm.
  */
-#include <omp.h>
 #include <string.h>
 
+#include "base/threads.h"
 #include "models/internal.h"
 #include "models/vector_math.h"
 
@@ -138,17 +138,27 @@ static void attend(struct unit *u, struct rows q, float *scratch, float *out) {
     scatter(u, out);
 }
 
+struct attention_job { const struct session *session; struct rows q; uint32_t layer, tokens, blocks; float *out; };
+
+static void attend_units(void *context, size_t begin, size_t end, int worker) {
+    const struct attention_job *j = context;
+    const struct session *s = j->session;
+    const struct shape *shape = &s->model->shape;
+    uint32_t per_unit = tokens_per_unit(shape);
+    for (uint32_t i = (uint32_t)begin; i < end; i++) {
+        /* Late blocks see the most keys: they go first. */
+        uint32_t first = (j->blocks - 1 - i / shape->kv_heads) * per_unit, left = j->tokens - first;
+        struct unit u = {.shape = shape, .cache = &s->cache[j->layer], .context = s->context, .window = shape->window[j->layer],
+                         .g = i % shape->kv_heads, .first = first, .count = left < per_unit ? left : per_unit,
+                         .position = s->position + first};
+        attend(&u, j->q, s->scratch + (size_t)worker * s->scratch_floats, j->out);
+    }
+}
+
 void attention_apply(struct session *s, uint32_t layer, struct rows q, uint32_t tokens, float *out) {
     const struct shape *shape = &s->model->shape;
     uint32_t per_unit = tokens_per_unit(shape), blocks = (tokens + per_unit - 1) / per_unit;
     size_t work = (size_t)tokens * (s->position + tokens) * shape->heads * shape->head_dim;
-#pragma omp parallel for schedule(dynamic) num_threads(s->threads) if (work > SMALL_WORK)
-    for (uint32_t i = 0; i < blocks * shape->kv_heads; i++) {
-        /* Late blocks see the most keys: they go first. */
-        uint32_t first = (blocks - 1 - i / shape->kv_heads) * per_unit;
-        struct unit u = {.shape = shape, .cache = &s->cache[layer], .context = s->context, .window = shape->window[layer],
-                         .g = i % shape->kv_heads, .first = first, .count = tokens - first < per_unit ? tokens - first : per_unit,
-                         .position = s->position + first};
-        attend(&u, q, s->scratch + (size_t)omp_get_thread_num() * s->scratch_floats, out);
-    }
+    struct attention_job job = {s, q, layer, tokens, blocks, out};
+    parallel_for((size_t)blocks * shape->kv_heads, 1, work > SMALL_WORK ? s->threads : 1, attend_units, &job);
 }

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/io.h"
+#include "base/threads.h"
 #include "models/internal.h"
 
 /* Cut at `limit` bytes, not inside a UTF-8 character: continuation bytes are 10xxxxxx. */
@@ -28,18 +29,26 @@ static size_t limited(const char *text, size_t bytes, uint64_t limit) {
     return end;
 }
 
+struct scoring { const float *logits; size_t vocabulary; const int32_t *ids; double *log_p; };
+
+/* ln p of ids[t] under logits row t. */
+static void score_tokens(void *context, size_t begin, size_t end, int worker) {
+    const struct scoring *s = context;
+    (void)worker;
+    for (size_t t = begin; t < end; t++) {
+        s->log_p[t] = log_probability(s->logits + t * s->vocabulary, s->vocabulary, s->ids[t]);
+    }
+}
+
 /* Adds ln p of every token after the first of a window to *sum. log_p: scratch [max_batch]. */
 static enum status run_window(struct session *s, const int32_t *ids, uint32_t count, double *log_p, double *sum, struct error *e) {
-    size_t V = s->model->shape.vocabulary;
     session_rewind(s, 0);
     for (uint32_t first = 0; first + 1 < count;) {
         uint32_t left = count - 1 - first, n = left < s->max_batch ? left : s->max_batch;
         const float *logits;
         TRY(session_forward(s, ids + first, n, LOGITS_ALL, &logits, e));
-#pragma omp parallel for num_threads(s->threads) schedule(static)
-        for (uint32_t t = 0; t < n; t++) {
-            log_p[t] = log_probability(logits + t * V, V, ids[first + t + 1]);
-        }
+        struct scoring scoring = {logits, s->model->shape.vocabulary, ids + first + 1, log_p};
+        parallel_for(n, 0, s->threads, score_tokens, &scoring);
         for (uint32_t t = 0; t < n; t++) {
             *sum += log_p[t];
         }

@@ -7,9 +7,7 @@
  * multiplied with all tokens. Threads share out whole panels of outputs, never the inner dimension, so results do not depend
  * on their number.
  */
-#include <omp.h>
-
-#include "base/io.h"
+#include "base/threads.h"
 #include "models/internal.h"
 #include "models/vector_math.h"
 
@@ -40,6 +38,15 @@ static void copy_panel(const struct linear *l, const struct matrix *m, size_t pa
     kernels()->pack_panel_f32(WEIGHT_F32, rows, m->inputs, lanes, m->inputs, l->panels + first * m->inputs);
 }
 
+struct copy_job { const struct linear *linear; const struct matrix *matrix; float *rows; /* [threads][PANEL][inputs] */ };
+
+static void copy_panels(void *context, size_t begin, size_t end, int worker) {
+    const struct copy_job *j = context;
+    for (size_t p = begin; p < end; p++) {
+        copy_panel(j->linear, j->matrix, p, j->rows + (size_t)worker * j->matrix->inputs * PANEL);
+    }
+}
+
 enum status linear_prepare(struct linear *l, const struct matrix *m, struct error *e) {
     l->weights = m->tensor->data;
     if (stays_mapped(m, &l->type)) {
@@ -54,10 +61,8 @@ enum status linear_prepare(struct linear *l, const struct matrix *m, struct erro
         mem_free(rows);
         return error_set(e, ERR_RUN, "session: out of memory for tensor %s in fp32 (%u x %u)", m->tensor->name, m->outputs, m->inputs);
     }
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (size_t p = 0; p < count; p++) {
-        copy_panel(l, m, p, rows + (size_t)omp_get_thread_num() * panel_floats);
-    }
+    struct copy_job job = {l, m, rows};
+    parallel_for(count, 0, threads, copy_panels, &job);
     mem_free(rows);
     return OK;
 }
@@ -94,24 +99,27 @@ static void multiply_panels(const struct linear *l, const struct matrix *m, cons
     }
 }
 
-static void multiply_digital(struct session *s, int matrix, const float *x, uint32_t tokens, float *y) {
-    const struct linear *l = &s->linear[matrix];
-    const struct matrix *m = &s->model->matrices[matrix];
-    size_t panels = panels_of(m);
-    size_t work = (size_t)m->outputs * m->inputs * (tokens + READ_COST);
-#pragma omp parallel num_threads(s->threads) if (work > SMALL_WORK)
-    {
-        size_t me = (size_t)omp_get_thread_num(), all = (size_t)omp_get_num_threads();
-        size_t first = panels * me / all * PANEL, end = panels * (me + 1) / all * PANEL;
-        end = end < m->outputs ? end : m->outputs;
-        if (l->panels) {
-            multiply_panels(l, m, x, tokens, y, first, end);
-        } else if (tokens <= FEW_TOKENS) {
-            multiply_few(l, m, x, tokens, y, first, end);
-        } else {
-            multiply_many(l, m, x, tokens, y, first, end, s->scratch + me * s->scratch_floats);
-        }
+struct product_job { const struct session *session; const struct linear *linear; const struct matrix *matrix; const float *x; uint32_t tokens; float *y; };
+
+static void multiply_part(void *context, size_t begin, size_t end, int worker) {
+    const struct product_job *j = context;
+    const struct matrix *m = j->matrix;
+    size_t first = begin * PANEL, last = end * PANEL < m->outputs ? end * PANEL : m->outputs;
+    if (j->linear->panels) {
+        multiply_panels(j->linear, m, j->x, j->tokens, j->y, first, last);
+    } else if (j->tokens <= FEW_TOKENS) {
+        multiply_few(j->linear, m, j->x, j->tokens, j->y, first, last);
+    } else {
+        multiply_many(j->linear, m, j->x, j->tokens, j->y, first, last,
+                      j->session->scratch + (size_t)worker * j->session->scratch_floats);
     }
+}
+
+static void multiply_digital(struct session *s, int matrix, const float *x, uint32_t tokens, float *y) {
+    const struct matrix *m = &s->model->matrices[matrix];
+    size_t work = (size_t)m->outputs * m->inputs * (tokens + READ_COST);
+    struct product_job job = {s, &s->linear[matrix], m, x, tokens, y};
+    parallel_for(panels_of(m), 0, work > SMALL_WORK ? s->threads : 1, multiply_part, &job);
 }
 
 enum status linear_multiply(struct session *s, int matrix, const float *x, uint32_t tokens, float *y, struct error *e) {

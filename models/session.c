@@ -8,7 +8,7 @@
  */
 #include <string.h>
 
-#include "base/io.h"
+#include "base/threads.h"
 #include "models/internal.h"
 
 enum { DEFAULT_CONTEXT = 4096, DEFAULT_BATCH = 128 };

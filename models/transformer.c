@@ -10,10 +10,16 @@
  */
 #include <string.h>
 
+#include "base/threads.h"
 #include "models/internal.h"
 #include "models/vector_math.h"
 
 enum { SMALL_WORK = 1 << 16 }; /* elements below which threads cost more than they bring */
+
+/* body over the tokens of a step of `elements` elements. */
+static void for_tokens(const struct session *s, uint32_t tokens, size_t elements, parallel_body *body, void *context) {
+    parallel_for(tokens, 0, elements > SMALL_WORK ? s->threads : 1, body, context);
+}
 
 void record(struct session *s, enum digital_op op, int layer, uint32_t tokens, uint64_t elements) {
     if (s->run) {
@@ -62,18 +68,27 @@ static void embed(struct session *s, const int32_t *ids, uint32_t tokens) {
     record(s, OP_EMBED, -1, tokens, D);
 }
 
-/* out [T][D] = norm of x [T][D]; out may be x. */
-static void normalise(struct session *s, const struct norm *n, int layer, const float *x, uint32_t tokens, float *out) {
-    const struct shape *p = &s->model->shape;
-    size_t D = p->hidden;
-#pragma omp parallel for num_threads(s->threads) if (tokens * D > SMALL_WORK)
-    for (uint32_t t = 0; t < tokens; t++) {
-        if (p->norm == NORM_RMS) {
-            vector_rms_norm(x + t * D, n->weight, D, p->norm_eps, out + t * D);
+struct norm_job { const struct shape *shape; const struct norm *norm; const float *x; float *out; };
+
+static void normalise_tokens(void *context, size_t begin, size_t end, int worker) {
+    const struct norm_job *j = context;
+    const struct norm *n = j->norm;
+    size_t D = j->shape->hidden;
+    (void)worker;
+    for (size_t t = begin; t < end; t++) {
+        if (j->shape->norm == NORM_RMS) {
+            vector_rms_norm(j->x + t * D, n->weight, D, j->shape->norm_eps, j->out + t * D);
         } else {
-            vector_layer_norm(x + t * D, n->weight, n->bias, D, p->norm_eps, out + t * D);
+            vector_layer_norm(j->x + t * D, n->weight, n->bias, D, j->shape->norm_eps, j->out + t * D);
         }
     }
+}
+
+/* out [T][D] = norm of x [T][D]; out may be x. */
+static void normalise(struct session *s, const struct norm *n, int layer, const float *x, uint32_t tokens, float *out) {
+    size_t D = s->model->shape.hidden;
+    struct norm_job job = {&s->model->shape, n, x, out};
+    for_tokens(s, tokens, tokens * D, normalise_tokens, &job);
     record(s, OP_NORM, layer, tokens, D);
 }
 
@@ -101,21 +116,32 @@ static void normalise_heads(struct session *s, const struct norm *n, int layer, 
     record(s, OP_NORM, layer, tokens, (uint64_t)heads * p->head_dim);
 }
 
-static void rotate(struct session *s, int layer, struct rows q, struct rows k, uint32_t tokens) {
+struct rope_job { const struct session *session; struct rows q, k; };
+
+static void rotate_tokens(void *context, size_t begin, size_t end, int worker) {
+    const struct rope_job *j = context;
+    const struct session *s = j->session;
     const struct shape *p = &s->model->shape;
     const struct rope_table *table = &s->rope[s->rope_set];
+    (void)worker;
+    for (size_t t = begin; t < end; t++) {
+        uint32_t position = s->position + (uint32_t)t;
+        for (uint32_t i = 0; i < p->heads; i++) {
+            rope_apply(&p->rope, table, position, j->q.data + t * j->q.stride + (size_t)i * p->head_dim);
+        }
+        for (uint32_t i = 0; i < p->kv_heads; i++) {
+            rope_apply(&p->rope, table, position, j->k.data + t * j->k.stride + (size_t)i * p->head_dim);
+        }
+    }
+}
+
+static void rotate(struct session *s, int layer, struct rows q, struct rows k, uint32_t tokens) {
+    const struct shape *p = &s->model->shape;
     if (!p->rope.on) {
         return;
     }
-#pragma omp parallel for num_threads(s->threads) if (tokens * q.stride > SMALL_WORK)
-    for (uint32_t t = 0; t < tokens; t++) {
-        for (uint32_t i = 0; i < p->heads; i++) {
-            rope_apply(&p->rope, table, s->position + t, q.data + t * q.stride + (size_t)i * p->head_dim);
-        }
-        for (uint32_t i = 0; i < p->kv_heads; i++) {
-            rope_apply(&p->rope, table, s->position + t, k.data + t * k.stride + (size_t)i * p->head_dim);
-        }
-    }
+    struct rope_job job = {s, q, k};
+    for_tokens(s, tokens, tokens * q.stride, rotate_tokens, &job);
     record(s, OP_ROPE, layer, tokens, (uint64_t)(p->heads + p->kv_heads) * p->rope.dims);
 }
 
@@ -161,22 +187,30 @@ static enum status attention_block(struct session *s, uint32_t layer, uint32_t T
     return OK;
 }
 
-/* activated [T][F] = activation(gate) * up, or activation(up) where the family has no gate. */
-static void activate(struct session *s, int layer, struct rows gate, struct rows up, uint32_t T) {
-    const struct shape *p = &s->model->shape;
-    size_t F = p->intermediate;
-#pragma omp parallel for num_threads(s->threads) if (T * F > SMALL_WORK)
-    for (uint32_t t = 0; t < T; t++) {
-        const float *u = up.data + t * up.stride;
-        float *out = s->activated + t * F;
-        if (!gate.data) {
+struct activation_job { const struct shape *shape; struct rows gate, up; float *out; };
+
+static void activate_tokens(void *context, size_t begin, size_t end, int worker) {
+    const struct activation_job *j = context;
+    size_t F = j->shape->intermediate;
+    (void)worker;
+    for (size_t t = begin; t < end; t++) {
+        const float *u = j->up.data + t * j->up.stride;
+        float *out = j->out + t * F;
+        if (!j->gate.data) {
             vector_gelu(u, F, out);
-        } else if (p->activation == ACTIVATION_SILU) {
-            vector_silu_product(gate.data + t * gate.stride, u, F, out);
+        } else if (j->shape->activation == ACTIVATION_SILU) {
+            vector_silu_product(j->gate.data + t * j->gate.stride, u, F, out);
         } else {
-            vector_gelu_product(gate.data + t * gate.stride, u, F, out);
+            vector_gelu_product(j->gate.data + t * j->gate.stride, u, F, out);
         }
     }
+}
+
+/* activated [T][F] = activation(gate) * up, or activation(up) where the family has no gate. */
+static void activate(struct session *s, int layer, struct rows gate, struct rows up, uint32_t T) {
+    size_t F = s->model->shape.intermediate;
+    struct activation_job job = {&s->model->shape, gate, up, s->activated};
+    for_tokens(s, T, T * F, activate_tokens, &job);
     record(s, OP_ACTIVATION, layer, T, F);
 }
 

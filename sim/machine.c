@@ -23,11 +23,13 @@
 #include "sim/machine.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "base/io.h"
 #include "base/kernels.h"
 #include "base/memory.h"
+#include "base/threads.h"
 
 /* ---- programming one matrix ------------------------------------------------------------------- */
 
@@ -259,49 +261,77 @@ static enum status program_panel(const struct job *j, struct work *k, uint32_t p
     return OK;
 }
 
-/* Panels [first, end) on all threads. The error of the lowest panel wins, whichever thread was first. */
-static enum status run_group(const struct job *j, panel_function *function, uint32_t first, uint32_t end,
-                             struct error *e) {
-    enum status status = OK;
-    uint32_t failed = UINT32_MAX;
-#pragma omp parallel
-    {
-        struct work k;
-        bool ready = work_create(&k, j->a->inputs);
-#pragma omp for schedule(dynamic)
-        for (uint32_t panel = first; panel < end; panel++) {
-            struct error mine;
-            enum status s =
-                ready ? function(j, &k, panel, &mine)
-                      : error_set(&mine, ERR_RUN, "matrix %s: out of memory while programming", j->a->source.name);
-            if (s != OK) {
-#pragma omp critical(mho_program_error)
-                if (panel < failed) {
-                    failed = panel;
-                    status = s;
-                    if (e) {
-                        *e = mine;
-                    }
-                }
+/* Panels of one matrix on all threads. */
+struct group {
+    const struct job *job;
+    panel_function *function;
+    struct work *works;   /* [threads] */
+    uint32_t first;       /* panel of index 0 */
+    pthread_mutex_t lock; /* of what follows */
+    uint32_t failed;      /* lowest panel with an error: it wins, whichever thread was first */
+    enum status status;
+    struct error error;
+};
+
+static void run_some_panels(void *context, size_t begin, size_t end, int worker) {
+    struct group *g = context;
+    for (uint32_t panel = g->first + (uint32_t)begin; panel < g->first + end; panel++) {
+        struct error mine;
+        enum status s = g->function(g->job, &g->works[worker], panel, &mine);
+        if (s != OK) {
+            pthread_mutex_lock(&g->lock);
+            if (panel < g->failed) {
+                g->failed = panel;
+                g->status = s;
+                g->error = mine;
             }
-        }
-        if (ready) {
-            work_destroy(&k);
+            pthread_mutex_unlock(&g->lock);
         }
     }
-    return status;
+}
+
+/* In groups, for the progress line and Ctrl-C. */
+static enum status run_groups(struct group *g, int threads, struct progress *bar, uint64_t done, struct error *e) {
+    const struct array *a = g->job->a;
+    uint32_t size = WEIGHTS_PER_GROUP / PANEL / a->inputs + 1;
+    for (uint32_t first = 0; first < a->panels; first += size) {
+        uint32_t end = a->panels - first < size ? a->panels : first + size;
+        TRY(check_interrupted(e));
+        g->first = first;
+        parallel_for(end - first, 1, threads, run_some_panels, g);
+        if (g->status != OK) {
+            if (e) {
+                *e = g->error;
+            }
+            return g->status;
+        }
+        progress_update(bar, done + (uint64_t)(end < a->panels ? end * PANEL : a->outputs) * a->inputs);
+    }
+    return OK;
 }
 
 static enum status run_panels(const struct job *j, panel_function *function, struct progress *bar, uint64_t done,
                               struct error *e) {
-    uint32_t group = WEIGHTS_PER_GROUP / PANEL / j->a->inputs + 1;
-    for (uint32_t first = 0; first < j->a->panels; first += group) {
-        uint32_t end = j->a->panels - first < group ? j->a->panels : first + group;
-        TRY(check_interrupted(e));
-        TRY(run_group(j, function, first, end, e));
-        progress_update(bar, done + (uint64_t)(end < j->a->panels ? end * PANEL : j->a->outputs) * j->a->inputs);
+    int threads = threads_count(), ready = 0;
+    threads = (uint32_t)threads < j->a->panels ? threads : (int)j->a->panels;
+    struct group g = {.job = j, .function = function, .failed = UINT32_MAX, .status = OK};
+    g.works = mem_alloc((size_t)threads, sizeof *g.works);
+    while (g.works && ready < threads && work_create(&g.works[ready], j->a->inputs)) {
+        ready++;
     }
-    return OK;
+    enum status status;
+    if (ready == threads) {
+        pthread_mutex_init(&g.lock, NULL);
+        status = run_groups(&g, threads, bar, done, e);
+        pthread_mutex_destroy(&g.lock);
+    } else {
+        status = error_set(e, ERR_RUN, "matrix %s: out of memory while programming", j->a->source.name);
+    }
+    while (ready > 0) {
+        work_destroy(&g.works[--ready]);
+    }
+    mem_free(g.works);
+    return status;
 }
 
 /* ---- what is common to a tile -------------------------------------------------------------------- */

@@ -11,12 +11,18 @@
  * also for any kernel.
  */
 #include <math.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/threads.h"
 #include "sim/machine.h"
 
-enum { TOKENS = 32 }; /* tokens that go through a panel together: their results stay in the first-level cache */
+enum {
+    TOKENS = 32,            /* tokens that go through a panel together: their results stay in the first-level cache */
+    SMALL_INPUTS = 1 << 13, /* inputs to convert below which threads cost more than they bring */
+    SMALL_WORK = 1 << 17,   /* the same for weights x tokens */
+};
 
 struct multiply_scratch {
     uint32_t max_tokens;
@@ -122,21 +128,36 @@ static void convert_token(const struct machine *m, const struct array *a, const 
     s->clipped[t] = clipped;
 }
 
-/* Returns the first token whose inputs are not finite, or `tokens`. */
-static uint32_t convert_inputs(const struct machine *m, const struct array *a, const float *x, uint32_t tokens,
-                               struct multiply_scratch *s) {
-    uint32_t bad = tokens;
-#pragma omp parallel for schedule(static) reduction(min : bad) if (tokens > 1)
-    for (uint32_t t = 0; t < tokens; t++) {
-        const float *mine = x + (size_t)t * a->inputs;
-        float range = kernels()->absmax_f32(mine, a->inputs);
+/* One multiply, for all threads. */
+struct job {
+    const struct machine *m;
+    struct array *a;
+    struct multiply_scratch *s;
+    const float *x;
+    float *y;
+    uint32_t tokens;
+    atomic_uint_fast32_t bad;       /* first token whose inputs are not finite, or `tokens` */
+    atomic_uint_fast64_t saturated; /* results */
+};
+
+static void lower_to(atomic_uint_fast32_t *least, uint_fast32_t value) {
+    uint_fast32_t old = atomic_load(least);
+    while (value < old && !atomic_compare_exchange_weak(least, &old, value)) {
+    }
+}
+
+static void convert_tokens(void *context, size_t begin, size_t end, int worker) {
+    struct job *j = context;
+    (void)worker;
+    for (uint32_t t = (uint32_t)begin; t < end; t++) {
+        const float *mine = j->x + (size_t)t * j->a->inputs;
+        float range = kernels()->absmax_f32(mine, j->a->inputs);
         if (!isfinite(range)) {
-            bad = t < bad ? t : bad;
+            lower_to(&j->bad, t);
             range = 0;
         }
-        convert_token(m, a, mine, range >= SMALLEST_RANGE ? range : 0.0f, t, s);
+        convert_token(j->m, j->a, mine, range >= SMALLEST_RANGE ? range : 0.0f, t, j->s);
     }
-    return bad;
 }
 
 /* ---- results ------------------------------------------------------------------------------------------------- */
@@ -239,6 +260,19 @@ static uint64_t multiply_panel(const struct machine *m, struct array *a, uint32_
     return saturated;
 }
 
+static void multiply_panels(void *context, size_t begin, size_t end, int worker) {
+    struct job *j = context;
+    uint64_t saturated = 0;
+    (void)worker;
+    for (uint32_t panel = (uint32_t)begin; panel < end; panel++) {
+        for (uint32_t t = 0; t < j->tokens; t += TOKENS) {
+            uint32_t left = j->tokens - t;
+            saturated += multiply_panel(j->m, j->a, panel, j->s, t, left < TOKENS ? left : TOKENS, j->y);
+        }
+    }
+    atomic_fetch_add(&j->saturated, saturated);
+}
+
 static void fill_record(const struct array *a, size_t matrix, uint32_t tokens, const struct multiply_scratch *s,
                         uint64_t saturated, struct multiply_record *r) {
     *r = (struct multiply_record){.matrix = matrix, .tokens = tokens, .adc_saturated = saturated};
@@ -263,20 +297,17 @@ enum status machine_multiply(struct machine *m, size_t matrix, const float *x, u
         return error_set(e, ERR_RUN, "matrix %s: its converter ranges are not set: the chip needs a calibration first",
                          a->source.name);
     }
-    uint32_t bad = convert_inputs(m, a, x, tokens, s);
+    struct job job = {.m = m, .a = a, .s = s, .x = x, .y = y, .tokens = tokens, .bad = tokens};
+    parallel_for(tokens, 0, (size_t)tokens * a->inputs > SMALL_INPUTS ? 0 : 1, convert_tokens, &job);
+    uint32_t bad = (uint32_t)atomic_load(&job.bad);
     if (bad < tokens) {
         return error_set(e, ERR_RUN, "matrix %s: an input of token %u is not finite", a->source.name, bad);
     }
     if (m->calibrating) {
         array_record_inputs(a, x, tokens);
     }
-    uint64_t saturated = 0;
-#pragma omp parallel for schedule(static) reduction(+ : saturated)
-    for (uint32_t panel = 0; panel < a->panels; panel++) {
-        for (uint32_t t = 0; t < tokens; t += TOKENS) {
-            saturated += multiply_panel(m, a, panel, s, t, tokens - t < TOKENS ? tokens - t : TOKENS, y);
-        }
-    }
-    fill_record(a, matrix, tokens, s, saturated, record);
+    size_t work = (size_t)a->outputs * a->inputs * tokens;
+    parallel_for(a->panels, 0, work > SMALL_WORK ? 0 : 1, multiply_panels, &job);
+    fill_record(a, matrix, tokens, s, atomic_load(&job.saturated), record);
     return OK;
 }

@@ -3,7 +3,7 @@
  *
  * Tolerance: |difference| <= 1e-4 x max(1, largest value of the layer): another order of fp32 sums, nothing else.
  */
-#include "base/io.h"
+#include "base/threads.h"
 #include "tests/golden.h"
 
 enum { PROMPT = 20, DECODE = 3 };

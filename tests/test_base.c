@@ -537,7 +537,7 @@ static void quiet_is_silent(void **state) {
     assert_string_equal(seen, "$");
 }
 
-/* ---- clock and threads ------------------------------------------------------------------------------ */
+/* ---- clock ------------------------------------------------------------------------------------------ */
 
 static void clock_runs_forward(void **state) {
     (void)state;
@@ -546,16 +546,6 @@ static void clock_runs_forward(void **state) {
     double passed = now_s() - before;
     assert_true(passed >= 0.002);
     assert_true(passed < 60); /* seconds, not milliseconds */
-}
-
-static void threads_are_set(void **state) {
-    (void)state;
-    int machine = threads_count();
-    threads_set(3);
-    assert_int_equal(threads_count(), 3);
-    threads_set(0);
-    assert_true(threads_count() >= 1);
-    threads_set(machine);
 }
 
 static const struct CMUnitTest tests[] = {
@@ -585,7 +575,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(progress_fits_small_terminals),
     cmocka_unit_test(quiet_is_silent),
     cmocka_unit_test(clock_runs_forward),
-    cmocka_unit_test(threads_are_set),
 };
 
 const struct test_suite suite_base = {"base", tests, sizeof tests / sizeof tests[0]};

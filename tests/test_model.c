@@ -4,7 +4,7 @@
  * Tolerance: max |difference| <= 1e-4 x max(1, largest |expected value| of the array). The golden run itself is 4e-6 to 2e-5
  * away from one in double, so 1e-4 leaves room for another order of summation and none for a wrong formula.
  */
-#include "base/io.h"
+#include "base/threads.h"
 #include "tests/golden.h"
 
 enum { IDS_MAX = 128 };

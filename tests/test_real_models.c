@@ -4,6 +4,7 @@
  * 1e-5); top-20 logits 1e-3; greedy ids identical unless the two best logits are closer than 1e-3.
  */
 #include "base/io.h"
+#include "base/threads.h"
 #include "tests/golden.h"
 
 enum { IDS_MAX = 512 };

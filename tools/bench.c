@@ -21,6 +21,7 @@
 #include "base/kernels.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "base/threads.h"
 #include "tools/command.h"
 
 /* OpenBLAS is opened at run time: only this command needs it, and it must be told the processor before it starts. Its

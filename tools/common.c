@@ -10,6 +10,7 @@
 #include "base/kernels.h"
 #include "base/memory.h"
 #include "base/params.h"
+#include "base/threads.h"
 #include "tools/command.h"
 
 double program_start_s;

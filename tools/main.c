@@ -9,6 +9,7 @@
 #include "base/io.h"
 #include "base/kernels.h"
 #include "base/params.h"
+#include "base/threads.h"
 #include "tools/command.h"
 
 static const struct command *const commands[] = {

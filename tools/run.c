@@ -10,6 +10,7 @@
 
 #include "base/io.h"
 #include "base/memory.h"
+#include "base/threads.h"
 #include "tools/columns.h"
 #include "tools/command.h"
 

@@ -47,7 +47,7 @@ mho needs libraries that are not here. Install them with one of:
 
   Debian, Ubuntu   sudo apt-get install $want
   Fedora           sudo dnf install gcc make pkgconf git libyaml-devel jansson-devel pcre2-devel utf8proc-devel gsl-devel openblas simde-devel libcmocka-devel
-  macOS            brew install pkg-config libyaml jansson pcre2 utf8proc gsl openblas simde libomp cmocka
+  macOS            brew install pkg-config libyaml jansson pcre2 utf8proc gsl openblas simde cmocka
   conda            conda install -c conda-forge c-compiler make pkg-config yaml jansson pcre2 libutf8proc gsl openblas simde cmocka
 
 and run make again.
