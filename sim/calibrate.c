@@ -23,11 +23,15 @@
  * the full scales of the same pass are then a little generous.
  */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
 #include "sim/machine.h"
 
+#ifndef HEAD_QUANTILE
+#define HEAD_QUANTILE 0.99
+#endif
 /* The range is the unit of the ADC's scale too: without the effect dac it still counts, it only clips nothing. */
 static bool wants_static(const struct machine *m) {
     return m->spec->tile.dac.range == INPUT_STATIC && (m->spec->effects.dac || m->spec->effects.adc);
@@ -235,18 +239,29 @@ static void share_full_scale(struct array *a, uint32_t b, uint32_t first, uint32
     }
 }
 
-/* One full scale for all columns of a row block: the largest. */
-static void share_largest(float *full, uint32_t columns) {
-    float largest = 0;
-    for (uint32_t o = 0; o < columns; o++) {
-        largest = full[o] > largest ? full[o] : largest;
-    }
-    for (uint32_t o = 0; o < columns; o++) {
-        full[o] = largest;
-    }
+static int by_size(const void *a, const void *b) {
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
 }
 
-static void set_full_scales(const struct machine *m, struct array *a) {
+/* Raises the full scales of a row block to the HEAD_QUANTILE of them. */
+static enum status raise_to_quantile(struct array *a, uint32_t b, struct error *e) {
+    float *full = a->full_scale + (size_t)b * a->columns;
+    float *sorted = mem_alloc(a->outputs, sizeof *sorted);
+    if (!sorted) {
+        return error_set(e, ERR_RUN, "matrix %s: out of memory", a->source.name);
+    }
+    memcpy(sorted, full, a->outputs * sizeof *sorted);
+    qsort(sorted, a->outputs, sizeof *sorted, by_size);
+    float least = sorted[(size_t)(HEAD_QUANTILE * (double)(a->outputs - 1))];
+    for (uint32_t o = 0; o < a->outputs; o++) {
+        full[o] = full[o] > least ? full[o] : least;
+    }
+    mem_free(sorted);
+    return OK;
+}
+
+static enum status set_full_scales(const struct machine *m, struct array *a, struct error *e) {
     const struct tile_spec *tile = &m->spec->tile;
     for (uint32_t b = 0; b < a->row_blocks; b++) {
         /* Without a range at the time of measuring, the results are in units of the input, not of its range. */
@@ -255,13 +270,14 @@ static void set_full_scales(const struct machine *m, struct array *a) {
             a->full_scale[i] = (float)(tile->adc.headroom * (double)a->output_max[i] * per_range);
         }
         if (tile->adc.granularity == ADC_PER_COLUMN && a->source.role == MATRIX_HEAD) {
-            share_largest(a->full_scale + (size_t)b * a->columns, a->columns);
+            TRY(raise_to_quantile(a, b, e));
         }
         for (uint32_t c = 0; tile->adc.granularity == ADC_PER_TILE && c < a->column_blocks; c++) {
             share_full_scale(a, b, block_begin(a->outputs, (uint32_t)tile->columns, (enum split_mode)tile->split, c),
                              block_begin(a->outputs, (uint32_t)tile->columns, (enum split_mode)tile->split, c + 1));
         }
     }
+    return OK;
 }
 
 static enum status finish_array(const struct machine *m, struct array *a, struct error *e) {
@@ -273,7 +289,7 @@ static enum status finish_array(const struct machine *m, struct array *a, struct
         TRY(set_input_ranges(m, a, e));
     }
     if (wants_adc_data(m)) {
-        set_full_scales(m, a);
+        TRY(set_full_scales(m, a, e));
     }
     array_derive(m, a);
     mem_free(a->output_max);

@@ -62,7 +62,7 @@ static const struct param tile_rows[] = {
                "digital drift compensation: one factor per tile or per column", AT(tile_spec, compensation)),
     TEXT_ROW("dac.name", "", "part that the DAC was made from", AT(tile_spec, dac.name)),
     BITS_ROW("dac.bits", 2, 12, NULL, "input codes -(2^(b-1)-1) .. 2^(b-1)-1", AT(tile_spec, dac.bits)),
-    CHOICE_ROW("dac.range", input_range_names, "per_token", "full scale of the inputs: max|x| of each token, or fixed",
+    CHOICE_ROW("dac.range", input_range_names, "per_token", "full scale of a block of inputs: max|x| of each token, or fixed",
                AT(tile_spec, dac.range)),
     CHOICE_ROW("dac.static_rule", static_rule_names, "maximum",
                "fixed range of a model that brings none, from calibration inputs", AT(tile_spec, dac.static_rule)),

@@ -28,7 +28,7 @@ struct multiply_scratch {
     uint32_t max_tokens;
     int16_t *codes;      /* [tokens][row_stride]; the padding of odd blocks may hold anything: it meets weight 0 */
     float *inputs;       /* [tokens][row_stride], for fp32 panels; NULL where no array has them */
-    float *token_range;  /* [tokens] factor of the token's outputs */
+    float *token_range;  /* [tokens][row blocks] factor of a block's outputs: its input range if it is the token's own */
     double *array_S;     /* [tokens] sum of |input| / full scale x row conductance */
     double *full_scales; /* [tokens] sum of |input| / full scale */
     uint64_t *clipped;   /* [tokens] */
@@ -47,11 +47,12 @@ void multiply_scratch_destroy(struct multiply_scratch *s) {
 }
 
 struct multiply_scratch *multiply_scratch_create(const struct machine *m, uint32_t max_tokens) {
-    size_t stride = 0;
+    size_t stride = 0, blocks = 0;
     bool fp32 = false;
     for (size_t i = 0; i < m->count; i++) {
         if (m->arrays[i]) {
             stride = m->arrays[i]->row_stride > stride ? m->arrays[i]->row_stride : stride;
+            blocks = m->arrays[i]->row_blocks > blocks ? m->arrays[i]->row_blocks : blocks;
             fp32 = fp32 || m->arrays[i]->weights;
         }
     }
@@ -63,7 +64,7 @@ struct multiply_scratch *multiply_scratch_create(const struct machine *m, uint32
     s->max_tokens = max_tokens;
     s->codes = mem_alloc(stride * max_tokens, sizeof *s->codes);
     s->inputs = mem_alloc(fp32 ? stride * max_tokens : 0, sizeof *s->inputs);
-    s->token_range = mem_alloc(max_tokens, sizeof *s->token_range);
+    s->token_range = mem_alloc(blocks * max_tokens, sizeof *s->token_range); /* blocks <= stride */
     s->array_S = mem_alloc(max_tokens, sizeof *s->array_S);
     s->full_scales = mem_alloc(max_tokens, sizeof *s->full_scales);
     s->clipped = mem_alloc(max_tokens, sizeof *s->clipped);
@@ -109,23 +110,29 @@ static size_t convert_block(const struct machine *m, const struct array *a, cons
     return clipped;
 }
 
-/* All blocks of one token; `range` is the token's own largest input. */
-static void convert_token(const struct machine *m, const struct array *a, const float *x, float range, uint32_t t,
+/* All blocks of one token: each has its range, fixed or the largest of its own inputs, so that an outlier costs
+ * resolution in its own block only. False when an input is not finite. */
+static bool convert_token(const struct machine *m, const struct array *a, const float *x, uint32_t t,
                           struct multiply_scratch *s) {
     double sum = 0, sum_S = 0;
     uint64_t clipped = 0;
+    bool finite = true;
     for (uint32_t b = 0; b < a->row_blocks; b++) {
         uint32_t rows = array_block_rows(a, b);
+        const float *mine = x + a->row_begin[b];
+        float largest = kernels()->absmax_f32(mine, rows);
+        finite = finite && isfinite(largest);
+        float range = isfinite(largest) && largest >= SMALLEST_RANGE ? largest : 0.0f;
         size_t at = (size_t)t * a->row_stride + a->row_offset[b];
         float *inputs = a->weights ? s->inputs + at : NULL;
-        clipped += convert_block(m, a, x + a->row_begin[b], rows, a->input_range ? a->input_range[b] : range,
-                                 s->codes + at, inputs);
+        clipped += convert_block(m, a, mine, rows, a->input_range ? a->input_range[b] : range, s->codes + at, inputs);
         weigh_inputs(a->weights ? NULL : s->codes + at, inputs, a->row_S + a->row_begin[b], rows, &sum, &sum_S);
+        s->token_range[(size_t)t * a->row_blocks + b] = a->input_range ? 1.0f : range;
     }
-    s->token_range[t] = a->input_range ? 1.0f : range;
     s->full_scales[t] = sum / m->dac.limit;
     s->array_S[t] = sum_S / m->dac.limit;
     s->clipped[t] = clipped;
+    return finite;
 }
 
 /* One multiply, for all threads. */
@@ -150,13 +157,9 @@ static void convert_tokens(void *context, size_t begin, size_t end, int worker) 
     struct job *j = context;
     (void)worker;
     for (uint32_t t = (uint32_t)begin; t < end; t++) {
-        const float *mine = j->x + (size_t)t * j->a->inputs;
-        float range = kernels()->absmax_f32(mine, j->a->inputs);
-        if (!isfinite(range)) {
+        if (!convert_token(j->m, j->a, j->x + (size_t)t * j->a->inputs, t, j->s)) {
             lower_to(&j->bad, t);
-            range = 0;
         }
-        convert_token(j->m, j->a, mine, range >= SMALLEST_RANGE ? range : 0.0f, t, j->s);
     }
 }
 
@@ -179,11 +182,11 @@ static void dot_products(const struct array *a, uint32_t panel, uint32_t b, cons
     }
 }
 
-/* y += ADC(v) for `tokens` tokens; returns how many saturated. Clamping before rounding gives the same codes, since
+/* y += ADC(v) x range for `tokens` tokens (their ranges `stride` apart); returns how many saturated. Clamping before rounding gives the same codes, since
  * the limit is a whole number, and keeps the rounding trick (adding 1.5 x 2^23 leaves the nearest integer, half to
  * even) valid. */
 static uint32_t convert_results(const float *v, uint32_t tokens, const float *to_code, const float *to_output,
-                                float limit, float *y) {
+                                float limit, const float *range, uint32_t stride, float *y) {
     const float shift = 12582912.0f;
     uint32_t saturated[PANEL] = {0};
     for (uint32_t t = 0; t < tokens; t++) {
@@ -192,7 +195,7 @@ static uint32_t convert_results(const float *v, uint32_t tokens, const float *to
             saturated[lane] += fabsf(code) >= limit + 0.5f;
             code = code > limit ? limit : code;
             code = code < -limit ? -limit : code;
-            y[t * PANEL + lane] += ((code + shift) - shift) * to_output[lane];
+            y[t * PANEL + lane] += ((code + shift) - shift) * to_output[lane] * range[(size_t)t * stride];
         }
     }
     uint32_t sum = 0;
@@ -202,20 +205,21 @@ static uint32_t convert_results(const float *v, uint32_t tokens, const float *to
     return sum;
 }
 
-/* y += v without an ADC. */
-static void add_results(const float *v, uint32_t tokens, const float *to_output, float *y) {
+/* y += v x range without an ADC. */
+static void add_results(const float *v, uint32_t tokens, const float *to_output, const float *range, uint32_t stride,
+                        float *y) {
     for (uint32_t t = 0; t < tokens; t++) {
         for (uint32_t lane = 0; lane < PANEL; lane++) {
-            y[t * PANEL + lane] += v[t * PANEL + lane] * to_output[lane];
+            y[t * PANEL + lane] += v[t * PANEL + lane] * to_output[lane] * range[(size_t)t * stride];
         }
     }
 }
 
 /* While calibrating: the largest result of each column, in units of the input range where one is known. */
 static void record_results(const struct machine *m, struct array *a, const float *v, uint32_t tokens,
-                           const float *token_range, size_t column) {
+                           const float *range, size_t column) {
     for (uint32_t t = 0; t < tokens; t++) {
-        float factor = a->input ? token_range[t] : 1.0f;
+        float factor = a->input ? range[(size_t)t * a->row_blocks] : 1.0f;
         for (uint32_t lane = 0; lane < PANEL; lane++) {
             float size = fabsf(v[t * PANEL + lane]) * (a->code_scale[column + lane] / (float)m->dac.limit) * factor;
             a->output_max[column + lane] = size > a->output_max[column + lane] ? size : a->output_max[column + lane];
@@ -238,24 +242,23 @@ static uint64_t multiply_panel(const struct machine *m, struct array *a, uint32_
     uint64_t saturated = 0;
     for (uint32_t b = 0; b < a->row_blocks; b++) {
         size_t column = (size_t)b * a->columns + (size_t)panel * PANEL;
+        const float *range = s->token_range + (size_t)t * a->row_blocks + b;
         dot_products(a, panel, b, s, t, tokens, v);
         if (m->calibrating) {
             float to_output[PANEL];
-            record_results(m, a, v, tokens, s->token_range + t, column);
+            record_results(m, a, v, tokens, range, column);
             open_factors(m, a, b, column, to_output);
-            add_results(v, tokens, to_output, sum);
+            add_results(v, tokens, to_output, range, a->row_blocks, sum);
         } else if (m->spec->effects.adc) {
-            saturated +=
-                convert_results(v, tokens, a->to_code + column, a->to_output + column, (float)m->adc.limit, sum);
+            saturated += convert_results(v, tokens, a->to_code + column, a->to_output + column, (float)m->adc.limit, range,
+                                         a->row_blocks, sum);
         } else {
-            add_results(v, tokens, a->to_output + column, sum);
+            add_results(v, tokens, a->to_output + column, range, a->row_blocks, sum);
         }
     }
     uint32_t first = panel * PANEL, lanes = a->outputs - first < PANEL ? a->outputs - first : PANEL;
     for (uint32_t i = 0; i < tokens; i++) {
-        for (uint32_t lane = 0; lane < lanes; lane++) {
-            y[(size_t)(t + i) * a->outputs + first + lane] = sum[i * PANEL + lane] * s->token_range[t + i];
-        }
+        memcpy(y + (size_t)(t + i) * a->outputs + first, sum + (size_t)i * PANEL, lanes * sizeof *y);
     }
     return saturated;
 }

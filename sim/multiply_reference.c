@@ -78,8 +78,9 @@ static double effective_weight(const struct machine *m, const struct column *k, 
     return signed_S * weight_scale / (cell.g_max_S - cell.g_min_S);
 }
 
+/* Fixed, or the largest input of this token in this block. */
 static double input_range(const struct array *a, uint32_t b, const float *x) {
-    double range = a->input_range ? (double)a->input_range[b] : block_max(x, a->inputs);
+    double range = a->input_range ? (double)a->input_range[b] : block_max(x + a->row_begin[b], array_block_rows(a, b));
     return range >= (double)SMALLEST_RANGE ? range : 0;
 }
 

@@ -523,11 +523,11 @@ static void record_counts_what_flows(void **state) {
     const struct array *a = f->machine->arrays[0];
     double expected_S = 0, scales = 0, g_max_S = cell_common_of(f->machine->spec->tile.cell).g_max_S;
     for (int t = 0; t < T; t++) {
-        double range = 0;
-        for (int i = 0; i < K; i++) {
-            range = fmax(range, fabs(x[t * K + i]));
-        }
         for (uint32_t b = 0; b < a->row_blocks; b++) {
+            double range = 0;
+            for (uint32_t i = a->row_begin[b]; i < a->row_begin[b + 1]; i++) {
+                range = fmax(range, fabs(x[t * K + i]));
+            }
             for (uint32_t i = a->row_begin[b]; i < a->row_begin[b + 1]; i++) {
                 double size = abs(converter_code(f->machine->dac, x[t * K + i], range, NULL)) / 127.0;
                 scales += size;
