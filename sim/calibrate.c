@@ -8,10 +8,10 @@
  *                10 % larger.
  *   calibrated   full scale = headroom x the largest |result| of the column over all calibration tokens (per_column),
  *                or of the largest current of the tile (per_tile). A column that only ever gave 0 gets range 0: it
- *                reads 0, and anything else counts as saturated. The output head is the exception to per_column: each
- *                of its columns answers for one word, most words are not in the calibration text, and a word that was
- *                never likely would be clipped when it is (stories15M: 0.54 nats per token); its columns share the
- *                largest result of the row block.
+ *                reads 0, and anything else counts as saturated. The output head is the exception to
+ *                per_column: each of its columns answers for one word, most words are not in the calibration text, and a
+ *                word that was never likely would be clipped when it is (stories15M: 0.54 nats per token); none of its
+ *                columns has a smaller full scale than the median of the row block (docs/attempts.md).
  * Static input ranges, one per row block: those that the model brings win; else from calibration inputs by the chip's
  * rule:
  *   maximum              max|x|
@@ -29,9 +29,6 @@
 #include "base/memory.h"
 #include "sim/machine.h"
 
-#ifndef HEAD_QUANTILE
-#define HEAD_QUANTILE 0.99
-#endif
 /* The range is the unit of the ADC's scale too: without the effect dac it still counts, it only clips nothing. */
 static bool wants_static(const struct machine *m) {
     return m->spec->tile.dac.range == INPUT_STATIC && (m->spec->effects.dac || m->spec->effects.adc);
@@ -244,8 +241,8 @@ static int by_size(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Raises the full scales of a row block to the HEAD_QUANTILE of them. */
-static enum status raise_to_quantile(struct array *a, uint32_t b, struct error *e) {
+/* Raises the full scales of a row block to their median. */
+static enum status raise_to_median(struct array *a, uint32_t b, struct error *e) {
     float *full = a->full_scale + (size_t)b * a->columns;
     float *sorted = mem_alloc(a->outputs, sizeof *sorted);
     if (!sorted) {
@@ -253,7 +250,7 @@ static enum status raise_to_quantile(struct array *a, uint32_t b, struct error *
     }
     memcpy(sorted, full, a->outputs * sizeof *sorted);
     qsort(sorted, a->outputs, sizeof *sorted, by_size);
-    float least = sorted[(size_t)(HEAD_QUANTILE * (double)(a->outputs - 1))];
+    float least = sorted[a->outputs / 2];
     for (uint32_t o = 0; o < a->outputs; o++) {
         full[o] = full[o] > least ? full[o] : least;
     }
@@ -270,7 +267,7 @@ static enum status set_full_scales(const struct machine *m, struct array *a, str
             a->full_scale[i] = (float)(tile->adc.headroom * (double)a->output_max[i] * per_range);
         }
         if (tile->adc.granularity == ADC_PER_COLUMN && a->source.role == MATRIX_HEAD) {
-            TRY(raise_to_quantile(a, b, e));
+            TRY(raise_to_median(a, b, e));
         }
         for (uint32_t c = 0; tile->adc.granularity == ADC_PER_TILE && c < a->column_blocks; c++) {
             share_full_scale(a, b, block_begin(a->outputs, (uint32_t)tile->columns, (enum split_mode)tile->split, c),
