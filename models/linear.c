@@ -99,7 +99,14 @@ static void multiply_panels(const struct linear *l, const struct matrix *m, cons
     }
 }
 
-struct product_job { const struct session *session; const struct linear *linear; const struct matrix *matrix; const float *x; uint32_t tokens; float *y; };
+struct product_job {
+    const struct session *session;
+    const struct linear *linear;
+    const struct matrix *matrix;
+    const float *x; /* [tokens][inputs] */
+    float *y;       /* [tokens][outputs] */
+    uint32_t tokens;
+};
 
 static void multiply_part(void *context, size_t begin, size_t end, int worker) {
     const struct product_job *j = context;
@@ -118,7 +125,7 @@ static void multiply_part(void *context, size_t begin, size_t end, int worker) {
 static void multiply_digital(struct session *s, int matrix, const float *x, uint32_t tokens, float *y) {
     const struct matrix *m = &s->model->matrices[matrix];
     size_t work = (size_t)m->outputs * m->inputs * (tokens + READ_COST);
-    struct product_job job = {s, &s->linear[matrix], m, x, tokens, y};
+    struct product_job job = {s, &s->linear[matrix], m, x, y, tokens};
     parallel_for(panels_of(m), 0, work > SMALL_WORK ? s->threads : 1, multiply_part, &job);
 }
 
