@@ -8,6 +8,8 @@
  * Linear layers go to the machine when it holds them (linear.c); every other operation is done here in fp32 and recorded in
  * the run as work of a digital unit. Which family the model is of does not matter any more: the shape says what exists.
  */
+#include <float.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/threads.h"
@@ -254,12 +256,30 @@ static void keep(struct session *s, uint32_t row, const float *x, uint32_t T) {
     }
 }
 
+/* Weights that are finite can still overflow on the way; text from such logits would mean nothing. */
+static enum status check_logits(const struct session *s, uint32_t first, uint32_t count, struct error *e) {
+    size_t V = s->model->shape.vocabulary;
+    for (uint32_t t = 0; t < count; t++) {
+        const float *row = s->logits + t * V;
+        size_t finite = 0;
+        for (size_t i = 0; i < V; i++) {
+            finite += fabsf(row[i]) <= FLT_MAX;
+        }
+        if (finite < V) {
+            return error_set(e, ERR_RUN, "%s: the logits at position %u are not finite: weights damaged, or too large for fp32",
+                             s->model->view.path, s->position + first + t);
+        }
+    }
+    return OK;
+}
+
 /* Final norm and output head, for the last token or for all. */
 static enum status head(struct session *s, uint32_t T, enum logits_wanted wanted, struct error *e) {
     const struct shape *p = &s->model->shape;
     uint32_t count = wanted == LOGITS_ALL ? T : 1, first = T - count;
     normalise(s, &s->model->final_norm, -1, s->x + (size_t)first * p->hidden, count, s->normed);
     TRY(linear_apply(s, s->model->head, s->normed, count, s->logits, e));
+    TRY(check_logits(s, first, count, e));
     if (p->final_cap > 0.0) {
         vector_soft_cap(s->logits, (size_t)count * p->vocabulary, (float)p->final_cap);
         record(s, OP_ACTIVATION, -1, count, p->vocabulary);

@@ -1,4 +1,4 @@
-/* The report of a run for a terminal: at most 24 lines of at most 80 columns.
+/* The report of a run for a terminal: at most 24 lines of at most 80 columns; the table takes 51 where there are fewer.
  *
  *   chip and mapping
  *   a table: component, energy per token with its share as a bar, area with its share as a bar
@@ -9,11 +9,12 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "sim/placement.h"
 
-enum { BAR = 14, QUANTITY_BYTES = 24 };
+enum { BAR = 14, BARS_COLUMNS = 80, QUANTITY_BYTES = 24 };
 
 /* "12.3 uJ"; "-" for what is not known. */
 static const char *quantity(double value, const char *unit, char out[QUANTITY_BYTES]) {
@@ -45,31 +46,41 @@ static const char *bar(double share, char out[BAR + 1]) {
     return out;
 }
 
-static void print_row(FILE *out, const char *name, double energy_J, double total_J, double area_mm2, double total_mm2) {
-    char energy[QUANTITY_BYTES], area[QUANTITY_BYTES] = "", bars[2][BAR + 1];
+/* A line without blanks at its end. */
+static void print_line(FILE *out, const char *line) {
+    size_t n = strlen(line);
+    while (n > 0 && line[n - 1] == ' ') {
+        n--;
+    }
+    fprintf(out, "%.*s\n", (int)n, line);
+}
+
+static void print_row(FILE *out, bool bars, const char *name, double energy_J, double total_J, double area_mm2, double total_mm2) {
+    char energy[QUANTITY_BYTES], area[QUANTITY_BYTES] = "", blocks[BAR + 1], line[160];
     double energy_share = energy_J / total_J, area_share = area_mm2 / total_mm2;
-    fprintf(out, "  %-14s %8s %3.0f %% %s", name, quantity(energy_J, "J", energy), 100 * energy_share,
-            bar(energy_share, bars[0]));
+    int used = snprintf(line, sizeof line, "  %-14s %8s %3.0f %% %s", name, quantity(energy_J, "J", energy), 100 * energy_share,
+                        bars ? bar(energy_share, blocks) : "");
     if (isfinite(area_mm2)) {
         snprintf(area, sizeof area, area_mm2 < 999.5 ? "%.3g mm2" : "%.0f mm2", area_mm2);
-        fprintf(out, "  %9s %3.0f %% %s", area, 100 * area_share, bar(area_share, bars[1]));
+        snprintf(line + used, sizeof line - (size_t)used, "  %11s %3.0f %% %s", area, 100 * area_share,
+                 bars ? bar(area_share, blocks) : "");
     }
-    fputc('\n', out);
+    print_line(out, line);
 }
 
 /* Rows in the order of the components; what was never used and takes no area is left out. */
-static void print_table(const struct run *r, const struct ledger_view *v, FILE *out) {
+static void print_table(const struct run *r, const struct ledger_view *v, bool bars, FILE *out) {
     struct area_view area = placement_area(r->chip, r->placement);
     double tokens = (double)r->tokens_total;
-    fprintf(out, "  %-14s %-29s   %s\n", "", "energy per token", "area of the chips");
+    fprintf(out, "  %-14s %-*s   %s\n", "", bars ? 15 + BAR : 15, "energy per token", bars ? "area of the chips" : "area");
     for (int c = 0; c < PART_COUNT; c++) {
         bool is_static = c == PART_STATIC;
         if (v->count[c] || is_static || area.part_mm2[c] > 0) {
-            print_row(out, component_name((enum component)c), v->energy_J[c] / tokens, v->total_J / tokens,
+            print_row(out, bars, component_name((enum component)c), v->energy_J[c] / tokens, v->total_J / tokens,
                       is_static ? (double)NAN : area.part_mm2[c], area.total_mm2);
         }
     }
-    print_row(out, "total", v->total_J / tokens, v->total_J / tokens, area.total_mm2, area.total_mm2);
+    print_row(out, bars, "total", v->total_J / tokens, v->total_J / tokens, area.total_mm2, area.total_mm2);
 }
 
 static void print_mapping(const struct run *r, FILE *out) {
@@ -142,7 +153,7 @@ static void print_notes(const struct run *r, FILE *out) {
     }
 }
 
-void run_report_print(const struct run *r, FILE *out) {
+void run_report_print(const struct run *r, int columns, FILE *out) {
     struct ledger_view v = run_ledger(r);
     print_mapping(r, out);
     if (!chip_has_costs(r->chip)) {
@@ -155,7 +166,7 @@ void run_report_print(const struct run *r, FILE *out) {
         fprintf(out, "nothing has run yet\n");
         return;
     }
-    print_table(r, &v, out);
+    print_table(r, &v, columns >= BARS_COLUMNS, out);
     print_time(r, out);
     print_bound(r, v.makespan_s, out);
     print_energy(r, &v, out);

@@ -172,7 +172,8 @@ struct area_view { double part_mm2[PART_COUNT]; double total_mm2; };
 struct area_view placement_area(const struct chip *c, const struct placement *p);
 /* energy, area, mapping, utilisation and convention lines as JSON objects with the keys of design section 6; owned by the caller. */
 json_t *run_report_json(const struct run *r);
-/* One screen for a terminal: energy, time and area by component with bars, notes about what is not modelled. */
-void run_report_print(const struct run *r, FILE *out);
+/* One screen for a terminal of that many columns: energy, time and area by component, with bars where 80 columns allow, notes
+ * about what is not modelled. */
+void run_report_print(const struct run *r, int columns, FILE *out);
 
 #endif

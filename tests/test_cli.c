@@ -150,10 +150,15 @@ static void test_wrong_prompts(void **state) {
     const struct bad rows[] = {
         {{"run", "--prompt", "caf\xe9 au lait"}, 2, {"--prompt", "byte 3", "UTF-8"}},
         {{"run", "--prompt", long_prompt}, 2, {"longer than the context", "allowed"}},
+        {{"run", "--prompt", "", "--bos", "off"}, 2, {"--prompt", "empty", "BOS"}},
         {{"run", "--prompt", "a", "--prompt-file", "b"}, 2, {"--prompt-file", "one"}},
         {{"run", "--chat", "--prompt", "a"}, 2, {"chat template", "--chat-format"}},
         {{"run", "--chat", "--chat-format", "chatlm", "--prompt", "a"}, 2, {"chatlm", "chatml"}},
         {{"run", "--context", "100000"}, 2, {"--context", "allowed"}},
+        {{"eval", "perplexity", "--text", mho_path()}, 2, {mho_path(), "byte", "UTF-8"}},
+        {{"eval", "perplexity", "--text", ""}, 2, {"--text"}},
+        {{"eval", "perplexity", "--text", scratch_directory()}, 1, {"folder"}},
+        {{"eval", "perplexity", "--text", "/dev/null"}, 1, {"too short"}},
         {{"eval", "perplexity", "--text", plain_text(), "--window", "100000"}, 2, {"--window", "allowed"}},
     };
     CHECK_ALL(rows);
@@ -223,25 +228,89 @@ static void test_closed_pipe(void **state) {
     assert_true(WEXITSTATUS(status) <= 1);
 }
 
-/* Ctrl-C during a long run: status 1 soon after. */
-static void test_interrupt(void **state) {
+/* Exit status of a shell command that runs in `folder` and calls the program $mho. */
+static int shell(const char *command, const char *folder) {
+    char absolute[4096], line[8192];
+    assert_non_null(realpath(mho_path(), absolute));
+    snprintf(line, sizeof line, "mho='%s'; cd '%s' && %s", absolute, folder, command);
+    int status = system(line);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+/* A disk that fills up while report.json is written: an error, and the earlier report stands, alone. */
+static void test_full_disk(void **state) {
     (void)state;
-    const char *text = plain_text();
+    const char *folder = scratch_directory();
+    assert_int_equal(shell("mkdir out && echo earlier > out/report.json", folder), 0);
+    assert_int_equal(shell("(ulimit -f 4; $mho run --tokens 2 --quiet --out out > text 2> error)", folder), 1);
+    assert_int_equal(shell("grep -q report.json error && test $(wc -l < error) = 1", folder), 0);
+    assert_int_equal(shell("test \"$(ls -A out)\" = report.json && grep -q earlier out/report.json", folder), 0);
+}
+
+/* A folder that cannot take a report is refused before anything is computed. */
+static void test_out_is_checked_first(void **state) {
+    (void)state;
+    const char *folder = scratch_directory();
+    assert_int_equal(shell("mkdir -p out/report.json", folder), 0);
+    assert_int_equal(shell("$mho run --tokens 2 --quiet --out out > text 2> error", folder), 1);
+    assert_int_equal(shell("grep -q 'report.json: cannot write: is a folder' error && test ! -s text", folder), 0);
+}
+
+/* Output that has nowhere to go: one line says so, also for the overview; and no file of ours takes its place. */
+static void test_closed_output(void **state) {
+    (void)state;
+    const char *folder = scratch_directory();
+    static const char *const commands[] = {"$mho", "$mho --version", "$mho run --help", "$mho run --tokens 2 --quiet --out out"};
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        char command[256];
+        snprintf(command, sizeof command, "(%s >&- 2> error)", commands[i]);
+        assert_int_equal(shell(command, folder), 1);
+        assert_int_equal(shell("grep -q 'mho: standard output: ' error && test $(wc -l < error) = 1", folder), 0);
+    }
+    assert_int_equal(shell("head -c 1 out/report.json | grep -q '{'", folder), 0);
+}
+
+/* Ctrl-C: status 1 soon after, one line, no file. */
+static void interrupt(const char *const *args, useconds_t after_us) {
+    int pipe_err[2];
+    assert_int_equal(pipe(pipe_err), 0);
     pid_t child = fork();
     if (child == 0) {
+        dup2(pipe_err[1], STDERR_FILENO);
+        close(pipe_err[0]);
         freopen("/dev/null", "w", stdout);
-        freopen("/dev/null", "w", stderr);
-        execl(mho_path(), "mho", "eval", "perplexity", "--text", text, "--seeds", "1000", NULL);
+        execv(mho_path(), (char *const *)(uintptr_t)args);
         _exit(127);
     }
-    usleep(700000);
+    close(pipe_err[1]);
+    usleep(after_us);
     double start_s = now_s();
     kill(child, SIGINT);
+    char message[256] = "";
+    ssize_t n = read(pipe_err[0], message, sizeof message - 1); /* ends when the program has */
     int status = 0;
     waitpid(child, &status, 0);
+    close(pipe_err[0]);
     assert_true(now_s() - start_s < 5);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 1);
+    assert_true(n > 0);
+    assert_string_equal(message, "mho: interrupted\n");
+}
+
+static void test_interrupt(void **state) {
+    (void)state;
+    const char *text = plain_text(), *folder = scratch_directory();
+    const char *const eval[] = {"mho", "eval", "perplexity", "--text", text, "--seeds", "1000", NULL};
+    const char *const stats[] = {"mho", "device", "stats", "pcm_like", "--samples", "100000000", NULL};
+    const char *const bench[] = {"mho", "bench", "--repetitions", "1000", NULL};
+    const char *const run[] = {"mho", "run", "--tokens", "500", "--bos", "off", "--out", folder, NULL};
+    interrupt(eval, 700000);
+    interrupt(stats, 300000);
+    interrupt(bench, 300000);
+    interrupt(run, 150000);
+    assert_int_equal(rmdir(folder), 0); /* empty */
 }
 
 /* ---- promises -------------------------------------------------------------------------------------------- */
@@ -424,6 +493,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_wrong_outputs),
     cmocka_unit_test(test_full_output),
     cmocka_unit_test(test_closed_pipe),
+    cmocka_unit_test(test_full_disk),
+    cmocka_unit_test(test_out_is_checked_first),
+    cmocka_unit_test(test_closed_output),
     cmocka_unit_test(test_interrupt),
     cmocka_unit_test(test_json_keys),
     cmocka_unit_test(test_threads_give_same_bytes),

@@ -472,11 +472,15 @@ static void report_fits_a_screen(void **state) {
         step(&b, 4, 0);
         step(&b, 1, 4);
         FILE *f = open_memstream(&text, &bytes);
-        run_report_print(b.run, f);
+        run_report_print(b.run, i == 0 ? 80 : 50, f);
         fclose(f);
         for (char *line = text, *end; (end = strchr(line, '\n')); line = end + 1, lines++) {
             if (end - line > 80) {
                 fail_msg("%td columns: %.*s", end - line, (int)(end - line), line);
+            }
+            assert_true(end == line || end[-1] != ' ');
+            if (i == 2 && strncmp(line, "  ", 2) == 0 && end - line > 51) {
+                fail_msg("%td columns on a narrow terminal: %.*s", end - line, (int)(end - line), line);
             }
             assert_true(memchr(line, 'n', (size_t)(end - line)) == NULL ||
                         !strstr(line, " nan")); /* never a nan on the screen */

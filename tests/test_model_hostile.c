@@ -6,6 +6,7 @@
 
 #include "base/io.h"
 #include "tests/golden.h"
+#include "tests/mutate.h"
 
 /* ---- building a folder ------------------------------------------------------------------------ */
 
@@ -235,6 +236,79 @@ static void tensors(void **state) {
     }
 }
 
+/* ---- damaged config.json, and weights that overflow -------------------------------------------- */
+
+static enum status try_three_ids(struct model *m, struct error *e) {
+    struct session *s = NULL;
+    const float *logits;
+    int32_t ids[3] = {0, 0, 0};
+    uint32_t context = model_shape(m)->context < 3 ? model_shape(m)->context : 3;
+    enum status status = session_create(m, &(struct session_options){.context = context}, &s, e);
+    if (status == OK) {
+        status = session_forward(s, ids, context, LOGITS_ALL, &logits, e);
+    }
+    session_destroy(s);
+    return status;
+}
+
+/* Whatever config.json says, a model opens and runs, or an error says why not. */
+static void damage_config(const char *name, uint64_t copies) {
+    char path[1200];
+    const char *source = golden_path(name), *folder = scratch_directory();
+    struct safetensors s = read_tensors(source);
+    write_tensors(folder, &s);
+    char *text;
+    size_t bytes, refused = 0, ran = 0;
+    struct mutation m;
+    struct error e = {OK, ""};
+    snprintf(path, sizeof path, "%s/config.json", source);
+    must(read_file(path, 1 << 20, &text, &bytes, &e), &e);
+    mutation_init(&m, text, bytes, bytes);
+    for (uint64_t seed = 0; seed < copies; seed++) {
+        struct model *model = NULL;
+        e.message[0] = 0;
+        mutation_next(&m, seed);
+        write_bytes(folder, "config.json", m.data, m.bytes);
+        enum status status = model_open(folder, &model, &e);
+        if (status == OK) {
+            status = try_three_ids(model, &e);
+        }
+        assert_true(status == OK || e.message[0]);
+        refused += status != OK;
+        ran += status == OK;
+        model_close(model);
+    }
+    assert_true(refused > copies / 4 && ran > 0);
+    mutation_free(&m);
+    mem_free(text);
+}
+
+static void damaged_configs(void **state) {
+    (void)state;
+    damage_config("models/llama3-tiny", 800);
+    damage_config("models/phi3-longrope-tiny", 800);
+    damage_config("models/gemma2-tiny", 800);
+    damage_config("models/gpt2-tiny", 800);
+}
+
+/* Finite weights, but their products are not: no logits that mean nothing. */
+static void weights_that_overflow(void **state) {
+    (void)state;
+    const char *source = golden_path("models/llama3-tiny"), *folder = scratch_directory();
+    struct safetensors s = read_tensors(source);
+    for (size_t i = 0; i < 64; i++) { /* bf16 0x7f7f: 3.4e38 */
+        memcpy(s.bytes + data_offset(&s, "model.norm.weight") + 2 * i, "\x7f\x7f", 2);
+    }
+    write_tensors(folder, &s);
+    write_config(source, folder, "");
+    struct model *m = open_model(folder);
+    struct error e = {OK, ""};
+    assert_int_equal(try_three_ids(m, &e), ERR_RUN);
+    assert_non_null(strstr(e.message, "position 0"));
+    assert_non_null(strstr(e.message, "not finite"));
+    model_close(m);
+}
+
 /* The unchanged copy opens: the builder itself is sound. */
 static void unchanged_copies_open(void **state) {
     (void)state;
@@ -319,7 +393,7 @@ static void sessions(void **state) {
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(configs), cmocka_unit_test(configs_that_are_no_maps), cmocka_unit_test(tensors),
     cmocka_unit_test(unchanged_copies_open), cmocka_unit_test(names_that_are_nothing), cmocka_unit_test(allocations_that_fail),
-    cmocka_unit_test(sessions),
+    cmocka_unit_test(sessions), cmocka_unit_test(damaged_configs), cmocka_unit_test(weights_that_overflow),
 };
 
 const struct test_suite suite_model_hostile = {"model_hostile", tests, sizeof tests / sizeof tests[0]};

@@ -32,6 +32,8 @@ enum status parse_age(const struct options *o, double *age_s, struct error *e);
 enum status parse_ids(const char *text, int32_t **ids, size_t *count, struct error *e);
 /* "0,1h,1d": mem_free. With durations false: plain numbers. `what` names the option in messages. */
 enum status parse_number_list(const char *text, const char *what, bool durations, double **out, size_t *count, struct error *e);
+/* The byte where `text` (named `where` in the message) stops being UTF-8 is an error of usage. */
+enum status check_utf8(const char *text, size_t bytes, const char *where, struct error *e);
 /* More words than the subcommand takes are an error; so is --seed + --seeds past 2^64. */
 enum status check_words(const struct options *o, size_t at_most, struct error *e);
 
@@ -53,6 +55,8 @@ json_t *json_envelope(const char *command, const struct options *o, const struct
 enum status json_finish(json_t *document, struct error *e);
 /* Adds the host object (keeps what is in it). */
 void json_add_host(json_t *document);
+/* Whether DIR/report.json can be written; makes the folder, leaves no file. */
+enum status json_writable(const char *directory, struct error *e);
 /* Writes DIR/report.json whole or not at all. */
 enum status json_write(const json_t *document, const char *directory, struct error *e);
 /* A finite number, or null. */

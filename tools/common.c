@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <utf8proc.h>
+
 #include "base/io.h"
 #include "base/kernels.h"
 #include "base/memory.h"
@@ -36,6 +38,18 @@ enum status parse_age(const struct options *o, double *age_s, struct error *e) {
 enum status check_words(const struct options *o, size_t at_most, struct error *e) {
     if (o->words.count > at_most) {
         return error_set(e, ERR_USAGE, "%s: what is this? (see --help)", o->words.items[at_most]);
+    }
+    return OK;
+}
+
+enum status check_utf8(const char *text, size_t bytes, const char *where, struct error *e) {
+    for (size_t i = 0; i < bytes;) {
+        utf8proc_int32_t point;
+        utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)text + i, (utf8proc_ssize_t)(bytes - i), &point);
+        if (n < 1) {
+            return error_set(e, ERR_USAGE, "%s: byte %zu: not UTF-8 (0x%02x)", where, i, (unsigned)(unsigned char)text[i]);
+        }
+        i += (size_t)n;
     }
     return OK;
 }
@@ -202,12 +216,25 @@ static enum status dump_to(const json_t *document, const char *path, struct erro
     return output_commit(o, e);
 }
 
-enum status json_write(const json_t *document, const char *directory, struct error *e) {
+static enum status report_path(const char *directory, char **path, struct error *e) {
     TRY(make_directory(directory, e));
-    char *path = path_join(directory, "report.json");
-    if (!path) {
-        return error_set(e, ERR_RUN, "%s: out of memory", directory);
-    }
+    *path = path_join(directory, "report.json");
+    return *path ? OK : error_set(e, ERR_RUN, "%s: out of memory", directory);
+}
+
+enum status json_writable(const char *directory, struct error *e) {
+    char *path;
+    struct output *o = NULL;
+    TRY(report_path(directory, &path, e));
+    enum status s = output_create(path, &o, e);
+    output_abort(o);
+    mem_free(path);
+    return s;
+}
+
+enum status json_write(const json_t *document, const char *directory, struct error *e) {
+    char *path;
+    TRY(report_path(directory, &path, e));
     enum status s = dump_to(document, path, e);
     mem_free(path);
     return s;

@@ -107,7 +107,8 @@ struct point {
     struct moments read, programmed, exponent;
 };
 
-static void sample_point(const struct cell *cell, uint64_t seed, uint64_t where, uint64_t samples, struct point *p) {
+static enum status sample_point(const struct cell *cell, uint64_t seed, uint64_t where, uint64_t samples, struct point *p,
+                                struct error *e) {
     static const struct cell_effects all = {true, true, true};
     const struct cell_model *m = cell_model_of(cell);
     float target[CHUNK], value[CHUNK];
@@ -115,6 +116,7 @@ static void sample_point(const struct cell *cell, uint64_t seed, uint64_t where,
         target[i] = (float)p->g_target_S;
     }
     for (uint64_t first = 0; first < samples; first += CHUNK) {
+        TRY(check_interrupted(e));
         size_t n = samples - first < CHUNK ? (size_t)(samples - first) : CHUNK;
         struct cell_draws d = {.seed = seed, .where = where, .first = first};
         m->program(cell_params(cell), &d, target, value, n);
@@ -126,6 +128,7 @@ static void sample_point(const struct cell *cell, uint64_t seed, uint64_t where,
         cell_realise(cell, &all, &d, target, p->time_s, value, n);
         moments_add(&p->read, value, n, 1e6);
     }
+    return OK;
 }
 
 static json_t *point_json(const struct point *p, bool has_exponent) {
@@ -175,28 +178,36 @@ static enum status check_grid(const struct grid *r, struct error *e) {
     return OK;
 }
 
-static enum status sample_grid(const struct options *o, const struct grid *r, struct error *e) {
+/* Samples every point; prints it, or adds it to `rows`. */
+static enum status sample_points(const struct options *o, const struct grid *r, json_t *rows, struct error *e) {
     bool has_exponent = cell_model_of(r->cell)->drift_exponent != NULL;
     struct cell_common k = cell_common_of(r->cell);
-    json_t *rows = json_array();
-    if (!o->json) {
-        printf("%9s %12s %10s %9s %10s %9s %9s %9s\n", "target uS", "time s", "read uS", "sd", "progr. uS", "sd", "drift nu", "sd");
-    }
     for (size_t i = 0; i < r->g_count; i++) {
         for (size_t t = 0; t < r->time_count; t++) {
             struct point p = {.g_target_S = r->g[i] * k.g_max_S, .time_s = r->times[t]};
             p.g_target_S = !k.pair_statistics && p.g_target_S < k.g_min_S ? k.g_min_S : p.g_target_S;
-            sample_point(r->cell, o->seed, i, (uint64_t)o->samples, &p);
-            if (o->json) {
+            TRY(sample_point(r->cell, o->seed, i, (uint64_t)o->samples, &p, e));
+            if (rows) {
                 json_array_append_new(rows, point_json(&p, has_exponent));
             } else {
                 print_point(&p, has_exponent);
             }
         }
     }
+    return OK;
+}
+
+static enum status sample_grid(const struct options *o, const struct grid *r, struct error *e) {
     if (!o->json) {
-        json_decref(rows);
+        printf("%9s %12s %10s %9s %10s %9s %9s %9s\n", "target uS", "time s", "read uS", "sd", "progr. uS", "sd", "drift nu", "sd");
+        TRY(sample_points(o, r, NULL, e));
         return finish_output(e);
+    }
+    json_t *rows = json_array();
+    enum status s = sample_points(o, r, rows, e);
+    if (s != OK) {
+        json_decref(rows);
+        return s;
     }
     json_t *root = json_envelope("device stats", o, NULL);
     json_put(root, "cell", json_string(cell_model_of(r->cell)->name));

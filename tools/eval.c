@@ -53,12 +53,13 @@ static enum status parse_bos(const struct options *o, const struct model *m, boo
 
 static enum status perplexity_prepare(struct perplexity_job *j, struct error *e) {
     const struct options *o = j->o;
-    if (!o->text) {
+    if (!o->text || !*o->text) {
         return error_set(e, ERR_USAGE, "--text: which text? (give a file)");
     }
     TRY(parse_number_list(o->age, "--age", true, &j->ages_s, &j->age_count, e));
     TRY(open_chip(o, &j->chip, e));
     TRY(read_file(o->text, TEXT_LIMIT_BYTES, &j->text, &j->bytes, e));
+    TRY(check_utf8(j->text, j->bytes, o->text, e));
     TRY(open_model(o, &j->model, e));
     if (!model_tokenizer(j->model)) {
         return error_set(e, ERR_RUN, "%s: no tokenizer (a folder needs tokenizer.json)", o->model);

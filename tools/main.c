@@ -1,10 +1,12 @@
 /* mho: the command. Finds the subcommand, parses its options, prints errors, sets the exit status:
  * 0 done, 1 the run failed, 2 usage or configuration.
  */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/io.h"
 #include "base/kernels.h"
@@ -90,21 +92,38 @@ static enum status dispatch(int argc, char **argv, struct error *e) {
     return c->run(&o, e);
 }
 
+/* A standard stream that is closed must not lend its number to a file of ours: writes to it then fail, and say so. */
+static void occupy_standard_streams(void) {
+    int fd;
+    do {
+        fd = open("/dev/null", O_RDONLY);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO) {
+        close(fd);
+    }
+}
+
+static enum status start(int argc, char **argv, struct error *e) {
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        print_overview(stdout);
+        return finish_output(e);
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("mho %s (%s)\n", mho_version, mho_commit);
+        return finish_output(e);
+    }
+    return dispatch(argc, argv, e);
+}
+
 int main(int argc, char **argv) {
+    occupy_standard_streams();
     program_start_s = now_s();
     set_program_path(argv[0]);
     catch_interrupts();
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error with a message, not a silent death */
-    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
-        print_overview(stdout);
-        return fflush(stdout) == 0 ? 0 : 1;
-    }
-    if (strcmp(argv[1], "--version") == 0) {
-        printf("mho %s (%s)\n", mho_version, mho_commit);
-        return fflush(stdout) == 0 ? 0 : 1;
-    }
+    signal(SIGXFSZ, SIG_IGN); /* so is a file that may not grow */
     struct error e = {OK, ""};
-    enum status s = dispatch(argc, argv, &e);
+    enum status s = start(argc, argv, &e);
     if (s != OK) {
         fprintf(stderr, "mho: %s\n", e.message);
     }

@@ -46,18 +46,6 @@ struct job {
 
 /* ---- the prompt ---------------------------------------------------------------------------------------- */
 
-static enum status check_utf8(const char *text, size_t bytes, const char *where, struct error *e) {
-    for (size_t i = 0; i < bytes;) {
-        utf8proc_int32_t point;
-        utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)text + i, (utf8proc_ssize_t)(bytes - i), &point);
-        if (n < 1) {
-            return error_set(e, ERR_USAGE, "%s: byte %zu: not UTF-8 (0x%02x)", where, i, (unsigned)(unsigned char)text[i]);
-        }
-        i += (size_t)n;
-    }
-    return OK;
-}
-
 /* The user's text, mem_alloc'd. */
 static enum status prompt_text(const struct options *o, char **text, size_t *bytes, struct error *e) {
     if (o->prompt && o->prompt_file) {
@@ -130,7 +118,7 @@ static enum status encode_prompt(struct job *j, struct error *e) {
     }
     mem_free(text);
     if (s == OK && j->ids.count == 0) {
-        s = error_set(e, ERR_USAGE, "--prompt: empty, and the model has no BOS to start from");
+        s = error_set(e, ERR_USAGE, "--prompt: empty, and no BOS to start from (allowed: at least one token)");
     }
     j->prompt_count = j->ids.count;
     return s;
@@ -183,7 +171,7 @@ static enum status prepare(struct job *j, struct error *e) {
     TRY(check_words(o, 0, e));
     TRY(check_chat_options(o, e));
     if (o->out) {
-        TRY(make_directory(o->out, e)); /* before the long part, not after it */
+        TRY(json_writable(o->out, e)); /* before the long part, not after it */
     }
     double age_s;
     TRY(parse_age(o, &age_s, e));
@@ -309,7 +297,11 @@ static enum status generate(struct job *j, bool print, struct error *e) {
     if (print) {
         print_rest(j);
     }
-    TRY(status);
+    if (status != OK) {
+        printf("\n"); /* the message does not begin behind the text */
+        fflush(stdout);
+        return status;
+    }
     j->stop = l.stop;
     j->total_s = j->chip ? run_ledger(j->analog.run).makespan_s : (double)NAN;
     j->host_s = now_s() - start_s;
@@ -461,7 +453,7 @@ static void print_parting(const struct job *j) {
             printf("\"");
         }
     }
-    printf("; led through the analog text, the likeliest token\nagrees at %.1f %% of %zu positions, KL(digital || analog) %.4f nats\n",
+    printf("\nled through the analog text: the likeliest token agrees at %.1f %% of %zu positions,\nKL(digital || analog) %.4f nats\n",
            100.0 * (double)j->agreed / (double)j->compared, j->compared, j->kl_sum / (double)j->compared);
 }
 
@@ -491,7 +483,7 @@ static enum status print_results(const struct job *j, struct error *e) {
     }
     if (j->chip && !j->o->quiet) {
         printf("\n");
-        run_report_print(j->analog.run, stdout);
+        run_report_print(j->analog.run, terminal_columns(), stdout);
     }
     if (!j->o->quiet) {
         printf("host: %.1f tokens/s, %d threads\n", (double)generated(j) / j->host_s, threads_count());
