@@ -297,11 +297,7 @@ static enum status generate(struct job *j, bool print, struct error *e) {
     if (print) {
         print_rest(j);
     }
-    if (status != OK) {
-        printf("\n"); /* the message does not begin behind the text */
-        fflush(stdout);
-        return status;
-    }
+    TRY(status);
     j->stop = l.stop;
     j->total_s = j->chip ? run_ledger(j->analog.run).makespan_s : (double)NAN;
     j->host_s = now_s() - start_s;
@@ -511,7 +507,12 @@ static enum status work(struct job *j, struct error *e) {
     if (stream) {
         TRY(print_prompt(j, e));
     }
-    TRY(generate(j, stream, e));
+    enum status status = generate(j, stream, e);
+    if (status != OK && stream) {
+        printf("\n"); /* the message does not begin behind the text */
+        fflush(stdout);
+    }
+    TRY(status);
     if (j->o->compare) {
         TRY(generate_reference(j, e));
     }
