@@ -229,7 +229,8 @@ enum status config_merge(struct arena *a, struct config_node *base, const struct
     for (size_t i = 0; i < over->count; i++) {
         struct config_node *mine = config_get(base, over->keys[i]);
         const struct config_node *theirs = over->items[i];
-        if (mine && mine->kind == CONFIG_MAP && theirs->kind == CONFIG_MAP) {
+        bool constant = config_get(theirs, "value") != NULL;
+        if (mine && mine->kind == CONFIG_MAP && theirs->kind == CONFIG_MAP && !constant) {
             TRY(config_merge(a, mine, theirs, e));
             continue;
         }
@@ -410,7 +411,8 @@ static enum status include_one(struct reader *r, const struct config_node *name,
     struct config_node *tree;
     enum status status = load_file(r, name->line, r->arena, r->budget, path, depth, &tree, r->error);
     if (status == ERR_USAGE && !file_exists(path)) {
-        return fail_at(r, name->line, "include = %s: %s", name->text, is_directory(path) ? "is a folder" : "no such file");
+        return fail_at(r, name->line, "include = %s: %s (allowed: a file, seen from the folder of this one)", name->text,
+                       is_directory(path) ? "is a folder" : "no such file");
     }
     TRY(status);
     return config_merge(r->arena, into, tree, r->error);
@@ -540,6 +542,10 @@ static enum status read_text(struct reader *r, const char *text, size_t bytes, i
         return fail_at(r, 1, "too large (allowed: %d MiB with all includes)", MAX_BYTES >> 20);
     }
     TRY(check_utf8(r, text, bytes));
+    if (bytes >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) { /* a byte order mark, as some editors write it */
+        text += 3;
+        bytes -= 3;
+    }
     if (!yaml_parser_initialize(&r->parser)) {
         return out_of_memory(r->error, r->file);
     }

@@ -21,6 +21,9 @@
 #include "base/memory.h"
 
 static enum status cannot(struct error *e, const char *path, const char *what) {
+    if (!*path) {
+        return error_set(e, ERR_RUN, "cannot %s a file: its name is empty", what);
+    }
     return error_set(e, ERR_RUN, "%s: cannot %s: %s", path, what, strerror(errno));
 }
 

@@ -243,9 +243,9 @@ static void includes_that_cannot_be(void **state) {
     (void)state;
     const char *folder = scratch_directory(), *top;
     top = write_in(folder, "top.yaml", "a: 1\ninclude: gone.yaml\n");
-    assert_not_loaded(top, "%s/top.yaml:2: include = gone.yaml: no such file", folder);
+    assert_not_loaded(top, "%s/top.yaml:2: include = gone.yaml: no such file (allowed: a file, seen from the folder of this one)", folder);
     top = write_in(folder, "top.yaml", "a: 1\ninclude:\n  - .\n");
-    assert_not_loaded(top, "%s/top.yaml:3: include = .: is a folder", folder);
+    assert_not_loaded(top, "%s/top.yaml:3: include = .: is a folder (allowed: a file, seen from the folder of this one)", folder);
     top = write_in(folder, "top.yaml", "include: {a: 1}\n");
     assert_not_loaded(top, "%s/top.yaml:1: include: not a file name (allowed: FILE or [FILE, ...])", folder);
     top = write_in(folder, "top.yaml", "include: top.yaml\n");
@@ -329,6 +329,12 @@ static void overrides_that_cannot_be(void **state) {
     assert_int_equal(config_set(arena, n, deep, 2, &err), ERR_USAGE);
 }
 
+/* Some editors write a byte order mark; it is no part of the first key. */
+static void byte_order_mark(void **state) {
+    (void)state;
+    assert_dump(parse("\xef\xbb\xbf" "a: 1\n"), "a: 1\n");
+}
+
 static void merging_copies(void **state) {
     (void)state;
     struct config_node *base = parse("a: {x: 1, y: 2}\nb: 1\nc: [1, 2]\n"), *over = parse("a: {y: 3, z: {q: 1}}\nb: {k: v}\nc: [9]\n");
@@ -336,6 +342,10 @@ static void merging_copies(void **state) {
     assert_dump(base, "a:\n  x: 1\n  y: 3\n  z: {q: 1}\nb: {k: v}\nc: [9]\n");
     set(base, "a.z.q=2");
     assert_dump(over, "a:\n  y: 3\n  z: {q: 1}\nb: {k: v}\nc: [9]\n");
+    /* A constant is replaced whole: a number does not inherit the source of another. What has no value merges. */
+    base = parse("k: {value: 1, source: s}\nm: {value: 1, source: s}\n");
+    assert_int_equal(config_merge(arena, base, parse("k: {value: 2}\nm: {spread: w}\n"), &err), OK);
+    assert_dump(base, "k: {value: 2}\nm: {value: 1, source: s, spread: w}\n");
     assert_int_equal(config_merge(arena, base, parse("[1]"), &err), ERR_USAGE);
     assert_string_equal(err.message, "t.yaml:1: only a map can override a map");
 }
@@ -566,7 +576,7 @@ static const struct CMUnitTest tests[] = {
     TEST(includes_cannot_explode),
     TEST(overrides),
     TEST(overrides_that_cannot_be),
-    TEST(merging_copies),
+    TEST(merging_copies), TEST(byte_order_mark),
     TEST(awkward_scalars_survive),
     TEST(long_things_survive),
     TEST(random_trees_survive),

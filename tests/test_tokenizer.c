@@ -789,7 +789,7 @@ static void mutated_json(void **state) {
     for (int which = 0; which < 2; which++) {
         struct mutation m;
         mutation_init(&m, texts[which], strlen(texts[which]), SIZE_MAX);
-        for (uint64_t seed = 0; seed < 700; seed++) {
+        for (uint64_t seed = 0; seed < 1500; seed++) {
             mutation_next(&m, seed);
             struct tokenizer *t;
             struct error e = {0};

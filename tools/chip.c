@@ -7,7 +7,10 @@
 #include "base/params.h"
 #include "tools/command.h"
 
+static const char *const no_options[] = {NULL};
+
 static enum status list_chips(const struct options *o, struct error *e) {
+    TRY(options_only(o, no_options, "chip list", e));
     TRY(check_words(o, 1, e));
     const char *const *names;
     TRY(chip_catalogue(&names, e));
@@ -86,10 +89,18 @@ static enum status show_print(const struct chip *c, struct error *e) {
     return finish_output(e);
 }
 
+/* As a word or as --chip, not both. */
+static enum status named_chip(const struct options *o, const char **name, struct error *e) {
+    static const char *const takes_word[] = {"set", NULL};
+    *name = o->words.count > 1 ? o->words.items[1] : o->chip;
+    return o->words.count > 1 ? options_only(o, takes_word, "chip show NAME and chip check NAME", e) : OK;
+}
+
 static enum status show_chip(const struct options *o, struct error *e) {
     TRY(check_words(o, 2, e));
     struct chip *c = NULL;
-    const char *name = o->words.count > 1 ? o->words.items[1] : o->chip;
+    const char *name;
+    TRY(named_chip(o, &name, e));
     TRY(chip_load(name, o->sets.items, o->sets.count, &c, e));
     enum status s = o->json ? show_json(o, c, e) : show_print(c, e);
     chip_destroy(c);
@@ -99,7 +110,8 @@ static enum status show_chip(const struct options *o, struct error *e) {
 static enum status check_chip(const struct options *o, struct error *e) {
     TRY(check_words(o, 2, e));
     struct chip *c = NULL;
-    const char *name = o->words.count > 1 ? o->words.items[1] : o->chip;
+    const char *name;
+    TRY(named_chip(o, &name, e));
     TRY(chip_load(name, o->sets.items, o->sets.count, &c, e));
     struct constants found = {o->json ? json_array() : NULL, {0}};
     if (!o->json) {
@@ -124,6 +136,7 @@ static enum status check_chip(const struct options *o, struct error *e) {
 }
 
 static enum status print_params(const struct options *o, struct error *e) {
+    TRY(options_only(o, no_options, "chip params", e));
     TRY(check_words(o, 1, e));
     if (o->json) {
         return error_set(e, ERR_USAGE, "chip params: prints a table only (leave out --json; mho chip show --json has the values)");

@@ -51,6 +51,8 @@ static void print_cell(const struct cell_model *m, const struct cell_common *k) 
 }
 
 static enum status list_cells(const struct options *o, struct error *e) {
+    static const char *const takes[] = {NULL};
+    TRY(options_only(o, takes, "device list", e));
     TRY(check_words(o, 1, e));
     struct arena *a = arena_create();
     if (!a) {

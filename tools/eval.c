@@ -53,6 +53,8 @@ static enum status parse_bos(const struct options *o, const struct model *m, boo
 
 static enum status perplexity_prepare(struct perplexity_job *j, struct error *e) {
     const struct options *o = j->o;
+    static const char *const takes[] = {"model", "chip", "set", "text", "limit", "window", "seeds", "age", "bos", NULL};
+    TRY(options_only(o, takes, "eval perplexity", e));
     if (!o->text || !*o->text) {
         return error_set(e, ERR_USAGE, "--text: which text? (give a file)");
     }
@@ -225,6 +227,8 @@ struct logits_job {
 
 static enum status logits_prepare(struct logits_job *j, struct error *e) {
     const struct options *o = j->o;
+    static const char *const takes[] = {"model", "chip", "set", "ids", "age", "top", "hidden", NULL};
+    TRY(options_only(o, takes, "eval logits", e));
     if (!o->ids) {
         return error_set(e, ERR_USAGE, "--ids: which tokens? (give ids: --ids 1,2,3)");
     }

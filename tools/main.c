@@ -53,7 +53,9 @@ static const struct command *find_command(const char *word, struct error *e) {
         names[i] = commands[i]->name;
     }
     const char *near = nearest_name(word, names, COMMANDS);
-    if (near) {
+    if (word[0] == '-') {
+        error_set(e, ERR_USAGE, "%s: options come after the subcommand (see mho --help)", word);
+    } else if (near) {
         error_set(e, ERR_USAGE, "%s: unknown subcommand (did you mean %s?)", word, near);
     } else {
         error_set(e, ERR_USAGE, "%s: unknown subcommand (see mho --help)", word);

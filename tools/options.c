@@ -60,6 +60,7 @@ static const struct option_row rows[] = {
     {"help", FLAG, NULL, 0, 0, "this text", AT(help)},
 };
 enum { ROWS = sizeof rows / sizeof rows[0] };
+_Static_assert(ROWS <= 64, "options.given has a bit per row");
 
 static const char *const common[] = {"seed", "threads", "kernel", "json", "quiet", "help", NULL};
 
@@ -153,8 +154,7 @@ static enum status store(const struct option_row *row, const char *value, struct
 }
 
 /* Handles argv[*i]; moves *i past a value taken from the next word. */
-static enum status parse_option(int argc, char **argv, int *i, const char *const *names, bool *seen, struct options *out,
-                                struct error *e) {
+static enum status parse_option(int argc, char **argv, int *i, const char *const *names, struct options *out, struct error *e) {
     const char *word = argv[*i] + 2;
     const char *equals = strchr(word, '=');
     size_t length = equals ? (size_t)(equals - word) : strlen(word);
@@ -164,10 +164,11 @@ static enum status parse_option(int argc, char **argv, int *i, const char *const
         snprintf(name, sizeof name, "%.*s", (int)(length < 100 ? length : 100), word);
         return unknown_option(name, names, e);
     }
-    if (seen[row - rows] && row->type != LIST) {
+    uint64_t bit = UINT64_C(1) << (row - rows);
+    if ((out->given & bit) && row->type != LIST) {
         return error_set(e, ERR_USAGE, "--%s: given twice (allowed: once)", row->name);
     }
-    seen[row - rows] = true;
+    out->given |= bit;
     if (row->type == FLAG) {
         if (equals) {
             return error_set(e, ERR_USAGE, "--%s: takes no value", row->name);
@@ -185,7 +186,6 @@ static enum status parse_option(int argc, char **argv, int *i, const char *const
 }
 
 enum status options_parse(int argc, char **argv, int first, const char *const *names, struct options *out, struct error *e) {
-    bool seen[ROWS] = {false};
     *out = defaults;
     bool only_words = false;
     for (int i = first; i < argc; i++) {
@@ -194,13 +194,28 @@ enum status options_parse(int argc, char **argv, int first, const char *const *n
         } else if (!only_words && strcmp(argv[i], "-h") == 0) {
             out->help = true;
         } else if (!only_words && strncmp(argv[i], "--", 2) == 0) {
-            TRY(parse_option(argc, argv, &i, names, seen, out, e));
+            TRY(parse_option(argc, argv, &i, names, out, e));
         } else if (!only_words && argv[i][0] == '-' && argv[i][1]) {
             return error_set(e, ERR_USAGE, "%s: unknown option (options start with --; see --help)", argv[i]);
         } else if (out->words.count == OPTION_LIST_MAX) {
             return error_set(e, ERR_USAGE, "%s: too many words", argv[i]);
         } else {
             out->words.items[out->words.count++] = argv[i];
+        }
+    }
+    return OK;
+}
+
+enum status options_only(const struct options *o, const char *const *names, const char *what, struct error *e) {
+    for (size_t i = 0; i < ROWS; i++) {
+        if ((o->given >> i & 1) && !in_list(names, rows[i].name) && !in_list(common, rows[i].name)) {
+            char known[256] = "";
+            for (size_t k = 0; names[k]; k++) {
+                size_t used = strlen(known);
+                snprintf(known + used, sizeof known - used, "%s--%s", k ? ", " : "", names[k]);
+            }
+            return error_set(e, ERR_USAGE, "--%s: not an option of %s (allowed: %s)", rows[i].name, what,
+                             names[0] ? known : "none but the common ones, see --help");
         }
     }
     return OK;
