@@ -39,7 +39,7 @@ TEST_OBJ := $(TEST_SRC:%.c=$(BUILD)/%.o) $(BUILD)/tests/suites.o
 ISA_base/kernels/avx2.o    := $(if $(filter x86_64,$(UNAME_M)),-mavx2 -mfma -mf16c)
 ISA_base/kernels/avx512.o  := $(if $(filter x86_64,$(UNAME_M)),-mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni)
 
-.PHONY: all objects demo check lint asan clean deps help
+.PHONY: all objects demo check lint asan clean deps FORCE
 all:
 	@tools/install/deps.sh build print
 	@$(MAKE) --no-print-directory $(BUILD)/mho
@@ -55,7 +55,12 @@ $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(ISA_$*.o) -MMD -MP -c -o $@ $<
 
-# The commit concerns one file only.
+# The commit concerns one file only, which is built again when the commit is another.
+$(BUILD)/commit: FORCE
+	@mkdir -p $(@D)
+	@echo '$(COMMIT)' | cmp -s - $@ || echo '$(COMMIT)' > $@
+FORCE:
+$(BUILD)/tools/version.o: $(BUILD)/commit
 $(BUILD)/tools/version.o: CFLAGS_ALL += -DMHO_COMMIT='"$(COMMIT)"'
 $(BUILD)/tests/test_%.o: CFLAGS_ALL += -Wno-conversion -Wno-double-promotion -Wno-missing-prototypes
 
@@ -65,7 +70,7 @@ $(BUILD)/tests/suites.c: Makefile $(wildcard tests)
 	@mkdir -p $(@D)
 	@{ echo '#include "tests/suite.h"'; for s in $(SUITES); do echo "extern const struct test_suite suite_$$s;"; done; \
 	   echo 'const struct test_suite *const all_suites[] = {'; for s in $(SUITES); do echo "    &suite_$$s,"; done; echo '    0};'; } > $@
-$(BUILD)/tests/suites.o: $(BUILD)/tests/suites.c
+$(BUILD)/tests/suites.o: $(BUILD)/tests/suites.c tests/suite.h
 	$(CC) $(CFLAGS_ALL) -c -o $@ $<
 
 # Installs what is missing (or says how), builds, runs the bundled model on the default chip.
