@@ -23,8 +23,6 @@ struct kernels {
 
     /* sum a[i]*b[i]; |error| <= (n/16 + 8) eps sum|a b| */
     float (*dot_f32)(const float *a, const float *b, size_t n);
-    /* y[i] += alpha * x[i]; |error| <= eps (|alpha x| + |result|) */
-    void (*axpy_f32)(float alpha, const float *x, float *y, size_t n);
 
     /* Decode. y[o] = sum_k W[o*stride + k] x[k], o < rows; W row-major in its stored type. Memory-bound.
      * Bound as dot_f32. y[o] does not depend on `rows`. */

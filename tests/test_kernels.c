@@ -74,27 +74,6 @@ static void dot_keeps_its_bound(void **state) {
     }
 }
 
-static void axpy_adds_in_place(void **state) {
-    (void)state;
-    for (size_t s = 0; s < sets; s++) {
-        for (size_t c = 0; c < SIZES; c++) {
-            const size_t n = sizes[c];
-            float *x = odd_floats(n), *y = odd_floats(n), *old = odd_floats(n);
-            fill_data(WIDE, 3, x, n);
-            fill_data(SMOOTH, 4, old, n);
-            memcpy(y, old, n * sizeof *y);
-            set[s]->axpy_f32(-1.7f, x, y, n);
-            for (size_t i = 0; i < n; i++) {
-                const double product = (double)-1.7f * (double)x[i], exact = (double)old[i] + product;
-                assert_near(y[i], exact, EPS * (fabs(product) + fabs(exact)));
-            }
-            free_array(x);
-            free_array(y);
-            free_array(old);
-        }
-    }
-}
-
 static void absmax_sees_every_element(void **state) {
     (void)state;
     for (size_t s = 0; s < sets; s++) {
@@ -455,7 +434,6 @@ static void sets_are_selected_by_name(void **state) {
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup(dot_keeps_its_bound, find_sets),
-    cmocka_unit_test_setup(axpy_adds_in_place, find_sets),
     cmocka_unit_test_setup(absmax_sees_every_element, find_sets),
     cmocka_unit_test_setup(quantise_rounds_half_to_even_and_counts, find_sets),
     cmocka_unit_test_setup(quantise_is_the_same_in_all_sets, find_sets),

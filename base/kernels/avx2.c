@@ -165,20 +165,6 @@ static float avx2_dot_f32(const float *a, const float *b, size_t n) {
     return sum;
 }
 
-static void avx2_axpy_f32(float alpha, const float *x, float *y, size_t n) {
-    const simde__m256 scale = simde_mm256_set1_ps(alpha);
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        simde_mm256_storeu_ps(y + i,
-                              simde_mm256_fmadd_ps(scale, simde_mm256_loadu_ps(x + i), simde_mm256_loadu_ps(y + i)));
-    }
-    if (i < n) {
-        float buffer[LANES];
-        simde_mm256_storeu_ps(buffer, simde_mm256_fmadd_ps(scale, load_tail(x + i, n - i), load_tail(y + i, n - i)));
-        memcpy(y + i, buffer, (n - i) * sizeof *y);
-    }
-}
-
 /* Magnitudes compare as integers: a NaN has the largest, so it survives the maximum. */
 static float avx2_absmax_f32(const float *x, size_t n) {
     const simde__m256i magnitude = simde_mm256_set1_epi32(0x7fffffff), zero = simde_mm256_setzero_si256();
@@ -503,7 +489,6 @@ const struct kernels kernels_avx2 = {
     .name = "avx2",
 #endif
     .dot_f32 = avx2_dot_f32,
-    .axpy_f32 = avx2_axpy_f32,
     .gemv = avx2_gemv,
     .gemm_panel_f32 = avx2_gemm_panel_f32,
     .pack_panel_f32 = avx2_pack_panel_f32,

@@ -143,15 +143,6 @@ static float avx512_dot_f32(const float *a, const float *b, size_t n) {
     return sum;
 }
 
-static void avx512_axpy_f32(float alpha, const float *x, float *y, size_t n) {
-    const __m512 scale = _mm512_set1_ps(alpha);
-    for (size_t i = 0; i < n; i += LANES) {
-        const __mmask16 lanes = first_lanes(n - i);
-        const __m512 old = _mm512_maskz_loadu_ps(lanes, y + i);
-        _mm512_mask_storeu_ps(y + i, lanes, _mm512_fmadd_ps(scale, _mm512_maskz_loadu_ps(lanes, x + i), old));
-    }
-}
-
 /* Magnitudes compare as integers: a NaN has the largest, so it survives the maximum. */
 static float avx512_absmax_f32(const float *x, size_t n) {
     const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
@@ -492,7 +483,6 @@ static void avx512_gaussian_fill(uint64_t seed, uint64_t stream, uint64_t first,
 const struct kernels kernels_avx512 = {
     .name = "avx512",
     .dot_f32 = avx512_dot_f32,
-    .axpy_f32 = avx512_axpy_f32,
     .gemv = avx512_gemv,
     .gemm_panel_f32 = avx512_gemm_panel_f32,
     .pack_panel_f32 = avx512_pack_panel_f32,

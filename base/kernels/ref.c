@@ -18,12 +18,6 @@ static float ref_dot_f32(const float *a, const float *b, size_t n) {
     return (float)sum;
 }
 
-static void ref_axpy_f32(float alpha, const float *x, float *y, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        y[i] += alpha * x[i];
-    }
-}
-
 static float weight_at(enum weight_type type, const void *w, size_t i) {
     switch (type) {
     case WEIGHT_F16: return f32_of_f16(((const uint16_t *)w)[i]);
@@ -116,7 +110,6 @@ static void ref_gaussian_fill(uint64_t seed, uint64_t stream, uint64_t first, fl
 const struct kernels kernels_ref = {
     .name = "ref",
     .dot_f32 = ref_dot_f32,
-    .axpy_f32 = ref_axpy_f32,
     .gemv = ref_gemv,
     .gemm_panel_f32 = ref_gemm_panel_f32,
     .pack_panel_f32 = ref_pack_panel_f32,
