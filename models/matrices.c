@@ -15,7 +15,6 @@ struct taker {
     const struct tensor_names *names;
     const char *prefix; /* before every name, or "" */
     bool *used;         /* [weights_count] */
-    uint64_t bytes_of_type[TENSOR_TYPES];
     int layer;          /* being taken; -1 outside */
 };
 
@@ -69,7 +68,6 @@ static enum status take(struct taker *t, const char *stem, const char *ending, i
     }
     TRY(tensor_check_finite(tensor, e));
     mark_used(t, tensor);
-    t->bytes_of_type[tensor->type] += tensor->bytes;
     t->model->view.parameters += rows * (rank == 2 ? columns : 1);
     *out = tensor;
     return OK;
@@ -244,16 +242,6 @@ static enum status check_all_used(const struct taker *t, struct error *e) {
     return OK;
 }
 
-static const char *most_common_type(const struct taker *t) {
-    int best = 0;
-    for (int i = 1; i < TENSOR_TYPES; i++) {
-        if (t->bytes_of_type[i] > t->bytes_of_type[best]) {
-            best = i;
-        }
-    }
-    return tensor_type_name((enum tensor_type)best);
-}
-
 /* Some files put a prefix before every name, some do not: the embedding tells. */
 static const char *prefix_of(const struct model *m) {
     const struct tensor_names *n = m->shape.names;
@@ -277,7 +265,6 @@ enum status model_take_tensors(struct model *m, struct error *e) {
     }
     if (status == OK) {
         status = check_all_used(&t, e);
-        m->view.weight_type = most_common_type(&t);
     }
     mem_free(t.used);
     return status;

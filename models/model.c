@@ -34,7 +34,6 @@ static void fill_view(struct model *m) {
     v->vocabulary = s->vocabulary;
     v->context = s->context;
     v->tied_head = s->tied_head;
-    v->mapped_bytes = weights_mapped_bytes(m->weights);
     v->path = weights_path(m->weights);
 }
 

@@ -23,8 +23,7 @@ struct model_shape {
     uint32_t layers, hidden, heads, kv_heads, head_dim, intermediate, vocabulary, context;
     bool tied_head;
     uint64_t parameters;
-    uint64_t mapped_bytes; /* of the file */
-    const char *path, *weight_type; /* most common stored type */
+    const char *path;
 };
 const struct model_shape *model_shape(const struct model *m);
 /* NULL when the model has no tokenizer (golden test models): then only ids work. */

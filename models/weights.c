@@ -331,14 +331,6 @@ const struct tensor *weights_find(const struct weights *w, const char *name) {
     return n ? &w->list.tensors[n->index] : NULL;
 }
 
-uint64_t weights_mapped_bytes(const struct weights *w) {
-    uint64_t sum = 0;
-    for (size_t i = 0; i < w->files_count; i++) {
-        sum += w->files[i].bytes;
-    }
-    return sum;
-}
-
 void tensor_rows_f32(const struct tensor *t, uint64_t first, uint64_t count, float *out) {
     uint64_t rows = t->rank > 1 ? t->shape[0] : 1;
     assert(first <= rows && count <= rows - first);

@@ -48,7 +48,6 @@ const struct gguf *weights_gguf(const struct weights *w);  /* NULL for a folder 
 size_t weights_count(const struct weights *w);
 const struct tensor *weights_at(const struct weights *w, size_t i);
 const struct tensor *weights_find(const struct weights *w, const char *name); /* NULL if absent; O(log n) */
-uint64_t weights_mapped_bytes(const struct weights *w);
 /* Rows [first, first+count) as fp32: row = shape[1] x ... elements of a matrix; a vector or a scalar is one row (0, 1). */
 void tensor_rows_f32(const struct tensor *t, uint64_t first, uint64_t count, float *out);
 /* NaN or infinity anywhere: error with tensor name and element index. Called once per tensor that is used. */
