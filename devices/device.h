@@ -35,7 +35,6 @@ struct cell_draws {
 struct cell_common {
     double g_max_S, g_min_S;
     double t0_s;                 /* drift starts t0 after programming; age 0 means t0 after the write */
-    double read_pulse_s;         /* pulse length at which the read noise was characterised */
     double min_age_s, max_age_s; /* validity of the time model */
     bool pair_statistics;        /* the statistics are those of a signed differential pair as a whole (pcm_afm):
                              * targets are signed, in [-g_max, g_max]; only encoding signed_unit is allowed */

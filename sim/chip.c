@@ -446,12 +446,6 @@ bool chip_effect_on(const struct chip *c, size_t i) {
 
 uint32_t chip_calibration_tokens(const struct chip *c) { return (uint32_t)c->spec.calibration_tokens; }
 
-bool chip_needs_calibration(const struct chip *c) {
-    const struct chip_spec *s = &c->spec;
-    return (s->effects.adc && s->tile.adc.range == ADC_CALIBRATED) ||
-           (s->effects.dac && s->tile.dac.range == INPUT_STATIC);
-}
-
 void chip_params_help(FILE *out) {
     for (size_t i = 0; i < chip_table_count; i++) {
         const struct chip_table *t = &chip_tables[i];

@@ -14,10 +14,6 @@ static const char *const count_units[PART_COUNT] = {"conversions", "MVMs", "conv
 const char *component_name(enum component c) { return component_names[c]; }
 const char *component_count_unit(enum component c) { return count_units[c]; }
 
-static const char *const op_names[OP_KINDS] = {"embed",    "norm", "rope",   "attention", "activation",
-                                               "residual", "bias", "sample", "matmul"};
-const char *digital_op_name(enum digital_op op) { return op_names[op]; }
-
 /* Per element. norm: square, add, scale, weight. RoPE: two products and a sum per rotated value. activation:
  * exponential (2), sum, division (2), product. sample: one comparison. embed: one copy. Attention and matmul have
  * units of their own. */

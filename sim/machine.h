@@ -45,6 +45,11 @@ void multiply_scratch_destroy(struct multiply_scratch *s); /* NULL is fine */
 enum status machine_multiply(struct machine *m, size_t matrix, const float *x, uint32_t tokens,
                              struct multiply_scratch *s, float *y, struct multiply_record *record, struct error *e);
 
+/* The same in plain double precision with the same random numbers, written as the design says it: what tests hold the
+ * fast path against. */
+enum status machine_multiply_reference(const struct machine *m, size_t matrix, const float *x, uint32_t tokens,
+                                       double *y, struct error *e);
+
 /* ---- shared by machine.c, multiply.c, multiply_reference.c, calibrate.c ---------------------- */
 
 /* Inputs smaller than this count as 0: the inverse of a range must stay finite. */

@@ -153,7 +153,6 @@ struct placement_matrix placement_matrix_at(const struct placement *p, size_t i)
 struct placement_total placement_total(const struct placement *p) {
     return p->total;
 }
-const struct chip *placement_chip(const struct placement *p) { return p->chip; }
 size_t placement_layers(const struct placement *p) { return p->layers; }
 
 size_t placement_layer_row(const struct placement *p, int layer) {

@@ -5,7 +5,6 @@
 
 #include "sim/sim.h"
 
-const struct chip *placement_chip(const struct placement *p);
 /* Number of model layers: largest layer + 1. */
 size_t placement_layers(const struct placement *p);
 /* Row of a layer in tables that have one more row for everything outside a layer (-1 and what is too large), last. */

@@ -48,8 +48,6 @@ size_t chip_effect_count(void);
 const char *chip_effect_name(size_t i);
 const char *chip_effect_help(size_t i);
 bool chip_effect_on(const struct chip *c, size_t i);
-/* Whether the chip wants calibration (calibrated ADC ranges or static input ranges that the model does not bring). */
-bool chip_needs_calibration(const struct chip *c);
 uint32_t chip_calibration_tokens(const struct chip *c); /* how much of the calibration text it wants */
 /* Names in configs/chips, sorted; the list ends with NULL; borrowed for the life of the process. */
 enum status chip_catalogue(const char *const **names, struct error *e);
@@ -128,7 +126,6 @@ enum digital_op {
     OP_MATMUL,     /* elements = inputs x outputs: a matrix that stays digital */
     OP_KINDS
 };
-const char *digital_op_name(enum digital_op op);
 
 struct digital_record {
     enum digital_op op;
@@ -149,9 +146,6 @@ void run_join(struct run *r);
  * without costs. A step starts when the one before it has finished. */
 double run_end_step(struct run *r);
 double run_step_start_s(const struct run *r); /* of the last step */
-
-/* The plain double-precision reference of run_multiply: reads like design section 3, same random numbers. For tests and `--kernel ref`. */
-enum status machine_multiply_reference(const struct machine *m, size_t matrix, const float *x, uint32_t tokens, double *y, struct error *e);
 
 /* ---- results ------------------------------------------------------------------------------- */
 

@@ -9,7 +9,8 @@
 
 #include "base/memory.h"
 
-enum { NONE = UINT32_MAX, EDGES_PER_OPERATION = 4 };
+#define NONE UINT32_MAX
+enum { EDGES_PER_OPERATION = 4 };
 
 struct operation {
     uint32_t resource;

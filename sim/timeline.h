@@ -34,7 +34,7 @@ void timeline_begin(struct timeline *t, uint32_t tokens);
 /* Adds an operation that comes after the operations before[0..count), earlier ones of this step (none: it starts
  * with the step). Returns its number and, in *durations_ps, the tokens numbers that the caller fills in;
  * TIMELINE_FULL when there is no room. */
-enum { TIMELINE_FULL = UINT32_MAX };
+#define TIMELINE_FULL UINT32_MAX
 uint32_t timeline_add(struct timeline *t, size_t resource, const uint32_t *before, size_t count,
                       int64_t **durations_ps);
 /* Schedules the step, which starts when the one before it has finished. Returns its end (ps since time 0). */

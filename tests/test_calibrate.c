@@ -274,6 +274,22 @@ static void silent_columns_saturate(void **state) {
     fixture_close(f);
 }
 
+static void calibration_only_where_needed(void **state) {
+    (void)state;
+    static const struct {
+        const char *sets;
+        bool needed;
+    } rows[] = {{"tile.adc.range=calibrated", true},
+                {"tile.adc.range=lambda", false},
+                {"tile.adc.range=lambda tile.dac.range=static", true},
+                {"effects=off", false}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct fixture *f = fixture_open("pcm256", rows[i].sets, 8, 16, NULL, 0);
+        assert_int_equal(machine_needs_calibration(f->machine), rows[i].needed);
+        fixture_close(f);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(unset_ranges_are_refused),
     cmocka_unit_test(calibrated_range_is_headroom_times_the_largest),
@@ -285,5 +301,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(calibration_refuses_what_it_cannot_do),
     cmocka_unit_test(zeros_stay_zeros),
     cmocka_unit_test(silent_columns_saturate),
+    cmocka_unit_test(calibration_only_where_needed),
 };
 const struct test_suite suite_calibrate = {"calibrate", tests, sizeof tests / sizeof tests[0]};

@@ -183,20 +183,6 @@ static void sets_change_the_hash(void **state) {
     chip_destroy(c);
 }
 
-static void calibration_only_where_needed(void **state) {
-    (void)state;
-    const char *const fixed[] = {"tile.adc.range=lambda"}, *const statics[] = {"tile.adc.range=lambda",
-                                                                               "tile.dac.range=static"};
-    const char *const off[] = {"effects=off"};
-    struct chip *c[] = {load("pcm256", NULL, 0), load("pcm256", fixed, 1), load("pcm256", statics, 2),
-                        load("pcm256", off, 1)};
-    const bool wanted[] = {true, false, true, false};
-    for (int i = 0; i < 4; i++) {
-        assert_int_equal(chip_needs_calibration(c[i]), wanted[i]);
-        chip_destroy(c[i]);
-    }
-}
-
 /* ---- effective configuration ------------------------------------------------------------------- */
 
 static void write_text(const char *path, const char *text) {
@@ -539,7 +525,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(part_alone_keeps_own_keys),
     cmocka_unit_test(number_on_the_command_line_is_an_assumption),
     cmocka_unit_test(sets_change_the_hash),
-    cmocka_unit_test(calibration_only_where_needed),
     cmocka_unit_test(effective_configuration_is_a_fixed_point),
     cmocka_unit_test(bad_files_are_explained),
     cmocka_unit_test(bad_overrides_are_explained),
