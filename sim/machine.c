@@ -519,14 +519,19 @@ void machine_destroy(struct machine *m) {
     }
 }
 
-/* The chip as a whole: age, encoding, placement and sources that belong together. */
-static enum status check_parts(const struct chip_spec *spec, const struct placement *p, const struct matrix_source *m,
-                               size_t count, const struct machine_options *o, struct error *e) {
-    struct cell_common cell = cell_common_of(spec->tile.cell);
-    if (!(o->age_s >= cell.min_age_s && o->age_s <= cell.max_age_s)) {
-        return error_set(e, ERR_USAGE, "age: %g s is outside the time model of the cell (allowed: %g to %g s)",
-                         o->age_s, cell.min_age_s, cell.max_age_s);
+enum status chip_check_age(const struct chip *c, double age_s, struct error *e) {
+    struct cell_common cell = cell_common_of(chip_spec_of(c)->tile.cell);
+    if (!(age_s >= cell.min_age_s && age_s <= cell.max_age_s)) {
+        return error_set(e, ERR_USAGE, "age: %g s is outside the time model of the cell (allowed: %g to %g s)", age_s,
+                         cell.min_age_s, cell.max_age_s);
     }
+    return OK;
+}
+
+/* The chip as a whole: encoding, placement and sources that belong together. */
+static enum status check_parts(const struct chip_spec *spec, const struct placement *p, const struct matrix_source *m,
+                               size_t count, struct error *e) {
+    struct cell_common cell = cell_common_of(spec->tile.cell);
     if (cell.pair_statistics != (spec->tile.encoding == ENCODING_SIGNED_UNIT)) {
         return error_set(
             e, ERR_USAGE, "tile.encoding: the cell %s needs the encoding %s", cell_model_of(spec->tile.cell)->name,
@@ -566,7 +571,8 @@ static enum status program_all(struct machine *m, const struct matrix_source *so
 enum status machine_create(const struct chip *c, const struct placement *p, const struct matrix_source *m, size_t count,
                            const struct machine_options *o, struct machine **out, struct error *e) {
     const struct chip_spec *spec = chip_spec_of(c);
-    TRY(check_parts(spec, p, m, count, o, e));
+    TRY(chip_check_age(c, o->age_s, e));
+    TRY(check_parts(spec, p, m, count, e));
     struct machine *machine = mem_alloc(1, sizeof *machine);
     struct array **arrays = mem_alloc(count, sizeof *arrays);
     if (!machine || !arrays) {

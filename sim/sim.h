@@ -34,6 +34,8 @@ struct chip;
  * given for a physical constant becomes an assumed constant, source "set on the command line". */
 enum status chip_load(const char *name, const char *const *sets, size_t set_count, struct chip **out, struct error *e);
 void chip_destroy(struct chip *c);
+/* ERR_USAGE where the time model of the chip's cell does not cover this age. */
+enum status chip_check_age(const struct chip *c, double age_s, struct error *e);
 const char *chip_name(const struct chip *c);
 const char *chip_about(const struct chip *c);
 /* Complete effective configuration; reading it back (chip_load on its dump) gives the same chip. Borrowed. */

@@ -86,6 +86,8 @@ static void test_wrong_words(void **state) {
         {{"run", "surplus"}, 2, {"surplus"}},
         {{"run", "--age", "yesterday"}, 2, {"--age", "yesterday"}},
         {{"run", "--age", "-5"}, 2, {"-5"}},
+        {{"run", "--age", "101y"}, 2, {"age", "time model", "allowed"}},
+        {{"run", "--model", "no-such-model", "--age", "101y"}, 2, {"time model"}}, /* before anything is loaded */
         {{"run", "--threads", "0"}, 2, {"--threads 0"}},
         {{"run", "--kernel", "abacus"}, 2, {"abacus", "ref"}},
         {{"run", "--seed", "-1"}, 2, {"--seed -1"}},

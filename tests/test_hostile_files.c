@@ -230,7 +230,7 @@ static void json_nesting(void **state) {
 static void folders(void **state) {
     (void)state;
     const char *folder = scratch_directory();
-    expect_refused(folder, "config.json", "cannot");
+    expect_refused(folder, "no config.json", "GGUF");
     write_text(folder, "config.json", "[1, 2]");
     expect_refused(folder, "config.json", "not a JSON object");
     write_text(folder, "config.json", "{\"a\": 1,\n \"a\": 2}");

@@ -60,6 +60,9 @@ static enum status perplexity_prepare(struct perplexity_job *j, struct error *e)
     }
     TRY(parse_number_list(o->age, "--age", true, &j->ages_s, &j->age_count, e));
     TRY(open_chip(o, &j->chip, e));
+    for (size_t i = 0; j->chip && i < j->age_count; i++) {
+        TRY(chip_check_age(j->chip, j->ages_s[i], e));
+    }
     TRY(read_file(o->text, TEXT_LIMIT_BYTES, &j->text, &j->bytes, e));
     TRY(check_utf8(j->text, j->bytes, o->text, e));
     TRY(open_model(o, &j->model, e));

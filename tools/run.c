@@ -179,6 +179,9 @@ static enum status prepare(struct job *j, struct error *e) {
     if (o->compare && !j->chip) {
         return error_set(e, ERR_USAGE, "--compare: --chip none is the digital reference itself (name a chip)");
     }
+    if (j->chip) {
+        TRY(chip_check_age(j->chip, age_s, e));
+    }
     TRY(open_model(o, &j->model, e));
     TRY(encode_prompt(j, e));
     TRY(choose_context(j, e));
