@@ -1,5 +1,5 @@
-/* See bandwidth.h. Every thread sums its own contiguous part with the fastest dot product there is (dot with itself reads
- * each byte once from memory); 1 GiB is larger than the last-level caches of today's servers.
+/* See bandwidth.h. Every thread sums its own contiguous part with the fastest dot product there is (dot with itself
+ * reads each byte once from memory); 1 GiB is larger than the last-level caches of today's servers.
  */
 #include "base/bandwidth.h"
 

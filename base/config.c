@@ -44,7 +44,8 @@ static struct config_node *new_node(struct arena *a, enum config_kind kind, cons
 }
 
 static bool null_text(const char *text) {
-    return strcmp(text, "null") == 0 || strcmp(text, "~") == 0 || strcmp(text, "Null") == 0 || strcmp(text, "NULL") == 0;
+    return strcmp(text, "null") == 0 || strcmp(text, "~") == 0 || strcmp(text, "Null") == 0 ||
+           strcmp(text, "NULL") == 0;
 }
 
 struct config_node *config_new_map(struct arena *a, const char *file, int line) {
@@ -86,7 +87,9 @@ const char *config_where(const struct config_node *n, char *buffer, size_t bytes
 
 const char *config_text(const struct config_node *n) { return n->kind == CONFIG_SCALAR ? n->text : NULL; }
 
-bool config_is_null(const struct config_node *n) { return n->kind == CONFIG_SCALAR && !n->quoted && null_text(n->text); }
+bool config_is_null(const struct config_node *n) {
+    return n->kind == CONFIG_SCALAR && !n->quoted && null_text(n->text);
+}
 
 size_t config_count(const struct config_node *n) { return n->count; }
 
@@ -177,7 +180,8 @@ enum status config_append(struct arena *a, struct config_node *list, struct conf
 }
 
 /* Adds a key that is known to be new. */
-static enum status add_key(struct arena *a, struct config_node *map, const char *key, struct config_node *value, struct error *e) {
+static enum status add_key(struct arena *a, struct config_node *map, const char *key, struct config_node *value,
+                           struct error *e) {
     const char *copy = arena_strdup(a, key);
     if (!copy || !make_room(a, map)) {
         return out_of_memory(e, map->file);
@@ -188,7 +192,8 @@ static enum status add_key(struct arena *a, struct config_node *map, const char 
     return OK;
 }
 
-enum status config_put(struct arena *a, struct config_node *map, const char *key, struct config_node *value, struct error *e) {
+enum status config_put(struct arena *a, struct config_node *map, const char *key, struct config_node *value,
+                       struct error *e) {
     if (map->kind != CONFIG_MAP) {
         return error_set(e, ERR_USAGE, "%s:%d: %s: its parent is not a map", map->file, map->line, key);
     }
@@ -318,12 +323,19 @@ static enum status refuse_extras(struct reader *r, const yaml_event_t *event, in
         return fail_at(r, line_of(r, event), "*%s: aliases are not supported (allowed: write the value out)",
                        (const char *)event->data.alias.anchor);
     case YAML_SCALAR_EVENT: anchor = event->data.scalar.anchor; tag = event->data.scalar.tag; break;
-    case YAML_MAPPING_START_EVENT: anchor = event->data.mapping_start.anchor; tag = event->data.mapping_start.tag; break;
-    case YAML_SEQUENCE_START_EVENT: anchor = event->data.sequence_start.anchor; tag = event->data.sequence_start.tag; break;
+    case YAML_MAPPING_START_EVENT:
+        anchor = event->data.mapping_start.anchor;
+        tag = event->data.mapping_start.tag;
+        break;
+    case YAML_SEQUENCE_START_EVENT:
+        anchor = event->data.sequence_start.anchor;
+        tag = event->data.sequence_start.tag;
+        break;
     default: break;
     }
     if (anchor) {
-        return fail_at(r, line_of(r, event), "&%s: anchors are not supported (allowed: write the value out)", (const char *)anchor);
+        return fail_at(r, line_of(r, event), "&%s: anchors are not supported (allowed: write the value out)",
+                       (const char *)anchor);
     }
     if (tag) {
         return fail_at(r, line_of(r, event), "%s: tags are not supported (allowed: plain values)", (const char *)tag);
@@ -411,8 +423,8 @@ static enum status include_one(struct reader *r, const struct config_node *name,
     struct config_node *tree;
     enum status status = load_file(r, name->line, r->arena, r->budget, path, depth, &tree, r->error);
     if (status == ERR_USAGE && !file_exists(path)) {
-        return fail_at(r, name->line, "include = %s: %s (allowed: a file, seen from the folder of this one)", name->text,
-                       is_directory(path) ? "is a folder" : "no such file");
+        return fail_at(r, name->line, "include = %s: %s (allowed: a file, seen from the folder of this one)",
+                       name->text, is_directory(path) ? "is a folder" : "no such file");
     }
     TRY(status);
     return config_merge(r->arena, into, tree, r->error);
@@ -523,7 +535,8 @@ static enum status check_utf8(const struct reader *r, const char *text, size_t b
     int line = 1;
     for (size_t at = 0; at < bytes;) {
         utf8proc_int32_t point;
-        utf8proc_ssize_t length = utf8proc_iterate((const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)(bytes - at), &point);
+        utf8proc_ssize_t length =
+            utf8proc_iterate((const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)(bytes - at), &point);
         if (length < 1) {
             return fail_at(r, line, "not UTF-8: byte 0x%02x", (unsigned)(unsigned char)text[at]);
         }
@@ -656,7 +669,8 @@ static enum status reach_parent(struct arena *a, struct config_node **map, const
     }
 }
 
-enum status config_set(struct arena *a, struct config_node *root, const char *assignment, int ordinal, struct error *e) {
+enum status config_set(struct arena *a, struct config_node *root, const char *assignment, int ordinal,
+                       struct error *e) {
     const char *equals = strchr(assignment, '=');
     if (!equals || equals == assignment) {
         return fail_set(e, ordinal, assignment, "not an assignment (allowed: KEY=VALUE, as in tile.adc.bits=6)");
@@ -673,7 +687,12 @@ enum status config_set(struct arena *a, struct config_node *root, const char *as
     }
     struct config_node *value;
     struct budget budget = {0, 0};
-    struct reader r = {.arena = a, .budget = &budget, .error = e, .file = CONFIG_OVERRIDE, .assignment = assignment, .fixed_line = ordinal};
+    struct reader r = {.arena = a,
+                       .budget = &budget,
+                       .error = e,
+                       .file = CONFIG_OVERRIDE,
+                       .assignment = assignment,
+                       .fixed_line = ordinal};
     TRY(read_text(&r, equals + 1, strlen(equals + 1), 1, &value));
     char part[MAX_KEY_BYTES + 1];
     int depth;

@@ -52,12 +52,13 @@ struct config_node *config_get(const struct config_node *map, const char *key); 
 struct config_node *config_find(const struct config_node *map, const char *dotted);  /* NULL if absent */
 
 /* Replaces or appends. */
-enum status config_put(struct arena *a, struct config_node *map, const char *key, struct config_node *value, struct error *e);
+enum status config_put(struct arena *a, struct config_node *map, const char *key, struct config_node *value,
+                       struct error *e);
 enum status config_append(struct arena *a, struct config_node *list, struct config_node *value, struct error *e);
 /* assignment = "dotted.key=value"; creates maps on the way. */
 enum status config_set(struct arena *a, struct config_node *root, const char *assignment, int ordinal, struct error *e);
-/* Deep override of `base` by `over`: maps merge, the rest is replaced. So is a map of `base` by one with the key `value`, a
- * physical constant: a number does not inherit the source of another one. `over` is copied, not shared. */
+/* Deep override of `base` by `over`: maps merge, the rest is replaced. So is a map of `base` by one with the key
+ * `value`, a physical constant: a number does not inherit the source of another one. `over` is copied, not shared. */
 enum status config_merge(struct arena *a, struct config_node *base, const struct config_node *over, struct error *e);
 
 /* YAML text that config_parse reads back to an equal tree. Caller frees with mem_free; NULL when out of memory. */

@@ -49,7 +49,9 @@ static void put(struct sink *s, const char *text, size_t bytes) {
 
 static void put_text(struct sink *s, const char *text) { put(s, text, strlen(text)); }
 
-static bool is_alphanumeric(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+static bool is_alphanumeric(char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
 
 /* Characters that mean nothing to YAML wherever they stand, after a first one that means nothing either. */
 static bool plain_is_safe(const char *t) {
@@ -74,7 +76,8 @@ static bool plain_is_safe(const char *t) {
 
 /* Code points that YAML takes as they are inside quotes, without folding lines. */
 static bool is_printable(utf8proc_int32_t c) {
-    return c >= 0x20 && c != 0x7f && (c < 0x7f || c >= 0xa0) && c != 0x2028 && c != 0x2029 && c != 0xfeff && c != 0xfffe && c != 0xffff;
+    return c >= 0x20 && c != 0x7f && (c < 0x7f || c >= 0xa0) && c != 0x2028 && c != 0x2029 && c != 0xfeff &&
+           c != 0xfffe && c != 0xffff;
 }
 
 static void put_quoted(struct sink *s, const char *text) {

@@ -46,7 +46,8 @@ double now_s(void); /* monotonic clock */
 /* Progress with ETA on a terminal only (stderr), at most 10 times a second; silent with quiet. */
 struct progress;
 void progress_set_quiet(bool quiet);
-struct progress *progress_create(const char *label, uint64_t total); /* may return NULL: then the calls below do nothing */
+/* May return NULL: then the calls below do nothing. */
+struct progress *progress_create(const char *label, uint64_t total);
 void progress_update(struct progress *p, uint64_t done);
 void progress_destroy(struct progress *p); /* clears the line */
 

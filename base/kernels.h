@@ -30,7 +30,8 @@ struct kernels {
     /* Prefill, packed. W: one panel of PANEL outputs, k-major: panel[k*PANEL + lane], fp32.
      * y[t*ldy + lane] = sum_k panel[k*PANEL+lane] * x[t*ldx + k], t < tokens, lane < lanes (<= PANEL).
      * |error| <= k eps sum|panel x|. An output does not depend on `tokens` and `lanes`. */
-    void (*gemm_panel_f32)(const float *panel, size_t k, const float *x, size_t ldx, size_t tokens, float *y, size_t ldy, size_t lanes);
+    void (*gemm_panel_f32)(const float *panel, size_t k, const float *x, size_t ldx, size_t tokens, float *y,
+                           size_t ldy, size_t lanes);
     /* Converts `lanes` rows of stored type into a panel (missing lanes 0). */
     void (*pack_panel_f32)(enum weight_type type, const void *w, size_t stride, size_t lanes, size_t k, float *panel);
 

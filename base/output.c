@@ -121,7 +121,8 @@ enum status output_create(const char *path, struct output **out, struct error *e
     }
     o->path = mem_strdup(path);
     o->temporary = temporary_name(path);
-    enum status status = o->path && o->temporary ? open_temporary(o, e) : error_set(e, ERR_RUN, "%s: out of memory", path);
+    enum status status =
+        o->path && o->temporary ? open_temporary(o, e) : error_set(e, ERR_RUN, "%s: out of memory", path);
     if (status != OK) {
         output_free(o);
         return status;

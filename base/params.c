@@ -21,7 +21,8 @@ struct reading {
 };
 
 /* FILE:LINE: KEY = VALUE: why (allowed: ...) about `node`, which is the value or a part of it. */
-static enum status refuse(const struct reading *r, const struct config_node *node, const char *key, const char *why, const char *allowed) {
+static enum status refuse(const struct reading *r, const struct config_node *node, const char *key, const char *why,
+                          const char *allowed) {
     char where[512], value[VALUE_BYTES];
     return error_set(r->error, ERR_USAGE, "%s: %s = %s: %s (allowed: %s)", config_where(node, where, sizeof where), key,
                      param_value_text(node, value), why, allowed);
@@ -102,7 +103,8 @@ static enum status read_choice(const struct reading *r, int *out) {
     return refuse_row(r, r->node, why);
 }
 
-static enum status read_text(const struct reading *r, const struct config_node *node, const char *key, const char **out) {
+static enum status read_text(const struct reading *r, const struct config_node *node, const char *key,
+                             const char **out) {
     if (!config_text(node) || config_is_null(node)) {
         return refuse(r, node, key, "not text", "text");
     }
@@ -134,8 +136,8 @@ static enum status read_numbers(const struct reading *r, struct param_numbers *o
 
 static enum status missing_part(const struct reading *r, const char *part, const char *allowed) {
     char where[512];
-    return error_set(r->error, ERR_USAGE, "%s: %s: %s is missing (allowed: %s)", config_where(r->node, where, sizeof where), r->key, part,
-                     allowed);
+    return error_set(r->error, ERR_USAGE, "%s: %s: %s is missing (allowed: %s)",
+                     config_where(r->node, where, sizeof where), r->key, part, allowed);
 }
 
 static enum status read_kind(const struct reading *r, const char *key, enum constant_kind *out) {
@@ -190,7 +192,8 @@ static enum status check_parts(const struct reading *r) {
 static enum status read_constant(const struct reading *r, struct constant *out) {
     if (config_kind(r->node) != CONFIG_MAP) {
         bool number = config_text(r->node) && number_length(config_text(r->node)) > 0;
-        return refuse_row(r, r->node, number ? "a physical constant is never a bare number" : "not a physical constant");
+        return refuse_row(r, r->node,
+                          number ? "a physical constant is never a bare number" : "not a physical constant");
     }
     TRY(check_parts(r));
     char key[KEY_BYTES + 16];
@@ -208,7 +211,8 @@ static enum status read_constant(const struct reading *r, struct constant *out) 
     snprintf(key, sizeof key, "%s.source", r->key);
     TRY(read_text(r, source, key, &out->source));
     if (!*out->source) {
-        return refuse(r, source, key, "empty", "a key of the file's sources, or text that says where the value is from");
+        return refuse(r, source, key, "empty",
+                      "a key of the file's sources, or text that says where the value is from");
     }
     snprintf(key, sizeof key, "%s.spread", r->key);
     return read_spread(r, key, out);
@@ -230,7 +234,8 @@ static enum status read_value(const struct reading *r, void *member) {
 }
 
 /* Finds the row's node below `map`; *holder is the innermost map on the way that exists. */
-static enum status find_value(struct reading *r, const struct config_node *map, const char *prefix, const struct config_node **holder) {
+static enum status find_value(struct reading *r, const struct config_node *map, const char *prefix,
+                              const struct config_node **holder) {
     const char *rest = r->row->key;
     r->node = NULL;
     *holder = map;
@@ -272,12 +277,12 @@ static enum status missing_row(const struct reading *r, const struct config_node
     if (!holder) {
         return error_set(r->error, ERR_USAGE, "%s: required key is missing (allowed: %s)", r->key, allowed);
     }
-    return error_set(r->error, ERR_USAGE, "%s: %s: required key is missing (allowed: %s)", config_where(holder, where, sizeof where), r->key,
-                     allowed);
+    return error_set(r->error, ERR_USAGE, "%s: %s: required key is missing (allowed: %s)",
+                     config_where(holder, where, sizeof where), r->key, allowed);
 }
 
-enum status params_read(const struct param_table *table, const struct config_node *map, const char *prefix, struct arena *a,
-                        void *out, struct error *e) {
+enum status params_read(const struct param_table *table, const struct config_node *map, const char *prefix,
+                        struct arena *a, void *out, struct error *e) {
     struct reading r = {.arena = a, .error = e};
     if (map && config_kind(map) != CONFIG_MAP) {
         snprintf(r.key, sizeof r.key, "%.*s", *prefix ? (int)strlen(prefix) - 1 : 0, prefix); /* without the dot */
@@ -318,8 +323,8 @@ static enum status scalar(const struct writing *w, const char *text, struct conf
 static enum status number(const struct writing *w, double value, double factor, struct config_node **out) {
     char text[32];
     if (!format_scaled(value, factor, text)) {
-        return error_set(w->error, ERR_RUN, "%s: %.17g in SI units cannot be written as a decimal number of %s", w->key, value,
-                         *param_unit(w->row) ? param_unit(w->row) : "its unit");
+        return error_set(w->error, ERR_RUN, "%s: %.17g in SI units cannot be written as a decimal number of %s", w->key,
+                         value, *param_unit(w->row) ? param_unit(w->row) : "its unit");
     }
     return scalar(w, text, out);
 }
@@ -330,7 +335,8 @@ static enum status put_part(const struct writing *w, struct config_node *map, co
     return config_put(w->arena, map, name, node, w->error);
 }
 
-static enum status list_of(const struct writing *w, const double *values, size_t count, double factor, struct config_node **out) {
+static enum status list_of(const struct writing *w, const double *values, size_t count, double factor,
+                           struct config_node **out) {
     *out = config_new_list(w->arena, EFFECTIVE, 0);
     if (!*out) {
         return error_set(w->error, ERR_RUN, "%s: out of memory", w->key);

@@ -69,14 +69,15 @@ enum status params_read(const struct param_table *table, const struct config_nod
                         struct arena *a, void *out, struct error *e);
 
 /* After all tables were read: the first key below `root` that no table used is an error with file,
- * line and the nearest known key among all `tables` (prefixes parallel to tables). `skip` = NULL-terminated top-level keys that
- * the caller reads itself, with all that is below them ("sources"; dotted keys are fine: "tile.cell.model"). */
+ * line and the nearest known key among all `tables` (prefixes parallel to tables). `skip` = NULL-terminated top-level
+ * keys that the caller reads itself, with all that is below them ("sources"; dotted keys are fine:
+ * "tile.cell.model"). */
 enum status params_check_unused(const struct param_table *const *tables, const char *const *prefixes, size_t count,
                                 const struct config_node *root, const char *const *skip, struct error *e);
 
-/* Writes the values of `in` into `map` at their keys (`prefix` is for messages only, as above), complete, in the file's units, so that reading it again
- * gives the same bits: the shortest decimal number that does. Nodes get the file "(effective)". An error when no
- * decimal number gives the value; does not happen to values that were read. */
+/* Writes the values of `in` into `map` at their keys (`prefix` is for messages only, as above), complete, in the file's
+ * units, so that reading it again gives the same bits: the shortest decimal number that does. Nodes get the file
+ * "(effective)". An error when no decimal number gives the value; does not happen to values that were read. */
 enum status params_dump(const struct param_table *table, const void *in, const char *prefix, struct arena *a,
                         struct config_node *map, struct error *e);
 

@@ -13,7 +13,8 @@ const char *constant_kind_name(enum constant_kind k) { return constant_kind_name
 const char *param_unit(const struct param *row) { return row->unit ? row->unit : ""; }
 
 bool param_has_range(const struct param *row) {
-    return row->type == PARAM_INT || row->type == PARAM_NUMBER || row->type == PARAM_CONSTANT || row->type == PARAM_NUMBERS;
+    return row->type == PARAM_INT || row->type == PARAM_NUMBER || row->type == PARAM_CONSTANT ||
+           row->type == PARAM_NUMBERS;
 }
 
 /* " from 1 to 5 uS", " from 0", " up to 3", "" */
@@ -51,7 +52,8 @@ void param_allowed(const struct param *row, char out[ALLOWED_BYTES]) {
     case PARAM_TEXT: snprintf(out, ALLOWED_BYTES, "text"); return;
     case PARAM_NUMBERS: snprintf(out, ALLOWED_BYTES, "a list of numbers%s", range); return;
     case PARAM_CONSTANT:
-        snprintf(out, ALLOWED_BYTES, "{value: NUMBER, kind: measured|published|fitted|assumed, source: TEXT, spread: [LOW, HIGH]}, value%s",
+        snprintf(out, ALLOWED_BYTES,
+                 "{value: NUMBER, kind: measured|published|fitted|assumed, source: TEXT, spread: [LOW, HIGH]}, value%s",
                  range);
         return;
     case PARAM_CHOICE:
@@ -182,7 +184,8 @@ enum status params_check_table(const struct param_table *table, struct error *e)
         }
         for (size_t j = 0; j < i; j++) {
             if (keys_collide(row->key, table->rows[j].key)) {
-                return error_set(e, ERR_USAGE, "table %s: %s: collides with %s", table->name, row->key, table->rows[j].key);
+                return error_set(e, ERR_USAGE, "table %s: %s: collides with %s", table->name, row->key,
+                                 table->rows[j].key);
             }
         }
         if (row->default_text && check_default(row, e) != OK) {

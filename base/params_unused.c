@@ -13,8 +13,8 @@ enum { PATH_BYTES = 33 * 130 }; /* 32 levels of the longest keys */
 /* All keys that the tables know, in full. */
 struct known { const char **keys; size_t count; const char *const *skip; struct arena *arena; };
 
-static enum status collect(struct known *k, const struct param_table *const *tables, const char *const *prefixes, size_t count,
-                           struct error *e) {
+static enum status collect(struct known *k, const struct param_table *const *tables, const char *const *prefixes,
+                           size_t count, struct error *e) {
     size_t total = 0;
     for (size_t t = 0; t < count; t++) {
         total += tables[t]->count;
@@ -138,7 +138,8 @@ static void explain(const struct known *k, const char *path, char *out, size_t r
 }
 
 /* `path` holds the key of `map` with a dot behind it, or nothing; length bytes. */
-static enum status check_map(const struct known *k, const struct config_node *map, char *path, size_t length, struct error *e) {
+static enum status check_map(const struct known *k, const struct config_node *map, char *path, size_t length,
+                             struct error *e) {
     for (size_t i = 0; i < config_count(map); i++) {
         const struct config_node *node = config_at(map, i);
         int added = snprintf(path + length, PATH_BYTES - length, "%s", config_key_at(map, i));
@@ -156,7 +157,8 @@ static enum status check_map(const struct known *k, const struct config_node *ma
         if (!leads) {
             explain(k, path, why, sizeof why);
         }
-        return error_set(e, ERR_USAGE, "%s: %s = %s: %s", config_where(node, where, sizeof where), path, param_value_text(node, value), why);
+        return error_set(e, ERR_USAGE, "%s: %s = %s: %s", config_where(node, where, sizeof where), path,
+                         param_value_text(node, value), why);
     }
     return OK;
 }

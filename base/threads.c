@@ -1,4 +1,5 @@
-/* See threads.h. A small pool on POSIX threads: regions of some 10 us, thousands per second, on machines that may be busy.
+/* See threads.h. A small pool on POSIX threads: regions of some 10 us, thousands per second, on machines that may be
+ * busy.
  *
  * Every worker has a place of its own with one state, and the caller of a region talks to each through it:
  *
@@ -8,15 +9,15 @@
  *
  * So a region never waits for a worker that has not begun: on a machine with other load the caller does all of it alone
  * rather than wait until a worker gets a processor. The fields of the region are plain memory: a worker reads them only
- * between taking its part (acquire, after the caller's release) and IDLE (release, before the caller's acquire), and the
- * caller returns only when every place is IDLE.
+ * between taking its part (acquire, after the caller's release) and IDLE (release, before the caller's acquire), and
+ * the caller returns only when every place is IDLE.
  *
- * Waiting, for work or for the last worker, goes in three steps. It spins, as long as an answer is likely to be on its way;
- * then it offers the processor to others again and again (sched_yield: returns at once when nobody else wants it), which
- * keeps the answer quick while costing a busy machine nothing; then it sleeps. Measured on 2 processors, SmolLM2-135M
- * decoding, tokens/s: spinning at a barrier (gcc's OpenMP) 33 idle and 1 to 2 with other load; sleeping at once 22 and 12;
- * these steps 36 and 13. With 5000 SPINS, or YIELD_S of 0.1 ms, within 10 % of that.
- */
+ * Waiting, for work or for the last worker, goes in three steps. It spins, as long as an answer is likely to be on its
+ * way; then it offers the processor to others again and again (sched_yield: returns at once when nobody else wants it),
+ * which keeps the answer quick while costing a busy machine nothing; then it sleeps. Measured on 2 processors,
+ * SmolLM2-135M decoding, tokens/s: spinning at a barrier (gcc's OpenMP) 33 idle and 1 to 2 with other load; sleeping at
+ * once 22 and 12; these steps 36 and 13. With 5000 SPINS, or YIELD_S of 0.1 ms, within 10 % of
+ * that. */
 #include "base/threads.h"
 
 #include <pthread.h>

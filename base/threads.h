@@ -25,9 +25,9 @@ typedef void parallel_body(void *context, size_t begin, size_t end, int worker);
  *   grain > 0:  pieces of that many indices (the last may be shorter), taken by whoever is free, in rising order
  * threads: at most that many; <= 0 or more than threads_count(): threads_count(). Never fails: with fewer threads (one
  * wanted, one part, a body that calls parallel_for, none to be had from the system) the others do the work; one thread
- * alone gets everything in one call as worker 0, in the caller, and nobody is woken. No allocation. Writes of the caller
- * before are seen by the bodies, and theirs by the caller after. One caller at a time runs on the pool; a second one
- * meanwhile runs alone. */
+ * alone gets everything in one call as worker 0, in the caller, and nobody is woken. No allocation. Writes of the
+ * caller before are seen by the bodies, and theirs by the caller after. One caller at a time runs on the pool; a second
+ * one meanwhile runs alone. */
 void parallel_for(size_t count, size_t grain, int threads, parallel_body *body, void *context);
 
 #endif

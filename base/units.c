@@ -97,7 +97,8 @@ static void format_digits(double value, int precision, char out[32]) {
     snprintf(raw, sizeof raw, "%.*g", precision, value);
     size_t used = 0;
     for (size_t i = 0; raw[i] && used < 31; i++) {
-        bool exponent = used > 0 && (out[used - 1] == 'e' || (out[used - 1] == '-' && used > 1 && out[used - 2] == 'e'));
+        bool exponent =
+            used > 0 && (out[used - 1] == 'e' || (out[used - 1] == '-' && used > 1 && out[used - 2] == 'e'));
         if (raw[i] == '+' || (exponent && raw[i] == '0')) {
             continue;
         }
@@ -197,6 +198,7 @@ enum status parse_duration_s(const char *text, double *seconds, struct error *e)
         *seconds = number * spans[i].seconds + 0.0; /* -0 becomes 0 */
         return OK;
     }
-    return error_set(e, ERR_USAGE, "%s: not a time (allowed: a number with s, min, h, d, month = 30 d or y = 365 d, such as 20s, 1h, 0)",
-                     text);
+    return error_set(
+        e, ERR_USAGE,
+        "%s: not a time (allowed: a number with s, min, h, d, month = 30 d or y = 365 d, such as 20s, 1h, 0)", text);
 }
