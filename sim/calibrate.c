@@ -9,12 +9,10 @@
  *   calibrated   full scale = headroom x the largest |result| of the column over all calibration tokens (per_column),
  *                or of the largest current of the tile (per_tile). A column that only ever gave 0 gets range 0: it
  *                reads 0, and anything else counts as saturated. The output head is the exception to
- *                per_column: each of its columns answers for one word, most words are not in the calibration text, and a
- *                word that was never likely would be clipped when it is (stories15M: 0.54 nats per token); none of its
- *                columns has a smaller full scale than the median of the row block (docs/attempts.md).
- * Static input ranges, one per row block: those that the model brings win; else from calibration inputs by the chip's
- * rule:
- *   maximum              max|x|
+ *                per_column: each of its columns answers for one word, most words are not in the calibration text, and
+ * a word that was never likely would be clipped when it is (stories15M: 0.54 nats per token); none of its columns has a
+ * smaller full scale than the median of the row block (docs/attempts.md). Static input ranges, one per row block: those
+ * that the model brings win; else from calibration inputs by the chip's rule: maximum              max|x|
  *   standard_deviations  k x the unbiased standard deviation of x over all tokens and inputs of the block
  *   quantile             of |x|, from a histogram of 32 bins per octave (upper edge: at most 2.2 % too large)
  *

@@ -28,7 +28,7 @@ struct multiply_scratch {
     uint32_t max_tokens;
     int16_t *codes;      /* [tokens][row_stride]; the padding of odd blocks may hold anything: it meets weight 0 */
     float *inputs;       /* [tokens][row_stride], for fp32 panels; NULL where no array has them */
-    float *token_range;  /* [tokens][row blocks] factor of a block's outputs: its input range if it is the token's own */
+    float *token_range; /* [tokens][row blocks] factor of a block's outputs: its input range if it is the token's own */
     double *array_S;     /* [tokens] sum of |input| / full scale x row conductance */
     double *full_scales; /* [tokens] sum of |input| / full scale */
     uint64_t *clipped;   /* [tokens] */
@@ -182,9 +182,9 @@ static void dot_products(const struct array *a, uint32_t panel, uint32_t b, cons
     }
 }
 
-/* y += ADC(v) x range for `tokens` tokens (their ranges `stride` apart); returns how many saturated. Clamping before rounding gives the same codes, since
- * the limit is a whole number, and keeps the rounding trick (adding 1.5 x 2^23 leaves the nearest integer, half to
- * even) valid. */
+/* y += ADC(v) x range for `tokens` tokens (their ranges `stride` apart); returns how many saturated. Clamping before
+ * rounding gives the same codes, since the limit is a whole number, and keeps the rounding trick (adding 1.5 x 2^23
+ * leaves the nearest integer, half to even) valid. */
 static uint32_t convert_results(const float *v, uint32_t tokens, const float *to_code, const float *to_output,
                                 float limit, const float *range, uint32_t stride, float *y) {
     const float shift = 12582912.0f;
@@ -250,8 +250,8 @@ static uint64_t multiply_panel(const struct machine *m, struct array *a, uint32_
             open_factors(m, a, b, column, to_output);
             add_results(v, tokens, to_output, range, a->row_blocks, sum);
         } else if (m->spec->effects.adc) {
-            saturated += convert_results(v, tokens, a->to_code + column, a->to_output + column, (float)m->adc.limit, range,
-                                         a->row_blocks, sum);
+            saturated += convert_results(v, tokens, a->to_code + column, a->to_output + column, (float)m->adc.limit,
+                                         range, a->row_blocks, sum);
         } else {
             add_results(v, tokens, a->to_output + column, range, a->row_blocks, sum);
         }

@@ -55,11 +55,12 @@ static void print_line(FILE *out, const char *line) {
     fprintf(out, "%.*s\n", (int)n, line);
 }
 
-static void print_row(FILE *out, bool bars, const char *name, double energy_J, double total_J, double area_mm2, double total_mm2) {
+static void print_row(FILE *out, bool bars, const char *name, double energy_J, double total_J, double area_mm2,
+                      double total_mm2) {
     char energy[QUANTITY_BYTES], area[QUANTITY_BYTES] = "", blocks[BAR + 1], line[160];
     double energy_share = energy_J / total_J, area_share = area_mm2 / total_mm2;
-    int used = snprintf(line, sizeof line, "  %-14s %8s %3.0f %% %s", name, quantity(energy_J, "J", energy), 100 * energy_share,
-                        bars ? bar(energy_share, blocks) : "");
+    int used = snprintf(line, sizeof line, "  %-14s %8s %3.0f %% %s", name, quantity(energy_J, "J", energy),
+                        100 * energy_share, bars ? bar(energy_share, blocks) : "");
     if (isfinite(area_mm2)) {
         snprintf(area, sizeof area, area_mm2 < 999.5 ? "%.3g mm2" : "%.0f mm2", area_mm2);
         snprintf(line + used, sizeof line - (size_t)used, "  %11s %3.0f %% %s", area, 100 * area_share,
@@ -72,7 +73,8 @@ static void print_row(FILE *out, bool bars, const char *name, double energy_J, d
 static void print_table(const struct run *r, const struct ledger_view *v, bool bars, FILE *out) {
     struct area_view area = placement_area(r->chip, r->placement);
     double tokens = (double)r->tokens_total;
-    fprintf(out, "  %-14s %-*s   %s\n", "", bars ? 15 + BAR : 15, "energy per token", bars ? "area of the chips" : "area");
+    fprintf(out, "  %-14s %-*s   %s\n", "", bars ? 15 + BAR : 15, "energy per token",
+            bars ? "area of the chips" : "area");
     for (int c = 0; c < PART_COUNT; c++) {
         bool is_static = c == PART_STATIC;
         if (v->count[c] || is_static || area.part_mm2[c] > 0) {

@@ -29,9 +29,10 @@
 
 struct chip;
 
-/* `name`: a name of configs/chips or a path to a file (has a '/' or ends in .yaml, .yml or .json). `sets`: "key=value" overrides,
- * in order; those that name a part ("tile.cell=pcm_like") or all effects ("effects=off") act before those that reach deeper. A number
- * given for a physical constant becomes an assumed constant, source "set on the command line". */
+/* `name`: a name of configs/chips or a path to a file (has a '/' or ends in .yaml, .yml or .json). `sets`: "key=value"
+ * overrides, in order; those that name a part ("tile.cell=pcm_like") or all effects ("effects=off") act before those
+ * that reach deeper. A number given for a physical constant becomes an assumed constant, source "set on the command
+ * line". */
 enum status chip_load(const char *name, const char *const *sets, size_t set_count, struct chip **out, struct error *e);
 void chip_destroy(struct chip *c);
 /* ERR_USAGE where the time model of the chip's cell does not cover this age. */
@@ -55,12 +56,19 @@ uint32_t chip_calibration_tokens(const struct chip *c); /* how much of the calib
 enum status chip_catalogue(const char *const **names, struct error *e);
 /* `mho chip params`: every key with unit, range, default or required, meaning. `mho chip check` = chip_load + this: */
 void chip_params_help(FILE *out);
-/* Calls visit for every constant. `unit` is the one that the key ends in; k->value is SI (divide by unit_factor to show it). */
-void chip_visit_constants(const struct chip *c, void (*visit)(void *ctx, const char *key, const char *unit, const struct constant *k), void *ctx);
+/* Calls visit for every constant. `unit` is the one that the key ends in; k->value is SI (divide by unit_factor to show
+ * it). */
+void chip_visit_constants(const struct chip *c,
+                          void (*visit)(void *ctx, const char *key, const char *unit, const struct constant *k),
+                          void *ctx);
 
 /* ---- matrices and placement ---------------------------------------------------------------- */
 
-enum matrix_role { MATRIX_Q, MATRIX_K, MATRIX_V, MATRIX_O, MATRIX_GATE, MATRIX_UP, MATRIX_DOWN, MATRIX_QKV, MATRIX_GATE_UP, MATRIX_HEAD, MATRIX_ROLES };
+enum matrix_role {
+    MATRIX_Q, MATRIX_K, MATRIX_V, MATRIX_O, MATRIX_GATE, MATRIX_UP, MATRIX_DOWN,
+    MATRIX_QKV, MATRIX_GATE_UP, /* fused */
+    MATRIX_HEAD, MATRIX_ROLES
+};
 const char *matrix_role_name(enum matrix_role r); /* "q", "k", ... "head" */
 
 struct matrix_source {
@@ -71,17 +79,31 @@ struct matrix_source {
     /* Weights of outputs [first, first+count) as fp32, row-major [count][inputs]; thread-safe. */
     enum status (*read_rows)(void *context, uint32_t first, uint32_t count, float *rows, struct error *e);
     void *context;
-    const float *input_range;  /* static ranges that the model brings: one per row block or one for all (count below); NULL: none */
+    const float *input_range; /* static ranges that the model brings: one per row block or one for all (count below);
+                                 NULL: none */
     uint32_t input_range_count;
 };
 
 struct placement;
-/* Cuts every matrix that the chip's rule makes analog into tiles. Does not keep `m`. Fails when the chip may not be replicated and is too small. */
-enum status placement_create(const struct chip *c, const struct matrix_source *m, size_t count, struct placement **out, struct error *e);
+/* Cuts every matrix that the chip's rule makes analog into tiles. Does not keep `m`. Fails when the chip may not be
+ * replicated and is too small. */
+enum status placement_create(const struct chip *c, const struct matrix_source *m, size_t count, struct placement **out,
+                             struct error *e);
 void placement_destroy(struct placement *p);
 
-struct placement_matrix { const char *name; int layer; enum matrix_role role; uint32_t inputs, outputs, row_blocks, column_blocks, tiles; double utilisation; bool analog; };
-struct placement_total { uint64_t tiles, chips, cells_used, cells; double utilisation; uint64_t analog_weights, digital_weights; };
+struct placement_matrix {
+    const char *name;
+    int layer;
+    enum matrix_role role;
+    uint32_t inputs, outputs, row_blocks, column_blocks, tiles;
+    double utilisation;
+    bool analog;
+};
+struct placement_total {
+    uint64_t tiles, chips, cells_used, cells;
+    double utilisation;
+    uint64_t analog_weights, digital_weights;
+};
 size_t placement_matrices(const struct placement *p);
 struct placement_matrix placement_matrix_at(const struct placement *p, size_t i); /* same order as given */
 struct placement_total placement_total(const struct placement *p);
@@ -90,8 +112,8 @@ struct placement_total placement_total(const struct placement *p);
 
 struct machine;
 struct machine_options { uint64_t seed; double age_s; }; /* age: after the end of programming */
-/* Programs every analog matrix: reads each weight once, keeps 2 bytes per weight (4 where the inputs are not quantised).
- * Shows progress. Chip, placement, and the names, contexts and ranges of `m` must outlive the machine. */
+/* Programs every analog matrix: reads each weight once, keeps 2 bytes per weight (4 where the inputs are not
+ * quantised). Shows progress. Chip, placement, and the names, contexts and ranges of `m` must outlive the machine. */
 enum status machine_create(const struct chip *c, const struct placement *p, const struct matrix_source *m, size_t count,
                            const struct machine_options *o, struct machine **out, struct error *e);
 void machine_destroy(struct machine *m);
@@ -99,11 +121,12 @@ bool machine_is_analog(const struct machine *m, size_t matrix);
 
 /* Whether ranges are still missing: multiplies fail until a calibration is finished. */
 bool machine_needs_calibration(const struct machine *m);
-/* Whether the chip wants static input ranges and some matrix brings none: known to ruin a model that was not adapted. */
+/* Whether the chip wants static input ranges and some matrix brings none: known to ruin a model that was not
+ * adapted. */
 bool machine_static_without_ranges(const struct machine *m);
-/* Calibration: while open, multiplies (of one run at a time) have no ADC limits, quantise inputs per token where no static
- * range is known, and record statistics of inputs and of the results of every column. `finish` sets the ranges; the machine
- * is immutable after. An analog matrix that saw no token is an error of `finish`. */
+/* Calibration: while open, multiplies (of one run at a time) have no ADC limits, quantise inputs per token where no
+ * static range is known, and record statistics of inputs and of the results of every column. `finish` sets the ranges;
+ * the machine is immutable after. An analog matrix that saw no token is an error of `finish`. */
 enum status machine_calibration_begin(struct machine *m, struct error *e);
 enum status machine_calibration_finish(struct machine *m, struct error *e);
 
@@ -144,14 +167,18 @@ enum status run_multiply(struct run *r, size_t matrix, const float *x, uint32_t 
 void run_digital(struct run *r, const struct digital_record *d);
 void run_fork(struct run *r); /* operations until run_join start from the same inputs */
 void run_join(struct run *r);
-/* Ends the step: schedules, adds up. Returns the simulated time at which its last result is there (s from run start); NAN for a chip
- * without costs. A step starts when the one before it has finished. */
+/* Ends the step: schedules, adds up. Returns the simulated time at which its last result is there (s from run start);
+ * NAN for a chip without costs. A step starts when the one before it has finished. */
 double run_end_step(struct run *r);
 double run_step_start_s(const struct run *r); /* of the last step */
 
 /* ---- results ------------------------------------------------------------------------------- */
 
-enum component { PART_DAC, PART_ARRAY, PART_ADC, PART_DIGITAL_POST, PART_VECTOR, PART_ATTENTION, PART_KV_MEMORY, PART_BUFFER, PART_DIGITAL_MATMUL, PART_STATIC, PART_COUNT };
+enum component {
+    PART_DAC, PART_ARRAY, PART_ADC, PART_DIGITAL_POST, /* the tiles */
+    PART_VECTOR, PART_ATTENTION, PART_KV_MEMORY, PART_BUFFER, PART_DIGITAL_MATMUL,
+    PART_STATIC, PART_COUNT
+};
 const char *component_name(enum component c);
 
 struct ledger_view {
@@ -166,10 +193,11 @@ struct ledger_view run_ledger(const struct run *r);
 double run_layer_energy_J(const struct run *r, size_t layer); /* by_layer row */
 struct area_view { double part_mm2[PART_COUNT]; double total_mm2; };
 struct area_view placement_area(const struct chip *c, const struct placement *p);
-/* energy, area, mapping, utilisation and convention lines as JSON objects with the keys of design section 6; owned by the caller. */
+/* energy, area, mapping, utilisation and convention lines as JSON objects with the keys of design section 6; owned by
+ * the caller. */
 json_t *run_report_json(const struct run *r);
-/* One screen for a terminal of that many columns: energy, time and area by component, with bars where 80 columns allow, notes
- * about what is not modelled. */
+/* One screen for a terminal of that many columns: energy, time and area by component, with bars where 80 columns allow,
+ * notes about what is not modelled. */
 void run_report_print(const struct run *r, int columns, FILE *out);
 
 #endif
