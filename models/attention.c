@@ -4,8 +4,8 @@
  *   out[t]  = sum_j p[t, j] v[j]
  *
  * All H/G query heads of a group share their keys, so they are gathered into one tall matrix: rows = (token, head of
- * the group). Keys and values lie in the cache as panels (internal.h) and are multiplied without packing. One unit of work is
- * (key/value head, block of tokens); units write different outputs, so threads take them in any order.
+ * the group). Keys and values lie in the cache as panels (internal.h) and are multiplied without packing. One unit of
+ * work is (key/value head, block of tokens); units write different outputs, so threads take them in any order.
  *
  *   keys:  panel of 16 positions          values: panel of 16 features
  *          k-major: feature 0 of the              k-major: position 0 of the
@@ -24,9 +24,13 @@ enum { ROWS_PER_UNIT = 32, SMALL_WORK = 1 << 19 }; /* multiplications below whic
 
 static size_t round_up(size_t n) { return (n + PANEL - 1) / PANEL * PANEL; }
 
-size_t kv_keys_floats(const struct shape *s, uint32_t context) { return (size_t)s->kv_heads * round_up(context) * s->head_dim; }
+size_t kv_keys_floats(const struct shape *s, uint32_t context) {
+    return (size_t)s->kv_heads * round_up(context) * s->head_dim;
+}
 
-size_t kv_values_floats(const struct shape *s, uint32_t context) { return (size_t)s->kv_heads * round_up(s->head_dim) * context; }
+size_t kv_values_floats(const struct shape *s, uint32_t context) {
+    return (size_t)s->kv_heads * round_up(s->head_dim) * context;
+}
 
 static uint32_t tokens_per_unit(const struct shape *s) {
     uint32_t group = s->heads / s->kv_heads;
@@ -47,7 +51,8 @@ void attention_store(struct session *s, uint32_t layer, struct rows k, struct ro
             size_t position = s->position + t;
             float *key = s->cache[layer].keys + g * key_head + position / PANEL * PANEL * d + position % PANEL;
             float *value = s->cache[layer].values + g * (round_up(d) / PANEL) * value_panel + position * PANEL;
-            const float *from_k = k.data + t * k.stride + (size_t)g * d, *from_v = v.data + t * v.stride + (size_t)g * d;
+            const float *from_k = k.data + t * k.stride + (size_t)g * d,
+                        *from_v = v.data + t * v.stride + (size_t)g * d;
             for (uint32_t i = 0; i < d; i++) {
                 key[(size_t)i * PANEL] = from_k[i];
                 value[i / PANEL * value_panel + i % PANEL] = from_v[i];
@@ -67,7 +72,9 @@ struct unit {
     size_t stride;
 };
 
-static size_t first_seen(uint32_t position, uint32_t window) { return window && position + 1 > window ? position + 1 - window : 0; }
+static size_t first_seen(uint32_t position, uint32_t window) {
+    return window && position + 1 > window ? position + 1 - window : 0;
+}
 
 static void gather_queries(const struct unit *u, struct rows q) {
     uint32_t group = u->shape->heads / u->shape->kv_heads, d = u->shape->head_dim;
@@ -110,16 +117,16 @@ static void multiply_values(const struct unit *u, uint32_t rows) {
     size_t panel = (size_t)u->context * PANEL;
     const float *values = u->cache->values + u->g * (round_up(d) / PANEL) * panel;
     for (uint32_t i = 0; i < d; i += PANEL) {
-        kernels()->gemm_panel_f32(values + i / PANEL * panel + u->low * PANEL, u->high - u->low, u->scores, u->stride, rows, u->sums + i, d,
-                                  d - i < PANEL ? d - i : PANEL);
+        kernels()->gemm_panel_f32(values + i / PANEL * panel + u->low * PANEL, u->high - u->low, u->scores, u->stride,
+                                  rows, u->sums + i, d, d - i < PANEL ? d - i : PANEL);
     }
 }
 
 static void scatter(const struct unit *u, float *out) {
     uint32_t group = u->shape->heads / u->shape->kv_heads, d = u->shape->head_dim;
     for (uint32_t t = 0; t < u->count; t++) {
-        memcpy(out + ((size_t)(u->first + t) * u->shape->heads + (size_t)u->g * group) * d, u->sums + (size_t)t * group * d,
-               (size_t)group * d * sizeof *out);
+        memcpy(out + ((size_t)(u->first + t) * u->shape->heads + (size_t)u->g * group) * d,
+               u->sums + (size_t)t * group * d, (size_t)group * d * sizeof *out);
     }
 }
 
@@ -148,8 +155,13 @@ static void attend_units(void *context, size_t begin, size_t end, int worker) {
     for (uint32_t i = (uint32_t)begin; i < end; i++) {
         /* Late blocks see the most keys: they go first. */
         uint32_t first = (j->blocks - 1 - i / shape->kv_heads) * per_unit, left = j->tokens - first;
-        struct unit u = {.shape = shape, .cache = &s->cache[j->layer], .context = s->context, .window = shape->window[j->layer],
-                         .g = i % shape->kv_heads, .first = first, .count = left < per_unit ? left : per_unit,
+        struct unit u = {.shape = shape,
+                         .cache = &s->cache[j->layer],
+                         .context = s->context,
+                         .window = shape->window[j->layer],
+                         .g = i % shape->kv_heads,
+                         .first = first,
+                         .count = left < per_unit ? left : per_unit,
                          .position = s->position + first};
         attend(&u, j->q, s->scratch + (size_t)worker * s->scratch_floats, j->out);
     }

@@ -53,8 +53,9 @@ static enum status unknown_name(const char *name, struct error *e) {
         snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", names[i]);
     }
     const char *near = nearest_name(name, (const char *const *)names, count);
-    enum status s = error_set(e, ERR_USAGE, "%s: no such model file, folder or bundled model (bundled: %s%s%s%s)", name,
-                              count ? list : "none found", near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    enum status s =
+        error_set(e, ERR_USAGE, "%s: no such model file, folder or bundled model (bundled: %s%s%s%s)", name,
+                  count ? list : "none found", near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
     for (size_t i = 0; i < count; i++) {
         mem_free(names[i]);
     }

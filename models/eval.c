@@ -41,7 +41,8 @@ static void score_tokens(void *context, size_t begin, size_t end, int worker) {
 }
 
 /* Adds ln p of every token after the first of a window to *sum. log_p: scratch [max_batch]. */
-static enum status run_window(struct session *s, const int32_t *ids, uint32_t count, double *log_p, double *sum, struct error *e) {
+static enum status run_window(struct session *s, const int32_t *ids, uint32_t count, double *log_p, double *sum,
+                              struct error *e) {
     session_rewind(s, 0);
     for (uint32_t first = 0; first + 1 < count;) {
         uint32_t left = count - 1 - first, n = left < s->max_batch ? left : s->max_batch;
@@ -57,9 +58,17 @@ static enum status run_window(struct session *s, const int32_t *ids, uint32_t co
     return OK;
 }
 
-struct windows { const int32_t *ids; size_t count; uint32_t size; int32_t bos; /* -1: none */ int32_t *buffer; double *log_p; };
+struct windows {
+    const int32_t *ids;
+    size_t count;
+    uint32_t size;
+    int32_t bos; /* -1: none */
+    int32_t *buffer;
+    double *log_p;
+};
 
-static enum status run_windows(struct session *s, const struct windows *w, double *sum, uint64_t *predicted, struct error *e) {
+static enum status run_windows(struct session *s, const struct windows *w, double *sum, uint64_t *predicted,
+                               struct error *e) {
     struct progress *progress = progress_create("perplexity", w->count);
     size_t step = w->size - 1, bos = w->bos >= 0;
     enum status status = OK;
@@ -78,12 +87,14 @@ static enum status run_windows(struct session *s, const struct windows *w, doubl
     return status;
 }
 
-static enum status check_options(const struct session *s, const struct model *m, const struct perplexity_options *o, struct error *e) {
+static enum status check_options(const struct session *s, const struct model *m, const struct perplexity_options *o,
+                                 struct error *e) {
     if (!m->tokenizer) {
         return error_set(e, ERR_USAGE, "%s: the model has no tokenizer, so a text cannot be evaluated", m->view.path);
     }
     if (o->window < 2 || o->window > s->context) {
-        return error_set(e, ERR_USAGE, "window = %u: out of range (allowed: 2 to %u, the context of the session)", o->window, s->context);
+        return error_set(e, ERR_USAGE, "window = %u: out of range (allowed: 2 to %u, the context of the session)",
+                         o->window, s->context);
     }
     if (o->bos && model_bos(m) < 0) {
         return error_set(e, ERR_USAGE, "%s: the model has no BOS token (allowed: --bos off)", m->view.path);
@@ -91,17 +102,19 @@ static enum status check_options(const struct session *s, const struct model *m,
     return OK;
 }
 
-static enum status evaluate_ids(struct session *s, const struct model *m, const struct token_list *ids, const struct perplexity_options *o,
-                                struct perplexity_result *out, struct error *e) {
+static enum status evaluate_ids(struct session *s, const struct model *m, const struct token_list *ids,
+                                const struct perplexity_options *o, struct perplexity_result *out, struct error *e) {
     double sum = 0.0;
     struct windows w = {.ids = ids->ids, .count = ids->count, .size = o->window, .bos = o->bos ? model_bos(m) : -1};
     w.buffer = mem_alloc(o->window, sizeof *w.buffer);
     w.log_p = mem_alloc(s->max_batch, sizeof *w.log_p);
-    enum status status = w.buffer && w.log_p ? run_windows(s, &w, &sum, &out->tokens, e) : error_set(e, ERR_RUN, "perplexity: out of memory");
+    enum status status = w.buffer && w.log_p ? run_windows(s, &w, &sum, &out->tokens, e)
+                                             : error_set(e, ERR_RUN, "perplexity: out of memory");
     mem_free(w.buffer);
     mem_free(w.log_p);
     if (status == OK && out->tokens == 0) {
-        status = error_set(e, ERR_RUN, "perplexity: the text is too short: it has %zu tokens, and none can be predicted", ids->count);
+        status = error_set(
+            e, ERR_RUN, "perplexity: the text is too short: it has %zu tokens, and none can be predicted", ids->count);
     }
     if (status == OK) {
         out->nll_nats = -sum / (double)out->tokens;
@@ -111,8 +124,8 @@ static enum status evaluate_ids(struct session *s, const struct model *m, const 
     return status;
 }
 
-enum status eval_perplexity(struct session *s, const struct model *m, const char *text, size_t bytes, const struct perplexity_options *o,
-                            struct perplexity_result *out, struct error *e) {
+enum status eval_perplexity(struct session *s, const struct model *m, const char *text, size_t bytes,
+                            const struct perplexity_options *o, struct perplexity_result *out, struct error *e) {
     TRY(check_options(s, m, o, e));
     *out = (struct perplexity_result){.bytes = limited(text, bytes, o->limit_bytes)};
     struct token_list ids = {NULL, 0, 0};

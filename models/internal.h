@@ -1,8 +1,8 @@
 /* Private to models/: what an open model and a session are made of.
  *
  * Symbols: T tokens of one forward step, D hidden, H heads, G kv_heads, d head_dim, F intermediate, V vocabulary.
- * A model is immutable: any number of sessions may share it. Matrices stay in the mapped file; vectors (norms, biases) are
- * copied to fp32 when the model is opened.
+ * A model is immutable: any number of sessions may share it. Matrices stay in the mapped file; vectors (norms, biases)
+ * are copied to fp32 when the model is opened.
  */
 #ifndef MHO_MODELS_INTERNAL_H
 #define MHO_MODELS_INTERNAL_H
@@ -20,7 +20,10 @@ struct matrix {
     int layer;               /* -1: the head */
 };
 
-struct norm { const float *weight, *bias; }; /* weight NULL: no such norm; the offset of the family is added in already */
+/* weight NULL: no such norm; the offset of the family is added in already */
+struct norm {
+    const float *weight, *bias;
+};
 
 enum { NO_MATRIX = -1 };
 
@@ -66,7 +69,8 @@ size_t linear_weight_bytes(const struct linear *l); /* of one weight as held */
 
 /* cos and sin of every position and pair: [positions][dims/2] each, times the attention factor. */
 struct rope_table { float *cosine, *sine; };
-enum status rope_table_create(const struct rope *r, int set, uint32_t positions, struct rope_table *out, struct error *e);
+enum status rope_table_create(const struct rope *r, int set, uint32_t positions, struct rope_table *out,
+                              struct error *e);
 void rope_table_clear(struct rope_table *t);
 /* Turns one head in place. */
 void rope_apply(const struct rope *r, const struct rope_table *t, uint32_t position, float *head);
@@ -111,7 +115,8 @@ struct session {
 /* One matrix as rows with a stride: a slice of a fused product or a buffer of its own. */
 struct rows { float *data; size_t stride; };
 
-/* y [T][O] = x [T][K] W + bias: on the machine when it holds the matrix, else digital. Records what it does in the run. */
+/* y [T][O] = x [T][K] W + bias: on the machine when it holds the matrix, else digital. Records what it does in the
+ * run. */
 enum status linear_apply(struct session *s, int matrix, const float *x, uint32_t tokens, float *y, struct error *e);
 /* Without the bias: between run_fork and run_join only products may stand. */
 enum status linear_multiply(struct session *s, int matrix, const float *x, uint32_t tokens, float *y, struct error *e);
@@ -122,6 +127,7 @@ void attention_apply(struct session *s, uint32_t layer, struct rows q, uint32_t 
 /* transformer.c: work of a digital unit, noted in the run if there is one. */
 void record(struct session *s, enum digital_op op, int layer, uint32_t tokens, uint64_t elements);
 /* One step of at most max_batch tokens at s->position, which stays. Logits, if wanted, are in s->logits. */
-enum status transformer_step(struct session *s, const int32_t *ids, uint32_t tokens, enum logits_wanted wanted, struct error *e);
+enum status transformer_step(struct session *s, const int32_t *ids, uint32_t tokens, enum logits_wanted wanted,
+                             struct error *e);
 
 #endif

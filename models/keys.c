@@ -24,12 +24,14 @@ static enum status missing(const struct keys *k, struct key name, bool *found, s
         return OK;
     }
     if (k->gguf) {
-        return error_set(e, ERR_RUN, "%s: %s.%s: the key is missing", k->where, k->architecture, name.gguf ? name.gguf : name.json);
+        return error_set(e, ERR_RUN, "%s: %s.%s: the key is missing", k->where, k->architecture,
+                         name.gguf ? name.gguf : name.json);
     }
     return error_set(e, ERR_RUN, "%s: %s: the key is missing", k->where, name.json ? name.json : name.gguf);
 }
 
-static enum status wrong_type(const struct keys *k, struct key name, const char *expected, const json_t *v, struct error *e) {
+static enum status wrong_type(const struct keys *k, struct key name, const char *expected, const json_t *v,
+                              struct error *e) {
     static const char *const kinds[] = {"a map", "a list", "text", "an integer", "a number", "true", "false", "null"};
     return error_set(e, ERR_RUN, "%s: %s: found %s, expected %s", k->where, name.json, kinds[json_typeof(v)], expected);
 }
@@ -43,7 +45,8 @@ static enum status here(bool *found) {
 
 static const char *shown_name(const struct keys *k, struct key name) { return k->gguf ? name.gguf : name.json; }
 
-enum status key_count(const struct keys *k, struct key name, uint32_t min, uint32_t max, uint32_t *out, bool *found, struct error *e) {
+enum status key_count(const struct keys *k, struct key name, uint32_t min, uint32_t max, uint32_t *out, bool *found,
+                      struct error *e) {
     uint64_t value = 0;
     if (k->gguf) {
         bool there = false;
@@ -79,7 +82,8 @@ enum status key_count(const struct keys *k, struct key name, uint32_t min, uint3
     return here(found);
 }
 
-enum status key_number(const struct keys *k, struct key name, double min, double max, double *out, bool *found, struct error *e) {
+enum status key_number(const struct keys *k, struct key name, double min, double max, double *out, bool *found,
+                       struct error *e) {
     double value = 0.0;
     if (k->gguf) {
         bool there = false;
@@ -104,7 +108,8 @@ enum status key_number(const struct keys *k, struct key name, double min, double
         value = json_number_value(v);
     }
     if (!(value >= min && value <= max)) {
-        return error_set(e, ERR_RUN, "%s: %s = %g: out of range (allowed: %g to %g)", k->where, shown_name(k, name), value, min, max);
+        return error_set(e, ERR_RUN, "%s: %s = %g: out of range (allowed: %g to %g)", k->where, shown_name(k, name),
+                         value, min, max);
     }
     *out = value;
     return here(found);
@@ -187,7 +192,8 @@ enum status key_divisors(const struct keys *k, const char *name, uint32_t count,
         return wrong_type(k, (struct key){name, NULL}, "a list of numbers", v, e);
     }
     if (json_array_size(v) != count) {
-        return error_set(e, ERR_RUN, "%s: %s: found %zu numbers, expected %u (one per rotated pair)", k->where, name, json_array_size(v), count);
+        return error_set(e, ERR_RUN, "%s: %s: found %zu numbers, expected %u (one per rotated pair)", k->where, name,
+                         json_array_size(v), count);
     }
     float *values = arena_alloc(k->arena, count, sizeof *values);
     if (!values) {
@@ -197,7 +203,8 @@ enum status key_divisors(const struct keys *k, const char *name, uint32_t count,
         const json_t *item = json_array_get(v, i);
         double number = json_number_value(item);
         if (!json_is_number(item) || !(number >= 1e-6 && number <= 1e6)) {
-            return error_set(e, ERR_RUN, "%s: %s[%u]: not a usable factor (allowed: numbers from 1e-6 to 1e6)", k->where, name, i);
+            return error_set(e, ERR_RUN, "%s: %s[%u]: not a usable factor (allowed: numbers from 1e-6 to 1e6)",
+                             k->where, name, i);
         }
         values[i] = (float)number;
     }

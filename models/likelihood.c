@@ -17,7 +17,9 @@ static double log_sum_exp(const float *x, size_t n) {
     return (double)top + log(vector_sum_exp(x, n, top));
 }
 
-double log_probability(const float *logits, size_t vocabulary, int32_t id) { return (double)logits[id] - log_sum_exp(logits, vocabulary); }
+double log_probability(const float *logits, size_t vocabulary, int32_t id) {
+    return (double)logits[id] - log_sum_exp(logits, vocabulary);
+}
 
 double kl_divergence(const float *logits_p, const float *logits_q, size_t vocabulary) {
     double normal_p = log_sum_exp(logits_p, vocabulary), normal_q = log_sum_exp(logits_q, vocabulary), sum = 0.0;

@@ -1,12 +1,12 @@
 /* Linear layers: on the machine when it holds the matrix, else in fp32 here.
  *
- * Digital form. F32, F16 and BF16 matrices stay in the mapped file, row by row; quantised and transposed ones are copied to
- * fp32 once, when the session is created, as panels of PANEL outputs (base/kernels.h), which serve any number of tokens.
- * On mapped rows, 1 to FEW_TOKENS tokens (decode) are bound by reading the weights: gemv per token over a strip of rows that
- * stays in the cache. More tokens (prefill) are bound by arithmetic: PANEL rows are packed into the thread's scratch and
- * multiplied with all tokens. Threads share out whole panels of outputs, never the inner dimension, so results do not depend
- * on their number.
- */
+ * Digital form. F32, F16 and BF16 matrices stay in the mapped file, row by row; quantised and transposed ones are
+ * copied to fp32 once, when the session is created, as panels of PANEL outputs (base/kernels.h), which serve any number
+ * of tokens. On mapped rows, 1 to FEW_TOKENS tokens (decode) are bound by reading the weights: gemv per token over a
+ * strip of rows that stays in the cache. More tokens (prefill) are bound by arithmetic: PANEL rows are packed into the
+ * thread's scratch and multiplied with all tokens. Threads share out whole panels of outputs, never the inner
+ * dimension, so results do not depend on their
+ * number. */
 #include "base/threads.h"
 #include "models/internal.h"
 #include "models/vector_math.h"
@@ -38,7 +38,11 @@ static void copy_panel(const struct linear *l, const struct matrix *m, size_t pa
     kernels()->pack_panel_f32(WEIGHT_F32, rows, m->inputs, lanes, m->inputs, l->panels + first * m->inputs);
 }
 
-struct copy_job { const struct linear *linear; const struct matrix *matrix; float *rows; /* [threads][PANEL][inputs] */ };
+struct copy_job {
+    const struct linear *linear;
+    const struct matrix *matrix;
+    float *rows; /* [threads][PANEL][inputs] */
+};
 
 static void copy_panels(void *context, size_t begin, size_t end, int worker) {
     const struct copy_job *j = context;
@@ -59,7 +63,8 @@ enum status linear_prepare(struct linear *l, const struct matrix *m, struct erro
     l->panels = mem_alloc(count, panel_floats * sizeof *l->panels);
     if (!l->panels || !rows) {
         mem_free(rows);
-        return error_set(e, ERR_RUN, "session: out of memory for tensor %s in fp32 (%u x %u)", m->tensor->name, m->outputs, m->inputs);
+        return error_set(e, ERR_RUN, "session: out of memory for tensor %s in fp32 (%u x %u)", m->tensor->name,
+                         m->outputs, m->inputs);
     }
     struct copy_job job = {l, m, rows};
     parallel_for(count, 0, threads, copy_panels, &job);
@@ -70,32 +75,36 @@ enum status linear_prepare(struct linear *l, const struct matrix *m, struct erro
 size_t linear_weight_bytes(const struct linear *l) { return l->type == WEIGHT_F32 ? sizeof(float) : sizeof(uint16_t); }
 
 /* Outputs [first, end) for few tokens. */
-static void multiply_few(const struct linear *l, const struct matrix *m, const float *x, uint32_t tokens, float *y, size_t first, size_t end) {
+static void multiply_few(const struct linear *l, const struct matrix *m, const float *x, uint32_t tokens, float *y,
+                         size_t first, size_t end) {
     size_t row_bytes = m->inputs * linear_weight_bytes(l);
     size_t strip = tokens == 1 ? m->outputs : STRIP;
     for (size_t o = first; o < end; o += strip) {
         size_t n = end - o < strip ? end - o : strip;
         for (uint32_t t = 0; t < tokens; t++) {
-            kernels()->gemv(l->type, (const char *)l->weights + o * row_bytes, m->inputs, n, m->inputs, x + (size_t)t * m->inputs,
-                            y + (size_t)t * m->outputs + o);
+            kernels()->gemv(l->type, (const char *)l->weights + o * row_bytes, m->inputs, n, m->inputs,
+                            x + (size_t)t * m->inputs, y + (size_t)t * m->outputs + o);
         }
     }
 }
 
-static void multiply_many(const struct linear *l, const struct matrix *m, const float *x, uint32_t tokens, float *y, size_t first, size_t end,
-                          float *panel) {
+static void multiply_many(const struct linear *l, const struct matrix *m, const float *x, uint32_t tokens, float *y,
+                          size_t first, size_t end, float *panel) {
     size_t row_bytes = m->inputs * linear_weight_bytes(l);
     for (size_t o = first; o < end; o += PANEL) {
         size_t lanes = end - o < PANEL ? end - o : PANEL;
-        kernels()->pack_panel_f32(l->type, (const char *)l->weights + o * row_bytes, m->inputs, lanes, m->inputs, panel);
+        kernels()->pack_panel_f32(l->type, (const char *)l->weights + o * row_bytes, m->inputs, lanes, m->inputs,
+                                  panel);
         kernels()->gemm_panel_f32(panel, m->inputs, x, m->inputs, tokens, y + o, m->outputs, lanes);
     }
 }
 
 /* The copy is packed already: any number of tokens, each output one chain over the inputs. */
-static void multiply_panels(const struct linear *l, const struct matrix *m, const float *x, uint32_t tokens, float *y, size_t first, size_t end) {
+static void multiply_panels(const struct linear *l, const struct matrix *m, const float *x, uint32_t tokens, float *y,
+                            size_t first, size_t end) {
     for (size_t o = first; o < end; o += PANEL) {
-        kernels()->gemm_panel_f32(l->panels + o * m->inputs, m->inputs, x, m->inputs, tokens, y + o, m->outputs, end - o < PANEL ? end - o : PANEL);
+        kernels()->gemm_panel_f32(l->panels + o * m->inputs, m->inputs, x, m->inputs, tokens, y + o, m->outputs,
+                                  end - o < PANEL ? end - o : PANEL);
     }
 }
 

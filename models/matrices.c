@@ -1,7 +1,7 @@
 /* Takes the tensors that a shape asks for and makes matrices and vectors of them: see internal.h.
  *
- * Presence, shape and finite values are checked before anything is used. A tensor of the file that the family does not know
- * is an error too: leaving out a bias or a norm would run, and be wrong without a word.
+ * Presence, shape and finite values are checked before anything is used. A tensor of the file that the family does not
+ * know is an error too: leaving out a bias or a norm would run, and be wrong without a word.
  */
 #include <stdio.h>
 #include <string.h>
@@ -39,7 +39,8 @@ static void mark_used(struct taker *t, const struct tensor *tensor) {
     }
 }
 
-static enum status wrong_shape(const struct taker *t, const struct tensor *tensor, int rank, uint64_t rows, uint64_t columns, struct error *e) {
+static enum status wrong_shape(const struct taker *t, const struct tensor *tensor, int rank, uint64_t rows,
+                               uint64_t columns, struct error *e) {
     char found[96] = "", expected[64];
     for (int i = 0; i < tensor->rank && i < 4; i++) {
         size_t at = strlen(found);
@@ -50,18 +51,19 @@ static enum status wrong_shape(const struct taker *t, const struct tensor *tenso
     } else {
         snprintf(expected, sizeof expected, "%llu", (unsigned long long)rows);
     }
-    return error_set(e, ERR_RUN, "%s: tensor %s: found shape [%s], expected [%s]", weights_path(t->model->weights), tensor->name, found, expected);
+    return error_set(e, ERR_RUN, "%s: tensor %s: found shape [%s], expected [%s]", weights_path(t->model->weights),
+                     tensor->name, found, expected);
 }
 
 /* rank 1: `rows` elements; rank 2: [rows][columns]. */
-static enum status take(struct taker *t, const char *stem, const char *ending, int rank, uint64_t rows, uint64_t columns,
-                        const struct tensor **out, struct error *e) {
+static enum status take(struct taker *t, const char *stem, const char *ending, int rank, uint64_t rows,
+                        uint64_t columns, const struct tensor **out, struct error *e) {
     char name[NAME_BYTES];
     full_name(t, stem, ending, name);
     const struct tensor *tensor = weights_find(t->model->weights, name);
     if (!tensor) {
-        return error_set(e, ERR_RUN, "%s: tensor %s: missing (the %s family needs it)", weights_path(t->model->weights), name,
-                         t->model->family->name);
+        return error_set(e, ERR_RUN, "%s: tensor %s: missing (the %s family needs it)", weights_path(t->model->weights),
+                         name, t->model->family->name);
     }
     if (tensor->rank != rank || tensor->shape[0] != rows || (rank == 2 && tensor->shape[1] != columns)) {
         return wrong_shape(t, tensor, rank, rows, columns, e);
@@ -73,8 +75,8 @@ static enum status take(struct taker *t, const char *stem, const char *ending, i
     return OK;
 }
 
-static enum status take_vector(struct taker *t, const char *stem, const char *ending, uint32_t count, double offset, const float **out,
-                               struct error *e) {
+static enum status take_vector(struct taker *t, const char *stem, const char *ending, uint32_t count, double offset,
+                               const float **out, struct error *e) {
     const struct tensor *tensor;
     TRY(take(t, stem, ending, 1, count, 1, &tensor, e));
     float *values = arena_alloc(t->model->arena, count, sizeof *values);
@@ -100,7 +102,8 @@ static enum status take_norm(struct taker *t, const char *stem, uint32_t width, 
 static enum status read_source_rows(void *context, uint32_t first, uint32_t count, float *rows, struct error *e) {
     const struct matrix *m = context;
     if (first > m->outputs || count > m->outputs - first) {
-        return error_set(e, ERR_RUN, "tensor %s: rows %u to %u: outside (allowed: below %u)", m->tensor->name, first, first + count, m->outputs);
+        return error_set(e, ERR_RUN, "tensor %s: rows %u to %u: outside (allowed: below %u)", m->tensor->name, first,
+                         first + count, m->outputs);
     }
     matrix_rows(m, first, count, rows);
     return OK;
@@ -132,8 +135,8 @@ void matrix_rows(const struct matrix *m, uint32_t first, uint32_t count, float *
 }
 
 /* Registers a matrix whose tensor is taken already. */
-static enum status add_matrix(struct taker *t, const struct tensor *tensor, enum matrix_role role, uint32_t outputs, uint32_t inputs, bool transposed,
-                              const float *bias, int *index, struct error *e) {
+static enum status add_matrix(struct taker *t, const struct tensor *tensor, enum matrix_role role, uint32_t outputs,
+                              uint32_t inputs, bool transposed, const float *bias, int *index, struct error *e) {
     struct model *m = t->model;
     const char *name = t->layer < 0 ? arena_strdup(m->arena, matrix_role_name(role))
                                     : arena_printf(m->arena, "layers.%d.%s", t->layer, matrix_role_name(role));
@@ -142,14 +145,19 @@ static enum status add_matrix(struct taker *t, const struct tensor *tensor, enum
     }
     size_t i = m->matrix_count++;
     m->matrices[i] = (struct matrix){tensor, transposed, inputs, outputs, bias, t->layer};
-    m->sources[i] = (struct matrix_source){.name = name, .layer = t->layer, .role = role, .inputs = inputs, .outputs = outputs,
-                                           .read_rows = read_source_rows, .context = &m->matrices[i]};
+    m->sources[i] = (struct matrix_source){.name = name,
+                                           .layer = t->layer,
+                                           .role = role,
+                                           .inputs = inputs,
+                                           .outputs = outputs,
+                                           .read_rows = read_source_rows,
+                                           .context = &m->matrices[i]};
     *index = (int)i;
     return OK;
 }
 
-static enum status take_matrix(struct taker *t, const char *stem, enum matrix_role role, uint64_t outputs, uint32_t inputs, bool with_bias,
-                               int *index, struct error *e) {
+static enum status take_matrix(struct taker *t, const char *stem, enum matrix_role role, uint64_t outputs,
+                               uint32_t inputs, bool with_bias, int *index, struct error *e) {
     *index = NO_MATRIX;
     if (!stem) {
         return OK;
@@ -158,8 +166,8 @@ static enum status take_matrix(struct taker *t, const char *stem, enum matrix_ro
     const struct tensor *tensor;
     TRY(take(t, stem, "weight", 2, transposed ? inputs : outputs, transposed ? outputs : inputs, &tensor, e));
     if (transposed && tensor_block_elements(tensor->type) != 1) {
-        return error_set(e, ERR_RUN, "%s: tensor %s: %s cannot be stored transposed (allowed: F32, F16, BF16)", weights_path(t->model->weights),
-                         tensor->name, tensor_type_name(tensor->type));
+        return error_set(e, ERR_RUN, "%s: tensor %s: %s cannot be stored transposed (allowed: F32, F16, BF16)",
+                         weights_path(t->model->weights), tensor->name, tensor_type_name(tensor->type));
     }
     const float *bias = NULL;
     if (with_bias) {
@@ -219,7 +227,8 @@ static bool ends_with(const char *text, const char *ending) {
     return n >= k && strcmp(text + n - k, ending) == 0;
 }
 
-/* Tensors that files carry although they can be computed, or that the shape has read: rotary tables, causal masks, a copy of a tied head. */
+/* Tensors that files carry although they can be computed, or that the shape has read: rotary tables, causal masks, a
+ * copy of a tied head. */
 static bool may_be_left(const struct taker *t, const char *name) {
     static const char *const endings[] = {"rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", "rope_freqs.weight",
                                           "rope_factors_short.weight", "rope_factors_long.weight"};
@@ -235,8 +244,8 @@ static enum status check_all_used(const struct taker *t, struct error *e) {
     const struct weights *w = t->model->weights;
     for (size_t i = 0; i < weights_count(w); i++) {
         if (!t->used[i] && !may_be_left(t, weights_at(w, i)->name)) {
-            return error_set(e, ERR_RUN, "%s: tensor %s: the %s family as configured has no place for it", weights_path(w), weights_at(w, i)->name,
-                             t->model->family->name);
+            return error_set(e, ERR_RUN, "%s: tensor %s: the %s family as configured has no place for it",
+                             weights_path(w), weights_at(w, i)->name, t->model->family->name);
         }
     }
     return OK;

@@ -11,8 +11,8 @@
 #include "sim/sim.h"
 
 struct model;
-/* A file or folder as it stands, or a bundled name ("stories") as the path of its folder; mem_free. An unknown name is an error
- * that lists the bundled ones. (bundled.c) */
+/* A file or folder as it stands, or a bundled name ("stories") as the path of its folder; mem_free. An unknown name is
+ * an error that lists the bundled ones. (bundled.c) */
 enum status model_resolve(const char *name, char **path, struct error *e);
 /* A folder or GGUF file, or a bundled name ("stories"). */
 enum status model_open(const char *path, struct model **out, struct error *e);
@@ -31,7 +31,8 @@ const struct tokenizer *model_tokenizer(const struct model *m);
 int32_t model_bos(const struct model *m); /* tokenizer's, else config's; -1 none */
 bool model_is_end(const struct model *m, int32_t id); /* eos ids of config and tokenizer */
 
-/* Every linear layer, output head included, in the order of the forward pass: what placement_create and machine_create take. Borrowed. */
+/* Every linear layer, output head included, in the order of the forward pass: what placement_create and machine_create
+ * take. Borrowed. */
 const struct matrix_source *model_matrices(const struct model *m, size_t *count);
 
 struct session;
@@ -41,27 +42,41 @@ struct session_options {
     struct run *run;      /* analog machine; NULL = digital. Borrowed. */
     bool keep_hidden;     /* record hidden states of the last forward call */
 };
-/* All memory is allocated here. Prepares the digital form of the weights that it will multiply digitally (fp32 for quantised types). */
-enum status session_create(const struct model *m, const struct session_options *o, struct session **out, struct error *e);
+/* All memory is allocated here. Prepares the digital form of the weights that it will multiply digitally (fp32 for
+ * quantised types). */
+enum status session_create(const struct model *m, const struct session_options *o, struct session **out,
+                           struct error *e);
 void session_destroy(struct session *s);
 void session_rewind(struct session *s, uint32_t position); /* keep the first `position` positions */
 uint32_t session_position(const struct session *s);
-/* Bytes of weights that one decoded token reads in this session's digital multiplies (as held in memory; head included). */
+/* Bytes of weights that one decoded token reads in this session's digital multiplies (as held in memory; head
+ * included). */
 uint64_t session_weight_bytes(const struct session *s);
 
 enum logits_wanted { LOGITS_NONE, LOGITS_LAST, LOGITS_ALL };
-/* Runs ids through the model after the current position. *logits: [vocabulary] or [count][vocabulary] (LOGITS_ALL needs count <= max_batch),
- * owned by the session, valid until the next call. Errors: context full, id outside the vocabulary, NaN out of a tile. */
-enum status session_forward(struct session *s, const int32_t *ids, uint32_t count, enum logits_wanted wanted, const float **logits, struct error *e);
-/* keep_hidden: row 0 = after the embedding, row l+1 = after layer l, row layers+1 = after the final norm; each [count][hidden] of the last call. */
+/* Runs ids through the model after the current position. *logits: [vocabulary] or [count][vocabulary] (LOGITS_ALL needs
+ * count <= max_batch), owned by the session, valid until the next call. Errors: context full, id outside the
+ * vocabulary, NaN out of a tile. */
+enum status session_forward(struct session *s, const int32_t *ids, uint32_t count, enum logits_wanted wanted,
+                            const float **logits, struct error *e);
+/* keep_hidden: row 0 = after the embedding, row l+1 = after layer l, row layers+1 = after the final norm; each
+ * [count][hidden] of the last call. */
 const float *session_hidden(const struct session *s, uint32_t row);
 
-struct sampler_options { double temperature; int top_k; double top_p, min_p, repetition_penalty; uint64_t seed; }; /* temperature 0 = greedy; top_k 0, top_p 1, min_p 0, penalty 1 = off */
+/* temperature 0 = greedy; top_k 0, top_p 1, min_p 0, penalty 1 = off */
+struct sampler_options {
+    double temperature;
+    int top_k;
+    double top_p, min_p, repetition_penalty;
+    uint64_t seed;
+};
 struct sampler;
 enum status sampler_create(const struct sampler_options *o, size_t vocabulary, struct sampler **out, struct error *e);
 void sampler_destroy(struct sampler *s);
-/* `position` keys the random draw. Does not allocate. `recent`: ids so far (prompt included), for the repetition penalty. */
-int32_t sampler_next(struct sampler *s, const float *logits, uint64_t position, const int32_t *recent, size_t recent_count);
+/* `position` keys the random draw. Does not allocate. `recent`: ids so far (prompt included), for the repetition
+ * penalty. */
+int32_t sampler_next(struct sampler *s, const float *logits, uint64_t position, const int32_t *recent,
+                     size_t recent_count);
 
 /* log p of `id` and, optionally, the entropy-free pieces needed for KL: double log-softmax. */
 double log_probability(const float *logits, size_t vocabulary, int32_t id);
@@ -72,11 +87,11 @@ double kl_divergence(const float *logits_p, const float *logits_q, size_t vocabu
 struct perplexity_options { uint32_t window; bool bos; uint64_t limit_bytes; };
 struct perplexity_result { uint64_t tokens, bytes; double nll_nats, perplexity, bits_per_byte; };
 /* nll_nats = mean per predicted token. Design section 6 says which tokens. */
-enum status eval_perplexity(struct session *s, const struct model *m, const char *text, size_t bytes, const struct perplexity_options *o,
-                            struct perplexity_result *out, struct error *e);
+enum status eval_perplexity(struct session *s, const struct model *m, const char *text, size_t bytes,
+                            const struct perplexity_options *o, struct perplexity_result *out, struct error *e);
 
 /* A machine programmed with the model and calibrated on the bundled text if the chip asks for it. */
-enum status model_program(const struct model *m, const struct chip *c, const struct machine_options *o, struct placement **placement,
-                          struct machine **machine, struct error *e);
+enum status model_program(const struct model *m, const struct chip *c, const struct machine_options *o,
+                          struct placement **placement, struct machine **machine, struct error *e);
 
 #endif

@@ -1,8 +1,8 @@
 /* Puts a model on a chip: placement, programming, and calibration on the bundled text.
  *
- * Calibration runs the first tokens of DATA/configs/calibration/text.txt (as many as the chip file says) through the machine in
- * windows of CALIBRATION_WINDOW tokens (BOS in front where the model has one, since activations without it can be far off);
- * the machine records what its inputs and outputs reach and sets its ranges from that.
+ * Calibration runs the first tokens of DATA/configs/calibration/text.txt (as many as the chip file says) through the
+ * machine in windows of CALIBRATION_WINDOW tokens (BOS in front where the model has one, since activations without it
+ * can be far off); the machine records what its inputs and outputs reach and sets its ranges from that.
  */
 #include "base/io.h"
 #include "models/internal.h"
@@ -11,7 +11,8 @@ enum { CALIBRATION_WINDOW = 128, TEXT_LIMIT = 1 << 20 };
 
 static enum status calibration_ids(const struct model *m, struct token_list *ids, struct error *e) {
     if (!m->tokenizer) {
-        return error_set(e, ERR_USAGE, "%s: the chip needs calibration on a text, and the model has no tokenizer", m->view.path);
+        return error_set(e, ERR_USAGE, "%s: the chip needs calibration on a text, and the model has no tokenizer",
+                         m->view.path);
     }
     char *path = data_directory() ? path_join(data_directory(), "configs/calibration/text.txt") : NULL;
     char *text = NULL;
@@ -31,7 +32,8 @@ static enum status calibration_ids(const struct model *m, struct token_list *ids
     return status;
 }
 
-static enum status run_text(const struct model *m, struct session *s, const struct token_list *ids, size_t wanted, struct error *e) {
+static enum status run_text(const struct model *m, struct session *s, const struct token_list *ids, size_t wanted,
+                            struct error *e) {
     size_t total = ids->count < wanted ? ids->count : wanted;
     struct progress *progress = progress_create("calibrating", total);
     int32_t bos = model_bos(m); /* left out where the context has no room for anything else */
@@ -65,7 +67,9 @@ static enum status calibrate(const struct model *m, size_t tokens, struct machin
     TRY_GOTO(status, calibration_ids(m, &ids, e), done);
     TRY_GOTO(status, machine_calibration_begin(machine, e), done);
     TRY_GOTO(status, run_create(machine, window, &run, e), done);
-    TRY_GOTO(status, session_create(m, &(struct session_options){.context = window, .max_batch = window, .run = run}, &s, e), done);
+    TRY_GOTO(status,
+             session_create(m, &(struct session_options){.context = window, .max_batch = window, .run = run}, &s, e),
+             done);
     TRY_GOTO(status, run_text(m, s, &ids, tokens, e), done);
     status = machine_calibration_finish(machine, e);
 done:
@@ -75,8 +79,8 @@ done:
     return status;
 }
 
-enum status model_program(const struct model *m, const struct chip *c, const struct machine_options *o, struct placement **placement,
-                          struct machine **machine, struct error *e) {
+enum status model_program(const struct model *m, const struct chip *c, const struct machine_options *o,
+                          struct placement **placement, struct machine **machine, struct error *e) {
     struct placement *p = NULL;
     struct machine *programmed = NULL;
     enum status status;

@@ -1,14 +1,15 @@
 /* Rotary position embedding (Su et al. 2021, arXiv:2104.09864): tables and rotation. Every scaling rule is a table of
  * divisors (shape.h), so that here only one formula is left: angle = position * theta^(-2i/dims) / divisor_i.
  *
- * Frequencies and angles are rounded to fp32 before the cosine, as the models were trained and as the golden values do; at
- * position 4096 that moves an angle by up to 2e-4 rad against exact arithmetic.
+ * Frequencies and angles are rounded to fp32 before the cosine, as the models were trained and as the golden values do;
+ * at position 4096 that moves an angle by up to 2e-4 rad against exact arithmetic.
  */
 #include <math.h>
 
 #include "models/internal.h"
 
-enum status rope_table_create(const struct rope *r, int set, uint32_t positions, struct rope_table *out, struct error *e) {
+enum status rope_table_create(const struct rope *r, int set, uint32_t positions, struct rope_table *out,
+                              struct error *e) {
     uint32_t pairs = r->dims / 2;
     size_t entries = (size_t)positions * pairs;
     out->cosine = mem_alloc(entries, sizeof *out->cosine);

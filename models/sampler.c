@@ -4,12 +4,15 @@
  *   2. temperature 0: the largest logit, the lowest id among equals; done
  *   3. temperature T: x/T, so weights w_i = exp((x_i - max)/T)
  *   4. top-k: the k largest
- *   5. top-p: of these, the shortest prefix in falling order whose share of their total reaches p (Holtzman et al. 2020)
+ *   5. top-p: of these, the shortest prefix in falling order whose share of their total reaches p (Holtzman et al.
+ * 2020)
  *   6. min-p: of these, the ones with w_i >= min_p * w_max
- *   7. one uniform number u of (seed, RANDOM_SAMPLING, position): the first id at which the running sum passes u * total
+ *   7. one uniform number u of (seed, RANDOM_SAMPLING, position): the first id at which the running sum passes u *
+ * total
  *
- * Equal logits are ordered by id. The draw depends on logits, options, seed and position only. Memory is allocated once.
- */
+ * Equal logits are ordered by id. The draw depends on logits, options, seed and position only. Memory is allocated
+ *
+ * once. */
 #include <math.h>
 #include <string.h>
 
@@ -40,7 +43,8 @@ static enum status check_options(const struct sampler_options *o, struct error *
         return error_set(e, ERR_USAGE, "min_p = %g: out of range (allowed: 0 to 1)", o->min_p);
     }
     if (!(o->repetition_penalty > 0.0 && o->repetition_penalty <= 1e6)) {
-        return error_set(e, ERR_USAGE, "repetition_penalty = %g: out of range (allowed: above 0 to 1e6)", o->repetition_penalty);
+        return error_set(e, ERR_USAGE, "repetition_penalty = %g: out of range (allowed: above 0 to 1e6)",
+                         o->repetition_penalty);
     }
     return OK;
 }
@@ -209,7 +213,8 @@ static int32_t draw_from_all(struct sampler *s, float top, double u) {
     return (int32_t)s->vocabulary - 1;
 }
 
-int32_t sampler_next(struct sampler *s, const float *logits, uint64_t position, const int32_t *recent, size_t recent_count) {
+int32_t sampler_next(struct sampler *s, const float *logits, uint64_t position, const int32_t *recent,
+                     size_t recent_count) {
     memcpy(s->logits, logits, s->vocabulary * sizeof *logits);
     if (s->options.repetition_penalty != 1.0) {
         penalise(s, recent, recent_count);

@@ -1,11 +1,12 @@
-/* Sessions: memory, position, and the cutting of long inputs into steps. See model.h; the arithmetic is in transformer.c.
+/* Sessions: memory, position, and the cutting of long inputs into steps. See model.h; the arithmetic is in
+ * transformer.c.
  *
  * Everything is allocated by session_create; session_forward allocates nothing.
  *
- * LongRoPE models turn keys differently once a sequence is longer than they were first trained for. Cached keys (and all that
- * later layers made of them) then belong to the other rotation, so the whole prefix is run again with the new one; a run of a
- * machine pays for it like for any other step.
- */
+ * LongRoPE models turn keys differently once a sequence is longer than they were first trained for. Cached keys (and
+ * all that later layers made of them) then belong to the other rotation, so the whole prefix is run again with the new
+ * one; a run of a machine pays for it like for any other
+ * step. */
 #include <string.h>
 
 #include "base/threads.h"
@@ -16,13 +17,15 @@ enum { DEFAULT_CONTEXT = 4096, DEFAULT_BATCH = 128 };
 /* ---- creation -------------------------------------------------------------------------------- */
 
 static enum status no_memory(const struct session *s, struct error *e) {
-    return error_set(e, ERR_RUN, "session: out of memory (context of %u positions, %u tokens at once)", s->context, s->max_batch);
+    return error_set(e, ERR_RUN, "session: out of memory (context of %u positions, %u tokens at once)", s->context,
+                     s->max_batch);
 }
 
 static enum status check_options(const struct model *m, const struct session_options *o, struct error *e) {
     if (o->context > m->shape.context) {
-        return error_set(e, ERR_USAGE, "session: context of %u positions: the model was made for fewer (allowed: 1 to %u)", o->context,
-                         m->shape.context);
+        return error_set(e, ERR_USAGE,
+                         "session: context of %u positions: the model was made for fewer (allowed: 1 to %u)",
+                         o->context, m->shape.context);
     }
     return OK;
 }
@@ -65,7 +68,8 @@ static enum status create_rope(struct session *s, struct error *e) {
         return OK;
     }
     TRY(rope_table_create(r, 0, s->context, &s->rope[0], e));
-    return r->original_context && s->context > r->original_context ? rope_table_create(r, 1, s->context, &s->rope[1], e) : OK;
+    return r->original_context && s->context > r->original_context ? rope_table_create(r, 1, s->context, &s->rope[1], e)
+                                                                   : OK;
 }
 
 static size_t widest_input(const struct model *m) {
@@ -81,10 +85,18 @@ static enum status create_buffers(struct session *s, struct error *e) {
     size_t T = s->max_batch, D = p->hidden, Q = (size_t)p->heads * p->head_dim, KV = (size_t)p->kv_heads * p->head_dim;
     size_t panel = widest_input(s->model) * PANEL, attention = attention_scratch_floats(p, s->context);
     s->scratch_floats = panel > attention ? panel : attention;
-    const struct { float **buffer; size_t rows, width; } wanted[] = {
-        {&s->x, T, D}, {&s->normed, T, D}, {&s->block, T, D}, {&s->qkv, T, Q + 2 * KV}, {&s->attended, T, Q},
-        {&s->gate_up, T, 2 * (size_t)p->intermediate}, {&s->activated, T, p->intermediate}, {&s->logits, T, p->vocabulary},
-        {&s->hidden, s->keep_hidden ? (p->layers + 2) * T : 0, D}, {&s->scratch, (size_t)s->threads, s->scratch_floats},
+    const struct { float **buffer; size_t rows, width;
+    } wanted[] = {
+        {&s->x, T, D},
+        {&s->normed, T, D},
+        {&s->block, T, D},
+        {&s->qkv, T, Q + 2 * KV},
+        {&s->attended, T, Q},
+        {&s->gate_up, T, 2 * (size_t)p->intermediate},
+        {&s->activated, T, p->intermediate},
+        {&s->logits, T, p->vocabulary},
+        {&s->hidden, s->keep_hidden ? (p->layers + 2) * T : 0, D},
+        {&s->scratch, (size_t)s->threads, s->scratch_floats},
     };
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
         if (wanted[i].rows && !(*wanted[i].buffer = mem_alloc(wanted[i].rows, wanted[i].width * sizeof(float)))) {
@@ -94,7 +106,8 @@ static enum status create_buffers(struct session *s, struct error *e) {
     return OK;
 }
 
-enum status session_create(const struct model *m, const struct session_options *o, struct session **out, struct error *e) {
+enum status session_create(const struct model *m, const struct session_options *o, struct session **out,
+                           struct error *e) {
     TRY(check_options(m, o, e));
     struct session *s = mem_alloc(1, sizeof *s);
     if (!s) {
@@ -124,7 +137,8 @@ void session_destroy(struct session *s) {
     if (!s) {
         return;
     }
-    float *const buffers[] = {s->x, s->normed, s->block, s->qkv, s->attended, s->gate_up, s->activated, s->logits, s->hidden, s->scratch};
+    float *const buffers[] = {s->x,       s->normed,    s->block,  s->qkv,    s->attended,
+                              s->gate_up, s->activated, s->logits, s->hidden, s->scratch};
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) {
         mem_free(buffers[i]);
     }
@@ -146,7 +160,9 @@ void session_destroy(struct session *s) {
 
 /* ---- running --------------------------------------------------------------------------------- */
 
-void session_rewind(struct session *s, uint32_t position) { s->position = position < s->position ? position : s->position; }
+void session_rewind(struct session *s, uint32_t position) {
+    s->position = position < s->position ? position : s->position;
+}
 
 uint32_t session_position(const struct session *s) { return s->position; }
 
@@ -159,22 +175,24 @@ uint64_t session_weight_bytes(const struct session *s) {
     return bytes;
 }
 
-static enum status check_call(const struct session *s, const int32_t *ids, uint32_t count, enum logits_wanted wanted, struct error *e) {
+static enum status check_call(const struct session *s, const int32_t *ids, uint32_t count, enum logits_wanted wanted,
+                              struct error *e) {
     if (count == 0) {
         return error_set(e, ERR_USAGE, "session: no ids (allowed: at least 1)");
     }
     if (count > s->context - s->position) {
-        return error_set(e, ERR_USAGE, "session: %u ids after position %u: the context is full (allowed: %u positions)", count, s->position,
-                         s->context);
+        return error_set(e, ERR_USAGE, "session: %u ids after position %u: the context is full (allowed: %u positions)",
+                         count, s->position, s->context);
     }
     if ((wanted == LOGITS_ALL || s->keep_hidden) && count > s->max_batch) {
-        return error_set(e, ERR_USAGE, "session: %u ids at once with all logits or hidden states: too many (allowed: 1 to %u)", count,
+        return error_set(e, ERR_USAGE,
+                         "session: %u ids at once with all logits or hidden states: too many (allowed: 1 to %u)", count,
                          s->max_batch);
     }
     for (uint32_t i = 0; i < count; i++) {
         if (ids[i] < 0 || (uint32_t)ids[i] >= s->model->shape.vocabulary) {
-            return error_set(e, ERR_USAGE, "session: id %d at index %u: not in the vocabulary (allowed: 0 to %u)", ids[i], i,
-                             s->model->shape.vocabulary - 1);
+            return error_set(e, ERR_USAGE, "session: id %d at index %u: not in the vocabulary (allowed: 0 to %u)",
+                             ids[i], i, s->model->shape.vocabulary - 1);
         }
     }
     return OK;
@@ -204,8 +222,8 @@ static enum status choose_rope(struct session *s, uint32_t length, struct error 
     return run_to(s, cached, LOGITS_NONE, e);
 }
 
-enum status session_forward(struct session *s, const int32_t *ids, uint32_t count, enum logits_wanted wanted, const float **logits,
-                            struct error *e) {
+enum status session_forward(struct session *s, const int32_t *ids, uint32_t count, enum logits_wanted wanted,
+                            const float **logits, struct error *e) {
     TRY(check_call(s, ids, count, wanted, e));
     TRY(choose_rope(s, s->position + count, e));
     memcpy(s->history + s->position, ids, count * sizeof *ids);

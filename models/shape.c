@@ -31,7 +31,8 @@ static enum status find_family(const struct keys *k, const char *name, const str
     return error_set(e, ERR_RUN, "%s: model family '%s' is not known (allowed: %s)", k->where, name, known);
 }
 
-/* GGUF files need not say the size of the vocabulary: it is that of the embedding. A head of its own makes it untied. */
+/* GGUF files need not say the size of the vocabulary: it is that of the embedding. A head of its own makes it
+ * untied. */
 static void complete_from_tensors(const struct keys *k, struct shape *s) {
     const struct tensor *embedding = weights_find(k->weights, "token_embd.weight");
     if (s->vocabulary == 0 && embedding && embedding->rank == 2 && embedding->shape[0] <= LIMIT_VOCABULARY) {
@@ -42,13 +43,18 @@ static void complete_from_tensors(const struct keys *k, struct shape *s) {
 
 static enum status check_shape(const struct keys *k, const struct shape *s, struct error *e) {
     if (s->vocabulary == 0) {
-        return error_set(e, ERR_RUN, "%s: tensor token_embd.weight: missing or not a matrix, so the size of the vocabulary is unknown", k->where);
+        return error_set(
+            e, ERR_RUN,
+            "%s: tensor token_embd.weight: missing or not a matrix, so the size of the vocabulary is unknown",
+            k->where);
     }
     if (s->heads % s->kv_heads) {
-        return error_set(e, ERR_RUN, "%s: %u attention heads cannot be divided among %u key/value heads", k->where, s->heads, s->kv_heads);
+        return error_set(e, ERR_RUN, "%s: %u attention heads cannot be divided among %u key/value heads", k->where,
+                         s->heads, s->kv_heads);
     }
     if ((uint64_t)s->heads * s->head_dim > LIMIT_WIDTH) {
-        return error_set(e, ERR_RUN, "%s: %u heads of %u features: more than %u together", k->where, s->heads, s->head_dim, (unsigned)LIMIT_WIDTH);
+        return error_set(e, ERR_RUN, "%s: %u heads of %u features: more than %u together", k->where, s->heads,
+                         s->head_dim, (unsigned)LIMIT_WIDTH);
     }
     return OK;
 }
@@ -87,7 +93,8 @@ static enum status read_special_ids(struct keys *k, struct shape *s, struct erro
     return OK;
 }
 
-enum status shape_read(const struct weights *w, struct arena *a, const struct family **family, struct shape *out, struct error *e) {
+enum status shape_read(const struct weights *w, struct arena *a, const struct family **family, struct shape *out,
+                       struct error *e) {
     struct keys k = {.weights = w, .config = weights_config(w), .gguf = weights_gguf(w), .arena = a};
     k.where = k.gguf ? weights_path(w) : arena_printf(a, "%s/config.json", weights_path(w));
     const char *name = NULL;

@@ -1,11 +1,12 @@
 /* Private to models/: everything that a forward pass must know about a model, and how to read it.
  *
- * A family (families/NAME.c) fills `struct shape` from config.json or from the metadata of a GGUF file; from there on no
- * code asks which family it is. Symbols: L layers, D hidden, H heads, G kv_heads, d head_dim, F intermediate, V vocabulary.
+ * A family (families/NAME.c) fills `struct shape` from config.json or from the metadata of a GGUF file; from there on
+ * no code asks which family it is. Symbols: L layers, D hidden, H heads, G kv_heads, d head_dim, F intermediate, V
+ * vocabulary.
  *
- * One value has two names, its key in config.json and its key in GGUF metadata (there after "ARCHITECTURE."); struct key
- * holds both, so that a family's reader is written once.
- */
+ * One value has two names, its key in config.json and its key in GGUF metadata (there after "ARCHITECTURE."); struct
+ * key holds both, so that a family's reader is written
+ * once. */
 #ifndef MHO_MODELS_SHAPE_H
 #define MHO_MODELS_SHAPE_H
 
@@ -22,13 +23,14 @@ struct rope {
     bool on;
     double theta;
     uint32_t dims;            /* rotated features of a head; the rest passes through */
-    bool interleaved;         /* pairs (2i, 2i+1), as the permuted rows of llama GGUF files need; else (i, i + dims/2) */
+    bool interleaved; /* pairs (2i, 2i+1), as the permuted rows of llama GGUF files need; else (i, i + dims/2) */
     double attention_factor;
     uint32_t original_context; /* 0: one set of divisors for every length */
     const float *divisors[2];  /* [dims/2] each, in the arena; NULL = ones */
 };
 
-/* Names of tensors, without ".weight" and ".bias"; those of a layer stand after "layers.N.". NULL: the family has none. */
+/* Names of tensors, without ".weight" and ".bias"; those of a layer stand after "layers.N.". NULL: the family has
+ * none. */
 struct tensor_names {
     const char *optional_prefix; /* before every name in some files, absent in others; NULL: never */
     const char *embedding, *positions, *final_norm, *head;
@@ -68,10 +70,12 @@ struct keys {
 };
 struct key { const char *json, *gguf; }; /* NULL: this kind of file does not carry the value */
 
-/* Getters. `found` NULL: the key is required, and a missing one is an error that names key and file. JSON null counts as missing.
- * A wrong type or a value outside [min, max] is an error. *out is left alone when the key is missing. */
-enum status key_count(const struct keys *k, struct key name, uint32_t min, uint32_t max, uint32_t *out, bool *found, struct error *e);
-enum status key_number(const struct keys *k, struct key name, double min, double max, double *out, bool *found, struct error *e);
+/* Getters. `found` NULL: the key is required, and a missing one is an error that names key and file. JSON null counts
+ * as missing. A wrong type or a value outside [min, max] is an error. *out is left alone when the key is missing. */
+enum status key_count(const struct keys *k, struct key name, uint32_t min, uint32_t max, uint32_t *out, bool *found,
+                      struct error *e);
+enum status key_number(const struct keys *k, struct key name, double min, double max, double *out, bool *found,
+                       struct error *e);
 enum status key_flag(const struct keys *k, struct key name, bool *out, bool *found, struct error *e);
 enum status key_text(const struct keys *k, struct key name, const char **out, bool *found, struct error *e);
 /* A map inside config.json (never found in GGUF): `inner` reads its keys. */
@@ -79,29 +83,40 @@ enum status key_map(const struct keys *k, const char *name, struct keys *inner, 
 /* A list of exactly `count` positive numbers, in the arena. JSON only. */
 enum status key_divisors(const struct keys *k, const char *name, uint32_t count, const float **out, struct error *e);
 
-enum { LIMIT_LAYERS = 1 << 12, LIMIT_HEADS = 1 << 12, LIMIT_HEAD_DIM = 1 << 12, LIMIT_WIDTH = 1 << 20, LIMIT_VOCABULARY = 1 << 24, LIMIT_CONTEXT = 1 << 28 };
+enum {
+    LIMIT_LAYERS = 1 << 12,
+    LIMIT_HEADS = 1 << 12,
+    LIMIT_HEAD_DIM = 1 << 12,
+    LIMIT_WIDTH = 1 << 20,
+    LIMIT_VOCABULARY = 1 << 24,
+    LIMIT_CONTEXT = 1 << 28
+};
 
 struct family {
     const char *name;         /* model_type in config.json */
     const char *architecture; /* general.architecture in GGUF; NULL: not found there */
     enum status (*read)(const struct keys *k, struct shape *s, struct error *e);
 };
-extern const struct family family_llama, family_mistral, family_phi3, family_qwen2, family_qwen3, family_gemma2, family_gpt2;
+extern const struct family family_llama, family_mistral, family_phi3, family_qwen2, family_qwen3, family_gemma2,
+    family_gpt2;
 extern const struct family *const families[]; /* all of them; ends with NULL (families/registry.c) */
 
 /* Recognises the family of the file and reads its shape; everything is checked. */
-enum status shape_read(const struct weights *w, struct arena *a, const struct family **family, struct shape *out, struct error *e);
+enum status shape_read(const struct weights *w, struct arena *a, const struct family **family, struct shape *out,
+                       struct error *e);
 
 /* ---- what families share (families/common.c) ----------------------------------------------- */
 
 extern const struct tensor_names names_llama_json, names_llama_gguf;
-/* Sizes and the rest that llama-like configurations have in common; RMS norms, SiLU, no biases, RoPE, full attention. */
+/* Sizes and the rest that llama-like configurations have in common; RMS norms, SiLU, no biases, RoPE, full
+ * attention. */
 enum status read_llama_like(const struct keys *k, struct shape *s, struct error *e);
 /* rope_theta, rope_scaling / rope_parameters; `k` may carry original_max_position_embeddings at its top level. */
 enum status read_rope(const struct keys *k, struct shape *s, struct error *e);
 enum window_rule { WINDOW_EVERY_LAYER, WINDOW_FROM_LAYER, WINDOW_EVEN_LAYERS };
 /* Sets s->window: `window` on the layers of the rule, unless config.json lists layer_types. */
-enum status set_windows(const struct keys *k, struct shape *s, uint32_t window, enum window_rule rule, uint32_t first_layer, struct error *e);
+enum status set_windows(const struct keys *k, struct shape *s, uint32_t window, enum window_rule rule,
+                        uint32_t first_layer, struct error *e);
 /* config.json must say `allowed` for an activation (its key may be missing in GGUF). */
 enum status check_text(const struct keys *k, struct key name, const char *const *allowed, struct error *e);
 /* Whether the GGUF file has a tensor of this name: GGUF has no flags for biases. */

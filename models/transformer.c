@@ -5,9 +5,10 @@
  *               x += post_norm(down(activation(gate) * up)),       gate, up = W norm(x)
  *   logits = head(final_norm(x)) for the tokens that want them                  [T][V]
  *
- * Linear layers go to the machine when it holds them (linear.c); every other operation is done here in fp32 and recorded in
- * the run as work of a digital unit. Which family the model is of does not matter any more: the shape says what exists.
- */
+ * Linear layers go to the machine when it holds them (linear.c); every other operation is done here in fp32 and
+ * recorded in the run as work of a digital unit. Which family the model is of does not matter any more: the shape says
+ * what
+ * exists. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -32,9 +33,14 @@ void record(struct session *s, enum digital_op op, int layer, uint32_t tokens, u
 static void record_attention(struct session *s, uint32_t layer, uint32_t tokens) {
     if (s->run) {
         const struct shape *p = &s->model->shape;
-        run_digital(s->run, &(struct digital_record){.op = OP_ATTENTION, .layer = (int)layer, .tokens = tokens,
-                                                     .first_position = s->position, .window = p->window[layer], .heads = p->heads,
-                                                     .kv_heads = p->kv_heads, .head_dim = p->head_dim});
+        run_digital(s->run, &(struct digital_record){.op = OP_ATTENTION,
+                                                     .layer = (int)layer,
+                                                     .tokens = tokens,
+                                                     .first_position = s->position,
+                                                     .window = p->window[layer],
+                                                     .heads = p->heads,
+                                                     .kv_heads = p->kv_heads,
+                                                     .head_dim = p->head_dim});
     }
 }
 
@@ -104,7 +110,8 @@ static void add_residual(struct session *s, const struct norm *post, int layer, 
 }
 
 /* Per-head norm of q or k (Qwen3). */
-static void normalise_heads(struct session *s, const struct norm *n, int layer, struct rows h, uint32_t heads, uint32_t tokens) {
+static void normalise_heads(struct session *s, const struct norm *n, int layer, struct rows h, uint32_t heads,
+                            uint32_t tokens) {
     const struct shape *p = &s->model->shape;
     if (!n->weight) {
         return;
@@ -148,8 +155,8 @@ static void rotate(struct session *s, int layer, struct rows q, struct rows k, u
 }
 
 /* q, k, v from one fused matrix, as slices of its output, or from three. */
-static enum status project_qkv(struct session *s, const struct layer *l, uint32_t T, struct rows *q, struct rows *k, struct rows *v,
-                               struct error *e) {
+static enum status project_qkv(struct session *s, const struct layer *l, uint32_t T, struct rows *q, struct rows *k,
+                               struct rows *v, struct error *e) {
     const struct shape *p = &s->model->shape;
     size_t Q = (size_t)p->heads * p->head_dim, KV = (size_t)p->kv_heads * p->head_dim;
     if (l->qkv != NO_MATRIX) {
@@ -216,7 +223,8 @@ static void activate(struct session *s, int layer, struct rows gate, struct rows
     record(s, OP_ACTIVATION, layer, T, F);
 }
 
-static enum status project_gate_up(struct session *s, const struct layer *l, uint32_t T, struct rows *gate, struct rows *up, struct error *e) {
+static enum status project_gate_up(struct session *s, const struct layer *l, uint32_t T, struct rows *gate,
+                                   struct rows *up, struct error *e) {
     size_t F = s->model->shape.intermediate;
     if (l->gate_up != NO_MATRIX) {
         *gate = (struct rows){s->gate_up, 2 * F};
@@ -266,7 +274,8 @@ static enum status check_logits(const struct session *s, uint32_t first, uint32_
             finite += fabsf(row[i]) <= FLT_MAX;
         }
         if (finite < V) {
-            return error_set(e, ERR_RUN, "%s: the logits at position %u are not finite: weights damaged, or too large for fp32",
+            return error_set(e, ERR_RUN,
+                             "%s: the logits at position %u are not finite: weights damaged, or too large for fp32",
                              s->model->view.path, s->position + first + t);
         }
     }
@@ -299,7 +308,8 @@ static void keep_final_norm(struct session *s, uint32_t T) {
     }
 }
 
-enum status transformer_step(struct session *s, const int32_t *ids, uint32_t T, enum logits_wanted wanted, struct error *e) {
+enum status transformer_step(struct session *s, const int32_t *ids, uint32_t T, enum logits_wanted wanted,
+                             struct error *e) {
     if (s->run) {
         run_begin_step(s->run, T);
     }

@@ -9,7 +9,8 @@ enum { LANES = 8 };
 
 #define EXP_LIMIT 87.0f
 
-/* x with |x| cut to EXP_LIMIT; on the bits, because compilers do not vectorise a choice between floats that could trap. */
+/* x with |x| cut to EXP_LIMIT; on the bits, because compilers do not vectorise a choice between floats that could
+ * trap. */
 static inline float limit_magnitude(float x) {
     const float limit = EXP_LIMIT;
     int32_t bits, limit_bits;

@@ -1,10 +1,10 @@
 /* Private to models/: the element-wise arithmetic of a transformer, one row at a time, in fp32.
  *
- * exp: n = round(x log2 e), x = n ln2 + r, |r| <= ln2/2, exp(r) by its Taylor polynomial of degree 7 (truncated: 6e-9), times 2^n through the exponent
- * bits. Plain C that compilers turn into vector code. Arguments are cut to +-87; what is not finite gives NaN. Relative error
- * below EXP_ERROR over that range (tests/test_vector_math.c). Sums run in EIGHT fixed lanes, in double where noted, so results do
- * not depend on threads or instruction set.
- */
+ * exp: n = round(x log2 e), x = n ln2 + r, |r| <= ln2/2, exp(r) by its Taylor polynomial of degree 7 (truncated: 6e-9),
+ * times 2^n through the exponent bits. Plain C that compilers turn into vector code. Arguments are cut to +-87; what is
+ * not finite gives NaN. Relative error below EXP_ERROR over that range (tests/test_vector_math.c). Sums run in EIGHT
+ * fixed lanes, in double where noted, so results do not depend on threads or instruction
+ * set. */
 #ifndef MHO_MODELS_VECTOR_MATH_H
 #define MHO_MODELS_VECTOR_MATH_H
 

@@ -38,7 +38,8 @@ struct tensor {
 struct gguf;    /* metadata of a GGUF file */
 struct weights;
 
-/* path: a folder with config.json (+ *.safetensors [+ index]) or a .gguf file. A GGUF file with no tensors (vocabulary only) opens fine. */
+/* path: a folder with config.json (+ *.safetensors [+ index]) or a .gguf file. A GGUF file with no tensors (vocabulary
+ * only) opens fine. */
 enum status weights_open(const char *path, struct weights **out, struct error *e);
 void weights_close(struct weights *w);
 const char *weights_path(const struct weights *w);
@@ -48,7 +49,8 @@ const struct gguf *weights_gguf(const struct weights *w);  /* NULL for a folder 
 size_t weights_count(const struct weights *w);
 const struct tensor *weights_at(const struct weights *w, size_t i);
 const struct tensor *weights_find(const struct weights *w, const char *name); /* NULL if absent; O(log n) */
-/* Rows [first, first+count) as fp32: row = shape[1] x ... elements of a matrix; a vector or a scalar is one row (0, 1). */
+/* Rows [first, first+count) as fp32: row = shape[1] x ... elements of a matrix; a vector or a scalar is one row (0,
+ * 1). */
 void tensor_rows_f32(const struct tensor *t, uint64_t first, uint64_t count, float *out);
 /* NaN or infinity anywhere: error with tensor name and element index. Called once per tensor that is used. */
 enum status tensor_check_finite(const struct tensor *t, struct error *e);
@@ -60,13 +62,17 @@ enum status json_load_numbers_as_real(const char *path, size_t limit_bytes, json
 
 /* GGUF metadata. Keys are checked unique; types checked by the getters: a wrong type is an error that
  * names key, found and expected type. `found` may be NULL when the key is required. */
-enum status gguf_get_u64(const struct gguf *g, const char *key, uint64_t *out, bool *found, struct error *e);    /* any integer type, not negative */
-enum status gguf_get_f64(const struct gguf *g, const char *key, double *out, bool *found, struct error *e);      /* f32, f64 or integer */
+enum status gguf_get_u64(const struct gguf *g, const char *key, uint64_t *out, bool *found,
+                         struct error *e); /* any integer type, not negative */
+enum status gguf_get_f64(const struct gguf *g, const char *key, double *out, bool *found,
+                         struct error *e); /* f32, f64 or integer */
 enum status gguf_get_bool(const struct gguf *g, const char *key, bool *out, bool *found, struct error *e);
-enum status gguf_get_text(const struct gguf *g, const char *key, const char **text, size_t *bytes, bool *found, struct error *e); /* not terminated */
+enum status gguf_get_text(const struct gguf *g, const char *key, const char **text, size_t *bytes, bool *found,
+                          struct error *e); /* not terminated */
 /* Arrays: count and elements. Strings are not terminated. */
 enum status gguf_get_text_array(const struct gguf *g, const char *key, size_t *count, bool *found, struct error *e);
 void gguf_text_at(const struct gguf *g, const char *key, size_t i, const char **text, size_t *bytes); /* O(1) */
-enum status gguf_get_numbers(const struct gguf *g, const char *key, double **out, size_t *count, bool *found, struct error *e); /* mem_free */
+enum status gguf_get_numbers(const struct gguf *g, const char *key, double **out, size_t *count, bool *found,
+                             struct error *e); /* mem_free */
 
 #endif

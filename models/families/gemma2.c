@@ -1,10 +1,10 @@
 /* Gemma 2: norms before and after both blocks that multiply by 1 + weight, embedding times sqrt(hidden), q.k scaled by
- * query_pre_attn_scalar^-1/2, scores and logits capped (cap * tanh(x / cap)), GeGLU with the tanh form of GELU, a window on
- * every even layer. transformers rounds sqrt(hidden) to the type that it computes in; here that is fp32.
+ * query_pre_attn_scalar^-1/2, scores and logits capped (cap * tanh(x / cap)), GeGLU with the tanh form of GELU, a
+ * window on every even layer. transformers rounds sqrt(hidden) to the type that it computes in; here that is fp32.
  *
- * GGUF: the converter has added the 1 to the norm weights. query_pre_attn_scalar is not in the file: it is head_dim except
- * in the 27B model, which is known by its 46 layers and uses hidden / heads.
- */
+ * GGUF: the converter has added the 1 to the norm weights. query_pre_attn_scalar is not in the file: it is head_dim
+ * except in the 27B model, which is known by its 46 layers and uses hidden /
+ * heads. */
 #include <math.h>
 
 #include "models/shape.h"
@@ -41,8 +41,10 @@ static enum status gemma2_read(const struct keys *k, struct shape *s, struct err
     double scalar = s->layers == LAYERS_OF_27B ? (double)s->hidden / s->heads : s->head_dim;
     TRY(key_number(k, (struct key){"query_pre_attn_scalar", NULL}, 1e-3, 1e9, &scalar, k->gguf ? &found : NULL, e));
     s->attention_scale = 1.0 / sqrt(scalar);
-    TRY(key_number(k, (struct key){"attn_logit_softcapping", "attn_logit_softcapping"}, 1e-3, 1e9, &s->attention_cap, &found, e));
-    TRY(key_number(k, (struct key){"final_logit_softcapping", "final_logit_softcapping"}, 1e-3, 1e9, &s->final_cap, &found, e));
+    TRY(key_number(k, (struct key){"attn_logit_softcapping", "attn_logit_softcapping"}, 1e-3, 1e9, &s->attention_cap,
+                   &found, e));
+    TRY(key_number(k, (struct key){"final_logit_softcapping", "final_logit_softcapping"}, 1e-3, 1e9, &s->final_cap,
+                   &found, e));
     TRY(key_count(k, (struct key){"sliding_window", "attention.sliding_window"}, 1, LIMIT_CONTEXT, &window, NULL, e));
     return set_windows(k, s, window, WINDOW_EVEN_LAYERS, 0, e);
 }

@@ -1,18 +1,37 @@
-/* GPT-2: LayerNorm with bias, learned positions, biases everywhere, q, k, v in one matrix (c_attn), a plain MLP with the
- * tanh form of GELU. config.json has its own key names; safetensors store the matrices as Conv1D, [inputs][outputs], under
- * names with or without "transformer." in front. GGUF stores them the usual way round.
+/* GPT-2: LayerNorm with bias, learned positions, biases everywhere, q, k, v in one matrix (c_attn), a plain MLP with
+ * the tanh form of GELU. config.json has its own key names; safetensors store the matrices as Conv1D,
+ * [inputs][outputs], under names with or without "transformer." in front. GGUF stores them the usual way round.
  */
 #include <math.h>
 
 #include "models/shape.h"
 
 static const struct tensor_names names_json = {
-    .optional_prefix = "transformer.", .embedding = "wte", .positions = "wpe", .final_norm = "ln_f", .head = "lm_head", .layers = "h",
-    .attention_norm = "ln_1", .qkv = "attn.c_attn", .o = "attn.c_proj", .mlp_norm = "ln_2", .up = "mlp.c_fc", .down = "mlp.c_proj",
+    .optional_prefix = "transformer.",
+    .embedding = "wte",
+    .positions = "wpe",
+    .final_norm = "ln_f",
+    .head = "lm_head",
+    .layers = "h",
+    .attention_norm = "ln_1",
+    .qkv = "attn.c_attn",
+    .o = "attn.c_proj",
+    .mlp_norm = "ln_2",
+    .up = "mlp.c_fc",
+    .down = "mlp.c_proj",
 };
 static const struct tensor_names names_gguf = {
-    .embedding = "token_embd", .positions = "position_embd", .final_norm = "output_norm", .head = "output", .layers = "blk",
-    .attention_norm = "attn_norm", .qkv = "attn_qkv", .o = "attn_output", .mlp_norm = "ffn_norm", .up = "ffn_up", .down = "ffn_down",
+    .embedding = "token_embd",
+    .positions = "position_embd",
+    .final_norm = "output_norm",
+    .head = "output",
+    .layers = "blk",
+    .attention_norm = "attn_norm",
+    .qkv = "attn_qkv",
+    .o = "attn_output",
+    .mlp_norm = "ffn_norm",
+    .up = "ffn_up",
+    .down = "ffn_down",
 };
 
 static enum status gpt2_sizes(const struct keys *k, struct shape *s, struct error *e) {
@@ -27,9 +46,11 @@ static enum status gpt2_sizes(const struct keys *k, struct shape *s, struct erro
     s->head_dim = s->hidden / s->heads;
     s->intermediate = 4 * s->hidden; /* what n_inner: null means */
     TRY(key_count(k, (struct key){"n_inner", "feed_forward_length"}, 1, LIMIT_WIDTH, &s->intermediate, &found, e));
-    TRY(key_count(k, (struct key){"vocab_size", "vocab_size"}, 1, LIMIT_VOCABULARY, &s->vocabulary, k->gguf ? &found : NULL, e));
+    TRY(key_count(k, (struct key){"vocab_size", "vocab_size"}, 1, LIMIT_VOCABULARY, &s->vocabulary,
+                  k->gguf ? &found : NULL, e));
     TRY(key_count(k, (struct key){"n_positions", "context_length"}, 1, LIMIT_CONTEXT, &s->context, NULL, e));
-    return key_number(k, (struct key){"layer_norm_epsilon", "attention.layer_norm_epsilon"}, 0.0, 1.0, &s->norm_eps, NULL, e);
+    return key_number(k, (struct key){"layer_norm_epsilon", "attention.layer_norm_epsilon"}, 0.0, 1.0, &s->norm_eps,
+                      NULL, e);
 }
 
 /* A switch of the format that changes the arithmetic and that no released model uses. */
@@ -37,7 +58,8 @@ static enum status must_be(const struct keys *k, const char *name, bool expected
     bool found, value = expected;
     TRY(key_flag(k, (struct key){name, NULL}, &value, &found, e));
     if (value != expected) {
-        return error_set(e, ERR_RUN, "%s: %s = %s: not supported (allowed: %s)", k->where, name, value ? "true" : "false", expected ? "true" : "false");
+        return error_set(e, ERR_RUN, "%s: %s = %s: not supported (allowed: %s)", k->where, name,
+                         value ? "true" : "false", expected ? "true" : "false");
     }
     return OK;
 }

@@ -1,9 +1,10 @@
 /* Llama 1 to 3 and everything built like it (TinyLlama, SmolLM, MiniMind), and Mistral.
  *
- * GGUF files of the architecture "llama" (Mistral included) store the rows of q and k permuted within each head, so that
- * RoPE pairs lie side by side: row 2i+p there is row i + p*d/2 of the original. Turning neighbours instead of halves gives
- * the same q.k, so the rows stay as they are in the file. `rope_freqs.weight` holds the divisors of the llama3 rule.
- */
+ * GGUF files of the architecture "llama" (Mistral included) store the rows of q and k permuted within each head, so
+ * that RoPE pairs lie side by side: row 2i+p there is row i + p*d/2 of the original. Turning neighbours instead of
+ * halves gives the same q.k, so the rows stay as they are in the file. `rope_freqs.weight` holds the divisors of the
+ * llama3
+ * rule. */
 #include "models/shape.h"
 
 static const char *const silu[] = {"silu", NULL};

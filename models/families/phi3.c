@@ -1,6 +1,6 @@
 /* Phi-3 and Phi-4: q, k, v in one matrix and gate, up in one matrix (rows in this order), sliding window, LongRoPE
- * (short or long divisors by the length of the whole sequence), rotation of a part of each head (partial_rotary_factor).
- * GGUF keeps the fused matrices: attn_qkv, and gate and up together under the name ffn_up.
+ * (short or long divisors by the length of the whole sequence), rotation of a part of each head
+ * (partial_rotary_factor). GGUF keeps the fused matrices: attn_qkv, and gate and up together under the name ffn_up.
  */
 #include "models/shape.h"
 
@@ -23,7 +23,8 @@ static enum status phi3_read(const struct keys *k, struct shape *s, struct error
     s->names = k->gguf ? &names_gguf : &names_json;
     TRY(check_text(k, (struct key){"hidden_act", NULL}, silu, e));
     /* GGUF writes 0 for "none". */
-    TRY(key_count(k, (struct key){"sliding_window", "attention.sliding_window"}, k->gguf ? 0 : 1, LIMIT_CONTEXT, &window, &found, e));
+    TRY(key_count(k, (struct key){"sliding_window", "attention.sliding_window"}, k->gguf ? 0 : 1, LIMIT_CONTEXT,
+                  &window, &found, e));
     return set_windows(k, s, window, WINDOW_EVERY_LAYER, 0, e);
 }
 

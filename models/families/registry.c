@@ -1,4 +1,5 @@
-/* Every family that is known. A new one is a file or a table row here, its declaration in shape.h, and one line below. */
+/* Every family that is known. A new one is a file or a table row here, its declaration in shape.h, and one line
+ * below. */
 #include "models/shape.h"
 
 const struct family *const families[] = {
