@@ -122,13 +122,16 @@ static enum status check_chip(const struct options *o, struct error *e) {
     if (o->json) {
         json_t *root = json_envelope("chip check", o, c);
         json_put(root, "constants", found.rows);
-        json_put(root, "kinds", json_pack("{s:I, s:I, s:I, s:I}", "measured", (json_int_t)found.count[CONSTANT_MEASURED], "published",
-                                          (json_int_t)found.count[CONSTANT_PUBLISHED], "fitted", (json_int_t)found.count[CONSTANT_FITTED],
-                                          "assumed", (json_int_t)found.count[CONSTANT_ASSUMED]));
+        json_put(root, "kinds",
+                 json_pack("{s:I, s:I, s:I, s:I}", "measured", (json_int_t)found.count[CONSTANT_MEASURED], "published",
+                           (json_int_t)found.count[CONSTANT_PUBLISHED], "fitted",
+                           (json_int_t)found.count[CONSTANT_FITTED], "assumed",
+                           (json_int_t)found.count[CONSTANT_ASSUMED]));
         s = json_finish(root, e);
     } else {
-        printf("\n%s: every constant has a kind and a source: %zu measured, %zu published, %zu fitted, %zu assumed\n", chip_name(c),
-               found.count[CONSTANT_MEASURED], found.count[CONSTANT_PUBLISHED], found.count[CONSTANT_FITTED], found.count[CONSTANT_ASSUMED]);
+        printf("\n%s: every constant has a kind and a source: %zu measured, %zu published, %zu fitted, %zu assumed\n",
+               chip_name(c), found.count[CONSTANT_MEASURED], found.count[CONSTANT_PUBLISHED],
+               found.count[CONSTANT_FITTED], found.count[CONSTANT_ASSUMED]);
         s = finish_output(e);
     }
     chip_destroy(c);
@@ -139,7 +142,8 @@ static enum status print_params(const struct options *o, struct error *e) {
     TRY(options_only(o, no_options, "chip params", e));
     TRY(check_words(o, 1, e));
     if (o->json) {
-        return error_set(e, ERR_USAGE, "chip params: prints a table only (leave out --json; mho chip show --json has the values)");
+        return error_set(e, ERR_USAGE,
+                         "chip params: prints a table only (leave out --json; mho chip show --json has the values)");
     }
     chip_params_help(stdout);
     return finish_output(e);
@@ -168,7 +172,11 @@ static enum status chip_command(const struct options *o, struct error *e) {
 static const char *const names[] = {"chip", "set", NULL};
 
 const struct command command_chip = {
-    "chip", "list | show [NAME] | check [NAME] | params", "the catalogue of chips, every constant with its source", names, chip_command,
+    "chip",
+    "list | show [NAME] | check [NAME] | params",
+    "the catalogue of chips, every constant with its source",
+    names,
+    chip_command,
     "list    names and what each is\n"
     "show    the complete effective configuration, as a chip file\n"
     "check   reads a chip file and lists its constants with kind and source\n"

@@ -85,8 +85,8 @@ static void print_one(const char *title, const char *text, int width, FILE *out)
     }
 }
 
-void print_side_by_side(const char *left_title, const char *left, const char *right_title, const char *right, int columns,
-                        FILE *out) {
+void print_side_by_side(const char *left_title, const char *left, const char *right_title, const char *right,
+                        int columns, FILE *out) {
     if (columns < 50) {
         print_one(left_title, left, columns, out);
         fputc('\n', out);

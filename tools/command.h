@@ -31,7 +31,8 @@ enum status parse_age(const struct options *o, double *age_s, struct error *e);
 /* "1,2,3" into ids; every id must be >= 0. mem_free. */
 enum status parse_ids(const char *text, int32_t **ids, size_t *count, struct error *e);
 /* "0,1h,1d": mem_free. With durations false: plain numbers. `what` names the option in messages. */
-enum status parse_number_list(const char *text, const char *what, bool durations, double **out, size_t *count, struct error *e);
+enum status parse_number_list(const char *text, const char *what, bool durations, double **out, size_t *count,
+                              struct error *e);
 /* The byte where `text` (named `where` in the message) stops being UTF-8 is an error of usage. */
 enum status check_utf8(const char *text, size_t bytes, const char *where, struct error *e);
 /* More words than the subcommand takes are an error; so is --seed + --seeds past 2^64. */

@@ -17,13 +17,16 @@
 
 double program_start_s;
 
-enum status open_model(const struct options *o, struct model **out, struct error *e) { return model_open(o->model, out, e); }
+enum status open_model(const struct options *o, struct model **out, struct error *e) {
+    return model_open(o->model, out, e);
+}
 
 enum status open_chip(const struct options *o, struct chip **out, struct error *e) {
     *out = NULL;
     if (strcmp(o->chip, "none") == 0) {
         if (o->sets.count > 0) {
-            return error_set(e, ERR_USAGE, "--set %s: --chip none is the digital reference, it has no keys", o->sets.items[0]);
+            return error_set(e, ERR_USAGE, "--set %s: --chip none is the digital reference, it has no keys",
+                             o->sets.items[0]);
         }
         return OK;
     }
@@ -45,9 +48,11 @@ enum status check_words(const struct options *o, size_t at_most, struct error *e
 enum status check_utf8(const char *text, size_t bytes, const char *where, struct error *e) {
     for (size_t i = 0; i < bytes;) {
         utf8proc_int32_t point;
-        utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)text + i, (utf8proc_ssize_t)(bytes - i), &point);
+        utf8proc_ssize_t n =
+            utf8proc_iterate((const utf8proc_uint8_t *)text + i, (utf8proc_ssize_t)(bytes - i), &point);
         if (n < 1) {
-            return error_set(e, ERR_USAGE, "%s: byte %zu: not UTF-8 (0x%02x)", where, i, (unsigned)(unsigned char)text[i]);
+            return error_set(e, ERR_USAGE, "%s: byte %zu: not UTF-8 (0x%02x)", where, i,
+                             (unsigned)(unsigned char)text[i]);
         }
         i += (size_t)n;
     }
@@ -142,8 +147,10 @@ enum status analog_create(const struct model *m, const struct chip *c, uint64_t 
     struct machine_options options = {.seed = seed, .age_s = age_s};
     TRY(model_program(m, c, &options, &out->placement, &out->machine, e));
     if (machine_static_without_ranges(out->machine)) {
-        notice("%s: static input ranges, and the model brings none: they come from a calibration text. Models that were not adapted to "
-               "static 8-bit inputs are known to lose most of their quality (--set tile.dac.range=per_token avoids it)", chip_name(c));
+        notice("%s: static input ranges, and the model brings none: they come from a calibration text. Models that "
+               "were not adapted to "
+               "static 8-bit inputs are known to lose most of their quality (--set tile.dac.range=per_token avoids it)",
+               chip_name(c));
     }
     return run_create(out->machine, max_tokens, &out->run, e);
 }

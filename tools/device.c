@@ -45,8 +45,8 @@ static json_t *cell_json(const struct cell_model *m, const struct cell_common *k
 }
 
 static void print_cell(const struct cell_model *m, const struct cell_common *k) {
-    printf("%s: %s\n  range %.4g to %.4g uS, ages %.4g to %.4g s%s%s\n  source: %s\n  status: %s\n", m->name, m->about, k->g_min_S * 1e6,
-           k->g_max_S * 1e6, k->min_age_s, k->max_age_s, m->drift ? ", drifts" : ", no drift",
+    printf("%s: %s\n  range %.4g to %.4g uS, ages %.4g to %.4g s%s%s\n  source: %s\n  status: %s\n", m->name, m->about,
+           k->g_min_S * 1e6, k->g_max_S * 1e6, k->min_age_s, k->max_age_s, m->drift ? ", drifts" : ", no drift",
            m->read_sd ? ", read noise" : ", no read noise", m->source, m->status);
 }
 
@@ -102,15 +102,17 @@ static void moments_add(struct moments *m, const float *x, size_t n, double scal
     }
 }
 
-static double moments_sd(const struct moments *m) { return m->n > 1 ? sqrt(m->squares / (double)(m->n - 1)) : (double)NAN; }
+static double moments_sd(const struct moments *m) {
+    return m->n > 1 ? sqrt(m->squares / (double)(m->n - 1)) : (double)NAN;
+}
 
 struct point {
     double g_target_S, time_s;
     struct moments read, programmed, exponent;
 };
 
-static enum status sample_point(const struct cell *cell, uint64_t seed, uint64_t where, uint64_t samples, struct point *p,
-                                struct error *e) {
+static enum status sample_point(const struct cell *cell, uint64_t seed, uint64_t where, uint64_t samples,
+                                struct point *p, struct error *e) {
     static const struct cell_effects all = {true, true, true};
     const struct cell_model *m = cell_model_of(cell);
     float target[CHUNK], value[CHUNK];
@@ -173,8 +175,9 @@ static enum status check_grid(const struct grid *r, struct error *e) {
     }
     for (size_t i = 0; i < r->time_count; i++) {
         if (!(r->times[i] >= k.min_age_s && r->times[i] <= k.max_age_s)) {
-            return error_set(e, ERR_USAGE, "--time %g s: outside what the model of this cell covers (allowed: %g to %g s)", r->times[i],
-                             k.min_age_s, k.max_age_s);
+            return error_set(e, ERR_USAGE,
+                             "--time %g s: outside what the model of this cell covers (allowed: %g to %g s)",
+                             r->times[i], k.min_age_s, k.max_age_s);
         }
     }
     return OK;
@@ -201,7 +204,8 @@ static enum status sample_points(const struct options *o, const struct grid *r, 
 
 static enum status sample_grid(const struct options *o, const struct grid *r, struct error *e) {
     if (!o->json) {
-        printf("%9s %12s %10s %9s %10s %9s %9s %9s\n", "target uS", "time s", "read uS", "sd", "progr. uS", "sd", "drift nu", "sd");
+        printf("%9s %12s %10s %9s %10s %9s %9s %9s\n", "target uS", "time s", "read uS", "sd", "progr. uS", "sd",
+               "drift nu", "sd");
         TRY(sample_points(o, r, NULL, e));
         return finish_output(e);
     }
@@ -225,7 +229,8 @@ static enum status stats(const struct options *o, struct error *e) {
     }
     struct arena *a = arena_create();
     struct grid r = {NULL, NULL, NULL, 0, 0};
-    enum status s = a ? open_cell(o->words.items[1], a, &r.cell, e) : error_set(e, ERR_RUN, "device stats: out of memory");
+    enum status s =
+        a ? open_cell(o->words.items[1], a, &r.cell, e) : error_set(e, ERR_RUN, "device stats: out of memory");
     if (s == OK) {
         s = parse_number_list(o->g ? o->g : "0,0.25,0.5,0.75,1", "--g", false, &r.g, &r.g_count, e);
     }
@@ -254,13 +259,17 @@ static enum status device_command(const struct options *o, struct error *e) {
         return stats(o, e);
     }
     const char *near = nearest_name(word, kinds, 2);
-    return error_set(e, ERR_USAGE, "device %s: what to do? (allowed: list, stats CELL%s%s%s)", word, near ? "; did you mean " : "",
-                     near ? near : "", near ? "?" : "");
+    return error_set(e, ERR_USAGE, "device %s: what to do? (allowed: list, stats CELL%s%s%s)", word,
+                     near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 }
 
 static const char *const names[] = {"g", "time", "samples", NULL};
 
 const struct command command_device = {
-    "device", "list | stats CELL", "what a memory cell does: programming noise, drift, read noise", names, device_command,
+    "device",
+    "list | stats CELL",
+    "what a memory cell does: programming noise, drift, read noise",
+    names,
+    device_command,
     "example:\n  mho device stats pcm_like --g 0,0.25,0.5,1 --time 0,1h,1d,1month --json",
 };

@@ -176,14 +176,17 @@ static enum status perplexity_json(const struct perplexity_job *j, struct error 
 }
 
 static enum status perplexity_print(const struct perplexity_job *j, struct error *e) {
-    printf("%s, %llu bytes, %llu tokens predicted, windows of %u %s BOS\n\n", j->o->text, (unsigned long long)j->digital.bytes,
-           (unsigned long long)j->digital.tokens, j->how.window, j->how.bos ? "with" : "without");
+    printf("%s, %llu bytes, %llu tokens predicted, windows of %u %s BOS\n\n", j->o->text,
+           (unsigned long long)j->digital.bytes, (unsigned long long)j->digital.tokens, j->how.window,
+           j->how.bos ? "with" : "without");
     printf("%-34s %10s %12s %10s\n", "", "nats/token", "perplexity", "bits/byte");
-    printf("%-34s %10.4f %12.3f %10.4f\n", "digital reference", j->digital.nll_nats, j->digital.perplexity, j->digital.bits_per_byte);
+    printf("%-34s %10.4f %12.3f %10.4f\n", "digital reference", j->digital.nll_nats, j->digital.perplexity,
+           j->digital.bits_per_byte);
     for (size_t i = 0; i < j->run_count; i++) {
         const struct measured *m = &j->runs[i];
         char name[96];
-        snprintf(name, sizeof name, "%.16s, seed %llu, age %.6g s", chip_name(j->chip), (unsigned long long)m->seed, m->age_s);
+        snprintf(name, sizeof name, "%.16s, seed %llu, age %.6g s", chip_name(j->chip), (unsigned long long)m->seed,
+                 m->age_s);
         printf("%-34s %10.4f %12.3f %10.4f\n", name, m->result.nll_nats, m->result.perplexity, m->result.bits_per_byte);
     }
     if (j->run_count > 1) {
@@ -242,7 +245,8 @@ static enum status logits_prepare(struct logits_job *j, struct error *e) {
     TRY(open_model(o, &j->model, e));
     uint32_t context = model_shape(j->model)->context;
     if (j->count > context) {
-        return error_set(e, ERR_USAGE, "--ids: %zu tokens: longer than the context (allowed: at most %u)", j->count, context);
+        return error_set(e, ERR_USAGE, "--ids: %zu tokens: longer than the context (allowed: at most %u)", j->count,
+                         context);
     }
     uint32_t batch = (uint32_t)j->count;
     if (j->chip) {
@@ -378,7 +382,8 @@ static enum status eval_command(const struct options *o, struct error *e) {
                      near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 }
 
-static const char *const names[] = {"model", "chip", "set", "text", "limit", "window", "seeds", "age", "bos", "ids", "top", "hidden", NULL};
+static const char *const names[] = {"model", "chip", "set", "text", "limit",  "window", "seeds",
+                                    "age",   "bos",  "ids", "top",  "hidden", NULL};
 
 const struct command command_eval = {
     "eval", "perplexity | logits", "quality against the digital reference, over seeds and ages", names, eval_command,

@@ -27,8 +27,8 @@ static json_t *matrices_json(const struct placement *p) {
 /* Bytes that programming this placement keeps in memory, beyond the mapped model file. */
 static double machine_bytes(const struct placement_total *t) { return 2.0 * (double)t->analog_weights; }
 
-static enum status map_json(const struct options *o, const struct model *model, const struct chip *chip, const struct placement *p,
-                            struct error *e) {
+static enum status map_json(const struct options *o, const struct model *model, const struct chip *chip,
+                            const struct placement *p, struct error *e) {
     struct placement_total t = placement_total(p);
     json_t *root = json_envelope("map", o, chip);
     json_put(root, "model", json_string(model_shape(model)->path));
@@ -46,23 +46,26 @@ static enum status map_json(const struct options *o, const struct model *model, 
 
 static void print_row(const struct placement_matrix *m) {
     if (m->analog) {
-        printf("%-24s %7u x %-7u %4u x %-4u %7u %11.1f %%\n", m->name, m->inputs, m->outputs, m->row_blocks, m->column_blocks, m->tiles,
-               100 * m->utilisation);
+        printf("%-24s %7u x %-7u %4u x %-4u %7u %11.1f %%\n", m->name, m->inputs, m->outputs, m->row_blocks,
+               m->column_blocks, m->tiles, 100 * m->utilisation);
     } else {
         printf("%-24s %7u x %-7u %11s %7s %13s\n", m->name, m->inputs, m->outputs, "digital", "-", "-");
     }
 }
 
-static enum status map_print(const struct model *model, const struct chip *chip, const struct placement *p, struct error *e) {
+static enum status map_print(const struct model *model, const struct chip *chip, const struct placement *p,
+                             struct error *e) {
     const struct model_shape *s = model_shape(model);
-    printf("%s (%s, %llu parameters) on %s\n\n", s->path, s->family, (unsigned long long)s->parameters, chip_name(chip));
+    printf("%s (%s, %llu parameters) on %s\n\n", s->path, s->family, (unsigned long long)s->parameters,
+           chip_name(chip));
     printf("%-24s %17s %11s %7s %13s\n", "matrix", "rows x columns", "blocks", "tiles", "utilisation");
     for (size_t i = 0; i < placement_matrices(p); i++) {
         struct placement_matrix m = placement_matrix_at(p, i);
         print_row(&m);
     }
     struct placement_total t = placement_total(p);
-    printf("\n%llu tiles on %llu chip%s, %.1f %% of the cells used; %llu weights analog, %llu digital; about %.1f MB of memory to emulate\n",
+    printf("\n%llu tiles on %llu chip%s, %.1f %% of the cells used; %llu weights analog, %llu digital; about %.1f MB "
+           "of memory to emulate\n",
            (unsigned long long)t.tiles, (unsigned long long)t.chips, t.chips == 1 ? "" : "s", 100 * t.utilisation,
            (unsigned long long)t.analog_weights, (unsigned long long)t.digital_weights, machine_bytes(&t) / 1e6);
     return finish_output(e);

@@ -36,7 +36,8 @@ static const struct option_row rows[] = {
     {"top-k", INT, "K", 0, 1e6, "sample among the K likeliest; 0 = off (default)", AT(top_k)},
     {"top-p", NUMBER, "P", 1e-6, 1, "sample among the likeliest that hold probability P (default: 1)", AT(top_p)},
     {"min-p", NUMBER, "P", 0, 1, "drop tokens below P times the likeliest (default: 0)", AT(min_p)},
-    {"repetition-penalty", NUMBER, "X", 0.1, 10, "divides logits of tokens already seen (default: 1)", AT(repetition_penalty)},
+    {"repetition-penalty", NUMBER, "X", 0.1, 10, "divides logits of tokens already seen (default: 1)",
+     AT(repetition_penalty)},
     {"out", TEXT, "DIR", 0, 0, "also write report.json into this folder", AT(out)},
     {"text", TEXT, "TEXT", 0, 0, "eval: a text file; tokenize: the text itself", AT(text)},
     {"text-file", TEXT, "FILE", 0, 0, "text from a file", AT(text_file)},
@@ -154,7 +155,8 @@ static enum status store(const struct option_row *row, const char *value, struct
 }
 
 /* Handles argv[*i]; moves *i past a value taken from the next word. */
-static enum status parse_option(int argc, char **argv, int *i, const char *const *names, struct options *out, struct error *e) {
+static enum status parse_option(int argc, char **argv, int *i, const char *const *names, struct options *out,
+                                struct error *e) {
     const char *word = argv[*i] + 2;
     const char *equals = strchr(word, '=');
     size_t length = equals ? (size_t)(equals - word) : strlen(word);
@@ -185,7 +187,8 @@ static enum status parse_option(int argc, char **argv, int *i, const char *const
     return store(row, value, out, e);
 }
 
-enum status options_parse(int argc, char **argv, int first, const char *const *names, struct options *out, struct error *e) {
+enum status options_parse(int argc, char **argv, int first, const char *const *names, struct options *out,
+                          struct error *e) {
     *out = defaults;
     bool only_words = false;
     for (int i = first; i < argc; i++) {
@@ -225,7 +228,8 @@ static void print_rows(const char *const *names, FILE *out) {
     for (size_t i = 0; i < ROWS; i++) {
         if (in_list(names, rows[i].name)) {
             char left[64];
-            snprintf(left, sizeof left, "--%s%s%s", rows[i].name, rows[i].value ? " " : "", rows[i].value ? rows[i].value : "");
+            snprintf(left, sizeof left, "--%s%s%s", rows[i].name, rows[i].value ? " " : "",
+                     rows[i].value ? rows[i].value : "");
             fprintf(out, "  %-24s %s\n", left, rows[i].help);
         }
     }

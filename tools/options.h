@@ -44,10 +44,11 @@ struct options {
 
 /* Parses argv[first..argc) for a subcommand that takes `names` (NULL-terminated; the common ones --json --quiet
  * --threads --seed --kernel --help are always taken). ERR_USAGE with the nearest known option otherwise. */
-enum status options_parse(int argc, char **argv, int first, const char *const *names, struct options *out, struct error *e);
+enum status options_parse(int argc, char **argv, int first, const char *const *names, struct options *out,
+                          struct error *e);
 
-/* Some words of a subcommand take fewer options than others: one that was given and is not among `names` (nor common) is an
- * error, since it would be ignored. `what`: subcommand and word, for the message. */
+/* Some words of a subcommand take fewer options than others: one that was given and is not among `names` (nor common)
+ * is an error, since it would be ignored. `what`: subcommand and word, for the message. */
 enum status options_only(const struct options *o, const char *const *names, const char *what, struct error *e);
 
 /* One line per option of `names`, then the common ones. */

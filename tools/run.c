@@ -73,7 +73,8 @@ static enum status prompt_text(const struct options *o, char **text, size_t *byt
 static enum status render_chat(const struct job *j, char **text, size_t *bytes, struct error *e) {
     const char *template_source = tokenizer_chat_template(model_tokenizer(j->model));
     if (!j->o->chat_format && !template_source) {
-        return error_set(e, ERR_USAGE, "%s: brings no chat template (give --chat-format NAME, or leave out --chat)", j->o->model);
+        return error_set(e, ERR_USAGE, "%s: brings no chat template (give --chat-format NAME, or leave out --chat)",
+                         j->o->model);
     }
     struct chat_message messages[2];
     size_t count = 0;
@@ -130,13 +131,15 @@ static enum status encode_prompt(struct job *j, struct error *e) {
 static enum status choose_context(struct job *j, struct error *e) {
     uint32_t most = model_shape(j->model)->context;
     if (j->o->context > 0 && j->o->context > (int64_t)most) {
-        return error_set(e, ERR_USAGE, "--context %lld: more than the model has (allowed: 2 to %u)", (long long)j->o->context, most);
+        return error_set(e, ERR_USAGE, "--context %lld: more than the model has (allowed: 2 to %u)",
+                         (long long)j->o->context, most);
     }
     if (j->o->context > 0) {
         most = (uint32_t)j->o->context;
     }
     if (j->prompt_count >= most) {
-        return error_set(e, ERR_USAGE, "prompt: %zu tokens: longer than the context (allowed: at most %u)", j->prompt_count, most - 1);
+        return error_set(e, ERR_USAGE, "prompt: %zu tokens: longer than the context (allowed: at most %u)",
+                         j->prompt_count, most - 1);
     }
     uint64_t wanted = j->prompt_count + (uint64_t)j->o->tokens;
     if (wanted > most) {
@@ -239,10 +242,13 @@ static void print_token(struct job *j, int32_t id) {
     fflush(stdout);
 }
 
-static void print_rest(struct job *j) { print_text(j->piece, tokenizer_stream_end(&j->stream, j->piece, j->piece_bytes)); }
+static void print_rest(struct job *j) {
+    print_text(j->piece, tokenizer_stream_end(&j->stream, j->piece, j->piece_bytes));
+}
 
 /* The digital reference sees what the analog model saw, and is compared with it at this position. */
-static enum status lead_reference(struct job *j, const float *analog_logits, const int32_t *ids, uint32_t count, struct error *e) {
+static enum status lead_reference(struct job *j, const float *analog_logits, const int32_t *ids, uint32_t count,
+                                  struct error *e) {
     const float *logits;
     TRY(session_forward(j->reference, ids, count, LOGITS_LAST, &logits, e));
     size_t vocabulary = model_shape(j->model)->vocabulary;
@@ -320,8 +326,10 @@ static enum status generate_reference(struct job *j, struct error *e) {
 
 /* ---- results ------------------------------------------------------------------------------------------- */
 
-static enum status decode_new(const struct job *j, const struct token_list *l, char **text, size_t *bytes, struct error *e) {
-    return tokenizer_decode(model_tokenizer(j->model), l->ids + j->prompt_count, l->count - j->prompt_count, true, text, bytes, e);
+static enum status decode_new(const struct job *j, const struct token_list *l, char **text, size_t *bytes,
+                              struct error *e) {
+    return tokenizer_decode(model_tokenizer(j->model), l->ids + j->prompt_count, l->count - j->prompt_count, true, text,
+                            bytes, e);
 }
 
 /* Index (among the generated tokens) of the first one that differs; -1: none. */
@@ -353,7 +361,8 @@ static json_t *text_json(const char *text, size_t bytes) {
     size_t used = 0;
     for (size_t i = 0; clean && i < bytes;) {
         utf8proc_int32_t point;
-        utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)text + i, (utf8proc_ssize_t)(bytes - i), &point);
+        utf8proc_ssize_t n =
+            utf8proc_iterate((const utf8proc_uint8_t *)text + i, (utf8proc_ssize_t)(bytes - i), &point);
         memcpy(clean + used, n < 1 ? "\xef\xbf\xbd" : text + i, n < 1 ? 3 : (size_t)n);
         used += n < 1 ? 3 : (size_t)n;
         i += n < 1 ? 1 : (size_t)n;
@@ -452,7 +461,8 @@ static void print_parting(const struct job *j) {
             printf("\"");
         }
     }
-    printf("\nled through the analog text: the likeliest token agrees at %.1f %% of %zu positions,\nKL(digital || analog) %.4f nats\n",
+    printf("\nled through the analog text: the likeliest token agrees at %.1f %% of %zu positions,\n"
+           "KL(digital || analog) %.4f nats\n",
            100.0 * (double)j->agreed / (double)j->compared, j->compared, j->kl_sum / (double)j->compared);
 }
 
@@ -529,8 +539,10 @@ static enum status run_command(const struct options *o, struct error *e) {
     return s;
 }
 
-static const char *const names[] = {"model", "chip", "set", "prompt", "prompt-file", "chat", "chat-format", "system", "tokens", "context",
-                                    "age", "compare", "temperature", "top-k", "top-p", "min-p", "repetition-penalty", "bos", "out", NULL};
+static const char *const names[] = {
+    "model", "chip", "set", "prompt", "prompt-file", "chat", "chat-format", "system", "tokens", "context", "age",
+    "compare", "temperature", "top-k", "top-p", "min-p", "repetition-penalty", "bos", "out", NULL,
+};
 
 const struct command command_run = {
     "run", "", "write text on a chip, then report energy, time and area", names, run_command,

@@ -33,7 +33,8 @@ static json_t *pieces_json(const struct tokenizer *t, const struct token_list *l
     return pieces;
 }
 
-static enum status print_ids(const struct options *o, const struct tokenizer *t, const struct token_list *l, struct error *e) {
+static enum status print_ids(const struct options *o, const struct tokenizer *t, const struct token_list *l,
+                             struct error *e) {
     if (!o->json) {
         for (size_t i = 0; i < l->count; i++) {
             printf("%s%d", i ? " " : "", l->ids[i]);
@@ -56,7 +57,8 @@ static enum status decode(const struct options *o, const struct tokenizer *t, st
     l->capacity = l->count;
     for (size_t i = 0; i < l->count; i++) {
         if ((size_t)l->ids[i] >= tokenizer_size(t)) {
-            return error_set(e, ERR_USAGE, "--ids: %d: outside the vocabulary (allowed: 0 to %zu)", l->ids[i], tokenizer_size(t) - 1);
+            return error_set(e, ERR_USAGE, "--ids: %d: outside the vocabulary (allowed: 0 to %zu)", l->ids[i],
+                             tokenizer_size(t) - 1);
         }
     }
     char *text = NULL;
