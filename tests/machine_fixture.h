@@ -1,5 +1,5 @@
-/* One matrix on one machine, for tests: a chip of the catalogue with keys overridden, so that a test reads like a command
- * line; multiplies; calibration when the chip needs it; the exact product.
+/* One matrix on one machine, for tests: a chip of the catalogue with keys overridden, so that a test reads like a
+ * command line; multiplies; calibration when the chip needs it; the exact product.
  */
 #ifndef MHO_TESTS_MACHINE_FIXTURE_H
 #define MHO_TESTS_MACHINE_FIXTURE_H
@@ -51,7 +51,9 @@ static inline float *identity(uint32_t n) {
     return w;
 }
 
-static inline float uniform(uint64_t what, size_t i) { return (float)random_uniform(1, random_stream(RANDOM_TEST, what), i); }
+static inline float uniform(uint64_t what, size_t i) {
+    return (float)random_uniform(1, random_stream(RANDOM_TEST, what), i);
+}
 
 static inline void fixture_close(struct fixture *f) {
     multiply_scratch_destroy(f->scratch);
@@ -102,8 +104,8 @@ static inline enum status fixture_try(const char *chip, const char *sets, uint32
     return s;
 }
 
-static inline struct fixture *fixture_ranges(const char *chip, const char *sets, uint32_t outputs, uint32_t inputs, float *w,
-                                      double age_s, const float *ranges, uint32_t range_count) {
+static inline struct fixture *fixture_ranges(const char *chip, const char *sets, uint32_t outputs, uint32_t inputs,
+                                             float *w, double age_s, const float *ranges, uint32_t range_count) {
     struct fixture *f = NULL;
     struct error e = {0};
     if (fixture_try(chip, sets, outputs, inputs, w, age_s, ranges, range_count, &f, &e) != OK) {
@@ -112,8 +114,8 @@ static inline struct fixture *fixture_ranges(const char *chip, const char *sets,
     return f;
 }
 
-static inline struct fixture *fixture_open(const char *chip, const char *sets, uint32_t outputs, uint32_t inputs, float *w,
-                                    double age_s) {
+static inline struct fixture *fixture_open(const char *chip, const char *sets, uint32_t outputs, uint32_t inputs,
+                                           float *w, double age_s) {
     return fixture_ranges(chip, sets, outputs, inputs, w, age_s, NULL, 0);
 }
 

@@ -1,6 +1,7 @@
 /* The test runner: suites of cmocka tests, one table. A test file tests/test_NAME.c ends with
  *   const struct test_suite suite_NAME = {"NAME", tests, sizeof tests / sizeof tests[0]};
- * Data of others lies in the shared folder (optional): ask shared_path(), which skips the test with the reason when absent.
+ * Data of others lies in the shared folder (optional): ask shared_path(), which skips the test with the reason when
+ * absent.
  */
 #ifndef MHO_TESTS_SUITE_H
 #define MHO_TESTS_SUITE_H
@@ -30,8 +31,8 @@ void skip_because(const char *reason);
 /* A fresh empty folder for this test, removed at the end of the run; static buffer. */
 const char *scratch_directory(void);
 
-/* Runs `mho args...` (NULL-terminated), no standard input, at most timeout_s. Output in mem_alloc'd, terminated strings (may be NULL
- * to discard). Returns the exit status; 128+signal if killed; -1 on timeout. */
+/* Runs `mho args...` (NULL-terminated), no standard input, at most timeout_s. Output in mem_alloc'd, terminated strings
+ * (may be NULL to discard). Returns the exit status; 128+signal if killed; -1 on timeout. */
 int run_mho(const char *const *args, double timeout_s, char **out, char **err);
 
 #define assert_near(actual, expected, tolerance)                                                                     \

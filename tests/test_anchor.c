@@ -1,5 +1,5 @@
-/* The anchor: with every effect off the machine is the digital float model, layer by layer. And what a forward pass tells the
- * machine: steps, forks and digital work are recorded for every operation.
+/* The anchor: with every effect off the machine is the digital float model, layer by layer. And what a forward pass
+ * tells the machine: steps, forks and digital work are recorded for every operation.
  *
  * Tolerance: |difference| <= 1e-4 x max(1, largest value of the layer): another order of fp32 sums, nothing else.
  */
@@ -14,7 +14,13 @@ static const char *const models[] = {
 };
 
 /* A model on a chip. */
-struct bench { struct model *model; struct chip *chip; struct placement *placement; struct machine *machine; struct run *run; };
+struct bench {
+    struct model *model;
+    struct chip *chip;
+    struct placement *placement;
+    struct machine *machine;
+    struct run *run;
+};
 
 static struct bench put_on_chip(const char *model, const char *chip, const char *const *sets, size_t set_count) {
     struct bench b = {NULL, NULL, NULL, NULL, NULL};
@@ -34,7 +40,8 @@ static void take_down(struct bench *b) {
     model_close(b->model);
 }
 
-static void assert_layers_agree(const struct session *a, const struct session *d, const struct model *m, uint32_t tokens) {
+static void assert_layers_agree(const struct session *a, const struct session *d, const struct model *m,
+                                uint32_t tokens) {
     const struct model_shape *shape = model_shape(m);
     for (uint32_t row = 0; row <= shape->layers + 1; row++) {
         const float *x = session_hidden(a, row), *y = session_hidden(d, row);
@@ -100,7 +107,8 @@ static void parts_may_stay_digital(void **state) {
     for (size_t i = 0; i < 2; i++) {
         struct bench b = put_on_chip(golden_path(models[0]), "ideal", &rules[i], 1);
         struct session *digital = new_session(b.model, (struct session_options){.context = 32});
-        struct session *analog = new_session(b.model, (struct session_options){.context = 32, .max_batch = 32, .run = b.run});
+        struct session *analog =
+            new_session(b.model, (struct session_options){.context = 32, .max_batch = 32, .run = b.run});
         const int32_t ids[] = {1, 17, 33, 99, 250};
         const float *la, *ld;
         struct error e;
@@ -114,7 +122,8 @@ static void parts_may_stay_digital(void **state) {
     }
 }
 
-/* Multiplications of a step follow from the shape: every token through every layer, the wanted ones through the head. */
+/* Multiplications of a step follow from the shape: every token through every layer, the wanted ones through the
+ * head. */
 static void work_is_counted(void **state) {
     (void)state;
     struct bench b = put_on_chip(golden_path("models/llama3-tiny"), "ideal", NULL, 0);
@@ -137,8 +146,8 @@ static void work_is_counted(void **state) {
     take_down(&b);
 }
 
-/* With multiplies that take far longer than anything else, a step takes as many of them as depend on each other: per layer
- * (q, k, v together), o, (gate, up together), down; then the head. 1 % is left for the digital units. */
+/* With multiplies that take far longer than anything else, a step takes as many of them as depend on each other: per
+ * layer (q, k, v together), o, (gate, up together), down; then the head. 1 % is left for the digital units. */
 static void independent_multiplies_overlap(void **state) {
     (void)state;
     const char *const slow[] = {"tile.mvm_ns=1e6"};
@@ -153,7 +162,8 @@ static void independent_multiplies_overlap(void **state) {
     take_down(&b);
 }
 
-/* Programming the default chip needs a text, so a model without tokenizer is refused, and with one it is ready to run. */
+/* Programming the default chip needs a text, so a model without tokenizer is refused, and with one it is ready to
+ * run. */
 static void programming_calibrates(void **state) {
     (void)state;
     struct bench b = put_on_chip(golden_path("gguf/llama3-tiny-mixed.gguf"), "pcm256", NULL, 0);
@@ -181,8 +191,11 @@ static void programming_calibrates(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(ideal_chip_is_the_digital_model), cmocka_unit_test(parts_may_stay_digital), cmocka_unit_test(work_is_counted),
-    cmocka_unit_test(independent_multiplies_overlap), cmocka_unit_test(programming_calibrates),
+    cmocka_unit_test(ideal_chip_is_the_digital_model),
+    cmocka_unit_test(parts_may_stay_digital),
+    cmocka_unit_test(work_is_counted),
+    cmocka_unit_test(independent_multiplies_overlap),
+    cmocka_unit_test(programming_calibrates),
 };
 
 const struct test_suite suite_anchor = {"anchor", tests, sizeof tests / sizeof tests[0]};

@@ -394,7 +394,8 @@ static void write_beyond_limit(size_t bytes, bool room_again, const char *why) {
 static void a_full_disk_shows_at_commit(void **state) {
     (void)state;
     write_beyond_limit(100000, false, "File too large"); /* seen while writing */
-    write_beyond_limit(4097, false, "File too large");   /* seen when the last bytes are flushed, if the buffer is larger */
+    write_beyond_limit(4097, false,
+                       "File too large"); /* seen when the last bytes are flushed, if the buffer is larger */
     write_beyond_limit(100000, true, "Input/output error");
 }
 

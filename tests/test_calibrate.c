@@ -96,7 +96,8 @@ static void head_ranges_reach_the_median(void **state) {
             own[o] = sorted[o] = 1.5 * largest_result(f, x, 30, b, o, 0);
         }
         qsort(sorted, 20, sizeof *sorted, by_value);
-        assert_true(sorted[0] < 0.99 * sorted[10] && sorted[19] > 1.01 * sorted[10]); /* some are raised, some are not */
+        assert_true(sorted[0] < 0.99 * sorted[10] &&
+                    sorted[19] > 1.01 * sorted[10]); /* some are raised, some are not */
         for (uint32_t o = 0; o < 20; o++) {
             double expected = fmax(own[o], sorted[10]);
             assert_near(f->machine->arrays[0]->full_scale[b * 32 + o], expected, 1e-5 * expected);

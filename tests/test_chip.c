@@ -390,7 +390,8 @@ static const struct bad bad_files[] = {
     {"tile:\n", "tiles:\n", "chip.yaml:1: tile: missing (allowed: a map of keys)"},
     {"  rows: 64", "\trows: 64",
      "chip.yaml:5: not valid YAML: found character that cannot start any token (while scanning for the next token)"},
-    {"chip: small", "include: nothing.yaml\nchip: small", "chip.yaml:1: include = nothing.yaml: no such file (allowed: a file, seen from the folder of this one)"},
+    {"chip: small", "include: nothing.yaml\nchip: small",
+     "chip.yaml:1: include = nothing.yaml: no such file (allowed: a file, seen from the folder of this one)"},
 };
 
 static void bad_files_are_explained(void **state) {

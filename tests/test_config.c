@@ -64,7 +64,8 @@ static const char *write_in(const char *folder, const char *name, const char *te
 
 static void values_with_file_and_line(void **state) {
     (void)state;
-    struct config_node *n = parse("chip: x\ntile:\n  rows: 256\n  adc: {part: cco,\n    bits: 8}\nlist:\n  - 1\n  - [2, 3]\n");
+    struct config_node *n =
+        parse("chip: x\ntile:\n  rows: 256\n  adc: {part: cco,\n    bits: 8}\nlist:\n  - 1\n  - [2, 3]\n");
     char where[64];
     assert_string_equal(text_at(n, "chip"), "x");
     assert_string_equal(text_at(n, "tile.adc.bits"), "8");
@@ -114,8 +115,11 @@ static void what_is_refused(void **state) {
     assert_refused("[a, b]: 1\n", "t.yaml:1: a key must be a word");
     assert_refused("'': 1\n", "t.yaml:1: empty key");
     assert_refused("a: \"x\\0y\"\n", "t.yaml:1: text with a zero byte");
-    assert_refused("a:\n\tb: 2\n", "t.yaml:2: not valid YAML: found character that cannot start any token (while scanning for the next token)");
-    assert_refused("a: 1\nb: [1, 2\n", "t.yaml:3: not valid YAML: did not find expected ',' or ']' (while parsing a flow sequence)");
+    assert_refused(
+        "a:\n\tb: 2\n",
+        "t.yaml:2: not valid YAML: found character that cannot start any token (while scanning for the next token)");
+    assert_refused("a: 1\nb: [1, 2\n",
+                   "t.yaml:3: not valid YAML: did not find expected ',' or ']' (while parsing a flow sequence)");
     assert_refused("a: 1\nb: \xff\n", "t.yaml:2: not UTF-8: byte 0xff");
     assert_refused("a: 1\n# \xc3(\n", "t.yaml:2: not UTF-8: byte 0xc3");
     assert_refused("a: 1\nb: \x01\n", "t.yaml:2: not valid YAML: control characters are not allowed");
@@ -215,8 +219,8 @@ static void includes_are_overridden(void **state) {
     write_in(sub, "one.yaml", "include: two.yaml\na: one\ntile: {rows: 1, adc: {bits: 8}}\n");
     write_in(sub, "two.yaml", "b: two\n\nd: two\n");
     write_in(folder, "three.yaml", "d: three\n");
-    struct config_node *n = load(write_in(folder, "top.yaml",
-                                          "c: top\ninclude: [parts/one.yaml, three.yaml]\ntile:\n  adc: {share: 4}\n  rows: 2\n"));
+    struct config_node *n = load(write_in(
+        folder, "top.yaml", "c: top\ninclude: [parts/one.yaml, three.yaml]\ntile:\n  adc: {share: 4}\n  rows: 2\n"));
     assert_string_equal(text_at(n, "a"), "one");
     assert_string_equal(text_at(n, "b"), "two");
     assert_string_equal(text_at(n, "c"), "top");
@@ -243,9 +247,12 @@ static void includes_that_cannot_be(void **state) {
     (void)state;
     const char *folder = scratch_directory(), *top;
     top = write_in(folder, "top.yaml", "a: 1\ninclude: gone.yaml\n");
-    assert_not_loaded(top, "%s/top.yaml:2: include = gone.yaml: no such file (allowed: a file, seen from the folder of this one)", folder);
+    assert_not_loaded(
+        top, "%s/top.yaml:2: include = gone.yaml: no such file (allowed: a file, seen from the folder of this one)",
+        folder);
     top = write_in(folder, "top.yaml", "a: 1\ninclude:\n  - .\n");
-    assert_not_loaded(top, "%s/top.yaml:3: include = .: is a folder (allowed: a file, seen from the folder of this one)", folder);
+    assert_not_loaded(
+        top, "%s/top.yaml:3: include = .: is a folder (allowed: a file, seen from the folder of this one)", folder);
     top = write_in(folder, "top.yaml", "include: {a: 1}\n");
     assert_not_loaded(top, "%s/top.yaml:1: include: not a file name (allowed: FILE or [FILE, ...])", folder);
     top = write_in(folder, "top.yaml", "include: top.yaml\n");
@@ -298,7 +305,8 @@ static void overrides(void **state) {
     set(n, "new.map.key=[1, {a: b}]");
     set(n, "about=a=b");
     set(n, "empty=\"\"");
-    assert_dump(n, "tile:\n  rows: 256\n  adc: {bits: 6}\neffects: off\nnew:\n  map:\n    key:\n      - 1\n      - {a: b}\nabout: a=b\nempty: \"\"\n");
+    assert_dump(n, "tile:\n  rows: 256\n  adc: {bits: 6}\neffects: off\nnew:\n  map:\n    key:\n      - 1\n      - {a: "
+                   "b}\nabout: a=b\nempty: \"\"\n");
 }
 
 static void overrides_that_cannot_be(void **state) {
@@ -309,9 +317,12 @@ static void overrides_that_cannot_be(void **state) {
         {"tile.rows=", "--set 2: tile.rows=: the value is missing (allowed: KEY=VALUE; \"\" for empty text)"},
         {"tile..rows=3", "--set 2: tile..rows=3: not a key (allowed: words joined by dots, as in tile.adc.bits=6)"},
         {"tile.=3", "--set 2: tile.=3: not a key (allowed: words joined by dots, as in tile.adc.bits=6)"},
-        {"tile.cell.g_max_uS=25", "--set 2: tile.cell.g_max_uS=25: tile.cell is pcm_like (t.yaml:2), not a map, so nothing can be set inside it"},
-        {"tile.list.x=25", "--set 2: tile.list.x=25: tile.list is a list (t.yaml:3), not a map, so nothing can be set inside it"},
-        {"tile.rows=[1", "--set 2: tile.rows=[1: not valid YAML: did not find expected ',' or ']' (while parsing a flow sequence)"},
+        {"tile.cell.g_max_uS=25", "--set 2: tile.cell.g_max_uS=25: tile.cell is pcm_like (t.yaml:2), not a map, so "
+                                  "nothing can be set inside it"},
+        {"tile.list.x=25",
+         "--set 2: tile.list.x=25: tile.list is a list (t.yaml:3), not a map, so nothing can be set inside it"},
+        {"tile.rows=[1",
+         "--set 2: tile.rows=[1: not valid YAML: did not find expected ',' or ']' (while parsing a flow sequence)"},
         {"tile.rows={a: 1, a: 2}", "--set 2: tile.rows={a: 1, a: 2}: a: duplicate key (first on line 2)"},
         {"tile.rows=&a 1", "--set 2: tile.rows=&a 1: &a: anchors are not supported (allowed: write the value out)"},
     };
@@ -337,7 +348,8 @@ static void byte_order_mark(void **state) {
 
 static void merging_copies(void **state) {
     (void)state;
-    struct config_node *base = parse("a: {x: 1, y: 2}\nb: 1\nc: [1, 2]\n"), *over = parse("a: {y: 3, z: {q: 1}}\nb: {k: v}\nc: [9]\n");
+    struct config_node *base = parse("a: {x: 1, y: 2}\nb: 1\nc: [1, 2]\n"),
+                       *over = parse("a: {y: 3, z: {q: 1}}\nb: {k: v}\nc: [9]\n");
     assert_int_equal(config_merge(arena, base, over, &err), OK);
     assert_dump(base, "a:\n  x: 1\n  y: 3\n  z: {q: 1}\nb: {k: v}\nc: [9]\n");
     set(base, "a.z.q=2");
@@ -389,10 +401,70 @@ static void assert_round_trip(const struct config_node *n) {
 static void awkward_scalars_survive(void **state) {
     (void)state;
     static const char *const texts[] = {
-        "", "null", "~", "Null", "true", "12", "1e-5", "-", "--", "---", "...", "..", ".5", "-5", "+3", "- a", "? a", ": a", "a: b", "a:", ":a",
-        "a #b", "#a", "a  b", " a", "a ", "a\n", "\n", "a\nb", "\t", "a\tb", "\r\n", "[a]", "{a}", "a, b", "a]", "\"", "'", "\\", "\\n", "%x", "@x", "`x",
-        "!x", "&x", "*x", "|", ">", "a|b", "<<", "=", "x=y", "\x01", "\x7f", "\xc3\xa4", "\xc2\x85", "\xe2\x80\xa8", "\xef\xbb\xbf", "\xf0\x9f\x98\x80",
-        "\xef\xbf\xbe", "a\xc2\xa0z", "/path/to/x", "Le Gallo et al. 2023, Fig. 5", "14 nm (measured)",
+        "",
+        "null",
+        "~",
+        "Null",
+        "true",
+        "12",
+        "1e-5",
+        "-",
+        "--",
+        "---",
+        "...",
+        "..",
+        ".5",
+        "-5",
+        "+3",
+        "- a",
+        "? a",
+        ": a",
+        "a: b",
+        "a:",
+        ":a",
+        "a #b",
+        "#a",
+        "a  b",
+        " a",
+        "a ",
+        "a\n",
+        "\n",
+        "a\nb",
+        "\t",
+        "a\tb",
+        "\r\n",
+        "[a]",
+        "{a}",
+        "a, b",
+        "a]",
+        "\"",
+        "'",
+        "\\",
+        "\\n",
+        "%x",
+        "@x",
+        "`x",
+        "!x",
+        "&x",
+        "*x",
+        "|",
+        ">",
+        "a|b",
+        "<<",
+        "=",
+        "x=y",
+        "\x01",
+        "\x7f",
+        "\xc3\xa4",
+        "\xc2\x85",
+        "\xe2\x80\xa8",
+        "\xef\xbb\xbf",
+        "\xf0\x9f\x98\x80",
+        "\xef\xbf\xbe",
+        "a\xc2\xa0z",
+        "/path/to/x",
+        "Le Gallo et al. 2023, Fig. 5",
+        "14 nm (measured)",
     };
     enum { COUNT = sizeof texts / sizeof texts[0] };
     struct config_node *map = config_new_map(arena, "made", 0), *list = config_new_list(arena, "made", 0);
@@ -439,7 +511,9 @@ static unsigned draw(unsigned below) {
 static struct config_node *random_tree(int depth) {
     static const char pieces[] = "ab1.-: ,[]{}#\"'\\\n\t~%&*!|>?@=/_";
     unsigned kind = depth > 4 ? 0 : draw(3);
-    struct config_node *n = kind == 1 ? config_new_map(arena, "made", 0) : kind == 2 ? config_new_list(arena, "made", 0) : NULL;
+    struct config_node *n = kind == 1   ? config_new_map(arena, "made", 0)
+                            : kind == 2 ? config_new_list(arena, "made", 0)
+                                        : NULL;
     char text[16] = "";
     for (unsigned i = 0, count = draw(7); i < count; i++) {
         text[i] = pieces[draw(sizeof pieces - 1)];
@@ -505,8 +579,9 @@ static void hash_ignores_the_order_of_keys(void **state) {
 
 /* ---- hostile ---------------------------------------------------------------------------------------- */
 
-static const char sample[] = "include: other.yaml\nchip: x\ntile:\n  rows: 256\n  adc: {bits: 8, e: {value: 1, spread: [1, 2]}}\n"
-                             "text: \"a\\tb\"\nlist:\n  - 1\n  - b: c\nmore: |\n  lines\n";
+static const char sample[] =
+    "include: other.yaml\nchip: x\ntile:\n  rows: 256\n  adc: {bits: 8, e: {value: 1, spread: [1, 2]}}\n"
+    "text: \"a\\tb\"\nlist:\n  - 1\n  - b: c\nmore: |\n  lines\n";
 
 /* Any byte of a file changed, or its end cut off: an error or a tree, nothing else. */
 static void mutated_files(void **state) {

@@ -1,8 +1,8 @@
-/* Models against golden values: logits, log-probabilities, every layer's hidden state and greedy text of all families, from
- * safetensors and GGUF. Values come from transformers in fp32 (golden/generators), on the same stored weights.
+/* Models against golden values: logits, log-probabilities, every layer's hidden state and greedy text of all families,
+ * from safetensors and GGUF. Values come from transformers in fp32 (golden/generators), on the same stored weights.
  *
- * Tolerance: max |difference| <= 1e-4 x max(1, largest |expected value| of the array). The golden run itself is 4e-6 to 2e-5
- * away from one in double, so 1e-4 leaves room for another order of summation and none for a wrong formula.
+ * Tolerance: max |difference| <= 1e-4 x max(1, largest |expected value| of the array). The golden run itself is 4e-6 to
+ * 2e-5 away from one in double, so 1e-4 leaves room for another order of summation and none for a wrong formula.
  */
 #include "base/threads.h"
 #include "tests/golden.h"
@@ -35,11 +35,13 @@ static void check_logits(const struct model *m, const json_t *golden, const floa
     size_t V = model_shape(m)->vocabulary;
     for (size_t i = 0; i < json_array_size(at); i++) {
         size_t position = (size_t)json_integer_value(json_array_get(at, i));
-        compare("logits at position", position, logits + position * V, json_array_get(json_object_get(golden, "logits"), i));
+        compare("logits at position", position, logits + position * V,
+                json_array_get(json_object_get(golden, "logits"), i));
     }
 }
 
-static void check_log_probabilities(const struct model *m, const json_t *golden, const int32_t *ids, uint32_t count, const float *logits) {
+static void check_log_probabilities(const struct model *m, const json_t *golden, const int32_t *ids, uint32_t count,
+                                    const float *logits) {
     const json_t *expected = json_object_get(golden, "next_logprob");
     size_t V = model_shape(m)->vocabulary;
     assert_int_equal(json_array_size(expected), count - 1);
@@ -57,13 +59,15 @@ static void check_hidden(const struct session *s, const struct model *m, const j
     for (size_t l = 0; l < json_array_size(hidden); l++) {
         compare("hidden state", l, session_hidden(s, (uint32_t)l) + at * D, json_array_get(hidden, l));
     }
-    compare("after the final norm", 0, session_hidden(s, model_shape(m)->layers + 1) + at * D, json_object_get(golden, "hidden_after_final_norm"));
+    compare("after the final norm", 0, session_hidden(s, model_shape(m)->layers + 1) + at * D,
+            json_object_get(golden, "hidden_after_final_norm"));
 }
 
 /* With the KV cache, one token at a time; the golden run recomputed the whole sequence for each. */
 static void check_greedy(struct session *s, const struct model *m, const json_t *greedy) {
     int32_t ids[IDS_MAX], expected[IDS_MAX];
-    uint32_t n = read_ids(json_object_get(greedy, "prompt"), ids, IDS_MAX), wanted = read_ids(json_object_get(greedy, "continuation"), expected, IDS_MAX);
+    uint32_t n = read_ids(json_object_get(greedy, "prompt"), ids, IDS_MAX),
+             wanted = read_ids(json_object_get(greedy, "continuation"), expected, IDS_MAX);
     const float *logits;
     struct error e;
     session_rewind(s, 0);
@@ -193,7 +197,8 @@ static void rewinding(void **state) {
     for (size_t i = 0; i < MODELS; i++) {
         struct model *m = open_model(golden_path(every_model[i]));
         size_t V = model_shape(m)->vocabulary;
-        struct session *s = new_session(m, (struct session_options){.context = 48}), *fresh = new_session(m, (struct session_options){.context = 48});
+        struct session *s = new_session(m, (struct session_options){.context = 48}),
+                       *fresh = new_session(m, (struct session_options){.context = 48});
         int32_t ids[48], other[48];
         const float *a, *b;
         struct error e;
@@ -223,7 +228,8 @@ static void longrope_crossing(void **state) {
     (void)state;
     struct model *m = open_model(golden_path("models/phi3-longrope-tiny"));
     size_t V = model_shape(m)->vocabulary;
-    json_t *g = load_json(golden_path("models/phi3-longrope-tiny/golden.json")), *g_short = load_json(golden_path("models/phi3-longrope-tiny/golden_short.json"));
+    json_t *g = load_json(golden_path("models/phi3-longrope-tiny/golden.json")),
+           *g_short = load_json(golden_path("models/phi3-longrope-tiny/golden_short.json"));
     struct session *s = new_session(m, (struct session_options){.context = 64});
     int32_t ids[IDS_MAX];
     uint32_t n = read_ids(json_object_get(g, "ids"), ids, IDS_MAX);

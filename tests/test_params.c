@@ -38,15 +38,19 @@ static const char *const modes[] = {"per_token", "static", NULL};
 static const struct param rows[] = {
     {"rows", PARAM_INT, "", 1, 4096, NULL, "inputs of a tile", offsetof(struct sample, rows), NULL},
     {"dac.mode", PARAM_CHOICE, "", 0, 0, "per_token", "input range", offsetof(struct sample, mode), modes},
-    {"cell.g_max_uS", PARAM_NUMBER, "uS", 0.001, 1000, "25", "largest conductance", offsetof(struct sample, g_max_S), NULL},
-    {"ratio", PARAM_NUMBER, "", -(double)INFINITY, (double)INFINITY, "1", "any factor", offsetof(struct sample, ratio), NULL},
+    {"cell.g_max_uS", PARAM_NUMBER, "uS", 0.001, 1000, "25", "largest conductance", offsetof(struct sample, g_max_S),
+     NULL},
+    {"ratio", PARAM_NUMBER, "", -(double)INFINITY, (double)INFINITY, "1", "any factor", offsetof(struct sample, ratio),
+     NULL},
     {"drift", PARAM_BOOL, "", 0, 0, "on", "switch", offsetof(struct sample, drift), NULL},
     {"name", PARAM_TEXT, "", 0, 0, "", "what it is called", offsetof(struct sample, name), NULL},
-    {"adc.energy_pJ", PARAM_CONSTANT, "pJ", 0, 1e6, "{value: 1.6, kind: published, source: paper2023, spread: [0.8, 2]}", "per conversion",
+    {"adc.energy_pJ", PARAM_CONSTANT, "pJ", 0, 1e6,
+     "{value: 1.6, kind: published, source: paper2023, spread: [0.8, 2]}", "per conversion",
      offsetof(struct sample, energy_J), NULL},
     {"adc.area_um2", PARAM_CONSTANT, "um2", 0, 1e9, "{value: 100, kind: measured, source: layout}", "per converter",
      offsetof(struct sample, area_m2), NULL},
-    {"cell.levels_uS", PARAM_NUMBERS, "uS", 0, 1000, "[0, 12.5, 25]", "target conductances", offsetof(struct sample, levels_S), NULL},
+    {"cell.levels_uS", PARAM_NUMBERS, "uS", 0, 1000, "[0, 12.5, 25]", "target conductances",
+     offsetof(struct sample, levels_S), NULL},
 };
 static const struct param_table table = PARAM_TABLE("sample", rows);
 
@@ -71,8 +75,10 @@ static struct sample read_sample(const struct config_node *n) {
 
 static void values_become_si(void **state) {
     (void)state;
-    struct sample s = read_sample(parse("rows: 256\ndac: {mode: static}\ncell: {g_max_uS: 30, levels_uS: [1, 2.5]}\nratio: -1e3\ndrift: no\nname: \"null\"\n"
-                                        "adc: {energy_pJ: {value: 2.5, kind: assumed, source: guess, spread: [0.5, 3]}}\n"));
+    struct sample s =
+        read_sample(parse("rows: 256\ndac: {mode: static}\ncell: {g_max_uS: 30, levels_uS: [1, 2.5]}\nratio: -1e3\n"
+                          "drift: no\nname: \"null\"\n"
+                          "adc: {energy_pJ: {value: 2.5, kind: assumed, source: guess, spread: [0.5, 3]}}\n"));
     assert_int_equal(s.rows, 256);
     assert_int_equal(s.mode, 1);
     assert_true(s.g_max_S == 30 * 1e-6);
@@ -121,19 +127,26 @@ static const char *const refusals[][2] = {
     {"rows: 0", "c.yaml:1: tile.rows = 0: out of range (allowed: a whole number from 1 to 4096)"},
     {"rows: 4097", "c.yaml:1: tile.rows = 4097: out of range (allowed: a whole number from 1 to 4096)"},
     {"rows: 99999999999", "c.yaml:1: tile.rows = 99999999999: out of range (allowed: a whole number from 1 to 4096)"},
-    {"rows: 99999999999999999999", "c.yaml:1: tile.rows = 99999999999999999999: not a whole number (allowed: a whole number from 1 to 4096)"},
+    {"rows: 99999999999999999999",
+     "c.yaml:1: tile.rows = 99999999999999999999: not a whole number (allowed: a whole number from 1 to 4096)"},
     {"rows: 1.5", "c.yaml:1: tile.rows = 1.5: not a whole number (allowed: a whole number from 1 to 4096)"},
     {"rows: 1e2", "c.yaml:1: tile.rows = 1e2: not a whole number (allowed: a whole number from 1 to 4096)"},
     {"rows:", "c.yaml:1: tile.rows = null: not a whole number (allowed: a whole number from 1 to 4096)"},
     {"rows: [1]", "c.yaml:1: tile.rows = [...]: not a whole number (allowed: a whole number from 1 to 4096)"},
-    {"rows: 1\ndac:\n  mode: statik", "c.yaml:3: tile.dac.mode = statik: not a choice, nearest is static (allowed: per_token, static)"},
+    {"rows: 1\ndac:\n  mode: statik",
+     "c.yaml:3: tile.dac.mode = statik: not a choice, nearest is static (allowed: per_token, static)"},
     {"rows: 1\ndac: {mode: 3}", "c.yaml:2: tile.dac.mode = 3: not a choice (allowed: per_token, static)"},
     {"rows: 1\ndac: 8", "c.yaml:2: tile.dac = 8: not a map (allowed: a map of keys and values)"},
-    {"rows: 1\ncell: {g_max_uS: 0}", "c.yaml:2: tile.cell.g_max_uS = 0: out of range (allowed: a number from 0.001 to 1000 uS)"},
-    {"rows: 1\ncell: {g_max_uS: 1000.1}", "c.yaml:2: tile.cell.g_max_uS = 1000.1: out of range (allowed: a number from 0.001 to 1000 uS)"},
-    {"rows: 1\ncell: {g_max_uS: 25 uS}", "c.yaml:2: tile.cell.g_max_uS = 25 uS: the unit is part of the key, not of the value (allowed: a number from 0.001 to 1000 uS)"},
-    {"rows: 1\ncell: {g_max_uS: 25x}", "c.yaml:2: tile.cell.g_max_uS = 25x: not a number (allowed: a number from 0.001 to 1000 uS)"},
-    {"rows: 1\ncell: {g_max_uS: nan}", "c.yaml:2: tile.cell.g_max_uS = nan: not a number (allowed: a number from 0.001 to 1000 uS)"},
+    {"rows: 1\ncell: {g_max_uS: 0}",
+     "c.yaml:2: tile.cell.g_max_uS = 0: out of range (allowed: a number from 0.001 to 1000 uS)"},
+    {"rows: 1\ncell: {g_max_uS: 1000.1}",
+     "c.yaml:2: tile.cell.g_max_uS = 1000.1: out of range (allowed: a number from 0.001 to 1000 uS)"},
+    {"rows: 1\ncell: {g_max_uS: 25 uS}", "c.yaml:2: tile.cell.g_max_uS = 25 uS: the unit is part of the key, not of "
+                                         "the value (allowed: a number from 0.001 to 1000 uS)"},
+    {"rows: 1\ncell: {g_max_uS: 25x}",
+     "c.yaml:2: tile.cell.g_max_uS = 25x: not a number (allowed: a number from 0.001 to 1000 uS)"},
+    {"rows: 1\ncell: {g_max_uS: nan}",
+     "c.yaml:2: tile.cell.g_max_uS = nan: not a number (allowed: a number from 0.001 to 1000 uS)"},
     {"rows: 1\nratio: inf", "c.yaml:2: tile.ratio = inf: not a number (allowed: a number)"},
     {"rows: 1\nratio: 1e999", "c.yaml:2: tile.ratio = 1e999: not a number (allowed: a number)"},
     {"rows: 1\nratio: 0x10", "c.yaml:2: tile.ratio = 0x10: not a number (allowed: a number)"},
@@ -141,21 +154,38 @@ static const char *const refusals[][2] = {
     {"rows: 1\ndrift: maybe", "c.yaml:2: tile.drift = maybe: not a switch (allowed: on, off, true, false, yes, no)"},
     {"rows: 1\nname:", "c.yaml:2: tile.name = null: not text (allowed: text)"},
     {"rows: 1\nname: {a: 1}", "c.yaml:2: tile.name = {...}: not text (allowed: text)"},
-    {"rows: 1\ncell: {levels_uS: 3}", "c.yaml:2: tile.cell.levels_uS = 3: not a list (allowed: a list of numbers from 0 to 1000 uS)"},
-    {"rows: 1\ncell:\n  levels_uS:\n    - 3\n    - -1", "c.yaml:5: tile.cell.levels_uS[1] = -1: out of range (allowed: a number from 0 to 1000 uS)"},
-    {"rows: 1\nadc: {energy_pJ: 1.6}", "c.yaml:2: tile.adc.energy_pJ = 1.6: a physical constant is never a bare number (allowed: " CONSTANT_FORM ", value from 0 to 1000000 pJ)"},
-    {"rows: 1\nadc: {energy_pJ: x}", "c.yaml:2: tile.adc.energy_pJ = x: not a physical constant (allowed: " CONSTANT_FORM ", value from 0 to 1000000 pJ)"},
-    {"rows: 1\nadc: {energy_pJ: {kind: measured, source: x}}", "c.yaml:2: tile.adc.energy_pJ: value is missing (allowed: a number in the unit of the key)"},
-    {"rows: 1\nadc: {energy_pJ: {value: 1, source: x}}", "c.yaml:2: tile.adc.energy_pJ: kind is missing (allowed: " KIND_FORM ")"},
-    {"rows: 1\nadc: {energy_pJ: {value: 1, kind: guessed, source: x}}", "c.yaml:2: tile.adc.energy_pJ.kind = guessed: not a kind of constant (allowed: " KIND_FORM ")"},
-    {"rows: 1\nadc: {energy_pJ: {value: 1, kind: measured}}", "c.yaml:2: tile.adc.energy_pJ: source is missing (allowed: " SOURCE_FORM ")"},
-    {"rows: 1\nadc: {energy_pJ: {value: 1, kind: measured, source: ''}}", "c.yaml:2: tile.adc.energy_pJ.source = \"\": empty (allowed: " SOURCE_FORM ")"},
-    {"rows: 1\nadc: {energy_pJ: {value: -1, kind: measured, source: x}}", "c.yaml:2: tile.adc.energy_pJ.value = -1: out of range (allowed: a number from 0 to 1000000 pJ)"},
-    {"rows: 1\nadc: {energy_pJ: {value: 1, kind: assumed, source: x}}", "c.yaml:2: tile.adc.energy_pJ: the spread of an assumed constant is missing (allowed: " SPREAD_FORM ")"},
-    {"rows: 1\nadc: {energy_pJ: {value: 1, kind: assumed, source: x, spread: 2}}", "c.yaml:2: tile.adc.energy_pJ.spread = 2: not two numbers (allowed: " SPREAD_FORM ")"},
-    {"rows: 1\nadc: {energy_pJ: {value: 1, kind: assumed, source: x, spread: [2, 3]}}", "c.yaml:2: tile.adc.energy_pJ.spread = [...]: out of range (allowed: " SPREAD_FORM ")"},
-    {"rows: 1\nadc: {energy_pJ: {value: 1, kind: assumed, source: x, spread: [0, 3]}}", "c.yaml:2: tile.adc.energy_pJ.spread = [...]: out of range (allowed: " SPREAD_FORM ")"},
-    {"rows: 1\nadc: {energy_pJ: {value: 1, kind: measured, source: x, unit: J}}", "c.yaml:2: tile.adc.energy_pJ.unit = J: unknown key (allowed: value, kind, source, spread)"},
+    {"rows: 1\ncell: {levels_uS: 3}",
+     "c.yaml:2: tile.cell.levels_uS = 3: not a list (allowed: a list of numbers from 0 to 1000 uS)"},
+    {"rows: 1\ncell:\n  levels_uS:\n    - 3\n    - -1",
+     "c.yaml:5: tile.cell.levels_uS[1] = -1: out of range (allowed: a number from 0 to 1000 uS)"},
+    {"rows: 1\nadc: {energy_pJ: 1.6}",
+     "c.yaml:2: tile.adc.energy_pJ = 1.6: a physical constant is never a bare number (allowed: " CONSTANT_FORM
+     ", value from 0 to 1000000 pJ)"},
+    {"rows: 1\nadc: {energy_pJ: x}",
+     "c.yaml:2: tile.adc.energy_pJ = x: not a physical constant (allowed: " CONSTANT_FORM
+     ", value from 0 to 1000000 pJ)"},
+    {"rows: 1\nadc: {energy_pJ: {kind: measured, source: x}}",
+     "c.yaml:2: tile.adc.energy_pJ: value is missing (allowed: a number in the unit of the key)"},
+    {"rows: 1\nadc: {energy_pJ: {value: 1, source: x}}",
+     "c.yaml:2: tile.adc.energy_pJ: kind is missing (allowed: " KIND_FORM ")"},
+    {"rows: 1\nadc: {energy_pJ: {value: 1, kind: guessed, source: x}}",
+     "c.yaml:2: tile.adc.energy_pJ.kind = guessed: not a kind of constant (allowed: " KIND_FORM ")"},
+    {"rows: 1\nadc: {energy_pJ: {value: 1, kind: measured}}",
+     "c.yaml:2: tile.adc.energy_pJ: source is missing (allowed: " SOURCE_FORM ")"},
+    {"rows: 1\nadc: {energy_pJ: {value: 1, kind: measured, source: ''}}",
+     "c.yaml:2: tile.adc.energy_pJ.source = \"\": empty (allowed: " SOURCE_FORM ")"},
+    {"rows: 1\nadc: {energy_pJ: {value: -1, kind: measured, source: x}}",
+     "c.yaml:2: tile.adc.energy_pJ.value = -1: out of range (allowed: a number from 0 to 1000000 pJ)"},
+    {"rows: 1\nadc: {energy_pJ: {value: 1, kind: assumed, source: x}}",
+     "c.yaml:2: tile.adc.energy_pJ: the spread of an assumed constant is missing (allowed: " SPREAD_FORM ")"},
+    {"rows: 1\nadc: {energy_pJ: {value: 1, kind: assumed, source: x, spread: 2}}",
+     "c.yaml:2: tile.adc.energy_pJ.spread = 2: not two numbers (allowed: " SPREAD_FORM ")"},
+    {"rows: 1\nadc: {energy_pJ: {value: 1, kind: assumed, source: x, spread: [2, 3]}}",
+     "c.yaml:2: tile.adc.energy_pJ.spread = [...]: out of range (allowed: " SPREAD_FORM ")"},
+    {"rows: 1\nadc: {energy_pJ: {value: 1, kind: assumed, source: x, spread: [0, 3]}}",
+     "c.yaml:2: tile.adc.energy_pJ.spread = [...]: out of range (allowed: " SPREAD_FORM ")"},
+    {"rows: 1\nadc: {energy_pJ: {value: 1, kind: measured, source: x, unit: J}}",
+     "c.yaml:2: tile.adc.energy_pJ.unit = J: unknown key (allowed: value, kind, source, spread)"},
 };
 
 static void refusals_word_for_word(void **state) {
@@ -176,7 +206,8 @@ static void overrides_are_named(void **state) {
     struct sample s;
     assert_int_equal(config_set(arena, n, "cell.g_max_uS=-3", 2, &err), OK);
     assert_int_equal(params_read(&table, n, "tile.", arena, &s, &err), ERR_USAGE);
-    assert_string_equal(err.message, "--set 2: tile.cell.g_max_uS = -3: out of range (allowed: a number from 0.001 to 1000 uS)");
+    assert_string_equal(err.message,
+                        "--set 2: tile.cell.g_max_uS = -3: out of range (allowed: a number from 0.001 to 1000 uS)");
 }
 
 /* ---- unknown keys ----------------------------------------------------------------------------------- */
@@ -191,9 +222,11 @@ static enum status check_unused(const char *text) {
 
 static void known_keys_pass(void **state) {
     (void)state;
-    assert_int_equal(check_unused("clock_Hz: 1\nsources: {any: thing, is: {fine: here}}\n"
-                                  "tile: {rows: 1, dac: {mode: static}, cell: {model: x, g_max_uS: 1}, adc: {energy_pJ: {value: 1}}}\n"),
-                     OK);
+    assert_int_equal(
+        check_unused(
+            "clock_Hz: 1\nsources: {any: thing, is: {fine: here}}\n"
+            "tile: {rows: 1, dac: {mode: static}, cell: {model: x, g_max_uS: 1}, adc: {energy_pJ: {value: 1}}}\n"),
+        OK);
     assert_int_equal(check_unused("{}"), OK);
 }
 
@@ -202,12 +235,15 @@ static void unknown_keys_word_for_word(void **state) {
     static const char *const cases[][2] = {
         {"tile:\n  row: 3", "c.yaml:2: tile.row = 3: unknown key (nearest: tile.rows)"},
         {"tile:\n  dcell: {mode: x}", "c.yaml:2: tile.dcell = {...}: unknown key (nearest: tile.cell)"},
-        {"tile:\n  cell:\n    g_max: 25", "c.yaml:3: tile.cell.g_max = 25: unknown key: the unit is part of the key (nearest: tile.cell.g_max_uS)"},
-        {"tile:\n  cell:\n    g_max_S: 25", "c.yaml:3: tile.cell.g_max_S = 25: unknown key: the unit is part of the key (nearest: tile.cell.g_max_uS)"},
+        {"tile:\n  cell:\n    g_max: 25",
+         "c.yaml:3: tile.cell.g_max = 25: unknown key: the unit is part of the key (nearest: tile.cell.g_max_uS)"},
+        {"tile:\n  cell:\n    g_max_S: 25",
+         "c.yaml:3: tile.cell.g_max_S = 25: unknown key: the unit is part of the key (nearest: tile.cell.g_max_uS)"},
         {"clock: 25", "c.yaml:1: clock = 25: unknown key: the unit is part of the key (nearest: clock_Hz)"},
         {"source: {}", "c.yaml:1: source = {...}: unknown key (nearest: sources)"},
         {"rows: 3", "c.yaml:1: rows = 3: unknown key (nearest: tile.rows)"},
-        {"tile: {colour: 3}", "c.yaml:1: tile.colour = 3: unknown key (allowed: rows, dac, cell, ratio, drift, name, adc)"},
+        {"tile: {colour: 3}",
+         "c.yaml:1: tile.colour = 3: unknown key (allowed: rows, dac, cell, ratio, drift, name, adc)"},
         {"tile: 3", "c.yaml:1: tile = 3: not a map (allowed: a map of keys and values)"},
         {"tile: {dac: {mode: x, m: y}}", "c.yaml:1: tile.dac.m = y: unknown key (allowed: mode)"},
     };
@@ -263,22 +299,35 @@ static void dumps_read_back(void **state) {
                               "  energy_pJ: {value: 1.6, kind: published, source: paper2023, spread: [0.8, 2]}\n"
                               "  area_um2: {value: 100, kind: measured, source: layout}\n");
     mem_free(text);
-    s = read_sample(parse("{rows: 7, name: 'null', adc: {energy_pJ: {value: 0, kind: assumed, source: '12', spread: [1, 1]}}}"));
+    s = read_sample(
+        parse("{rows: 7, name: 'null', adc: {energy_pJ: {value: 0, kind: assumed, source: '12', spread: [1, 1]}}}"));
     assert_dump_reads_back(&s); /* an assumed constant keeps its spread though it is 1 */
 }
 
 static void awkward_numbers_read_back(void **state) {
     (void)state;
-    static const char *const numbers[] = {"0.1", "0.3", "1e-3", "25.000000000000004", "3.3333333333333335", "999.99999999999989", "0.0010000000000000002",
-                                          "17.7", "2.2250738585072014", "6.62607015", "123.45600000000002"};
+    static const char *const numbers[] = {"0.1",
+                                          "0.3",
+                                          "1e-3",
+                                          "25.000000000000004",
+                                          "3.3333333333333335",
+                                          "999.99999999999989",
+                                          "0.0010000000000000002",
+                                          "17.7",
+                                          "2.2250738585072014",
+                                          "6.62607015",
+                                          "123.45600000000002"};
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         char text[256];
-        snprintf(text, sizeof text, "{rows: 1, ratio: %s, cell: {g_max_uS: %s, levels_uS: [%s]}, adc: {energy_pJ: {value: %s, kind: fitted, source: x}}}",
+        snprintf(text, sizeof text,
+                 "{rows: 1, ratio: %s, cell: {g_max_uS: %s, levels_uS: [%s]}, adc: {energy_pJ: {value: %s, kind: "
+                 "fitted, source: x}}}",
                  numbers[i], numbers[i], numbers[i], numbers[i]);
         struct sample s = read_sample(parse(text));
         assert_dump_reads_back(&s);
     }
-    static const char *const extremes[] = {"-0", "5e-324", "-1.7976931348623157e308", "2.2250738585072014e-308", "123456789012345678"};
+    static const char *const extremes[] = {"-0", "5e-324", "-1.7976931348623157e308", "2.2250738585072014e-308",
+                                           "123456789012345678"};
     for (size_t i = 0; i < sizeof extremes / sizeof extremes[0]; i++) {
         char text[256];
         snprintf(text, sizeof text, "{rows: 1, ratio: %s}", extremes[i]);
@@ -349,10 +398,16 @@ static void help_has_a_line_per_row(void **state) {
         lines += *c == '\n';
     }
     assert_int_equal(lines, table.count);
-    assert_non_null(strstr(text, "  tile.rows                            int                1..4096        required; inputs of a tile\n"));
-    assert_non_null(strstr(text, "  tile.cell.g_max_uS                   number uS          0.001..1000    default 25; largest conductance\n"));
-    assert_non_null(strstr(text, "  tile.dac.mode                        per_token|static                  default per_token; input range\n"));
-    assert_non_null(strstr(text, "  tile.ratio                           number             ..             default 1; any factor\n"));
+    assert_non_null(strstr(
+        text, "  tile.rows                            int                1..4096        required; inputs of a tile\n"));
+    assert_non_null(strstr(
+        text,
+        "  tile.cell.g_max_uS                   number uS          0.001..1000    default 25; largest conductance\n"));
+    assert_non_null(strstr(
+        text,
+        "  tile.dac.mode                        per_token|static                  default per_token; input range\n"));
+    assert_non_null(strstr(
+        text, "  tile.ratio                           number             ..             default 1; any factor\n"));
     free(text);
 }
 
@@ -372,19 +427,25 @@ static void assert_bad_row(struct param row, const char *message) {
 static void wrong_tables_are_found(void **state) {
     (void)state;
     static const char *const none[] = {NULL};
-    assert_bad_row((struct param){"g_uS", PARAM_NUMBER, "S", 0, 1, "1", "x", 0, NULL}, "table t: g_uS: the unit is not the suffix of the key");
-    assert_bad_row((struct param){"g", PARAM_NUMBER, "uS", 0, 1, "1", "x", 0, NULL}, "table t: g: the unit is not the suffix of the key");
-    assert_bad_row((struct param){"a.g_uS", PARAM_NUMBER, "", 0, 1, "1", "x", 0, NULL}, "table t: a.g_uS: the unit is not the suffix of the key");
-    assert_bad_row((struct param){"e_J_per_bit", PARAM_NUMBER, "bits", 0, 1, "1", "x", 0, NULL}, "table t: e_J_per_bit: the unit is not the suffix of the key");
+    assert_bad_row((struct param){"g_uS", PARAM_NUMBER, "S", 0, 1, "1", "x", 0, NULL},
+                   "table t: g_uS: the unit is not the suffix of the key");
+    assert_bad_row((struct param){"g", PARAM_NUMBER, "uS", 0, 1, "1", "x", 0, NULL},
+                   "table t: g: the unit is not the suffix of the key");
+    assert_bad_row((struct param){"a.g_uS", PARAM_NUMBER, "", 0, 1, "1", "x", 0, NULL},
+                   "table t: a.g_uS: the unit is not the suffix of the key");
+    assert_bad_row((struct param){"e_J_per_bit", PARAM_NUMBER, "bits", 0, 1, "1", "x", 0, NULL},
+                   "table t: e_J_per_bit: the unit is not the suffix of the key");
     assert_bad_row((struct param){"g_yS", PARAM_NUMBER, "yS", 0, 1, "1", "x", 0, NULL}, "table t: g_yS: unknown unit");
-    assert_bad_row((struct param){"g_s", PARAM_TEXT, "s", 0, 1, "1", "x", 0, NULL}, "table t: g_s: a unit on something that is not a number");
+    assert_bad_row((struct param){"g_s", PARAM_TEXT, "s", 0, 1, "1", "x", 0, NULL},
+                   "table t: g_s: a unit on something that is not a number");
     assert_bad_row((struct param){"n", PARAM_INT, "", 2, 1, "1", "x", 0, NULL}, "table t: n: the range is empty");
     assert_bad_row((struct param){"n", PARAM_CHOICE, "", 0, 0, "1", "x", 0, none}, "table t: n: no choices");
     assert_bad_row((struct param){"n", PARAM_INT, "", 0, 1, "1", "", 0, NULL}, "table t: n: no help");
     assert_bad_row((struct param){"n", PARAM_INT, "", 0, 1, "2", "x", 0, NULL},
                    "table t: (default): n = 2: out of range (allowed: a whole number from 0 to 1)");
-    assert_bad_row((struct param){"n_J", PARAM_CONSTANT, "J", 0, 1, "{value: 1, kind: assumed, source: x}", "x", 0, NULL},
-                   "table t: (default):1: n_J: the spread of an assumed constant is missing (allowed: " SPREAD_FORM ")");
+    assert_bad_row(
+        (struct param){"n_J", PARAM_CONSTANT, "J", 0, 1, "{value: 1, kind: assumed, source: x}", "x", 0, NULL},
+        "table t: (default):1: n_J: the spread of an assumed constant is missing (allowed: " SPREAD_FORM ")");
     struct param twice[] = {rows[0], rows[0]}, inside[] = {rows[0], rows[0]};
     inside[1].key = "rows.more";
     struct param_table t = {"t", twice, 2}, u = {"t", inside, 2};
@@ -398,9 +459,11 @@ static void wrong_tables_are_found(void **state) {
 
 static void numbers(void **state) {
     (void)state;
-    static const char *const good[] = {"0", "-0", "1", "+1", "1.", ".5", "1.5e3", "1E+3", "1e-3", "0e-999", "00012", "5e-324"};
+    static const char *const good[] = {"0",     "-0",   "1",    "+1",     "1.",    ".5",
+                                       "1.5e3", "1E+3", "1e-3", "0e-999", "00012", "5e-324"};
     static const double values[] = {0, 0, 1, 1, 1, 0.5, 1500, 1000, 0.001, 0, 12, 5e-324};
-    static const char *const bad[] = {"", " 1", "1 ", "1e", "e5", ".", "+", "--1", "1,5", "0x1", "inf", "nan", "1e999", "-1e999", "1e-999", "1.2.3", "1_000"};
+    static const char *const bad[] = {"",    " 1",  "1 ",  "1e",    "e5",     ".",      "+",     "--1",  "1,5",
+                                      "0x1", "inf", "nan", "1e999", "-1e999", "1e-999", "1.2.3", "1_000"};
     double value;
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         assert_true(parse_double(good[i], &value));
@@ -435,9 +498,21 @@ static void whole_numbers(void **state) {
 
 static void shortest_texts(void **state) {
     (void)state;
-    static const struct { double value; const char *text; } cases[] = {
-        {0, "0"}, {0.1, "0.1"}, {1e-5, "1e-5"}, {-1e-5, "-1e-5"}, {1.6e-12, "1.6e-12"}, {1e10, "1e10"}, {100, "100"}, {1e7, "1e7"}, {9999999, "9999999"}, {1e100, "1e100"},
-        {0.1 + 0.2, "0.30000000000000004"}, {256, "256"}, {1.0 / 3, "0.3333333333333333"},
+    static const struct { double value; const char *text;
+    } cases[] = {
+        {0, "0"},
+        {0.1, "0.1"},
+        {1e-5, "1e-5"},
+        {-1e-5, "-1e-5"},
+        {1.6e-12, "1.6e-12"},
+        {1e10, "1e10"},
+        {100, "100"},
+        {1e7, "1e7"},
+        {9999999, "9999999"},
+        {1e100, "1e100"},
+        {0.1 + 0.2, "0.30000000000000004"},
+        {256, "256"},
+        {1.0 / 3, "0.3333333333333333"},
     };
     char text[32];
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -467,10 +542,38 @@ static void the_locale_does_not_matter(void **state) {
 
 static void unit_factors(void **state) {
     (void)state;
-    static const struct { const char *unit; double factor; } cases[] = {
-        {"S", 1}, {"uS", 1e-6}, {"nS", 1e-9}, {"s", 1}, {"ns", 1e-9}, {"ps", 1e-12}, {"V", 1}, {"mV", 1e-3}, {"uA", 1e-6}, {"J", 1}, {"pJ", 1e-12},
-        {"fJ", 1e-15}, {"aJ", 1e-18}, {"mW", 1e-3}, {"ohm", 1}, {"kohm", 1e3}, {"fF", 1e-15}, {"Hz", 1}, {"MHz", 1e6}, {"GHz", 1e9}, {"mm2", 1e-6},
-        {"um2", 1e-12}, {"nm2", 1e-18}, {"bits", 1}, {"Bps", 1}, {"GBps", 1e9}, {"J_per_bit", 1}, {"pJ_per_bit", 1e-12}, {"um2_per_bit", 1e-12}, {"K", 1},
+    static const struct { const char *unit; double factor;
+    } cases[] = {
+        {"S", 1},
+        {"uS", 1e-6},
+        {"nS", 1e-9},
+        {"s", 1},
+        {"ns", 1e-9},
+        {"ps", 1e-12},
+        {"V", 1},
+        {"mV", 1e-3},
+        {"uA", 1e-6},
+        {"J", 1},
+        {"pJ", 1e-12},
+        {"fJ", 1e-15},
+        {"aJ", 1e-18},
+        {"mW", 1e-3},
+        {"ohm", 1},
+        {"kohm", 1e3},
+        {"fF", 1e-15},
+        {"Hz", 1},
+        {"MHz", 1e6},
+        {"GHz", 1e9},
+        {"mm2", 1e-6},
+        {"um2", 1e-12},
+        {"nm2", 1e-18},
+        {"bits", 1},
+        {"Bps", 1},
+        {"GBps", 1e9},
+        {"J_per_bit", 1},
+        {"pJ_per_bit", 1e-12},
+        {"um2_per_bit", 1e-12},
+        {"K", 1},
     };
     double factor;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -484,11 +587,14 @@ static void unit_factors(void **state) {
 
 static void durations(void **state) {
     (void)state;
-    static const struct { const char *text; double seconds; } good[] = {
-        {"0", 0}, {"20s", 20}, {"5min", 300}, {"1h", 3600}, {"1d", 86400}, {"30d", 2592000}, {"1month", 2592000}, {"1y", 31536000},
-        {"3e4", 30000}, {"1e3s", 1000}, {"1.5h", 5400}, {"86400", 86400}, {"-0", 0},
+    static const struct { const char *text; double seconds;
+    } good[] = {
+        {"0", 0},         {"20s", 20},         {"5min", 300},    {"1h", 3600},   {"1d", 86400},
+        {"30d", 2592000}, {"1month", 2592000}, {"1y", 31536000}, {"3e4", 30000}, {"1e3s", 1000},
+        {"1.5h", 5400},   {"86400", 86400},    {"-0", 0},
     };
-    static const char *const bad[] = {"", "s", "1m", "1 h", "1hh", "1h30min", "1e", "nan", "inf", "h1", "1e999", "0x1s"};
+    static const char *const bad[] = {"",   "s",   "1m",  "1 h", "1hh",   "1h30min",
+                                      "1e", "nan", "inf", "h1",  "1e999", "0x1s"};
     double seconds;
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         assert_int_equal(parse_duration_s(good[i].text, &seconds, &err), OK);
@@ -497,7 +603,8 @@ static void durations(void **state) {
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         char expected[256];
         snprintf(expected, sizeof expected,
-                 "%s: not a time (allowed: a number with s, min, h, d, month = 30 d or y = 365 d, such as 20s, 1h, 0)", bad[i]);
+                 "%s: not a time (allowed: a number with s, min, h, d, month = 30 d or y = 365 d, such as 20s, 1h, 0)",
+                 bad[i]);
         assert_int_equal(parse_duration_s(bad[i], &seconds, &err), ERR_USAGE);
         assert_string_equal(err.message, expected);
     }
@@ -511,8 +618,21 @@ static void nearest_names(void **state) {
     (void)state;
     static const char *const names[] = {"run", "eval", "map", "chip", "device", "tokenize", "bench", "perplexity"};
     static const char *const cases[][2] = {
-        {"runn", "run"}, {"rnu", "run"}, {"evla", "eval"}, {"chp", "chip"}, {"devices", "device"}, {"tokenise", "tokenize"}, {"perplexty", "perplexity"},
-        {"preplexiyt", "perplexity"}, {"eval", "eval"}, {"perplexing", "perplexity"}, {"xyzzy", NULL}, {"zz", NULL}, {"q", NULL}, {"", NULL}, {"tokens", NULL},
+        {"runn", "run"},
+        {"rnu", "run"},
+        {"evla", "eval"},
+        {"chp", "chip"},
+        {"devices", "device"},
+        {"tokenise", "tokenize"},
+        {"perplexty", "perplexity"},
+        {"preplexiyt", "perplexity"},
+        {"eval", "eval"},
+        {"perplexing", "perplexity"},
+        {"xyzzy", NULL},
+        {"zz", NULL},
+        {"q", NULL},
+        {"", NULL},
+        {"tokens", NULL},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const char *near = nearest_name(cases[i][0], names, 8);

@@ -1,7 +1,7 @@
 /* Trained models of the shared folder against transformers in fp32 (golden/real, golden/perplexity.json).
  *
- * Tolerances: log-probabilities 1e-3 nats (the golden values have 6 to 9 digits; fp32 sums over 30 layers differ by about
- * 1e-5); top-20 logits 1e-3; greedy ids identical unless the two best logits are closer than 1e-3.
+ * Tolerances: log-probabilities 1e-3 nats (the golden values have 6 to 9 digits; fp32 sums over 30 layers differ by
+ * about 1e-5); top-20 logits 1e-3; greedy ids identical unless the two best logits are closer than 1e-3.
  */
 #include "base/io.h"
 #include "base/threads.h"
@@ -9,7 +9,8 @@
 
 enum { IDS_MAX = 512 };
 
-/* One thread: on a machine that others use, waiting for a second one takes longer than it saves (decode_by_threads covers more). */
+/* One thread: on a machine that others use, waiting for a second one takes longer than it saves (decode_by_threads
+ * covers more). */
 struct opened { struct model *model; struct session *session; json_t *golden; int threads_before; };
 
 static struct opened open_real(const char *model, const char *golden_file) {
@@ -32,7 +33,8 @@ static void check_top20(const float *logits, const json_t *top) {
     assert_int_equal(json_array_size(top), 20);
     for (size_t i = 0; i < 20; i++) {
         const json_t *pair = json_array_get(top, i);
-        assert_near(logits[json_integer_value(json_array_get(pair, 0))], json_number_value(json_array_get(pair, 1)), 1e-3);
+        assert_near(logits[json_integer_value(json_array_get(pair, 0))], json_number_value(json_array_get(pair, 1)),
+                    1e-3);
     }
 }
 
@@ -95,7 +97,8 @@ static void smollm2(void **state) {
 
 /* ---- perplexity ------------------------------------------------------------------------------- */
 
-static struct perplexity_result perplexity(const char *model, const char *text_path, size_t bytes, uint32_t window, bool bos) {
+static struct perplexity_result perplexity(const char *model, const char *text_path, size_t bytes, uint32_t window,
+                                           bool bos) {
     struct model *m = open_model(shared_path(model));
     struct session *s = new_session(m, (struct session_options){.context = window});
     struct perplexity_result r;
@@ -103,7 +106,9 @@ static struct perplexity_result perplexity(const char *model, const char *text_p
     char *text = NULL;
     size_t count = 0;
     must(read_file(shared_path(text_path), 1 << 24, &text, &count, &e), &e);
-    must(eval_perplexity(s, m, text, count, &(struct perplexity_options){.window = window, .bos = bos, .limit_bytes = bytes}, &r, &e), &e);
+    must(eval_perplexity(s, m, text, count,
+                         &(struct perplexity_options){.window = window, .bos = bos, .limit_bytes = bytes}, &r, &e),
+         &e);
     mem_free(text);
     session_destroy(s);
     model_close(m);
@@ -136,8 +141,10 @@ static size_t bytes_of_tokens(const char *model, const char *text_path, size_t t
     return decoded;
 }
 
-/* The first windows of a text, cut where they end, against the sums of the golden file: 2e-5 nats per token for fp32. */
-static void check_windows(const char *model, const char *text, uint32_t window, bool bos, size_t windows, const json_t *sums) {
+/* The first windows of a text, cut where they end, against the sums of the golden file: 2e-5 nats per token for
+ * fp32. */
+static void check_windows(const char *model, const char *text, uint32_t window, bool bos, size_t windows,
+                          const json_t *sums) {
     size_t ids = bos ? (size_t)(window - 1) * windows : window;
     struct perplexity_result r = perplexity(model, text, bytes_of_tokens(model, text, ids), window, bos);
     double expected = sum_of(sums, windows);
@@ -152,7 +159,8 @@ static const char tinystories[] = "eval/tinystories/stories_197K.txt", wikitext[
 static void stories260K_windows(void **state) {
     (void)state;
     json_t *g = load_json(golden_path("real/stories260K.json"));
-    check_windows("models/stories260K", tinystories, 256, true, 8, json_object_get(json_object_get(g, "tinystories"), "sum_logprob"));
+    check_windows("models/stories260K", tinystories, 256, true, 8,
+                  json_object_get(json_object_get(g, "tinystories"), "sum_logprob"));
     json_decref(g);
 }
 
@@ -176,8 +184,10 @@ static void windows_are_counted(void **state) {
     assert_int_equal(perplexity(model, tinystories, bytes, 256, true).tokens, 100);  /* one partial window */
     assert_int_equal(perplexity(model, tinystories, bytes, 256, false).tokens, 99);
     assert_int_equal(perplexity(model, tinystories, bytes, 31, true).tokens, 100);   /* 30 30 30 10 */
-    assert_int_equal(perplexity(model, tinystories, bytes, 31, false).tokens, 99);   /* 30 30 30 9: windows overlap by one id */
-    assert_int_equal(perplexity(model, tinystories, bytes, 34, false).tokens, 99);   /* 33 33 33: the last window ends exactly */
+    assert_int_equal(perplexity(model, tinystories, bytes, 31, false).tokens,
+                     99); /* 30 30 30 9: windows overlap by one id */
+    assert_int_equal(perplexity(model, tinystories, bytes, 34, false).tokens,
+                     99); /* 33 33 33: the last window ends exactly */
     assert_int_equal(perplexity(model, tinystories, bytes, 2, true).tokens, 100);
     assert_int_equal(perplexity(model, tinystories, bytes, 31, true).bytes, bytes);
 }
@@ -188,10 +198,13 @@ static void perplexity_refuses(void **state) {
     struct session *s = new_session(m, (struct session_options){.context = 16});
     struct perplexity_result r;
     struct error e;
-    assert_int_equal(eval_perplexity(s, m, "Once", 4, &(struct perplexity_options){.window = 17, .bos = true}, &r, &e), ERR_USAGE);
+    assert_int_equal(eval_perplexity(s, m, "Once", 4, &(struct perplexity_options){.window = 17, .bos = true}, &r, &e),
+                     ERR_USAGE);
     assert_non_null(strstr(e.message, "2 to 16"));
-    assert_int_equal(eval_perplexity(s, m, "Once", 4, &(struct perplexity_options){.window = 1, .bos = true}, &r, &e), ERR_USAGE);
-    assert_int_equal(eval_perplexity(s, m, "", 0, &(struct perplexity_options){.window = 8, .bos = true}, &r, &e), ERR_RUN);
+    assert_int_equal(eval_perplexity(s, m, "Once", 4, &(struct perplexity_options){.window = 1, .bos = true}, &r, &e),
+                     ERR_USAGE);
+    assert_int_equal(eval_perplexity(s, m, "", 0, &(struct perplexity_options){.window = 8, .bos = true}, &r, &e),
+                     ERR_RUN);
     assert_non_null(strstr(e.message, "too short"));
     session_destroy(s);
     model_close(m);

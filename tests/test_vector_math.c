@@ -1,4 +1,5 @@
-/* The element-wise arithmetic of the transformer against double-precision library functions, at the bounds of vector_math.h. */
+/* The element-wise arithmetic of the transformer against double-precision library functions, at the bounds of
+ * vector_math.h. */
 #include <math.h>
 #include <string.h>
 
@@ -107,7 +108,8 @@ static void norms(void **state) {
         }
         vector_layer_norm(x, weight, bias, n, 1e-5, out);
         for (size_t i = 0; i < n; i++) {
-            assert_near(out[i], ((double)x[i] - mean) / sqrt(variance + 1e-5) * (double)weight[i] + (double)bias[i], 4e-6);
+            assert_near(out[i], ((double)x[i] - mean) / sqrt(variance + 1e-5) * (double)weight[i] + (double)bias[i],
+                        4e-6);
         }
         memcpy(out, x, sizeof out);
         vector_add(out, bias, n);
@@ -116,8 +118,11 @@ static void norms(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(exp_is_as_good_as_stated), cmocka_unit_test(activations), cmocka_unit_test(soft_cap_is_a_scaled_tanh),
-    cmocka_unit_test(softmax_at_every_length), cmocka_unit_test(norms),
+    cmocka_unit_test(exp_is_as_good_as_stated),
+    cmocka_unit_test(activations),
+    cmocka_unit_test(soft_cap_is_a_scaled_tanh),
+    cmocka_unit_test(softmax_at_every_length),
+    cmocka_unit_test(norms),
 };
 
 const struct test_suite suite_vector_math = {"vector_math", tests, sizeof tests / sizeof tests[0]};
