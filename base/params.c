@@ -5,7 +5,6 @@
  */
 #include "base/params.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 

@@ -16,8 +16,8 @@
  * way; then it offers the processor to others again and again (sched_yield: returns at once when nobody else wants it),
  * which keeps the answer quick while costing a busy machine nothing; then it sleeps. Measured on 2 processors,
  * SmolLM2-135M decoding, tokens/s: spinning at a barrier (gcc's OpenMP) 33 idle and 1 to 2 with other load; sleeping at
- * once 22 and 12; these steps 36 and 13. With 5000 SPINS, or YIELD_S of 0.1 ms, within 10 % of
- * that. */
+ * once 22 and 12; these steps 36 and 13. With 5000 SPINS, or YIELD_S of 0.1 ms, within 10 % of that.
+ */
 #include "base/threads.h"
 
 #include <pthread.h>
@@ -25,7 +25,6 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <unistd.h>
 

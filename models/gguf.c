@@ -14,7 +14,6 @@
  * Source of the format: https://github.com/ggml-org/ggml, docs/gguf.md.
  */
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "models/files.h"

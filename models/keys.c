@@ -1,7 +1,4 @@
 /* Configuration keys of a model, from config.json or GGUF metadata: see shape.h. */
-#include <math.h>
-#include <string.h>
-
 #include "models/shape.h"
 
 /* The JSON value, or NULL when it is missing or null. */

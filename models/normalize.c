@@ -8,7 +8,6 @@
  *
  * Input and output are valid UTF-8. The steps write into two buffers in turn.
  */
-#include <string.h>
 
 #include <utf8proc.h>
 

@@ -8,7 +8,6 @@
  *
  * The format of tokenizer.json is that of the Hugging Face tokenizers library; the order of the steps is the same.
  */
-#include <stdio.h>
 #include <string.h>
 
 #include "base/io.h"

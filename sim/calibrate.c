@@ -8,11 +8,13 @@
  *                10 % larger.
  *   calibrated   full scale = headroom x the largest |result| of the column over all calibration tokens (per_column),
  *                or of the largest current of the tile (per_tile). A column that only ever gave 0 gets range 0: it
- *                reads 0, and anything else counts as saturated. The output head is the exception to
- *                per_column: each of its columns answers for one word, most words are not in the calibration text, and
- * a word that was never likely would be clipped when it is (stories15M: 0.54 nats per token); none of its columns has a
- * smaller full scale than the median of the row block (docs/attempts.md). Static input ranges, one per row block: those
- * that the model brings win; else from calibration inputs by the chip's rule: maximum              max|x|
+ *                reads 0, and anything else counts as saturated. The output head is the exception to per_column: each
+ *                of its columns answers for one word, most words are not in the calibration text, and a word that was
+ *                never likely would be clipped when it is (stories15M: 0.54 nats per token); none of its columns has
+ *                a smaller full scale than the median of the row block (docs/attempts.md).
+ * Static input ranges, one per row block: those that the model brings win; else from calibration inputs by the chip's
+ * rule:
+ *   maximum              max|x|
  *   standard_deviations  k x the unbiased standard deviation of x over all tokens and inputs of the block
  *   quantile             of |x|, from a histogram of 32 bins per octave (upper edge: at most 2.2 % too large)
  *
@@ -55,8 +57,8 @@ void array_derive(const struct machine *m, struct array *a) {
     for (uint32_t b = 0; b < a->row_blocks; b++) {
         double range = a->input_range ? (double)a->input_range[b] : 1.0;
         for (size_t i = (size_t)b * a->columns; i < (size_t)(b + 1) * a->columns; i++) {
-            double unit = (double)a->code_scale[i] /
-                          dac_limit; /* weight x input / range of one unit of the integer dot product */
+            /* weight x input / range of one unit of the integer dot product */
+            double unit = (double)a->code_scale[i] / dac_limit;
             double step = (double)a->full_scale[i] / adc_limit, digital = range * (double)a->compensation[i];
             bool alive = step > 0;
             /* Range 0: the output is 0, and the largest finite factor makes anything but 0 saturate. */

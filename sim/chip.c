@@ -9,7 +9,6 @@
  */
 #include "sim/chip.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "sim/chip_load.h"

@@ -24,7 +24,6 @@
 
 #include <math.h>
 #include <pthread.h>
-#include <string.h>
 
 #include "base/io.h"
 #include "base/kernels.h"

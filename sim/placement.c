@@ -10,7 +10,6 @@
 #include "sim/placement.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 #include "sim/blocks.h"
 

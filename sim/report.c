@@ -2,7 +2,6 @@
  * never 0. */
 #include "sim/report.h"
 
-#include <inttypes.h>
 #include <math.h>
 
 #include "sim/placement.h"

@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/io.h"
 #include "base/memory.h"
 #include "base/params.h"
 #include "tools/command.h"

@@ -3,8 +3,6 @@
 #include "tools/columns.h"
 
 #include <stdbool.h>
-#include <stdint.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 

@@ -1,7 +1,6 @@
 /* mho map: which block of which matrix lies on which tiles; how many tiles and chips; how full they are. */
 #include <stdio.h>
 
-#include "base/io.h"
 #include "tools/command.h"
 
 static json_t *matrices_json(const struct placement *p) {
