@@ -1,4 +1,5 @@
 /* Chip files: what loads, what is refused and how that reads, and the effective configuration as a fixed point. */
+#include "tests/chips.h"
 #include "tests/suite.h"
 
 #include <stdio.h>
@@ -54,15 +55,6 @@ static const char *write_chip(const char *text, const char *old, const char *rep
             at ? at + strlen(old) : "");
     fclose(f);
     return path;
-}
-
-static struct chip *load(const char *name, const char *const *sets, size_t count) {
-    struct chip *c = NULL;
-    struct error e = {OK, ""};
-    if (chip_load(name, sets, count, &c, &e) != OK) {
-        fail_msg("%s: %s", name, e.message);
-    }
-    return c;
 }
 
 /* ---- what loads -------------------------------------------------------------------------------- */

@@ -1,5 +1,6 @@
 /* Joules, seconds and square millimetres: by hand, conserved, and at the published points. The worked example of
  * docs/costs.md. */
+#include "tests/chips.h"
 #include "tests/suite.h"
 
 #include <math.h>
@@ -20,15 +21,6 @@ struct bench {
 static enum status no_rows(void *context, uint32_t first, uint32_t count, float *rows, struct error *e) {
     (void)context, (void)first, (void)count, (void)rows;
     return error_set(e, ERR_RUN, "no weights here");
-}
-
-static struct chip *load(const char *name, const char *const *sets, size_t count) {
-    struct chip *c = NULL;
-    struct error e = {OK, ""};
-    if (chip_load(name, sets, count, &c, &e) != OK) {
-        fail_msg("%s", e.message);
-    }
-    return c;
 }
 
 /* Two layers of q, k and down, and a head. */

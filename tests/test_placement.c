@@ -1,4 +1,5 @@
 /* Blocks on tiles, tiles on chips. */
+#include "tests/chips.h"
 #include "tests/suite.h"
 
 #include <stdio.h>
@@ -6,15 +7,6 @@
 
 #include "sim/blocks.h"
 #include "sim/placement.h"
-
-static struct chip *load(const char *name, const char *const *sets, size_t count) {
-    struct chip *c = NULL;
-    struct error e = {OK, ""};
-    if (chip_load(name, sets, count, &c, &e) != OK) {
-        fail_msg("%s", e.message);
-    }
-    return c;
-}
 
 #define MATRIX(matrix_name, l, r, in, out)                                                                             \
     { .name = matrix_name, .layer = l, .role = r, .inputs = in, .outputs = out }
