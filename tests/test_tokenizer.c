@@ -75,11 +75,10 @@ static size_t check_cases(const struct tokenizer *t, const json_t *golden, const
     return json_array_size(json_object_get(golden, list));
 }
 
-static void check_golden(const char *golden, const char *model) {
+static void check_golden_with(const char *golden, struct tokenizer *t) {
     json_t *root;
     struct error e;
     assert_int_equal(json_load_checked(golden_path(golden), 1 << 24, &root, &e), OK);
-    struct tokenizer *t = open_tokenizer(shared_path(model));
     assert_in_range(check_cases(t, root, "tokenizer_cases"), 4, 100);
     check_cases(t, root, "cases");
     const json_t *chat = json_object_get(root, "chat");
@@ -88,6 +87,11 @@ static void check_golden(const char *golden, const char *model) {
     }
     tokenizer_close(t);
     json_decref(root);
+}
+
+static void check_golden(const char *golden, const char *model) {
+    golden_path(golden);
+    check_golden_with(golden, open_tokenizer(shared_path(model)));
 }
 
 static void golden_stories15m(void **state) { (void)state; check_golden("real/stories15M.json", "models/stories15M"); }
@@ -109,10 +113,10 @@ static void golden_smollm2(void **state) {
 
 static void golden_tiny(void **state) {
     (void)state;
-    check_golden("gguf/llama3-tiny-mixed.json", "golden/gguf/llama3-tiny-mixed.gguf");
-    check_golden("gguf/llama3-tiny-mixed.json", "golden/gguf/llama3-tiny-mixed.tokenizer.json");
-    check_golden("gguf/qwen2-tiny-f16.json", "golden/gguf/qwen2-tiny-f16.gguf");
-    check_golden("gguf/qwen2-tiny-f16.json", "golden/gguf/qwen2-tiny-f16.tokenizer.json");
+    check_golden_with("gguf/llama3-tiny-mixed.json", open_tokenizer(golden_path("gguf/llama3-tiny-mixed.gguf")));
+    check_golden_with("gguf/llama3-tiny-mixed.json", open_tokenizer(golden_path("gguf/llama3-tiny-mixed.tokenizer.json")));
+    check_golden_with("gguf/qwen2-tiny-f16.json", open_tokenizer(golden_path("gguf/qwen2-tiny-f16.gguf")));
+    check_golden_with("gguf/qwen2-tiny-f16.json", open_tokenizer(golden_path("gguf/qwen2-tiny-f16.tokenizer.json")));
 }
 
 /* One line of the .out file against one case of the .inp file. */
@@ -589,6 +593,10 @@ static void check_round_trips(struct tokenizer *t) {
 }
 
 static void round_trip_bytes(void **state) { (void)state; check_round_trips(open_byte_level()); }
+static void round_trip_bundled(void **state) {
+    (void)state;
+    check_round_trips(open_tokenizer("models/stories"));
+}
 static void round_trip_gpt2(void **state) {
     (void)state;
     check_round_trips(open_tokenizer(shared_path("tokenizers/ggml-vocab-gpt-2.gguf")));
@@ -889,6 +897,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(normalisers),
     cmocka_unit_test(pretokenisers),
     cmocka_unit_test(round_trip_bytes),
+    cmocka_unit_test(round_trip_bundled),
     cmocka_unit_test(round_trip_gpt2),
     cmocka_unit_test(round_trip_spm),
     cmocka_unit_test(round_trip_stories),
