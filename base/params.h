@@ -85,6 +85,9 @@ enum status params_dump(const struct param_table *table, const void *in, const c
  * without one, range in order, choices there, help there, no key twice, default that reads and lies in range. */
 enum status params_check_table(const struct param_table *table, struct error *e);
 
+/* "int", "number", "on|off", "choice", "text", "constant", "numbers" */
+const char *param_type_name(enum param_type t);
+
 /* One line per row: key, type/unit, range, default or "required", help. */
 void params_help(const struct param_table *table, const char *prefix, FILE *out);
 

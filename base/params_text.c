@@ -85,12 +85,16 @@ bool number_with_unit(const char *text) {
 
 /* ---- help ------------------------------------------------------------------------------------------- */
 
-static void type_text(const struct param *row, char *out, size_t room) {
+const char *param_type_name(enum param_type t) {
     static const char *const words[] = {"int", "number", "on|off", "choice", "text", "constant", "numbers"};
+    return words[t];
+}
+
+static void type_text(const struct param *row, char *out, size_t room) {
     if (row->type == PARAM_CHOICE) {
         choices_text(row, "|", out, room);
     } else {
-        snprintf(out, room, "%s%s%s", words[row->type], *param_unit(row) ? " " : "", param_unit(row));
+        snprintf(out, room, "%s%s%s", param_type_name(row->type), *param_unit(row) ? " " : "", param_unit(row));
     }
 }
 

@@ -422,6 +422,21 @@ static bool array_cut(struct array *a, const struct tile_spec *tile) {
 /* Inputs beyond this many bits leave too little of int32 for the weights: they multiply in fp32. */
 enum { MOST_INTEGER_BITS = 10, COLUMN_VALUES = 7 };
 
+static bool weights_are_codes(const struct chip_spec *s) { return s->effects.dac && s->tile.dac.bits <= MOST_INTEGER_BITS; }
+
+uint64_t placement_machine_bytes(const struct chip *c, const struct placement *p) {
+    const struct chip_spec *s = chip_spec_of(c);
+    uint64_t bytes = 0, weight = weights_are_codes(s) ? sizeof(int16_t) : sizeof(float);
+    for (size_t i = 0; i < placement_matrices(p); i++) {
+        struct placement_matrix m = placement_matrix_at(p, i);
+        if (m.analog) {
+            uint64_t columns = (uint64_t)block_count(m.outputs, PANEL) * PANEL;
+            bytes += columns * m.inputs * weight + columns * m.row_blocks * COLUMN_VALUES * sizeof(float);
+        }
+    }
+    return bytes;
+}
+
 static struct array *array_create(const struct chip_spec *spec, const struct matrix_source *source) {
     struct array *a = mem_alloc(1, sizeof *a);
     if (!a) {
@@ -435,7 +450,7 @@ static struct array *array_create(const struct chip_spec *spec, const struct mat
     a->panels = block_count(a->outputs, PANEL);
     a->columns = a->panels * PANEL;
     size_t lines = (size_t)a->row_blocks * a->columns;
-    bool integer = spec->effects.dac && spec->tile.dac.bits <= MOST_INTEGER_BITS;
+    bool integer = weights_are_codes(spec);
     if (array_cut(a, &spec->tile)) {
         size_t weights = (size_t)a->row_stride * a->columns; /* both below 2^32 + 2^32/rows: the product fits 64 bits */
         a->codes = integer ? mem_alloc(weights, sizeof *a->codes) : NULL;

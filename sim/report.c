@@ -3,6 +3,7 @@
 #include "sim/report.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "sim/placement.h"
 
@@ -165,8 +166,11 @@ static json_t *counts_json(const struct run *r, const struct ledger_view *v) {
     for (int c = 0; c < PART_COUNT; c++) {
         if (c != PART_STATIC) {
             json_t *one = json_object();
-            json_object_set_new(one, "count", count(v->count[c]));
-            json_object_set_new(one, "unit", json_string(component_count_unit((enum component)c)));
+            const char *unit = component_count_unit((enum component)c);
+            /* The width of a stored number is a key of the cost tables: without them bits are unknown. */
+            bool known = chip_has_costs(r->chip) || strcmp(unit, "bits") != 0;
+            json_object_set_new(one, "count", known ? count(v->count[c]) : json_null());
+            json_object_set_new(one, "unit", json_string(unit));
             json_object_set_new(counts, component_name((enum component)c), one);
         }
     }

@@ -56,6 +56,11 @@ uint32_t chip_calibration_tokens(const struct chip *c); /* how much of the calib
 enum status chip_catalogue(const char *const **names, struct error *e);
 /* `mho chip params`: every key with unit, range, default or required, meaning. `mho chip check` = chip_load + this: */
 void chip_params_help(FILE *out);
+/* The same, row by row: the row's key stands below `prefix` ("tile."); `table` names the group; cost: one of the rows
+ * that `costs: none` leaves out. The keys of every cell model come last, table = "cell model NAME". */
+void chip_visit_params(void (*visit)(void *ctx, const char *table, const char *prefix, bool cost,
+                                     const struct param *row),
+                       void *ctx);
 /* Calls visit for every constant. `unit` is the one that the key ends in; k->value is SI (divide by unit_factor to show
  * it). */
 void chip_visit_constants(const struct chip *c,
@@ -107,6 +112,9 @@ struct placement_total {
 size_t placement_matrices(const struct placement *p);
 struct placement_matrix placement_matrix_at(const struct placement *p, size_t i); /* same order as given */
 struct placement_total placement_total(const struct placement *p);
+/* Bytes that a machine of this placement keeps, about: 2 per analog weight (4 where inputs are not quantised), and some
+ * per column. */
+uint64_t placement_machine_bytes(const struct chip *c, const struct placement *p);
 
 /* ---- machine ------------------------------------------------------------------------------- */
 

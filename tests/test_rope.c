@@ -2,8 +2,9 @@
  *
  *   angle(position p, pair i) = p * theta^(-2i/dims) / divisor_i
  *
- * llama3-tiny: theta 500000, 16 rotated features. The golden values of whole models cover the llama3 rule and longrope; the
- * linear rule divides every frequency by one factor, so that position f p of the scaled table is position p of the plain one.
+ * llama3-tiny: theta 500000, 16 rotated features. The golden values of whole models cover the llama3 rule and longrope;
+ * the linear rule divides every frequency by one factor, so that position f p of the scaled table is position p of the
+ * plain one.
  * Tolerance 2e-6: angles up to 8 rad are rounded to fp32 (5e-7 at most), then cosine and sine to fp32 (6e-8).
  */
 #include <errno.h>
@@ -46,7 +47,7 @@ static struct rope_table table_of(const struct model *m) {
 static void linear_rule_divides_every_frequency(void **state) {
     (void)state;
     static const double quarter[PAIRS] = {/* 500000^(-i/8) / 4 */
-        0.25, 0.0484806862, 0.00940150773, 0.00182316618, 0.000353553391, 6.85620439e-05, 1.32957397e-05, 2.57834634e-06};
+        0.25, 0.0484806862, 0.00940150773, 0.00182316618, 0.000353553391, 6.85620439e-5, 1.32957397e-5, 2.57834634e-6};
     struct model *plain = scaled_model(json_null());
     struct model *linear = scaled_model(json_pack("{s:s, s:f}", "rope_type", "linear", "factor", 4.0));
     struct rope_table p = table_of(plain), l = table_of(linear);
@@ -68,8 +69,9 @@ static void linear_rule_divides_every_frequency(void **state) {
     model_close(linear);
 }
 
-/* factor 32, low 1, high 4, original 128: wavelengths 2 pi 500000^(i/8). Pair 0 (6.28) is below 128/4 and stays; pair 1 (32.4)
- * lies between: smooth = (128/32.4 - 1)/3, divisor = 1/((1 - smooth)/32 + smooth); the others (167 and more) divide by 32. */
+/* factor 32, low 1, high 4, original 128: wavelengths 2 pi 500000^(i/8). Pair 0 (6.28) is below 128/4 and stays; pair 1
+ * (32.4) lies between: smooth = (128/32.4 - 1)/3, divisor = 1/((1 - smooth)/32 + smooth); the others (167 and more) divide
+ * by 32. */
 static void llama3_rule_by_hand(void **state) {
     (void)state;
     struct model *m = open_model(golden_path("models/llama3-tiny"));
@@ -87,7 +89,8 @@ static void llama3_rule_by_hand(void **state) {
 static void scaling_changes_later_positions_only(void **state) {
     (void)state;
     static const int32_t ids[] = {5, 6, 7, 8};
-    struct model *models[2] = {scaled_model(json_null()), scaled_model(json_pack("{s:s, s:f}", "type", "linear", "factor", 4.0))};
+    struct model *models[2] = {scaled_model(json_null()),
+                               scaled_model(json_pack("{s:s, s:f}", "type", "linear", "factor", 4.0))};
     size_t V = model_shape(models[0])->vocabulary;
     struct session *s[2];
     const float *logits[2];

@@ -137,12 +137,38 @@ static enum status check_chip(const struct options *o, struct error *e) {
     return s;
 }
 
+/* min and max are in the key's unit; null: no limit. A key without a default is required. */
+static void add_param(void *context, const char *table, const char *prefix, bool cost, const struct param *p) {
+    char key[256];
+    bool ranged = p->type == PARAM_INT || p->type == PARAM_NUMBER || p->type == PARAM_CONSTANT || p->type == PARAM_NUMBERS;
+    snprintf(key, sizeof key, "%s%s", prefix, p->key);
+    json_t *row = json_object();
+    json_put(row, "key", json_string(key));
+    json_put(row, "group", json_string(table));
+    json_put(row, "cost", json_boolean(cost));
+    json_put(row, "type", json_string(param_type_name(p->type)));
+    json_put(row, "unit", json_string(p->unit ? p->unit : ""));
+    json_put(row, "min", ranged ? json_number(p->min) : json_null());
+    json_put(row, "max", ranged ? json_number(p->max) : json_null());
+    json_t *choices = p->type == PARAM_CHOICE ? json_array() : json_null();
+    for (size_t i = 0; p->type == PARAM_CHOICE && p->choices[i]; i++) {
+        json_array_append_new(choices, json_string(p->choices[i]));
+    }
+    json_put(row, "choices", choices);
+    json_put(row, "required", json_boolean(!p->default_text));
+    json_put(row, "default", p->default_text ? json_string(p->default_text) : json_null());
+    json_put(row, "help", json_string(p->help));
+    json_array_append_new(context, row);
+}
+
 static enum status print_params(const struct options *o, struct error *e) {
     TRY(options_only(o, no_options, "chip params", e));
     TRY(check_words(o, 1, e));
     if (o->json) {
-        return error_set(e, ERR_USAGE,
-                         "chip params: prints a table only (leave out --json; mho chip show --json has the values)");
+        json_t *root = json_envelope("chip params", o, NULL), *rows = json_array();
+        chip_visit_params(add_param, rows);
+        json_put(root, "params", rows);
+        return json_finish(root, e);
     }
     chip_params_help(stdout);
     return finish_output(e);

@@ -23,9 +23,6 @@ static json_t *matrices_json(const struct placement *p) {
     return array;
 }
 
-/* Bytes that programming this placement keeps in memory, beyond the mapped model file. */
-static double machine_bytes(const struct placement_total *t) { return 2.0 * (double)t->analog_weights; }
-
 static enum status map_json(const struct options *o, const struct model *model, const struct chip *chip,
                             const struct placement *p, struct error *e) {
     struct placement_total t = placement_total(p);
@@ -38,7 +35,7 @@ static enum status map_json(const struct options *o, const struct model *model, 
     json_put(root, "cells_used", json_integer((json_int_t)t.cells_used));
     json_put(root, "analog_weights", json_integer((json_int_t)t.analog_weights));
     json_put(root, "digital_weights", json_integer((json_int_t)t.digital_weights));
-    json_put(root, "machine_bytes", json_number(machine_bytes(&t)));
+    json_put(root, "machine_bytes", json_integer((json_int_t)placement_machine_bytes(chip, p)));
     json_put(root, "matrices", matrices_json(p));
     return json_finish(root, e);
 }
@@ -66,7 +63,8 @@ static enum status map_print(const struct model *model, const struct chip *chip,
     printf("\n%llu tiles on %llu chip%s, %.1f %% of the cells used; %llu weights analog, %llu digital; about %.1f MB "
            "of memory to emulate\n",
            (unsigned long long)t.tiles, (unsigned long long)t.chips, t.chips == 1 ? "" : "s", 100 * t.utilisation,
-           (unsigned long long)t.analog_weights, (unsigned long long)t.digital_weights, machine_bytes(&t) / 1e6);
+           (unsigned long long)t.analog_weights, (unsigned long long)t.digital_weights,
+           (double)placement_machine_bytes(chip, p) / 1e6);
     return finish_output(e);
 }
 

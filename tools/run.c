@@ -420,6 +420,10 @@ static enum status build_json(const struct job *j, json_t *root, struct error *e
         json_t *report = run_report_json(j->analog.run);
         json_object_update(root, report);
         json_decref(report);
+    } else { /* the digital reference is no hardware */
+        json_put(root, "energy", json_null());
+        json_put(root, "area", json_null());
+        json_put(root, "mapping", json_null());
     }
     json_t *host = json_object();
     json_put(host, "tokens_per_s", json_number((double)generated(j) / j->host_s));
