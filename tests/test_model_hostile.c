@@ -259,36 +259,53 @@ static enum status try_three_ids(struct model *m, struct error *e) {
     return status;
 }
 
-/* Whatever config.json says, a model opens and runs, or an error says why not. */
+/* Writes damaged copies of `original` as folder/file and opens `model_path`: it runs, or an error says why not. */
+static void damage(const void *original, size_t bytes, size_t window, const char *folder, const char *file, const char *model_path,
+                   uint64_t copies) {
+    size_t refused = 0;
+    struct mutation m;
+    mutation_init(&m, original, bytes, window);
+    for (uint64_t seed = 0; seed < copies; seed++) {
+        struct model *model = NULL;
+        struct error e = {OK, ""};
+        mutation_next(&m, seed);
+        write_bytes(folder, file, m.data, m.bytes);
+        enum status status = model_open(model_path, &model, &e);
+        if (status == OK) {
+            status = try_three_ids(model, &e);
+        }
+        assert_true(status == OK || e.message[0]);
+        refused += status != OK;
+        model_close(model);
+    }
+    assert_true(refused > copies / 4 && refused < copies); /* both ways are walked */
+    mutation_free(&m);
+}
+
 static void damage_config(const char *name, uint64_t copies) {
     char path[1200];
     const char *source = golden_path(name), *folder = scratch_directory();
     struct safetensors s = read_tensors(source);
     write_tensors(folder, &s);
     char *text;
-    size_t bytes, refused = 0, ran = 0;
-    struct mutation m;
+    size_t bytes;
     struct error e = {OK, ""};
     snprintf(path, sizeof path, "%s/config.json", source);
     must(read_file(path, 1 << 20, &text, &bytes, &e), &e);
-    mutation_init(&m, text, bytes, bytes);
-    for (uint64_t seed = 0; seed < copies; seed++) {
-        struct model *model = NULL;
-        e.message[0] = 0;
-        mutation_next(&m, seed);
-        write_bytes(folder, "config.json", m.data, m.bytes);
-        enum status status = model_open(folder, &model, &e);
-        if (status == OK) {
-            status = try_three_ids(model, &e);
-        }
-        assert_true(status == OK || e.message[0]);
-        refused += status != OK;
-        ran += status == OK;
-        model_close(model);
-    }
-    assert_true(refused > copies / 4 && ran > 0);
-    mutation_free(&m);
+    damage(text, bytes, bytes, folder, "config.json", folder, copies);
     mem_free(text);
+}
+
+/* The same with the header of a GGUF file, which holds shape, vocabulary and tensors. */
+static void damage_gguf(const char *name, size_t window, uint64_t copies) {
+    char path[1200];
+    const char *folder = scratch_directory();
+    struct mapped_file f;
+    struct error e = {OK, ""};
+    must(map_file(golden_path(name), &f, &e), &e);
+    snprintf(path, sizeof path, "%s/damaged.gguf", folder);
+    damage(f.data, f.bytes, window, folder, "damaged.gguf", path, copies);
+    unmap_file(&f);
 }
 
 static void damaged_configs(void **state) {
@@ -297,6 +314,12 @@ static void damaged_configs(void **state) {
     damage_config("models/phi3-longrope-tiny", 800);
     damage_config("models/gemma2-tiny", 800);
     damage_config("models/gpt2-tiny", 800);
+}
+
+static void damaged_gguf(void **state) {
+    (void)state;
+    damage_gguf("gguf/llama3-tiny-mixed.gguf", 9664, 600);
+    damage_gguf("gguf/qwen2-tiny-f16.gguf", 8320, 600);
 }
 
 /* Finite weights, but their products are not: no logits that mean nothing. */
@@ -407,6 +430,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(allocations_that_fail),
     cmocka_unit_test(sessions),
     cmocka_unit_test(damaged_configs),
+    cmocka_unit_test(damaged_gguf),
     cmocka_unit_test(weights_that_overflow),
 };
 
