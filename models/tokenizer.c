@@ -120,6 +120,7 @@ static enum status encode_words(struct encoding *c, const char *text, size_t byt
     const struct range_list *words;
     TRY(pretokenise(c->t, c->s, text, bytes, first, prepend, &text, &words, e));
     for (size_t i = 0; i < words->count; i++) {
+        TRY(check_interrupted(e));
         TRY(encode_word(c->t, c->s, text + words->at[i].start, words->at[i].end - words->at[i].start, c->out, e));
     }
     return OK;

@@ -315,6 +315,15 @@ static void test_interrupt(void **state) {
     const char *const stats[] = {"mho", "device", "stats", "pcm_like", "--samples", "100000000", NULL};
     const char *const bench[] = {"mho", "bench", "--repetitions", "1000", NULL};
     const char *const run[] = {"mho", "run", "--tokens", "500", "--bos", "off", "--out", folder, NULL};
+    char large[1200];
+    snprintf(large, sizeof large, "%s/large.txt", scratch_directory());
+    FILE *f = fopen(large, "w");
+    for (int i = 0; i < 600000; i++) {
+        fputs("a cat sat by the door, and a bird sang\n", f);
+    }
+    fclose(f);
+    const char *const tokenize[] = {"mho", "tokenize", "--text-file", large, NULL};
+    interrupt(tokenize, 500000);
     interrupt(eval, 700000);
     interrupt(stats, 300000);
     interrupt(bench, 300000);

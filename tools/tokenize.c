@@ -37,6 +37,7 @@ static enum status print_ids(const struct options *o, const struct tokenizer *t,
                              struct error *e) {
     if (!o->json) {
         for (size_t i = 0; i < l->count; i++) {
+            TRY(check_interrupted(e));
             printf("%s%d", i ? " " : "", l->ids[i]);
         }
         printf("\n");
