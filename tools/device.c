@@ -2,16 +2,15 @@
  *   list         the cells, with range, source and status
  *   stats CELL   mean and spread after programming, of the drift exponent, and as read at given times
  */
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/io.h"
 #include "base/memory.h"
 #include "base/params.h"
-#include "base/random.h"
 #include "devices/device.h"
 #include "tools/command.h"
+#include "tools/moments.h"
 
 /* ---- list -------------------------------------------------------------------------------------------- */
 
@@ -86,24 +85,10 @@ static enum status list_cells(const struct options *o, struct error *e) {
 
 enum { CHUNK = 4096 };
 
-/* Running mean and sum of squared deviations (Welford). */
-struct moments {
-    uint64_t n;
-    double mean, squares;
-};
-
-static void moments_add(struct moments *m, const float *x, size_t n, double scale) {
+static void add_all(struct moments *m, const float *x, size_t n, double scale) {
     for (size_t i = 0; i < n; i++) {
-        double value = (double)x[i] * scale;
-        double delta = value - m->mean;
-        m->n++;
-        m->mean += delta / (double)m->n;
-        m->squares += delta * (value - m->mean);
+        moments_add(m, (double)x[i] * scale);
     }
-}
-
-static double moments_sd(const struct moments *m) {
-    return m->n > 1 ? sqrt(m->squares / (double)(m->n - 1)) : (double)NAN;
 }
 
 struct point {
@@ -124,13 +109,13 @@ static enum status sample_point(const struct cell *cell, uint64_t seed, uint64_t
         size_t n = samples - first < CHUNK ? (size_t)(samples - first) : CHUNK;
         struct cell_draws d = {.seed = seed, .where = where, .first = first};
         m->program(cell_params(cell), &d, target, value, n);
-        moments_add(&p->programmed, value, n, 1e6);
+        add_all(&p->programmed, value, n, 1e6);
         if (m->drift_exponent) {
             m->drift_exponent(cell_params(cell), &d, target, value, n);
-            moments_add(&p->exponent, value, n, 1);
+            add_all(&p->exponent, value, n, 1);
         }
         cell_realise(cell, &all, &d, target, p->time_s, value, n);
-        moments_add(&p->read, value, n, 1e6);
+        add_all(&p->read, value, n, 1e6);
     }
     return OK;
 }

@@ -2,7 +2,6 @@
  *   perplexity  how surprised the model is by a text (design: windows, BOS)
  *   logits      raw logits and hidden states for given ids
  */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 #include "base/memory.h"
 #include "base/params.h"
 #include "tools/command.h"
+#include "tools/moments.h"
 
 enum { EVAL_BATCH = 256, TEXT_LIMIT_BYTES = 1 << 30 };
 
@@ -119,18 +119,12 @@ static enum status perplexity_measure(struct perplexity_job *j, struct error *e)
 
 /* Mean over the runs; *sd is the sample standard deviation, NaN for fewer than two. */
 static double mean_of(const struct perplexity_job *j, double (*value)(const struct measured *), double *sd) {
-    double sum = 0, squares = 0;
-    size_t n = j->run_count;
-    for (size_t i = 0; i < n; i++) {
-        sum += value(&j->runs[i]);
+    struct moments m = {0};
+    for (size_t i = 0; i < j->run_count; i++) {
+        moments_add(&m, value(&j->runs[i]));
     }
-    double mean = n ? sum / (double)n : (double)NAN;
-    for (size_t i = 0; i < n; i++) {
-        double d = value(&j->runs[i]) - mean;
-        squares += d * d;
-    }
-    *sd = n > 1 ? sqrt(squares / (double)(n - 1)) : (double)NAN;
-    return mean;
+    *sd = moments_sd(&m);
+    return moments_mean(&m);
 }
 
 static double value_perplexity(const struct measured *m) { return m->result.perplexity; }
