@@ -170,7 +170,9 @@ static enum status read_ends(struct tokenizer *t, const struct gguf *g, int32_t 
         if (id >= 0) {
             t->tokens[id].flags |= TOKEN_END;
         }
-        *end = i == 0 ? id : *end;
+        if (i == 0) {
+            *end = id;
+        }
     }
     return OK;
 }
@@ -178,10 +180,10 @@ static enum status read_ends(struct tokenizer *t, const struct gguf *g, int32_t 
 /* add_bos_token and add_eos_token, and the ids that they add. */
 static enum status read_special_ids(struct tokenizer *t, const struct gguf *g, struct error *e) {
     bool found;
-    int32_t end;
+    int32_t end = -1;
     TRY(read_id(t, g, "tokenizer.ggml.bos_token_id", &t->bos, e));
-    if (t->model ==
-        WORD_SCORES) { /* byte-level files name one, too, but nothing may turn into it: often it ends the text */
+    /* Byte-level files name an unknown token, too, but nothing may turn into it: often it ends the text. */
+    if (t->model == WORD_SCORES) {
         TRY(read_id(t, g, "tokenizer.ggml.unknown_token_id", &t->unknown, e));
     }
     TRY(read_ends(t, g, &end, e));
