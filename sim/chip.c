@@ -446,17 +446,20 @@ bool chip_effect_on(const struct chip *c, size_t i) {
 uint32_t chip_calibration_tokens(const struct chip *c) { return (uint32_t)c->spec.calibration_tokens; }
 
 static void visit_rows(const struct param_table *t, const char *name, const char *prefix, bool cost,
-                       void (*visit)(void *ctx, const char *table, const char *prefix, bool cost, const struct param *row),
+                       void (*visit)(void *ctx, const char *table, const char *prefix, bool cost,
+                                     const struct param *row),
                        void *ctx) {
     for (size_t i = 0; i < t->count; i++) {
         visit(ctx, name, prefix, cost, &t->rows[i]);
     }
 }
 
-void chip_visit_params(void (*visit)(void *ctx, const char *table, const char *prefix, bool cost, const struct param *row),
+void chip_visit_params(void (*visit)(void *ctx, const char *table, const char *prefix, bool cost,
+                                     const struct param *row),
                        void *ctx) {
     for (size_t i = 0; i < chip_table_count; i++) {
-        visit_rows(&chip_tables[i].table, chip_tables[i].table.name, chip_tables[i].prefix, chip_tables[i].cost, visit, ctx);
+        const struct chip_table *t = &chip_tables[i];
+        visit_rows(&t->table, t->table.name, t->prefix, t->cost, visit, ctx);
     }
     for (const struct cell_model *const *m = cell_models; *m; m++) {
         char name[128];

@@ -422,7 +422,9 @@ static bool array_cut(struct array *a, const struct tile_spec *tile) {
 /* Inputs beyond this many bits leave too little of int32 for the weights: they multiply in fp32. */
 enum { MOST_INTEGER_BITS = 10, COLUMN_VALUES = 7 };
 
-static bool weights_are_codes(const struct chip_spec *s) { return s->effects.dac && s->tile.dac.bits <= MOST_INTEGER_BITS; }
+static bool weights_are_codes(const struct chip_spec *s) {
+    return s->effects.dac && s->tile.dac.bits <= MOST_INTEGER_BITS;
+}
 
 uint64_t placement_machine_bytes(const struct chip *c, const struct placement *p) {
     const struct chip_spec *s = chip_spec_of(c);

@@ -174,6 +174,10 @@ static void programming_calibrates(void **state) {
     struct error e;
     must(session_forward(s, ids, 3, LOGITS_LAST, &logits, &e), &e);
     assert_true(isfinite(logits[0]));
+    mem_guard_arm(); /* the token loop with every effect on allocates nothing */
+    must(session_forward(s, ids, 1, LOGITS_LAST, &logits, &e), &e);
+    must(session_forward(s, ids + 1, 1, LOGITS_LAST, &logits, &e), &e);
+    assert_int_equal(mem_guard_disarm(), 0);
     session_destroy(s);
     take_down(&b);
 

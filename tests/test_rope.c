@@ -70,8 +70,8 @@ static void linear_rule_divides_every_frequency(void **state) {
 }
 
 /* factor 32, low 1, high 4, original 128: wavelengths 2 pi 500000^(i/8). Pair 0 (6.28) is below 128/4 and stays; pair 1
- * (32.4) lies between: smooth = (128/32.4 - 1)/3, divisor = 1/((1 - smooth)/32 + smooth); the others (167 and more) divide
- * by 32. */
+ * (32.4) lies between: smooth = (128/32.4 - 1)/3, divisor = 1/((1 - smooth)/32 + smooth); the others (167 and more)
+ * divide by 32. */
 static void llama3_rule_by_hand(void **state) {
     (void)state;
     struct model *m = open_model(golden_path("models/llama3-tiny"));

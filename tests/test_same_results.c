@@ -1,11 +1,11 @@
-/* What must not change a result: the number of threads, the way a configuration was given, the arithmetic kernel. And what is
- * the same for every subcommand: --json, --quiet, --threads, --seed. Runs the program itself, on the bundled model.
+/* What must not change a result: the number of threads, the way a configuration was given, the arithmetic kernel. And
+ * what is the same for every subcommand: --json, --quiet, --threads, --seed. Runs the program itself, on the bundled model.
  *
  * Threads and configurations: the same bytes. Kernels: programmed conductances and integer products are the same bits
  * (test_devices, test_multiply), floating sums differ in their last bits (bounds in base/kernels.h). Two bounds follow:
  *   without converters  logits within 1e-4 x max(1, largest logit), as between chip `ideal` and the digital reference
- *   with converters     a value on the edge between two codes may fall to either side, and the difference of one step travels
- *                       through the layers behind it; text the same here, energy within 0.2 %, what is counted alike
+ *   with converters     a value on the edge between two codes may fall to either side, and the difference of one step
+ *                       travels through the layers behind it; text the same here, energy within 0.2 %, what is counted alike
  */
 #include <math.h>
 #include <stdio.h>
@@ -128,7 +128,8 @@ static double number_at(const json_t *root, const char *object, const char *key)
 
 static void kernels_agree_on_a_run(void **state) {
     (void)state;
-    const char *const args[] = {"run", "--tokens", "8", "--set", SHORT, "--json", NULL}, *const ref[] = {"--kernel", "ref", NULL};
+    const char *const args[] = {"run", "--tokens", "8", "--set", SHORT, "--json", NULL};
+    const char *const ref[] = {"--kernel", "ref", NULL};
     const struct kernels *sets[8];
     json_t *expected = json_with(args, ref);
     for (size_t k = 0, count = kernels_available(sets, 8); k < count; k++) {
@@ -153,7 +154,8 @@ static void kernels_agree_on_logits(void **state) {
     const struct kernels *sets[8];
     size_t count = kernels_available(sets, 8);
     for (size_t c = 0; c < 2; c++) {
-        const char *const args[] = {"eval", "logits", "--ids", "1,300,20,41,500,7,8,9", "--chip", chips[c], "--json", NULL};
+        const char *const args[] = {"eval", "logits", "--ids", "1,300,20,41,500,7,8,9",
+                                    "--chip", chips[c], "--json", NULL};
         const char *const ref[] = {"--kernel", "ref", NULL};
         json_t *expected = json_with(args, ref), *rows = json_object_get(expected, "logits");
         for (size_t k = 0; k < count; k++) {
@@ -259,8 +261,8 @@ static void keys_as_a_document(void **state) {
     mem_free(text);
 }
 
-/* Programming SmolLM2-135M: at most 6 bytes per analog weight beyond the mapped file (the bound of the project), and no less than
- * what the machine must keep. The estimate of `map` is below the measured number. */
+/* Programming SmolLM2-135M: at most 6 bytes per analog weight beyond the mapped file (the bound of the project), and no
+ * less than the machine must keep, which is what `map` says. */
 static void memory_of_a_programmed_model(void **state) {
     (void)state;
 #ifdef __SANITIZE_ADDRESS__

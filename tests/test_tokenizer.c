@@ -114,7 +114,8 @@ static void golden_smollm2(void **state) {
 static void golden_tiny(void **state) {
     (void)state;
     check_golden_with("gguf/llama3-tiny-mixed.json", open_tokenizer(golden_path("gguf/llama3-tiny-mixed.gguf")));
-    check_golden_with("gguf/llama3-tiny-mixed.json", open_tokenizer(golden_path("gguf/llama3-tiny-mixed.tokenizer.json")));
+    check_golden_with("gguf/llama3-tiny-mixed.json",
+                      open_tokenizer(golden_path("gguf/llama3-tiny-mixed.tokenizer.json")));
     check_golden_with("gguf/qwen2-tiny-f16.json", open_tokenizer(golden_path("gguf/qwen2-tiny-f16.gguf")));
     check_golden_with("gguf/qwen2-tiny-f16.json", open_tokenizer(golden_path("gguf/qwen2-tiny-f16.tokenizer.json")));
 }

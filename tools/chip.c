@@ -140,7 +140,8 @@ static enum status check_chip(const struct options *o, struct error *e) {
 /* min and max are in the key's unit; null: no limit. A key without a default is required. */
 static void add_param(void *context, const char *table, const char *prefix, bool cost, const struct param *p) {
     char key[256];
-    bool ranged = p->type == PARAM_INT || p->type == PARAM_NUMBER || p->type == PARAM_CONSTANT || p->type == PARAM_NUMBERS;
+    bool ranged = p->type == PARAM_INT || p->type == PARAM_NUMBER || p->type == PARAM_CONSTANT ||
+                  p->type == PARAM_NUMBERS;
     snprintf(key, sizeof key, "%s%s", prefix, p->key);
     json_t *row = json_object();
     json_put(row, "key", json_string(key));
