@@ -22,11 +22,11 @@ enum random_what {
     RANDOM_PROGRAMMING = 2,  /* where = matrix << 8 | device of the cell; index = weight in the matrix */
     RANDOM_DRIFT = 3,        /* drift exponents, same addressing */
     RANDOM_READ_STATE = 4,   /* slow read-noise state, same addressing */
+    RANDOM_UNCERTAINTY = 9,  /* factors on physical constants; index = draw and constant */
+    /* Numbers given away, nothing draws from them yet. A number is never used for something else. */
     RANDOM_READ = 5,         /* white per-read noise; where = matrix, index = read * columns + column */
     RANDOM_FAULTS = 6,
     RANDOM_CONVERTER = 7,    /* DAC/ADC mismatch and noise */
-    RANDOM_DEVICE_STATS = 8, /* `mho device stats` */
-    RANDOM_UNCERTAINTY = 9,  /* factors on physical constants; index = draw and constant */
     RANDOM_TEST = 255,
 };
 
