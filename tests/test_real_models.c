@@ -164,6 +164,14 @@ static void stories260K_windows(void **state) {
     json_decref(g);
 }
 
+static void stories15M_windows(void **state) {
+    (void)state;
+    json_t *g = load_json(golden_path("real/stories15M.json"));
+    const json_t *sums = json_object_get(json_object_get(g, "tinystories"), "sum_logprob");
+    check_windows("models/stories15M", tinystories, 256, true, 4, sums);
+    json_decref(g);
+}
+
 static void minimind2_windows(void **state) {
     (void)state;
     json_t *g = load_json(golden_path("perplexity.json"));
@@ -240,7 +248,8 @@ static void decode_by_threads(void **state) {
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(stories260K), cmocka_unit_test(stories15M), cmocka_unit_test(minimind2), cmocka_unit_test(smollm2),
-    cmocka_unit_test(stories260K_windows), cmocka_unit_test(minimind2_windows), cmocka_unit_test(windows_are_counted),
+    cmocka_unit_test(stories260K_windows), cmocka_unit_test(stories15M_windows), cmocka_unit_test(minimind2_windows),
+    cmocka_unit_test(windows_are_counted),
     cmocka_unit_test(perplexity_refuses), cmocka_unit_test(decode_by_threads),
 };
 
