@@ -271,7 +271,9 @@ static enum status open_folder(const char *folder, struct weights **out, struct 
     bool there = false;
     TRY(has_file(folder, "config.json", &there, e));
     if (!there) {
-        return error_set(e, ERR_RUN, "%s: no config.json in this folder (allowed: a folder with one, or the path of a GGUF file)", folder);
+        return error_set(e, ERR_RUN,
+                         "%s: no config.json in this folder (allowed: a folder with one, or the path of a GGUF file)",
+                         folder);
     }
     TRY(load_object(folder, "config.json", CONFIG_LIMIT, &config, e));
     enum status s = open_tensors(folder, out, e);

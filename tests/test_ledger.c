@@ -378,7 +378,8 @@ static void chip_without_costs_reports_null(void **state) {
     assert_true(json_is_null(json_object_get(area, "total_mm2")));
     assert_true(json_is_integer(json_object_get(json_object_get(json, "mapping"), "tiles")));
     const json_t *counts = json_object_get(json, "counts");
-    assert_true(json_is_null(json_object_get(json_object_get(counts, "kv_memory"), "count"))); /* bits per value: unknown */
+    /* bits per value: unknown */
+    assert_true(json_is_null(json_object_get(json_object_get(counts, "kv_memory"), "count")));
     assert_true(json_is_integer(json_object_get(json_object_get(counts, "adc"), "count")));
     json_decref(json);
     drop(&b);

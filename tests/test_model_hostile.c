@@ -260,8 +260,8 @@ static enum status try_three_ids(struct model *m, struct error *e) {
 }
 
 /* Writes damaged copies of `original` as folder/file and opens `model_path`: it runs, or an error says why not. */
-static void damage(const void *original, size_t bytes, size_t window, const char *folder, const char *file, const char *model_path,
-                   uint64_t copies) {
+static void damage(const void *original, size_t bytes, size_t window, const char *folder, const char *file,
+                   const char *model_path, uint64_t copies) {
     size_t refused = 0;
     struct mutation m;
     mutation_init(&m, original, bytes, window);

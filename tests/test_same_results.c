@@ -1,11 +1,13 @@
 /* What must not change a result: the number of threads, the way a configuration was given, the arithmetic kernel. And
- * what is the same for every subcommand: --json, --quiet, --threads, --seed. Runs the program itself, on the bundled model.
+ * what is the same for every subcommand: --json, --quiet, --threads, --seed. Runs the program itself, on the bundled
+ * model.
  *
  * Threads and configurations: the same bytes. Kernels: programmed conductances and integer products are the same bits
  * (test_devices, test_multiply), floating sums differ in their last bits (bounds in base/kernels.h). Two bounds follow:
  *   without converters  logits within 1e-4 x max(1, largest logit), as between chip `ideal` and the digital reference
  *   with converters     a value on the edge between two codes may fall to either side, and the difference of one step
- *                       travels through the layers behind it; text the same here, energy within 0.2 %, what is counted alike
+ *                       travels through the layers behind it; text the same here, energy within 0.2 %, what is counted
+ *                       alike
  */
 #include <math.h>
 #include <stdio.h>
