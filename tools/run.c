@@ -471,8 +471,7 @@ static void print_parting(const struct job *j) {
 }
 
 static enum status print_comparison(const struct job *j, struct error *e) {
-    TRY(print_prompt(j, e));
-    fputs(j->o->chat ? "" : " ...\n\n", stdout);
+    printf("\n\n");
     char *analog = NULL, *digital = NULL;
     size_t bytes;
     TRY(decode_new(j, &j->ids, &analog, &bytes, e));
@@ -520,7 +519,7 @@ static enum status report(struct job *j, struct error *e) {
 
 static enum status work(struct job *j, struct error *e) {
     TRY(prepare(j, e));
-    bool stream = !j->o->json && !j->o->compare;
+    bool stream = !j->o->json;
     if (stream) {
         TRY(print_prompt(j, e));
     }
