@@ -312,7 +312,7 @@ static enum status report(struct bench *b, struct error *e) {
     b->rows = json_array();
     report_rows(b);
     json_t *root = json_envelope("bench", b->o, b->chip);
-    json_put(root, "model", json_string(model_shape(b->model)->path));
+    json_put(root, "model", json_string(b->o->model));
     json_put(root, "rows", b->rows);
     json_t *machine = json_object();
     json_put(machine, "cpu", cpu ? json_string(cpu) : json_null());

@@ -158,7 +158,7 @@ static json_t *analog_json(const struct perplexity_job *j) {
 
 static enum status perplexity_json(const struct perplexity_job *j, struct error *e) {
     json_t *root = json_envelope("eval perplexity", j->o, j->chip);
-    json_put(root, "model", json_string(model_shape(j->model)->path));
+    json_put(root, "model", json_string(j->o->model));
     json_put(root, "text", json_string(j->o->text));
     json_put(root, "window", json_integer(j->how.window));
     json_put(root, "bos", json_boolean(j->how.bos));

@@ -23,11 +23,11 @@ static json_t *matrices_json(const struct placement *p) {
     return array;
 }
 
-static enum status map_json(const struct options *o, const struct model *model, const struct chip *chip,
+static enum status map_json(const struct options *o, const struct chip *chip,
                             const struct placement *p, struct error *e) {
     struct placement_total t = placement_total(p);
     json_t *root = json_envelope("map", o, chip);
-    json_put(root, "model", json_string(model_shape(model)->path));
+    json_put(root, "model", json_string(o->model));
     json_put(root, "tiles", json_integer((json_int_t)t.tiles));
     json_put(root, "chips", json_integer((json_int_t)t.chips));
     json_put(root, "utilisation", json_number(t.utilisation));
@@ -74,7 +74,7 @@ static enum status place(const struct options *o, struct model *model, struct ch
     const struct matrix_source *sources = model_matrices(model, &count);
     enum status s = placement_create(chip, sources, count, &p, e);
     if (s == OK) {
-        s = o->json ? map_json(o, model, chip, p, e) : map_print(model, chip, p, e);
+        s = o->json ? map_json(o, chip, p, e) : map_print(model, chip, p, e);
     }
     placement_destroy(p);
     return s;

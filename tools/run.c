@@ -408,7 +408,7 @@ static enum status build_json(const struct job *j, json_t *root, struct error *e
     char *text = NULL;
     size_t bytes = 0;
     TRY(decode_new(j, &j->ids, &text, &bytes, e));
-    json_put(root, "model", json_string(model_shape(j->model)->path));
+    json_put(root, "model", json_string(j->o->model));
     json_put(root, "text", text_json(text, bytes));
     mem_free(text);
     json_put(root, "ids", ids_json(&j->ids, j->prompt_count));
