@@ -111,24 +111,6 @@ static enum status read_text(const struct reading *r, const struct config_node *
     return *out ? OK : error_set(r->error, ERR_RUN, "%s: out of memory", key);
 }
 
-static enum status read_numbers(const struct reading *r, struct param_numbers *out) {
-    if (config_kind(r->node) != CONFIG_LIST) {
-        return refuse_row(r, r->node, "not a list");
-    }
-    size_t count = config_count(r->node);
-    double *values = arena_alloc(r->arena, count, sizeof *values);
-    if (!values) {
-        return error_set(r->error, ERR_RUN, "%s: out of memory", r->key);
-    }
-    for (size_t i = 0; i < count; i++) {
-        char key[KEY_BYTES + 24];
-        snprintf(key, sizeof key, "%s[%zu]", r->key, i);
-        TRY(read_number(r, config_at(r->node, i), key, &values[i]));
-    }
-    *out = (struct param_numbers){count, values};
-    return OK;
-}
-
 /* ---- constants -------------------------------------------------------------------------------------- */
 
 #define KINDS "measured, published, fitted, assumed"
@@ -188,20 +170,16 @@ static enum status check_parts(const struct reading *r) {
     return OK;
 }
 
-static enum status read_constant(const struct reading *r, struct constant *out) {
-    if (config_kind(r->node) != CONFIG_MAP) {
-        bool number = config_text(r->node) && number_length(config_text(r->node)) > 0;
-        return refuse_row(r, r->node,
-                          number ? "a physical constant is never a bare number" : "not a physical constant");
-    }
+/* What a constant must say beside its value; *value is the node of that. */
+static enum status read_provenance(const struct reading *r, const char *value_allowed, const struct config_node **value,
+                                   struct constant *out) {
     TRY(check_parts(r));
     char key[KEY_BYTES + 16];
-    const struct config_node *value = config_get(r->node, "value"), *source = config_get(r->node, "source");
-    if (!value) {
-        return missing_part(r, "value", "a number in the unit of the key");
+    const struct config_node *source = config_get(r->node, "source");
+    *value = config_get(r->node, "value");
+    if (!*value) {
+        return missing_part(r, "value", value_allowed);
     }
-    snprintf(key, sizeof key, "%s.value", r->key);
-    TRY(read_number(r, value, key, &out->value));
     snprintf(key, sizeof key, "%s.kind", r->key);
     TRY(read_kind(r, key, &out->kind));
     if (!source) {
@@ -215,6 +193,48 @@ static enum status read_constant(const struct reading *r, struct constant *out) 
     }
     snprintf(key, sizeof key, "%s.spread", r->key);
     return read_spread(r, key, out);
+}
+
+static enum status read_constant(const struct reading *r, struct constant *out) {
+    if (config_kind(r->node) != CONFIG_MAP) {
+        bool number = config_text(r->node) && number_length(config_text(r->node)) > 0;
+        return refuse_row(r, r->node,
+                          number ? "a physical constant is never a bare number" : "not a physical constant");
+    }
+    const struct config_node *value = NULL;
+    TRY(read_provenance(r, "a number in the unit of the key", &value, out));
+    char key[KEY_BYTES + 16];
+    snprintf(key, sizeof key, "%s.value", r->key);
+    return read_number(r, value, key, &out->value);
+}
+
+static enum status read_list(const struct reading *r, const struct config_node *list, struct param_numbers *out) {
+    out->count = config_count(list);
+    double *values = arena_alloc(r->arena, out->count, sizeof *values);
+    if (!values) {
+        return error_set(r->error, ERR_RUN, "%s: out of memory", r->key);
+    }
+    for (size_t i = 0; i < out->count; i++) {
+        char key[KEY_BYTES + 32];
+        snprintf(key, sizeof key, "%s.value[%zu]", r->key, i);
+        TRY(read_number(r, config_at(list, i), key, &values[i]));
+    }
+    out->values = values;
+    return OK;
+}
+
+static enum status read_numbers(const struct reading *r, struct param_numbers *out) {
+    if (config_kind(r->node) != CONFIG_MAP) {
+        return refuse_row(r, r->node,
+                          config_kind(r->node) == CONFIG_LIST ? "coefficients are never a bare list"
+                                                              : "not a list with its source");
+    }
+    const struct config_node *list = NULL;
+    TRY(read_provenance(r, "a list of numbers in the unit of the key", &list, &out->about));
+    if (config_kind(list) != CONFIG_LIST) {
+        return refuse_row(r, list, "its value is not a list");
+    }
+    return read_list(r, list, out);
 }
 
 /* ---- tables ----------------------------------------------------------------------------------------- */
@@ -348,13 +368,14 @@ static enum status list_of(const struct writing *w, const double *values, size_t
     return OK;
 }
 
-static enum status write_constant(const struct writing *w, const struct constant *c, struct config_node **out) {
-    struct config_node *value, *spread;
+/* {value, kind, source[, spread]} */
+static enum status write_provenance(const struct writing *w, struct config_node *value, const struct constant *c,
+                                    struct config_node **out) {
+    struct config_node *spread;
     *out = config_new_map(w->arena, EFFECTIVE, 0);
     if (!*out) {
         return error_set(w->error, ERR_RUN, "%s: out of memory", w->key);
     }
-    TRY(number(w, c->value, row_factor(w->row), &value));
     TRY(config_put(w->arena, *out, "value", value, w->error));
     TRY(put_part(w, *out, "kind", constant_kind_name(c->kind)));
     TRY(put_part(w, *out, "source", c->source));
@@ -366,9 +387,20 @@ static enum status write_constant(const struct writing *w, const struct constant
     return config_put(w->arena, *out, "spread", spread, w->error);
 }
 
+static enum status write_constant(const struct writing *w, const struct constant *c, struct config_node **out) {
+    struct config_node *value;
+    TRY(number(w, c->value, row_factor(w->row), &value));
+    return write_provenance(w, value, c, out);
+}
+
+static enum status write_numbers(const struct writing *w, const struct param_numbers *n, struct config_node **out) {
+    struct config_node *list;
+    TRY(list_of(w, n->values, n->count, row_factor(w->row), &list));
+    return write_provenance(w, list, &n->about, out);
+}
+
 static enum status write_value(const struct writing *w, const void *member, struct config_node **out) {
     char text[32];
-    const struct param_numbers *numbers = member;
     switch (w->row->type) {
     case PARAM_INT: snprintf(text, sizeof text, "%d", *(const int *)member); return scalar(w, text, out);
     case PARAM_NUMBER: return number(w, *(const double *)member, row_factor(w->row), out);
@@ -376,7 +408,7 @@ static enum status write_value(const struct writing *w, const void *member, stru
     case PARAM_CHOICE: return scalar(w, w->row->choices[*(const int *)member], out);
     case PARAM_TEXT: return scalar(w, *(const char *const *)member, out);
     case PARAM_CONSTANT: return write_constant(w, member, out);
-    case PARAM_NUMBERS: return list_of(w, numbers->values, numbers->count, row_factor(w->row), out);
+    case PARAM_NUMBERS: return write_numbers(w, member, out);
     }
     return error_set(w->error, ERR_RUN, "%s: unknown type of parameter", w->key);
 }

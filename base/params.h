@@ -36,10 +36,14 @@ enum param_type {
     PARAM_CHOICE,   /* int: index into `choices` */
     PARAM_TEXT,     /* const char *, arena-owned */
     PARAM_CONSTANT, /* struct constant */
-    PARAM_NUMBERS,  /* struct param_numbers: list of numbers */
+    PARAM_NUMBERS,  /* struct param_numbers: coefficients, a constant whose value is a list */
 };
 
-struct param_numbers { size_t count; const double *values; };
+struct param_numbers {
+    size_t count;
+    const double *values;  /* SI */
+    struct constant about; /* kind, source and spread of all of them; its value is unused */
+};
 
 struct param {
     const char *key;    /* dotted, relative to the table: "adc.bits" */

@@ -42,6 +42,9 @@ static void choices_text(const struct param *row, const char *separator, char *o
     }
 }
 
+#define LIST_FORM                                                                                                      \
+    "{value: [NUMBER, ...], kind: measured|published|fitted|assumed, source: TEXT, spread: [LOW, HIGH]}, values"
+
 void param_allowed(const struct param *row, char out[ALLOWED_BYTES]) {
     char range[128], choices[ALLOWED_BYTES - 16];
     range_text(row, range, sizeof range);
@@ -50,7 +53,7 @@ void param_allowed(const struct param *row, char out[ALLOWED_BYTES]) {
     case PARAM_NUMBER: snprintf(out, ALLOWED_BYTES, "a number%s", range); return;
     case PARAM_BOOL: snprintf(out, ALLOWED_BYTES, "on, off, true, false, yes, no"); return;
     case PARAM_TEXT: snprintf(out, ALLOWED_BYTES, "text"); return;
-    case PARAM_NUMBERS: snprintf(out, ALLOWED_BYTES, "a list of numbers%s", range); return;
+    case PARAM_NUMBERS: snprintf(out, ALLOWED_BYTES, LIST_FORM "%s", range); return;
     case PARAM_CONSTANT:
         snprintf(out, ALLOWED_BYTES,
                  "{value: NUMBER, kind: measured|published|fitted|assumed, source: TEXT, spread: [LOW, HIGH]}, value%s",

@@ -21,7 +21,7 @@
 
 struct afm {
     struct constant g_max_S;
-    double g_max_units, zero_below_units, two_devices_above_units;
+    struct constant g_max_units, zero_below_units, two_devices_above_units;
     struct param_numbers sd_one_device, sd_two_devices;
 };
 
@@ -30,16 +30,16 @@ struct afm {
 static const struct param rows[] = {
     {"g_max_uS", PARAM_CONSTANT, "uS", 1e-3, 1e6, NULL, "conductance of a weight at full scale; for the current only",
      AT(g_max_S), NULL},
-    {"g_max_units", PARAM_NUMBER, "", 1e-3, 1e6, NULL, "full scale in the units of the fit: published", AT(g_max_units),
+    {"g_max_units", PARAM_CONSTANT, "", 1e-3, 1e6, NULL, "full scale in the units of the fit", AT(g_max_units),
      NULL},
-    {"zero_below_units", PARAM_NUMBER, "", 0, 1e6, NULL, "smaller targets read exactly 0: published",
+    {"zero_below_units", PARAM_CONSTANT, "", 0, 1e6, NULL, "smaller targets read exactly 0",
      AT(zero_below_units), NULL},
-    {"two_devices_above_units", PARAM_NUMBER, "", 0, 1e6, NULL, "larger targets use two devices: published",
+    {"two_devices_above_units", PARAM_CONSTANT, "", 0, 1e6, NULL, "larger targets use two devices",
      AT(two_devices_above_units), NULL},
     {"sd_one_device", PARAM_NUMBERS, "", -1e6, 1e6, NULL,
-     "c0, c1, ... of sigma_OD in units: fitted, source of the model", AT(sd_one_device), NULL},
+     "c0, c1, ... of sigma_OD in units", AT(sd_one_device), NULL},
     {"sd_two_devices", PARAM_NUMBERS, "", -1e6, 1e6, NULL,
-     "c0, c1, ... of sigma_TD in units: fitted, source of the model", AT(sd_two_devices), NULL},
+     "c0, c1, ... of sigma_TD in units", AT(sd_two_devices), NULL},
 };
 
 static void common(const void *params, struct cell_common *out) {
@@ -55,9 +55,9 @@ static void program(const void *params, const struct cell_draws *d, const float 
     float one[PCM_DEGREE + 1], two[PCM_DEGREE + 1];
     pcm_coefficients(&p->sd_one_device, 1.0, one);
     pcm_coefficients(&p->sd_two_devices, 1.0, two);
-    float units_per_S = (float)(p->g_max_units / p->g_max_S.value),
-          S_per_unit = (float)(p->g_max_S.value / p->g_max_units);
-    float zero_below = (float)p->zero_below_units, two_above = (float)p->two_devices_above_units;
+    float units_per_S = (float)(p->g_max_units.value / p->g_max_S.value),
+          S_per_unit = (float)(p->g_max_S.value / p->g_max_units.value);
+    float zero_below = (float)p->zero_below_units.value, two_above = (float)p->two_devices_above_units.value;
     random_gaussian_fill(d->seed, random_stream(RANDOM_PROGRAMMING, d->where), d->first, programmed_S, n);
     for (size_t i = 0; i < n; i++) {
         float size = fabsf(target_S[i] * units_per_S);

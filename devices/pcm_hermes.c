@@ -18,13 +18,13 @@ struct hermes {
     struct constant g_max_S, g_min_S, t0_s, t_read_s, programming_reference_S;
     double max_age_s;
     struct param_numbers programming_sd_S;
-    double drift_mean_split, drift_sd_split, read_noise_split; /* of r, without unit */
+    struct constant drift_mean_split, drift_sd_split, read_noise_split; /* of r, without unit */
     struct param_numbers drift_mean_log, drift_mean_polynomial, drift_sd_log, drift_sd_polynomial, read_noise_log,
         read_noise_polynomial;
 };
 
-#define LOG_HELP "slope, offset, low, high below the split: fitted, source of the model"
-#define POLYNOMIAL_HELP "c0, c1, ... from the split on: fitted, source of the model"
+#define LOG_HELP "slope, offset, low, high below the split"
+#define POLYNOMIAL_HELP "c0, c1, ... from the split on"
 #define AT(member) offsetof(struct hermes, member)
 
 static const struct param rows[] = {
@@ -36,19 +36,19 @@ static const struct param rows[] = {
      "longest age that is allowed (100 years: the power law has no end of its own)", AT(max_age_s), NULL},
     {"programming_reference_uS", PARAM_CONSTANT, "uS", 1e-3, 1e6, NULL, "g_max at which programming_sd_uS was fitted",
      AT(programming_reference_S), NULL},
-    {"programming_sd_uS", PARAM_NUMBERS, "uS", -1e6, 1e6, NULL, "c0, c1, ... of sigma(r): fitted, source of the model",
+    {"programming_sd_uS", PARAM_NUMBERS, "uS", -1e6, 1e6, NULL, "c0, c1, ... of sigma(r)",
      AT(programming_sd_S), NULL},
-    {"drift_mean_split", PARAM_NUMBER, "", 0, 1, NULL,
-     "r at which the mean exponent changes from logarithm to polynomial: fitted", AT(drift_mean_split), NULL},
+    {"drift_mean_split", PARAM_CONSTANT, "", 0, 1, NULL,
+     "r at which the mean exponent changes from logarithm to polynomial", AT(drift_mean_split), NULL},
     {"drift_mean_log", PARAM_NUMBERS, "", -10, 10, NULL, "mean drift exponent: " LOG_HELP, AT(drift_mean_log), NULL},
     {"drift_mean_polynomial", PARAM_NUMBERS, "", -10, 10, NULL, "mean drift exponent: " POLYNOMIAL_HELP,
      AT(drift_mean_polynomial), NULL},
-    {"drift_sd_split", PARAM_NUMBER, "", 0, 1, NULL,
-     "r at which the exponent's sd changes from logarithm to polynomial: fitted", AT(drift_sd_split), NULL},
+    {"drift_sd_split", PARAM_CONSTANT, "", 0, 1, NULL,
+     "r at which the exponent's sd changes from logarithm to polynomial", AT(drift_sd_split), NULL},
     {"drift_sd_log", PARAM_NUMBERS, "", -10, 10, NULL, "sd of the drift exponent: " LOG_HELP, AT(drift_sd_log), NULL},
     {"drift_sd_polynomial", PARAM_NUMBERS, "", -10, 10, NULL, "sd of the drift exponent: " POLYNOMIAL_HELP,
      AT(drift_sd_polynomial), NULL},
-    {"read_noise_split", PARAM_NUMBER, "", 0, 1, NULL, "r at which Q changes from logarithm to polynomial: fitted",
+    {"read_noise_split", PARAM_CONSTANT, "", 0, 1, NULL, "r at which Q changes from logarithm to polynomial",
      AT(read_noise_split), NULL},
     {"read_noise_log", PARAM_NUMBERS, "", -10, 10, NULL, "1/f coefficient Q: " LOG_HELP, AT(read_noise_log), NULL},
     {"read_noise_polynomial", PARAM_NUMBERS, "", -10, 10, NULL, "1/f coefficient Q: " POLYNOMIAL_HELP,
@@ -64,11 +64,11 @@ static void common(const void *params, struct cell_common *out) {
 }
 
 static struct pcm_curve mean_exponent(const struct hermes *p) {
-    return pcm_curve_make(p->drift_mean_split, &p->drift_mean_log, &p->drift_mean_polynomial);
+    return pcm_curve_make(p->drift_mean_split.value, &p->drift_mean_log, &p->drift_mean_polynomial);
 }
 
 static struct pcm_curve sd_exponent(const struct hermes *p) {
-    return pcm_curve_make(p->drift_sd_split, &p->drift_sd_log, &p->drift_sd_polynomial);
+    return pcm_curve_make(p->drift_sd_split.value, &p->drift_sd_log, &p->drift_sd_polynomial);
 }
 
 static void program(const void *params, const struct cell_draws *d, const float *target_S, float *programmed_S,
@@ -96,7 +96,7 @@ static void read_sd(const void *params, const float *target_S, const float *prog
                     double age_s, float *sd_S, size_t n) {
     (void)target_S;
     const struct hermes *p = params;
-    struct pcm_curve q = pcm_curve_make(p->read_noise_split, &p->read_noise_log, &p->read_noise_polynomial);
+    struct pcm_curve q = pcm_curve_make(p->read_noise_split.value, &p->read_noise_log, &p->read_noise_polynomial);
     float factor = (float)pcm_read_factor(age_s, p->t0_s.value, p->t_read_s.value);
     pcm_curve_values(&q, p->g_max_S.value, programmed_S, sd_S, n);
     for (size_t i = 0; i < n; i++) {

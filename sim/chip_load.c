@@ -278,7 +278,7 @@ static enum status set_constant(struct arena *a, struct config_node *root, const
     bool member = !whole && ends_with(key, ".value") && is_constant_map(constant);
     TRY(config_set(a, root, assignment, ordinal, e));
     struct config_node *after = config_find(root, key), *provenance = NULL;
-    if ((!whole && !member) || !after || config_kind(after) != CONFIG_SCALAR) {
+    if ((!whole && !member) || !after || config_kind(after) == CONFIG_MAP) {
         return OK;
     }
     TRY(config_parse(a, assumed, sizeof assumed - 1, "--set", &provenance, e));

@@ -1,5 +1,5 @@
-/* The command line as a user meets it: every wrong input gets one clear line on stderr, the right exit status, nothing on
- * stdout, no partial file. And the promises: help, JSON keys, determinism, streams. Runs the program itself.
+/* The command line as a user meets it: every wrong input gets one clear line on stderr, the right exit status, nothing
+ * on stdout, no partial file. And the promises: help, JSON keys, determinism, streams. Runs the program itself.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -28,7 +28,8 @@ static void check_bad(const struct bad *b) {
     char *out, *err;
     int status = run_mho(b->args, 60, &out, &err);
     if (status != b->status) {
-        fail_msg("mho %s %s ...: status %d, expected %d; stderr: %s", b->args[0], b->args[1] ? b->args[1] : "", status, b->status, err);
+        fail_msg("mho %s %s ...: status %d, expected %d; stderr: %s", b->args[0], b->args[1] ? b->args[1] : "", status,
+                 b->status, err);
     }
     for (int i = 0; i < 3 && b->says[i]; i++) {
         if (!err || !strstr(err, b->says[i])) {
@@ -200,7 +201,9 @@ static void test_wrong_chips(void **state) {
         {{"chip", "show", "pcm256", "--set", "effects.wires=on"}, 2, {"effects.wires"}},
         {{"chip", "show", "pcm256", "--set", "effects.drift=perhaps"}, 2, {"perhaps"}},
         {{"chip", "show", "pcm256", "--set", "nonsense"}, 2, {"nonsense"}},
-        {{"chip", "show", "pcm256", "--set", "tile.adc.energy_pJ=3"}, 2, {"unit is part of the key", "tile.adc.energy_J"}},
+        {{"chip", "show", "pcm256", "--set", "tile.adc.energy_pJ=3"},
+         2,
+         {"unit is part of the key", "tile.adc.energy_J"}},
         {{"map", "--set", "replicate=off", "--set", "tiles_per_chip=1"}, 2, {"tiles"}},
     };
     CHECK_ALL(rows);
@@ -270,7 +273,8 @@ static void test_out_is_checked_first(void **state) {
 static void test_closed_output(void **state) {
     (void)state;
     const char *folder = scratch_directory();
-    static const char *const commands[] = {"$mho", "$mho --version", "$mho run --help", "$mho run --tokens 2 --quiet --out out"};
+    static const char *const commands[] = {"$mho", "$mho --version", "$mho run --help",
+                                           "$mho run --tokens 2 --quiet --out out"};
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         char command[256];
         snprintf(command, sizeof command, "(%s >&- 2> error)", commands[i]);
@@ -314,7 +318,8 @@ static void test_interrupt(void **state) {
     const char *const eval[] = {"mho", "eval", "perplexity", "--text", text, "--seeds", "1000", NULL};
     const char *const stats[] = {"mho", "device", "stats", "pcm_like", "--samples", "100000000", NULL};
     const char *const bench[] = {"mho", "bench", "--repetitions", "1000", NULL};
-    const char *const run[] = {"mho", "run", "--tokens", "500", "--bos", "off", "--out", folder, NULL};
+    const char *const run[] = {"mho",      "run", "--tokens", "500",  "--bos", "off",
+                               "--kernel", "ref", "--out",    folder, NULL};
     char large[1200];
     snprintf(large, sizeof large, "%s/large.txt", scratch_directory());
     FILE *f = fopen(large, "w");
@@ -367,21 +372,54 @@ static void assert_keys(const json_t *root, const char *const *keys) {
 static void test_json_keys(void **state) {
     (void)state;
     static const char *const run_args[] = {"run", "--tokens", "4", "--compare", "--json", NULL};
-    static const char *const run_keys[] = {
-        "mho", "command", "seed", "config_hash", "config", "host.wall_s", "host.threads", "host.peak_rss_bytes", "host.kernel",
-        "host.tokens_per_s", "text", "ids", "prompt_tokens", "generated_tokens", "latency.ttft_s", "latency.tpot_s", "latency.total_s",
-        "energy.total_J", "energy.per_token_J", "energy.by_component", "energy.by_layer", "area.total_mm2", "area.by_component",
-        "mapping.tiles", "mapping.chips", "mapping.utilisation", "divergence.first_different_token", "divergence.top1_agreement",
-        "divergence.kl_nats", NULL};
+    static const char *const run_keys[] = {"mho",
+                                           "command",
+                                           "seed",
+                                           "config_hash",
+                                           "config",
+                                           "host.wall_s",
+                                           "host.threads",
+                                           "host.peak_rss_bytes",
+                                           "host.kernel",
+                                           "host.tokens_per_s",
+                                           "text",
+                                           "ids",
+                                           "prompt_tokens",
+                                           "generated_tokens",
+                                           "latency.ttft_s",
+                                           "latency.tpot_s",
+                                           "latency.total_s",
+                                           "energy.total_J",
+                                           "energy.per_token_J",
+                                           "energy.by_component",
+                                           "energy.by_layer",
+                                           "area.total_mm2",
+                                           "area.by_component",
+                                           "mapping.tiles",
+                                           "mapping.chips",
+                                           "mapping.utilisation",
+                                           "divergence.first_different_token",
+                                           "divergence.top1_agreement",
+                                           "divergence.kl_nats",
+                                           NULL};
     json_t *root = json_of(run_args);
     assert_keys(root, run_keys);
     assert_int_equal(json_integer_value(json_object_get(root, "generated_tokens")), 4);
     assert_int_equal(json_array_size(json_object_get(root, "ids")), 4);
     json_decref(root);
 
-    const char *const eval_args[] = {"eval", "perplexity", "--text", plain_text(), "--limit", "1000", "--seeds", "2", "--json", NULL};
-    static const char *const eval_keys[] = {"tokens", "bytes", "digital.nll_nats", "digital.perplexity", "digital.bits_per_byte",
-                                            "analog.perplexity_mean", "analog.perplexity_sd", "analog.nll_nats_mean", "analog.runs", NULL};
+    const char *const eval_args[] = {"eval", "perplexity", "--text", plain_text(), "--limit",
+                                     "1000", "--seeds",    "2",      "--json",     NULL};
+    static const char *const eval_keys[] = {"tokens",
+                                            "bytes",
+                                            "digital.nll_nats",
+                                            "digital.perplexity",
+                                            "digital.bits_per_byte",
+                                            "analog.perplexity_mean",
+                                            "analog.perplexity_sd",
+                                            "analog.nll_nats_mean",
+                                            "analog.runs",
+                                            NULL};
     root = json_of(eval_args);
     assert_keys(root, eval_keys);
     assert_int_equal(json_array_size(json_object_get(json_object_get(root, "analog"), "runs")), 2);
@@ -393,16 +431,26 @@ static void test_json_keys(void **state) {
     assert_keys(root, map_keys);
     json_decref(root);
 
-    static const char *const stats_args[] = {"device", "stats", "pcm_like", "--g", "0,1", "--time", "0,1h", "--samples", "1000", "--json", NULL};
+    static const char *const stats_args[] = {"device", "stats",     "pcm_like", "--g",    "0,1", "--time",
+                                             "0,1h",   "--samples", "1000",     "--json", NULL};
     root = json_of(stats_args);
     json_t *rows = json_object_get(root, "rows");
     assert_int_equal(json_array_size(rows), 4);
-    static const char *const stats_keys[] = {"g_target_uS", "time_s", "g_mean_uS", "g_sd_uS", "g_programmed_mean_uS",
-                                             "g_programmed_sd_uS", "drift_exponent_mean", "drift_exponent_sd", "samples", NULL};
+    static const char *const stats_keys[] = {"g_target_uS",
+                                             "time_s",
+                                             "g_mean_uS",
+                                             "g_sd_uS",
+                                             "g_programmed_mean_uS",
+                                             "g_programmed_sd_uS",
+                                             "drift_exponent_mean",
+                                             "drift_exponent_sd",
+                                             "samples",
+                                             NULL};
     assert_keys(json_array_get(rows, 0), stats_keys);
     json_decref(root);
 
-    static const char *const logits_args[] = {"eval", "logits", "--ids", "1,2,3", "--top", "3", "--hidden", "--json", NULL};
+    static const char *const logits_args[] = {"eval", "logits",   "--ids",  "1,2,3", "--top",
+                                              "3",    "--hidden", "--json", NULL};
     static const char *const logits_keys[] = {"ids", "top", "hidden", NULL};
     root = json_of(logits_args);
     assert_keys(root, logits_keys);
@@ -427,7 +475,8 @@ static char *comparable(const char *const *args) {
 
 static void test_threads_give_same_bytes(void **state) {
     (void)state;
-    const char *args[] = {"run", "--tokens", "12", "--age", "1d", "--temperature", "0.8", "--json", "--threads", "1", NULL};
+    const char *args[] = {"run", "--tokens", "12",        "--age", "1d", "--temperature",
+                          "0.8", "--json",   "--threads", "1",     NULL};
     char *one = comparable(args);
     static const char *const others[] = {"2", "7"};
     for (int i = 0; i < 2; i++) {
@@ -447,7 +496,8 @@ static void test_threads_give_same_bytes(void **state) {
 /* The configuration that a run prints, fed back, gives the same run. */
 static void test_effective_config_replays(void **state) {
     (void)state;
-    const char *args[] = {"run", "--tokens", "6", "--set", "tile.adc.bits=7", "--set", "effects.drift=off", "--json", NULL};
+    const char *args[] = {"run",   "--tokens",          "6",      "--set", "tile.adc.bits=7",
+                          "--set", "effects.drift=off", "--json", NULL};
     json_t *first = json_of(args);
     char path[1200];
     snprintf(path, sizeof path, "%s/config.yaml", scratch_directory());

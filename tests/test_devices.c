@@ -402,6 +402,7 @@ static void assert_refused(const char *yaml, const char *expected) {
 
 static void bad_parts_are_refused(void **state) {
     (void)state;
+#define X(value) "{value: " value ", kind: published, source: x}"
 #define G(max, min)                                                                                                    \
     "g_max_uS: {value: " max ", kind: published, source: x}\ng_min_uS: {value: " min ", kind: published, source: x}\n"
     assert_refused("g_max_uS: 3", "model: missing");
@@ -410,8 +411,12 @@ static void bad_parts_are_refused(void **state) {
     assert_refused("model: ideal\ng_max_uS: 25", "tile.cell.g_max_uS");
     assert_refused("model: ideal\n" G("1", "2"), "g_min_uS = 2 is not below g_max_uS = 1");
     assert_refused(
-        "model: pcm_afm\ng_max_uS: {value: 20, kind: published, source: x}\ng_max_units: 180\nzero_below_units: 0.6\n"
-        "two_devices_above_units: 52.5\nsd_one_device: [1, 2, 3, 4, 5]\nsd_two_devices: [1]",
+        "model: pcm_afm\ng_max_uS: {value: 20, kind: published, source: x}\ng_max_units: " X(
+            "180") "\nzero_below_units: " X("0.6") "\ntwo_devices_above_units: " X("52.5") "\nsd_one_device:"
+                                                                                           " " X(
+                                                                                               "[1, 2, 3, "
+                                                                                               "4, 5]") "\nsd_two_"
+                                                                                                        "devices: " X("[1]"),
         "sd_one_device has 5 numbers (allowed: 1 to 4)");
     assert_refused(
         "model: pcm_like\n" G(
@@ -419,9 +424,11 @@ static void bad_parts_are_refused(void **state) {
             "0") "t0_s: {value: 20, kind: published, source: x}\n"
                  "t_read_ns: {value: 250, kind: published, source: x}\nprogramming_reference_uS: {value: 25, kind: "
                  "published, source: x}\n"
-                 "programming_sd_uS: [1]\ndrift_mean: [1, 2, 3]\ndrift_sd: [1, 2, 3, 4]\nread_noise: [1, 1, 1, 1]",
+                 "programming_sd_uS: " X("[1]") "\ndrift_mean: " X("[1, 2, 3]") "\ndrift_sd: " X(
+                     "[1, 2, 3, 4]") "\nread_noise: " X("[1, 1, 1, 1]"),
         "drift_mean has 3 numbers");
 #undef G
+#undef X
 }
 
 /* ---- converters ---------------------------------------------------------------------------------------------- */

@@ -49,7 +49,8 @@ static const struct param rows[] = {
      offsetof(struct sample, energy_J), NULL},
     {"adc.area_um2", PARAM_CONSTANT, "um2", 0, 1e9, "{value: 100, kind: measured, source: layout}", "per converter",
      offsetof(struct sample, area_m2), NULL},
-    {"cell.levels_uS", PARAM_NUMBERS, "uS", 0, 1000, "[0, 12.5, 25]", "target conductances",
+    {"cell.levels_uS", PARAM_NUMBERS, "uS", 0, 1000,
+     "{value: [0, 12.5, 25], kind: measured, source: array 3}", "target conductances",
      offsetof(struct sample, levels_S), NULL},
 };
 static const struct param_table table = PARAM_TABLE("sample", rows);
@@ -76,7 +77,7 @@ static struct sample read_sample(const struct config_node *n) {
 static void values_become_si(void **state) {
     (void)state;
     struct sample s =
-        read_sample(parse("rows: 256\ndac: {mode: static}\ncell: {g_max_uS: 30, levels_uS: [1, 2.5]}\nratio: -1e3\n"
+        read_sample(parse("rows: 256\ndac: {mode: static}\ncell: {g_max_uS: 30, levels_uS: {value: [1, 2.5], kind: fitted, source: my array}}\nratio: -1e3\n"
                           "drift: no\nname: \"null\"\n"
                           "adc: {energy_pJ: {value: 2.5, kind: assumed, source: guess, spread: [0.5, 3]}}\n"));
     assert_int_equal(s.rows, 256);
@@ -116,6 +117,8 @@ static void range_ends_are_inside(void **state) {
     assert_true(read_sample(parse("{rows: 1, cell: {g_max_uS: 1e-3}}")).g_max_S == 0.001 * 1e-6);
 }
 
+#define LIST_FORM                                                                                                      \
+    "{value: [NUMBER, ...], kind: measured|published|fitted|assumed, source: TEXT, spread: [LOW, HIGH]}, values"
 #define CONSTANT_FORM "{value: NUMBER, kind: measured|published|fitted|assumed, source: TEXT, spread: [LOW, HIGH]}"
 #define SOURCE_FORM "a key of the file's sources, or text that says where the value is from"
 #define SPREAD_FORM "[LOW, HIGH], factors on the value with 0 < LOW <= 1 <= HIGH"
@@ -155,9 +158,16 @@ static const char *const refusals[][2] = {
     {"rows: 1\nname:", "c.yaml:2: tile.name = null: not text (allowed: text)"},
     {"rows: 1\nname: {a: 1}", "c.yaml:2: tile.name = {...}: not text (allowed: text)"},
     {"rows: 1\ncell: {levels_uS: 3}",
-     "c.yaml:2: tile.cell.levels_uS = 3: not a list (allowed: a list of numbers from 0 to 1000 uS)"},
-    {"rows: 1\ncell:\n  levels_uS:\n    - 3\n    - -1",
-     "c.yaml:5: tile.cell.levels_uS[1] = -1: out of range (allowed: a number from 0 to 1000 uS)"},
+     "c.yaml:2: tile.cell.levels_uS = 3: not a list with its source (allowed: " LIST_FORM " from 0 to 1000 uS)"},
+    {"rows: 1\ncell: {levels_uS: [3]}",
+     "c.yaml:2: tile.cell.levels_uS = [...]: coefficients are never a bare list (allowed: " LIST_FORM
+     " from 0 to 1000 uS)"},
+    {"rows: 1\ncell: {levels_uS: {value: 3, kind: fitted, source: x}}",
+     "c.yaml:2: tile.cell.levels_uS = 3: its value is not a list (allowed: " LIST_FORM " from 0 to 1000 uS)"},
+    {"rows: 1\ncell: {levels_uS: {value: [3], source: x}}",
+     "c.yaml:2: tile.cell.levels_uS: kind is missing (allowed: measured, published, fitted, assumed)"},
+    {"rows: 1\ncell:\n  levels_uS:\n    kind: fitted\n    source: x\n    value:\n    - 3\n    - -1",
+     "c.yaml:8: tile.cell.levels_uS.value[1] = -1: out of range (allowed: a number from 0 to 1000 uS)"},
     {"rows: 1\nadc: {energy_pJ: 1.6}",
      "c.yaml:2: tile.adc.energy_pJ = 1.6: a physical constant is never a bare number (allowed: " CONSTANT_FORM
      ", value from 0 to 1000000 pJ)"},
@@ -276,6 +286,8 @@ static void assert_dump_reads_back(const struct sample *s) {
     assert_same_bits(back.energy_J.spread_low, s->energy_J.spread_low);
     assert_same_bits(back.energy_J.spread_high, s->energy_J.spread_high);
     assert_int_equal(back.levels_S.count, s->levels_S.count);
+    assert_int_equal(back.levels_S.about.kind, s->levels_S.about.kind);
+    assert_string_equal(back.levels_S.about.source, s->levels_S.about.source);
     for (size_t i = 0; i < s->levels_S.count; i++) {
         assert_same_bits(back.levels_S.values[i], s->levels_S.values[i]);
     }
@@ -291,7 +303,9 @@ static void dumps_read_back(void **state) {
     char *text = config_dump(map);
     assert_string_equal(text, "rows: 7\n"
                               "dac: {mode: per_token}\n"
-                              "cell: {g_max_uS: 25, levels_uS: [0, 12.5, 25]}\n"
+                              "cell:\n"
+                              "  g_max_uS: 25\n"
+                              "  levels_uS: {value: [0, 12.5, 25], kind: measured, source: array 3}\n"
                               "ratio: 1\n"
                               "drift: off\n"
                               "name: \"~x\"\n"
@@ -320,7 +334,7 @@ static void awkward_numbers_read_back(void **state) {
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         char text[256];
         snprintf(text, sizeof text,
-                 "{rows: 1, ratio: %s, cell: {g_max_uS: %s, levels_uS: [%s]}, adc: {energy_pJ: {value: %s, kind: "
+                 "{rows: 1, ratio: %s, cell: {g_max_uS: %s, levels_uS: {value: [%s], kind: fitted, source: s}}, adc: {energy_pJ: {value: %s, kind: "
                  "fitted, source: x}}}",
                  numbers[i], numbers[i], numbers[i], numbers[i]);
         struct sample s = read_sample(parse(text));

@@ -27,8 +27,8 @@
 /* OpenBLAS is opened at run time: only this command needs it, and it must be told the processor before it starts. Its
  * releases before 0.3.22 take recent x86 server processors for a Pentium 4 and are several times too slow there; a
  * comparison with that would flatter us. A setting of the user's stands. */
-typedef void sgemm_function(int order, int transpose_a, int transpose_b, int m, int n, int k, float alpha, const float *a, int lda,
-                            const float *b, int ldb, float beta, float *c, int ldc);
+typedef void sgemm_function(int order, int transpose_a, int transpose_b, int m, int n, int k, float alpha,
+                            const float *a, int lda, const float *b, int ldb, float beta, float *c, int ldc);
 enum { ROW_MAJOR = 101, NO_TRANSPOSE = 111, TRANSPOSE = 112 }; /* of the CBLAS interface */
 
 struct blas {
@@ -39,7 +39,8 @@ struct blas {
 };
 
 static struct blas open_blas(void) {
-    static const char *const names[] = {"libopenblas.so.0", "libopenblas.so", "libopenblas.dylib", "/opt/homebrew/opt/openblas/lib/libopenblas.dylib"};
+    static const char *const names[] = {"libopenblas.so.0", "libopenblas.so", "libopenblas.dylib",
+                                        "/opt/homebrew/opt/openblas/lib/libopenblas.dylib"};
     struct blas b = {NULL, NULL, NULL, NULL};
     if (strcmp(kernels()->name, "avx512") == 0) {
         setenv("OPENBLAS_CORETYPE", "SkylakeX", 0);
@@ -93,7 +94,8 @@ static void series_add(struct series *s, double seconds) { s->seconds[s->count++
 
 /* ---- rows -------------------------------------------------------------------------------------------- */
 
-static void row(struct bench *b, const char *name, double value, const char *unit, int repetitions, double low, double high) {
+static void row(struct bench *b, const char *name, double value, const char *unit, int repetitions, double low,
+                double high) {
     if (!b->rows) {
         if (isfinite(low)) {
             printf("%-44s %12.4g %-9s (%.4g to %.4g, %d)\n", name, value, unit, low, high, repetitions);
@@ -121,7 +123,9 @@ static double rate_row(struct bench *b, const char *name, struct series *s, doub
     return seconds;
 }
 
-static void ratio_row(struct bench *b, const char *name, double value) { row(b, name, value, "", 0, (double)NAN, (double)NAN); }
+static void ratio_row(struct bench *b, const char *name, double value) {
+    row(b, name, value, "", 0, (double)NAN, (double)NAN);
+}
 
 /* ---- what is measured -------------------------------------------------------------------------------- */
 
@@ -232,11 +236,12 @@ static enum status prepare(struct bench *b, struct error *e) {
     TRY(open_model(b->o, &b->model, e));
     const struct model_shape *shape = model_shape(b->model);
     if (shape->context < PREFILL_TOKENS) {
-        return error_set(e, ERR_USAGE, "%s: context of %u tokens: too short to bench (allowed: at least %d)", shape->path, shape->context,
-                         PREFILL_TOKENS);
+        return error_set(e, ERR_USAGE, "%s: context of %u tokens: too short to bench (allowed: at least %d)",
+                         shape->path, shape->context, PREFILL_TOKENS);
     }
     for (int i = 0; i < PREFILL_TOKENS; i++) {
-        b->ids[i] = (int32_t)(random_uniform(b->o->seed, random_stream(RANDOM_TEST, 8), (uint64_t)i) * shape->vocabulary);
+        b->ids[i] =
+            (int32_t)(random_uniform(b->o->seed, random_stream(RANDOM_TEST, 8), (uint64_t)i) * shape->vocabulary);
     }
     if (b->chip) {
         double start_s = now_s();
@@ -262,7 +267,9 @@ static double total_macs(const struct model *m) {
 }
 
 /* Which of its kernels OpenBLAS took; a comparison is worth what its yardstick is. */
-static const char *blas_core(const struct bench *b) { return blas_usable(&b->blas) ? b->blas.core_name() : "not found"; }
+static const char *blas_core(const struct bench *b) {
+    return blas_usable(&b->blas) ? b->blas.core_name() : "not found";
+}
 
 static void report_rows(struct bench *b) {
     double flops = 2 * total_macs(b->model) * PREFILL_TOKENS;
@@ -273,12 +280,14 @@ static void report_rows(struct bench *b) {
     ratio_row(b, "digital prefill / sgemm (floor 0.6)", sgemm_s / prefill_s);
     ratio_row(b, "digital decode / read bandwidth (floor 0.6)", (double)b->digital_bytes / decode_s / b->read_Bps);
     if (b->emulated) {
-        double analog_prefill_s = rate_row(b, "analog prefill, 128 tokens", &b->analog_prefill, PREFILL_TOKENS, "tokens/s");
+        double analog_prefill_s =
+            rate_row(b, "analog prefill, 128 tokens", &b->analog_prefill, PREFILL_TOKENS, "tokens/s");
         double analog_decode_s = rate_row(b, "analog decode", &b->analog_decode, 1, "tokens/s");
         ratio_row(b, "analog / digital time, prefill (limit 2)", analog_prefill_s / prefill_s);
         ratio_row(b, "analog / digital time, decode (limit 1.5)", analog_decode_s / decode_s);
         row(b, "programming and calibration", b->program_s, "s", 1, (double)NAN, (double)NAN);
-        row(b, "programming and calibration, per weight", b->program_s / total_macs(b->model) * 1e9, "ns", 1, (double)NAN, (double)NAN);
+        row(b, "programming and calibration, per weight", b->program_s / total_macs(b->model) * 1e9, "ns", 1,
+            (double)NAN, (double)NAN);
     }
 }
 
@@ -303,8 +312,10 @@ static char *cpu_name(void) {
 static enum status report(struct bench *b, struct error *e) {
     char *cpu = cpu_name();
     if (!b->o->json) {
-        printf("%s on %s, %d threads\nkernels %s, OpenBLAS %s, compiler %s; median (fastest to slowest, repetitions)\n\n",
-               model_shape(b->model)->path, cpu ? cpu : "this machine", threads_count(), kernels()->name, blas_core(b), __VERSION__);
+        printf(
+            "%s on %s, %d threads\nkernels %s, OpenBLAS %s, compiler %s; median (fastest to slowest, repetitions)\n\n",
+            model_shape(b->model)->path, cpu ? cpu : "this machine", threads_count(), kernels()->name, blas_core(b),
+            __VERSION__);
         report_rows(b);
         mem_free(cpu);
         return finish_output(e);
