@@ -88,7 +88,7 @@ static void add_read_noise(const struct cell *c, const float *target_S, const fl
 }
 
 /* n <= RUN devices, from index `done` of the array on. */
-static void realise_run(const struct cell *c, const struct cell_effects *effects, const struct cell_draws *d,
+static void realise_run(const struct cell *c, const struct cell_conditions *effects, const struct cell_draws *d,
                         const float *target_S, const double *ages_s, size_t age_count, float *const *read_S,
                         size_t done, size_t n) {
     const struct cell_model *m = c->model;
@@ -115,8 +115,13 @@ static void realise_run(const struct cell *c, const struct cell_effects *effects
     }
 }
 
-void cell_realise_ages(const struct cell *c, const struct cell_effects *effects, const struct cell_draws *d,
-                       const float *target_S, const double *ages_s, size_t age_count, float *const *read_S, size_t n) {
+void cell_realise_ages(const struct cell *c, const struct cell_conditions *effects, const struct cell_draws *d,
+                       const float *target_S, const double *ages_s, size_t age_count, float *const *read_S,
+                       struct programming_count *count, size_t n) {
+    if (count) {
+        count->devices += n;
+        count->pulses += n;
+    }
     for (size_t done = 0; done < n; done += RUN) {
         struct cell_draws here = *d;
         here.first += done;
@@ -125,7 +130,7 @@ void cell_realise_ages(const struct cell *c, const struct cell_effects *effects,
     }
 }
 
-void cell_realise(const struct cell *c, const struct cell_effects *effects, const struct cell_draws *d,
+void cell_realise(const struct cell *c, const struct cell_conditions *effects, const struct cell_draws *d,
                   const float *target_S, double age_s, float *read_S, size_t n) {
-    cell_realise_ages(c, effects, d, target_S, &age_s, 1, &read_S, n);
+    cell_realise_ages(c, effects, d, target_S, &age_s, 1, &read_S, NULL, n);
 }

@@ -202,6 +202,7 @@ static double range_by_rule(const struct tile_spec *tile, const struct input_sta
     case STATIC_QUANTILE:
         return quantile_of(s, tile->dac.static_parameter);
     case STATIC_MAXIMUM:
+    case STATIC_MEAN_SQUARE:
         break;
     }
     return (double)s->largest;

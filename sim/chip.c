@@ -43,17 +43,22 @@ static const char *where_is(const struct config_node *root, const char *key, cha
     return config_where(root, buffer, bytes);
 }
 
-static bool table_read(const struct chip_spec *spec, const struct chip_table *t) {
-    return !t->cost || spec->costs == COSTS_FULL;
+static bool *given_of(const struct chip_spec *spec, const struct chip_table *t) {
+    return t->given_offset ? (bool *)((char *)(uintptr_t)spec + t->given_offset) : NULL;
 }
 
-/* The map that holds a table's keys: the group named by its prefix. Only the effects may be left out (all on). */
+static bool table_read(const struct chip_spec *spec, const struct chip_table *t) {
+    const bool *given = given_of(spec, t);
+    return (!t->cost || spec->costs == COSTS_FULL) && (!given || *given);
+}
+
+/* The map that holds a table's keys: the group named by its prefix. */
 static enum status group_of(const struct config_node *root, const struct chip_table *t, const struct config_node **out,
                             struct error *e) {
     char name[KEY_BYTES], where[WHERE_BYTES];
     snprintf(name, sizeof name, "%.*s", (int)(strlen(t->prefix) ? strlen(t->prefix) - 1 : 0), t->prefix);
-    *out = name[0] ? config_get(root, name) : root;
-    if (!*out && strcmp(name, "effects") != 0) {
+    *out = name[0] ? config_find(root, name) : root;
+    if (!*out && !t->optional) {
         return error_set(e, ERR_USAGE, "%s: %s: missing (allowed: a map of keys%s)",
                          config_where(root, where, sizeof where), name,
                          strcmp(name, "tile") == 0 ? "" : ", or the name of a part in configs/parts");
@@ -97,7 +102,7 @@ static enum status find_cell_model(const struct config_node *root, const struct 
 static enum status check_keys(const struct chip *c, const struct config_node *root, const struct cell_model *model,
                               struct error *e) {
     static const char *const skip[] = {"sources", NULL};
-    enum { MOST = 16 };
+    enum { MOST = 24 };
     const struct param_table *tables[MOST];
     const char *prefixes[MOST];
     size_t count = 0;
@@ -105,7 +110,7 @@ static enum status check_keys(const struct chip *c, const struct config_node *ro
         if (table_read(&c->spec, &chip_tables[i])) {
             tables[count] = &chip_tables[i].table;
             prefixes[count++] = chip_tables[i].prefix;
-        } else {
+        } else if (chip_tables[i].cost) {
             TRY(refuse_costs(root, &chip_tables[i], e));
         }
     }
@@ -120,8 +125,12 @@ static enum status read_tables(struct chip *c, const struct config_node *root, s
     const struct cell_model *model = NULL;
     c->spec.costs = costs && strcmp(costs, "none") == 0 ? COSTS_NONE : COSTS_FULL;
     for (size_t i = 0; i < chip_table_count; i++) {
-        if (table_read(&c->spec, &chip_tables[i])) {
+        bool *given = given_of(&c->spec, &chip_tables[i]);
+        if (given || table_read(&c->spec, &chip_tables[i])) {
             TRY(group_of(root, &chip_tables[i], &map, e));
+        }
+        if (given) {
+            *given = map != NULL;
         }
     }
     TRY(find_cell_model(root, &model, e));
@@ -309,20 +318,25 @@ static enum status dump_sources(struct chip *c, const struct config_node *root, 
     return copy ? config_put(c->arena, c->effective, "sources", copy, e) : no_memory(e);
 }
 
-/* The map below `root` for a prefix like "tile."; made when missing. */
+/* The map of the effective configuration for a prefix like "tile.wires."; made when missing. */
 static enum status dump_group(struct chip *c, const char *prefix, struct config_node **out, struct error *e) {
-    char name[KEY_BYTES];
     *out = c->effective;
-    if (!prefix[0]) {
-        return OK;
+    while (*prefix) {
+        char name[KEY_BYTES];
+        size_t length = strcspn(prefix, ".");
+        snprintf(name, sizeof name, "%.*s", (int)length, prefix);
+        prefix += length + 1;
+        struct config_node *next = config_get(*out, name);
+        if (!next) {
+            next = config_new_map(c->arena, "(effective)", 0);
+            if (!next) {
+                return no_memory(e);
+            }
+            TRY(config_put(c->arena, *out, name, next, e));
+        }
+        *out = next;
     }
-    snprintf(name, sizeof name, "%.*s", (int)strlen(prefix) - 1, prefix);
-    *out = config_get(c->effective, name);
-    if (*out) {
-        return OK;
-    }
-    *out = config_new_map(c->arena, "(effective)", 0);
-    return *out ? config_put(c->arena, c->effective, name, *out, e) : no_memory(e);
+    return OK;
 }
 
 static enum status dump_effective(struct chip *c, const struct config_node *root, struct error *e) {

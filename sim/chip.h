@@ -7,28 +7,96 @@
 #ifndef MHO_SIM_CHIP_H
 #define MHO_SIM_CHIP_H
 
+#include "devices/adc.h"
+#include "devices/dac.h"
 #include "devices/device.h"
+#include "devices/wires.h"
 #include "sim/sim.h"
 
-enum encoding { ENCODING_DIFFERENTIAL_PAIR, ENCODING_SIGNED_UNIT };
+enum encoding { ENCODING_DIFFERENTIAL_PAIR, ENCODING_SIGNED_UNIT, ENCODING_ONE_DEVICE, ENCODING_OFFSET_COLUMN,
+                ENCODING_REFERENCE_COLUMN, ENCODING_UNSIGNED };
+enum combination { COMBINE_ANALOG, COMBINE_DIGITAL }; /* legs, slices, input passes: before or after the ADC */
+enum input_coding { CODING_AMPLITUDE, CODING_PULSE_WIDTH, CODING_BIT_SERIAL, CODING_SPLIT };
+enum input_sign { SIGN_BIPOLAR, SIGN_TWO_PHASE }; /* one pass with both signs, or positive then negative inputs */
+enum correction { CORRECTION_NONE, CORRECTION_AFFINE };
+enum bound_management { BOUND_NONE, BOUND_ITERATIVE, BOUND_ITERATIVE_WORST_CASE };
+enum noise_management { NOISE_NONE, NOISE_ABS_MAX, NOISE_ABS_MAX_NP_SUM, NOISE_MAX, NOISE_CONSTANT, NOISE_AVERAGE_ABS_MAX };
+enum weight_noise_type { WEIGHT_NOISE_NONE, WEIGHT_NOISE_ADDITIVE, WEIGHT_NOISE_PCM_READ };
 enum scale_mode { SCALE_PER_COLUMN, SCALE_PER_TILE };
 enum split_mode { SPLIT_BALANCED, SPLIT_FILL }; /* 600 rows on 256: 200+200+200, or 256+256+88 */
 enum input_range_mode { INPUT_PER_TOKEN, INPUT_STATIC };
-enum static_range_rule { STATIC_MAXIMUM, STATIC_STANDARD_DEVIATIONS, STATIC_QUANTILE }; /* of calibration inputs */
+enum static_range_rule { STATIC_MAXIMUM, STATIC_STANDARD_DEVIATIONS, STATIC_QUANTILE, STATIC_MEAN_SQUARE }; /* of calibration inputs */
 /* calibrated: max over calibration x headroom; lambda: lambda x input range x max|w| of the column */
-enum adc_range_mode { ADC_CALIBRATED, ADC_LAMBDA };
+enum adc_range_mode { ADC_CALIBRATED, ADC_LAMBDA, ADC_STATIC };
+enum adc_rule { ADC_MAXIMUM, ADC_QUANTILE, ADC_MEAN_SQUARE }; /* of calibration outputs */
 enum adc_granularity { ADC_PER_COLUMN, ADC_PER_TILE };
-/* global: one factor per tile */
-enum compensation { COMPENSATION_NONE, COMPENSATION_GLOBAL, COMPENSATION_PER_COLUMN };
+/* global: one factor per tile; exact_reference: the same against the targets instead of a first readout */
+enum compensation { COMPENSATION_NONE, COMPENSATION_GLOBAL, COMPENSATION_PER_COLUMN, COMPENSATION_EXACT_REFERENCE };
 enum costs_mode { COSTS_FULL, COSTS_NONE };
 
 /* One flag per effect of design section 2 that is modelled; order = chip_effect_name. */
-struct effects { bool programming_noise, drift, read_noise, dac, adc; };
+struct effects {
+    bool programming_noise, drift, read_noise, faults, wires, cell_nonlinearity, temperature, dac, dac_errors, adc,
+        adc_errors;
+};
+
+/* tile.wires; cost of the wires in area is part of the cell's. */
+struct wires_spec {
+    bool given;                   /* the chip file has the group */
+    struct constant row_ohm, column_ohm, input_ohm, output_ohm;
+    struct constant column_F;     /* capacitance of a column per cell, for the settling time */
+    int input_end, output_end, segment, method; /* enums of devices/wires.h */
+    double tolerance;             /* of folding, relative to full scale */
+    bool exact_nonlinear;         /* solve networks that cannot be folded by Newton, whole models too */
+};
+
+/* tile.faults */
+struct faults_spec {
+    double stuck_g_min, stuck_g_max, stuck_random; /* probability per device */
+    double dead_rows, dead_columns;                /* probability per line */
+    int spare_rows, spare_columns;                 /* per tile */
+    bool repair;
+    const char *map;                               /* path of a CSV, "" none */
+};
+
+/* tile.phenomena: effects as aihwkit 1.1 defines them on the results of a tile (facts: tile models 1.1 to 1.3), in units of
+ * w x (w of full scale = 1, x of the input range = 1). All 0: none. Switches: input_* belong to the effect dac_errors,
+ * weight_noise to read_noise, ir_drop to wires, the rest to adc_errors. */
+struct phenomena_spec {
+    double input_noise, input_asymmetry;
+    double output_noise, output_noise_spread, output_asymmetry;
+    double weight_noise;
+    int weight_noise_type;
+    double ir_drop, ir_drop_g_ratio;
+    double nonlinearity, nonlinearity_spread, slope_calibration;
+    double voltage_offset_spread, voltage_offset_w_min, series_resistance, series_resistance_cap;
+    double read_asymmetry_spread;
+    bool any; /* derived */
+};
+
+/* tile.management: input scaling per token and repeats on clipping, as aihwkit defines them. */
+struct management_spec {
+    int noise, bound;            /* enums */
+    double threshold;            /* nm_thres */
+    double assumed_w_max, decay; /* nm_assumed_wmax, nm_decay */
+    double max_factor, max_resolution; /* max_bm_factor, max_bm_res */
+    bool test_negative;          /* bm_test_negative_bound */
+};
 
 struct tile_spec {
     int rows, columns;
     int encoding, scale, split; /* enums above */
     int compensation;
+    double compensation_period_s; /* 0: at the machine's age; else at the last whole period before it */
+    double refresh_period_s;      /* 0: programmed once; else programmed again after every period */
+    int correction, correction_vectors;
+    double temperature_K, reads;  /* reads of every device before this run */
+    int slices, slice_bits, slice_sum, legs, devices; /* sim/encoding.h; slice_sum, legs: enum combination */
+    double significance;
+    struct wires_spec wires;
+    struct faults_spec faults;
+    struct phenomena_spec phenomena;
+    struct management_spec management;
     const char *cell_name, *cell_model; /* of the part, and of the physics behind it */
     const struct cell *cell;
     struct {
@@ -37,6 +105,9 @@ struct tile_spec {
         int range;                   /* input_range_mode */
         int static_rule;             /* static_range_rule, for models that bring no ranges */
         double static_parameter;     /* number of standard deviations, or quantile */
+        int coding, sign, split_bits, accumulate; /* input_coding, input_sign; split: bits of the low part; combination */
+        double range_value;          /* static range of the chip itself; 0: from the model or calibration */
+        const struct dac *circuit;
         int energy_bits;             /* cost: bits that energy_J was given for */
         struct constant energy_J;    /* cost: per conversion */
         struct constant area_m2;     /* cost: per row */
@@ -44,7 +115,11 @@ struct tile_spec {
     struct {
         const char *name;
         int bits, range, granularity, share; /* share = columns per converter */
+        int rule;                          /* adc_rule, for range = calibrated */
+        double rule_parameter;             /* quantile */
         double lambda, headroom;
+        double full_scale;                 /* range = static: weight x input / (weight scale x input range) */
+        const struct adc *circuit;
         int energy_bits;                   /* cost: bits that energy_J was given for */
         struct constant energy_J, area_m2; /* cost: per conversion; per converter */
     } adc;
@@ -105,6 +180,9 @@ struct chip_table {
     struct param_table table;
     size_t offset;      /* of the table's struct in struct chip_spec */
     bool cost;          /* read only when the chip has costs */
+    bool optional;      /* the whole group may be left out */
+    size_t given_offset; /* of the bool that says whether it was there; then its rows are only read if so. 0: every row has
+                            a default and a missing group means all defaults */
 };
 extern const struct chip_table chip_tables[];
 extern const size_t chip_table_count;

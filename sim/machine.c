@@ -43,7 +43,7 @@ struct job {
     struct array *a;
     size_t matrix;
     struct cell_common cell;
-    struct cell_effects effects;
+    struct cell_conditions effects;
     double ages_s[AGES]; /* the machine's age, then 0 when a reference is needed */
     size_t age_count;
     float *partial_S;                    /* [panels][inputs] conductance on each input */
@@ -97,7 +97,7 @@ static float sum_of_sizes(const float *x, size_t n) {
     return ((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7]));
 }
 
-void encode_targets(const float *w, size_t n, float siemens_per_weight, float g_min_S, float *plus_S, float *minus_S) {
+static void encode_targets(const float *w, size_t n, float siemens_per_weight, float g_min_S, float *plus_S, float *minus_S) {
     if (!minus_S) {
         for (size_t i = 0; i < n; i++) {
             plus_S[i] = w[i] * siemens_per_weight;
@@ -146,7 +146,7 @@ static void realise_column(const struct job *j, struct work *k, uint32_t output,
     for (uint64_t d = 0; d < (pair ? 2 : 1); d++) {
         struct cell_draws draws = {j->m->seed, (uint64_t)j->matrix << 8 | d, (uint64_t)output * a->inputs};
         cell_realise_ages(j->m->spec->tile.cell, &j->effects, &draws, k->target_S[d], j->ages_s, j->age_count,
-                          k->read_S[d], a->inputs);
+                          k->read_S[d], NULL, a->inputs);
     }
 }
 

@@ -25,6 +25,8 @@
 #include "base/kernels.h"
 #include "sim/blocks.h"
 #include "sim/chip.h"
+#include "sim/encoding.h"
+#include "sim/faults.h"
 #include "sim/record.h"
 #include "sim/sim.h"
 
@@ -39,16 +41,18 @@ struct multiply_scratch;
 struct multiply_scratch *multiply_scratch_create(const struct machine *m, uint32_t max_tokens);
 void multiply_scratch_destroy(struct multiply_scratch *s); /* NULL is fine */
 
-/* The values of run_multiply (sim.h): y [tokens][outputs]. Errors (ERR_RUN): inputs that are not finite; ranges that
+/* The values of run_multiply (sim.h): y [tokens][outputs]. first_read: number of the first token's read since the run
+ * began; with the seed it fixes all noise that changes from read to read. Errors (ERR_RUN): inputs that are not finite; ranges that
  * are not set (calibrate first). ERR_USAGE: a matrix that is not analog, more tokens than the scratch holds. Writes
  * to `m` only while its calibration is open. */
-enum status machine_multiply(struct machine *m, size_t matrix, const float *x, uint32_t tokens,
+enum status machine_multiply(struct machine *m, size_t matrix, const float *x, uint32_t tokens, uint64_t first_read,
                              struct multiply_scratch *s, float *y, struct multiply_record *record, struct error *e);
 
 /* The same in plain double precision with the same random numbers, written as the design says it: what tests hold the
  * fast path against. */
 enum status machine_multiply_reference(const struct machine *m, size_t matrix, const float *x, uint32_t tokens,
-                                       double *y, struct error *e);
+                                       uint64_t first_read, const struct stage_visitor *trace, double *y,
+                                       struct error *e);
 
 /* ---- shared by machine.c, multiply.c, multiply_reference.c, calibrate.c ---------------------- */
 
@@ -69,27 +73,44 @@ struct array {
     struct matrix_source source;
     uint32_t inputs, outputs, row_blocks, column_blocks, panels;
     uint32_t columns;     /* panels x PANEL: outputs padded */
+    uint32_t lines;       /* results per output that are converted on their own (sim/encoding.h); 1: the simple case */
     uint32_t row_stride;  /* inputs with every row block padded to an even count */
     uint32_t *row_begin;  /* [row_blocks + 1] first input of a row block */
     uint32_t *row_offset; /* [row_blocks + 1] the same in the padded layout */
 
-    int16_t *codes; /* [panels][row_stride x PANEL] in the layout of mac_i16, or NULL */
-    float *weights; /* [panels][row_stride x PANEL] k-major, or NULL: exactly one of both */
-    float *row_S;   /* [inputs] conductance on each input, all columns and devices */
+    /* Exactly one of codes and weights. Line l of panel p begins at element (l x panels + p) x row_stride x PANEL. */
+    int16_t *codes;  /* [lines][panels][row_stride x PANEL] in the layout of mac_i16, or NULL */
+    float *weights;  /* [lines][panels][row_stride x PANEL] k-major, or NULL */
+    /* White read noise, where the cell has it and read_noise is on. fp32 panels: variance of each effective weight (same
+     * layout as weights). Integer panels: per line, row block and column the variance of an effective weight as
+     * noise[0] + noise[1] |code| + noise[2] code^2, fitted to its devices so that the column's sum is right. */
+    float *variance; /* or NULL */
+    float *noise;    /* [row_blocks][lines][columns][3], or NULL */
+    float *row_S;    /* [inputs] conductance on each input, all columns and devices */
+
+    /* Per row block, line and output: index ((size_t)b x lines + l) x columns + o. */
+    float *code_scale;  /* effective weight (of the line) of one code; 1 for fp32 panels */
+    float *full_scale;  /* ADC full scale: weight x input / input range */
+    float *to_code;     /* derived: ADC codes per unit of (codes x input codes) */
+    float *to_output;   /* derived: output per ADC code (or per unit, without ADC), line factor included */
+    float *adc_gain, *adc_offset; /* of linear converters, offset in units of full scale; NULL: 1 and 0 */
+    float *adc_state;   /* [row_blocks][lines][columns][adc states]: other circuits; NULL: none */
+    float *output_max;  /* while the calibration is open: largest |result| */
 
     /* Per row block and output: [row_blocks][columns]. */
-    float *code_scale;   /* effective weight of one code; 1 for fp32 panels */
     float *weight_scale; /* |w| that full-scale conductance stands for: max|w| of the column or tile (targets) */
     float *column_max;   /* max|w| of the column in this block (targets) */
     float *compensation; /* factor of the drift compensation, digital, after the ADC */
-    float *full_scale;   /* ADC full scale: weight x input / input range */
-    float *to_code;      /* derived: ADC codes per unit of (codes x input codes) */
-    float *to_output;    /* derived: output per ADC code (or per unit, without ADC) */
+    float *offset;       /* digital: y -= offset x sum of the block's inputs; NULL where the encoding has none */
+    float *correction_gain, *correction_offset; /* affine correction: y_block -> gain y + offset (offset in units of the
+                                                   input range); NULL: none */
+    /* Shared columns (encodings with one per tile): [row_blocks][column_blocks][slices] lines of their own. */
+    float *shared;       /* [row_blocks' rows: inputs][column_blocks][slices] effective, fp32; NULL: none */
 
     float *input_range; /* [row_blocks] static ranges, or NULL: per token, or not yet known */
+    float *dac_levels;  /* [inputs][limit + 1] magnitudes of each row's converter, or NULL: ideal */
 
     /* While the calibration is open. */
-    float *output_max;              /* [row_blocks][columns] */
     struct input_statistics *input; /* [row_blocks], or NULL where no range is wanted */
     uint64_t calibration_tokens;
 };
@@ -101,8 +122,15 @@ struct machine {
     uint64_t seed;
     double age_s;
     struct converter dac, adc;
+    struct encoding_plan plan;
+    bool simple; /* one line, one pass, ideal converters: multiply.c alone; else multiply_general.c */
     size_t count;
     struct array **arrays; /* [count], NULL: digital */
+    struct fault_map *faults; /* or NULL */
+    /* What programming found out: sums over all tiles. */
+    struct programming_count programmed;
+    struct fault_count fault_count;
+    struct machine_wires wires;
     bool calibrating;
     bool ranges_set;
 };
@@ -112,9 +140,26 @@ static inline uint32_t array_block_rows(const struct array *a, uint32_t b) {
     return a->row_begin[b + 1] - a->row_begin[b];
 }
 
-/* Targets of n weights of one column and block: plus_S and minus_S (differential pair) or signed plus_S alone (minus_S
- * NULL). siemens_per_weight = (g_max - g_min) / weight scale, 0 for a column of zeros. */
-void encode_targets(const float *w, size_t n, float siemens_per_weight, float g_min_S, float *plus_S, float *minus_S);
+/* The devices of one tile, realised (again) from the seed: programming, the reference and `mho tile` all take them from
+ * here. Memory owned by the caller's tile_devices (create once, use for many tiles). program.c */
+struct tile_devices {
+    uint32_t rows, outputs, physical_columns; /* physical: outputs x slices x legs, then the shared ones */
+    size_t ages;
+    /* [ages][physical_columns][rows]: conductance of each crossing (parallel devices added), with faults, before wires;
+     * column of (output, slice, leg) = (output x slices + slice) x legs + leg */
+    float *crossing_S[2];
+    float *effective_S[2]; /* the same after wires; equals crossing_S where the effect does not act */
+    float *white_variance; /* [physical_columns][rows] S^2 per read, age 0 of the list; NULL: no white noise */
+    struct fold_result fold;
+};
+enum status tile_devices_create(const struct machine *m, uint32_t rows, uint32_t outputs, struct tile_devices **out,
+                                struct error *e);
+void tile_devices_destroy(struct tile_devices *t);
+/* w [outputs of the tile][inputs of the matrix]: rows of the matrix that this column block holds. ages_s: `ages` of them,
+ * at most 2. Adds to the counts where not NULL. */
+enum status tile_devices_realise(const struct machine *m, size_t matrix, uint32_t row_block, uint32_t column_block,
+                                 const float *w, const double *ages_s, size_t ages, struct programming_count *programmed,
+                                 struct fault_count *faults, struct tile_devices *t, struct error *e);
 
 /* Everything that follows from full scales and input ranges (to_code, to_output). calibrate.c */
 void array_derive(const struct machine *m, struct array *a);

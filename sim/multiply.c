@@ -288,8 +288,9 @@ static void fill_record(const struct array *a, size_t matrix, uint32_t tokens, c
     r->adc_conversions = (uint64_t)tokens * a->outputs * a->row_blocks;
 }
 
-enum status machine_multiply(struct machine *m, size_t matrix, const float *x, uint32_t tokens,
+enum status machine_multiply(struct machine *m, size_t matrix, const float *x, uint32_t tokens, uint64_t first_read,
                              struct multiply_scratch *s, float *y, struct multiply_record *record, struct error *e) {
+    (void)first_read; /* nothing changes from read to read yet */
     if (!machine_is_analog(m, matrix) || tokens > s->max_tokens) {
         return error_set(e, ERR_USAGE,
                          "multiply: matrix %zu with %u tokens (allowed: an analog matrix, at most %u tokens)", matrix,

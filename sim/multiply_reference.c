@@ -61,8 +61,9 @@ static enum status realise(const struct machine *m, size_t matrix, uint32_t o, s
             k->target_S[1][at] = (float)cell.g_min_S + fmaxf(-g_S, 0);
         }
     }
-    struct cell_effects effects = {m->spec->effects.programming_noise, m->spec->effects.drift,
-                                   m->spec->effects.read_noise};
+    struct cell_conditions effects = {.programming_noise = m->spec->effects.programming_noise,
+                                      .drift = m->spec->effects.drift,
+                                      .read_noise = m->spec->effects.read_noise};
     for (uint64_t device = 0; device < (pair ? 2 : 1); device++) {
         struct cell_draws draws = {m->seed, (uint64_t)matrix << 8 | device, (uint64_t)o * a->inputs};
         cell_realise(tile->cell, &effects, &draws, k->target_S[device], m->age_s, k->read_S[device], a->inputs);
@@ -117,7 +118,10 @@ static double multiply_column(const struct machine *m, const struct array *a, co
 }
 
 enum status machine_multiply_reference(const struct machine *m, size_t matrix, const float *x, uint32_t tokens,
-                                       double *y, struct error *e) {
+                                       uint64_t first_read, const struct stage_visitor *trace, double *y,
+                                       struct error *e) {
+    (void)first_read;
+    (void)trace;
     if (!machine_is_analog(m, matrix)) {
         return error_set(e, ERR_USAGE, "multiply: matrix %zu is not analog", matrix);
     }

@@ -192,7 +192,7 @@ void run_record_multiply(struct run *r, const struct multiply_record *record) {
 
 enum status run_multiply(struct run *r, size_t matrix, const float *x, uint32_t tokens, float *y, struct error *e) {
     struct multiply_record record;
-    TRY(machine_multiply(r->machine, matrix, x, tokens, r->scratch, y, &record, e));
+    TRY(machine_multiply(r->machine, matrix, x, tokens, r->tokens_total, r->scratch, y, &record, e));
     run_record_multiply(r, &record);
     if (r->full) {
         return error_set(e, ERR_RUN, "run: this step has more operations or tokens than the run was made for");

@@ -138,6 +138,48 @@ bool machine_static_without_ranges(const struct machine *m);
 enum status machine_calibration_begin(struct machine *m, struct error *e);
 enum status machine_calibration_finish(struct machine *m, struct error *e);
 
+/* What programming took; NAN where the cell's part does not say (never 0). */
+struct machine_programming {
+    uint64_t devices, pulses, verify_reads, failed;
+    double seconds, joules;      /* tiles work side by side, devices of a tile one after the other (tile.program_parallel) */
+    double endurance_used;       /* largest share of a device's endurance, mean pulses per device x programmings */
+    uint64_t programmings;       /* 1 + refreshes up to the machine's age */
+};
+struct machine_programming machine_programming(const struct machine *m);
+
+/* Folding of wires: what was used, and its error measured against the exact network on sampled tiles. */
+struct machine_wires {
+    bool act;
+    uint64_t tiles, product, corrected, exact; /* tiles folded by each method */
+    double largest_estimate, mean_loss;        /* relative to full scale; 1 - sum E / sum G */
+    uint64_t measured_tiles;
+    double measured_error;                     /* largest, relative to full scale */
+    double settling_s;                         /* slowest measured column; NAN: capacitance not known */
+};
+struct machine_wires machine_wires(const struct machine *m);
+
+struct machine_faults {
+    uint64_t stuck, dead_rows, dead_columns, repaired_rows, repaired_columns, stuck_left, dead_rows_left,
+        dead_columns_left;
+};
+struct machine_faults machine_faults(const struct machine *m);
+
+/* Every stage of a multiply, for `mho tile`: called with n values of one token on one row block. Names: "input",
+ * "input_codes", "pass" (levels driven, one per pass), "column_current_uA" (per pass and line), "adc_codes", "output".
+ * index: pass x lines + line, or 0. */
+struct stage_visitor {
+    void (*visit)(void *context, const char *stage, uint32_t token, uint32_t row_block, uint32_t index, const double *values,
+                  size_t n);
+    void *context;
+};
+/* The plain reference (double precision) of run_multiply with its stages; trace may be NULL. */
+enum status machine_trace(const struct machine *m, size_t matrix, const float *x, uint32_t tokens, uint64_t first_read,
+                          const struct stage_visitor *trace, double *y, struct error *e);
+/* The conductances of one tile: crossing_S, effective_S [physical columns][rows] (mem_free both). */
+struct tile_conductances { uint32_t rows, physical_columns, outputs, columns_per_output; float *crossing_S, *effective_S; };
+enum status machine_tile_conductances(const struct machine *m, size_t matrix, uint32_t row_block, uint32_t column_block,
+                                      struct tile_conductances *out, struct error *e);
+
 /* ---- run ----------------------------------------------------------------------------------- */
 
 struct run;

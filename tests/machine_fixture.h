@@ -122,7 +122,7 @@ static inline struct fixture *fixture_open(const char *chip, const char *sets, u
 static inline float *multiply(struct fixture *f, const float *x, uint32_t tokens) {
     float *y = mem_alloc((size_t)tokens * f->source.outputs, sizeof *y);
     struct error e = {0};
-    if (machine_multiply(f->machine, 0, x, tokens, f->scratch, y, &f->record, &e) != OK) {
+    if (machine_multiply(f->machine, 0, x, tokens, 0, f->scratch, y, &f->record, &e) != OK) {
         fail_msg("%s", e.message);
     }
     return y;
@@ -131,7 +131,7 @@ static inline float *multiply(struct fixture *f, const float *x, uint32_t tokens
 static inline double *multiply_reference(const struct fixture *f, const float *x, uint32_t tokens) {
     double *y = mem_alloc((size_t)tokens * f->source.outputs, sizeof *y);
     struct error e = {0};
-    if (machine_multiply_reference(f->machine, 0, x, tokens, y, &e) != OK) {
+    if (machine_multiply_reference(f->machine, 0, x, tokens, 0, NULL, y, &e) != OK) {
         fail_msg("%s", e.message);
     }
     return y;

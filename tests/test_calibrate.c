@@ -13,9 +13,9 @@ static void unset_ranges_are_refused(void **state) {
     double d[20];
     struct error e = {0};
     assert_true(machine_needs_calibration(f->machine));
-    assert_int_equal(machine_multiply(f->machine, 0, x, 1, f->scratch, y, &f->record, &e), ERR_RUN);
+    assert_int_equal(machine_multiply(f->machine, 0, x, 1, 0, f->scratch, y, &f->record, &e), ERR_RUN);
     assert_non_null(strstr(e.message, "layers.3.q: its converter ranges are not set"));
-    assert_int_equal(machine_multiply_reference(f->machine, 0, x, 1, d, &e), ERR_RUN);
+    assert_int_equal(machine_multiply_reference(f->machine, 0, x, 1, 0, NULL, d, &e), ERR_RUN);
     calibrate(f, x, 1);
     assert_false(machine_needs_calibration(f->machine));
     mem_free(multiply(f, x, 1)); /* with headroom, its own data never saturates */

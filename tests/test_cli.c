@@ -198,7 +198,7 @@ static void test_wrong_chips(void **state) {
         {{"chip", "show", "pcm256", "--set", "tile.adc.bits=40"}, 2, {"tile.adc.bits", "allowed"}},
         {{"chip", "show", "pcm256", "--set", "tile.adc.bits=six"}, 2, {"six"}},
         {{"chip", "show", "pcm256", "--set", "tile.cell=pcm_lik"}, 2, {"pcm_lik", "pcm_like"}},
-        {{"chip", "show", "pcm256", "--set", "effects.wires=on"}, 2, {"effects.wires"}},
+        {{"chip", "show", "pcm256", "--set", "effects.heat=on"}, 2, {"effects.heat"}},
         {{"chip", "show", "pcm256", "--set", "effects.drift=perhaps"}, 2, {"perhaps"}},
         {{"chip", "show", "pcm256", "--set", "nonsense"}, 2, {"nonsense"}},
         {{"chip", "show", "pcm256", "--set", "tile.adc.energy_pJ=3"},

@@ -18,8 +18,8 @@
 
 enum { SAMPLES = 1 << 17 };
 
-static const struct cell_effects ALL = {true, true, true};
-static const struct cell_effects NONE = {false, false, false};
+static const struct cell_conditions ALL = {.programming_noise = true, .drift = true, .read_noise = true};
+static const struct cell_conditions NONE = {.programming_noise = false};
 
 static const struct cell *part(struct arena *a, const char *name) {
     struct error e = {0};
@@ -55,7 +55,7 @@ static struct moments moments_of(const float *x, size_t n) {
 }
 
 /* SAMPLES devices of one target as read at age_s, in microsiemens (static buffer). */
-static float *devices_uS(const struct cell *c, struct cell_effects effects, uint64_t seed, double target_uS,
+static float *devices_uS(const struct cell *c, struct cell_conditions effects, uint64_t seed, double target_uS,
                          double age_s) {
     static float target_S[SAMPLES], read_S[SAMPLES];
     for (size_t i = 0; i < SAMPLES; i++) {
@@ -110,7 +110,7 @@ static void compare_row(const struct cell *c, uint64_t seed, const json_t *row) 
         double age_s;
     } times[] = {{"0", 0}, {"20s", 20}, {"1h", 3600}, {"1d", 86400}, {"1month", 2592000}, {"1y", 31536000}};
     double r = number(row, "r"), target_uS = number(row, "g_target_uS");
-    float *g_uS = devices_uS(c, (struct cell_effects){.programming_noise = true}, seed, target_uS, 0);
+    float *g_uS = devices_uS(c, (struct cell_conditions){.programming_noise = true}, seed, target_uS, 0);
     assert_moments("programmed", r, moments_of(g_uS, SAMPLES), json_object_get(row, "prog"));
     static float target_S[SAMPLES], nu[SAMPLES];
     for (size_t i = 0; i < SAMPLES; i++) {
@@ -122,7 +122,7 @@ static void compare_row(const struct cell *c, uint64_t seed, const json_t *row) 
         const json_t *t = json_object_get(json_object_get(row, "t"), times[i].key);
         g_uS = devices_uS(c, ALL, seed, target_uS, times[i].age_s);
         assert_moments(times[i].key, r, moments_of(g_uS, SAMPLES), t);
-        g_uS = devices_uS(c, (struct cell_effects){.drift = true, .read_noise = true}, seed, target_uS, times[i].age_s);
+        g_uS = devices_uS(c, (struct cell_conditions){.drift = true, .read_noise = true}, seed, target_uS, times[i].age_s);
         assert_moments("from target", r, moments_of(g_uS, SAMPLES), json_object_get(t, "from_target"));
     }
 }
@@ -169,18 +169,18 @@ static void programming_noise_follows_its_polynomial(void **state) {
     for (int k = 1; k <= 4; k++) {
         double r = 0.25 * k;
         struct moments m = moments_of(
-            devices_uS(part(a, "pcm_like"), (struct cell_effects){.programming_noise = true}, 5, 25 * r, 0), SAMPLES);
+            devices_uS(part(a, "pcm_like"), (struct cell_conditions){.programming_noise = true}, 5, 25 * r, 0), SAMPLES);
         assert_near(m.mean, 25 * r, 4 * m.se_mean + 1e-5);
         assert_near(m.sd, 0.26348 + 1.9650 * r - 1.1731 * r * r, 4 * m.se_sd + 1e-6);
         m = moments_of(
-            devices_uS(part(a, "pcm_hermes_2dev"), (struct cell_effects){.programming_noise = true}, 6, 20.7 * r, 0),
+            devices_uS(part(a, "pcm_hermes_2dev"), (struct cell_conditions){.programming_noise = true}, 6, 20.7 * r, 0),
             SAMPLES);
         assert_near(m.sd, 0.16603222 + 4.71806468 * r - 8.48101252 * r * r + 4.68961419 * r * r * r,
                     4 * m.se_sd + 1e-6);
     }
     /* The zero device: half a Gaussian; facts 2.8: mean 0.1051, sd 0.1538 */
     struct moments m =
-        moments_of(devices_uS(part(a, "pcm_like"), (struct cell_effects){.programming_noise = true}, 7, 0, 0), SAMPLES);
+        moments_of(devices_uS(part(a, "pcm_like"), (struct cell_conditions){.programming_noise = true}, 7, 0, 0), SAMPLES);
     assert_near(m.mean, 0.26348 / sqrt(2 * M_PI), 4 * m.se_mean);
     assert_near(m.sd, 0.26348 * sqrt(0.5 - 0.5 / M_PI), 4 * m.se_sd);
     arena_destroy(a);
@@ -199,7 +199,8 @@ static void drift_is_a_power_law_per_device(void **state) {
             target_S[i] = (float)(cell_common_of(c).g_max_S * i / 499);
         }
         struct cell_draws d = {3, 9, 1234};
-        struct cell_effects drifting = {true, true, false}, still = {true, false, false};
+        struct cell_conditions drifting = {.programming_noise = true, .drift = true},
+                               still = {.programming_noise = true};
         cell_realise(c, &still, &d, target_S, 86400, fresh_S, 500);
         cell_realise(c, &drifting, &d, target_S, 0, old_S, 500);
         assert_memory_equal(fresh_S, old_S, sizeof fresh_S);
@@ -230,7 +231,7 @@ static void hermes_changes_branch_at_its_splits(void **state) {
         double mean = r < .0945 ? limited(-.0387 * l - .0182, .072, .13) : -.0436 * r * r - .0126 * r + .0736;
         double sd = r < .3055 ? limited(-.0117 * l - .0057, .0091, .04) : -.0118 * r * r + .0093 * r + .0073;
         assert_near(nu, fabs(mean + sd * random_gaussian(2, random_stream(RANDOM_DRIFT, 3), k)), 1e-6);
-        cell_realise(c, &(struct cell_effects){.read_noise = true}, &(struct cell_draws){2, 3, k}, &target_S, 60,
+        cell_realise(c, &(struct cell_conditions){.read_noise = true}, &(struct cell_draws){2, 3, k}, &target_S, 60,
                      &read_S, 1);
         double q =
             r < .16 ? limited(-.0117 * l - .0069, .015, .04) : .0069 * r * r * r - .0280 * r * r + .0211 * r + .0123;
@@ -314,7 +315,7 @@ static void cutting_the_work_changes_nothing(void **state) {
         }
         assert_memory_equal(whole_S, cut_S, sizeof whole_S);
         float *both_S[] = {cut_S, fresh_S};
-        cell_realise_ages(c, &ALL, &(struct cell_draws){8, 5, 77}, target_S, (double[]){3600, 0}, 2, both_S, N);
+        cell_realise_ages(c, &ALL, &(struct cell_draws){8, 5, 77}, target_S, (double[]){3600, 0}, 2, both_S, NULL, N);
         assert_memory_equal(whole_S, cut_S, sizeof whole_S);
         cell_realise(c, &ALL, &(struct cell_draws){8, 5, 77}, target_S, 0, whole_S, N);
         assert_memory_equal(whole_S, fresh_S, sizeof whole_S);
@@ -352,11 +353,11 @@ static void effects_switch_alone(void **state) {
         struct cell_draws d = {4, 4, 0};
         cell_realise(c, &NONE, &d, target_S, 86400, read_S, N);
         assert_memory_equal(target_S, read_S, sizeof read_S);
-        cell_realise(c, &(struct cell_effects){.programming_noise = true}, &d, target_S, 86400, read_S, N);
+        cell_realise(c, &(struct cell_conditions){.programming_noise = true}, &d, target_S, 86400, read_S, N);
         assert_int_equal(memcmp(target_S, read_S, sizeof read_S) != 0, strcmp((*m)->name, "ideal") != 0);
-        cell_realise(c, &(struct cell_effects){.drift = true}, &d, target_S, 86400, read_S, N);
+        cell_realise(c, &(struct cell_conditions){.drift = true}, &d, target_S, 86400, read_S, N);
         assert_int_equal(memcmp(target_S, read_S, sizeof read_S) != 0, (*m)->drift != NULL);
-        cell_realise(c, &(struct cell_effects){.read_noise = true}, &d, target_S, 86400, read_S, N);
+        cell_realise(c, &(struct cell_conditions){.read_noise = true}, &d, target_S, 86400, read_S, N);
         assert_int_equal(memcmp(target_S, read_S, sizeof read_S) != 0, (*m)->read_sd != NULL);
     }
     arena_destroy(a);

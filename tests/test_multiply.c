@@ -577,10 +577,10 @@ static void bad_numbers_are_named(void **state) {
     x[60 + 9] = INFINITY;
     x[120] = NAN;
     threads_set(1); /* one thread sees both bad tokens and must name the first */
-    assert_int_equal(machine_multiply(f->machine, 0, x, 3, f->scratch, y, &f->record, &e), ERR_RUN);
+    assert_int_equal(machine_multiply(f->machine, 0, x, 3, 0, f->scratch, y, &f->record, &e), ERR_RUN);
     assert_non_null(strstr(e.message, "layers.3.q: an input of token 1 is not finite"));
-    assert_int_equal(machine_multiply(f->machine, 1, x, 3, f->scratch, y, &f->record, &e), ERR_USAGE);
-    assert_int_equal(machine_multiply(f->machine, 0, x, MAX_TOKENS + 1, f->scratch, y, &f->record, &e), ERR_USAGE);
+    assert_int_equal(machine_multiply(f->machine, 1, x, 3, 0, f->scratch, y, &f->record, &e), ERR_USAGE);
+    assert_int_equal(machine_multiply(f->machine, 0, x, MAX_TOKENS + 1, 0, f->scratch, y, &f->record, &e), ERR_USAGE);
     threads_set(0);
     mem_free(x);
     fixture_close(f);
@@ -626,7 +626,7 @@ static void multiplies_allocate_nothing(void **state) {
     struct error e = {0};
     calibrate(f, x, 10);
     mem_guard_arm();
-    enum status s = machine_multiply(f->machine, 0, x, 10, f->scratch, y, &f->record, &e);
+    enum status s = machine_multiply(f->machine, 0, x, 10, 0, f->scratch, y, &f->record, &e);
     assert_int_equal(mem_guard_disarm(), 0);
     assert_int_equal(s, OK);
     mem_free(x);

@@ -98,7 +98,7 @@ struct point {
 
 static enum status sample_point(const struct cell *cell, uint64_t seed, uint64_t where, uint64_t samples,
                                 struct point *p, struct error *e) {
-    static const struct cell_effects all = {true, true, true};
+    static const struct cell_conditions all = {.programming_noise = true, .drift = true, .read_noise = true};
     const struct cell_model *m = cell_model_of(cell);
     float target[CHUNK], value[CHUNK];
     for (size_t i = 0; i < CHUNK; i++) {

@@ -6,8 +6,8 @@
 set -u
 
 level=${1:-build}
-build_apt="gcc make pkg-config git libyaml-dev libjansson-dev libpcre2-dev libutf8proc-dev libgsl-dev libopenblas0 libsimde-dev"
-test_apt="libcmocka-dev"
+build_apt="gcc make pkg-config git libyaml-dev libjansson-dev libpcre2-dev libutf8proc-dev libgsl-dev libsuitesparse-dev libopenblas0 libsimde-dev"
+test_apt="libcmocka-dev ngspice"
 lint_apt="clang cppcheck"
 build_pkgs="yaml-0.1 jansson libpcre2-8 libutf8proc gsl"
 
@@ -26,6 +26,7 @@ complete() {
     command -v "${CC:-cc}" >/dev/null 2>&1 && command -v pkg-config >/dev/null 2>&1 || return 1
     pkg-config --exists $build_pkgs 2>/dev/null || return 1
     has_header simde/x86/avx2.h || return 1
+    has_header suitesparse/cholmod.h || return 1
     if [ "$level" != build ]; then has_header setjmp.h && printf '#include <stdarg.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <setjmp.h>\n#include <cmocka.h>\n' | ${CC:-cc} -E -x c - >/dev/null 2>&1 || return 1; fi
     if [ "$level" = lint ]; then command -v clang >/dev/null 2>&1 && command -v cppcheck >/dev/null 2>&1 || return 1; fi
     return 0
@@ -46,9 +47,9 @@ cat >&2 <<TEXT
 mho needs libraries that are not here. Install them with one of:
 
   Debian, Ubuntu   sudo apt-get install $want
-  Fedora           sudo dnf install gcc make pkgconf git libyaml-devel jansson-devel pcre2-devel utf8proc-devel gsl-devel openblas simde-devel libcmocka-devel
-  macOS            brew install pkg-config libyaml jansson pcre2 utf8proc gsl openblas simde cmocka
-  conda            conda install -c conda-forge c-compiler make pkg-config yaml jansson pcre2 libutf8proc gsl openblas simde cmocka
+  Fedora           sudo dnf install gcc make pkgconf git libyaml-devel jansson-devel pcre2-devel utf8proc-devel gsl-devel suitesparse-devel openblas simde-devel libcmocka-devel
+  macOS            brew install pkg-config libyaml jansson pcre2 utf8proc gsl suite-sparse openblas simde cmocka
+  conda            conda install -c conda-forge c-compiler make pkg-config yaml jansson pcre2 libutf8proc gsl suitesparse openblas simde cmocka
 
 and run make again.
 TEXT
