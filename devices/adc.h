@@ -1,10 +1,11 @@
 /* Analog-to-digital converters: one circuit = one file with one `const struct adc_model` + one row in adc.c.
  *
- * A converter maps v, in units of its full scale (-1..1), to a signed code. `bits` = N; limit = 2^(N-1) - 1 for symmetric
- * circuits (ideal, ramp: codes -limit..limit, step 1/limit); other circuits say their own code range and what a code is
- * worth (value of a code in units of full scale). A circuit's errors (mismatch, gain, offset) belong to the instance: drawn
- * once from (seed, RANDOM_CONVERTER, where, instance), kept as a few floats. Noise (thermal, comparator) is a standard
- * normal number per conversion that the caller hands in, so that it is a function of (seed, what, where, when).
+ * A converter maps v, in units of its full scale (-1..1), to a signed code. `bits` = N; limit = 2^(N-1) - 1 for
+ * symmetric circuits (ideal, ramp: codes -limit..limit, step 1/limit); other circuits say their own code range and what
+ * a code is worth (value of a code in units of full scale). A circuit's errors (mismatch, gain, offset) belong to the
+ * instance: drawn once from (seed, RANDOM_CONVERTER, where, instance), kept as a few floats. Noise (thermal,
+ * comparator) is a standard normal number per conversion that the caller hands in, so that it is a function of (seed,
+ * what, where, when).
  */
 #ifndef MHO_DEVICES_ADC_H
 #define MHO_DEVICES_ADC_H
@@ -45,7 +46,10 @@ enum status adc_dump(const struct adc *c, struct arena *a, struct config_node *m
 /* What a test bench measures: thresholds between codes, found by bisection on the instance. transitions_out
  * [highest - lowest]: smallest v (units of full scale) that gives a code > lowest + k; INL and DNL in LSB (end-point
  * fit), codes that never appear. For tests, `device`-level reports and pictures. */
-struct adc_linearity { double inl_max_lsb, dnl_max_lsb; uint32_t missing_codes; };
+struct adc_linearity {
+    double inl_max_lsb, dnl_max_lsb;
+    uint32_t missing_codes;
+};
 enum status adc_measure(const struct adc *c, uint64_t seed, uint64_t where, uint64_t instance, double *transitions,
                         double *inl_lsb, double *dnl_lsb, struct adc_linearity *summary, struct error *e);
 

@@ -1,8 +1,9 @@
-/* Digital-to-analog converters of the inputs: one circuit = one file with one `const struct dac_model` + one row in dac.c.
+/* Digital-to-analog converters of the inputs: one circuit = one file with one `const struct dac_model` + one row in
+ * dac.c.
  *
- * A row's converter maps a code -limit..limit (limit = 2^(N-1) - 1; magnitude and sign, as the tile drives them) to a level
- * in units of full scale: the ideal level is code / limit. Errors belong to the instance (one per row of a tile), drawn
- * once; pulse-width jitter and input noise are per conversion: the caller hands in a standard normal number.
+ * A row's converter maps a code -limit..limit (limit = 2^(N-1) - 1; magnitude and sign, as the tile drives them) to a
+ * level in units of full scale: the ideal level is code / limit. Errors belong to the instance (one per row of a tile),
+ * drawn once; pulse-width jitter and input noise are per conversion: the caller hands in a standard normal number.
  */
 #ifndef MHO_DEVICES_DAC_H
 #define MHO_DEVICES_DAC_H
@@ -17,8 +18,9 @@ struct dac_model {
     enum status (*check)(const void *params, int bits, struct error *e); /* optional */
     /* level[0..limit] for the magnitudes of one instance, in units of full scale. */
     void (*levels)(const void *params, int bits, uint64_t seed, uint64_t where, uint64_t instance, float *level);
-    bool pulse;                        /* drives a time, not a voltage: current is taken at one voltage */
-    double (*jitter)(const void *params); /* optional: sd of a pulse's length, in units of full scale; a pulse of code 0 has none */
+    bool pulse; /* drives a time, not a voltage: current is taken at one voltage */
+    double (*jitter)(
+        const void *params); /* optional: sd of a pulse's length, in units of full scale; a pulse of code 0 has none */
 };
 extern const struct dac_model *const dac_models[]; /* NULL-terminated */
 const struct dac_model *dac_model_find(const char *name, struct error *e);

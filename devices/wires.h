@@ -4,17 +4,16 @@
  *   input_end left: source V[i] - input_ohm - row_ohm - W[i,0] - row_ohm - W[i,1] ... W[i,n-1], far end open
  *   cell G[i,j] between W[i,j] and B[i,j]
  *   output_end bottom: B[0,j] - column_ohm - B[1,j] ... B[m-1,j] - column_ohm - output_ohm - 0 V, near end open
- * One full segment lies before the first cell and one after the last. right, top mirror; both: driven (collected) at both
- * ends; alternate: even columns leave at the bottom, odd ones at the top. `segment` groups that many cells of a line onto
- * one wire node (1 = every cell has its own): the wire between groups is segment x ohm.
+ * One full segment lies before the first cell and one after the last. right, top mirror; both: driven (collected) at
+ * both ends; alternate: even columns leave at the bottom, odd ones at the top. `segment` groups that many cells of a
+ * line onto one wire node (1 = every cell has its own): the wire between groups is segment x ohm.
  *
- * The drivers always drive, so the map from input voltages to output currents is a matrix of effective conductances E[j][i]
- * (siemens): wires_fold computes it once, and a multiply costs nothing more.
- *   product     E = G x row attenuation x column transfer: two sweeps over tridiagonal lines, O(cells)
- *   corrected   alternating line solves until the estimate of the error is below the tolerance
- *   exact       sparse Cholesky (CHOLMOD, simplicial: same bits for any thread count), one adjoint solve per column
- *   automatic   the cheapest whose estimated error is below the tolerance
- * Not modelled: capacitance and inductance of the lines during a pulse (settling time is an estimate), leakage between
+ * The drivers always drive, so the map from input voltages to output currents is a matrix of effective conductances
+ * E[j][i] (siemens): wires_fold computes it once, and a multiply costs nothing more. product     E = G x row
+ * attenuation x column transfer: two sweeps over tridiagonal lines, O(cells) corrected   alternating line solves until
+ * the estimate of the error is below the tolerance exact       sparse Cholesky (CHOLMOD, simplicial: same bits for any
+ * thread count), one adjoint solve per column automatic   the cheapest whose estimated error is below the tolerance Not
+ * modelled: capacitance and inductance of the lines during a pulse (settling time is an estimate), leakage between
  * lines, temperature of the wire.
  */
 #ifndef MHO_DEVICES_WIRES_H
@@ -29,18 +28,18 @@ enum wires_output_end { WIRES_BOTTOM, WIRES_TOP, WIRES_ALTERNATE, WIRES_BOTH_END
 enum wires_method { WIRES_AUTOMATIC, WIRES_PRODUCT, WIRES_CORRECTED, WIRES_EXACT };
 
 struct wires {
-    double row_ohm, column_ohm;    /* per cell pitch; 0 is allowed: an ideal line */
-    double input_ohm, output_ohm;  /* driver and terminal; virtual ground and terminal */
-    int input_end, output_end;     /* enums above */
-    int segment;                   /* >= 1 */
+    double row_ohm, column_ohm;   /* per cell pitch; 0 is allowed: an ideal line */
+    double input_ohm, output_ohm; /* driver and terminal; virtual ground and terminal */
+    int input_end, output_end;    /* enums above */
+    int segment;                  /* >= 1 */
 };
 /* Refuses negative or not finite values and the like. */
 enum status wires_check(const struct wires *w, struct error *e);
 
 struct fold_options {
     int method;       /* enum wires_method */
-    double tolerance; /* automatic, corrected: largest error of a column current, relative to full scale (the largest column
-                         current with every row at full voltage), estimated */
+    double tolerance; /* automatic, corrected: largest error of a column current, relative to full scale (the largest
+                         column current with every row at full voltage), estimated */
 };
 struct fold_result {
     enum wires_method used;
@@ -59,11 +58,11 @@ enum status wires_fold(const struct wires *w, size_t rows, size_t columns, const
 
 /* The factorised network of one array; g_S [columns][rows] in double. */
 struct network;
-enum status network_create(const struct wires *w, size_t rows, size_t columns, const double *g_S,
-                           struct network **out, struct error *e);
+enum status network_create(const struct wires *w, size_t rows, size_t columns, const double *g_S, struct network **out,
+                           struct error *e);
 void network_destroy(struct network *n);
-/* input_V[rows] -> out_A[columns]; power_W (may be NULL): what the sources deliver, wires included; node voltages (may be
- * NULL): row_V, column_V [rows][columns]. */
+/* input_V[rows] -> out_A[columns]; power_W (may be NULL): what the sources deliver, wires included; node voltages (may
+ * be NULL): row_V, column_V [rows][columns]. */
 enum status network_solve(struct network *n, const double *input_V, double *out_A, double *power_W, double *row_V,
                           double *column_V, struct error *e);
 /* One adjoint solve: effective conductance of column j for every row: E_j [rows]. */

@@ -8,7 +8,7 @@
 
 static const char *const costs_names[] = {"full", "none", NULL};
 static const char *const encoding_names[] = {"differential_pair", "signed_unit", "one_device", "offset_column",
-                                             "reference_column", "unsigned", NULL};
+                                             "reference_column",  "unsigned",    NULL};
 static const char *const combination_names[] = {"analog", "digital", NULL};
 static const char *const coding_names[] = {"amplitude", "pulse_width", "bit_serial", "split", NULL};
 static const char *const sign_names[] = {"bipolar", "two_phase", NULL};
@@ -17,33 +17,32 @@ static const char *const adc_rule_names[] = {"maximum", "quantile", "mean_square
 static const char *const input_end_names[] = {"left", "right", "both", NULL};
 static const char *const output_end_names[] = {"bottom", "top", "alternate", "both", NULL};
 static const char *const wires_method_names[] = {"automatic", "product", "corrected", "exact", NULL};
-static const char *const noise_management_names[] = {"none", "abs_max", "abs_max_np_sum", "max", "constant",
-                                                     "average_abs_max", NULL};
+static const char *const noise_management_names[] = {
+    "none", "abs_max", "abs_max_np_sum", "max", "constant", "average_abs_max", NULL};
 static const char *const bound_management_names[] = {"none", "iterative", "iterative_worst_case", NULL};
 static const char *const weight_noise_names[] = {"none", "additive_constant", "pcm_read", NULL};
 static const char *const scale_names[] = {"per_column", "per_tile", NULL};
 static const char *const split_names[] = {"balanced", "fill", NULL};
 static const char *const compensation_names[] = {"none", "global", "per_column", "exact_reference", NULL};
 static const char *const input_range_names[] = {"per_token", "static", NULL};
-static const char *const static_rule_names[] = {"maximum", "standard_deviations", "quantile", "mean_square",
-                                                NULL};
+static const char *const static_rule_names[] = {"maximum", "standard_deviations", "quantile", "mean_square", NULL};
 static const char *const adc_range_names[] = {"calibrated", "lambda", "static", NULL};
 static const char *const granularity_names[] = {"per_column", "per_tile", NULL};
 
 #define AT(type, member) offsetof(struct type, member)
-#define INT_ROW(key, low, high, standard, help, at) \
+#define INT_ROW(key, low, high, standard, help, at)                                                                    \
     { key, PARAM_INT, "", low, high, standard, help, at, NULL }
-#define BITS_ROW(key, low, high, standard, help, at) \
+#define BITS_ROW(key, low, high, standard, help, at)                                                                   \
     { key, PARAM_INT, "bits", low, high, standard, help, at, NULL }
-#define NUMBER_ROW(key, unit, low, high, standard, help, at) \
+#define NUMBER_ROW(key, unit, low, high, standard, help, at)                                                           \
     { key, PARAM_NUMBER, unit, low, high, standard, help, at, NULL }
-#define BOOL_ROW(key, standard, help, at) \
+#define BOOL_ROW(key, standard, help, at)                                                                              \
     { key, PARAM_BOOL, "", 0, 0, standard, help, at, NULL }
-#define CHOICE_ROW(key, names, standard, help, at) \
+#define CHOICE_ROW(key, names, standard, help, at)                                                                     \
     { key, PARAM_CHOICE, "", 0, 0, standard, help, at, names }
-#define TEXT_ROW(key, standard, help, at) \
+#define TEXT_ROW(key, standard, help, at)                                                                              \
     { key, PARAM_TEXT, "", 0, 0, standard, help, at, NULL }
-#define CONSTANT_ROW(key, unit, low, high, help, at) \
+#define CONSTANT_ROW(key, unit, low, high, help, at)                                                                   \
     { key, PARAM_CONSTANT, unit, low, high, NULL, help, at, NULL }
 
 static const struct param chip_rows[] = {
@@ -68,31 +67,33 @@ static const struct param tile_rows[] = {
     TEXT_ROW("cell.model", NULL, "physics of the cell (`mho device list`)", AT(tile_spec, cell_model)),
     CHOICE_ROW("encoding", encoding_names, NULL, "weight to conductances: sign by a pair of legs, an offset, or none",
                AT(tile_spec, encoding)),
-    CHOICE_ROW("legs", combination_names, "analog", "plus and minus subtracted as currents, or each with its own ADC result",
-               AT(tile_spec, legs)),
+    CHOICE_ROW("legs", combination_names, "analog",
+               "plus and minus subtracted as currents, or each with its own ADC result", AT(tile_spec, legs)),
     INT_ROW("devices", 1, 8, "1", "devices in parallel per leg and slice", AT(tile_spec, devices)),
     INT_ROW("slices", 1, 8, "1", "slices that a weight's magnitude is spread over", AT(tile_spec, slices)),
     BITS_ROW("slice_bits", 0, 8, "0", "bits of a slice; 0: analog slices of a given significance",
              AT(tile_spec, slice_bits)),
     NUMBER_ROW("significance", "", 1, 1000, "1", "slice_bits = 0: weight of a slice relative to the one before it",
                AT(tile_spec, significance)),
-    CHOICE_ROW("slice_sum", combination_names, "digital", "slices added as scaled currents, or by shift and add after the ADC",
-               AT(tile_spec, slice_sum)),
+    CHOICE_ROW("slice_sum", combination_names, "digital",
+               "slices added as scaled currents, or by shift and add after the ADC", AT(tile_spec, slice_sum)),
     NUMBER_ROW("temperature_K", "K", 4, 1000, "300", "of storage and read", AT(tile_spec, temperature_K)),
     NUMBER_ROW("reads", "", 0, 1e18, "0", "reads that every device has seen since programming", AT(tile_spec, reads)),
     CHOICE_ROW("scale", scale_names, "per_column", "what max|w| is taken over when it is mapped to g_max",
                AT(tile_spec, scale)),
     CHOICE_ROW("split", split_names, "balanced", "cutting a long dimension: nearly equal blocks, or full tiles first",
                AT(tile_spec, split)),
-    CHOICE_ROW("compensation", compensation_names, "none",
-               "digital drift compensation: one factor per tile (against a first readout, or the targets) or per column",
-               AT(tile_spec, compensation)),
-    NUMBER_ROW("compensation_period_s", "s", 0, 1e12, "0", "compensation is measured every so often; 0: at the machine's age",
+    CHOICE_ROW(
+        "compensation", compensation_names, "none",
+        "digital drift compensation: one factor per tile (against a first readout, or the targets) or per column",
+        AT(tile_spec, compensation)),
+    NUMBER_ROW("compensation_period_s", "s", 0, 1e12, "0",
+               "compensation is measured every so often; 0: at the machine's age",
                AT(tile_spec, compensation_period_s)),
     NUMBER_ROW("refresh_period_s", "s", 0, 1e12, "0", "devices are programmed again every so often; 0: never",
                AT(tile_spec, refresh_period_s)),
-    CHOICE_ROW("correction", correction_names, "none", "digital gain and offset per column, fitted to test vectors on the chip",
-               AT(tile_spec, correction)),
+    CHOICE_ROW("correction", correction_names, "none",
+               "digital gain and offset per column, fitted to test vectors on the chip", AT(tile_spec, correction)),
     INT_ROW("correction_vectors", 4, 4096, "64", "test vectors of the correction", AT(tile_spec, correction_vectors)),
     TEXT_ROW("dac.name", "", "part that the DAC was made from", AT(tile_spec, dac.name)),
     BITS_ROW("dac.bits", 2, 12, NULL, "input codes -(2^(b-1)-1) .. 2^(b-1)-1", AT(tile_spec, dac.bits)),
@@ -108,9 +109,10 @@ static const struct param tile_rows[] = {
     CHOICE_ROW("dac.sign", sign_names, "bipolar", "both signs in one pass, or positive inputs, then negative ones",
                AT(tile_spec, dac.sign)),
     BITS_ROW("dac.split_bits", 1, 11, "3", "coding = split: bits of the low part", AT(tile_spec, dac.split_bits)),
-    CHOICE_ROW("dac.accumulate", combination_names, "digital", "passes added by shift and add after the ADC, or as charge before it",
-               AT(tile_spec, dac.accumulate)),
-    NUMBER_ROW("dac.range_value", "", 0, 1e9, "0", "range = static: full scale in units of the inputs; 0: model or calibration",
+    CHOICE_ROW("dac.accumulate", combination_names, "digital",
+               "passes added by shift and add after the ADC, or as charge before it", AT(tile_spec, dac.accumulate)),
+    NUMBER_ROW("dac.range_value", "", 0, 1e9, "0",
+               "range = static: full scale in units of the inputs; 0: model or calibration",
                AT(tile_spec, dac.range_value)),
     TEXT_ROW("adc.name", "", "part that the ADC was made from", AT(tile_spec, adc.name)),
     BITS_ROW("adc.bits", 2, 14, NULL, "output codes -(2^(b-1)-1) .. 2^(b-1)-1", AT(tile_spec, adc.bits)),
@@ -145,17 +147,21 @@ static const struct param wires_rows[] = {
                AT(wires_spec, method)),
     NUMBER_ROW("tolerance", "", 1e-9, 0.1, "0.001", "of folding, relative to the full scale of a column",
                AT(wires_spec, tolerance)),
-    BOOL_ROW("exact_nonlinear", "off", "solve cells of nonlinear current behind wires by Newton: slow, for whole models too",
+    BOOL_ROW("exact_nonlinear", "off",
+             "solve cells of nonlinear current behind wires by Newton: slow, for whole models too",
              AT(wires_spec, exact_nonlinear)),
 };
 
 static const struct param faults_rows[] = {
-    NUMBER_ROW("stuck_g_min", "", 0, 1, "0", "probability that a device is stuck at g_min", AT(faults_spec, stuck_g_min)),
-    NUMBER_ROW("stuck_g_max", "", 0, 1, "0", "probability that a device is stuck at g_max", AT(faults_spec, stuck_g_max)),
+    NUMBER_ROW("stuck_g_min", "", 0, 1, "0", "probability that a device is stuck at g_min",
+               AT(faults_spec, stuck_g_min)),
+    NUMBER_ROW("stuck_g_max", "", 0, 1, "0", "probability that a device is stuck at g_max",
+               AT(faults_spec, stuck_g_max)),
     NUMBER_ROW("stuck_random", "", 0, 1, "0", "probability that a device is stuck anywhere between",
                AT(faults_spec, stuck_random)),
     NUMBER_ROW("dead_rows", "", 0, 1, "0", "probability that a row is not driven", AT(faults_spec, dead_rows)),
-    NUMBER_ROW("dead_columns", "", 0, 1, "0", "probability that a column gives no current", AT(faults_spec, dead_columns)),
+    NUMBER_ROW("dead_columns", "", 0, 1, "0", "probability that a column gives no current",
+               AT(faults_spec, dead_columns)),
     INT_ROW("spare_rows", 0, 1024, "0", "spare rows of a tile", AT(faults_spec, spare_rows)),
     INT_ROW("spare_columns", 0, 1024, "0", "spare columns of a tile", AT(faults_spec, spare_columns)),
     BOOL_ROW("repair", "on", "move the worst lines to spares", AT(faults_spec, repair)),
@@ -165,16 +171,19 @@ static const struct param faults_rows[] = {
 static const struct param phenomena_rows[] = {
     NUMBER_ROW("input_noise", "", 0, 100, "0", "sd added to an input after its DAC", AT(phenomena_spec, input_noise)),
     NUMBER_ROW("input_asymmetry", "", -1, 1, "0", "negative inputs x (1 - this)", AT(phenomena_spec, input_asymmetry)),
-    NUMBER_ROW("output_noise", "", 0, 1000, "0", "sd added to a result before its ADC", AT(phenomena_spec, output_noise)),
+    NUMBER_ROW("output_noise", "", 0, 1000, "0", "sd added to a result before its ADC",
+               AT(phenomena_spec, output_noise)),
     NUMBER_ROW("output_noise_spread", "", 0, 100, "0", "relative sd of output_noise from column to column",
                AT(phenomena_spec, output_noise_spread)),
-    NUMBER_ROW("output_asymmetry", "", -1, 1, "0", "negative results x (1 - this)", AT(phenomena_spec, output_asymmetry)),
+    NUMBER_ROW("output_asymmetry", "", -1, 1, "0", "negative results x (1 - this)",
+               AT(phenomena_spec, output_asymmetry)),
     NUMBER_ROW("weight_noise", "", 0, 100, "0", "sd of weights from read to read, as noise of the results",
                AT(phenomena_spec, weight_noise)),
     CHOICE_ROW("weight_noise_type", weight_noise_names, "none", "every weight alike, or as the square root of |w|",
                AT(phenomena_spec, weight_noise_type)),
     NUMBER_ROW("ir_drop", "", 0, 100, "0", "scale of the static IR-drop polynomial", AT(phenomena_spec, ir_drop)),
-    NUMBER_ROW("ir_drop_g_ratio", "", 1, 1e12, "571428.6", "wire conductance / g_max", AT(phenomena_spec, ir_drop_g_ratio)),
+    NUMBER_ROW("ir_drop_g_ratio", "", 1, 1e12, "571428.6", "wire conductance / g_max",
+               AT(phenomena_spec, ir_drop_g_ratio)),
     NUMBER_ROW("nonlinearity", "", 0, 1000, "0", "S-shaped compression of results", AT(phenomena_spec, nonlinearity)),
     NUMBER_ROW("nonlinearity_spread", "", 0, 100, "0", "its relative sd from column to column",
                AT(phenomena_spec, nonlinearity_spread)),
@@ -186,7 +195,8 @@ static const struct param phenomena_rows[] = {
                AT(phenomena_spec, voltage_offset_w_min)),
     NUMBER_ROW("series_resistance", "", 0, 100, "0", "of a column, as a share of its total current",
                AT(phenomena_spec, series_resistance)),
-    NUMBER_ROW("series_resistance_cap", "", 0, 1e30, "1e30", "largest effect of it", AT(phenomena_spec, series_resistance_cap)),
+    NUMBER_ROW("series_resistance_cap", "", 0, 1e30, "1e30", "largest effect of it",
+               AT(phenomena_spec, series_resistance_cap)),
     NUMBER_ROW("read_asymmetry_spread", "", 0, 100, "0", "two-phase inputs: sd of weights between the phases",
                AT(phenomena_spec, read_asymmetry_spread)),
 };
@@ -194,14 +204,16 @@ static const struct param phenomena_rows[] = {
 static const struct param management_rows[] = {
     CHOICE_ROW("noise", noise_management_names, "none", "scale of a token's inputs in a block (replaces dac.range)",
                AT(management_spec, noise)),
-    CHOICE_ROW("bound", bound_management_names, "none", "repeat a multiply with halved inputs when a result was clipped",
-               AT(management_spec, bound)),
+    CHOICE_ROW("bound", bound_management_names, "none",
+               "repeat a multiply with halved inputs when a result was clipped", AT(management_spec, bound)),
     NUMBER_ROW("threshold", "", 0, 1e9, "0", "largest scale, or the scale of noise = constant (0: 1)",
                AT(management_spec, threshold)),
     NUMBER_ROW("assumed_w_max", "", 0, 10, "0.6", "noise = abs_max_np_sum: assumed largest weight",
                AT(management_spec, assumed_w_max)),
-    NUMBER_ROW("decay", "", 0, 1, "0.001", "noise = average_abs_max: share of the newest token", AT(management_spec, decay)),
-    NUMBER_ROW("max_factor", "", 1, 1e6, "1000", "bound: largest division of the inputs", AT(management_spec, max_factor)),
+    NUMBER_ROW("decay", "", 0, 1, "0.001", "noise = average_abs_max: share of the newest token",
+               AT(management_spec, decay)),
+    NUMBER_ROW("max_factor", "", 1, 1e6, "1000", "bound: largest division of the inputs",
+               AT(management_spec, max_factor)),
     NUMBER_ROW("max_resolution", "", 0, 1, "0.25", "bound: stops where a step of the DAC is this share of the input",
                AT(management_spec, max_resolution)),
     BOOL_ROW("test_negative", "on", "bound: negative results count as clipped too", AT(management_spec, test_negative)),
@@ -269,12 +281,15 @@ static const struct param memory_rows[] = {
                  AT(memory_spec, static_W)),
 };
 
-#define GROUP(prefix, name, rows, member, cost) \
+#define GROUP(prefix, name, rows, member, cost)                                                                        \
     { prefix, PARAM_TABLE(name, rows), offsetof(struct chip_spec, member), cost, false, 0 }
-#define ALL_DEFAULTS(prefix, name, rows, member) \
+#define ALL_DEFAULTS(prefix, name, rows, member)                                                                       \
     { prefix, PARAM_TABLE(name, rows), offsetof(struct chip_spec, member), false, true, 0 }
-#define OPTIONAL_GROUP(prefix, name, rows, member, given) \
-    { prefix, PARAM_TABLE(name, rows), offsetof(struct chip_spec, member), false, true, offsetof(struct chip_spec, given) }
+#define OPTIONAL_GROUP(prefix, name, rows, member, given)                                                              \
+    {                                                                                                                  \
+        prefix, PARAM_TABLE(name, rows), offsetof(struct chip_spec, member), false, true,                              \
+            offsetof(struct chip_spec, given)                                                                          \
+    }
 
 const struct chip_table chip_tables[] = {
     {"", PARAM_TABLE("chip", chip_rows), 0, false, false, 0},

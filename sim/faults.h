@@ -1,11 +1,11 @@
 /* Private to sim/: devices and lines that do not work, and their repair by spare lines.
  *
- * From probabilities (tile.faults.*; function of (seed, RANDOM_FAULTS, matrix, tile, position)) and from a CSV map with the
- * columns tile,row,column,state: tile = number in placement order (machine_tile_number), row and column = position on the
- * physical array, empty = the whole line; state = g_min, g_max, random or dead. A stuck device keeps its conductance for
- * life, a dead row is not driven (its devices read as nothing), a dead column gives no current.
- * Repair (tile.faults.repair on): dead lines first, then the lines with the most stuck devices, are moved to spare lines
- * as long as there are any; spares have faults of their own. What is left acts.
+ * From probabilities (tile.faults.*; function of (seed, RANDOM_FAULTS, matrix, tile, position)) and from a CSV map with
+ * the columns tile,row,column,state: tile = number in placement order (machine_tile_number), row and column = position
+ * on the physical array, empty = the whole line; state = g_min, g_max, random or dead. A stuck device keeps its
+ * conductance for life, a dead row is not driven (its devices read as nothing), a dead column gives no current. Repair
+ * (tile.faults.repair on): dead lines first, then the lines with the most stuck devices, are moved to spare lines as
+ * long as there are any; spares have faults of their own. What is left acts.
  */
 #ifndef MHO_SIM_FAULTS_H
 #define MHO_SIM_FAULTS_H
@@ -17,8 +17,8 @@ enum status fault_map_load(const char *path, struct fault_map **out, struct erro
 void fault_map_destroy(struct fault_map *m); /* NULL is fine */
 
 struct fault_count {
-    uint64_t stuck, dead_rows, dead_columns;                    /* before repair */
-    uint64_t repaired_rows, repaired_columns;                   /* lines moved to spares */
+    uint64_t stuck, dead_rows, dead_columns;  /* before repair */
+    uint64_t repaired_rows, repaired_columns; /* lines moved to spares */
     uint64_t stuck_left, dead_rows_left, dead_columns_left;
 };
 

@@ -280,7 +280,8 @@ static const struct bad bad_files[] = {
     {"    bits: 8\n", "    bits: 15\n",
      "chip.yaml:11: tile.adc.bits = 15: out of range (allowed: a whole number from 2 to 14 bits)"},
     {"  encoding: differential_pair", "  encoding: differential",
-     "chip.yaml:8: tile.encoding = differential: not a choice (allowed: differential_pair, signed_unit, one_device, offset_column, reference_column, unsigned)"},
+     "chip.yaml:8: tile.encoding = differential: not a choice (allowed: differential_pair, signed_unit, one_device, "
+     "offset_column, reference_column, unsigned)"},
     {"  encoding: differential_pair", "  encoding: signed_unit",
      "chip.yaml:8: tile.encoding: signed_unit needs a cell with the statistics of a whole pair; pcm_like has single "
      "devices (allowed: differential_pair)"},
@@ -343,8 +344,9 @@ static const struct bad bad_files[] = {
      "chip.yaml:4: tile.mvm_ns: required key is missing (allowed: {value: NUMBER, kind: "
      "measured|published|fitted|assumed, source: TEXT, spread: [LOW, HIGH]}, value from 0.001 to 1000000 ns)"},
     {"effects: on", "effects: some", "chip.yaml:22: effects: must be on, off, or a map of effects"},
-    {"effects: on", "effects: {wires: off}",
-     "chip.yaml:22: effects.heat = off: unknown key (allowed: programming_noise, drift, read_noise, faults, wires, cell_nonlinearity, temperature, dac, dac_errors, adc, adc_errors)"},
+    {"effects: on", "effects: {heat: off}",
+     "chip.yaml:22: effects.heat = off: unknown key (allowed: programming_noise, drift, read_noise, faults, wires, "
+     "cell_nonlinearity, temperature, dac, dac_errors, adc, adc_errors)"},
     {"effects: on", "effects: {dac: perhaps}",
      "chip.yaml:22: effects.dac = perhaps: not a switch (allowed: on, off, true, false, yes, no)"},
     {"effects: on", "costs: none\neffects: on",
@@ -432,7 +434,8 @@ static const struct bad bad_sets[] = {
     {NULL, "tile.dac.static_parameter=0",
      "--set 1: tile.dac.static_parameter = 0: out of range (allowed: a number from 1e-6 to 1000)"},
     {NULL, "effects.heat=off",
-     "--set 1: effects.heat = off: unknown key (allowed: programming_noise, drift, read_noise, faults, wires, cell_nonlinearity, temperature, dac, dac_errors, adc, adc_errors)"},
+     "--set 1: effects.heat = off: unknown key (allowed: programming_noise, drift, read_noise, faults, wires, "
+     "cell_nonlinearity, temperature, dac, dac_errors, adc, adc_errors)"},
     {"ideal", "tile.adc.energy_J=1e-12",
      "--set 1: tile.adc.energy_J: a cost key on a chip that declares costs: none (remove the key, or declare costs: "
      "full and give every cost)"},
