@@ -16,8 +16,11 @@
  * slices are scaled and added as currents (one line); digital: a line each, shift and add tile.devices         1 to 8
  * devices in parallel per leg and slice: each gets an equal part of the target
  *
- * effective w = scale x (sum over lines of factor_l x line_l - offset), line_l = sum over its legs and slices of
- * (+-) significance (g - g_min) / span, in units where full scale is 1.
+ * line = sum over its slices and legs of part x g / (devices x span)          a current, the pedestal g_min included
+ * effective w = scale x (sum over lines of factor x line - offset)            digital; the offset takes the pedestal away
+ * Shared columns: reference_column is folded into the lines when the tile is programmed (a current like any other), so
+ * that nobody else need know; offset_column is a result of its own, subtracted digitally with the factor of its slice.
+ * Drift compensation multiplies what was converted, lines and shared columns; not `offset`, which is a known number.
  */
 #ifndef MHO_SIM_ENCODING_H
 #define MHO_SIM_ENCODING_H
@@ -28,29 +31,45 @@ enum { DEVICES_MOST = 8, SLICES_MOST = 8, LEGS = 2, LINES_MOST = SLICES_MOST * L
 
 /* Everything that follows from the keys above and the cell, computed once. */
 struct encoding_plan {
+    enum encoding kind;
     uint32_t slices, legs, devices;   /* of one weight: slices x legs x devices devices */
     uint32_t lines;                   /* converted results per output */
     double significance[SLICES_MOST]; /* of a slice, sum of all = 1: its share of the full scale */
     uint32_t line_of[SLICES_MOST][LEGS];
-    double line_factor[LINES_MOST]; /* digital: y = sum factor x line */
-    /* analog weight of a slice and leg within its line: line = sum part (g - g_min) / (devices x span) */
-    double part[SLICES_MOST][LEGS];
-    double offset;          /* digital subtraction: offset x sum of inputs (one_device: 0.5 -> in units of w: 1) */
-    bool shared_column;     /* every tile has a column of devices at the half of each slice */
-    bool shared_analog;     /* its current is subtracted before the ADCs */
-    double g_min_S, span_S; /* of one device */
-    int levels;             /* per slice: 2^slice_bits, the cell's own, or 0 */
+    double line_factor[LINES_MOST];   /* digital: y = sum factor x line; 1 where there is one line */
+    double part[SLICES_MOST][LEGS];   /* analog: line = sum part x g / (devices x span) */
+    double offset;                    /* digital: offset x scale x sum of inputs is subtracted */
+    bool shared_column;               /* every tile has a column of devices at w = 0 of each slice, signs as leg 0 */
+    bool shared_analog;               /* its current is subtracted before the ADCs */
+    double g_min_S, span_S;           /* of one device */
+    int levels;                       /* per slice: 2^slice_bits, the cell's own, or 0 */
+    /* Private to encoding.c: of the magnitude in units of full scale, w = 0 and what w = 1 adds; with `steps`, the same
+     * as whole numbers of 1 / steps. */
+    double zero, reach;
+    uint32_t steps;
+    int slice_bits, cell_levels;
+    double first[SLICES_MOST], capacity[SLICES_MOST]; /* analog slices: the part of the magnitude that each holds */
 };
+/* Refuses what contradicts itself: "key: why (allowed: ...)", the key without file and line. */
 enum status encoding_plan(const struct chip_spec *s, struct encoding_plan *out, struct error *e);
 
-/* Number of device (s, leg, k) within a weight: the low 8 bits of cell_draws.where. Shared columns use 255 - slice. */
+/* Number of device (s, leg, k) within a weight: the low 8 bits of cell_draws.where. */
 static inline uint32_t encoding_device(const struct encoding_plan *p, uint32_t slice, uint32_t leg, uint32_t k) {
     return (slice * p->legs + leg) * p->devices + k;
 }
+/* The same of a shared column: counted down from 255. */
+static inline uint32_t encoding_shared_device(const struct encoding_plan *p, uint32_t slice, uint32_t k) {
+    return 255 - (slice * p->devices + k);
+}
+static inline uint32_t encoding_physical_columns(const struct encoding_plan *p, uint32_t outputs) {
+    return outputs * p->slices * p->legs + (p->shared_column ? p->slices : 0);
+}
 
-/* Targets of n weights for one slice and leg (every one of its parallel devices gets the same target).
- * inverse_scale = 1 / scale, 0 for a column of zeros. */
-void encoding_targets(const struct encoding_plan *p, const float *w, size_t n, float inverse_scale, uint32_t slice,
+/* Targets of n weights for one slice and leg (every one of its parallel devices gets the same target). scale: the |w|
+ * that full scale stands for; 0 for a column of zeros. Weights beyond it are the caller's mistake. */
+void encoding_targets(const struct encoding_plan *p, const float *w, size_t n, float scale, uint32_t slice,
                       uint32_t leg, float *target_S);
+/* Target of the devices of a shared column: w = 0. */
+float encoding_shared_target(const struct encoding_plan *p, uint32_t slice);
 
 #endif

@@ -101,11 +101,13 @@ struct array {
     float *weight_scale; /* |w| that full-scale conductance stands for: max|w| of the column or tile (targets) */
     float *column_max;   /* max|w| of the column in this block (targets) */
     float *compensation; /* factor of the drift compensation, digital, after the ADC */
-    float *offset;       /* digital: y -= offset x sum of the block's inputs; NULL where the encoding has none */
+    float *offset;       /* digital, after the compensation: y -= offset x sum of the block's inputs (as driven); NULL: none */
     float *correction_gain, *correction_offset; /* affine correction: y_block -> gain y + offset (offset in units of the
                                                    input range); NULL: none */
-    /* Shared columns (encodings with one per tile): [row_blocks][column_blocks][slices] lines of their own. */
-    float *shared;       /* [row_blocks' rows: inputs][column_blocks][slices] effective, fp32; NULL: none */
+    /* Encoding offset_column: effective weights of its shared columns, line of slice s of column block c at
+     * shared + (c x slices + s) x inputs; a result of its own on every tile. Digital, after the ADC, for every output of the
+     * block: y -= compensation x weight_scale x line_factor[line_of[s][0]] x result. NULL: none. */
+    float *shared;       /* [column_blocks][slices][inputs] fp32, in units of the weight scale */
 
     float *input_range; /* [row_blocks] static ranges, or NULL: per token, or not yet known */
     float *dac_levels;  /* [inputs][limit + 1] magnitudes of each row's converter, or NULL: ideal */
@@ -140,26 +142,52 @@ static inline uint32_t array_block_rows(const struct array *a, uint32_t b) {
     return a->row_begin[b + 1] - a->row_begin[b];
 }
 
+enum { AGES_MOST = 3 };
+
 /* The devices of one tile, realised (again) from the seed: programming, the reference and `mho tile` all take them from
- * here. Memory owned by the caller's tile_devices (create once, use for many tiles). program.c */
+ * here. Memory owned by the caller's tile_devices (create once, use for many tiles). tile_devices.c */
 struct tile_devices {
     uint32_t rows, outputs, physical_columns; /* physical: outputs x slices x legs, then the shared ones */
     size_t ages;
     /* [ages][physical_columns][rows]: conductance of each crossing (parallel devices added), with faults, before wires;
      * column of (output, slice, leg) = (output x slices + slice) x legs + leg */
-    float *crossing_S[2];
-    float *effective_S[2]; /* the same after wires; equals crossing_S where the effect does not act */
-    float *white_variance; /* [physical_columns][rows] S^2 per read, age 0 of the list; NULL: no white noise */
-    struct fold_result fold;
+    float *crossing_S[AGES_MOST];
+    float *effective_S[AGES_MOST]; /* the same after wires; equals crossing_S where the effect does not act */
+    float *white_variance; /* [physical_columns][rows] S^2 per read, first age of the list, wires included; NULL: no white
+                              noise */
+    struct fold_result fold; /* of the first age */
+    /* Private to tile_devices.c. */
+    float *target_S;             /* [rows] */
+    float *device_S[AGES_MOST];  /* one of several parallel devices; crossing_S where there is one */
+    void *fold_scratch;
+    size_t capacity;             /* rows x physical columns */
 };
+/* For tiles of at most `rows` rows and `outputs` outputs. */
 enum status tile_devices_create(const struct machine *m, uint32_t rows, uint32_t outputs, struct tile_devices **out,
                                 struct error *e);
-void tile_devices_destroy(struct tile_devices *t);
-/* w [outputs of the tile][inputs of the matrix]: rows of the matrix that this column block holds. ages_s: `ages` of them,
- * at most 2. Adds to the counts where not NULL. */
+void tile_devices_destroy(struct tile_devices *t); /* NULL is fine */
+/* w [outputs of the tile][inputs of the matrix]: the rows of the matrix that this column block holds. ages_s: `ages` of
+ * them, at most AGES_MOST, since the last programming. The array's weight_scale of the tile must be set. Adds to the counts
+ * where not NULL. */
 enum status tile_devices_realise(const struct machine *m, size_t matrix, uint32_t row_block, uint32_t column_block,
                                  const float *w, const double *ages_s, size_t ages, struct programming_count *programmed,
                                  struct fault_count *faults, struct tile_devices *t, struct error *e);
+/* What line l of output o (counted within the tile) says now: effective weights [rows] in units of the weights, shared
+ * analog columns taken off; age: index into the ages. */
+void tile_line_weights(const struct machine *m, const struct tile_devices *t, uint32_t output, uint32_t line, size_t age,
+                       float weight_scale, float *effective);
+/* Variance per read of the same. Noise of a shared analog column counts for every output on its own: that it is one and
+ * the same for all of them is not modelled. */
+void tile_line_variance(const struct machine *m, const struct tile_devices *t, uint32_t output, uint32_t line,
+                        float weight_scale, float *variance);
+
+/* One line, one pass, ideal converters, nothing around them: multiply.c does it, with integer weights where the inputs
+ * have few bits. Else multiply_general.c, in fp32. machine.c */
+bool machine_is_simple(const struct chip_spec *s);
+
+/* How often the machine has been programmed again (tile.refresh_period_s), and its age since the last time. */
+uint64_t machine_refreshes(const struct machine *m);
+double machine_age_since_programming_s(const struct machine *m);
 
 /* Everything that follows from full scales and input ranges (to_code, to_output). calibrate.c */
 void array_derive(const struct machine *m, struct array *a);
