@@ -11,6 +11,12 @@ uint64_t random_stream(enum random_what what, uint64_t where) {
     return (uint64_t)what << 56 | where;
 }
 
+uint64_t random_seed_at(uint64_t seed, enum random_what what, uint64_t when) {
+    uint32_t word[4];
+    philox_block(seed, random_stream(what, ((uint64_t)1 << 56) - 1), when, word);
+    return (uint64_t)word[1] << 32 | word[0];
+}
+
 void random_block(uint64_t seed, uint64_t stream, uint64_t block, uint32_t out[4]) {
     philox_block(seed, stream, block, out);
 }

@@ -23,6 +23,9 @@ enum random_what {
     RANDOM_DRIFT = 3,        /* drift exponents, same addressing */
     RANDOM_READ_STATE = 4,   /* slow read-noise state, same addressing */
     RANDOM_UNCERTAINTY = 9,  /* factors on physical constants; index = draw and constant */
+    RANDOM_RETENTION = 10,   /* spread of retention times; addressing as for programming */
+    RANDOM_TELEGRAPH = 11,   /* traps; where as for programming, block (not index) = weight in the matrix */
+    RANDOM_VERIFY = 12,      /* noise of verify reads, addressing as for programming */
     /* Numbers given away, nothing draws from them yet. A number is never used for something else. */
     RANDOM_READ = 5,         /* white per-read noise; where = matrix, index = read * columns + column */
     RANDOM_FAULTS = 6,
@@ -31,6 +34,11 @@ enum random_what {
 };
 
 uint64_t random_stream(enum random_what what, uint64_t where); /* where < 2^56 */
+
+/* The seed of `seed` at a time `when` (a slot of time, a pulse of a loop), for a purpose: where a device needs the same
+ * number again and again afresh, the stream and index stay those of the device and the seed changes. Two words of block
+ * `when` of the stream (what, 2^56 - 1), which no device has. */
+uint64_t random_seed_at(uint64_t seed, enum random_what what, uint64_t when);
 
 /* One Philox block. */
 void random_block(uint64_t seed, uint64_t stream, uint64_t block, uint32_t out[4]);

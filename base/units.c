@@ -163,7 +163,7 @@ static const struct { const char *name; double factor; } units[] = {
     {"bits", 1}, {"bytes", 1},
     {"Bps", 1}, {"MBps", 1e6}, {"GBps", 1e9}, /* bytes per second */
     {"J_per_bit", 1}, {"pJ_per_bit", 1e-12}, {"fJ_per_bit", 1e-15}, {"um2_per_bit", 1e-12},
-    {"K", 1},
+    {"K", 1}, {"per_K", 1}, {"eV", 1.602176634e-19},
 };
 
 bool unit_factor(const char *unit, double *factor) {

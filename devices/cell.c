@@ -7,12 +7,36 @@
 #include <string.h>
 
 #include "base/random.h"
-#include "devices/device.h"
+#include "devices/groups.h"
 
 struct cell {
     const struct cell_model *model;
     const void *params;
+    const void *groups[CELL_GROUPS]; /* NULL: the part does not have it */
 };
+
+/* ---- from a part file and back ------------------------------------------------------------------------ */
+
+static enum status read_group(struct cell *c, size_t g, const struct config_node *map, const char *prefix,
+                              struct arena *a, struct error *e) {
+    char below[256], where[512];
+    const struct cell_group *group = cell_groups[g];
+    const struct config_node *node = config_get(map, group->name);
+    if (!node) {
+        return OK;
+    }
+    void *params = arena_alloc(a, 1, group->params_bytes);
+    if (!params) {
+        return error_set(e, ERR_RUN, "%s%s: out of memory", prefix, group->name);
+    }
+    snprintf(below, sizeof below, "%s%s.", prefix, group->name);
+    TRY(params_read(&group->params, node, below, a, params, e));
+    if (group->check && group->check(params, e) != OK) {
+        return error_prefix(e, "%s: %s", config_where(node, where, sizeof where), below);
+    }
+    c->groups[g] = params;
+    return OK;
+}
 
 enum status cell_create(const struct config_node *map, const char *prefix, struct arena *a, const struct cell **out,
                         struct error *e) {
@@ -39,7 +63,10 @@ enum status cell_create(const struct config_node *map, const char *prefix, struc
     if (model->check && model->check(params, e) != OK) {
         return error_prefix(e, "%s: %s", config_where(map, where, sizeof where), prefix);
     }
-    *c = (struct cell){model, params};
+    *c = (struct cell){.model = model, .params = params};
+    for (size_t g = 0; g < CELL_GROUPS; g++) {
+        TRY(read_group(c, g, map, prefix, a, e));
+    }
     *out = c;
     return OK;
 }
@@ -60,8 +87,52 @@ enum status cell_dump(const struct cell *c, struct arena *a, struct config_node 
         return error_set(e, ERR_RUN, "cell %s: out of memory", c->model->name);
     }
     TRY(config_put(a, map, "model", name, e));
-    return params_dump(&c->model->params, c->params, "", a, map, e);
+    TRY(params_dump(&c->model->params, c->params, "", a, map, e));
+    for (size_t g = 0; g < CELL_GROUPS; g++) {
+        if (c->groups[g]) {
+            struct config_node *group = config_new_map(a, "(effective)", 0);
+            if (!group) {
+                return error_set(e, ERR_RUN, "cell %s: out of memory", c->model->name);
+            }
+            TRY(config_put(a, map, cell_groups[g]->name, group, e));
+            TRY(params_dump(&cell_groups[g]->params, c->groups[g], "", a, group, e));
+        }
+    }
+    return OK;
 }
+
+const void *cell_group_params(const struct cell *c, size_t index) { return c->groups[index]; }
+
+void cell_visit_groups(const struct cell *c, void (*visit)(void *ctx, const char *group, bool present), void *ctx) {
+    for (size_t g = 0; g < CELL_GROUPS; g++) {
+        visit(ctx, cell_groups[g]->name, c->groups[g] != NULL);
+    }
+}
+
+const struct programming_costs *cell_programming_costs(const struct cell *c) {
+    const struct programming *p = c->groups[GROUP_PROGRAMMING];
+    return p ? &p->costs : NULL;
+}
+
+bool cell_has_white_noise(const struct cell *c) { return c->groups[GROUP_WHITE_NOISE] != NULL; }
+
+void cell_white_sd(const struct cell *c, const float *read_S, float *sd_S, size_t n) {
+    if (cell_has_white_noise(c)) {
+        white_noise_sd(c->groups[GROUP_WHITE_NOISE], read_S, sd_S, n);
+    } else {
+        memset(sd_S, 0, n * sizeof *sd_S);
+    }
+}
+
+bool cell_is_linear(const struct cell *c) {
+    return !c->groups[GROUP_CURRENT] || current_is_linear(c->groups[GROUP_CURRENT]);
+}
+
+double cell_current_factor(const struct cell *c, double volts) {
+    return c->groups[GROUP_CURRENT] ? current_factor(c->groups[GROUP_CURRENT], volts) : 1;
+}
+
+/* ---- the life of devices ------------------------------------------------------------------------------ */
 
 /* One run of devices: short enough for the first-level cache, a multiple of the four numbers of a random block. */
 enum { RUN = 256 };

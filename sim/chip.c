@@ -98,11 +98,16 @@ static enum status find_cell_model(const struct config_node *root, const struct 
     return *out ? OK : error_prefix(e, "%s: tile.cell.model", config_where(name, where, sizeof where));
 }
 
+static const char *group_prefix(size_t group, char buffer[KEY_BYTES]) {
+    snprintf(buffer, KEY_BYTES, "tile.cell.%s.", cell_groups[group]->name);
+    return buffer;
+}
+
 /* Keys that nobody knows, before keys that are missing: a misspelt key is both. */
 static enum status check_keys(const struct chip *c, const struct config_node *root, const struct cell_model *model,
                               struct error *e) {
     static const char *const skip[] = {"sources", NULL};
-    enum { MOST = 24 };
+    enum { MOST = 48 };
     const struct param_table *tables[MOST];
     const char *prefixes[MOST];
     size_t count = 0;
@@ -116,6 +121,11 @@ static enum status check_keys(const struct chip *c, const struct config_node *ro
     }
     tables[count] = &model->params;
     prefixes[count++] = "tile.cell.";
+    char below[CELL_GROUPS_MOST][KEY_BYTES];
+    for (size_t i = 0; cell_groups[i]; i++) {
+        tables[count] = &cell_groups[i]->params;
+        prefixes[count++] = group_prefix(i, below[i]);
+    }
     return params_check_unused(tables, prefixes, count, root, skip, e);
 }
 
@@ -259,6 +269,12 @@ void chip_visit_constants(const struct chip *c,
                           void *ctx) {
     const struct cell *cell = c->spec.tile.cell;
     visit_table(&cell_model_of(cell)->params, "tile.cell.", cell_params(cell), visit, ctx);
+    for (size_t i = 0; cell_groups[i]; i++) {
+        char prefix[KEY_BYTES];
+        if (cell_group_params(cell, i)) {
+            visit_table(&cell_groups[i]->params, group_prefix(i, prefix), cell_group_params(cell, i), visit, ctx);
+        }
+    }
     for (size_t i = 0; i < chip_table_count; i++) {
         if (table_read(&c->spec, &chip_tables[i])) {
             visit_table(&chip_tables[i].table, chip_tables[i].prefix, (const char *)&c->spec + chip_tables[i].offset,
@@ -480,6 +496,10 @@ void chip_visit_params(void (*visit)(void *ctx, const char *table, const char *p
         snprintf(name, sizeof name, "cell model %s", (*m)->name);
         visit_rows(&(*m)->params, name, "tile.cell.", false, visit, ctx);
     }
+    for (size_t i = 0; cell_groups[i]; i++) {
+        char prefix[KEY_BYTES];
+        visit_rows(&cell_groups[i]->params, cell_groups[i]->params.name, group_prefix(i, prefix), false, visit, ctx);
+    }
 }
 
 void chip_params_help(FILE *out) {
@@ -492,6 +512,12 @@ void chip_params_help(FILE *out) {
     for (const struct cell_model *const *m = cell_models; *m; m++) {
         fprintf(out, "cell model %s\n", (*m)->name);
         params_help(&(*m)->params, "tile.cell.", out);
+        fputc('\n', out);
+    }
+    for (size_t i = 0; cell_groups[i]; i++) {
+        char prefix[KEY_BYTES];
+        fprintf(out, "%s (optional): %s\n", cell_groups[i]->params.name, cell_groups[i]->about);
+        params_help(&cell_groups[i]->params, group_prefix(i, prefix), out);
         fputc('\n', out);
     }
 }
