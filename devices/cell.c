@@ -152,7 +152,7 @@ static void add_read_noise(const struct cell *c, const float *target_S, const fl
         read_S[i] += sd_S[i] * state[i];
     }
     if (c->model->read_clamp) {
-        c->model->read_clamp(c->params, read_S, n);
+        c->model->read_clamp(c->params, age_s, read_S, n);
     } else {
         clamp_at_zero(read_S, n);
     }

@@ -70,9 +70,9 @@ struct cell_model {
     /* Optional. sd of one read. NULL: no read noise. */
     void (*read_sd)(const void *params, const float *target_S, const float *programmed_S, const float *drifted_S,
                     double age_s, float *sd_S, size_t n);
-    /* Optional. Limits after read noise, as the source model has them. NULL: clamp at 0. Called only after read
-     * noise. */
-    void (*read_clamp)(const void *params, float *g_S, size_t n);
+    /* Optional. Limits after read noise, as the source model has them at this age. NULL: clamp at 0. Called only after
+     * read noise. */
+    void (*read_clamp)(const void *params, double age_s, float *g_S, size_t n);
 };
 
 extern const struct cell_model *const cell_models[];                         /* NULL-terminated */

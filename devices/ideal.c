@@ -6,6 +6,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "devices/fits.h"
 #include "devices/models.h"
 
 struct ideal {
@@ -32,11 +33,7 @@ static void program(const void *params, const struct cell_draws *d, const float 
 
 static enum status check(const void *params, struct error *e) {
     const struct ideal *p = params;
-    if (!(p->g_min_S.value < p->g_max_S.value)) {
-        return error_set(e, ERR_USAGE, "g_min_uS = %g is not below g_max_uS = %g", 1e6 * p->g_min_S.value,
-                         1e6 * p->g_max_S.value);
-    }
-    return OK;
+    return fit_check_window(&p->g_min_S, &p->g_max_S, e);
 }
 
 const struct cell_model cell_ideal = {

@@ -8,5 +8,6 @@ extern const struct cell_model cell_ideal;           /* ideal.c */
 extern const struct cell_model cell_pcm_like;        /* pcm_like.c */
 extern const struct cell_model cell_pcm_hermes_2dev; /* pcm_hermes.c */
 extern const struct cell_model cell_pcm_afm;         /* pcm_afm.c */
+extern const struct cell_model cell_measured;        /* measured.c */
 
 #endif

@@ -11,25 +11,19 @@
 #define MHO_DEVICES_PCM_H
 
 #include "devices/device.h"
-
-enum { PCM_DEGREE = 4 }; /* highest power of a fitted polynomial */
+#include "devices/fits.h"
 
 /* A fitted function of r: for r < split a limited logarithm clamp(slope ln r + offset, low, high), else a
  * polynomial. */
 struct pcm_curve {
     float split, slope, offset, low, high;
-    float polynomial[PCM_DEGREE + 1];
+    float polynomial[FIT_DEGREE + 1];
 };
 
-/* Coefficients c0, c1, ... to single precision, times `factor`, the rest zero. count <= PCM_DEGREE + 1 (checked at
- * load). */
-void pcm_coefficients(const struct param_numbers *c, double factor, float out[PCM_DEGREE + 1]);
 /* log_branch = {slope, offset, low, high}; polynomial NULL where the logarithm alone holds, for every r. */
 struct pcm_curve pcm_curve_make(double split, const struct param_numbers *log_branch,
                                 const struct param_numbers *polynomial);
 
-void pcm_program(const float sd_S[PCM_DEGREE + 1], double g_max_S, const struct cell_draws *d, const float *target_S,
-                 float *programmed_S, size_t n);
 void pcm_exponents(const struct pcm_curve *mean, const struct pcm_curve *sd, double g_max_S, const struct cell_draws *d,
                    const float *target_S, float *nu, size_t n);
 void pcm_drift(const struct pcm_curve *mean, const struct pcm_curve *sd, double g_max_S, double t0_s,
@@ -37,13 +31,4 @@ void pcm_drift(const struct pcm_curve *mean, const struct pcm_curve *sd, double 
                float *drifted_S, size_t n);
 /* out[i] = curve(g_S[i] / g_max) */
 void pcm_curve_values(const struct pcm_curve *c, double g_max_S, const float *g_S, float *out, size_t n);
-/* sqrt(ln((t + t_read) / (2 t_read))) */
-double pcm_read_factor(double age_s, double t0_s, double t_read_s);
-
-/* Checks a list of a part file: `key` has `least` to `most` numbers. */
-enum status pcm_check_count(const char *key, const struct param_numbers *list, size_t least, size_t most,
-                            struct error *e);
-/* g_min < g_max. */
-enum status pcm_check_window(const struct constant *g_min_S, const struct constant *g_max_S, struct error *e);
-
 #endif

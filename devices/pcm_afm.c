@@ -17,7 +17,7 @@
 
 #include "base/random.h"
 #include "devices/models.h"
-#include "devices/pcm.h"
+#include "devices/fits.h"
 
 struct afm {
     struct constant g_max_S;
@@ -47,14 +47,14 @@ static void common(const void *params, struct cell_common *out) {
     *out = (struct cell_common){.g_max_S = p->g_max_S.value, .max_age_s = (double)INFINITY, .pair_statistics = true};
 }
 
-static inline float cubic(const float c[PCM_DEGREE + 1], float g) { return c[0] + g * (c[1] + g * (c[2] + g * c[3])); }
+static inline float cubic(const float c[FIT_DEGREE + 1], float g) { return c[0] + g * (c[1] + g * (c[2] + g * c[3])); }
 
 static void program(const void *params, const struct cell_draws *d, const float *target_S, float *programmed_S,
                     size_t n) {
     const struct afm *p = params;
-    float one[PCM_DEGREE + 1], two[PCM_DEGREE + 1];
-    pcm_coefficients(&p->sd_one_device, 1.0, one);
-    pcm_coefficients(&p->sd_two_devices, 1.0, two);
+    float one[FIT_DEGREE + 1], two[FIT_DEGREE + 1];
+    fit_coefficients(&p->sd_one_device, 1.0, one);
+    fit_coefficients(&p->sd_two_devices, 1.0, two);
     float units_per_S = (float)(p->g_max_units.value / p->g_max_S.value),
           S_per_unit = (float)(p->g_max_S.value / p->g_max_units.value);
     float zero_below = (float)p->zero_below_units.value, two_above = (float)p->two_devices_above_units.value;
@@ -70,8 +70,8 @@ static void program(const void *params, const struct cell_draws *d, const float 
 
 static enum status check(const void *params, struct error *e) {
     const struct afm *p = params;
-    TRY(pcm_check_count("sd_one_device", &p->sd_one_device, 1, 4, e));
-    return pcm_check_count("sd_two_devices", &p->sd_two_devices, 1, 4, e);
+    TRY(fit_check_count("sd_one_device", &p->sd_one_device, 1, 4, e));
+    return fit_check_count("sd_two_devices", &p->sd_two_devices, 1, 4, e);
 }
 
 const struct cell_model cell_pcm_afm = {

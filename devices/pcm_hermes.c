@@ -74,9 +74,9 @@ static struct pcm_curve sd_exponent(const struct hermes *p) {
 static void program(const void *params, const struct cell_draws *d, const float *target_S, float *programmed_S,
                     size_t n) {
     const struct hermes *p = params;
-    float sd_S[PCM_DEGREE + 1];
-    pcm_coefficients(&p->programming_sd_S, p->g_max_S.value / p->programming_reference_S.value, sd_S);
-    pcm_program(sd_S, p->g_max_S.value, d, target_S, programmed_S, n);
+    float sd_S[FIT_DEGREE + 1];
+    fit_coefficients(&p->programming_sd_S, p->g_max_S.value / p->programming_reference_S.value, sd_S);
+    fit_program(sd_S, p->g_max_S.value, d, target_S, programmed_S, n);
 }
 
 static void drift(const void *params, const struct cell_draws *d, const float *target_S, const float *programmed_S,
@@ -97,7 +97,7 @@ static void read_sd(const void *params, const float *target_S, const float *prog
     (void)target_S;
     const struct hermes *p = params;
     struct pcm_curve q = pcm_curve_make(p->read_noise_split.value, &p->read_noise_log, &p->read_noise_polynomial);
-    float factor = (float)pcm_read_factor(age_s, p->t0_s.value, p->t_read_s.value);
+    float factor = (float)fit_one_over_f(age_s, p->t0_s.value, p->t_read_s.value);
     pcm_curve_values(&q, p->g_max_S.value, programmed_S, sd_S, n);
     for (size_t i = 0; i < n; i++) {
         sd_S[i] = fabsf(drifted_S[i]) * sd_S[i] * factor;
@@ -106,14 +106,14 @@ static void read_sd(const void *params, const float *target_S, const float *prog
 
 static enum status check(const void *params, struct error *e) {
     const struct hermes *p = params;
-    TRY(pcm_check_window(&p->g_min_S, &p->g_max_S, e));
-    TRY(pcm_check_count("programming_sd_uS", &p->programming_sd_S, 1, PCM_DEGREE + 1, e));
-    TRY(pcm_check_count("drift_mean_log", &p->drift_mean_log, 4, 4, e));
-    TRY(pcm_check_count("drift_mean_polynomial", &p->drift_mean_polynomial, 1, PCM_DEGREE + 1, e));
-    TRY(pcm_check_count("drift_sd_log", &p->drift_sd_log, 4, 4, e));
-    TRY(pcm_check_count("drift_sd_polynomial", &p->drift_sd_polynomial, 1, PCM_DEGREE + 1, e));
-    TRY(pcm_check_count("read_noise_log", &p->read_noise_log, 4, 4, e));
-    return pcm_check_count("read_noise_polynomial", &p->read_noise_polynomial, 1, PCM_DEGREE + 1, e);
+    TRY(fit_check_window(&p->g_min_S, &p->g_max_S, e));
+    TRY(fit_check_count("programming_sd_uS", &p->programming_sd_S, 1, FIT_DEGREE + 1, e));
+    TRY(fit_check_count("drift_mean_log", &p->drift_mean_log, 4, 4, e));
+    TRY(fit_check_count("drift_mean_polynomial", &p->drift_mean_polynomial, 1, FIT_DEGREE + 1, e));
+    TRY(fit_check_count("drift_sd_log", &p->drift_sd_log, 4, 4, e));
+    TRY(fit_check_count("drift_sd_polynomial", &p->drift_sd_polynomial, 1, FIT_DEGREE + 1, e));
+    TRY(fit_check_count("read_noise_log", &p->read_noise_log, 4, 4, e));
+    return fit_check_count("read_noise_polynomial", &p->read_noise_polynomial, 1, FIT_DEGREE + 1, e);
 }
 
 const struct cell_model cell_pcm_hermes_2dev = {

@@ -59,9 +59,9 @@ static void common(const void *params, struct cell_common *out) {
 static void program(const void *params, const struct cell_draws *d, const float *target_S, float *programmed_S,
                     size_t n) {
     const struct pcm_like *p = params;
-    float sd_S[PCM_DEGREE + 1];
-    pcm_coefficients(&p->programming_sd_S, p->g_max_S.value / p->programming_reference_S.value, sd_S);
-    pcm_program(sd_S, p->g_max_S.value, d, target_S, programmed_S, n);
+    float sd_S[FIT_DEGREE + 1];
+    fit_coefficients(&p->programming_sd_S, p->g_max_S.value / p->programming_reference_S.value, sd_S);
+    fit_program(sd_S, p->g_max_S.value, d, target_S, programmed_S, n);
 }
 
 static void drift(const void *params, const struct cell_draws *d, const float *target_S, const float *programmed_S,
@@ -85,7 +85,7 @@ static void read_sd(const void *params, const float *target_S, const float *prog
     const double *q = p->read_noise.values;
     float q0 = (float)q[0], q1 = (float)q[1], floor_value = (float)q[2], cap = (float)q[3];
     float per_g_max = (float)(1.0 / p->g_max_S.value);
-    float factor = (float)pcm_read_factor(age_s, p->t0_s.value, p->t_read_s.value);
+    float factor = (float)fit_one_over_f(age_s, p->t0_s.value, p->t_read_s.value);
     for (size_t i = 0; i < n; i++) {
         float r = programmed_S[i] * per_g_max;
         float power = vector_exp(q1 * vector_log(r > 1e-30f ? r : 1e-30f));
@@ -96,11 +96,11 @@ static void read_sd(const void *params, const float *target_S, const float *prog
 
 static enum status check(const void *params, struct error *e) {
     const struct pcm_like *p = params;
-    TRY(pcm_check_window(&p->g_min_S, &p->g_max_S, e));
-    TRY(pcm_check_count("programming_sd_uS", &p->programming_sd_S, 1, PCM_DEGREE + 1, e));
-    TRY(pcm_check_count("drift_mean", &p->drift_mean, 4, 4, e));
-    TRY(pcm_check_count("drift_sd", &p->drift_sd, 4, 4, e));
-    return pcm_check_count("read_noise", &p->read_noise, 4, 4, e);
+    TRY(fit_check_window(&p->g_min_S, &p->g_max_S, e));
+    TRY(fit_check_count("programming_sd_uS", &p->programming_sd_S, 1, FIT_DEGREE + 1, e));
+    TRY(fit_check_count("drift_mean", &p->drift_mean, 4, 4, e));
+    TRY(fit_check_count("drift_sd", &p->drift_sd, 4, 4, e));
+    return fit_check_count("read_noise", &p->read_noise, 4, 4, e);
 }
 
 const struct cell_model cell_pcm_like = {

@@ -5,7 +5,7 @@
 #include "devices/models.h"
 
 const struct cell_model *const cell_models[] = {
-    &cell_ideal, &cell_pcm_like, &cell_pcm_hermes_2dev, &cell_pcm_afm, NULL,
+    &cell_ideal, &cell_pcm_like, &cell_pcm_hermes_2dev, &cell_pcm_afm, &cell_measured, NULL,
 };
 
 enum { CELL_MODELS = sizeof cell_models / sizeof cell_models[0] - 1 };
@@ -19,7 +19,7 @@ const struct cell_model *cell_model_find(const char *name, struct error *e) {
         }
     }
     const char *near = nearest_name(name, names, CELL_MODELS);
-    char known[256] = "";
+    char known[1024] = "";
     for (size_t i = 0; i < CELL_MODELS; i++) {
         strncat(known, i ? ", " : "", sizeof known - strlen(known) - 1);
         strncat(known, names[i], sizeof known - strlen(known) - 1);

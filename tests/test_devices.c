@@ -410,7 +410,7 @@ static void bad_parts_are_refused(void **state) {
     assert_refused("[1, 2]", "a cell is a map");
     assert_refused("model: pcm_lik", "pcm_like");
     assert_refused("model: ideal\ng_max_uS: 25", "tile.cell.g_max_uS");
-    assert_refused("model: ideal\n" G("1", "2"), "g_min_uS = 2 is not below g_max_uS = 1");
+    assert_refused("model: ideal\n" G("1", "2"), "g_min_uS = 2 is not below g_max_uS = 1 (allowed: g_min_uS < g_max_uS)");
     assert_refused(
         "model: pcm_afm\ng_max_uS: {value: 20, kind: published, source: x}\ng_max_units: " X(
             "180") "\nzero_below_units: " X("0.6") "\ntwo_devices_above_units: " X("52.5") "\nsd_one_device:"

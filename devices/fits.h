@@ -1,0 +1,75 @@
+/* Private to devices/: what cell models of any technology share: fitted functions (polynomials and tables over a grid),
+ * the normal programming error, and the checks of part files.
+ *
+ * Single precision, one rounding per written operation: the same bits everywhere.
+ */
+#ifndef MHO_DEVICES_FITS_H
+#define MHO_DEVICES_FITS_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "base/params.h"
+#include "devices/device.h"
+
+/* ---- polynomials -------------------------------------------------------------------------------------- */
+
+enum { FIT_DEGREE = 4 }; /* highest power of a fitted polynomial */
+
+/* Coefficients c0, c1, ... to single precision, times `factor`, the rest zero. count <= FIT_DEGREE + 1 (checked at
+ * load). */
+void fit_coefficients(const struct param_numbers *c, double factor, float out[FIT_DEGREE + 1]);
+
+static inline float fit_polynomial(const float c[FIT_DEGREE + 1], float x) {
+    return c[0] + x * (c[1] + x * (c[2] + x * (c[3] + x * c[4])));
+}
+
+/* programmed = max(0, target + sigma(target / scale) xi): sd_S = coefficients of sigma in siemens, xi of the stream
+ * RANDOM_PROGRAMMING. */
+void fit_program(const float sd_S[FIT_DEGREE + 1], double scale_S, const struct cell_draws *d, const float *target_S,
+                 float *programmed_S, size_t n);
+
+/* ---- noise and drift ------------------------------------------------------------------------------------- */
+
+/* Growth of 1/f noise between the shortest and the longest time that the read pulse and the age admit:
+ * sqrt(ln((t + t_read) / (2 t_read))), t = age + t0. */
+double fit_one_over_f(double age_s, double t0_s, double t_read_s);
+/* drifted = programmed ((age + t0) / t0)^-nu, one exponent per device; age > 0. `nu` and `drifted_S` may be one
+ * array. */
+void fit_power_law(const float *nu, double t0_s, double age_s, const float *programmed_S, float *drifted_S, size_t n);
+
+/* ---- tables over a grid -------------------------------------------------------------------------------- */
+
+enum { FIT_GRID_MOST = 64 }; /* points of a grid: a curve lives on the stack */
+
+/* y over an ascending grid x; constant beyond its ends. Linear between the points, or the natural cubic spline through
+ * them (second derivative 0 at both ends). */
+struct fit_curve {
+    size_t count;
+    const float *x; /* borrowed */
+    float y[FIT_GRID_MOST], bend[FIT_GRID_MOST]; /* bend: second derivatives; all 0 for linear */
+};
+
+/* The grid in single precision, in the unit of `factor` times the file's SI values. */
+void fit_grid(const struct param_numbers *grid, float x[FIT_GRID_MOST]);
+void fit_curve_make(const float *x, const struct param_numbers *y, bool cubic, struct fit_curve *out);
+/* Largest k <= count - 2 with x[k] <= at, or 0: the segment for fit_curve_at, one search for several curves. */
+size_t fit_segment(const float *x, size_t count, float at);
+float fit_curve_at(const struct fit_curve *c, size_t segment, float at);
+
+/* ---- checks of part files: messages name the key and what is allowed ---------------------------------------- */
+
+/* `key` has `least` to `most` numbers. */
+enum status fit_check_count(const char *key, const struct param_numbers *list, size_t least, size_t most,
+                            struct error *e);
+/* `key` has as many numbers as the grid. */
+enum status fit_check_table(const char *key, const struct param_numbers *list, const char *grid_key,
+                            const struct param_numbers *grid, struct error *e);
+/* Every number of `key` is larger than the one before; `unit` is that of the file, for the message. */
+enum status fit_check_ascending(const char *key, const struct param_numbers *list, const char *unit, struct error *e);
+/* 0 or at least 2. */
+enum status fit_check_levels(int levels, struct error *e);
+/* g_min < g_max. */
+enum status fit_check_window(const struct constant *g_min_S, const struct constant *g_max_S, struct error *e);
+
+#endif
