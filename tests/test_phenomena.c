@@ -1,0 +1,356 @@
+/* Phenomena and management of tiles against aihwkit's own outputs (golden aihwkit_tile.json), in a multiply composed here in
+ * double precision from the functions of sim/phenomena.h; their random parts against their moments.
+ */
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/random.h"
+#include "sim/phenomena.h"
+#include "tests/golden.h"
+
+enum { INPUTS = 40, OUTPUTS = 24, SAMPLES = 5, TILES = 9 };
+
+/* aihwkit computes in float32: 1e-7 per operation, some 40 of them. */
+#define GOLDEN_TOLERANCE 1e-5
+
+/* ---- one case of the file ----------------------------------------------------------------------------- */
+
+struct tile {
+    uint32_t row, rows, column, columns;
+    double w[OUTPUTS][INPUTS], scale[OUTPUTS]; /* of the tile's own rows and columns */
+    struct phenomena_column k[OUTPUTS];
+};
+
+struct golden_case {
+    const char *name;
+    bool perfect, two_phase, digital_sum, torch;
+    double input_step, output_step, bound, out_scale, input_range, drift;
+    struct phenomena_spec p;
+    struct management_spec m;
+    double weight[OUTPUTS][INPUTS], x[SAMPLES][INPUTS], bias[OUTPUTS];
+    struct tile tiles[TILES];
+    size_t tile_count;
+};
+
+static double number(const json_t *object, const char *key) {
+    const json_t *v = json_object_get(object, key);
+    assert_true(json_is_number(v));
+    return json_number_value(v);
+}
+
+static bool flag(const json_t *object, const char *key) {
+    assert_true(json_is_boolean(json_object_get(object, key)));
+    return json_is_true(json_object_get(object, key));
+}
+
+static int choice(const json_t *object, const char *key, const char *const *names) {
+    const char *word = json_string_value(json_object_get(object, key));
+    assert_non_null(word);
+    for (int i = 0; names[i]; i++) {
+        if (strcmp(names[i], word) == 0) {
+            return i;
+        }
+    }
+    fail_msg("%s: %s", key, word);
+    return -1;
+}
+
+static void numbers(const json_t *list, double *out, size_t n) {
+    assert_int_equal(json_array_size(list), n);
+    for (size_t i = 0; i < n; i++) {
+        out[i] = json_number_value(json_array_get(list, i));
+    }
+}
+
+/* 1 / number of steps; 0: not quantised. As aihwkit keeps it, in float32: inputs that lie exactly between two codes (every
+ * full-scale input of sample 3 when it is halved) are rounded by the last bit of it. */
+static double resolution(double res) { return (double)(float)(res > 1 ? 1 / res : res > 0 ? res : 0); }
+
+static void read_forward(const json_t *f, struct golden_case *c) {
+    static const char *const noise[] = {"NONE", "ABS_MAX", "ABS_MAX_NP_SUM", "MAX", "CONSTANT", "AVERAGE_ABS_MAX", NULL};
+    static const char *const bounds[] = {"NONE", "ITERATIVE", "ITERATIVE_WORST_CASE", NULL};
+    static const char *const kinds[] = {"ONE_PASS", "POS_NEG_SEPARATE", "POS_NEG_SEPARATE_DIGITAL_SUM", NULL};
+    int kind = choice(f, "mv_type", kinds);
+    assert_true(number(f, "inp_bound") == 1);
+    c->perfect = flag(f, "is_perfect");
+    c->two_phase = kind > 0;
+    c->digital_sum = kind == 2;
+    c->input_step = resolution(number(f, "inp_res"));
+    c->output_step = resolution(number(f, "out_res"));
+    c->bound = number(f, "out_bound") > 0 ? number(f, "out_bound") : INFINITY;
+    c->out_scale = number(f, "out_scale");
+    c->p = (struct phenomena_spec){
+        .input_asymmetry = number(f, "inp_asymmetry"),
+        .output_asymmetry = number(f, "out_asymmetry"),
+        .ir_drop = number(f, "ir_drop"),
+        .ir_drop_g_ratio = number(f, "ir_drop_g_ratio"),
+        .nonlinearity = number(f, "out_nonlinearity"),
+        .slope_calibration = number(f, "slope_calibration"),
+        .voltage_offset_spread = number(f, "v_offset_std"),
+        .voltage_offset_w_min = number(f, "v_offset_w_min"),
+        .series_resistance = number(f, "r_series"),
+        .series_resistance_cap = 1e30,
+    };
+    c->m = (struct management_spec){
+        .noise = choice(f, "noise_management", noise),
+        .bound = choice(f, "bound_management", bounds),
+        .threshold = number(f, "nm_thres"),
+        .assumed_w_max = 0.6,
+        .max_factor = number(f, "max_bm_factor"),
+        .max_resolution = number(f, "max_bm_res"),
+        .test_negative = flag(f, "bm_test_negative_bound"),
+    };
+}
+
+static void read_columns(const json_t *j, const struct golden_case *c, struct tile *t) {
+    double full_scale[OUTPUTS], given[OUTPUTS];
+    for (uint32_t o = 0; o < t->columns; o++) {
+        full_scale[o] = c->bound;
+    }
+    phenomena_columns(&c->p, 1, PHENOMENA_COLUMN, 0, full_scale, t->columns, t->k);
+    const json_t *per_output = json_object_get(j, "per_output");
+    const json_t *offset = json_object_get(per_output, "fwd.v_offset");
+    const json_t *compression = json_object_get(per_output, "fwd.out_nonlinearity");
+    for (uint32_t o = 0; o < t->columns; o++) {
+        if (offset) {
+            numbers(offset, given, OUTPUTS);
+            t->k[o].voltage_offset = given[t->column + o];
+        }
+        if (compression) {
+            numbers(compression, given, OUTPUTS);
+            t->k[o].nonlinearity = given[t->column + o];
+        }
+    }
+}
+
+/* Tiles are listed by row blocks, the column blocks of each one after the other. */
+static void read_tiles(const json_t *j, struct golden_case *c) {
+    const json_t *list = json_object_get(j, "tiles"), *scales = json_object_get(j, "mapping_scales");
+    uint32_t row = 0, column = 0;
+    c->tile_count = json_array_size(list);
+    assert_in_range(c->tile_count, 1, TILES);
+    for (size_t i = 0; i < c->tile_count; i++) {
+        struct tile *t = &c->tiles[i];
+        const json_t *size = json_array_get(list, i), *scale = json_array_get(scales, i);
+        t->row = row;
+        t->rows = (uint32_t)number(size, "inp");
+        t->column = column;
+        t->columns = (uint32_t)number(size, "out");
+        for (uint32_t o = 0; o < t->columns; o++) {
+            size_t which = json_array_size(scale) > 1 ? o : 0;
+            t->scale[o] = scale ? json_number_value(json_array_get(scale, which)) : 1;
+            for (uint32_t k = 0; k < t->rows; k++) {
+                t->w[o][k] = c->weight[column + o][row + k] / t->scale[o] * c->drift;
+            }
+        }
+        read_columns(j, c, t);
+        column = (column + t->columns) % OUTPUTS;
+        row += column == 0 ? t->rows : 0;
+    }
+    assert_int_equal(row, INPUTS);
+}
+
+static void read_case(const json_t *root, const json_t *j, struct golden_case *c) {
+    *c = (struct golden_case){.name = json_string_value(json_object_get(j, "name")), .drift = 1};
+    const json_t *config = json_object_get(j, "config"), *range = json_object_get(config, "input_range");
+    for (size_t o = 0; o < OUTPUTS; o++) {
+        numbers(json_array_get(json_object_get(root, "weight"), o), c->weight[o], INPUTS);
+    }
+    for (size_t s = 0; s < SAMPLES; s++) {
+        numbers(json_array_get(json_object_get(root, "input"), s), c->x[s], INPUTS);
+    }
+    if (flag(j, "bias")) {
+        numbers(json_object_get(root, "bias"), c->bias, OUTPUTS);
+    }
+    if (json_object_get(j, "t_inference_s")) { /* its noise model: exponent 0.1, t0 = 20 s after programming */
+        c->drift = pow((number(j, "t_inference_s") + 20) / 20, -0.1);
+    }
+    c->torch = strcmp(json_string_value(json_object_get(config, "rpu")), "TorchInferenceRPUConfig") == 0;
+    c->input_range = range ? number(range, "init_value") : 0;
+    read_forward(json_object_get(config, "forward"), c);
+    read_tiles(j, c);
+}
+
+/* ---- the multiply, composed ------------------------------------------------------------------------------ */
+
+/* To the nearest step (ties to even), then clipped. */
+static double quantised(double v, double step) { return step > 0 ? rint(v / step) * step : v; }
+
+static double clipped(double v, double bound) { return fmax(-bound, fmin(bound, v)); }
+
+/* One pass: x as driven -> results of the array. */
+static void array_pass(const struct golden_case *c, const struct tile *t, const double *x, double *y) {
+    for (uint32_t o = 0; o < t->columns; o++) {
+        struct phenomena_sums s;
+        phenomena_sums(t->w[o], x, t->rows, &s);
+        y[o] += phenomena_array(&c->p, &t->k[o], &s, t->rows, 0);
+    }
+}
+
+/* Results of the array -> ADC, added to y. Whether they count as clipped. */
+static bool convert(const struct golden_case *c, const struct tile *t, const double *array, double *y) {
+    double v[OUTPUTS], full_scale[OUTPUTS];
+    for (uint32_t o = 0; o < t->columns; o++) {
+        double step = isfinite(c->bound) ? 2 * c->output_step * c->bound : 0;
+        v[o] = quantised(phenomena_output(&c->p, &t->k[o], array[o], 0), step);
+        full_scale[o] = c->bound;
+        y[o] += clipped(v[o], c->bound);
+    }
+    return management_clipped(&c->m, v, full_scale, t->columns);
+}
+
+/* x [rows] in units of the input range -> y [columns]. */
+static bool passes(const struct golden_case *c, const struct tile *t, const double *x, double *y) {
+    double driven[INPUTS], phase[INPUTS], sum[OUTPUTS] = {0};
+    memset(y, 0, OUTPUTS * sizeof *y);
+    for (uint32_t i = 0; i < t->rows; i++) {
+        driven[i] = clipped(quantised(x[i], 2 * c->input_step), 1);
+    }
+    phenomena_inputs(&c->p, driven, NULL, t->rows);
+    if (!c->two_phase) {
+        array_pass(c, t, driven, sum);
+        return convert(c, t, sum, y);
+    }
+    bool clips = false;
+    for (int sign = -1; sign <= 1; sign += 2) {
+        for (uint32_t i = 0; i < t->rows; i++) {
+            phase[i] = driven[i] * sign > 0 ? driven[i] : 0;
+        }
+        array_pass(c, t, phase, sum);
+        if (c->digital_sum) {
+            clips |= convert(c, t, sum, y);
+            memset(sum, 0, sizeof sum);
+        }
+    }
+    return c->digital_sum ? clips : convert(c, t, sum, y);
+}
+
+/* One tile on one sample with the factor and kind of scale of `l`: adds to y. Whether it clipped. */
+static bool run_tile(const struct golden_case *c, const struct tile *t, const double *sample,
+                     const struct management_loop *l, double *y) {
+    double x[INPUTS], result[OUTPUTS], average = 0;
+    double range = c->input_range > 0 ? c->input_range : 1;
+    for (uint32_t i = 0; i < t->rows; i++) {
+        double v = sample[t->row + i];
+        x[i] = (c->input_range > 0 ? clipped(v, range) : v) / range;
+    }
+    struct management_spec m = c->m;
+    m.noise = l->worst_case ? NOISE_ABS_MAX_NP_SUM : m.noise;
+    double scale = management_scale(&m, x, t->rows, c->input_step, c->bound, &average) * l->factor;
+    if (scale <= 0) {
+        return false;
+    }
+    for (uint32_t i = 0; i < t->rows; i++) {
+        x[i] /= scale;
+    }
+    bool clips = passes(c, t, x, result);
+    for (uint32_t o = 0; o < t->columns; o++) {
+        y[t->column + o] += result[o] * c->out_scale * scale * range * t->scale[o];
+    }
+    return clips;
+}
+
+/* aihwkit's torch tile repeats the whole batch until no sample clips, its C++ tile each sample. */
+static void run_batch(const struct golden_case *c, size_t first, size_t count, double y[SAMPLES][OUTPUTS]) {
+    memset(y, 0, sizeof(double[SAMPLES][OUTPUTS]));
+    for (size_t i = 0; i < c->tile_count; i++) {
+        struct management_loop l;
+        double part[SAMPLES][OUTPUTS];
+        bool clips;
+        management_begin(&l);
+        do {
+            clips = false;
+            memset(part, 0, sizeof part);
+            for (size_t s = first; s < first + count; s++) {
+                clips |= run_tile(c, &c->tiles[i], c->x[s], &l, part[s]);
+            }
+        } while (management_repeat(&c->m, c->input_step, clips, &l));
+        for (size_t s = first; s < first + count; s++) {
+            for (size_t o = 0; o < OUTPUTS; o++) {
+                y[s][o] += part[s][o];
+            }
+        }
+    }
+}
+
+static double digital(const struct golden_case *c, size_t s, size_t o) {
+    double y = 0;
+    for (size_t i = 0; i < INPUTS; i++) {
+        y += c->weight[o][i] * c->x[s][i];
+    }
+    return y;
+}
+
+static double worst_error(const struct golden_case *c, double y[SAMPLES][OUTPUTS], const json_t *expected, double gain) {
+    double worst = 0;
+    for (size_t s = 0; s < SAMPLES; s++) {
+        double want[OUTPUTS], largest = 0;
+        numbers(json_array_get(expected, s), want, OUTPUTS);
+        for (size_t o = 0; o < OUTPUTS; o++) {
+            largest = fmax(largest, fabs(want[o]));
+        }
+        for (size_t o = 0; o < OUTPUTS; o++) {
+            double got = (c->perfect ? digital(c, s, o) : y[s][o] * gain) + c->bias[o];
+            worst = fmax(worst, fabs(got - want[o]) / largest);
+        }
+    }
+    return worst;
+}
+
+static void check_case(const json_t *root, const json_t *j, double *worst) {
+    static struct golden_case c;
+    double y[SAMPLES][OUTPUTS];
+    read_case(root, j, &c);
+    const json_t *alpha = json_object_get(j, "alpha"), *single = json_object_get(j, "output_single");
+    double gain = 1;
+    if (alpha && number(json_object_get(json_object_get(j, "config"), "forward"), "out_res") <= 0) {
+        gain = json_number_value(json_array_get(alpha, 0)); /* what its drift compensation found */
+    }
+    for (size_t s = 0; s < SAMPLES && !c.torch; s++) {
+        double one[SAMPLES][OUTPUTS];
+        run_batch(&c, s, 1, one);
+        memcpy(y[s], one[s], sizeof y[s]);
+    }
+    if (c.torch) {
+        run_batch(&c, 0, SAMPLES, y);
+    }
+    double error = worst_error(&c, y, json_object_get(j, "output"), gain);
+    if (single) {
+        for (size_t s = 0; s < SAMPLES; s++) {
+            double one[SAMPLES][OUTPUTS];
+            run_batch(&c, s, 1, one);
+            memcpy(y[s], one[s], sizeof y[s]);
+        }
+        error = fmax(error, worst_error(&c, y, single, gain));
+    }
+    if (!(error <= GOLDEN_TOLERANCE)) {
+        fail_msg("%s: %.3g of the largest output (allowed: %g)", c.name, error, GOLDEN_TOLERANCE);
+    }
+    *worst = fmax(*worst, error);
+}
+
+static void golden_cases(void **state) {
+    (void)state;
+    json_t *root = load_json(golden_path("aihwkit_tile.json"));
+    const json_t *cases = json_object_get(root, "cases");
+    size_t done = 0;
+    double worst = 0;
+    for (size_t i = 0; i < json_array_size(cases); i++) {
+        const json_t *j = json_array_get(cases, i);
+        if (strncmp(json_string_value(json_object_get(j, "name")), "irdropt", 7) != 0) { /* another engine: not modelled */
+            check_case(root, j, &worst);
+            done++;
+        }
+    }
+    assert_int_equal(done, 52);
+    print_message("# %zu cases, worst difference %.2g of the largest output\n", done, worst);
+    json_decref(root);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(golden_cases),
+};
+
+const struct test_suite suite_phenomena = {"phenomena", tests, sizeof tests / sizeof tests[0]};
