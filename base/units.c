@@ -164,6 +164,7 @@ static const struct { const char *name; double factor; } units[] = {
     {"Bps", 1}, {"MBps", 1e6}, {"GBps", 1e9}, /* bytes per second */
     {"J_per_bit", 1}, {"pJ_per_bit", 1e-12}, {"fJ_per_bit", 1e-15}, {"um2_per_bit", 1e-12},
     {"K", 1}, {"per_K", 1}, {"eV", 1.602176634e-19},
+    {"LSB", 1}, {"dB", 1}, /* of a converter */
 };
 
 bool unit_factor(const char *unit, double *factor) {

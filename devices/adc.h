@@ -12,14 +12,19 @@
 
 #include "devices/device.h"
 
+/* Low 8 bits of `where` (matrix << 8 | draw) of all converter draws, so that no two of them share a number. */
+enum converter_draw { DRAW_ADC, DRAW_ADC_NOISE, DRAW_DAC, DRAW_DAC_NOISE };
+
 struct adc;
 struct adc_model {
     const char *name, *about, *source;
     struct param_table params;
     size_t params_bytes;
-    enum status (*check)(const void *params, int bits, struct error *e); /* optional */
-    /* Number of floats of one instance; 0: all instances are alike. */
+    /* Optional: relations between parameters, and what is made from them once (a table read from a file: arena-owned). */
+    enum status (*prepare)(void *params, int bits, struct arena *a, struct error *e);
+    /* Optional: number of floats of one instance; NULL or 0: all instances are alike, state is NULL. */
     size_t (*state_count)(const void *params, int bits);
+    /* There where state_count is. */
     void (*make)(const void *params, int bits, uint64_t seed, uint64_t where, uint64_t instance, float *state);
     /* codes of n values of one instance; z: standard normal numbers, one per value, or NULL (no noise). */
     void (*convert)(const void *params, int bits, const float *state, const float *v, const float *z, int32_t *codes,
@@ -28,9 +33,11 @@ struct adc_model {
     int32_t (*highest)(const void *params, int bits);
     /* Value of code c in units of full scale: value = (c + shift) x step. */
     void (*value)(const void *params, int bits, double *step, double *shift);
-    /* Optional: circuits that are the ideal converter behind v -> gain v + offset. NULL: not linear. */
-    void (*linear)(const void *params, const float *state, float *gain, float *offset);
-    bool (*noisy)(const void *params); /* wants z */
+    /* Optional: gain and offset of circuits that are the ideal converter behind v -> gain v + offset (+ noise). False:
+     * with these parameters the circuit is not of this kind. NULL: never is. */
+    bool (*linear)(const void *params, const float *state, float *gain, float *offset);
+    /* Optional: sd of the thermal noise at the input in units of full scale, the factor of z. NULL or 0: z is not used. */
+    double (*noise_sd)(const void *params, int bits);
 };
 extern const struct adc_model *const adc_models[]; /* NULL-terminated */
 const struct adc_model *adc_model_find(const char *name, struct error *e);
@@ -41,11 +48,16 @@ enum status adc_create(const struct config_node *map, const char *prefix, int bi
 const struct adc_model *adc_model_of(const struct adc *c);
 const void *adc_params(const struct adc *c);
 int adc_bits(const struct adc *c);
+bool adc_is_ideal(const struct adc *c); /* the codes of converter_code, nothing drawn */
+size_t adc_state_count(const struct adc *c); /* floats per instance */
+double adc_noise_sd(const struct adc *c);    /* 0: none */
 enum status adc_dump(const struct adc *c, struct arena *a, struct config_node *map, struct error *e);
 
-/* What a test bench measures: thresholds between codes, found by bisection on the instance. transitions_out
- * [highest - lowest]: smallest v (units of full scale) that gives a code > lowest + k; INL and DNL in LSB (end-point
- * fit), codes that never appear. For tests, `device`-level reports and pictures. */
+/* What a test bench measures. Any array may be NULL; n = highest - lowest.
+ *   transitions [n]  smallest v (units of full scale, between -2 and 2) that gives a code > lowest + k; 2 where none does
+ *   inl_lsb [n]      distance of a transition from the line through the first and the last one, in steps of that line
+ *   dnl_lsb [n - 1]  width of the code between two transitions in the same steps, less 1
+ * missing_codes: codes that never appear. For tests, `device`-level reports and pictures. */
 struct adc_linearity {
     double inl_max_lsb, dnl_max_lsb;
     uint32_t missing_codes;

@@ -3,7 +3,8 @@
  *
  * A row's converter maps a code -limit..limit (limit = 2^(N-1) - 1; magnitude and sign, as the tile drives them) to a
  * level in units of full scale: the ideal level is code / limit. Errors belong to the instance (one per row of a tile),
- * drawn once; pulse-width jitter and input noise are per conversion: the caller hands in a standard normal number.
+ * drawn once (`where` as in adc.h); pulse-width jitter and input noise are per conversion: the caller adds noise_sd times a
+ * standard normal number.
  */
 #ifndef MHO_DEVICES_DAC_H
 #define MHO_DEVICES_DAC_H
@@ -15,7 +16,6 @@ struct dac_model {
     const char *name, *about, *source;
     struct param_table params;
     size_t params_bytes;
-    enum status (*check)(const void *params, int bits, struct error *e); /* optional */
     /* level[0..limit] for the magnitudes of one instance, in units of full scale. */
     void (*levels)(const void *params, int bits, uint64_t seed, uint64_t where, uint64_t instance, float *level);
     bool pulse; /* drives a time, not a voltage: current is taken at one voltage */
@@ -31,6 +31,8 @@ enum status dac_create(const struct config_node *map, const char *prefix, int bi
 const struct dac_model *dac_model_of(const struct dac *d);
 const void *dac_params(const struct dac *d);
 enum status dac_dump(const struct dac *d, struct arena *a, struct config_node *map, struct error *e);
+int dac_bits(const struct dac *d);
+double dac_noise_sd(const struct dac *d); /* 0: none */
 bool dac_is_ideal(const struct dac *d); /* levels are code / limit and nothing is drawn */
 
 #endif
