@@ -19,8 +19,9 @@ struct dac_model {
     /* level[0..limit] for the magnitudes of one instance, in units of full scale. */
     void (*levels)(const void *params, int bits, uint64_t seed, uint64_t where, uint64_t instance, float *level);
     bool pulse; /* drives a time, not a voltage: current is taken at one voltage */
-    double (*jitter)(
-        const void *params); /* optional: sd of a pulse's length, in units of full scale; a pulse of code 0 has none */
+    /* Optional: sd per conversion in units of full scale: input noise of a voltage, jitter of a pulse's length (a pulse of
+     * code 0 has none). NULL or 0: none. */
+    double (*noise_sd)(const void *params, int bits);
 };
 extern const struct dac_model *const dac_models[]; /* NULL-terminated */
 const struct dac_model *dac_model_find(const char *name, struct error *e);

@@ -103,8 +103,48 @@ static const char *group_prefix(size_t group, char buffer[KEY_BYTES]) {
     return buffer;
 }
 
+/* The models of cell and converters, which bring the tables of their keys. */
+struct models {
+    const struct cell_model *cell;
+    const struct adc_model *adc;
+    const struct dac_model *dac;
+};
+
+/* The name of a converter's circuit; "ideal" where the file has none. */
+static enum status circuit_name(const struct config_node *root, const char *group, const char **out, struct error *e) {
+    char where[WHERE_BYTES];
+    const struct config_node *map = config_find(root, group), *name = config_get(map, "model");
+    *out = "ideal";
+    if (!map) {
+        return OK;
+    }
+    if (config_kind(map) != CONFIG_MAP || !name || !config_text(name)) {
+        return error_set(e, ERR_USAGE, "%s: %s: must be a map with the key model",
+                         config_where(map, where, sizeof where), group);
+    }
+    *out = config_text(name);
+    return OK;
+}
+
+static enum status find_models(const struct config_node *root, struct models *m, struct error *e) {
+    char where[WHERE_BYTES];
+    const char *name = NULL;
+    TRY(find_cell_model(root, &m->cell, e));
+    TRY(circuit_name(root, "tile.dac.circuit", &name, e));
+    m->dac = dac_model_find(name, e);
+    if (!m->dac) {
+        return error_prefix(e, "%s: tile.dac.circuit.model",
+                            where_is(root, "tile.dac.circuit.model", where, sizeof where));
+    }
+    TRY(circuit_name(root, "tile.adc.circuit", &name, e));
+    m->adc = adc_model_find(name, e);
+    return m->adc ? OK
+                  : error_prefix(e, "%s: tile.adc.circuit.model",
+                                 where_is(root, "tile.adc.circuit.model", where, sizeof where));
+}
+
 /* Keys that nobody knows, before keys that are missing: a misspelt key is both. */
-static enum status check_keys(const struct chip *c, const struct config_node *root, const struct cell_model *model,
+static enum status check_keys(const struct chip *c, const struct config_node *root, const struct models *m,
                               struct error *e) {
     static const char *const skip[] = {"sources", NULL};
     enum { MOST = 48 };
@@ -119,20 +159,24 @@ static enum status check_keys(const struct chip *c, const struct config_node *ro
             TRY(refuse_costs(root, &chip_tables[i], e));
         }
     }
-    tables[count] = &model->params;
+    tables[count] = &m->cell->params;
     prefixes[count++] = "tile.cell.";
     char below[CELL_GROUPS_MOST][KEY_BYTES];
     for (size_t i = 0; cell_groups[i]; i++) {
         tables[count] = &cell_groups[i]->params;
         prefixes[count++] = group_prefix(i, below[i]);
     }
+    tables[count] = &m->dac->params;
+    prefixes[count++] = "tile.dac.circuit.";
+    tables[count] = &m->adc->params;
+    prefixes[count++] = "tile.adc.circuit.";
     return params_check_unused(tables, prefixes, count, root, skip, e);
 }
 
 static enum status read_tables(struct chip *c, const struct config_node *root, struct error *e) {
     const char *costs = config_text(config_get(root, "costs") ? config_get(root, "costs") : root);
     const struct config_node *map = NULL;
-    const struct cell_model *model = NULL;
+    struct models models = {NULL, NULL, NULL};
     c->spec.costs = costs && strcmp(costs, "none") == 0 ? COSTS_NONE : COSTS_FULL;
     for (size_t i = 0; i < chip_table_count; i++) {
         bool *given = given_of(&c->spec, &chip_tables[i]);
@@ -143,8 +187,8 @@ static enum status read_tables(struct chip *c, const struct config_node *root, s
             *given = map != NULL;
         }
     }
-    TRY(find_cell_model(root, &model, e));
-    TRY(check_keys(c, root, model, e));
+    TRY(find_models(root, &models, e));
+    TRY(check_keys(c, root, &models, e));
     for (size_t i = 0; i < chip_table_count; i++) {
         const struct chip_table *t = &chip_tables[i];
         if (table_read(&c->spec, t)) {
@@ -152,7 +196,12 @@ static enum status read_tables(struct chip *c, const struct config_node *root, s
             TRY(params_read(&t->table, map, t->prefix, c->arena, (char *)&c->spec + t->offset, e));
         }
     }
-    return cell_create(config_find(root, "tile.cell"), "tile.cell.", c->arena, &c->spec.tile.cell, e);
+    struct tile_spec *tile = &c->spec.tile;
+    TRY(dac_create(config_find(root, "tile.dac.circuit"), "tile.dac.circuit.", tile->dac.bits, c->arena,
+                   &tile->dac.circuit, e));
+    TRY(adc_create(config_find(root, "tile.adc.circuit"), "tile.adc.circuit.", tile->adc.bits, c->arena,
+                   &tile->adc.circuit, e));
+    return cell_create(config_find(root, "tile.cell"), "tile.cell.", c->arena, &tile->cell, e);
 }
 
 /* ---- relations --------------------------------------------------------------------------------- */
@@ -171,6 +220,31 @@ static enum status check_name(const struct chip_spec *s, const struct config_nod
     if (!n[0] || n[good] || strchr("0123456789-.", n[0])) {
         CONTRADICTION(e, root, "chip", "'%s' is not a name (allowed: letters, digits, '_', '-', '.'; a letter first)",
                       n);
+    }
+    return OK;
+}
+
+/* A DAC circuit must drive what the coding says: a voltage or a time. */
+static enum status check_input_circuit(const struct chip_spec *s, const struct config_node *root, struct error *e) {
+    const struct tile_spec *t = &s->tile;
+    if (dac_is_ideal(t->dac.circuit)) {
+        return OK;
+    }
+    const bool pulse = dac_model_of(t->dac.circuit)->pulse;
+    if (t->dac.coding == CODING_BIT_SERIAL) {
+        CONTRADICTION(e, root, "tile.dac.circuit.model",
+                      "%s converts whole codes, coding bit_serial sends one bit at a time (allowed: ideal)",
+                      t->dac.circuit_model);
+    }
+    if (pulse && t->dac.coding == CODING_AMPLITUDE) {
+        CONTRADICTION(e, root, "tile.dac.circuit.model",
+                      "%s drives times, coding amplitude wants voltages (allowed: ideal, r_2r, c_2c)",
+                      t->dac.circuit_model);
+    }
+    if (!pulse && t->dac.coding == CODING_PULSE_WIDTH) {
+        CONTRADICTION(e, root, "tile.dac.circuit.model",
+                      "%s drives voltages, coding pulse_width wants times (allowed: ideal, pulse_width)",
+                      t->dac.circuit_model);
     }
     return OK;
 }
@@ -268,6 +342,8 @@ void chip_visit_constants(const struct chip *c,
                           void (*visit)(void *ctx, const char *key, const char *unit, const struct constant *k),
                           void *ctx) {
     const struct cell *cell = c->spec.tile.cell;
+    const struct dac *dac = c->spec.tile.dac.circuit;
+    const struct adc *adc = c->spec.tile.adc.circuit;
     visit_table(&cell_model_of(cell)->params, "tile.cell.", cell_params(cell), visit, ctx);
     for (size_t i = 0; cell_groups[i]; i++) {
         char prefix[KEY_BYTES];
@@ -275,6 +351,8 @@ void chip_visit_constants(const struct chip *c,
             visit_table(&cell_groups[i]->params, group_prefix(i, prefix), cell_group_params(cell, i), visit, ctx);
         }
     }
+    visit_table(&dac_model_of(dac)->params, "tile.dac.circuit.", dac_params(dac), visit, ctx);
+    visit_table(&adc_model_of(adc)->params, "tile.adc.circuit.", adc_params(adc), visit, ctx);
     for (size_t i = 0; i < chip_table_count; i++) {
         if (table_read(&c->spec, &chip_tables[i])) {
             visit_table(&chip_tables[i].table, chip_tables[i].prefix, (const char *)&c->spec + chip_tables[i].offset,
@@ -373,6 +451,10 @@ static enum status dump_effective(struct chip *c, const struct config_node *root
         return error_set(e, ERR_RUN, "chip: tile.cell is missing in the effective configuration");
     }
     TRY(cell_dump(c->spec.tile.cell, c->arena, map, e));
+    TRY(dump_group(c, "tile.dac.circuit.", &map, e));
+    TRY(dac_dump(c->spec.tile.dac.circuit, c->arena, map, e));
+    TRY(dump_group(c, "tile.adc.circuit.", &map, e));
+    TRY(adc_dump(c->spec.tile.adc.circuit, c->arena, map, e));
     TRY(dump_sources(c, root, e));
     c->hash = config_hash(c->effective);
     return OK;
@@ -422,6 +504,7 @@ static enum status build(struct chip *c, const char *name, const char *const *se
     TRY(read_tables(c, root, e));
     TRY(check_name(&c->spec, root, e));
     TRY(check_tile(&c->spec, root, e));
+    TRY(check_input_circuit(&c->spec, root, e));
     TRY(read_roles(c, root, e));
     TRY(check_sources(c, root, e));
     return dump_effective(c, root, e);
@@ -500,6 +583,18 @@ void chip_visit_params(void (*visit)(void *ctx, const char *table, const char *p
         char prefix[KEY_BYTES];
         visit_rows(&cell_groups[i]->params, cell_groups[i]->params.name, group_prefix(i, prefix), false, visit, ctx);
     }
+    for (const struct dac_model *const *m = dac_models; *m; m++) {
+        visit_rows(&(*m)->params, (*m)->params.name, "tile.dac.circuit.", false, visit, ctx);
+    }
+    for (const struct adc_model *const *m = adc_models; *m; m++) {
+        visit_rows(&(*m)->params, (*m)->params.name, "tile.adc.circuit.", false, visit, ctx);
+    }
+}
+
+static void help_circuit(const struct param_table *t, const char *about, const char *prefix, FILE *out) {
+    fprintf(out, "%s: %s\n", t->name, about);
+    params_help(t, prefix, out);
+    fputc('\n', out);
 }
 
 void chip_params_help(FILE *out) {
@@ -519,5 +614,11 @@ void chip_params_help(FILE *out) {
         fprintf(out, "%s (optional): %s\n", cell_groups[i]->params.name, cell_groups[i]->about);
         params_help(&cell_groups[i]->params, group_prefix(i, prefix), out);
         fputc('\n', out);
+    }
+    for (const struct dac_model *const *m = dac_models; *m; m++) {
+        help_circuit(&(*m)->params, (*m)->about, "tile.dac.circuit.", out);
+    }
+    for (const struct adc_model *const *m = adc_models; *m; m++) {
+        help_circuit(&(*m)->params, (*m)->about, "tile.adc.circuit.", out);
     }
 }

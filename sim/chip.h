@@ -107,6 +107,7 @@ struct tile_spec {
         double static_parameter;     /* number of standard deviations, or quantile */
         int coding, sign, split_bits, accumulate; /* input_coding, input_sign; split: bits of the low part; combination */
         double range_value;          /* static range of the chip itself; 0: from the model or calibration */
+        const char *circuit_model;   /* "ideal" where the file has no circuit */
         const struct dac *circuit;
         int energy_bits;             /* cost: bits that energy_J was given for */
         struct constant energy_J;    /* cost: per conversion */
@@ -119,6 +120,7 @@ struct tile_spec {
         double rule_parameter;             /* quantile */
         double lambda, headroom;
         double full_scale;                 /* range = static: weight x input / (weight scale x input range) */
+        const char *circuit_model;         /* "ideal" where the file has no circuit */
         const struct adc *circuit;
         int energy_bits;                   /* cost: bits that energy_J was given for */
         struct constant energy_J, area_m2; /* cost: per conversion; per converter */

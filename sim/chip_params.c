@@ -114,6 +114,8 @@ static const struct param tile_rows[] = {
     NUMBER_ROW("dac.range_value", "", 0, 1e9, "0",
                "range = static: full scale in units of the inputs; 0: model or calibration",
                AT(tile_spec, dac.range_value)),
+    TEXT_ROW("dac.circuit.model", "ideal", "circuit of the DAC (its keys: table DAC circuit NAME)",
+             AT(tile_spec, dac.circuit_model)),
     TEXT_ROW("adc.name", "", "part that the ADC was made from", AT(tile_spec, adc.name)),
     BITS_ROW("adc.bits", 2, 14, NULL, "output codes -(2^(b-1)-1) .. 2^(b-1)-1", AT(tile_spec, adc.bits)),
     INT_ROW("adc.share", 1, 4096, "1", "columns per converter; divides the columns", AT(tile_spec, adc.share)),
@@ -130,6 +132,8 @@ static const struct param tile_rows[] = {
                AT(tile_spec, adc.lambda)),
     NUMBER_ROW("adc.headroom", "", 0.01, 100, "1.2", "range = calibrated: factor on the largest calibration output",
                AT(tile_spec, adc.headroom)),
+    TEXT_ROW("adc.circuit.model", "ideal", "circuit of the ADC (its keys: table ADC circuit NAME)",
+             AT(tile_spec, adc.circuit_model)),
     TEXT_ROW("post.name", "", "part that the digital post-processing was made from", AT(tile_spec, post.name)),
 };
 

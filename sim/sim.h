@@ -57,7 +57,8 @@ enum status chip_catalogue(const char *const **names, struct error *e);
 /* `mho chip params`: every key with unit, range, default or required, meaning. `mho chip check` = chip_load + this: */
 void chip_params_help(FILE *out);
 /* The same, row by row: the row's key stands below `prefix` ("tile."); `table` names the group; cost: one of the rows
- * that `costs: none` leaves out. The keys of every cell model come last, table = "cell model NAME". */
+ * that `costs: none` leaves out. The keys of every cell model come last, table = "cell model NAME", and
+ * those of every converter circuit, table = "DAC circuit NAME", "ADC circuit NAME". */
 void chip_visit_params(void (*visit)(void *ctx, const char *table, const char *prefix, bool cost,
                                      const struct param *row),
                        void *ctx);

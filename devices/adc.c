@@ -1,0 +1,119 @@
+/* The list of output converters, a converter with its parameters, and what all circuits share. A new circuit is one file
+ * and one row here.
+ */
+#include "devices/adc.h"
+
+#include <string.h>
+
+#include "base/random.h"
+#include "devices/adc_models.h"
+
+const struct adc_model *const adc_models[] = {
+    &adc_ideal, &adc_ramp, &adc_sar, &adc_pipeline, &adc_cyclic, &adc_flash, &adc_table, NULL,
+};
+
+enum { ADC_MODELS = sizeof adc_models / sizeof adc_models[0] - 1 };
+
+struct adc {
+    const struct adc_model *model;
+    const void *params;
+    int bits;
+};
+
+const struct adc_model *adc_model_find(const char *name, struct error *e) {
+    const char *names[ADC_MODELS];
+    char known[256] = "";
+    for (size_t i = 0; i < ADC_MODELS; i++) {
+        names[i] = adc_models[i]->name;
+        if (strcmp(names[i], name) == 0) {
+            return adc_models[i];
+        }
+        strncat(known, i ? ", " : "", sizeof known - strlen(known) - 1);
+        strncat(known, names[i], sizeof known - strlen(known) - 1);
+    }
+    const char *near = nearest_name(name, names, ADC_MODELS);
+    error_set(e, ERR_USAGE, "ADC circuit '%s' is unknown%s%s%s (allowed: %s)", name, near ? ": did you mean '" : "",
+              near ? near : "", near ? "'" : "", known);
+    return NULL;
+}
+
+/* The model named by a circuit's map; no map: ideal. */
+static enum status model_of_map(const struct config_node *map, const char *prefix, const struct adc_model **out,
+                                struct error *e) {
+    char where[512];
+    *out = &adc_ideal;
+    if (!map) {
+        return OK;
+    }
+    const struct config_node *name = config_get(map, "model");
+    if (!name || !config_text(name)) {
+        return error_set(e, ERR_USAGE, "%s: %smodel: missing: a circuit is a map that names its model",
+                         config_where(map, where, sizeof where), prefix);
+    }
+    *out = adc_model_find(config_text(name), e);
+    return *out ? OK : error_prefix(e, "%s: %smodel", config_where(name, where, sizeof where), prefix);
+}
+
+enum status adc_create(const struct config_node *map, const char *prefix, int bits, struct arena *a,
+                       const struct adc **out, struct error *e) {
+    const struct adc_model *model = NULL;
+    TRY(model_of_map(map, prefix, &model, e));
+    struct adc *c = arena_alloc(a, 1, sizeof *c);
+    void *params = arena_alloc(a, 1, model->params_bytes ? model->params_bytes : 1);
+    if (!c || !params) {
+        return error_set(e, ERR_RUN, "%s: out of memory", prefix);
+    }
+    if (model->params.count) {
+        TRY(params_read(&model->params, map, prefix, a, params, e));
+    }
+    if (model->prepare && model->prepare(params, bits, a, e) != OK) {
+        char where[512];
+        return error_prefix(e, "%s: %.*s", map ? config_where(map, where, sizeof where) : "", (int)strlen(prefix) - 1,
+                            prefix);
+    }
+    *c = (struct adc){model, params, bits};
+    *out = c;
+    return OK;
+}
+
+const struct adc_model *adc_model_of(const struct adc *c) { return c->model; }
+const void *adc_params(const struct adc *c) { return c->params; }
+int adc_bits(const struct adc *c) { return c->bits; }
+bool adc_is_ideal(const struct adc *c) { return c->model == &adc_ideal; }
+
+size_t adc_state_count(const struct adc *c) {
+    return c->model->state_count ? c->model->state_count(c->params, c->bits) : 0;
+}
+
+double adc_noise_sd(const struct adc *c) { return c->model->noise_sd ? c->model->noise_sd(c->params, c->bits) : 0; }
+
+enum status adc_dump(const struct adc *c, struct arena *a, struct config_node *map, struct error *e) {
+    struct config_node *name = config_new_scalar(a, c->model->name, "(effective)", 0);
+    if (!name) {
+        return error_set(e, ERR_RUN, "ADC circuit %s: out of memory", c->model->name);
+    }
+    TRY(config_put(a, map, "model", name, e));
+    return params_dump(&c->model->params, c->params, "", a, map, e);
+}
+
+/* ---- shared by the circuits ------------------------------------------------------------------------------- */
+
+void converter_draws(uint64_t seed, uint64_t where, uint64_t instance, float *z, size_t count) {
+    random_gaussian_fill(seed, random_stream(RANDOM_CONVERTER, where), instance * DRAWS_PER_CONVERTER, z, count);
+}
+
+int32_t mid_rise_lowest(const void *params, int bits) {
+    (void)params;
+    return -((int32_t)1 << (bits - 1));
+}
+
+int32_t mid_rise_highest(const void *params, int bits) {
+    (void)params;
+    return ((int32_t)1 << (bits - 1)) - 1;
+}
+
+void mid_rise_value(const void *params, int bits, double *step, double *shift) {
+    (void)params;
+    *step = ldexp(1, 1 - bits);
+    *shift = 0.5;
+}
