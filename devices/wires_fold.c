@@ -1,0 +1,189 @@
+/* Folding: the wire network of one array as a matrix of effective conductances.
+ *
+ * With P the row lines solved while the columns are grounded, Q the column lines solved while the rows are grounded, and D
+ * the cells, the network is a fixed point between the two families, and its map a series of non-negative terms:
+ *   E = out Q D (1 + P D Q D + (P D Q D)^2 + ...) P in
+ * Its first term is the product  E0[j][i] = g[i][j] x a[i][j] x t[i][j]:  a the potential of the row at the cell for 1 V at
+ * its input, t the part of a current into the column at the cell that reaches its output (by reciprocity: the potential at
+ * the cell for 1 V at the output). What it leaves out is current that goes through a second cell of the column back into
+ * another row and from there into a second column.
+ *
+ * Error of the product: E - E0 has no negative entry, so for inputs between -1 and 1 V the largest error of column j is
+ * sum_i (E - E0)[j][i], the error with every row at 1 V. That is the rest of the series for one field: two terms are
+ * computed, what follows is taken as geometric.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "devices/wires_ladder.h"
+
+/* Planes in scratch. "rows" planes are [columns][rows] as the caller's, "columns" planes [rows][columns]. */
+struct fold {
+    size_t rows, columns, cells;
+    struct lines row, column;
+    struct ladder row_ladder, column_ladder;
+    const float *g;  /* rows plane */
+    float *gT;       /* columns plane */
+    float *a, *tT;   /* attenuation (rows plane), transfer (columns plane) */
+    float *x, *xT;   /* work */
+};
+
+enum { PLANES = 7 };
+
+size_t wires_fold_scratch_bytes(size_t rows, size_t columns) { return PLANES * rows * columns * sizeof(float); }
+
+static enum status check_input(const struct wires *w, size_t rows, size_t columns, const float *g_S,
+                               const struct fold_options *o, struct error *e) {
+    TRY(wires_check_array("wires", w, rows, columns, e));
+    if (o->method < WIRES_AUTOMATIC || o->method > WIRES_EXACT) {
+        return error_set(e, ERR_USAGE, "wires: method %d (allowed: automatic, product, corrected, exact)", o->method);
+    }
+    if (!(o->tolerance > 0 && o->tolerance <= 1)) {
+        return error_set(e, ERR_USAGE, "wires: tolerance = %g (allowed: above 0, at most 1)", o->tolerance);
+    }
+    for (size_t k = 0; k < rows * columns; k++) {
+        if (!(g_S[k] >= 0 && g_S[k] <= 1e6F)) {
+            return error_set(e, ERR_USAGE, "wires: cell in row %zu, column %zu: %g S (allowed: 0 to 1e6)", k % rows, k / rows,
+                             (double)g_S[k]);
+        }
+    }
+    return OK;
+}
+
+/* ---- product ----------------------------------------------------------------------------------------------------- */
+
+/* a or t: 1 - drop, where the drop is the line's answer to the currents that its cells draw at full potential. */
+static void attenuation(const struct ladder *l, const float *g, size_t cells, float *out) {
+    memcpy(out, g, cells * sizeof *out);
+    ladder_solve(l, out);
+    for (size_t k = 0; k < cells; k++) {
+        out[k] = 1 - out[k];
+    }
+}
+
+static void prepare(struct fold *f, const struct wires *w, size_t rows, size_t columns, const float *g, float *scratch) {
+    size_t cells = rows * columns;
+    *f = (struct fold){.rows = rows, .columns = columns, .cells = cells, .g = g};
+    f->row = wires_rows(w, rows, columns);
+    f->column = wires_columns(w, rows, columns);
+    f->gT = scratch;
+    f->a = scratch + cells;
+    f->tT = scratch + 2 * cells;
+    f->x = scratch + 3 * cells;
+    f->xT = scratch + 4 * cells;
+    plane_transpose(g, columns, rows, f->gT);
+    ladder_prepare(&f->row_ladder, &f->row, g, scratch + 5 * cells);
+    ladder_prepare(&f->column_ladder, &f->column, f->gT, scratch + 6 * cells);
+    attenuation(&f->row_ladder, g, cells, f->a);
+    attenuation(&f->column_ladder, f->gT, cells, f->tT);
+}
+
+static void product(struct fold *f, float *effective) {
+    plane_transpose(f->tT, f->rows, f->columns, effective);
+    for (size_t k = 0; k < f->cells; k++) {
+        effective[k] = f->g[k] * f->a[k] * effective[k];
+    }
+}
+
+/* ---- estimate of its error ------------------------------------------------------------------------------------------ */
+
+/* x: row potentials (rows plane) -> P D Q D x. Uses xT. */
+static void next_term(struct fold *f, float *x) {
+    for (size_t k = 0; k < f->cells; k++) {
+        x[k] *= f->g[k];
+    }
+    plane_transpose(x, f->columns, f->rows, f->xT);
+    ladder_solve(&f->column_ladder, f->xT);
+    for (size_t k = 0; k < f->cells; k++) {
+        f->xT[k] *= f->gT[k];
+    }
+    plane_transpose(f->xT, f->rows, f->columns, x);
+    ladder_solve(&f->row_ladder, x);
+}
+
+static double sum_column(const float *a, size_t n) {
+    double s = 0;
+    for (size_t i = 0; i < n; i++) {
+        s += (double)a[i];
+    }
+    return s;
+}
+
+/* Output of column j for row potentials x, all columns grounded: sum over rows of t g x. The transfer is read from the
+ * product t g a = effective, a > 0. */
+static double column_output(const struct fold *f, const float *effective, const float *x, size_t j) {
+    double s = 0;
+    for (size_t i = j * f->rows; i < (j + 1) * f->rows; i++) {
+        s += (double)(effective[i] / f->a[i] * x[i]);
+    }
+    return s;
+}
+
+static void estimate_product(struct fold *f, const float *effective, struct fold_result *r) {
+    double term[2] = {0, 0}, full = 0, total = 0, ideal = sum_column(f->g, f->cells);
+    memcpy(f->x, f->a, f->cells * sizeof *f->x);
+    for (int n = 0; n < 2; n++) {
+        next_term(f, f->x);
+        for (size_t j = 0; j < f->columns; j++) {
+            double more = column_output(f, effective, f->x, j);
+            term[n] = fmax(term[n], more);
+            total += more;
+        }
+    }
+    for (size_t j = 0; j < f->columns; j++) {
+        double sum = sum_column(effective + j * f->rows, f->rows);
+        full = fmax(full, sum);
+        total += sum;
+    }
+    double ratio = term[0] > 0 ? term[1] / term[0] : 0;
+    r->estimated_error = full > 0 ? (ratio < 1 ? term[0] / (1 - ratio) / full : 1) : 0;
+    r->loss = ideal > 0 ? 1 - total / ideal : 0;
+}
+
+/* ---- exact ------------------------------------------------------------------------------------------------------------ */
+
+static enum status exact(const struct wires *w, size_t rows, size_t columns, const float *g, float *effective,
+                         struct fold_result *r, struct error *e) {
+    double *wide = mem_alloc(rows * columns + rows, sizeof *wide), ideal = 0, total = 0;
+    if (!wide) {
+        return error_set(e, ERR_RUN, "wires: out of memory");
+    }
+    for (size_t k = 0; k < rows * columns; k++) {
+        wide[k] = (double)g[k];
+        ideal += wide[k];
+    }
+    struct network *n = NULL;
+    enum status s = network_create(w, rows, columns, wide, &n, e);
+    double *column = wide + rows * columns;
+    for (size_t j = 0; s == OK && j < columns; j++) {
+        s = network_column(n, j, column, e);
+        for (size_t i = 0; s == OK && i < rows; i++) {
+            effective[j * rows + i] = (float)column[i];
+            total += column[i];
+        }
+    }
+    network_destroy(n);
+    mem_free(wide);
+    *r = (struct fold_result){WIRES_EXACT, 1e-7, ideal > 0 ? 1 - total / ideal : 0}; /* rounding to float */
+    return s;
+}
+
+/* ---- choice ------------------------------------------------------------------------------------------------------------ */
+
+enum status wires_fold(const struct wires *w, size_t rows, size_t columns, const float *g_S, const struct fold_options *o,
+                       void *scratch, float *effective_S, struct fold_result *result, struct error *e) {
+    TRY(check_input(w, rows, columns, g_S, o, e));
+    if (o->method == WIRES_EXACT) {
+        return exact(w, rows, columns, g_S, effective_S, result, e);
+    }
+    struct fold f;
+    prepare(&f, w, rows, columns, g_S, scratch);
+    product(&f, effective_S);
+    *result = (struct fold_result){.used = WIRES_PRODUCT};
+    estimate_product(&f, effective_S, result);
+    if (o->method != WIRES_PRODUCT && result->estimated_error > o->tolerance) {
+        return exact(w, rows, columns, g_S, effective_S, result, e);
+    }
+    return OK;
+}

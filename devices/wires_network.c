@@ -1,0 +1,377 @@
+/* The exact network: sparse nodal analysis of one array.
+ *
+ * Unknowns and equations: devices/wires_internal.h. The matrix L + D is symmetric and positive definite (every wire node is
+ * joined to an outside by resistances), so it is factorised once by CHOLMOD (Chen, Davis, Hager, Rajamanickam, ACM TOMS 35,
+ * 2008), simplicial: plain loops in a fixed order, no BLAS, so the bits do not depend on threads. Each solution is refined
+ * once with residuals taken branch by branch.
+ *
+ * Currents are sums of cell currents g (V + u_row - u_column), never differences of node voltages over a small wire
+ * resistance. By reciprocity the current that 1 V behind column j drives into the input of row i is the effective
+ * conductance E[j][i]: one solve gives a whole column.
+ *
+ * CHOLMOD brings its own memory; everything else goes through base/memory.h.
+ */
+#include <math.h>
+#include <string.h>
+#include <suitesparse/cholmod.h>
+
+#include "base/memory.h"
+#include "devices/wires_internal.h"
+
+struct network {
+    struct lines row, column;
+    size_t unknowns, row_unknowns;
+    double *g_S;  /* [columns][rows] */
+    bool *driven; /* [rows] */
+    double *work; /* 3 x unknowns: solution, residual, step; then columns x rows cell currents */
+    cholmod_common common;
+    cholmod_sparse *matrix;
+    cholmod_factor *factor;
+    cholmod_dense *step, *y, *e; /* kept between solves */
+};
+
+/* ---- nodes -------------------------------------------------------------------------------------------------- */
+
+static const size_t OUTSIDE = SIZE_MAX;
+
+static size_t row_node(const struct network *n, size_t row, size_t column) {
+    return lines_ideal(&n->row) ? OUTSIDE : row * n->row.nodes + lines_node(&n->row, column);
+}
+
+static size_t column_node(const struct network *n, size_t row, size_t column) {
+    return lines_ideal(&n->column) ? OUTSIDE
+                                   : n->row_unknowns + column * n->column.nodes + lines_node(&n->column, row);
+}
+
+static double at(const double *u, size_t node) { return node == OUTSIDE ? 0 : u[node]; }
+
+size_t network_unknowns(const struct network *n) { return n->unknowns; }
+
+double network_row_u(const struct network *n, const double *u, size_t row, size_t column) {
+    return at(u, row_node(n, row, column));
+}
+
+double network_column_u(const struct network *n, const double *u, size_t row, size_t column) {
+    return at(u, column_node(n, row, column));
+}
+
+/* ---- wires: every branch once ----------------------------------------------------------------------------------- */
+
+typedef void branch_visitor(void *context, size_t a, size_t b, double siemens); /* b may be OUTSIDE */
+
+static void visit_lines(const struct lines *l, size_t base, const bool *connected, branch_visitor *visit, void *context) {
+    for (size_t line = 0; !lines_ideal(l) && line < l->count; line++) {
+        size_t first = base + line * l->nodes;
+        for (size_t k = 0; k + 1 < l->nodes; k++) {
+            visit(context, first + k, first + k + 1, 1 / l->step_ohm);
+        }
+        if (lines_at_first(l, line) && (!connected || connected[line])) {
+            visit(context, first, OUTSIDE, 1 / l->port_ohm);
+        }
+        if (lines_at_last(l, line) && (!connected || connected[line])) {
+            visit(context, first + l->nodes - 1, OUTSIDE, 1 / l->port_ohm);
+        }
+    }
+}
+
+static void visit_wires(const struct network *n, branch_visitor *visit, void *context) {
+    visit_lines(&n->row, 0, n->driven, visit, context);
+    visit_lines(&n->column, n->row_unknowns, NULL, visit, context);
+}
+
+/* ---- matrix --------------------------------------------------------------------------------------------------- */
+
+struct entries {
+    double *diagonal; /* [unknowns] */
+    cholmod_triplet *t;
+};
+
+static void put(cholmod_triplet *t, size_t row, size_t column, double value) {
+    ((int *)t->i)[t->nnz] = (int)row;
+    ((int *)t->j)[t->nnz] = (int)column;
+    ((double *)t->x)[t->nnz++] = value;
+}
+
+static void add_branch(void *context, size_t a, size_t b, double siemens) {
+    struct entries *m = context;
+    if (a != OUTSIDE) {
+        m->diagonal[a] += siemens;
+    }
+    if (b != OUTSIDE) {
+        m->diagonal[b] += siemens;
+    }
+    if (a != OUTSIDE && b != OUTSIDE) {
+        put(m->t, a > b ? a : b, a > b ? b : a, -siemens);
+    }
+}
+
+static enum status out_of_memory(struct error *e) { return error_set(e, ERR_RUN, "wires: out of memory"); }
+
+/* Lower triangle of L + D. Cells of 0 S keep their place, so that the pattern never changes. */
+static cholmod_sparse *assemble(struct network *n, const double *cell_S) {
+    size_t cells = n->row.count * n->column.count, most = n->unknowns * 2 + cells;
+    struct entries m = {mem_alloc(n->unknowns, sizeof(double)),
+                        cholmod_allocate_triplet(n->unknowns, n->unknowns, most, -1, CHOLMOD_REAL, &n->common)};
+    cholmod_sparse *a = NULL;
+    if (m.diagonal && m.t) {
+        visit_wires(n, add_branch, &m);
+        for (size_t j = 0; j < n->column.count; j++) {
+            for (size_t i = 0; i < n->row.count; i++) {
+                add_branch(&m, row_node(n, i, j), column_node(n, i, j), cell_S[j * n->row.count + i]);
+            }
+        }
+        for (size_t k = 0; k < n->unknowns; k++) {
+            put(m.t, k, k, m.diagonal[k]);
+        }
+        a = cholmod_triplet_to_sparse(m.t, most, &n->common);
+    }
+    cholmod_free_triplet(&m.t, &n->common);
+    mem_free(m.diagonal);
+    return a;
+}
+
+enum status network_factorise(struct network *n, const double *cell_S, struct error *e) {
+    if (n->unknowns == 0) {
+        return OK;
+    }
+    cholmod_free_sparse(&n->matrix, &n->common);
+    n->matrix = assemble(n, cell_S);
+    if (!n->matrix) {
+        return out_of_memory(e);
+    }
+    if (!n->factor) {
+        n->factor = cholmod_analyze(n->matrix, &n->common);
+    }
+    if (!n->factor || !cholmod_factorize(n->matrix, n->factor, &n->common) || n->common.status < CHOLMOD_OK) {
+        return out_of_memory(e);
+    }
+    if (n->common.status == CHOLMOD_NOT_POSDEF || n->factor->minor < n->unknowns) {
+        return error_set(e, ERR_RUN, "wires: the network has a node whose voltage nothing fixes (allowed: every floating "
+                                     "row has a cell that conducts)");
+    }
+    return OK;
+}
+
+/* ---- create --------------------------------------------------------------------------------------------------- */
+
+static enum status check_cells(size_t rows, size_t columns, const double *g_S, struct error *e) {
+    for (size_t k = 0; k < rows * columns; k++) {
+        if (!(g_S[k] >= 0 && g_S[k] <= 1e6)) {
+            return error_set(e, ERR_USAGE, "wires: cell in row %zu, column %zu: %g S (allowed: 0 to 1e6)", k % rows, k / rows,
+                             g_S[k]);
+        }
+    }
+    return OK;
+}
+
+/* A floating row without a conducting cell carries no current whatever its potential: any fixed one is exact. */
+static bool hangs_on_cells(const struct network *n, size_t row) {
+    for (size_t j = 0; j < n->column.count; j++) {
+        if (n->g_S[j * n->row.count + row] > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum status fill_pattern(struct network *n, const double *g_S, const bool *driven, struct error *e) {
+    size_t rows = n->row.count, columns = n->column.count;
+    n->row_unknowns = lines_ideal(&n->row) ? 0 : rows * n->row.nodes;
+    n->unknowns = n->row_unknowns + (lines_ideal(&n->column) ? 0 : columns * n->column.nodes);
+    n->g_S = mem_alloc(rows * columns, sizeof *n->g_S);
+    n->driven = mem_alloc(rows, sizeof *n->driven);
+    n->work = mem_alloc(3 * n->unknowns + rows * columns, sizeof *n->work);
+    if (!n->g_S || !n->driven || !n->work) {
+        return out_of_memory(e);
+    }
+    memcpy(n->g_S, g_S, rows * columns * sizeof *g_S);
+    for (size_t i = 0; i < rows; i++) {
+        n->driven[i] = !driven || driven[i] || !hangs_on_cells(n, i);
+        if (!n->driven[i] && lines_ideal(&n->row)) {
+            return error_set(e, ERR_USAGE, "wires: row %zu floats behind a driver of 0 ohm (allowed: input_ohm or row_ohm "
+                                           "above 0 where rows float)", i);
+        }
+    }
+    return OK;
+}
+
+enum status network_pattern(const struct wires *w, size_t rows, size_t columns, const double *g_S, const bool *driven,
+                            struct network **out, struct error *e) {
+    *out = NULL;
+    TRY(wires_check_array("wires", w, rows, columns, e));
+    TRY(check_cells(rows, columns, g_S, e));
+    struct network *n = mem_alloc(1, sizeof *n);
+    if (!n) {
+        return out_of_memory(e);
+    }
+    n->row = wires_rows(w, rows, columns);
+    n->column = wires_columns(w, rows, columns);
+    cholmod_start(&n->common);
+    n->common.supernodal = CHOLMOD_SIMPLICIAL;
+    n->common.print = 0;
+    enum status s = fill_pattern(n, g_S, driven, e);
+    if (s != OK) {
+        network_destroy(n);
+        return s;
+    }
+    *out = n;
+    return OK;
+}
+
+enum status network_create(const struct wires *w, size_t rows, size_t columns, const double *g_S, struct network **out,
+                           struct error *e) {
+    TRY(network_pattern(w, rows, columns, g_S, NULL, out, e));
+    enum status s = network_factorise(*out, g_S, e);
+    if (s != OK) {
+        network_destroy(*out);
+        *out = NULL;
+    }
+    return s;
+}
+
+void network_destroy(struct network *n) {
+    if (!n) {
+        return;
+    }
+    cholmod_free_dense(&n->step, &n->common);
+    cholmod_free_dense(&n->y, &n->common);
+    cholmod_free_dense(&n->e, &n->common);
+    cholmod_free_factor(&n->factor, &n->common);
+    cholmod_free_sparse(&n->matrix, &n->common);
+    cholmod_finish(&n->common);
+    mem_free(n->g_S);
+    mem_free(n->driven);
+    mem_free(n->work);
+    mem_free(n);
+}
+
+/* ---- solve ---------------------------------------------------------------------------------------------------- */
+
+struct flow {
+    const double *u;
+    double *out_A;
+};
+
+static void add_flow(void *context, size_t a, size_t b, double siemens) {
+    struct flow *f = context;
+    double ampere = siemens * (f->u[a] - at(f->u, b));
+    f->out_A[a] += ampere;
+    if (b != OUTSIDE) {
+        f->out_A[b] -= ampere;
+    }
+}
+
+void network_residual(const struct network *n, const double *u, const double *cell_A, double *residual) {
+    memset(residual, 0, n->unknowns * sizeof *residual);
+    visit_wires(n, add_flow, &(struct flow){u, residual});
+    for (size_t j = 0; j < n->column.count; j++) {
+        for (size_t i = 0; i < n->row.count; i++) {
+            double ampere = cell_A[j * n->row.count + i];
+            size_t a = row_node(n, i, j), b = column_node(n, i, j);
+            if (a != OUTSIDE) {
+                residual[a] += ampere;
+            }
+            if (b != OUTSIDE) {
+                residual[b] -= ampere;
+            }
+        }
+    }
+}
+
+enum status network_newton_step(struct network *n, const double *residual, double *step, struct error *e) {
+    if (n->unknowns == 0) {
+        return OK;
+    }
+    cholmod_dense right = {.nrow = n->unknowns, .ncol = 1, .nzmax = n->unknowns, .d = n->unknowns, .xtype = CHOLMOD_REAL};
+    for (size_t k = 0; k < n->unknowns; k++) {
+        step[k] = -residual[k];
+    }
+    right.x = step;
+    if (!cholmod_solve2(CHOLMOD_A, n->factor, &right, NULL, &n->step, NULL, &n->y, &n->e, &n->common)) {
+        return out_of_memory(e);
+    }
+    memcpy(step, n->step->x, n->unknowns * sizeof *step);
+    return OK;
+}
+
+/* Cell currents at u with these voltages outside the lines (NULL: 0 everywhere). */
+static void cell_currents(const struct network *n, const double *row_V, const double *column_V, const double *u,
+                          double *cell_A) {
+    for (size_t j = 0; j < n->column.count; j++) {
+        for (size_t i = 0; i < n->row.count; i++) {
+            size_t k = j * n->row.count + i;
+            double volts = (row_V ? row_V[i] : 0) - (column_V ? column_V[j] : 0);
+            cell_A[k] = n->g_S[k] * (volts + at(u, row_node(n, i, j)) - at(u, column_node(n, i, j)));
+        }
+    }
+}
+
+/* u and cell currents for voltages outside. */
+static enum status solve(struct network *n, const double *row_V, const double *column_V, struct error *e) {
+    double *u = n->work, *residual = u + n->unknowns, *step = residual + n->unknowns, *cell_A = step + n->unknowns;
+    memset(u, 0, n->unknowns * sizeof *u);
+    for (int pass = 0; pass < 2; pass++) { /* the second refines */
+        cell_currents(n, row_V, column_V, u, cell_A);
+        network_residual(n, u, cell_A, residual);
+        TRY(network_newton_step(n, residual, step, e));
+        for (size_t k = 0; k < n->unknowns; k++) {
+            u[k] += step[k];
+        }
+    }
+    cell_currents(n, row_V, column_V, u, cell_A);
+    return OK;
+}
+
+enum status network_solve(struct network *n, const double *input_V, double *out_A, double *power_W, double *row_V,
+                          double *column_V, struct error *e) {
+    size_t rows = n->row.count, columns = n->column.count;
+    for (size_t i = 0; i < rows; i++) {
+        if (!isfinite(input_V[i])) {
+            return error_set(e, ERR_USAGE, "wires: input %zu is %g V (allowed: finite numbers)", i, input_V[i]);
+        }
+    }
+    TRY(solve(n, input_V, NULL, e));
+    const double *u = n->work, *cell_A = u + 3 * n->unknowns;
+    double power = 0;
+    for (size_t j = 0; j < columns; j++) {
+        double sum = 0;
+        for (size_t i = 0; i < rows; i++) {
+            sum += cell_A[j * rows + i];
+            power += input_V[i] * cell_A[j * rows + i];
+            if (row_V) {
+                row_V[i * columns + j] = input_V[i] + network_row_u(n, u, i, j);
+            }
+            if (column_V) {
+                column_V[i * columns + j] = network_column_u(n, u, i, j);
+            }
+        }
+        out_A[j] = sum;
+    }
+    if (power_W) {
+        *power_W = power;
+    }
+    return OK;
+}
+
+enum status network_column(struct network *n, size_t column, double *effective_S, struct error *e) {
+    size_t rows = n->row.count, columns = n->column.count;
+    if (column >= columns) {
+        return error_set(e, ERR_USAGE, "wires: column %zu of an array of %zu columns", column, columns);
+    }
+    double *volts = mem_alloc(columns, sizeof *volts);
+    if (!volts) {
+        return out_of_memory(e);
+    }
+    volts[column] = -1; /* drives current towards the inputs */
+    enum status s = solve(n, NULL, volts, e);
+    mem_free(volts);
+    TRY(s);
+    const double *cell_A = n->work + 3 * n->unknowns;
+    for (size_t i = 0; i < rows; i++) {
+        effective_S[i] = 0;
+        for (size_t j = 0; j < columns; j++) {
+            effective_S[i] += cell_A[j * rows + i];
+        }
+    }
+    return OK;
+}
