@@ -306,9 +306,9 @@ INLINE simde__m256i broadcast_pair(const int16_t *x) {
     return simde_mm256_set1_epi32(pair);
 }
 
-/* pmaddwd cannot overflow: 2 * 32767^2 < 2^31. */
-INLINE void mac_block(size_t count, const int16_t *panel, size_t pairs, const int16_t *x, size_t ldx, int32_t *acc) {
-    simde__m256i sum[BLOCK_TOKENS][2];
+/* `count` sums over all rows. pmaddwd cannot overflow: 2 * 32767^2 < 2^31. */
+INLINE void mac_sums(size_t count, const int16_t *panel, size_t pairs, const int16_t *x, size_t ldx,
+                     simde__m256i sum[][2]) {
     for (size_t t = 0; t < count; t++) {
         sum[t][0] = sum[t][1] = simde_mm256_setzero_si256();
     }
@@ -323,9 +323,69 @@ INLINE void mac_block(size_t count, const int16_t *panel, size_t pairs, const in
             sum[t][1] = simde_mm256_add_epi32(sum[t][1], simde_mm256_madd_epi16(w1, xt));
         }
     }
+}
+
+INLINE void mac_block(size_t count, const int16_t *panel, size_t pairs, const int16_t *x, size_t ldx, int32_t *acc) {
+    simde__m256i sum[BLOCK_TOKENS][2];
+    mac_sums(count, panel, pairs, x, ldx, sum);
     for (size_t t = 0; t < count; t++) {
         store_words(acc + t * PANEL, sum[t][0]);
         store_words(acc + t * PANEL + LANES, sum[t][1]);
+    }
+}
+
+/* Coefficients of the weights' variance, each lane's twice: for both rows of a pair; lanes 0 .. 7 and 8 .. 15. */
+struct noise { simde__m256i k0[2], k1[2], k2[2]; };
+
+INLINE void twice(const int16_t *k, simde__m256i out[2]) {
+    for (size_t half = 0; half < 2; half++) {
+        const simde__m256i wide = simde_mm256_cvtepu16_epi32(simde_mm_loadu_si128((const simde__m128i *)(k + half * LANES)));
+        out[half] = simde_mm256_or_si256(wide, simde_mm256_slli_epi32(wide, 16));
+    }
+}
+
+INLINE simde__m256i variance_codes(const struct noise *k, size_t half, simde__m256i w) {
+    const simde__m256i a = simde_mm256_abs_epi16(w);
+    const simde__m256i inner = simde_mm256_add_epi16(k->k1[half], simde_mm256_mulhrs_epi16(a, k->k2[half]));
+    return simde_mm256_add_epi16(k->k0[half], simde_mm256_mulhrs_epi16(a, inner));
+}
+
+INLINE void add_as_floats(float *to, simde__m256i sum) {
+    simde_mm256_storeu_ps(to, simde_mm256_add_ps(simde_mm256_loadu_ps(to), simde_mm256_cvtepi32_ps(sum)));
+}
+
+/* One token, weights read once for both sums. */
+static void mac_noise_one(const int16_t *panel, size_t pairs, const int16_t *x, const int16_t *squares,
+                          const struct noise *k, int32_t *acc, float *variance) {
+    simde__m256i sum[2] = {simde_mm256_setzero_si256(), simde_mm256_setzero_si256()};
+    for (size_t begin = 0; begin < pairs; begin += READ_NOISE_RUN / 2) {
+        const size_t end = begin + READ_NOISE_RUN / 2 < pairs ? begin + READ_NOISE_RUN / 2 : pairs;
+        simde__m256i run[2] = {simde_mm256_setzero_si256(), simde_mm256_setzero_si256()};
+        for (size_t p = begin; p < end; p++) {
+            const simde__m256i xt = broadcast_pair(x + 2 * p), square = broadcast_pair(squares + 2 * p);
+            prefetch(panel, p * 4 * PANEL + MAC_AHEAD);
+            for (size_t half = 0; half < 2; half++) {
+                const simde__m256i w = load_words(panel + p * 2 * PANEL + half * PANEL);
+                sum[half] = simde_mm256_add_epi32(sum[half], simde_mm256_madd_epi16(w, xt));
+                run[half] =
+                    simde_mm256_add_epi32(run[half], simde_mm256_madd_epi16(variance_codes(k, half, w), square));
+            }
+        }
+        add_as_floats(variance, run[0]);
+        add_as_floats(variance + LANES, run[1]);
+    }
+    store_words(acc, sum[0]);
+    store_words(acc + LANES, sum[1]);
+}
+
+/* variance += sums over one run of rows. */
+INLINE void noise_block(size_t count, const int16_t *run, size_t pairs, const int16_t *squares, size_t ldx,
+                        float *variance) {
+    simde__m256i sum[BLOCK_TOKENS][2];
+    mac_sums(count, run, pairs, squares, ldx, sum);
+    for (size_t t = 0; t < count; t++) {
+        add_as_floats(variance + t * PANEL, sum[t][0]);
+        add_as_floats(variance + t * PANEL + LANES, sum[t][1]);
     }
 }
 
@@ -338,6 +398,11 @@ INLINE void mac_block(size_t count, const int16_t *panel, size_t pairs, const in
 #define MAC_BLOCK(n)                                                                                                   \
     case n:                                                                                                            \
         mac_block(n, panel, pairs, x, ldx, acc);                                                                       \
+        break;
+
+#define NOISE_BLOCK(n)                                                                                                 \
+    case n:                                                                                                            \
+        noise_block(n, codes, pairs, squares, ldx, variance);                                                          \
         break;
 
 /* Tokens of the next block when `tokens` are left: as few blocks as can be, of nearly equal size, since a small block
@@ -367,6 +432,46 @@ static void avx2_mac_i16(const int16_t *panel, size_t rows, const int16_t *x, si
         acc += count * PANEL;
         tokens -= count;
     }
+}
+
+static void noise_run(const int16_t *codes, size_t pairs, const int16_t *squares, size_t ldx, size_t tokens,
+                      float *variance) {
+    while (tokens > 0) {
+        const size_t count = next_block(tokens);
+        switch (count) { FOR_EACH_COUNT(NOISE_BLOCK) }
+        squares += count * ldx;
+        variance += count * PANEL;
+        tokens -= count;
+    }
+}
+
+/* Several tokens: the variances of a run of rows are worked out once and then multiplied like weights. */
+static void noise_sums(const int16_t *panel, size_t pairs, const int16_t *squares, size_t ldx, size_t tokens,
+                       const struct noise *noise, float *variance) {
+    int16_t codes[READ_NOISE_RUN * PANEL];
+    for (size_t begin = 0; begin < 2 * pairs; begin += READ_NOISE_RUN, panel += READ_NOISE_RUN * PANEL) {
+        const size_t left = 2 * pairs - begin, count = (left < READ_NOISE_RUN ? left : READ_NOISE_RUN) / 2;
+        for (size_t i = 0; i < 2 * count; i++) { /* half rows of pairs */
+            store_words(codes + i * PANEL, variance_codes(noise, i % 2, load_words(panel + i * PANEL)));
+        }
+        noise_run(codes, count, squares + begin, ldx, tokens, variance);
+    }
+}
+
+static void avx2_mac_i16_noise(const int16_t *panel, size_t rows, const int16_t *x, const int16_t *squares, size_t ldx,
+                               size_t tokens, const int16_t noise[3 * PANEL], int32_t *acc, float *variance) {
+    const size_t pairs = (rows + 1) / 2;
+    struct noise k;
+    twice(noise, k.k0);
+    twice(noise + PANEL, k.k1);
+    twice(noise + 2 * PANEL, k.k2);
+    memset(variance, 0, tokens * PANEL * sizeof *variance);
+    if (tokens == 1) {
+        mac_noise_one(panel, pairs, x, squares, &k, acc, variance);
+        return;
+    }
+    avx2_mac_i16(panel, rows, x, ldx, tokens, acc);
+    noise_sums(panel, pairs, squares, ldx, tokens, &k, variance);
 }
 
 /* --- Gaussian numbers: random_inline.h on 4 blocks at a time ------------------------------------- */
@@ -493,6 +598,7 @@ const struct kernels kernels_avx2 = {
     .gemm_panel_f32 = avx2_gemm_panel_f32,
     .pack_panel_f32 = avx2_pack_panel_f32,
     .mac_i16 = avx2_mac_i16,
+    .mac_i16_noise = avx2_mac_i16_noise,
     .absmax_f32 = avx2_absmax_f32,
     .quantise_i16 = avx2_quantise_i16,
     .gaussian_fill = avx2_gaussian_fill,

@@ -296,8 +296,8 @@ INLINE __m512i broadcast_pair(const int16_t *x) {
     return _mm512_set1_epi32(pair);
 }
 
-INLINE void mac_block(size_t count, const int16_t *panel, size_t pairs, const int16_t *x, size_t ldx, int32_t *acc) {
-    __m512i sum[BLOCK_TOKENS];
+/* `count` sums over all rows. */
+INLINE void mac_sums(size_t count, const int16_t *panel, size_t pairs, const int16_t *x, size_t ldx, __m512i *sum) {
     for (size_t t = 0; t < count; t++) {
         sum[t] = _mm512_setzero_si512();
     }
@@ -309,6 +309,11 @@ INLINE void mac_block(size_t count, const int16_t *panel, size_t pairs, const in
         }
         cursor_advance(&inputs, count);
     }
+}
+
+INLINE void mac_block(size_t count, const int16_t *panel, size_t pairs, const int16_t *x, size_t ldx, int32_t *acc) {
+    __m512i sum[BLOCK_TOKENS];
+    mac_sums(count, panel, pairs, x, ldx, sum);
     for (size_t t = 0; t < count; t++) {
         _mm512_storeu_si512(acc + t * PANEL, sum[t]);
     }
@@ -331,6 +336,60 @@ static void mac_one(const int16_t *panel, size_t pairs, const int16_t *x, int32_
     _mm512_storeu_si512(acc, _mm512_add_epi32(_mm512_add_epi32(sum[0], sum[1]), _mm512_add_epi32(sum[2], sum[3])));
 }
 
+/* Coefficients of the weights' variance, each lane's twice: for both rows of a pair. */
+struct noise { __m512i k0, k1, k2; };
+
+INLINE __m512i twice(const int16_t *k) {
+    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)k));
+    return _mm512_or_si512(wide, _mm512_slli_epi32(wide, 16));
+}
+
+INLINE __m512i variance_codes(const struct noise *k, __m512i w) {
+    const __m512i a = _mm512_abs_epi16(w);
+    const __m512i inner = _mm512_add_epi16(k->k1, _mm512_mulhrs_epi16(a, k->k2));
+    return _mm512_add_epi16(k->k0, _mm512_mulhrs_epi16(a, inner));
+}
+
+/* One token, weights read once for both sums. */
+static void mac_noise_one(const int16_t *panel, size_t pairs, const int16_t *x, const int16_t *squares,
+                          const struct noise *noise, int32_t *acc, float *variance) {
+    const struct noise k = *noise;
+    __m512i sum[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+    __m512 total = _mm512_setzero_ps();
+    for (size_t begin = 0; begin < pairs; begin += READ_NOISE_RUN / 2) {
+        const size_t end = begin + READ_NOISE_RUN / 2 < pairs ? begin + READ_NOISE_RUN / 2 : pairs;
+        __m512i run[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+        size_t p = begin;
+        for (; p + 2 <= end; p += 2) {
+            for (size_t j = 0; j < 2; j++) {
+                const __m512i w = _mm512_loadu_si512(panel + (p + j) * 2 * PANEL);
+                prefetch(panel, (p + j) * 4 * PANEL + MAC_AHEAD);
+                sum[j] = _mm512_dpwssd_epi32(sum[j], w, broadcast_pair(x + 2 * (p + j)));
+                run[j] = _mm512_dpwssd_epi32(run[j], variance_codes(&k, w), broadcast_pair(squares + 2 * (p + j)));
+            }
+        }
+        if (p < end) {
+            const __m512i w = _mm512_loadu_si512(panel + p * 2 * PANEL);
+            sum[0] = _mm512_dpwssd_epi32(sum[0], w, broadcast_pair(x + 2 * p));
+            run[0] = _mm512_dpwssd_epi32(run[0], variance_codes(&k, w), broadcast_pair(squares + 2 * p));
+        }
+        total = _mm512_add_ps(total, _mm512_cvtepi32_ps(_mm512_add_epi32(run[0], run[1])));
+    }
+    _mm512_storeu_si512(acc, _mm512_add_epi32(sum[0], sum[1]));
+    _mm512_storeu_ps(variance, total);
+}
+
+/* variance += sums over one run of rows. */
+INLINE void noise_block(size_t count, const int16_t *run, size_t pairs, const int16_t *squares, size_t ldx,
+                        float *variance) {
+    __m512i sum[BLOCK_TOKENS];
+    mac_sums(count, run, pairs, squares, ldx, sum);
+    for (size_t t = 0; t < count; t++) {
+        const __m512 before = _mm512_loadu_ps(variance + t * PANEL);
+        _mm512_storeu_ps(variance + t * PANEL, _mm512_add_ps(before, _mm512_cvtepi32_ps(sum[t])));
+    }
+}
+
 #define FOR_EACH_COUNT(DO) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12) DO(13) DO(14)
 
 #define GEMM_BLOCK(n)                                                                                                  \
@@ -340,6 +399,11 @@ static void mac_one(const int16_t *panel, size_t pairs, const int16_t *x, int32_
 #define MAC_BLOCK(n)                                                                                                   \
     case n:                                                                                                            \
         mac_block(n, panel, pairs, x, ldx, acc);                                                                       \
+        break;
+
+#define NOISE_BLOCK(n)                                                                                                 \
+    case n:                                                                                                            \
+        noise_block(n, codes, pairs, squares, ldx, variance);                                                          \
         break;
 
 /* Tokens of the next block when `tokens` are left: as few blocks as can be, of nearly equal size, since a small block
@@ -375,6 +439,44 @@ static void avx512_mac_i16(const int16_t *panel, size_t rows, const int16_t *x, 
         acc += count * PANEL;
         tokens -= count;
     }
+}
+
+static void noise_run(const int16_t *codes, size_t pairs, const int16_t *squares, size_t ldx, size_t tokens,
+                      float *variance) {
+    while (tokens > 0) {
+        const size_t count = next_block(tokens);
+        switch (count) { FOR_EACH_COUNT(NOISE_BLOCK) }
+        squares += count * ldx;
+        variance += count * PANEL;
+        tokens -= count;
+    }
+}
+
+/* Several tokens: the variances of a run of rows are worked out once and then multiplied like weights. */
+static void noise_sums(const int16_t *panel, size_t pairs, const int16_t *squares, size_t ldx, size_t tokens,
+                       const struct noise *noise, float *variance) {
+    int16_t codes[READ_NOISE_RUN * PANEL];
+    for (size_t begin = 0; begin < 2 * pairs; begin += READ_NOISE_RUN, panel += READ_NOISE_RUN * PANEL) {
+        const size_t left = 2 * pairs - begin, count = (left < READ_NOISE_RUN ? left : READ_NOISE_RUN) / 2;
+        for (size_t p = 0; p < count; p++) {
+            const __m512i w = _mm512_loadu_si512(panel + p * 2 * PANEL);
+            _mm512_storeu_si512(codes + p * 2 * PANEL, variance_codes(noise, w));
+        }
+        noise_run(codes, count, squares + begin, ldx, tokens, variance);
+    }
+}
+
+static void avx512_mac_i16_noise(const int16_t *panel, size_t rows, const int16_t *x, const int16_t *squares, size_t ldx,
+                                 size_t tokens, const int16_t noise[3 * PANEL], int32_t *acc, float *variance) {
+    const size_t pairs = (rows + 1) / 2;
+    const struct noise k = {twice(noise), twice(noise + PANEL), twice(noise + 2 * PANEL)};
+    if (tokens == 1) {
+        mac_noise_one(panel, pairs, x, squares, &k, acc, variance);
+        return;
+    }
+    avx512_mac_i16(panel, rows, x, ldx, tokens, acc);
+    memset(variance, 0, tokens * PANEL * sizeof *variance);
+    noise_sums(panel, pairs, squares, ldx, tokens, &k, variance);
 }
 
 /* --- Gaussian numbers: random_inline.h on 8 blocks at a time ------------------------------------- */
@@ -487,6 +589,7 @@ const struct kernels kernels_avx512 = {
     .gemm_panel_f32 = avx512_gemm_panel_f32,
     .pack_panel_f32 = avx512_pack_panel_f32,
     .mac_i16 = avx512_mac_i16,
+    .mac_i16_noise = avx512_mac_i16_noise,
     .absmax_f32 = avx512_absmax_f32,
     .quantise_i16 = avx512_quantise_i16,
     .gaussian_fill = avx512_gaussian_fill,

@@ -72,6 +72,33 @@ static void ref_mac_i16(const int16_t *panel, size_t rows, const int16_t *x, siz
     }
 }
 
+/* Rounded product of two numbers in units of 2^-15. */
+static int32_t product_15(int32_t a, int32_t b) { return (a * b + (1 << 14)) >> 15; }
+
+static int32_t weight_variance(int16_t code, const int16_t *noise) {
+    const int32_t a = code < 0 ? -code : code;
+    return noise[0] + product_15(a, noise[PANEL] + product_15(a, noise[2 * PANEL]));
+}
+
+static void ref_mac_i16_noise(const int16_t *panel, size_t rows, const int16_t *x, const int16_t *squares, size_t ldx,
+                              size_t tokens, const int16_t noise[3 * PANEL], int32_t *acc, float *variance) {
+    ref_mac_i16(panel, rows, x, ldx, tokens, acc);
+    for (size_t t = 0; t < tokens; t++) {
+        for (size_t lane = 0; lane < PANEL; lane++) {
+            float sum = 0.0f;
+            for (size_t begin = 0; begin < rows; begin += READ_NOISE_RUN) {
+                int32_t run = 0;
+                for (size_t r = begin; r < rows && r < begin + READ_NOISE_RUN; r++) {
+                    run += weight_variance(panel[r / 2 * 2 * PANEL + lane * 2 + r % 2], noise + lane) *
+                           squares[t * ldx + r];
+                }
+                sum += (float)run;
+            }
+            variance[t * PANEL + lane] = sum;
+        }
+    }
+}
+
 static float ref_absmax_f32(const float *x, size_t n) {
     float largest = 0.0f;
     for (size_t i = 0; i < n; i++) {
@@ -114,6 +141,7 @@ const struct kernels kernels_ref = {
     .gemm_panel_f32 = ref_gemm_panel_f32,
     .pack_panel_f32 = ref_pack_panel_f32,
     .mac_i16 = ref_mac_i16,
+    .mac_i16_noise = ref_mac_i16_noise,
     .absmax_f32 = ref_absmax_f32,
     .quantise_i16 = ref_quantise_i16,
     .gaussian_fill = ref_gaussian_fill,
