@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "sim/chip_load.h"
-#include "sim/encoding.h"
 
 enum { KEY_BYTES = 256, WHERE_BYTES = 512 };
 
@@ -250,21 +249,19 @@ static enum status check_input_circuit(const struct chip_spec *s, const struct c
     return OK;
 }
 
-/* The message begins with the key. */
-static enum status check_encoding(const struct chip_spec *s, const struct config_node *root, struct error *e) {
-    char key[KEY_BYTES], where[WHERE_BYTES];
-    struct encoding_plan plan;
-    struct error why;
-    if (encoding_plan(s, &plan, &why) == OK) {
-        return OK;
-    }
-    snprintf(key, sizeof key, "%.*s", (int)strcspn(why.message, ":"), why.message);
-    return error_set(e, ERR_USAGE, "%s: %s", where_is(root, key, where, sizeof where), why.message);
-}
-
 static enum status check_tile(const struct chip_spec *s, const struct config_node *root, struct error *e) {
     const struct tile_spec *t = &s->tile;
-    TRY(check_encoding(s, root, e));
+    bool pair = cell_common_of(t->cell).pair_statistics;
+    if (pair && t->encoding != ENCODING_SIGNED_UNIT) {
+        CONTRADICTION(e, root, "tile.encoding",
+                      "cell model %s describes a signed pair as a whole (allowed: signed_unit)", t->cell_model);
+    }
+    if (!pair && t->encoding == ENCODING_SIGNED_UNIT) {
+        CONTRADICTION(e, root, "tile.encoding",
+                      "signed_unit needs a cell with the statistics of a whole pair; %s has single devices (allowed: "
+                      "differential_pair)",
+                      t->cell_model);
+    }
     if (t->columns % t->adc.share) {
         CONTRADICTION(
             e, root, "tile.adc.share",
@@ -480,14 +477,14 @@ static json_t *scalar_json(const char *text) {
     return json_string(text);
 }
 
-static json_t *tree_json(const struct config_node *n) {
+json_t *config_json(const struct config_node *n) {
     if (config_kind(n) == CONFIG_SCALAR) {
         return scalar_json(config_text(n));
     }
     bool list = config_kind(n) == CONFIG_LIST;
     json_t *all = list ? json_array() : json_object();
     for (size_t i = 0; all && i < config_count(n); i++) {
-        json_t *one = tree_json(config_at(n, i));
+        json_t *one = config_json(config_at(n, i));
         if (!one ||
             (list ? json_array_append_new(all, one) : json_object_set_new(all, config_key_at(n, i), one)) != 0) {
             json_decref(all);
@@ -497,7 +494,7 @@ static json_t *tree_json(const struct config_node *n) {
     return all;
 }
 
-json_t *chip_config_json(const struct chip *c) { return tree_json(c->effective); }
+json_t *chip_config_json(const struct chip *c) { return config_json(c->effective); }
 
 /* ---- public ------------------------------------------------------------------------------------ */
 

@@ -259,41 +259,6 @@ static bool acts_first(const char *assignment) {
     return false;
 }
 
-static bool is_constant_map(const struct config_node *n) {
-    return n && config_kind(n) == CONFIG_MAP && config_get(n, "value");
-}
-
-/* A number given for a constant loses the old provenance: it is an assumption of whoever set it. */
-static enum status set_constant(struct arena *a, struct config_node *root, const char *key, const char *assignment,
-                                int ordinal, struct error *e) {
-    static const char assumed[] = "{kind: assumed, source: set on the command line, spread: [1, 1]}";
-    const struct config_node *before = config_find(root, key);
-    bool whole = is_constant_map(before);
-    char parent_key[KEY_BYTES];
-    snprintf(parent_key, sizeof parent_key, "%s", key);
-    if (ends_with(key, ".value")) {
-        parent_key[strlen(key) - strlen(".value")] = 0;
-    }
-    struct config_node *constant = config_find(root, parent_key);
-    bool member = !whole && ends_with(key, ".value") && is_constant_map(constant);
-    TRY(config_set(a, root, assignment, ordinal, e));
-    struct config_node *after = config_find(root, key), *provenance = NULL;
-    if ((!whole && !member) || !after || config_kind(after) == CONFIG_MAP) {
-        return OK;
-    }
-    TRY(config_parse(a, assumed, sizeof assumed - 1, "--set", &provenance, e));
-    if (member) {
-        return config_merge(a, constant, provenance, e);
-    }
-    TRY(config_put(a, provenance, "value", after, e));
-    char *dot = strrchr(parent_key, '.');
-    if (!dot) {
-        return config_put(a, root, parent_key, provenance, e);
-    }
-    *dot = 0;
-    return config_put(a, config_find(root, parent_key), dot + 1, provenance, e);
-}
-
 static enum status apply_set(struct arena *a, struct config_node *root, const char *assignment, int ordinal,
                              struct error *e) {
     char key[KEY_BYTES];
@@ -303,7 +268,7 @@ static enum status apply_set(struct arena *a, struct config_node *root, const ch
     if (strcmp(key, "include") == 0) {
         return error_set(e, ERR_USAGE, "--set %d: include: cannot be set (name the file as the chip instead)", ordinal);
     }
-    return set_constant(a, root, key, assignment, ordinal, e);
+    return params_override(a, root, assignment, ordinal, e);
 }
 
 static enum status apply_sets(struct arena *a, struct config_node *root, const char *const *sets, size_t count,

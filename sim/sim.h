@@ -43,6 +43,8 @@ const char *chip_about(const struct chip *c);
 const struct config_node *chip_config(const struct chip *c);
 /* The same as JSON, which chip_load reads too. New reference; NULL when out of memory. */
 json_t *chip_config_json(const struct chip *c);
+/* Any configuration tree as JSON. New reference; NULL when out of memory. */
+json_t *config_json(const struct config_node *n);
 /* False for a chip that declares `costs: none`: its energies, areas and times are not known (NAN, null), not 0. */
 bool chip_has_costs(const struct chip *c);
 uint64_t chip_hash(const struct chip *c);

@@ -1,6 +1,7 @@
 /* mho device: what a cell technology does.
  *   list         the cells, with range, source and status
  *   stats CELL   mean and spread after programming, of the drift exponent, and as read at given times
+ *   fit DATA     lab data become a part (device_fit.c)
  */
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include "base/params.h"
 #include "devices/device.h"
 #include "tools/command.h"
+#include "tools/device.h"
 #include "tools/moments.h"
 
 /* ---- list -------------------------------------------------------------------------------------------- */
@@ -235,7 +237,7 @@ static enum status stats(const struct options *o, struct error *e) {
 }
 
 static enum status device_command(const struct options *o, struct error *e) {
-    static const char *const kinds[] = {"list", "stats"};
+    static const char *const kinds[] = {"list", "stats", "fit"};
     const char *word = o->words.count ? o->words.items[0] : "";
     if (strcmp(word, kinds[0]) == 0) {
         return list_cells(o, e);
@@ -243,17 +245,20 @@ static enum status device_command(const struct options *o, struct error *e) {
     if (strcmp(word, kinds[1]) == 0) {
         return stats(o, e);
     }
-    const char *near = nearest_name(word, kinds, 2);
-    return error_set(e, ERR_USAGE, "device %s: what to do? (allowed: list, stats CELL%s%s%s)", word,
+    if (strcmp(word, kinds[2]) == 0) {
+        return device_fit(o, e);
+    }
+    const char *near = nearest_name(word, kinds, 3);
+    return error_set(e, ERR_USAGE, "device %s: what to do? (allowed: list, stats CELL, fit DATA.csv%s%s%s)", word,
                      near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 }
 
-static const char *const names[] = {"g", "time", "samples", NULL};
+static const char *const names[] = {"g", "time", "samples", "set", "out", "plot", "curve", "without", "read-time", NULL};
 
 const struct command command_device = {
     "device",
-    "list | stats CELL",
-    "what a memory cell does: programming noise, drift, read noise",
+    "list | stats CELL | fit DATA.csv --out PART.yaml",
+    "what a memory cell does: programming noise, drift, read noise; a cell from lab data",
     names,
     device_command,
     "example:\n  mho device stats pcm_like --g 0,0.25,0.5,1 --time 0,1h,1d,1month --json",

@@ -38,7 +38,7 @@ static const struct option_row rows[] = {
     {"min-p", NUMBER, "P", 0, 1, "drop tokens below P times the likeliest (default: 0)", AT(min_p)},
     {"repetition-penalty", NUMBER, "X", 0.1, 10, "divides logits of tokens already seen (default: 1)",
      AT(repetition_penalty)},
-    {"out", TEXT, "DIR", 0, 0, "also write report.json into this folder", AT(out)},
+    {"out", TEXT, "PATH", 0, 0, "also write report.json into this folder; device fit: the part file to write", AT(out)},
     {"text", TEXT, "TEXT", 0, 0, "eval: a text file; tokenize: the text itself", AT(text)},
     {"text-file", TEXT, "FILE", 0, 0, "text from a file", AT(text_file)},
     {"limit", UINT, "BYTES", 1, 1e15, "use the first BYTES of the text", AT(limit)},
@@ -52,6 +52,10 @@ static const struct option_row rows[] = {
     {"g", TEXT, "0,0.5,1", 0, 0, "target conductances as fractions of g_max", AT(g)},
     {"time", TEXT, "0,1h,1d", 0, 0, "times after programming", AT(time)},
     {"samples", INT, "N", 2, 1e8, "devices per point (default: 100000)", AT(samples)},
+    {"plot", TEXT, "FILE.svg", 0, 0, "device fit: also draw data and fit", AT(plot)},
+    {"curve", TEXT, "KIND", 0, 0, "device fit: polynomial (default) or spline over the target", AT(curve)},
+    {"without", TEXT, "A,B", 0, 0, "device fit: what not to estimate: drift, read_noise", AT(without)},
+    {"read-time", NUMBER, "S", 1e-12, 1000, "device fit: length of a read in seconds (default: 2.5e-7)", AT(read_time_s)},
     {"repetitions", INT, "N", 1, 1000, "measurements per row; the median counts (default: 5)", AT(repetitions)},
     {"seed", UINT, "S", 0, 9.2e18, "every random number follows from it (default: 0)", AT(seed)},
     {"threads", INT, "N", 1, 1024, "worker threads (default: all cores); results do not depend on it", AT(threads)},
@@ -68,6 +72,7 @@ static const char *const common[] = {"seed", "threads", "kernel", "json", "quiet
 static const struct options defaults = {
     .model = "stories", .chip = "pcm256", .tokens = 64, .top_p = 1, .repetition_penalty = 1,
     .window = 256, .seeds = 1, .samples = 100000, .repetitions = 5, .age = "0",
+    .read_time_s = 2.5e-7,
 };
 
 static bool in_list(const char *const *names, const char *name) {

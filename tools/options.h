@@ -36,6 +36,8 @@ struct options {
     int64_t window, seeds, top, samples, repetitions;
     bool hidden, no_special;
     const char *g, *time;
+    const char *plot, *curve, *without; /* device fit */
+    double read_time_s;
     int64_t threads;
     bool json, quiet, help;
     struct text_list words; /* what is not an option, after the subcommand */
