@@ -8,6 +8,7 @@
 
 #include "base/random.h"
 #include "devices/groups.h"
+#include "devices/history.h"
 
 struct cell {
     const struct cell_model *model;
@@ -32,7 +33,7 @@ static enum status read_group(struct cell *c, size_t g, const struct config_node
     snprintf(below, sizeof below, "%s%s.", prefix, group->name);
     TRY(params_read(&group->params, node, below, a, params, e));
     if (group->check && group->check(params, e) != OK) {
-        return error_prefix(e, "%s: %s", config_where(node, where, sizeof where), below);
+        return error_prefix(e, "%s: %s%s", config_where(node, where, sizeof where), prefix, group->name);
     }
     c->groups[g] = params;
     return OK;
@@ -134,8 +135,79 @@ double cell_current_factor(const struct cell *c, double volts) {
 
 /* ---- the life of devices ------------------------------------------------------------------------------ */
 
-/* One run of devices: short enough for the first-level cache, a multiple of the four numbers of a random block. */
-enum { RUN = 256 };
+/* One run of devices: short enough for the first-level cache, a multiple of the four numbers of a random block and of the
+ * blocks of a history. */
+enum { RUN = 256, AGES = 4 };
+
+/* What is the same for all devices of a call, at up to AGES ages. */
+struct life {
+    const struct cell *cell;
+    const struct cell_conditions *k;
+    struct cell_common common;
+    bool noisy, ageing; /* read noise acts; drift acts */
+    size_t age_count;
+    double age_s[AGES], drift_age_s[AGES], retention_age_s[AGES];
+    struct history_moment history[AGES];
+};
+
+/* How much faster a process of this activation energy runs than at the reference temperature. */
+static double acceleration(const struct cell *c, const struct cell_conditions *k, const struct constant *energy_J) {
+    const struct temperature *t = c->groups[GROUP_TEMPERATURE];
+    bool acts = t && k->temperature && energy_J->value > 0;
+    return acts ? temperature_acceleration(energy_J->value, t->reference_K.value, k->temperature_K) : 1;
+}
+
+double cell_drift_age(const struct cell *c, const struct cell_conditions *k, double age_s) {
+    const struct temperature *t = c->groups[GROUP_TEMPERATURE];
+    return t ? age_s * acceleration(c, k, &t->activation_J) : age_s;
+}
+
+static double retention_age(const struct cell *c, const struct cell_conditions *k, double age_s) {
+    const struct retention *r = c->groups[GROUP_RETENTION];
+    return r ? age_s * acceleration(c, k, &r->activation_J) : age_s;
+}
+
+static struct life life_of(const struct cell *c, const struct cell_conditions *k, uint64_t seed, const double *ages_s,
+                           size_t age_count) {
+    struct life l = {.cell = c, .k = k, .common = cell_common_of(c), .age_count = age_count};
+    l.noisy = k->read_noise && c->model->read_sd;
+    for (size_t a = 0; a < age_count; a++) {
+        l.age_s[a] = ages_s[a];
+        l.drift_age_s[a] = cell_drift_age(c, k, ages_s[a]);
+        l.retention_age_s[a] = retention_age(c, k, ages_s[a]);
+        if (l.noisy && l.common.read_s > 0) {
+            l.history[a] = history_at(seed, ages_s[a] + l.common.t0_s, l.common.read_s);
+        }
+    }
+    return l;
+}
+
+static void program_run(const struct cell *c, const struct cell_conditions *k, const struct cell_draws *d,
+                        const float *target_S, float *programmed_S, struct programming_count *count, size_t n) {
+    if (k->programming_noise) {
+        programming_write(c->groups[GROUP_PROGRAMMING], c->model, c->params, d, target_S, programmed_S, count, n);
+    } else {
+        memcpy(programmed_S, target_S, n * sizeof *target_S);
+        count->devices += n;
+        count->pulses += n;
+    }
+}
+
+static void drift_run(const struct life *l, size_t a, const struct cell_draws *d, const float *target_S,
+                      const float *programmed_S, float *out_S, size_t n) {
+    const struct cell *c = l->cell;
+    if (!l->k->drift || !c->model->drift) {
+        memcpy(out_S, programmed_S, n * sizeof *out_S);
+    } else {
+        c->model->drift(c->params, d, target_S, programmed_S, l->drift_age_s[a], out_S, n);
+    }
+    if (l->k->drift && c->groups[GROUP_RETENTION]) {
+        retention_loss(c->groups[GROUP_RETENTION], d, l->common.g_min_S, l->retention_age_s[a], out_S, n);
+    }
+    if (l->k->drift && c->groups[GROUP_DISTURB]) {
+        disturb_shift(c->groups[GROUP_DISTURB], &l->common, l->k->reads, out_S, n);
+    }
+}
 
 static void clamp_at_zero(float *g_S, size_t n) {
     for (size_t i = 0; i < n; i++) {
@@ -158,50 +230,54 @@ static void add_read_noise(const struct cell *c, const float *target_S, const fl
     }
 }
 
-/* n <= RUN devices, from index `done` of the array on. */
-static void realise_run(const struct cell *c, const struct cell_conditions *effects, const struct cell_draws *d,
-                        const float *target_S, const double *ages_s, size_t age_count, float *const *read_S,
-                        size_t done, size_t n) {
-    const struct cell_model *m = c->model;
-    bool noisy = effects->read_noise && m->read_sd;
-    float programmed_S[RUN], state[RUN];
-    if (effects->programming_noise) {
-        m->program(c->params, d, target_S, programmed_S, n);
-    } else {
-        memcpy(programmed_S, target_S, n * sizeof *target_S);
-    }
-    if (noisy) {
+static void read_run(const struct life *l, size_t a, const struct cell_draws *d, const float *target_S,
+                     const float *programmed_S, float *out_S, size_t n) {
+    const struct cell *c = l->cell;
+    float state[RUN];
+    if (l->noisy && l->common.read_s > 0) {
+        history_state(&l->history[a], d, state, n);
+    } else if (l->noisy) {
         random_gaussian_fill(d->seed, random_stream(RANDOM_READ_STATE, d->where), d->first, state, n);
     }
-    for (size_t k = 0; k < age_count; k++) {
-        float *out_S = read_S[k] + done;
-        if (effects->drift && m->drift) {
-            m->drift(c->params, d, target_S, programmed_S, ages_s[k], out_S, n);
-        } else {
-            memcpy(out_S, programmed_S, n * sizeof *out_S);
-        }
-        if (noisy) {
-            add_read_noise(c, target_S, programmed_S, ages_s[k], state, out_S, n);
-        }
+    if (l->noisy) {
+        add_read_noise(c, target_S, programmed_S, l->age_s[a], state, out_S, n);
+    }
+    if (l->k->read_noise && c->groups[GROUP_TELEGRAPH]) {
+        telegraph_switch(c->groups[GROUP_TELEGRAPH], d, l->age_s[a] + l->common.t0_s, out_S, n);
+    }
+    if (l->k->temperature && c->groups[GROUP_TEMPERATURE]) {
+        temperature_conductance(c->groups[GROUP_TEMPERATURE], l->k->temperature_K, l->common.g_max_S, out_S, n);
     }
 }
 
-void cell_realise_ages(const struct cell *c, const struct cell_conditions *effects, const struct cell_draws *d,
+void cell_realise_ages(const struct cell *c, const struct cell_conditions *k, const struct cell_draws *d,
                        const float *target_S, const double *ages_s, size_t age_count, float *const *read_S,
                        struct programming_count *count, size_t n) {
-    if (count) {
-        count->devices += n;
-        count->pulses += n;
-    }
-    for (size_t done = 0; done < n; done += RUN) {
-        struct cell_draws here = *d;
-        here.first += done;
-        size_t now = n - done < RUN ? n - done : RUN;
-        realise_run(c, effects, &here, target_S + done, ages_s, age_count, read_S, done, now);
+    struct programming_count ignored = {0};
+    for (size_t from = 0; from < age_count; from += AGES) {
+        struct life l = life_of(c, k, d->seed, ages_s + from, age_count - from < AGES ? age_count - from : AGES);
+        for (size_t done = 0; done < n; done += RUN) {
+            struct cell_draws here = *d;
+            here.first += done;
+            float programmed_S[RUN];
+            size_t now = n - done < RUN ? n - done : RUN;
+            program_run(c, k, &here, target_S + done, programmed_S, count && from == 0 ? count : &ignored, now);
+            for (size_t a = 0; a < l.age_count; a++) {
+                float *out_S = read_S[from + a] + done;
+                drift_run(&l, a, &here, target_S + done, programmed_S, out_S, now);
+                read_run(&l, a, &here, target_S + done, programmed_S, out_S, now);
+            }
+        }
     }
 }
 
-void cell_realise(const struct cell *c, const struct cell_conditions *effects, const struct cell_draws *d,
+void cell_realise(const struct cell *c, const struct cell_conditions *k, const struct cell_draws *d,
                   const float *target_S, double age_s, float *read_S, size_t n) {
-    cell_realise_ages(c, effects, d, target_S, &age_s, 1, &read_S, NULL, n);
+    cell_realise_ages(c, k, d, target_S, &age_s, 1, &read_S, NULL, n);
+}
+
+void cell_program(const struct cell *c, const struct cell_conditions *k, const struct cell_draws *d,
+                  const float *target_S, float *programmed_S, struct programming_count *count, size_t n) {
+    struct programming_count ignored = {0};
+    program_run(c, k, d, target_S, programmed_S, count ? count : &ignored, n);
 }

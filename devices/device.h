@@ -40,6 +40,8 @@ struct cell_common {
     double g_max_S, g_min_S;
     double t0_s;                 /* drift starts t0 after programming; age 0 means t0 after the write */
     double min_age_s, max_age_s; /* validity of the time model */
+    double read_s;               /* read pulse of 1/f read noise: its fastest correlation time. 0: the slow noise of a
+                                  * device is one number for life */
     int levels;                  /* distinct targets from g_min to g_max, equally spaced; 0: any */
     bool charge;                 /* the cell holds a capacitor: "conductances" are capacitances in units of g_max, wires and
                              * read current do not apply (charge domain) */
@@ -111,6 +113,10 @@ void cell_realise_ages(const struct cell *c, const struct cell_conditions *k, co
 /* The programming step alone, with the cell's own process (write-verify where the part has it). */
 void cell_program(const struct cell *c, const struct cell_conditions *k, const struct cell_draws *d,
                   const float *target_S, float *programmed_S, struct programming_count *count, size_t n);
+
+/* The age at the cell's reference temperature that does to drift what age_s does under these conditions: age_s itself
+ * without the effect, the group `temperature` or an activation energy. Must lie in the time model too. */
+double cell_drift_age(const struct cell *c, const struct cell_conditions *k, double age_s);
 
 /* White noise: sd of what changes from one read of a device to the next, from its conductance as read. All zero where the
  * part has no group `white_noise`; cell_has_white_noise tells. */

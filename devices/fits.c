@@ -39,6 +39,11 @@ void fit_power_law(const float *nu, double t0_s, double age_s, const float *prog
     }
 }
 
+void fit_two_draws(const struct cell_draws *d, float *first, float *later, size_t n) {
+    random_gaussian_fill(d->seed, random_stream(RANDOM_PROGRAMMING, d->where), d->first, first, n);
+    random_gaussian_fill(d->seed, random_stream(RANDOM_DRIFT, d->where), d->first, later, n);
+}
+
 /* ---- tables over a grid -------------------------------------------------------------------------------- */
 
 void fit_grid(const struct param_numbers *grid, float x[FIT_GRID_MOST]) {
@@ -111,6 +116,23 @@ enum status fit_check_count(const char *key, const struct param_numbers *list, s
     return OK;
 }
 
+enum status fit_check_spread(const char *key, const struct param_numbers *list, double x_low, double x_high,
+                             struct error *e) {
+    enum { POINTS = 65 };
+    TRY(fit_check_count(key, list, 1, FIT_DEGREE + 1, e));
+    for (int k = 0; k < POINTS; k++) {
+        double x = x_low + (x_high - x_low) * k / (POINTS - 1), y = 0;
+        for (size_t i = list->count; i-- > 0;) {
+            y = y * x + list->values[i];
+        }
+        if (y < 0) {
+            return error_set(e, ERR_USAGE, "%s: the polynomial is negative at %g (allowed: not negative from %g to %g)",
+                             key, x, x_low, x_high);
+        }
+    }
+    return OK;
+}
+
 enum status fit_check_table(const char *key, const struct param_numbers *list, const char *grid_key,
                             const struct param_numbers *grid, struct error *e) {
     if (list->count != grid->count) {
@@ -134,7 +156,7 @@ enum status fit_check_ascending(const char *key, const struct param_numbers *lis
 
 enum status fit_check_levels(int levels, struct error *e) {
     if (levels == 1) {
-        return error_set(e, ERR_USAGE, "levels = 1: one level stores nothing (allowed: 0 for any target, or 2 and more)");
+        return error_set(e, ERR_USAGE, "levels = 1: stores nothing (allowed: 0 for any target, or 2 and more)");
     }
     return OK;
 }

@@ -6,6 +6,7 @@
 #ifndef MHO_DEVICES_FITS_H
 #define MHO_DEVICES_FITS_H
 
+#include <math.h>
 #include <stdbool.h>
 
 #include "base/error.h"
@@ -38,6 +39,20 @@ double fit_one_over_f(double age_s, double t0_s, double t_read_s);
  * array. */
 void fit_power_law(const float *nu, double t0_s, double age_s, const float *programmed_S, float *drifted_S, size_t n);
 
+/* Two independent normal numbers of every device: `first` of the stream RANDOM_PROGRAMMING, `later` of RANDOM_DRIFT.
+ * For models whose published spread at an age is that of programming and ageing together; fit_grown_error says how the
+ * two share it. */
+void fit_two_draws(const struct cell_draws *d, float *first, float *later, size_t n);
+
+/* Error of a device whose population had the spread sd_first when written and has sd_now: the error of programming
+ * stays, as far as the spread allows, and an independent part makes up the rest. One history per device, and exactly
+ * the published spread at every age: min(sd_first, sd_now) xi_first + sqrt(max(0, sd_now^2 - sd_first^2)) xi_later. */
+static inline float fit_grown_error(float sd_first, float sd_now, float xi_first, float xi_later) {
+    float kept = sd_first < sd_now ? sd_first : sd_now;
+    float added = sd_now * sd_now - sd_first * sd_first;
+    return kept * xi_first + sqrtf(added > 0.0f ? added : 0.0f) * xi_later;
+}
+
 /* ---- tables over a grid -------------------------------------------------------------------------------- */
 
 enum { FIT_GRID_MOST = 64 }; /* points of a grid: a curve lives on the stack */
@@ -65,6 +80,9 @@ enum status fit_check_count(const char *key, const struct param_numbers *list, s
 /* `key` has as many numbers as the grid. */
 enum status fit_check_table(const char *key, const struct param_numbers *list, const char *grid_key,
                             const struct param_numbers *grid, struct error *e);
+/* The polynomial c0, c1, ... of `key` is not negative from x_low to x_high (looked at in 65 points). */
+enum status fit_check_spread(const char *key, const struct param_numbers *list, double x_low, double x_high,
+                             struct error *e);
 /* Every number of `key` is larger than the one before; `unit` is that of the file, for the message. */
 enum status fit_check_ascending(const char *key, const struct param_numbers *list, const char *unit, struct error *e);
 /* 0 or at least 2. */

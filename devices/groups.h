@@ -82,5 +82,9 @@ struct programming {
     struct constant published_pulses, single_pulse_factor, tolerance, verify_noise;
     struct programming_costs costs;
 };
+/* The cell's way of writing, from the group or, without one (p NULL), one pulse of the model's own program. n <= any. */
+void programming_write(const struct programming *p, const struct cell_model *model, const void *params,
+                       const struct cell_draws *d, const float *target_S, float *programmed_S,
+                       struct programming_count *count, size_t n);
 
 #endif

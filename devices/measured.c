@@ -37,7 +37,7 @@ static const struct param rows[] = {
     {"g_min_uS", PARAM_CONSTANT, "uS", 0, 1e6, NULL, "smallest target conductance", AT(g_min_S), NULL},
     {"levels", PARAM_INT, "", 0, 65536, "0", "distinct targets, equally spaced; 0: any", AT(levels), NULL},
     {"t0_s", PARAM_CONSTANT, "s", 1e-6, 1e6, NULL, "drift counts from this time after the write", AT(t0_s), NULL},
-    {"t_read_s", PARAM_CONSTANT, "s", 0, 1e3, NULL, "read pulse of the read-noise data; 0: noise does not grow with age",
+    {"t_read_s", PARAM_CONSTANT, "s", 0, 1e3, NULL, "read pulse of the read-noise data; 0: no growth with age",
      AT(t_read_s), NULL},
     {"max_age_s", PARAM_NUMBER, "s", 0, 1e12, "3.1536e9",
      "longest age that is allowed (100 years: the power law has no end of its own)", AT(max_age_s), NULL},
@@ -150,7 +150,7 @@ static enum status check(const void *params, struct error *e) {
     TRY(fit_check_table("read_noise", &p->read_noise, "target_uS", &p->target_S, e));
     TRY(fit_check_levels(p->levels, e));
     if (p->t_read_s.value > 0 && !(p->t_read_s.value < p->t0_s.value)) {
-        return error_set(e, ERR_USAGE, "t_read_s = %g is not below t0_s = %g (allowed: a read pulse shorter than t0, or 0)",
+        return error_set(e, ERR_USAGE, "t_read_s = %g is not below t0_s = %g (allowed: shorter than t0, or 0)",
                          p->t_read_s.value, p->t0_s.value);
     }
     return OK;

@@ -1,12 +1,12 @@
-/* Phase-change devices of IBM's 14 nm 64-core chip (HERMES project chip): two devices per conductance.
+/* Phase-change devices of IBM's 14 nm 64-core chip (HERMES project chip): one or two devices per conductance.
  *
  * Le Gallo et al., "A 64-core mixed-signal in-memory compute chip based on phase-change memory for deep neural
  * network inference", Nature Electronics 2023, statistics as published with aihwkit (HermesNoiseModel with
- * num_devices 2). Equations as in pcm.h; mu, sd and Q are limited logarithms below a split of r and polynomials above
- * it; Q depends on r_prog = programmed / g_max.
- * Validity: 20.7 microsiemens, room temperature. The two devices of a conductance are one conductance here: their
- * programming is the measured one (most significant first), their drift is that of two equal halves, which overstates
- * drift a little.
+ * num_devices 1 or 2; the two differ in their constants only). Equations as in pcm.h; mu, sd and Q are limited
+ * logarithms below a split of r and polynomials above it; Q depends on r_prog = programmed / g_max.
+ * Validity: 10.35 microsiemens (one device) or 20.7 (two), room temperature. With two, the devices of a conductance are
+ * one conductance here: their programming is the measured one (most significant first), their drift is that of two
+ * equal halves, which overstates drift a little.
  * Not modelled: see pcm.h.
  */
 #include <math.h>
@@ -60,7 +60,8 @@ static void common(const void *params, struct cell_common *out) {
     *out = (struct cell_common){.g_max_S = p->g_max_S.value,
                                 .g_min_S = p->g_min_S.value,
                                 .t0_s = p->t0_s.value,
-                                .max_age_s = p->max_age_s};
+                                .max_age_s = p->max_age_s,
+                                .read_s = p->t_read_s.value};
 }
 
 static struct pcm_curve mean_exponent(const struct hermes *p) {
@@ -116,17 +117,24 @@ static enum status check(const void *params, struct error *e) {
     return fit_check_count("read_noise_polynomial", &p->read_noise_polynomial, 1, FIT_DEGREE + 1, e);
 }
 
+#define HOOKS                                                                                                          \
+    .params_bytes = sizeof(struct hermes), .common = common, .program = program, .check = check, .drift = drift,       \
+    .drift_exponent = drift_exponent, .read_sd = read_sd
+
 const struct cell_model cell_pcm_hermes_2dev = {
     .name = "pcm_hermes_2dev",
     .about = "phase-change memory of the 14 nm 64-core chip, two devices per conductance",
     .source = "Le Gallo et al., Nature Electronics 2023; aihwkit HermesNoiseModel",
     .status = "validated against aihwkit 1.2.0 (mean and sd, programmed and 0 s to 1 year)",
     .params = PARAM_TABLE("cell pcm_hermes_2dev", rows),
-    .params_bytes = sizeof(struct hermes),
-    .common = common,
-    .program = program,
-    .check = check,
-    .drift = drift,
-    .drift_exponent = drift_exponent,
-    .read_sd = read_sd,
+    HOOKS,
+};
+
+const struct cell_model cell_pcm_hermes_1dev = {
+    .name = "pcm_hermes_1dev",
+    .about = "phase-change memory of the 14 nm 64-core chip, one device per conductance",
+    .source = "Le Gallo et al., Nature Electronics 2023; aihwkit HermesNoiseModel, num_devices 1",
+    .status = "validated against aihwkit 1.2.0 (mean and sd, programmed and 0 s to 1 year)",
+    .params = PARAM_TABLE("cell pcm_hermes_1dev", rows),
+    HOOKS,
 };

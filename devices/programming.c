@@ -18,7 +18,9 @@
  * the device, a drift of the distribution with the number of pulses.
  */
 #include <math.h>
+#include <string.h>
 
+#include "base/random.h"
 #include "devices/groups.h"
 
 static const char *const modes[] = {"published", "single_pulse", "write_verify", NULL};
@@ -63,3 +65,89 @@ const struct cell_group cell_group_programming = {
     .params_bytes = sizeof(struct programming),
     .check = check,
 };
+
+/* One run of devices on its way through the loop. */
+enum { RUN = 256 };
+struct loop {
+    const struct programming *p;
+    const struct cell_model *model;
+    const void *params;
+    float g_max_S, factor;
+    bool signed_targets;
+    struct programming_count *count;
+};
+
+static void fire(const struct loop *l, const struct cell_draws *d, const float *target_S, float *g_S, size_t n) {
+    l->model->program(l->params, d, target_S, g_S, n);
+    float factor = l->factor, low_S = l->signed_targets ? -INFINITY : 0.0f;
+    for (size_t i = 0; factor > 1.0f && i < n; i++) {
+        float wide_S = target_S[i] + factor * (g_S[i] - target_S[i]);
+        g_S[i] = wide_S > low_S ? wide_S : low_S;
+    }
+}
+
+/* What the verify reads see less what they should: noise of the read added. */
+static void verify(const struct loop *l, const struct cell_draws *d, const float *target_S, const float *g_S,
+                   float *error_S, size_t n) {
+    float noise_S = (float)l->p->verify_noise.value * l->g_max_S;
+    if (noise_S > 0.0f) {
+        random_gaussian_fill(d->seed, random_stream(RANDOM_VERIFY, d->where), d->first, error_S, n);
+    } else {
+        memset(error_S, 0, n * sizeof *error_S);
+    }
+    for (size_t i = 0; i < n; i++) {
+        error_S[i] = g_S[i] + noise_S * error_S[i] - target_S[i];
+    }
+}
+
+/* Devices that have been accepted keep their state; the others take the new pulse. Draws are made for the whole run: a
+ * device's number of a pulse does not depend on its neighbours. */
+static void write_verify(const struct loop *l, const struct cell_draws *d, const float *target_S, float *g_S, size_t n) {
+    bool open[RUN];
+    float band_S = (float)l->p->tolerance.value * l->g_max_S;
+    size_t left = n;
+    memset(open, true, sizeof open);
+    for (int pulse = 1; pulse <= l->p->max_pulses && left > 0; pulse++) {
+        float new_S[RUN], error_S[RUN];
+        struct cell_draws now = *d;
+        now.seed = pulse == 1 ? d->seed : random_seed_at(d->seed, RANDOM_PROGRAMMING, (uint64_t)pulse);
+        fire(l, &now, target_S, new_S, n);
+        verify(l, &now, target_S, new_S, error_S, n);
+        l->count->pulses += left;
+        l->count->verify_reads += left;
+        for (size_t i = 0; i < n; i++) {
+            g_S[i] = open[i] ? new_S[i] : g_S[i];
+            bool accepted = open[i] && fabsf(error_S[i]) <= band_S;
+            left -= accepted;
+            open[i] = open[i] && !accepted;
+        }
+    }
+    l->count->failed += left;
+}
+
+void programming_write(const struct programming *p, const struct cell_model *model, const void *params,
+                       const struct cell_draws *d, const float *target_S, float *programmed_S,
+                       struct programming_count *count, size_t n) {
+    struct cell_common k = {0};
+    model->common(params, &k);
+    struct loop l = {p, model, params, (float)k.g_max_S, 1.0f, k.pair_statistics, count};
+    count->devices += n;
+    if (!p || p->mode == PROGRAMMING_PUBLISHED) {
+        uint64_t pulses = p ? (uint64_t)p->published_pulses.value : 1;
+        count->pulses += pulses * n;
+        count->verify_reads += p ? pulses * n : 0;
+        fire(&l, d, target_S, programmed_S, n);
+        return;
+    }
+    l.factor = (float)p->single_pulse_factor.value;
+    if (p->mode == PROGRAMMING_SINGLE_PULSE) {
+        count->pulses += n;
+        fire(&l, d, target_S, programmed_S, n);
+        return;
+    }
+    for (size_t done = 0; done < n; done += RUN) {
+        struct cell_draws here = *d;
+        here.first += done;
+        write_verify(&l, &here, target_S + done, programmed_S + done, n - done < RUN ? n - done : RUN);
+    }
+}

@@ -5,7 +5,21 @@
 #include "devices/models.h"
 
 const struct cell_model *const cell_models[] = {
-    &cell_ideal, &cell_pcm_like, &cell_pcm_hermes_2dev, &cell_pcm_afm, &cell_measured, NULL,
+    &cell_ideal,
+    &cell_pcm_like,
+    &cell_pcm_hermes_1dev,
+    &cell_pcm_hermes_2dev,
+    &cell_pcm_afm,
+    &cell_pcm_joshi,
+    &cell_reram_wan,
+    &cell_reram_cmo,
+    &cell_reram_milo,
+    &cell_sonos,
+    &cell_sram_capacitor,
+    &cell_ecram,
+    &cell_generic,
+    &cell_measured,
+    NULL,
 };
 
 enum { CELL_MODELS = sizeof cell_models / sizeof cell_models[0] - 1 };

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "sim/chip_load.h"
+#include "sim/encoding.h"
 
 enum { KEY_BYTES = 256, WHERE_BYTES = 512 };
 
@@ -249,19 +250,21 @@ static enum status check_input_circuit(const struct chip_spec *s, const struct c
     return OK;
 }
 
+/* The message begins with the key. */
+static enum status check_encoding(const struct chip_spec *s, const struct config_node *root, struct error *e) {
+    char key[KEY_BYTES], where[WHERE_BYTES];
+    struct encoding_plan plan;
+    struct error why;
+    if (encoding_plan(s, &plan, &why) == OK) {
+        return OK;
+    }
+    snprintf(key, sizeof key, "%.*s", (int)strcspn(why.message, ":"), why.message);
+    return error_set(e, ERR_USAGE, "%s: %s", where_is(root, key, where, sizeof where), why.message);
+}
+
 static enum status check_tile(const struct chip_spec *s, const struct config_node *root, struct error *e) {
     const struct tile_spec *t = &s->tile;
-    bool pair = cell_common_of(t->cell).pair_statistics;
-    if (pair && t->encoding != ENCODING_SIGNED_UNIT) {
-        CONTRADICTION(e, root, "tile.encoding",
-                      "cell model %s describes a signed pair as a whole (allowed: signed_unit)", t->cell_model);
-    }
-    if (!pair && t->encoding == ENCODING_SIGNED_UNIT) {
-        CONTRADICTION(e, root, "tile.encoding",
-                      "signed_unit needs a cell with the statistics of a whole pair; %s has single devices (allowed: "
-                      "differential_pair)",
-                      t->cell_model);
-    }
+    TRY(check_encoding(s, root, e));
     if (t->columns % t->adc.share) {
         CONTRADICTION(
             e, root, "tile.adc.share",

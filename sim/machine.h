@@ -73,6 +73,7 @@ struct array {
     struct matrix_source source;
     uint32_t inputs, outputs, row_blocks, column_blocks, panels;
     uint32_t columns;     /* panels x PANEL: outputs padded */
+    uint64_t first_tile;  /* number of its first tile in the order of placement */
     uint32_t lines;       /* results per output that are converted on their own (sim/encoding.h); 1: the simple case */
     uint32_t row_stride;  /* inputs with every row block padded to an even count */
     uint32_t *row_begin;  /* [row_blocks + 1] first input of a row block */
@@ -172,14 +173,27 @@ void tile_devices_destroy(struct tile_devices *t); /* NULL is fine */
 enum status tile_devices_realise(const struct machine *m, size_t matrix, uint32_t row_block, uint32_t column_block,
                                  const float *w, const double *ages_s, size_t ages, struct programming_count *programmed,
                                  struct fault_count *faults, struct tile_devices *t, struct error *e);
-/* What line l of output o (counted within the tile) says now: effective weights [rows] in units of the weights, shared
- * analog columns taken off; age: index into the ages. */
+/* What line l of output o (counted within the tile) says: sum of part x g [rows] in siemens, shared analog columns taken
+ * off; age: index into the ages. Times tile_weight_per_siemens: effective weights. */
+void tile_line_S(const struct machine *m, const struct tile_devices *t, uint32_t output, uint32_t line, size_t age,
+                 float *sum_S);
+double tile_weight_per_siemens(const struct machine *m, float weight_scale);
 void tile_line_weights(const struct machine *m, const struct tile_devices *t, uint32_t output, uint32_t line, size_t age,
                        float weight_scale, float *effective);
-/* Variance per read of the same. Noise of a shared analog column counts for every output on its own: that it is one and
- * the same for all of them is not modelled. */
+/* Variance per read of the effective weights. Noise of a shared column counts for every output on its own: that it is one
+ * and the same for all of them is not modelled. */
 void tile_line_variance(const struct machine *m, const struct tile_devices *t, uint32_t output, uint32_t line,
                         float weight_scale, float *variance);
+/* Part x g [rows] of the shared column of a slice, in siemens. */
+void tile_shared_S(const struct machine *m, const struct tile_devices *t, uint32_t slice, size_t age, float *line_S);
+/* Outputs [first, end) of a column block. */
+static inline uint32_t array_block_output(const struct array *a, const struct tile_spec *tile, uint32_t column_block) {
+    return block_begin(a->outputs, (uint32_t)tile->columns, (enum split_mode)tile->split, column_block);
+}
+/* Number of a tile in the order of placement: matrices, then row blocks, then column blocks. */
+static inline uint64_t array_tile_number(const struct array *a, uint32_t row_block, uint32_t column_block) {
+    return a->first_tile + (uint64_t)row_block * a->column_blocks + column_block;
+}
 
 /* One line, one pass, ideal converters, nothing around them: multiply.c does it, with integer weights where the inputs
  * have few bits. Else multiply_general.c, in fp32. machine.c */
@@ -188,6 +202,18 @@ bool machine_is_simple(const struct chip_spec *s);
 /* How often the machine has been programmed again (tile.refresh_period_s), and its age since the last time. */
 uint64_t machine_refreshes(const struct machine *m);
 double machine_age_since_programming_s(const struct machine *m);
+uint64_t machine_device_seed(const struct machine *m); /* of everything that belongs to the devices as programmed last */
+
+/* Programs matrix `matrix` into m->arrays[matrix], which exists and is empty: everything that the conductances say.
+ * done: weights programmed before, for the progress line (may be NULL). program.c */
+struct progress;
+enum status array_program(struct machine *m, size_t matrix, struct progress *bar, uint64_t done, struct error *e);
+/* Puts effective weights [rows] of one line, output and row block into its panel; variance (NULL: none) likewise.
+ * scratch: int16_t [rows]. panels.c */
+void array_store_line(const struct machine *m, struct array *a, uint32_t row_block, uint32_t line, uint32_t output,
+                      const float *effective, const float *variance, int16_t *scratch);
+/* Sum of |x| in a fixed order, the same bits everywhere. panels.c */
+float sum_of_sizes(const float *x, size_t n);
 
 /* Everything that follows from full scales and input ranges (to_code, to_output). calibrate.c */
 void array_derive(const struct machine *m, struct array *a);

@@ -287,7 +287,8 @@ static const struct bad bad_files[] = {
      "devices (allowed: differential_pair)"},
     {"part: pcm_like, g_max_uS", "model: pcm_likes, g_max_uS",
      "chip.yaml:7: tile.cell.model: cell model 'pcm_likes' is unknown: did you mean 'pcm_like' (allowed: ideal, "
-     "pcm_like, pcm_hermes_2dev, pcm_afm, measured)"},
+     "pcm_like, pcm_hermes_1dev, pcm_hermes_2dev, pcm_afm, pcm_joshi, reram_wan, reram_cmo, reram_milo, sonos, "
+     "sram_capacitor, ecram, generic, measured)"},
     {"{part: pcm_like, ", "{",
      "chip.yaml:7: tile.cell: missing (allowed: the name of a part in configs/parts, or a map with the key model)"},
     {"cell: {part: pcm_like, g_max_uS: {value: 25, kind: published, source: paper2020}}", "cell: pcm_afm",

@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "devices/device.h"
+#include "devices/history.h"
 #include "devices/vector_math.h"
 #include "tests/suite.h"
 
@@ -235,8 +236,10 @@ static void hermes_changes_branch_at_its_splits(void **state) {
                      &read_S, 1);
         double q =
             r < .16 ? limited(-.0117 * l - .0069, .015, .04) : .0069 * r * r * r - .0280 * r * r + .0211 * r + .0123;
-        double noise =
-            q * sqrt(log((360 + 512e-9) / (2 * 512e-9))) * random_gaussian(2, random_stream(RANDOM_READ_STATE, 3), k);
+        float slow;
+        struct history_moment moment = history_at(2, 360, 512e-9);
+        history_state(&moment, &(struct cell_draws){2, 3, k}, &slow, 1);
+        double noise = q * sqrt(log((360 + 512e-9) / (2 * 512e-9))) * slow;
         assert_near(read_S / target_S - 1, noise, 1e-5 * fabs(noise) + 2e-7);
     }
     arena_destroy(a);

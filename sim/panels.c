@@ -1,0 +1,172 @@
+/* Effective weights into panels, the layout that the kernels of the multiply read: int16 codes or fp32, and the white
+ * noise beside them.
+ *
+ * Codes have one scale per line, row block and column: the largest |w| becomes the largest code, so that half a code is
+ * at most 1/65534 of it. The largest code is smaller where the sum of a column could leave int32.
+ * White noise: every weight has its own variance v per read. Beside fp32 panels they are kept as they are; beside codes c
+ * the column keeps v = n0 + n1 |c| + n2 c^2, least squares over the column without negative terms, scaled so that the sum
+ * of the column is exact: what a multiply adds up is the sum of x^2 v.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "sim/machine.h"
+
+enum { CODE_MAX = 32767, TERMS = 3 };
+
+float sum_of_sizes(const float *x, size_t n) {
+    float sum[8] = {0};
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        for (size_t j = 0; j < 8; j++) {
+            sum[j] += fabsf(x[i + j]);
+        }
+    }
+    for (; i < n; i++) {
+        sum[i % 8] += fabsf(x[i]);
+    }
+    return ((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7]));
+}
+
+/* ---- noise beside codes ------------------------------------------------------------------------------------ */
+
+/* Moments of one column: sums of z^j and of v z^k over its weights, with z = |c| / largest |c|. */
+struct noise_moments {
+    double z[2 * TERMS - 1], v[TERMS], v2;
+};
+
+static struct noise_moments measure_noise(const int16_t *codes, const float *variance, uint32_t n, double per_code) {
+    struct noise_moments s = {{0}, {0}, 0};
+    for (uint32_t i = 0; i < n; i++) {
+        double z = fabs((double)codes[i]) * per_code, power = 1, v = (double)variance[i];
+        for (int j = 0; j < 2 * TERMS - 1; j++, power *= z) {
+            s.z[j] += power;
+            if (j < TERMS) {
+                s.v[j] += v * power;
+            }
+        }
+        s.v2 += v * v;
+    }
+    return s;
+}
+
+/* Least squares with the terms of `mask` alone (Gauss elimination of at most 3 x 3). False when they do not determine it. */
+static bool fit_terms(const struct noise_moments *s, unsigned mask, double out[TERMS]) {
+    double m[TERMS][TERMS + 1] = {{0}};
+    for (int i = 0; i < TERMS; i++) {
+        bool in = mask >> i & 1;
+        for (int j = 0; j < TERMS; j++) {
+            m[i][j] = in && (mask >> j & 1) ? s->z[i + j] : i == j && !in ? 1 : 0;
+        }
+        m[i][TERMS] = in ? s->v[i] : 0;
+    }
+    for (int i = 0; i < TERMS; i++) {
+        if (!(m[i][i] > 1e-9 * s->z[2 * i])) { /* s->z[2 i] is the diagonal before elimination */
+            return false;
+        }
+        for (int k = i + 1; k < TERMS; k++) {
+            double f = m[k][i] / m[i][i];
+            for (int j = i; j <= TERMS; j++) {
+                m[k][j] -= f * m[i][j];
+            }
+        }
+    }
+    for (int i = TERMS - 1; i >= 0; i--) {
+        out[i] = m[i][TERMS];
+        for (int j = i + 1; j < TERMS; j++) {
+            out[i] -= m[i][j] * out[j];
+        }
+        out[i] /= m[i][i];
+    }
+    return true;
+}
+
+static double fit_residual(const struct noise_moments *s, const double n[TERMS]) {
+    double sum = s->v2;
+    for (int i = 0; i < TERMS; i++) {
+        sum -= 2 * n[i] * s->v[i];
+        for (int j = 0; j < TERMS; j++) {
+            sum += n[i] * n[j] * s->z[i + j];
+        }
+    }
+    return sum;
+}
+
+/* The best of all fits whose terms are not negative; [TERMS] of them, per power of the code. */
+static void fit_noise(const int16_t *codes, const float *variance, uint32_t rows, float noise[TERMS]) {
+    int largest = 1;
+    for (uint32_t i = 0; i < rows; i++) {
+        int size = codes[i] < 0 ? -codes[i] : codes[i];
+        largest = size > largest ? size : largest;
+    }
+    struct noise_moments s = measure_noise(codes, variance, rows, 1.0 / largest);
+    double best[TERMS] = {s.v[0] / s.z[0], 0, 0}, least = fit_residual(&s, best), n[TERMS];
+    for (unsigned mask = 2; mask < 1u << TERMS; mask++) {
+        if (fit_terms(&s, mask, n) && n[0] >= 0 && n[1] >= 0 && n[2] >= 0 && fit_residual(&s, n) < least) {
+            least = fit_residual(&s, n);
+            memcpy(best, n, sizeof best);
+        }
+    }
+    double sum = best[0] * s.z[0] + best[1] * s.z[1] + best[2] * s.z[2], exact = sum > 0 ? s.v[0] / sum : 0;
+    for (int i = 0; i < TERMS; i++) {
+        noise[i] = (float)(best[i] * exact / pow(largest, i));
+    }
+}
+
+/* ---- panels -------------------------------------------------------------------------------------------------- */
+
+/* Largest code of a column whose sizes sum to `sum` and reach `largest`: the dot product with input codes up to `limit`
+ * must fit int32, with half a code of rounding per row. The factor keeps a margin for the rounding of this estimate. */
+static float largest_code(double sum, double largest, uint32_t rows, int limit) {
+    double room = 0.999 * (2147483647.0 / limit) - 0.5 * rows;
+    return (float)floor(fmin(CODE_MAX, room * largest / sum));
+}
+
+static size_t panel_start(const struct array *a, uint32_t row_block, uint32_t line, uint32_t output) {
+    return (((size_t)line * a->panels + output / PANEL) * a->row_stride + a->row_offset[row_block]) * PANEL;
+}
+
+/* Codes of one column in `codes`, its scale into the array. False: all zero. */
+static bool make_codes(const struct machine *m, struct array *a, const float *effective, uint32_t rows, size_t at,
+                       int16_t *codes) {
+    float largest = kernels()->absmax_f32(effective, rows);
+    if (!(largest > SMALLEST_RANGE)) {
+        a->code_scale[at] = 0;
+        memset(codes, 0, rows * sizeof *codes);
+        return false;
+    }
+    float top = largest_code((double)sum_of_sizes(effective, rows), (double)largest, rows, m->dac.limit);
+    a->code_scale[at] = largest / top;
+    kernels()->quantise_i16(effective, rows, top / largest, CODE_MAX, codes);
+    return true;
+}
+
+static void put_floats(float *panel, const float *values, uint32_t rows) {
+    for (uint32_t r = 0; r < rows; r++) {
+        panel[(size_t)r * PANEL] = values[r];
+    }
+}
+
+void array_store_line(const struct machine *m, struct array *a, uint32_t row_block, uint32_t line, uint32_t output,
+                      const float *effective, const float *variance, int16_t *scratch) {
+    uint32_t rows = array_block_rows(a, row_block);
+    size_t start = panel_start(a, row_block, line, output),
+           at = ((size_t)row_block * a->lines + line) * a->columns + output;
+    if (a->weights) {
+        put_floats(a->weights + start + output % PANEL, effective, rows);
+        a->code_scale[at] = 1;
+        if (variance) {
+            put_floats(a->variance + start + output % PANEL, variance, rows);
+        }
+        return;
+    }
+    if (make_codes(m, a, effective, rows, at, scratch)) {
+        int16_t *panel = a->codes + start + 2 * (output % PANEL);
+        for (uint32_t r = 0; r < rows; r++) {
+            panel[(size_t)(r / 2) * 2 * PANEL + r % 2] = scratch[r];
+        }
+    }
+    if (variance) {
+        fit_noise(scratch, variance, rows, a->noise + TERMS * at);
+    }
+}

@@ -1,0 +1,224 @@
+/* The devices of one tile: weights -> targets -> devices as read at some ages -> conductance of every crossing -> what its
+ * lines say.
+ *
+ * Physical columns, in the order in which they lie side by side on the array: for every output, for every slice, the legs;
+ * then the shared columns. A crossing is the sum of its parallel devices.
+ * Random numbers: device k of slice s and leg l of weight (o, i) takes number o x inputs + i of stream
+ * matrix << 8 | encoding_device(s, l, k), so that conductances depend on neither tiles nor threads; a shared column, which
+ * every tile has its own of, number column block x inputs + i of stream matrix << 8 | encoding_shared_device(s, k). When
+ * the devices are programmed again (tile.refresh_period_s), the seed is another one: same streams, new numbers.
+ * What a line says, in units of the weights (symbols: encoding.h): scale x sum of part x g / (devices x span).
+ */
+#include <math.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "sim/machine.h"
+
+/* One tile at work. */
+struct place {
+    const struct machine *m;
+    const struct array *a;
+    uint64_t seed, matrix;
+    uint32_t row_block, column_block, first_row, rows, first_output, outputs;
+    const float *w;
+    const double *ages_s;
+    size_t ages;
+};
+
+/* ---- memory ------------------------------------------------------------------------------------------------ */
+
+static bool has_white_noise(const struct machine *m) {
+    return m->spec->effects.read_noise && cell_has_white_noise(m->spec->tile.cell);
+}
+
+void tile_devices_destroy(struct tile_devices *t) {
+    if (t) {
+        mem_free(t->crossing_S[0]);
+        mem_free(t->white_variance);
+        mem_free(t->target_S);
+        mem_free(t);
+    }
+}
+
+enum status tile_devices_create(const struct machine *m, uint32_t rows, uint32_t outputs, struct tile_devices **out,
+                                struct error *e) {
+    bool several = m->plan.devices > 1, white = has_white_noise(m);
+    struct tile_devices *t = mem_alloc(1, sizeof *t);
+    size_t columns = encoding_physical_columns(&m->plan, outputs), cells = columns * rows;
+    if (t) {
+        t->capacity = cells;
+        t->crossing_S[0] = mem_alloc((several ? 2u : 1u) * AGES_MOST * cells, sizeof(float));
+        t->white_variance = white ? mem_alloc(cells, sizeof(float)) : NULL;
+        t->target_S = mem_alloc(rows, sizeof(float));
+    }
+    if (!t || !t->crossing_S[0] || !t->target_S || (white && !t->white_variance)) {
+        tile_devices_destroy(t);
+        return error_set(e, ERR_RUN, "tile: out of memory (%u rows, %zu columns of devices)", rows, columns);
+    }
+    for (size_t age = 0; age < AGES_MOST; age++) {
+        t->crossing_S[age] = t->crossing_S[0] + age * cells;
+        t->device_S[age] = several ? t->crossing_S[0] + (AGES_MOST + age) * cells : t->crossing_S[age];
+        t->effective_S[age] = t->crossing_S[age];
+    }
+    *out = t;
+    return OK;
+}
+
+/* ---- devices ------------------------------------------------------------------------------------------------ */
+
+static void realise_column(const struct place *p, struct tile_devices *t, uint32_t column, uint32_t device, uint64_t first,
+                           struct programming_count *count) {
+    const struct effects *on = &p->m->spec->effects;
+    const struct tile_spec *tile = &p->m->spec->tile;
+    struct cell_conditions conditions = {.programming_noise = on->programming_noise,
+                                         .drift = on->drift,
+                                         .read_noise = on->read_noise,
+                                         .temperature = on->temperature,
+                                         .temperature_K = tile->temperature_K,
+                                         .reads = tile->reads};
+    struct cell_draws draws = {p->seed, p->matrix << 8 | device, first};
+    float *read_S[AGES_MOST];
+    for (size_t age = 0; age < p->ages; age++) {
+        read_S[age] = t->device_S[age] + (size_t)column * p->rows;
+    }
+    cell_realise_ages(tile->cell, &conditions, &draws, t->target_S, p->ages_s, p->ages, read_S, count, p->rows);
+}
+
+/* Parallel device k of every crossing, into device_S. */
+static void realise_devices(const struct place *p, struct tile_devices *t, uint32_t k, struct programming_count *count) {
+    const struct encoding_plan *plan = &p->m->plan;
+    const struct array *a = p->a;
+    uint32_t column = 0;
+    for (uint32_t o = 0; o < p->outputs; o++) {
+        float scale = a->weight_scale[(size_t)p->row_block * a->columns + p->first_output + o];
+        const float *w = p->w + (size_t)o * a->inputs + p->first_row;
+        uint64_t first = (uint64_t)(p->first_output + o) * a->inputs + p->first_row;
+        for (uint32_t s = 0; s < plan->slices; s++) {
+            for (uint32_t leg = 0; leg < plan->legs; leg++) {
+                encoding_targets(plan, w, p->rows, scale, s, leg, t->target_S);
+                realise_column(p, t, column++, encoding_device(plan, s, leg, k), first, count);
+            }
+        }
+    }
+    for (uint32_t s = 0; plan->shared_column && s < plan->slices; s++) {
+        float target_S = encoding_shared_target(plan, s);
+        for (uint32_t i = 0; i < p->rows; i++) {
+            t->target_S[i] = target_S;
+        }
+        realise_column(p, t, column++, encoding_shared_device(plan, s, k),
+                       (uint64_t)p->column_block * a->inputs + p->first_row, count);
+    }
+}
+
+/* Adds the parallel device in device_S to the crossings. */
+static void add_devices(const struct place *p, struct tile_devices *t, bool first) {
+    size_t cells = (size_t)t->physical_columns * t->rows;
+    for (size_t age = 0; age < p->ages && p->m->plan.devices > 1; age++) {
+        float *sum_S = t->crossing_S[age];
+        const float *one_S = t->device_S[age];
+        for (size_t i = 0; i < cells; i++) {
+            sum_S[i] = first ? one_S[i] : sum_S[i] + one_S[i];
+        }
+    }
+}
+
+/* Adds the variance of device_S per read. */
+static void add_white_variance(const struct place *p, struct tile_devices *t) {
+    for (uint32_t column = 0; t->white_variance && column < t->physical_columns; column++) {
+        float *variance = t->white_variance + (size_t)column * t->rows, *sd_S = t->target_S;
+        cell_white_sd(p->m->spec->tile.cell, t->device_S[0] + (size_t)column * t->rows, sd_S, t->rows);
+        for (uint32_t i = 0; i < t->rows; i++) {
+            variance[i] += sd_S[i] * sd_S[i];
+        }
+    }
+}
+
+enum status tile_devices_realise(const struct machine *m, size_t matrix, uint32_t row_block, uint32_t column_block,
+                                 const float *w, const double *ages_s, size_t ages, struct programming_count *programmed,
+                                 struct fault_count *faults, struct tile_devices *t, struct error *e) {
+    const struct array *a = m->arrays[matrix];
+    const struct tile_spec *tile = &m->spec->tile;
+    uint32_t first = block_begin(a->outputs, (uint32_t)tile->columns, (enum split_mode)tile->split, column_block),
+             end = block_begin(a->outputs, (uint32_t)tile->columns, (enum split_mode)tile->split, column_block + 1);
+    struct place p = {m, a, machine_device_seed(m), matrix, row_block, column_block, a->row_begin[row_block],
+                      array_block_rows(a, row_block), first, end - first, w, ages_s, ages};
+    (void)faults;
+    (void)e;
+    t->rows = p.rows;
+    t->outputs = p.outputs;
+    t->physical_columns = encoding_physical_columns(&m->plan, p.outputs);
+    t->ages = ages;
+    if (t->white_variance) {
+        memset(t->white_variance, 0, (size_t)t->physical_columns * t->rows * sizeof *t->white_variance);
+    }
+    for (uint32_t k = 0; k < m->plan.devices; k++) {
+        realise_devices(&p, t, k, programmed);
+        add_white_variance(&p, t);
+        add_devices(&p, t, k == 0);
+    }
+    return OK;
+}
+
+/* ---- lines --------------------------------------------------------------------------------------------------- */
+
+/* Adds part x column to sum; the first column of a line is copied. */
+static void add_column(float part, const float *column, size_t n, bool first, float *sum) {
+    for (size_t i = 0; i < n; i++) {
+        sum[i] = first ? part * column[i] : sum[i] + part * column[i];
+    }
+}
+
+/* Sum over the physical columns of a line: of g with weights `part`, or of variances with weights part^2. */
+static void sum_line(const struct machine *m, const struct tile_devices *t, uint32_t output, uint32_t line,
+                     const float *cells, bool squares, float *sum) {
+    const struct encoding_plan *plan = &m->plan;
+    bool first = true;
+    for (uint32_t s = 0; s < plan->slices; s++) {
+        for (uint32_t leg = 0; leg < plan->legs; leg++) {
+            if (plan->line_of[s][leg] != line) {
+                continue;
+            }
+            float part = (float)plan->part[s][leg];
+            size_t column = ((size_t)output * plan->slices + s) * plan->legs + leg,
+                   common = (size_t)t->outputs * plan->slices * plan->legs + s;
+            add_column(squares ? part * part : part, cells + column * t->rows, t->rows, first, sum);
+            first = false;
+            if (plan->shared_column && (plan->shared_analog || squares)) {
+                add_column(squares ? part * part : -part, cells + common * t->rows, t->rows, false, sum);
+            }
+        }
+    }
+}
+
+void tile_line_S(const struct machine *m, const struct tile_devices *t, uint32_t output, uint32_t line, size_t age,
+                 float *sum_S) {
+    sum_line(m, t, output, line, t->effective_S[age], false, sum_S);
+}
+
+double tile_weight_per_siemens(const struct machine *m, float weight_scale) {
+    return (double)weight_scale / (m->plan.span_S * m->plan.devices);
+}
+
+void tile_line_weights(const struct machine *m, const struct tile_devices *t, uint32_t output, uint32_t line, size_t age,
+                       float weight_scale, float *effective) {
+    float factor = (float)tile_weight_per_siemens(m, weight_scale);
+    tile_line_S(m, t, output, line, age, effective);
+    for (uint32_t i = 0; i < t->rows; i++) {
+        effective[i] *= factor;
+    }
+}
+
+void tile_line_variance(const struct machine *m, const struct tile_devices *t, uint32_t output, uint32_t line,
+                        float weight_scale, float *variance) {
+    double factor = tile_weight_per_siemens(m, weight_scale);
+    sum_line(m, t, output, line, t->white_variance, true, variance);
+    for (uint32_t i = 0; i < t->rows; i++) {
+        variance[i] = (float)((double)variance[i] * factor * factor);
+    }
+}
+
+void tile_shared_S(const struct machine *m, const struct tile_devices *t, uint32_t slice, size_t age, float *line_S) {
+    size_t column = (size_t)t->outputs * m->plan.slices * m->plan.legs + slice;
+    add_column((float)m->plan.part[slice][0], t->effective_S[age] + column * t->rows, t->rows, true, line_S);
+}
