@@ -183,6 +183,24 @@ struct tile_conductances { uint32_t rows, physical_columns, outputs, columns_per
 enum status machine_tile_conductances(const struct machine *m, size_t matrix, uint32_t row_block, uint32_t column_block,
                                       struct tile_conductances *out, struct error *e);
 
+/* One tile against the exact network of its wires, on the conductances as programmed: `mho tile --exact`. Needs a chip with
+ * costs (read voltage, pulse) and wires. floating: rows whose level is 0 float instead of being held at 0 V. */
+struct tile_network;
+enum status tile_network_create(const struct machine *m, size_t matrix, uint32_t row_block, uint32_t column_block,
+                                bool floating, struct tile_network **out, struct error *e);
+void tile_network_destroy(struct tile_network *n); /* NULL is fine */
+struct tile_read {
+    uint32_t rows, physical_columns, columns_per_output;
+    const double *folded_A, *exact_A; /* [physical columns] mean current of the pass; until the next read */
+    double folded_J, exact_J;         /* of the array: folded conductances; what the sources deliver, wires included */
+    double settling_s, pass_s;        /* slowest column, NAN: its capacitance is not stated; length of the pass */
+    uint32_t solutions, iterations;   /* solutions of the network, Newton iterations in them */
+};
+/* level [rows]: what a pass drives ("pass" of the trace). */
+enum status tile_network_read(struct tile_network *n, const double *level, struct tile_read *out, struct error *e);
+/* Netlist of the linear network with the mean voltages of such a pass and the currents expected. */
+enum status tile_network_spice(struct tile_network *n, const double *level, FILE *out, struct error *e);
+
 /* ---- run ----------------------------------------------------------------------------------- */
 
 struct run;

@@ -56,6 +56,12 @@ static const struct option_row rows[] = {
     {"curve", TEXT, "KIND", 0, 0, "device fit: polynomial (default) or spline over the target", AT(curve)},
     {"without", TEXT, "A,B", 0, 0, "device fit: what not to estimate: drift, read_noise", AT(without)},
     {"read-time", NUMBER, "S", 1e-12, 1000, "device fit: length of a read in seconds (default: 2.5e-7)", AT(read_time_s)},
+    {"weights", TEXT, "FILE", 0, 0, "CSV of a matrix: one line per tile row (input), one column per output", AT(weights)},
+    {"inputs", TEXT, "FILE", 0, 0, "CSV of input vectors, one per line", AT(inputs)},
+    {"exact", FLAG, NULL, 0, 0, "also solve the network of wires exactly", AT(exact)},
+    {"float-inactive", FLAG, NULL, 0, 0, "with --exact: rows of input 0 float instead of being held at 0 V", AT(float_inactive)},
+    {"spice", TEXT, "FILE", 0, 0, "write the network of the first input as a netlist for ngspice", AT(spice)},
+    {"repeat", INT, "N", 1, 1e6, "read every input N times (default: 1)", AT(repeat)},
     {"repetitions", INT, "N", 1, 1000, "measurements per row; the median counts (default: 5)", AT(repetitions)},
     {"seed", UINT, "S", 0, 9.2e18, "every random number follows from it (default: 0)", AT(seed)},
     {"threads", INT, "N", 1, 1024, "worker threads (default: all cores); results do not depend on it", AT(threads)},
@@ -71,7 +77,7 @@ static const char *const common[] = {"seed", "threads", "kernel", "json", "quiet
 
 static const struct options defaults = {
     .model = "stories", .chip = "pcm256", .tokens = 64, .top_p = 1, .repetition_penalty = 1,
-    .window = 256, .seeds = 1, .samples = 100000, .repetitions = 5, .age = "0",
+    .window = 256, .seeds = 1, .samples = 100000, .repetitions = 5, .repeat = 1, .age = "0",
     .read_time_s = 2.5e-7,
 };
 

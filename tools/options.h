@@ -38,6 +38,9 @@ struct options {
     const char *g, *time;
     const char *plot, *curve, *without; /* device fit */
     double read_time_s;
+    const char *weights, *inputs, *spice; /* tile */
+    bool exact, float_inactive;
+    int64_t repeat;
     int64_t threads;
     bool json, quiet, help;
     struct text_list words; /* what is not an option, after the subcommand */
