@@ -19,6 +19,68 @@
 #include "base/memory.h"
 #include "sim/machine.h"
 
+/* ---- conductances ------------------------------------------------------------------------------------- */
+
+static enum status realise_tile(const struct machine *m, size_t matrix, uint32_t row_block, uint32_t column_block,
+                                float *w, struct tile_devices *t, struct error *e) {
+    const struct array *a = m->arrays[matrix];
+    uint32_t first = array_block_output(a, &m->spec->tile, column_block);
+    uint32_t end = array_block_output(a, &m->spec->tile, column_block + 1);
+    double age_s = machine_age_since_programming_s(m);
+    TRY(a->source.read_rows(a->source.context, first, end - first, w, e));
+    return tile_devices_realise(m, matrix, row_block, column_block, w, &age_s, 1, NULL, NULL, t, e);
+}
+
+static enum status copy_conductances(const struct machine *m, const struct tile_devices *t, struct tile_conductances *out,
+                                     struct error *e) {
+    size_t cells = (size_t)t->rows * t->physical_columns;
+    out->rows = t->rows;
+    out->outputs = t->outputs;
+    out->physical_columns = t->physical_columns;
+    out->columns_per_output = m->plan.slices * m->plan.legs;
+    out->crossing_S = mem_alloc(cells, sizeof *out->crossing_S);
+    out->effective_S = mem_alloc(cells, sizeof *out->effective_S);
+    if (!out->crossing_S || !out->effective_S) {
+        mem_free(out->crossing_S);
+        mem_free(out->effective_S);
+        *out = (struct tile_conductances){0};
+        return error_set(e, ERR_RUN, "conductances of a tile: out of memory");
+    }
+    memcpy(out->crossing_S, t->crossing_S[0], cells * sizeof *out->crossing_S);
+    memcpy(out->effective_S, t->effective_S[0], cells * sizeof *out->effective_S);
+    return OK;
+}
+
+enum status machine_tile_conductances(const struct machine *m, size_t matrix, uint32_t row_block, uint32_t column_block,
+                                      struct tile_conductances *out, struct error *e) {
+    *out = (struct tile_conductances){0};
+    if (!machine_is_analog(m, matrix) || row_block >= m->arrays[matrix]->row_blocks ||
+        column_block >= m->arrays[matrix]->column_blocks) {
+        return error_set(e, ERR_USAGE, "tile %u, %u of matrix %zu: there is no such tile", row_block, column_block, matrix);
+    }
+    const struct array *a = m->arrays[matrix];
+    uint32_t outputs = array_block_output(a, &m->spec->tile, column_block + 1) -
+                       array_block_output(a, &m->spec->tile, column_block);
+    struct tile_devices *t = NULL;
+    TRY(tile_devices_create(m, array_block_rows(a, row_block), outputs, &t, e));
+    float *w = mem_alloc((size_t)outputs * a->inputs, sizeof *w);
+    enum status s = w ? realise_tile(m, matrix, row_block, column_block, w, t, e)
+                      : error_set(e, ERR_RUN, "conductances of a tile: out of memory");
+    if (s == OK) {
+        s = copy_conductances(m, t, out, e);
+    }
+    mem_free(w);
+    tile_devices_destroy(t);
+    return s;
+}
+
+enum status machine_trace(const struct machine *m, size_t matrix, const float *x, uint32_t tokens, uint64_t first_read,
+                          const struct stage_visitor *trace, double *y, struct error *e) {
+    return machine_multiply_reference(m, matrix, x, tokens, first_read, trace, y, e);
+}
+
+/* ---- the network ---------------------------------------------------------------------------------------- */
+
 struct tile_network {
     const struct machine *machine;
     struct wires wires;

@@ -512,6 +512,15 @@ static void print_conductances(const char *name, const struct tile_conductances 
     print_values(name, shape, first, n, low, high);
 }
 
+/* values [vectors][outputs] */
+static void print_results(const char *name, const struct job *j, const double *values) {
+    double low = INFINITY, high = -INFINITY;
+    char shape[32];
+    widen(values, (size_t)j->vectors * j->outputs, &low, &high);
+    snprintf(shape, sizeof shape, "%u x %u", j->vectors, j->outputs);
+    print_values(name, shape, values, j->outputs, low, high);
+}
+
 /* One line per stage: size and range over all inputs, then the first input's first values. */
 static void print_stages(const struct job *j) {
     printf("%-20s %-12s %11s %11s   first values\n", "stage", "values", "lowest", "highest");
@@ -520,8 +529,8 @@ static void print_stages(const struct job *j) {
     for (const struct stage *s = j->first; s && s->token == 0; s = s->next) {
         double low = INFINITY, high = -INFINITY;
         char name[48], shape[32];
-        if (s->index > 3) {
-            continue; /* the first few passes and lines are enough for a screen */
+        if (s->index > 3 || is_stage(s, "output")) {
+            continue; /* the first few passes and lines are enough for a screen; the output has its line below */
         }
         for (const struct stage *all = s; all; all = all->next) {
             if (is_stage(all, s->name) && all->index == s->index) {
@@ -532,11 +541,8 @@ static void print_stages(const struct job *j) {
         snprintf(shape, sizeof shape, "%u x %zu", j->vectors, s->n);
         print_values(name, shape, s->values, s->n, low, high);
     }
-    double low = INFINITY, high = -INFINITY;
-    char shape[32];
-    widen(j->digital, (size_t)j->vectors * j->outputs, &low, &high);
-    snprintf(shape, sizeof shape, "%u x %u", j->vectors, j->outputs);
-    print_values("digital product", shape, j->digital, j->outputs, low, high);
+    print_results("output", j, j->output);
+    print_results("digital product", j, j->digital);
 }
 
 static void print_exact(const struct exact *x) {
