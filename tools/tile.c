@@ -498,7 +498,7 @@ static void widen(const double *values, size_t n, double *low, double *high) {
 }
 
 static void print_conductances(const char *name, const struct tile_conductances *c, const float *values_S) {
-    double low = INFINITY, high = -INFINITY, first[SHOWN + 1] = {0};
+    double low = HUGE_VAL, high = -HUGE_VAL, first[SHOWN + 1] = {0};
     size_t n = (size_t)c->rows * c->physical_columns;
     char shape[32];
     for (size_t i = 0; i < n; i++) {
@@ -514,7 +514,7 @@ static void print_conductances(const char *name, const struct tile_conductances 
 
 /* values [vectors][outputs] */
 static void print_results(const char *name, const struct job *j, const double *values) {
-    double low = INFINITY, high = -INFINITY;
+    double low = HUGE_VAL, high = -HUGE_VAL;
     char shape[32];
     widen(values, (size_t)j->vectors * j->outputs, &low, &high);
     snprintf(shape, sizeof shape, "%u x %u", j->vectors, j->outputs);
@@ -527,7 +527,7 @@ static void print_stages(const struct job *j) {
     print_conductances("programmed, uS", &j->conductances, j->conductances.crossing_S);
     print_conductances("behind wires, uS", &j->conductances, j->conductances.effective_S);
     for (const struct stage *s = j->first; s && s->token == 0; s = s->next) {
-        double low = INFINITY, high = -INFINITY;
+        double low = HUGE_VAL, high = -HUGE_VAL;
         char name[48], shape[32];
         if (s->index > 3 || is_stage(s, "output")) {
             continue; /* the first few passes and lines are enough for a screen; the output has its line below */
