@@ -27,6 +27,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "sim/histogram.h"
 #include "sim/machine.h"
 
 /* The range is the unit of the ADC's scale too: without the effect dac it still counts, it only clips nothing. */
@@ -34,12 +35,15 @@ static bool wants_static(const struct machine *m) {
     return m->spec->tile.dac.range == INPUT_STATIC && (m->spec->effects.dac || m->spec->effects.adc);
 }
 
+/* Full scales are of use: for steps and limits, or as the unit of the converters' offsets. */
+static bool wants_full_scales(const struct machine *m) { return m->spec->effects.adc || m->adc_use == ADC_LINEAR; }
+
 static bool wants_adc_data(const struct machine *m) {
-    return m->spec->effects.adc && m->spec->tile.adc.range == ADC_CALIBRATED;
+    return wants_full_scales(m) && m->spec->tile.adc.range == ADC_CALIBRATED;
 }
 
 bool machine_static_without_ranges(const struct machine *m) {
-    for (size_t i = 0; wants_static(m) && i < m->count; i++) {
+    for (size_t i = 0; wants_static(m) && !(m->spec->tile.dac.range_value > 0) && i < m->count; i++) {
         if (m->arrays[i] && !m->arrays[i]->source.input_range) {
             return true;
         }
@@ -51,27 +55,69 @@ bool machine_needs_calibration(const struct machine *m) { return !m->ranges_set;
 
 /* ---- derived factors ------------------------------------------------------------------------------------- */
 
-void array_derive(const struct machine *m, struct array *a) {
+static void derive_line(const struct machine *m, struct array *a, uint32_t b, uint32_t line) {
     bool adc = m->spec->effects.adc;
-    double dac_limit = m->dac.limit, adc_limit = m->adc.limit;
+    double range = a->input_range ? (double)a->input_range[b] : 1.0;
+    for (uint32_t o = 0; o < a->columns; o++) {
+        size_t i = ((size_t)b * a->lines + line) * a->columns + o;
+        /* weight x input / range of one unit of the sum over codes x digits */
+        double unit = (double)a->code_scale[i] / m->inputs.digit_limit, full = (double)a->full_scale[i];
+        double step = full / m->adc.limit,
+               digital = range * (double)a->compensation[(size_t)b * a->columns + o] * m->plan.line_factor[line];
+        if (adc) { /* Range 0: the output is 0, and the largest finite factor makes anything but 0 saturate. */
+            a->to_code[i] = step > 0 ? (float)fmin(unit / step, 1e30) : unit > 0 ? 1e30f : 0.0f;
+        } else {
+            a->to_code[i] = unit > 0 ? (float)fmin(full / unit, 1e30) : 0.0f;
+        }
+        a->to_output[i] = (float)((adc ? step : unit) * digital);
+    }
+}
+
+void array_derive(const struct machine *m, struct array *a) {
     for (uint32_t b = 0; b < a->row_blocks; b++) {
-        double range = a->input_range ? (double)a->input_range[b] : 1.0;
-        for (size_t i = (size_t)b * a->columns; i < (size_t)(b + 1) * a->columns; i++) {
-            /* weight x input / range of one unit of the integer dot product */
-            double unit = (double)a->code_scale[i] / dac_limit;
-            double step = (double)a->full_scale[i] / adc_limit, digital = range * (double)a->compensation[i];
-            bool alive = step > 0;
-            /* Range 0: the output is 0, and the largest finite factor makes anything but 0 saturate. */
-            a->to_code[i] = !adc ? 1.0f : alive ? (float)fmin(unit / step, 1e30) : unit > 0 ? 1e30f : 0.0f;
-            a->to_output[i] = (float)((adc ? step : unit) * digital);
+        for (uint32_t line = 0; line < a->lines; line++) {
+            derive_line(m, a, b, line);
         }
     }
 }
 
-static void set_lambda_scales(const struct machine *m, struct array *a) {
-    const float *base = m->spec->tile.adc.granularity == ADC_PER_COLUMN ? a->column_max : a->weight_scale;
-    for (size_t i = 0; i < (size_t)a->row_blocks * a->columns; i++) {
-        a->full_scale[i] = (float)(m->spec->tile.adc.lambda * (double)base[i]);
+/* Largest value of a line whose weight is its scale: 1 where a line holds one slice. */
+static double line_peak(const struct encoding_plan *p, uint32_t line) {
+    double sum = 0;
+    for (uint32_t s = 0; s < p->slices; s++) {
+        double largest = 0;
+        for (uint32_t leg = 0; leg < p->legs; leg++) {
+            largest = p->line_of[s][leg] == line ? fmax(largest, fabs(p->part[s][leg])) : largest;
+        }
+        sum += largest;
+    }
+    return sum;
+}
+
+/* Full scales without data: factor x `base` (weights), and factor alone for the shared columns. */
+static void set_full_scales_of(const struct machine *m, struct array *a, double factor, const float *base) {
+    for (uint32_t b = 0; b < a->row_blocks; b++) {
+        for (uint32_t line = 0; line < a->lines; line++) {
+            double peak = factor * line_peak(&m->plan, line);
+            for (uint32_t o = 0; o < a->columns; o++) {
+                a->full_scale[((size_t)b * a->lines + line) * a->columns + o] =
+                    (float)(peak * (double)base[(size_t)b * a->columns + o]);
+            }
+        }
+    }
+    size_t shared = a->shared ? (size_t)a->row_blocks * a->column_blocks * m->plan.slices : 0;
+    for (size_t i = 0; i < shared; i++) {
+        a->shared_full_scale[i] = (float)(factor * fabs(m->plan.part[i % m->plan.slices][0]));
+    }
+}
+
+static void set_fixed_scales(const struct machine *m, struct array *a) {
+    const struct tile_spec *tile = &m->spec->tile;
+    if (tile->adc.range == ADC_STATIC) {
+        set_full_scales_of(m, a, tile->adc.full_scale, a->weight_scale);
+    } else if (tile->adc.range == ADC_LAMBDA) {
+        set_full_scales_of(m, a, tile->adc.lambda,
+                           tile->adc.granularity == ADC_PER_COLUMN ? a->column_max : a->weight_scale);
     }
 }
 
@@ -102,17 +148,28 @@ static enum status take_model_ranges(struct array *a, struct error *e) {
     return OK;
 }
 
+static enum status take_chip_range(const struct machine *m, struct array *a, struct error *e) {
+    TRY(allocate_ranges(a, e));
+    for (uint32_t b = 0; b < a->row_blocks; b++) {
+        a->input_range[b] = (float)m->spec->tile.dac.range_value;
+    }
+    return OK;
+}
+
 enum status machine_initial_ranges(struct machine *m, struct error *e) {
+    TRY(machine_make_converters(m, e));
     for (size_t i = 0; i < m->count; i++) {
         struct array *a = m->arrays[i];
         if (!a) {
             continue;
         }
-        if (wants_static(m) && a->source.input_range) {
+        if (wants_static(m) && m->spec->tile.dac.range_value > 0) {
+            TRY(take_chip_range(m, a, e));
+        } else if (wants_static(m) && a->source.input_range) {
             TRY(take_model_ranges(a, e));
         }
-        if (m->spec->effects.adc && m->spec->tile.adc.range == ADC_LAMBDA) {
-            set_lambda_scales(m, a);
+        if (wants_full_scales(m)) {
+            set_fixed_scales(m, a);
         }
         array_derive(m, a);
     }
@@ -122,37 +179,54 @@ enum status machine_initial_ranges(struct machine *m, struct error *e) {
 
 /* ---- measuring ----------------------------------------------------------------------------------------------- */
 
+static size_t shared_count(const struct machine *m, const struct array *a) {
+    return a->shared ? (size_t)a->row_blocks * a->column_blocks * m->plan.slices : 0;
+}
+
+static void close_array(struct array *a) {
+    mem_free(a->output_max);
+    mem_free(a->output_bins);
+    mem_free(a->output_origin);
+    mem_free(a->shared_max);
+    mem_free(a->input);
+    a->output_max = a->output_origin = a->shared_max = NULL;
+    a->output_bins = NULL;
+    a->input = NULL;
+}
+
+static enum status open_array(const struct machine *m, struct array *a, struct error *e) {
+    bool input = wants_static(m) && !(m->spec->tile.dac.range_value > 0) && !a->source.input_range;
+    bool bins = wants_adc_data(m) && m->spec->tile.adc.rule != ADC_MAXIMUM;
+    size_t results = (size_t)a->row_blocks * a->lines * a->columns;
+    if (input) { /* a second calibration measures afresh */
+        mem_free(a->input_range);
+        a->input_range = NULL;
+    }
+    close_array(a);
+    a->output_max = mem_alloc(results, sizeof *a->output_max);
+    a->output_origin = mem_alloc(a->row_blocks, sizeof *a->output_origin);
+    a->shared_max = mem_alloc(shared_count(m, a), sizeof *a->shared_max);
+    a->output_bins = bins ? mem_alloc(results * OUTPUT_BINS, sizeof *a->output_bins) : NULL;
+    a->input = input ? mem_alloc(a->row_blocks, sizeof *a->input) : NULL;
+    a->calibration_tokens = 0;
+    if (!a->output_max || !a->output_origin || !a->shared_max || (bins && !a->output_bins) || (input && !a->input)) {
+        return error_set(e, ERR_RUN, "matrix %s: out of memory", a->source.name);
+    }
+    return OK;
+}
+
 enum status machine_calibration_begin(struct machine *m, struct error *e) {
     if (m->calibrating) {
         return error_set(e, ERR_USAGE, "calibration: already open");
     }
     for (size_t i = 0; i < m->count; i++) {
-        struct array *a = m->arrays[i];
-        if (!a) {
-            continue;
-        }
-        bool input = wants_static(m) && !a->source.input_range;
-        if (input) { /* a second calibration measures afresh */
-            mem_free(a->input_range);
-            a->input_range = NULL;
-        }
-        mem_free(a->output_max);
-        mem_free(a->input);
-        a->output_max = mem_alloc((size_t)a->row_blocks * a->columns, sizeof *a->output_max);
-        a->input = input ? mem_alloc(a->row_blocks, sizeof *a->input) : NULL;
-        a->calibration_tokens = 0;
-        if (!a->output_max || (input && !a->input)) {
-            return error_set(e, ERR_RUN, "matrix %s: out of memory", a->source.name);
+        if (m->arrays[i]) {
+            TRY(open_array(m, m->arrays[i], e));
         }
     }
     m->calibrating = true;
     m->ranges_set = false;
     return OK;
-}
-
-static size_t bin_of(float size) {
-    double octave = log2((double)size) + BIN_OCTAVES / 2;
-    return octave <= 0 ? 0 : octave >= BIN_OCTAVES ? RANGE_BINS - 1 : (size_t)(octave * BINS_PER_OCTAVE);
 }
 
 static void record_block(struct input_statistics *s, const float *x, uint32_t n) {
@@ -161,12 +235,16 @@ static void record_block(struct input_statistics *s, const float *x, uint32_t n)
         s->sum += (double)x[i];
         s->sum_of_squares += (double)x[i] * (double)x[i];
         s->largest = size > s->largest ? size : s->largest;
-        s->bins[bin_of(size)]++;
+        s->bins[histogram_bin(RANGE_BINS, BINS_PER_OCTAVE, -BIN_OCTAVES / 2, size)]++;
     }
     s->count += n;
 }
 
 void array_record_inputs(struct array *a, const float *x, uint32_t tokens) {
+    for (uint32_t b = 0; a->calibration_tokens == 0 && tokens > 0 && b < a->row_blocks; b++) {
+        float largest = kernels()->absmax_f32(x + a->row_begin[b], array_block_rows(a, b));
+        a->output_origin[b] = a->input && largest > SMALLEST_RANGE ? largest : 1.0f;
+    }
     a->calibration_tokens += tokens;
     for (uint32_t t = 0; a->input && t < tokens; t++) {
         for (uint32_t b = 0; b < a->row_blocks; b++) {
@@ -175,34 +253,33 @@ void array_record_inputs(struct array *a, const float *x, uint32_t tokens) {
     }
 }
 
-/* ---- setting ---------------------------------------------------------------------------------------------------- */
-
-static double quantile_of(const struct input_statistics *s, double q) {
-    double wanted = q * (double)s->count;
-    uint64_t seen = 0;
-    for (size_t i = 0; i < RANGE_BINS; i++) {
-        seen += s->bins[i];
-        if ((double)seen >= wanted) {
-            double edge = exp2((double)(i + 1) / BINS_PER_OCTAVE - BIN_OCTAVES / 2);
-            return fmin(edge, (double)s->largest); /* the last bin has no upper edge of its own */
-        }
+void array_record_output(struct array *a, uint32_t b, uint32_t output, size_t index, float size) {
+    a->output_max[index] = size > a->output_max[index] ? size : a->output_max[index];
+    float unit = a->weight_scale[(size_t)b * a->columns + output] * a->output_origin[b];
+    if (a->output_bins && unit > 0) {
+        a->output_bins[index * OUTPUT_BINS +
+                       histogram_bin(OUTPUT_BINS, OUTPUT_BINS_PER_OCTAVE, OUTPUT_LOWEST, size / unit)]++;
     }
-    return (double)s->largest;
 }
+
+/* ---- setting ---------------------------------------------------------------------------------------------------- */
 
 static double standard_deviation_of(const struct input_statistics *s) {
     double n = (double)s->count;
     return n < 2 ? 0 : sqrt(fmax(s->sum_of_squares - s->sum * s->sum / n, 0) / (n - 1));
 }
 
-static double range_by_rule(const struct tile_spec *tile, const struct input_statistics *s) {
+static double range_by_rule(const struct machine *m, const struct input_statistics *s) {
+    const struct tile_spec *tile = &m->spec->tile;
+    const struct histogram h = {s->bins, RANGE_BINS, BINS_PER_OCTAVE, -BIN_OCTAVES / 2, (double)s->largest};
     switch ((enum static_range_rule)tile->dac.static_rule) {
     case STATIC_STANDARD_DEVIATIONS:
         return tile->dac.static_parameter * standard_deviation_of(s);
     case STATIC_QUANTILE:
-        return quantile_of(s, tile->dac.static_parameter);
-    case STATIC_MAXIMUM:
+        return histogram_quantile(&h, tile->dac.static_parameter);
     case STATIC_MEAN_SQUARE:
+        return histogram_mean_square(&h, m->dac.limit);
+    case STATIC_MAXIMUM:
         break;
     }
     return (double)s->largest;
@@ -211,7 +288,7 @@ static double range_by_rule(const struct tile_spec *tile, const struct input_sta
 static enum status set_input_ranges(const struct machine *m, struct array *a, struct error *e) {
     TRY(allocate_ranges(a, e));
     for (uint32_t b = 0; b < a->row_blocks; b++) {
-        a->input_range[b] = (float)range_by_rule(&m->spec->tile, &a->input[b]);
+        a->input_range[b] = (float)range_by_rule(m, &a->input[b]);
         if (!(a->input_range[b] >= SMALLEST_RANGE) || !isfinite(a->input_range[b])) {
             return error_set(
                 e, ERR_RUN,
@@ -223,17 +300,50 @@ static enum status set_input_ranges(const struct machine *m, struct array *a, st
     return OK;
 }
 
-/* Full scales of one tile from the largest current in any of its columns; results per weight scale are currents. */
-static void share_full_scale(struct array *a, uint32_t b, uint32_t first, uint32_t end) {
-    float *full = a->full_scale + (size_t)b * a->columns;
-    const float *scale = a->weight_scale + (size_t)b * a->columns;
-    float largest = 0;
-    for (uint32_t o = first; o < end; o++) {
-        float current = scale[o] > 0 ? full[o] / scale[o] : 0;
-        largest = current > largest ? current : largest;
+/* Adds the histogram of one result to `sum`. */
+static void add_bins(const struct array *a, size_t index, uint64_t *sum) {
+    for (size_t i = 0; a->output_bins && i < OUTPUT_BINS; i++) {
+        sum[i] += a->output_bins[index * OUTPUT_BINS + i];
     }
-    for (uint32_t o = first; o < end; o++) {
-        full[o] = largest * scale[o];
+}
+
+/* What the chip's rule takes from results whose largest is `largest`, in units of the weight scale. */
+static double full_scale_by_rule(const struct machine *m, const uint64_t *bins, double largest, double origin) {
+    const struct tile_spec *tile = &m->spec->tile;
+    const struct histogram h = {bins, OUTPUT_BINS, OUTPUT_BINS_PER_OCTAVE, OUTPUT_LOWEST, largest / origin};
+    switch ((enum adc_rule)tile->adc.rule) {
+    case ADC_QUANTILE:
+        return histogram_quantile(&h, tile->adc.rule_parameter) * origin;
+    case ADC_MEAN_SQUARE:
+        return histogram_mean_square(&h, m->adc.limit) * origin;
+    case ADC_MAXIMUM:
+        break;
+    }
+    return largest;
+}
+
+/* Full scales of results [first, end) of one line: of each column alone, or of all of them (results per weight scale are
+ * currents; a tile has one for all). */
+static void set_line_scales(const struct machine *m, struct array *a, uint32_t b, uint32_t line, uint32_t first,
+                            uint32_t end) {
+    bool whole_tile = m->spec->tile.adc.granularity == ADC_PER_TILE;
+    size_t index = ((size_t)b * a->lines + line) * a->columns;
+    const float *scale = a->weight_scale + (size_t)b * a->columns;
+    double origin = (double)a->output_origin[b], headroom = m->spec->tile.adc.headroom,
+           per_range = a->input ? 1.0 / (double)a->input_range[b] : 1.0;
+    for (uint32_t o = first; o < end;) {
+        uint64_t bins[OUTPUT_BINS] = {0};
+        uint32_t last = whole_tile ? end : o + 1;
+        double largest = 0;
+        for (uint32_t i = o; i < last; i++) {
+            double current = scale[i] > 0 ? (double)a->output_max[index + i] / (double)scale[i] : 0;
+            largest = fmax(largest, current);
+            add_bins(a, index + i, bins);
+        }
+        double full = headroom * full_scale_by_rule(m, bins, largest, origin) * per_range;
+        for (; o < last; o++) {
+            a->full_scale[index + o] = (float)(full * (double)scale[o]);
+        }
     }
 }
 
@@ -242,9 +352,9 @@ static int by_size(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Raises the full scales of a row block to their median. */
-static enum status raise_to_median(struct array *a, uint32_t b, struct error *e) {
-    float *full = a->full_scale + (size_t)b * a->columns;
+/* Raises the full scales of a row block and line to their median. */
+static enum status raise_to_median(struct array *a, uint32_t b, uint32_t line, struct error *e) {
+    float *full = a->full_scale + ((size_t)b * a->lines + line) * a->columns;
     float *sorted = mem_alloc(a->outputs, sizeof *sorted);
     if (!sorted) {
         return error_set(e, ERR_RUN, "matrix %s: out of memory", a->source.name);
@@ -261,19 +371,24 @@ static enum status raise_to_median(struct array *a, uint32_t b, struct error *e)
 
 static enum status set_full_scales(const struct machine *m, struct array *a, struct error *e) {
     const struct tile_spec *tile = &m->spec->tile;
+    enum split_mode split = (enum split_mode)tile->split;
     for (uint32_t b = 0; b < a->row_blocks; b++) {
-        /* Without a range at the time of measuring, the results are in units of the input, not of its range. */
-        double per_range = a->input ? 1.0 / (double)a->input_range[b] : 1.0;
-        for (size_t i = (size_t)b * a->columns; i < (size_t)(b + 1) * a->columns; i++) {
-            a->full_scale[i] = (float)(tile->adc.headroom * (double)a->output_max[i] * per_range);
+        for (uint32_t line = 0; line < a->lines; line++) {
+            for (uint32_t c = 0; c < a->column_blocks; c++) {
+                set_line_scales(m, a, b, line, block_begin(a->outputs, (uint32_t)tile->columns, split, c),
+                                block_begin(a->outputs, (uint32_t)tile->columns, split, c + 1));
+            }
+            if (tile->adc.granularity == ADC_PER_COLUMN && a->source.role == MATRIX_HEAD) {
+                TRY(raise_to_median(a, b, line, e));
+            }
         }
-        if (tile->adc.granularity == ADC_PER_COLUMN && a->source.role == MATRIX_HEAD) {
-            TRY(raise_to_median(a, b, e));
-        }
-        for (uint32_t c = 0; tile->adc.granularity == ADC_PER_TILE && c < a->column_blocks; c++) {
-            share_full_scale(a, b, block_begin(a->outputs, (uint32_t)tile->columns, (enum split_mode)tile->split, c),
-                             block_begin(a->outputs, (uint32_t)tile->columns, (enum split_mode)tile->split, c + 1));
-        }
+    }
+    /* Shared columns: their largest result, whatever the rule. Without a range at the time of measuring, results are in
+     * units of the input, not of its range. */
+    size_t per_block = (size_t)a->column_blocks * m->plan.slices;
+    for (size_t i = 0; i < shared_count(m, a); i++) {
+        double per_range = a->input ? 1.0 / (double)a->input_range[i / per_block] : 1.0;
+        a->shared_full_scale[i] = (float)(tile->adc.headroom * (double)a->shared_max[i] * per_range);
     }
     return OK;
 }
@@ -290,10 +405,7 @@ static enum status finish_array(const struct machine *m, struct array *a, struct
         TRY(set_full_scales(m, a, e));
     }
     array_derive(m, a);
-    mem_free(a->output_max);
-    mem_free(a->input);
-    a->output_max = NULL;
-    a->input = NULL;
+    close_array(a);
     return OK;
 }
 

@@ -19,19 +19,9 @@
 /* Inputs beyond this many bits leave too little of int32 for the weights: they multiply in fp32. */
 enum { MOST_INTEGER_BITS = 10 };
 
-/* Converters, inputs and results as multiply.c has them. */
-static bool plain_periphery(const struct chip_spec *s) {
-    const struct tile_spec *t = &s->tile;
-    return (t->dac.coding == CODING_PULSE_WIDTH || t->dac.coding == CODING_AMPLITUDE) && t->dac.sign == SIGN_BIPOLAR &&
-           !t->phenomena.any && t->management.noise == NOISE_NONE && t->management.bound == BOUND_NONE &&
-           t->correction == CORRECTION_NONE && (!s->effects.dac_errors || dac_is_ideal(t->dac.circuit)) &&
-           (!s->effects.adc_errors || adc_is_ideal(t->adc.circuit));
-}
-
 bool machine_is_simple(const struct chip_spec *s) {
     struct encoding_plan plan;
-    return plain_periphery(s) && (cell_is_linear(s->tile.cell) || !s->effects.cell_nonlinearity) &&
-           encoding_plan(s, &plan, NULL) == OK && plan.lines == 1 && plan.offset == 0 &&
+    return periphery_is_plain(s) && encoding_plan(s, &plan, NULL) == OK && plan.lines == 1 && plan.offset == 0 &&
            (!plan.shared_column || plan.shared_analog);
 }
 
@@ -73,11 +63,12 @@ void array_destroy(struct array *a) {
     if (a) {
         void *const blocks[] = {a->row_begin,  a->row_offset,  a->codes,           a->weights,           a->variance,
                                 a->noise,      a->row_S,       a->code_scale,      a->weight_scale,      a->offset,
-                                a->adc_gain,   a->adc_offset,  a->adc_state,       a->output_max,        a->shared,
-                                a->dac_levels, a->input_range, a->correction_gain, a->correction_offset, a->input};
+                                a->shared,     a->output_max,  a->input_range,     a->correction_gain,
+                                a->correction_offset, a->input};
         for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
             mem_free(blocks[i]);
         }
+        array_free_converters(a);
         mem_free(a);
     }
 }

@@ -27,6 +27,7 @@
 #include "sim/chip.h"
 #include "sim/encoding.h"
 #include "sim/faults.h"
+#include "sim/passes.h"
 #include "sim/record.h"
 #include "sim/sim.h"
 
@@ -56,11 +57,16 @@ enum status machine_multiply_reference(const struct machine *m, size_t matrix, c
 
 /* ---- shared by machine.c, multiply.c, multiply_reference.c, calibrate.c ---------------------- */
 
+enum { ROUNDS_MOST = 32 }; /* of the bound management: repeats of one read */
+
 /* Inputs smaller than this count as 0: the inverse of a range must stay finite. */
 #define SMALLEST_RANGE 1e-36f
 
 /* The quantile rule counts |x| in bins of 1/32 octave from 2^-32 to 2^32, so a quantile is at most 2.2 % too large. */
 enum { BINS_PER_OCTAVE = 32, BIN_OCTAVES = 64, RANGE_BINS = BINS_PER_OCTAVE * BIN_OCTAVES };
+
+/* Results of a column: 1/8 octave from 2^-12 to 2^4 of its weight scale x input range; at most 9 % too large. */
+enum { OUTPUT_BINS_PER_OCTAVE = 8, OUTPUT_LOWEST = -12, OUTPUT_BINS = 16 * OUTPUT_BINS_PER_OCTAVE };
 
 struct input_statistics {
     double sum, sum_of_squares;
@@ -97,6 +103,8 @@ struct array {
     float *adc_gain, *adc_offset; /* of linear converters, offset in units of full scale; NULL: 1 and 0 */
     float *adc_state;   /* [row_blocks][lines][columns][adc states]: other circuits; NULL: none */
     float *output_max;  /* while the calibration is open: largest |result| */
+    uint32_t *output_bins; /* the same, for rules that need it: [index][OUTPUT_BINS] sizes / (weight scale x origin) */
+    float *output_origin;  /* [row_blocks] first input range of the block where results are in units of inputs, else 1 */
 
     /* Per row block and output: [row_blocks][columns]. */
     float *weight_scale; /* |w| that full-scale conductance stands for: max|w| of the column or tile (targets) */
@@ -110,8 +118,11 @@ struct array {
      * block: y -= compensation x weight_scale x line_factor[line_of[s][0]] x result. NULL: none. */
     float *shared;       /* [column_blocks][slices][inputs] fp32, in units of the weight scale */
 
+    /* Their ADCs: index ((size_t)b x column_blocks + c) x slices + s; as full_scale, adc_gain, ... above. */
+    float *shared_full_scale, *shared_gain, *shared_offset, *shared_state, *shared_max;
+
     float *input_range; /* [row_blocks] static ranges, or NULL: per token, or not yet known */
-    float *dac_levels;  /* [inputs][limit + 1] magnitudes of each row's converter, or NULL: ideal */
+    float *dac_levels;  /* [inputs][digit_limit + 1] magnitudes of each row's converter, or NULL: ideal */
 
     /* While the calibration is open. */
     struct input_statistics *input; /* [row_blocks], or NULL where no range is wanted */
@@ -125,6 +136,12 @@ struct machine {
     uint64_t seed;
     double age_s;
     struct converter dac, adc;
+    /* How results are converted (converters.c). */
+    enum adc_use { ADC_ABSENT, ADC_IDEAL, ADC_LINEAR, ADC_CIRCUIT } adc_use; /* linear: with adc_gain, adc_offset */
+    struct input_plan inputs; /* as the values see it: one pass per phase without the effect dac */
+    size_t adc_states;        /* floats that describe one converter */
+    double dac_noise_sd, adc_noise_sd; /* of one conversion, in units of full scale */
+    bool bent;                /* currents are not proportional to voltages */
     struct encoding_plan plan;
     bool simple; /* one line, one pass, ideal converters: multiply.c alone; else multiply_general.c */
     size_t count;
@@ -215,12 +232,21 @@ void array_store_line(const struct machine *m, struct array *a, uint32_t row_blo
 /* Sum of |x| in a fixed order, the same bits everywhere. panels.c */
 float sum_of_sizes(const float *x, size_t n);
 
+/* The converters of the machine and of every array: what drives and reads differs from instance to instance.
+ * converters.c */
+enum status machine_make_converters(struct machine *m, struct error *e);
+/* One pass, ideal converters and cells, nothing around the multiply: what multiply.c can do. Part of machine_is_simple. */
+bool periphery_is_plain(const struct chip_spec *s);
+void array_free_converters(struct array *a);
+
 /* Everything that follows from full scales and input ranges (to_code, to_output). calibrate.c */
 void array_derive(const struct machine *m, struct array *a);
 /* Ranges that need no data; sets m->ranges_set if all are known. calibrate.c */
 enum status machine_initial_ranges(struct machine *m, struct error *e);
 /* Statistics of calibration inputs x [tokens][inputs]. calibrate.c */
 void array_record_inputs(struct array *a, const float *x, uint32_t tokens);
+/* One |result| of row block b and output o, in line and place `index`: in units of its input range where one is known. */
+void array_record_output(struct array *a, uint32_t b, uint32_t output, size_t index, float size);
 
 void array_destroy(struct array *a); /* NULL is fine */
 

@@ -16,23 +16,7 @@
 
 #include "base/memory.h"
 #include "base/threads.h"
-#include "sim/machine.h"
-
-enum {
-    TOKENS = 32,            /* tokens that go through a panel together: their results stay in the first-level cache */
-    SMALL_INPUTS = 1 << 13, /* inputs to convert below which threads cost more than they bring */
-    SMALL_WORK = 1 << 17,   /* the same for weights x tokens */
-};
-
-struct multiply_scratch {
-    uint32_t max_tokens;
-    int16_t *codes;      /* [tokens][row_stride]; the padding of odd blocks may hold anything: it meets weight 0 */
-    float *inputs;       /* [tokens][row_stride], for fp32 panels; NULL where no array has them */
-    float *token_range; /* [tokens][row blocks] factor of a block's outputs: its input range if it is the token's own */
-    double *array_S;     /* [tokens] sum of |input| / full scale x row conductance */
-    double *full_scales; /* [tokens] sum of |input| / full scale */
-    uint64_t *clipped;   /* [tokens] */
-};
+#include "sim/multiply.h"
 
 void multiply_scratch_destroy(struct multiply_scratch *s) {
     if (s) {
@@ -42,6 +26,7 @@ void multiply_scratch_destroy(struct multiply_scratch *s) {
         mem_free(s->array_S);
         mem_free(s->full_scales);
         mem_free(s->clipped);
+        general_scratch_destroy(s->general);
         mem_free(s);
     }
 }
@@ -68,7 +53,9 @@ struct multiply_scratch *multiply_scratch_create(const struct machine *m, uint32
     s->array_S = mem_alloc(max_tokens, sizeof *s->array_S);
     s->full_scales = mem_alloc(max_tokens, sizeof *s->full_scales);
     s->clipped = mem_alloc(max_tokens, sizeof *s->clipped);
-    if (!s->codes || !s->inputs || !s->token_range || !s->array_S || !s->full_scales || !s->clipped) {
+    s->general = m->simple ? NULL : general_scratch_create(m);
+    if (!s->codes || !s->inputs || !s->token_range || !s->array_S || !s->full_scales || !s->clipped ||
+        (!m->simple && !s->general)) {
         multiply_scratch_destroy(s);
         return NULL;
     }
@@ -76,25 +63,6 @@ struct multiply_scratch *multiply_scratch_create(const struct machine *m, uint32
 }
 
 /* ---- inputs ------------------------------------------------------------------------------------------------- */
-
-/* Adds the sums of |input| and |input| x row conductance of one block (inputs in codes), in eight running sums each: a
- * fixed order that becomes vector code. Single precision within a block: relative error below 1e-5. */
-static void weigh_inputs(const int16_t *codes, const float *inputs, const float *row_S, uint32_t n, double *sum,
-                         double *sum_S) {
-    float plain[8] = {0}, weighted[8] = {0};
-    for (uint32_t i = 0; i < n; i += 8) {
-        uint32_t now = n - i < 8 ? n - i : 8;
-        for (uint32_t j = 0; j < now; j++) {
-            float size = fabsf(codes ? (float)codes[i + j] : inputs[i + j]);
-            plain[j] += size;
-            weighted[j] += size * row_S[i + j];
-        }
-    }
-    for (uint32_t j = 0; j < 8; j++) {
-        *sum += (double)plain[j];
-        *sum_S += (double)weighted[j];
-    }
-}
 
 /* One block of one token: x -> codes (and fp32 inputs in units of codes). Returns how many were clipped. */
 static size_t convert_block(const struct machine *m, const struct array *a, const float *x, uint32_t n, float range,
@@ -126,11 +94,12 @@ static bool convert_token(const struct machine *m, const struct array *a, const 
         size_t at = (size_t)t * a->row_stride + a->row_offset[b];
         float *inputs = a->weights ? s->inputs + at : NULL;
         clipped += convert_block(m, a, mine, rows, a->input_range ? a->input_range[b] : range, s->codes + at, inputs);
-        weigh_inputs(a->weights ? NULL : s->codes + at, inputs, a->row_S + a->row_begin[b], rows, &sum, &sum_S);
+        weigh_inputs(a->weights ? NULL : s->codes + at, inputs, a->row_S + a->row_begin[b], rows, m->inputs.voltage, &sum,
+                     &sum_S);
         s->token_range[(size_t)t * a->row_blocks + b] = a->input_range ? 1.0f : range;
     }
     s->full_scales[t] = sum / m->dac.limit;
-    s->array_S[t] = sum_S / m->dac.limit;
+    s->array_S[t] = sum_S / m->dac.limit / (m->inputs.voltage ? m->dac.limit : 1);
     s->clipped[t] = clipped;
     return finite;
 }
@@ -143,6 +112,7 @@ struct job {
     const float *x;
     float *y;
     uint32_t tokens;
+    uint64_t first_read;
     atomic_uint_fast32_t bad;       /* first token whose inputs are not finite, or `tokens` */
     atomic_uint_fast64_t saturated; /* results */
 };
@@ -217,12 +187,13 @@ static void add_results(const float *v, uint32_t tokens, const float *to_output,
 
 /* While calibrating: the largest result of each column, in units of the input range where one is known. */
 static void record_results(const struct machine *m, struct array *a, const float *v, uint32_t tokens,
-                           const float *range, size_t column) {
+                           const float *range, uint32_t b, uint32_t first) {
+    size_t column = (size_t)b * a->columns + first;
     for (uint32_t t = 0; t < tokens; t++) {
         float factor = a->input ? range[(size_t)t * a->row_blocks] : 1.0f;
         for (uint32_t lane = 0; lane < PANEL; lane++) {
             float size = fabsf(v[t * PANEL + lane]) * (a->code_scale[column + lane] / (float)m->dac.limit) * factor;
-            a->output_max[column + lane] = size > a->output_max[column + lane] ? size : a->output_max[column + lane];
+            array_record_output(a, b, first + lane, column + lane, size);
         }
     }
 }
@@ -246,7 +217,7 @@ static uint64_t multiply_panel(const struct machine *m, struct array *a, uint32_
         dot_products(a, panel, b, s, t, tokens, v);
         if (m->calibrating) {
             float to_output[PANEL];
-            record_results(m, a, v, tokens, range, column);
+            record_results(m, a, v, tokens, range, b, panel * PANEL);
             open_factors(m, a, b, column, to_output);
             add_results(v, tokens, to_output, range, a->row_blocks, sum);
         } else if (m->spec->effects.adc) {
@@ -276,21 +247,55 @@ static void multiply_panels(void *context, size_t begin, size_t end, int worker)
     atomic_fetch_add(&j->saturated, saturated);
 }
 
-static void fill_record(const struct array *a, size_t matrix, uint32_t tokens, const struct multiply_scratch *s,
-                        uint64_t saturated, struct multiply_record *r) {
-    *r = (struct multiply_record){.matrix = matrix, .tokens = tokens, .adc_saturated = saturated};
-    for (uint32_t t = 0; t < tokens; t++) {
+static enum status bad_input(const struct array *a, uint32_t token, struct error *e) {
+    return error_set(e, ERR_RUN, "matrix %s: an input of token %u is not finite", a->source.name, token);
+}
+
+/* Every block of every token is read once. */
+static enum status multiply_simple(struct job *j, struct multiply_record *r, struct error *e) {
+    struct array *a = j->a;
+    size_t work = (size_t)a->outputs * a->inputs * j->tokens;
+    parallel_for(j->tokens, 0, (size_t)j->tokens * a->inputs > SMALL_INPUTS ? 0 : 1, convert_tokens, j);
+    uint32_t bad = (uint32_t)atomic_load(&j->bad);
+    if (bad < j->tokens) {
+        return bad_input(a, bad, e);
+    }
+    if (j->m->calibrating) {
+        array_record_inputs(a, j->x, j->tokens);
+    }
+    parallel_for(a->panels, 0, work > SMALL_WORK ? 0 : 1, multiply_panels, j);
+    r->adc_saturated = atomic_load(&j->saturated);
+    r->rounds = j->tokens;
+    r->block_reads = (uint64_t)j->tokens * a->row_blocks;
+    r->row_reads = (uint64_t)j->tokens * a->inputs;
+    return OK;
+}
+
+static void fill_record(const struct machine *m, const struct array *a, const struct multiply_scratch *s,
+                        struct multiply_record *r) {
+    struct input_plan plan; /* what the chip does, whichever effects act on the values */
+    input_plan_make(&m->spec->tile, true, &plan);
+    for (uint32_t t = 0; t < r->tokens; t++) {
         r->array_S_sum += s->array_S[t];
         r->dac_full_scales += s->full_scales[t] * a->column_blocks;
         r->dac_clipped += s->clipped[t] * a->column_blocks;
     }
-    r->dac_conversions = (uint64_t)tokens * a->inputs * a->column_blocks;
-    r->adc_conversions = (uint64_t)tokens * a->outputs * a->row_blocks;
+    uint64_t shared = a->shared ? (uint64_t)a->column_blocks * m->plan.slices : 0;
+    r->dac_conversions = r->row_reads * plan.passes * a->column_blocks;
+    r->adc_conversions = r->block_reads * plan.groups * ((uint64_t)a->outputs * a->lines + shared);
+}
+
+static enum status check_inputs(const struct array *a, const float *x, uint32_t tokens, struct error *e) {
+    for (uint32_t t = 0; t < tokens; t++) {
+        if (!isfinite(kernels()->absmax_f32(x + (size_t)t * a->inputs, a->inputs))) {
+            return bad_input(a, t, e);
+        }
+    }
+    return OK;
 }
 
 enum status machine_multiply(struct machine *m, size_t matrix, const float *x, uint32_t tokens, uint64_t first_read,
                              struct multiply_scratch *s, float *y, struct multiply_record *record, struct error *e) {
-    (void)first_read; /* nothing changes from read to read yet */
     if (!machine_is_analog(m, matrix) || tokens > s->max_tokens) {
         return error_set(e, ERR_USAGE,
                          "multiply: matrix %zu with %u tokens (allowed: an analog matrix, at most %u tokens)", matrix,
@@ -301,17 +306,17 @@ enum status machine_multiply(struct machine *m, size_t matrix, const float *x, u
         return error_set(e, ERR_RUN, "matrix %s: its converter ranges are not set: the chip needs a calibration first",
                          a->source.name);
     }
-    struct job job = {.m = m, .a = a, .s = s, .x = x, .y = y, .tokens = tokens, .bad = tokens};
-    parallel_for(tokens, 0, (size_t)tokens * a->inputs > SMALL_INPUTS ? 0 : 1, convert_tokens, &job);
-    uint32_t bad = (uint32_t)atomic_load(&job.bad);
-    if (bad < tokens) {
-        return error_set(e, ERR_RUN, "matrix %s: an input of token %u is not finite", a->source.name, bad);
+    *record = (struct multiply_record){.matrix = matrix, .tokens = tokens};
+    if (m->simple) {
+        struct job job = {.m = m, .a = a, .s = s, .x = x, .y = y, .tokens = tokens, .first_read = first_read, .bad = tokens};
+        TRY(multiply_simple(&job, record, e));
+    } else {
+        TRY(check_inputs(a, x, tokens, e));
+        if (m->calibrating) {
+            array_record_inputs(a, x, tokens);
+        }
+        multiply_general(m, matrix, x, tokens, first_read, s, y, record);
     }
-    if (m->calibrating) {
-        array_record_inputs(a, x, tokens);
-    }
-    size_t work = (size_t)a->outputs * a->inputs * tokens;
-    parallel_for(a->panels, 0, work > SMALL_WORK ? 0 : 1, multiply_panels, &job);
-    fill_record(a, matrix, tokens, s, atomic_load(&job.saturated), record);
+    fill_record(m, a, s, record);
     return OK;
 }

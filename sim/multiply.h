@@ -1,0 +1,84 @@
+/* Private to the multiply: what multiply.c (one line, one pass, ideal converters), multiply_inputs.c and
+ * multiply_general.c (everything else) share. */
+#ifndef MHO_SIM_MULTIPLY_H
+#define MHO_SIM_MULTIPLY_H
+
+#include "sim/machine.h"
+
+enum {
+    TOKENS = 32,            /* tokens that go through a panel together: their results stay in the first-level cache */
+    SMALL_INPUTS = 1 << 13, /* inputs to convert below which threads cost more than they bring */
+    SMALL_WORK = 1 << 17,   /* the same for weights x tokens */
+};
+
+/* Numbers that one event of a read needs for the noise of its ADCs. */
+static inline uint64_t adc_numbers(const struct machine *m, const struct array *a) {
+    return (uint64_t)a->lines * a->columns + (a->shared ? (uint64_t)a->column_blocks * m->plan.slices : 0);
+}
+
+/* Working memory of the general multiply: one block of inputs, TOKENS tokens. */
+struct general_scratch {
+    uint32_t stride;    /* inputs of the largest block */
+    int16_t *codes;     /* [TOKENS][stride] */
+    float *levels;      /* [passes][TOKENS][stride] as driven, in units of digits: errors of the converters included */
+    float *squares;     /* the same squared, where results are noisy */
+    float *scale;       /* [TOKENS] factor of the block's outputs: range (where it is the token's) x bound factor */
+    double *input_sum;  /* [TOKENS] sum of the inputs' codes, in units of full scale */
+    float *shared;      /* [column blocks][slices][TOKENS] results of the shared columns, in units of full scale */
+    float *y;           /* [TOKENS][columns] results of the block */
+    uint16_t *beyond;   /* [panels][TOKENS] results beyond the ADC range in each panel */
+    uint16_t *repeat;   /* the same, counted as the bound management does */
+};
+
+struct multiply_scratch {
+    uint32_t max_tokens;
+    int16_t *codes;     /* [tokens][row_stride]; the padding of odd blocks may hold anything: it meets weight 0 */
+    float *inputs;      /* [tokens][row_stride], for fp32 panels; NULL where no array has them */
+    float *token_range; /* [tokens][row blocks] factor of a block's outputs: its input range if it is the token's own */
+    double *array_S;    /* [tokens] sum of |input| / full scale x row conductance */
+    double *full_scales; /* [tokens] sum of |input| / full scale */
+    uint64_t *clipped;   /* [tokens] */
+    struct general_scratch *general; /* NULL: every array is simple */
+};
+
+/* One block of inputs of up to TOKENS tokens on its way through the general multiply. */
+struct block_work {
+    const struct machine *m;
+    struct array *a;
+    size_t matrix;
+    uint32_t block, tokens;
+    const float *x;        /* [tokens][inputs], whole vectors */
+    uint64_t first_read;   /* of token 0 here */
+    uint32_t round;        /* of the bound management */
+    float bound[TOKENS];   /* division of the inputs by it */
+    bool idle[TOKENS];     /* token has its result already */
+    struct general_scratch *g;
+    double *array_S, *full_scales; /* of token 0 here: added to */
+    uint64_t *clipped;
+};
+
+/* Number of one event of a read, for the noise of that event: everything that happens in a multiply has its own. */
+static inline uint64_t event_number(const struct block_work *w, uint32_t token, uint32_t pass) {
+    uint64_t rounds = w->m->spec->tile.management.bound == BOUND_NONE ? 1 : ROUNDS_MOST;
+    uint64_t read = (w->first_read + token) * rounds + w->round;
+    return (read * w->a->row_blocks + w->block) * w->m->inputs.passes + pass;
+}
+
+struct general_scratch *general_scratch_create(const struct machine *m); /* NULL when out of memory */
+void general_scratch_destroy(struct general_scratch *g);                /* NULL is fine */
+
+/* Adds the sums of |input| and |input| x row conductance of one block (inputs in codes or levels; squared: |input|^2 in the
+ * second), in eight running sums each: a fixed order that becomes vector code. Single precision within a block: relative
+ * error below 1e-5. */
+void weigh_inputs(const int16_t *codes, const float *levels, const float *row_S, uint32_t n, bool squared, double *sum,
+                  double *sum_S);
+
+/* Step 5: the inputs of one token become levels (multiply_inputs.c). They are finite. */
+void drive_token(const struct block_work *w, uint32_t token);
+
+/* The values of machine_multiply on a machine that is not simple, and what the record says of conversions; arguments are
+ * checked, inputs are finite. s->array_S, full_scales, clipped are filled. */
+void multiply_general(struct machine *m, size_t matrix, const float *x, uint32_t tokens, uint64_t first_read,
+                      struct multiply_scratch *s, float *y, struct multiply_record *record);
+
+#endif

@@ -1,0 +1,484 @@
+/* The general multiply: any number of lines and passes, noise of every read, real converters, shared columns, repeats.
+ * multiply_reference.c says the same in plain double loops; multiply.c is the short way for the plain case.
+ *
+ * Weights are fp32 panels. TOKENS tokens at a time, row block by row block:
+ *   drive    inputs -> levels of every pass (multiply_inputs.c)                            threads over tokens
+ *   shared   results of the tiles' shared columns                                          threads over column blocks
+ *   panels   per line and group of passes (passes.h), in this order                        threads over panels
+ *              v = sum over passes of the group of (gain) sum(w level)
+ *              white noise    v += z sqrt(sum over passes of (gain^2) sum(variance level^2))
+ *              ADC            code = circuit(v / full scale), or clamp(round(v / step))
+ *              digital        y_block += code x step x line factor x compensation x gain x input range
+ *   repeats  bound management: where results of a token were clipped, again with its inputs divided by 2, 4, ...
+ *   finish   y_block -= shared columns, offset x sum of inputs; affine correction; y += y_block
+ * The bound management repeats all tiles of a row block for a token of which any clipped.
+ *
+ * A sum is made by one thread in a fixed order, and every random number has its own index: the same bytes for any thread
+ * count and any cut of the tokens. With an analog sum of passes (accumulate = analog) gain stands before the ADC,
+ * else after it.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/random.h"
+#include "base/threads.h"
+#include "sim/multiply.h"
+
+/* ---- scratch ------------------------------------------------------------------------------------------------------ */
+
+void general_scratch_destroy(struct general_scratch *g) {
+    if (g) {
+        mem_free(g->codes);
+        mem_free(g->levels);
+        mem_free(g->squares);
+        mem_free(g->scale);
+        mem_free(g->input_sum);
+        mem_free(g->shared);
+        mem_free(g->y);
+        mem_free(g->beyond);
+        mem_free(g);
+    }
+}
+
+/* The largest of each dimension over all arrays. */
+struct extent { size_t rows, columns, panels, shared; bool noisy; };
+
+static struct extent extent_of(const struct machine *m) {
+    struct extent x = {0};
+    for (size_t i = 0; i < m->count; i++) {
+        const struct array *a = m->arrays[i];
+        for (uint32_t b = 0; a && b < a->row_blocks; b++) {
+            uint32_t rows = array_block_rows(a, b);
+            x.rows = rows > x.rows ? rows : x.rows;
+        }
+        if (a) {
+            size_t shared = a->shared ? (size_t)a->column_blocks * m->plan.slices : 0;
+            x.columns = a->columns > x.columns ? a->columns : x.columns;
+            x.panels = a->panels > x.panels ? a->panels : x.panels;
+            x.shared = shared > x.shared ? shared : x.shared;
+            x.noisy = x.noisy || a->variance;
+        }
+    }
+    return x;
+}
+
+struct general_scratch *general_scratch_create(const struct machine *m) {
+    struct extent x = extent_of(m);
+    struct general_scratch *g = mem_alloc(1, sizeof *g);
+    if (!g) {
+        return NULL;
+    }
+    size_t stride = (x.rows + 1) / 2 * 2, levels = m->inputs.passes * TOKENS * stride;
+    g->stride = (uint32_t)stride;
+    g->codes = mem_alloc(TOKENS * stride, sizeof *g->codes);
+    g->levels = mem_alloc(levels, sizeof *g->levels);
+    g->squares = x.noisy ? mem_alloc(levels, sizeof *g->squares) : NULL;
+    g->scale = mem_alloc(TOKENS, sizeof *g->scale);
+    g->input_sum = mem_alloc(TOKENS, sizeof *g->input_sum);
+    g->shared = mem_alloc(x.shared * TOKENS, sizeof *g->shared);
+    g->y = mem_alloc(x.columns * TOKENS, sizeof *g->y);
+    g->beyond = mem_alloc(2 * x.panels * TOKENS, sizeof *g->beyond);
+    g->repeat = g->beyond ? g->beyond + x.panels * TOKENS : NULL;
+    if (!g->codes || !g->levels || (x.noisy && !g->squares) || !g->scale || !g->input_sum || !g->shared || !g->y ||
+        !g->beyond) {
+        general_scratch_destroy(g);
+        return NULL;
+    }
+    return g;
+}
+
+/* ---- converters ----------------------------------------------------------------------------------------------------- */
+
+/* The converters of PANEL neighbouring results, or of one shared column (lanes = 1). */
+struct readers {
+    const float *to_code, *to_output, *gain, *offset, *state;
+    size_t states; /* floats of an instance */
+    uint32_t lanes;
+    uint32_t group;
+    uint64_t columns, column; /* noise of a conversion: number event x columns + column + lane */
+};
+
+/* Beyond the range: where a converter without errors would have clipped. */
+struct beyond { uint16_t *all, *counted; };
+
+static void count_beyond(const struct machine *m, const struct beyond *to, uint32_t t, float code, float low, float high) {
+    bool above = code >= high + 0.5f, below = code <= low - 0.5f;
+    to->all[t] = (uint16_t)(to->all[t] + (above || below));
+    to->counted[t] = (uint16_t)(to->counted[t] + (above || (below && m->spec->tile.management.test_negative)));
+}
+
+/* Rounding half to even by adding 1.5 x 2^23; |code| <= 2^14 after the clamp. */
+static float nearest(float code) {
+    const float shift = 12582912.0f;
+    return (code + shift) - shift;
+}
+
+/* v [tokens][PANEL] -> codes, for converters that are ideal behind a gain and an offset; z: NULL without noise. */
+static void convert_linear(const struct machine *m, const struct readers *r, uint32_t tokens, const float *z, float *v,
+                           const struct beyond *beyond) {
+    float limit = (float)m->adc.limit, sd = (float)m->adc_noise_sd * limit;
+    for (uint32_t t = 0; t < tokens; t++) {
+        for (uint32_t lane = 0; lane < r->lanes; lane++) {
+            float code = v[t * PANEL + lane] * r->to_code[lane];
+            code = r->gain ? code * r->gain[lane] + r->offset[lane] * limit : code;
+            code += z ? sd * z[t * PANEL + lane] : 0.0f;
+            count_beyond(m, beyond, t, code, -limit, limit);
+            code = code > limit ? limit : code;
+            code = code < -limit ? -limit : code;
+            v[t * PANEL + lane] = nearest(code);
+        }
+    }
+}
+
+/* The same for circuits that make their codes in their own way; what comes out is in units of the ideal step. */
+static void convert_circuit(const struct machine *m, const struct readers *r, uint32_t tokens, const float *z, float *v,
+                            const struct beyond *beyond) {
+    const struct adc_model *model = adc_model_of(m->spec->tile.adc.circuit);
+    const void *params = adc_params(m->spec->tile.adc.circuit);
+    double step, shift;
+    model->value(params, m->adc.bits, &step, &shift);
+    float limit = (float)m->adc.limit, low = (float)((model->lowest(params, m->adc.bits) + shift) * step) * limit,
+          high = (float)((model->highest(params, m->adc.bits) + shift) * step) * limit;
+    for (uint32_t lane = 0; lane < r->lanes; lane++) {
+        float in[TOKENS], normal[TOKENS];
+        int32_t codes[TOKENS];
+        for (uint32_t t = 0; t < tokens; t++) {
+            in[t] = v[t * PANEL + lane] * r->to_code[lane] / limit;
+            normal[t] = z ? z[t * PANEL + lane] : 0;
+            count_beyond(m, beyond, t, in[t] * limit, low, high);
+        }
+        model->convert(params, m->adc.bits, r->state ? r->state + lane * r->states : NULL, in, z ? normal : NULL, codes,
+                       tokens);
+        for (uint32_t t = 0; t < tokens; t++) {
+            v[t * PANEL + lane] = (float)((codes[t] + shift) * step) * limit;
+        }
+    }
+}
+
+/* Errors of linear circuits without their steps: the range is their unit. */
+static void add_errors(const struct machine *m, const struct readers *r, uint32_t tokens, const float *z, float *v) {
+    for (uint32_t t = 0; t < tokens; t++) {
+        for (uint32_t lane = 0; lane < r->lanes; lane++) {
+            float full_scale = r->to_code[lane], noise = z ? (float)m->adc_noise_sd * z[t * PANEL + lane] : 0.0f;
+            v[t * PANEL + lane] = v[t * PANEL + lane] * r->gain[lane] + (r->offset[lane] + noise) * full_scale;
+        }
+    }
+}
+
+static void convert(const struct block_work *w, const struct readers *r, float *v, const struct beyond *beyond) {
+    const struct machine *m = w->m;
+    float z[TOKENS * PANEL];
+    bool noisy = m->adc_noise_sd > 0;
+    if (m->calibrating) {
+        return;
+    }
+    for (uint32_t t = 0; noisy && t < w->tokens; t++) {
+        kernels()->gaussian_fill(m->seed, random_stream(RANDOM_CONVERTER, (uint64_t)w->matrix << 8 | DRAW_ADC_NOISE),
+                                 event_number(w, t, r->group) * r->columns + r->column, z + t * PANEL, r->lanes);
+    }
+    if (m->spec->effects.adc && m->adc_use == ADC_CIRCUIT) {
+        convert_circuit(m, r, w->tokens, noisy ? z : NULL, v, beyond);
+    } else if (m->spec->effects.adc) {
+        convert_linear(m, r, w->tokens, noisy ? z : NULL, v, beyond);
+    } else if (r->gain) {
+        add_errors(m, r, w->tokens, noisy ? z : NULL, v);
+    }
+}
+
+/* ---- panels ---------------------------------------------------------------------------------------------------------- */
+
+/* Sum over the passes of a group of gain x product with levels; out [tokens][PANEL]. Gains count where charges are added. */
+static void group_sum(const struct block_work *w, const float *panel, const float *levels, uint32_t group, int power,
+                      float *out) {
+    const struct input_plan *plan = &w->m->inputs;
+    uint32_t rows = array_block_rows(w->a, w->block), first = group_first(plan, group), end = group_end(plan, group);
+    float one[TOKENS * PANEL];
+    for (uint32_t p = first; p < end; p++) {
+        float gain = plan->groups == 1 ? plan->pass[p].gain : 1.0f, factor = power == 2 ? gain * gain : gain;
+        kernels()->gemm_panel_f32(panel, rows, levels + (size_t)p * TOKENS * w->g->stride, w->g->stride, w->tokens, one,
+                                  PANEL, PANEL);
+        for (uint32_t i = 0; i < w->tokens * PANEL; i++) {
+            out[i] = (p == first ? 0.0f : out[i]) + factor * one[i];
+        }
+    }
+}
+
+static void add_white_noise(const struct block_work *w, const float *variance, uint32_t group, uint64_t line_column,
+                            float *v) {
+    float sum[TOKENS * PANEL], z[PANEL];
+    uint64_t columns = (uint64_t)w->a->lines * w->a->columns;
+    group_sum(w, variance, w->g->squares, group, 2, sum);
+    for (uint32_t t = 0; t < w->tokens; t++) {
+        kernels()->gaussian_fill(w->m->seed, random_stream(RANDOM_READ, w->matrix),
+                                 event_number(w, t, group) * columns + line_column, z, PANEL);
+        for (uint32_t lane = 0; lane < PANEL; lane++) {
+            v[t * PANEL + lane] += z[lane] * sqrtf(sum[t * PANEL + lane]);
+        }
+    }
+}
+
+/* Output per unit of v (of a code) while calibrating, when to_output speaks of codes that do not exist yet. */
+static float open_factor(const struct block_work *w, uint32_t line, size_t index, size_t column) {
+    const struct array *a = w->a;
+    float range = a->input_range ? a->input_range[w->block] : 1.0f;
+    return a->code_scale[index] / (float)w->m->inputs.digit_limit * (float)w->m->plan.line_factor[line] *
+           a->compensation[column] * range;
+}
+
+/* Largest result of each column in units of the input range, where one is known. */
+static void record_results(const struct block_work *w, const float *v, uint32_t first, size_t index) {
+    struct array *a = w->a;
+    for (uint32_t t = 0; t < w->tokens; t++) {
+        float factor = (a->input ? w->g->scale[t] : 1.0f) / (float)w->m->inputs.digit_limit;
+        for (uint32_t lane = 0; lane < PANEL; lane++) {
+            array_record_output(a, w->block, first + lane, index + lane,
+                                fabsf(v[t * PANEL + lane]) * a->code_scale[index + lane] * factor);
+        }
+    }
+}
+
+/* Results of one line and group: analog sum, noise, conversion; added to out. */
+static void read_line(const struct block_work *w, uint32_t panel, uint32_t line, uint32_t group,
+                      const struct beyond *beyond, float *out) {
+    struct array *a = w->a;
+    size_t first = (size_t)panel * PANEL, column = (size_t)w->block * a->columns + first,
+           index = ((size_t)w->block * a->lines + line) * a->columns + first,
+           weights = (((size_t)line * a->panels + panel) * a->row_stride + a->row_offset[w->block]) * PANEL;
+    float v[TOKENS * PANEL];
+    group_sum(w, a->weights + weights, w->g->levels, group, 1, v);
+    if (a->variance) {
+        add_white_noise(w, a->variance + weights, group, (uint64_t)line * a->columns + first, v);
+    }
+    if (w->m->calibrating) {
+        record_results(w, v, (uint32_t)first, index);
+    }
+    struct readers r = {.to_code = a->to_code + index,
+                        .to_output = a->to_output + index,
+                        .gain = a->adc_gain ? a->adc_gain + index : NULL,
+                        .offset = a->adc_offset ? a->adc_offset + index : NULL,
+                        .states = w->m->adc_states,
+                        .state = a->adc_state ? a->adc_state + index * w->m->adc_states : NULL,
+                        .lanes = PANEL,
+                        .group = group,
+                        .columns = adc_numbers(w->m, a),
+                        .column = (uint64_t)line * a->columns + first};
+    convert(w, &r, v, beyond);
+    float gain = w->m->inputs.groups == 1 ? 1.0f : w->m->inputs.pass[group].gain;
+    for (uint32_t lane = 0; lane < PANEL; lane++) {
+        float factor = gain * (w->m->calibrating ? open_factor(w, line, index + lane, column + lane) : r.to_output[lane]);
+        for (uint32_t t = 0; t < w->tokens; t++) {
+            out[t * PANEL + lane] += v[t * PANEL + lane] * factor * w->g->scale[t];
+        }
+    }
+}
+
+static void read_panel(const struct block_work *w, uint32_t panel) {
+    float out[TOKENS * PANEL] = {0};
+    uint16_t all[TOKENS] = {0}, counted[TOKENS] = {0};
+    struct beyond beyond = {all, counted};
+    for (uint32_t line = 0; line < w->a->lines; line++) {
+        for (uint32_t group = 0; group < w->m->inputs.groups; group++) {
+            read_line(w, panel, line, group, &beyond, out);
+        }
+    }
+    for (uint32_t t = 0; t < w->tokens; t++) {
+        if (!w->idle[t]) {
+            memcpy(w->g->y + (size_t)t * w->a->columns + (size_t)panel * PANEL, out + t * PANEL, PANEL * sizeof *out);
+            w->g->beyond[panel * TOKENS + t] = all[t];
+            w->g->repeat[panel * TOKENS + t] = counted[t];
+        }
+    }
+}
+
+/* ---- shared columns ---------------------------------------------------------------------------------------------------- */
+
+/* Results of all tokens for one shared column, in units of its scale x full-scale input. */
+static void read_shared(const struct block_work *w, uint32_t number) {
+    struct array *a = w->a;
+    const struct input_plan *plan = &w->m->inputs;
+    const float *weights = a->shared + (size_t)number * a->inputs + a->row_begin[w->block];
+    size_t index = (size_t)w->block * a->column_blocks * w->m->plan.slices + number;
+    uint32_t rows = array_block_rows(a, w->block);
+    uint16_t all[TOKENS] = {0}, counted[TOKENS] = {0}; /* tiles, not results, have these columns: not counted */
+    struct beyond beyond = {all, counted};
+    float *out = w->g->shared + (size_t)number * TOKENS, limit = (float)plan->digit_limit;
+    memset(out, 0, TOKENS * sizeof *out);
+    float step = a->shared_full_scale[index] / (float)w->m->adc.limit,
+          to_code = !w->m->spec->effects.adc ? a->shared_full_scale[index] * limit
+                    : step > 0               ? 1 / (limit * step)
+                                             : 1e30f;
+    struct readers r = {.to_code = &to_code,
+                        .gain = a->shared_gain ? a->shared_gain + index : NULL,
+                        .offset = a->shared_offset ? a->shared_offset + index : NULL,
+                        .states = w->m->adc_states,
+                        .state = a->shared_state ? a->shared_state + index * w->m->adc_states : NULL,
+                        .lanes = 1,
+                        .columns = adc_numbers(w->m, a),
+                        .column = (uint64_t)a->lines * a->columns + number};
+    for (uint32_t group = 0; group < plan->groups; group++) {
+        float v[TOKENS * PANEL] = {0};
+        for (uint32_t p = group_first(plan, group); p < group_end(plan, group); p++) {
+            for (uint32_t t = 0; t < w->tokens; t++) {
+                const float *levels = w->g->levels + ((size_t)p * TOKENS + t) * w->g->stride;
+                float gain = plan->groups == 1 ? plan->pass[p].gain : 1.0f;
+                v[t * PANEL] += gain * kernels()->dot_f32(weights, levels, rows);
+            }
+        }
+        for (uint32_t t = 0; w->m->calibrating && t < w->tokens; t++) {
+            float size = fabsf(v[t * PANEL]) / limit * (a->input ? w->g->scale[t] : 1.0f);
+            a->shared_max[index] = size > a->shared_max[index] ? size : a->shared_max[index];
+        }
+        r.group = group;
+        convert(w, &r, v, &beyond);
+        bool codes = w->m->spec->effects.adc && !w->m->calibrating;
+        float gain = (plan->groups == 1 ? 1.0f : plan->pass[group].gain) * (codes ? step : 1 / limit);
+        for (uint32_t t = 0; t < w->tokens; t++) {
+            out[t] += v[t * PANEL] * gain;
+        }
+    }
+}
+
+/* ---- a block -------------------------------------------------------------------------------------------------------------- */
+
+static void drive_some(void *context, size_t begin, size_t end, int worker) {
+    const struct block_work *w = context;
+    (void)worker;
+    for (uint32_t t = (uint32_t)begin; t < end; t++) {
+        if (!w->idle[t]) {
+            drive_token(w, t);
+        }
+    }
+}
+
+static void read_some_shared(void *context, size_t begin, size_t end, int worker) {
+    (void)worker;
+    for (uint32_t number = (uint32_t)begin; number < end; number++) {
+        read_shared(context, number);
+    }
+}
+
+static void read_some_panels(void *context, size_t begin, size_t end, int worker) {
+    (void)worker;
+    for (uint32_t panel = (uint32_t)begin; panel < end; panel++) {
+        read_panel(context, panel);
+    }
+}
+
+/* One read of the block for all tokens that are not idle. */
+static void read_block(struct block_work *w) {
+    struct array *a = w->a;
+    size_t inputs = (size_t)w->tokens * array_block_rows(a, w->block) * w->m->inputs.passes;
+    parallel_for(w->tokens, 0, inputs > SMALL_INPUTS ? 0 : 1, drive_some, w);
+    if (a->shared) {
+        parallel_for((size_t)a->column_blocks * w->m->plan.slices, 0, inputs > SMALL_INPUTS ? 0 : 1, read_some_shared,
+                     w);
+    }
+    size_t work = inputs * a->outputs * a->lines;
+    parallel_for(a->panels, 0, work > SMALL_WORK ? 0 : 1, read_some_panels, w);
+}
+
+/* Marks the tokens that need another read with smaller inputs; returns whether any does. aihwkit's conditions: the factor
+ * stays at most max_factor and below max_resolution / step of the DAC. */
+static bool wants_repeat(struct block_work *w) {
+    const struct management_spec *k = &w->m->spec->tile.management;
+    bool any = false;
+    for (uint32_t t = 0; t < w->tokens; t++) {
+        uint32_t clipped = 0;
+        for (uint32_t panel = 0; panel < w->a->panels; panel++) {
+            clipped += w->g->repeat[panel * TOKENS + t];
+        }
+        double next = 2 * (double)w->bound[t];
+        bool again = !w->idle[t] && clipped && next <= k->max_factor &&
+                     (!w->m->spec->effects.dac || next <= k->max_resolution * w->m->dac.limit);
+        w->idle[t] = !again;
+        w->bound[t] = again ? (float)next : w->bound[t];
+        any = any || again;
+    }
+    return any;
+}
+
+/* What is subtracted from, and done with, the results of one token; then added to y. */
+static void finish_token(const struct block_work *w, uint32_t t, float *y) {
+    const struct array *a = w->a;
+    const struct tile_spec *tile = &w->m->spec->tile;
+    const float *from = w->g->y + (size_t)t * a->columns;
+    float range = a->input_range ? a->input_range[w->block] * w->g->scale[t] : w->g->scale[t];
+    size_t column = (size_t)w->block * a->columns;
+    for (uint32_t c = 0, o = 0; c < a->column_blocks; c++) {
+        float shared = 0;
+        for (uint32_t s = 0; a->shared && s < w->m->plan.slices; s++) {
+            shared += (float)w->m->plan.line_factor[w->m->plan.line_of[s][0]] *
+                      w->g->shared[(c * w->m->plan.slices + s) * TOKENS + t];
+        }
+        for (uint32_t end = block_begin(a->outputs, (uint32_t)tile->columns, (enum split_mode)tile->split, c + 1);
+             o < end; o++) {
+            float v = from[o] - shared * a->compensation[column + o] * a->weight_scale[column + o] * range;
+            v -= a->offset ? a->offset[column + o] * (float)w->g->input_sum[t] * range : 0.0f;
+            v = a->correction_gain
+                    ? v * a->correction_gain[column + o] + a->correction_offset[column + o] * range
+                    : v;
+            y[o] += v;
+        }
+    }
+}
+
+/* One block of some tokens, repeats included; y [tokens][outputs]. Adds to the record; executions[t]: reads of this
+ * block. */
+static void multiply_block(struct block_work *w, float *y, struct multiply_record *r, uint32_t *executions) {
+    w->round = 0;
+    for (uint32_t t = 0; t < w->tokens; t++) {
+        w->bound[t] = 1;
+        w->idle[t] = false;
+        executions[t] = 0;
+    }
+    bool repeats = w->m->spec->tile.management.bound != BOUND_NONE && !w->m->calibrating && w->m->spec->effects.adc;
+    do {
+        for (uint32_t t = 0; t < w->tokens; t++) {
+            executions[t] += !w->idle[t];
+        }
+        read_block(w);
+        w->round++;
+    } while (repeats && w->round < ROUNDS_MOST && wants_repeat(w));
+    for (uint32_t t = 0; t < w->tokens; t++) {
+        finish_token(w, t, y + (size_t)t * w->a->outputs);
+        r->block_reads += executions[t];
+        r->row_reads += (uint64_t)executions[t] * array_block_rows(w->a, w->block);
+        for (uint32_t panel = 0; panel < w->a->panels; panel++) {
+            r->adc_saturated += w->g->beyond[panel * TOKENS + t];
+        }
+    }
+}
+
+void multiply_general(struct machine *m, size_t matrix, const float *x, uint32_t tokens, uint64_t first_read,
+                      struct multiply_scratch *s, float *y, struct multiply_record *record) {
+    struct array *a = m->arrays[matrix];
+    memset(y, 0, (size_t)tokens * a->outputs * sizeof *y);
+    for (uint32_t t = 0; t < tokens; t++) {
+        s->array_S[t] = s->full_scales[t] = 0;
+        s->clipped[t] = 0;
+    }
+    for (uint32_t t = 0; t < tokens; t += TOKENS) {
+        uint32_t most[TOKENS] = {0}, executions[TOKENS], now = tokens - t < TOKENS ? tokens - t : TOKENS;
+        for (uint32_t b = 0; b < a->row_blocks; b++) {
+            struct block_work w = {.m = m,
+                                   .a = a,
+                                   .matrix = matrix,
+                                   .block = b,
+                                   .tokens = now,
+                                   .x = x + (size_t)t * a->inputs,
+                                   .first_read = first_read + t,
+                                   .g = s->general,
+                                   .array_S = s->array_S + t,
+                                   .full_scales = s->full_scales + t,
+                                   .clipped = s->clipped + t};
+            multiply_block(&w, y + (size_t)t * a->outputs, record, executions);
+            for (uint32_t i = 0; i < now; i++) {
+                most[i] = executions[i] > most[i] ? executions[i] : most[i];
+            }
+        }
+        for (uint32_t i = 0; i < now; i++) {
+            record->rounds += most[i];
+        }
+    }
+}

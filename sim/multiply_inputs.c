@@ -1,0 +1,138 @@
+/* Step 5 of the general multiply: one block of inputs becomes what is driven onto its rows, pass by pass.
+ *
+ *   range   of the block: fixed, or the largest |input| of the token; times the factor of the bound management
+ *   code    q = clamp(round(x limit / range))                          effect dac; else x limit / range, not rounded
+ *   digit   of every pass (passes.h), with its sign
+ *   level   = digit, or what the row's own converter makes of it       effect dac_errors: table of the instance,
+ *             + length error of a pulse that is not empty               jitter x normal number
+ *   current of a cell whose current is not proportional to the voltage: a level that is a voltage u gives u s(u V);
+ *           pulses and single bits have one voltage: all levels x s(V)     effect cell_nonlinearity; s(v_ref) = 1
+ *
+ * Levels are kept in units of digits (full scale = digit_limit). One row converter drives the row of all tiles of a
+ * row block. Not modelled: converters of their own for every column of tiles; settling of a level.
+ */
+#include <math.h>
+
+#include "base/random.h"
+#include "sim/multiply.h"
+
+void weigh_inputs(const int16_t *codes, const float *inputs, const float *row_S, uint32_t n, bool squared, double *sum,
+                  double *sum_S) {
+    float plain[8] = {0}, weighted[8] = {0};
+    for (uint32_t i = 0; i < n; i += 8) {
+        uint32_t now = n - i < 8 ? n - i : 8;
+        for (uint32_t j = 0; j < now; j++) {
+            float size = fabsf(codes ? (float)codes[i + j] : inputs[i + j]);
+            plain[j] += size;
+            weighted[j] += (squared ? size * size : size) * row_S[i + j];
+        }
+    }
+    for (uint32_t j = 0; j < 8; j++) {
+        *sum += (double)plain[j];
+        *sum_S += (double)weighted[j];
+    }
+}
+
+/* What a full-scale input of this token and block stands for; 0: all inputs are 0. */
+static float block_range(const struct block_work *w, uint32_t token, float largest) {
+    if (w->a->input_range) {
+        return w->a->input_range[w->block] * w->bound[token];
+    }
+    return largest >= SMALLEST_RANGE ? largest * w->bound[token] : 0.0f;
+}
+
+/* One row, one pass: digit -> level. */
+static float converted_digit(const struct block_work *w, uint32_t row, int digit) {
+    const float *table = w->a->dac_levels;
+    if (!table) {
+        return (float)digit;
+    }
+    int limit = w->m->inputs.digit_limit, size = digit < 0 ? -digit : digit;
+    float level = table[(size_t)row * (size_t)(limit + 1) + (size_t)size] * (float)limit;
+    return digit < 0 ? -level : level;
+}
+
+/* Part of an exact input that a pass drives. */
+static float phase_of(const struct input_pass *p, float u) {
+    return p->sign == 0 ? u : (u < 0) == (p->sign < 0) ? fabsf(u) : 0.0f;
+}
+
+static void add_noise(const struct block_work *w, uint32_t token, uint32_t pass, uint32_t rows, float *levels) {
+    double sd = w->m->dac_noise_sd * w->m->inputs.digit_limit;
+    bool pulse = !w->m->inputs.voltage; /* a pulse of length 0 has no error */
+    float z[64];
+    uint64_t first = event_number(w, token, pass) * w->a->inputs + w->a->row_begin[w->block];
+    for (uint32_t i = 0; i < rows; i += 64) {
+        uint32_t now = rows - i < 64 ? rows - i : 64;
+        kernels()->gaussian_fill(w->m->seed, random_stream(RANDOM_CONVERTER, (uint64_t)w->matrix << 8 | DRAW_DAC_NOISE),
+                                 first + i, z, now);
+        for (uint32_t j = 0; j < now; j++) {
+            levels[i + j] += !pulse || levels[i + j] != 0 ? (float)sd * z[j] : 0.0f;
+        }
+    }
+}
+
+static void bend_currents(const struct block_work *w, uint32_t rows, float *levels) {
+    const struct tile_spec *t = &w->m->spec->tile;
+    const struct input_plan *plan = &w->m->inputs;
+    double volts = t->read_voltage_V.value, common = cell_current_factor(t->cell, volts);
+    for (uint32_t i = 0; i < rows; i++) {
+        double share = fabs((double)levels[i]) / plan->digit_limit;
+        levels[i] *= (float)(plan->voltage ? cell_current_factor(t->cell, share * volts) : common);
+    }
+}
+
+/* Levels of one pass as driven, in fp32. */
+static void drive_levels(const struct block_work *w, const int16_t *codes, const float *x, float inverse_step,
+                         uint32_t token, uint32_t pass, float *levels) {
+    const struct input_pass *p = &w->m->inputs.pass[pass];
+    uint32_t first = w->a->row_begin[w->block], rows = array_block_rows(w->a, w->block);
+    for (uint32_t i = 0; i < rows; i++) {
+        levels[i] = w->m->spec->effects.dac ? converted_digit(w, first + i, input_digit(p, codes[i]))
+                                            : phase_of(p, x[i] * inverse_step);
+    }
+    if (w->m->dac_noise_sd > 0) {
+        add_noise(w, token, pass, rows, levels);
+    }
+    if (w->m->bent) {
+        bend_currents(w, rows, levels);
+    }
+}
+
+static void drive_pass(const struct block_work *w, const int16_t *codes, const float *x, float inverse_step,
+                       uint32_t token, uint32_t pass) {
+    struct general_scratch *g = w->g;
+    const struct input_plan *plan = &w->m->inputs;
+    uint32_t rows = array_block_rows(w->a, w->block);
+    size_t at = ((size_t)pass * TOKENS + token) * g->stride;
+    double sum = 0, sum_S = 0, limit = plan->digit_limit;
+    drive_levels(w, codes, x, inverse_step, token, pass, g->levels + at);
+    for (uint32_t i = 0; g->squares && i < rows; i++) {
+        g->squares[at + i] = g->levels[at + i] * g->levels[at + i];
+    }
+    weigh_inputs(NULL, g->levels + at, w->a->row_S + w->a->row_begin[w->block], rows, plan->voltage, &sum, &sum_S);
+    w->full_scales[token] += sum / limit;
+    w->array_S[token] += sum_S / limit / (plan->voltage ? limit : 1) * plan->pulse_share;
+}
+
+void drive_token(const struct block_work *w, uint32_t token) {
+    const struct machine *m = w->m;
+    struct general_scratch *g = w->g;
+    uint32_t rows = array_block_rows(w->a, w->block);
+    const float *x = w->x + (size_t)token * w->a->inputs + w->a->row_begin[w->block];
+    int16_t *codes = g->codes + (size_t)token * g->stride;
+    float range = block_range(w, token, kernels()->absmax_f32(x, rows)),
+          inverse_step = range > 0 ? (float)m->dac.limit / range : 0.0f;
+    double sum = 0;
+    if (m->spec->effects.dac) {
+        w->clipped[token] += kernels()->quantise_i16(x, rows, inverse_step, m->dac.limit, codes);
+    }
+    for (uint32_t i = 0; i < rows; i++) {
+        sum += m->spec->effects.dac ? (double)codes[i] : (double)x[i] * (double)inverse_step;
+    }
+    g->input_sum[token] = sum / m->dac.limit;
+    g->scale[token] = w->a->input_range ? w->bound[token] : range;
+    for (uint32_t p = 0; p < m->inputs.passes; p++) {
+        drive_pass(w, codes, x, inverse_step, token, p);
+    }
+}

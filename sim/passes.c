@@ -1,0 +1,84 @@
+/* See passes.h. */
+#include "sim/passes.h"
+
+#include <stdio.h>
+
+static int full_mask(int bits) { return (1 << bits) - 1; }
+
+static void add_digit(struct input_plan *out, const struct tile_spec *t, int shift, int mask) {
+    int phases = t->dac.sign == SIGN_TWO_PHASE ? 2 : 1;
+    for (int phase = 0; phase < phases; phase++) {
+        out->pass[out->passes++] =
+            (struct input_pass){.shift = shift, .mask = mask, .sign = phases == 1 ? 0 : 1 - 2 * phase};
+    }
+    out->digit_limit = mask > out->digit_limit ? mask : out->digit_limit;
+}
+
+/* The ideal converter takes the name of the coding; a real circuit says what it drives. */
+static bool drives_voltage(const struct tile_spec *t) {
+    bool circuit = t->dac.circuit && !dac_is_ideal(t->dac.circuit);
+    return circuit ? !dac_model_of(t->dac.circuit)->pulse : t->dac.coding == CODING_AMPLITUDE;
+}
+
+void input_plan_make(const struct tile_spec *t, bool quantised, struct input_plan *out) {
+    int size_bits = t->dac.bits - 1, limit = full_mask(size_bits), low = t->dac.split_bits;
+    *out = (struct input_plan){.passes = 0};
+    if (quantised && t->dac.coding == CODING_BIT_SERIAL) {
+        for (int bit = 0; bit < size_bits; bit++) {
+            add_digit(out, t, bit, 1);
+        }
+    } else if (quantised && t->dac.coding == CODING_SPLIT) {
+        add_digit(out, t, 0, full_mask(low));
+        add_digit(out, t, low, full_mask(size_bits - low));
+    } else {
+        add_digit(out, t, 0, limit);
+    }
+    for (uint32_t p = 0; p < out->passes; p++) {
+        struct input_pass *pass = &out->pass[p];
+        double size = (double)(1 << pass->shift) * out->digit_limit / limit;
+        pass->gain = (float)(pass->sign < 0 ? -size : size);
+    }
+    out->groups = t->dac.accumulate == COMBINE_ANALOG ? 1 : out->passes;
+    out->voltage = drives_voltage(t);
+    bool whole = out->voltage || t->dac.coding == CODING_BIT_SERIAL;
+    out->pulse_share = whole ? 1.0 : (double)out->digit_limit / limit;
+}
+
+const char *input_contradiction(const struct chip_spec *s, char *why, size_t bytes) {
+    const struct tile_spec *t = &s->tile;
+    bool circuit = t->dac.circuit && !dac_is_ideal(t->dac.circuit);
+    bool pulse = circuit && dac_model_of(t->dac.circuit)->pulse;
+    if (t->dac.coding == CODING_SPLIT && t->dac.split_bits >= t->dac.bits - 1) {
+        snprintf(why, bytes,
+                 "%d of the %d bits of a magnitude leave nothing for the high part (allowed: below tile.dac.bits - 1)",
+                 t->dac.split_bits, t->dac.bits - 1);
+        return "tile.dac.split_bits";
+    }
+    if (circuit && pulse && t->dac.coding != CODING_PULSE_WIDTH && t->dac.coding != CODING_SPLIT) {
+        snprintf(why, bytes, "the circuit %s drives pulses of many lengths (allowed: pulse_width, split)",
+                 dac_model_of(t->dac.circuit)->name);
+        return "tile.dac.coding";
+    }
+    if (circuit && !pulse && t->dac.coding == CODING_PULSE_WIDTH) {
+        snprintf(why, bytes, "the circuit %s drives voltages (allowed: amplitude, bit_serial, split)",
+                 dac_model_of(t->dac.circuit)->name);
+        return "tile.dac.coding";
+    }
+    if (t->dac.range_value > 0 && t->dac.range != INPUT_STATIC) {
+        snprintf(why, bytes, "%g is given, but the ranges are found per token (allowed: 0, or tile.dac.range = static)",
+                 t->dac.range_value);
+        return "tile.dac.range_value";
+    }
+    if (t->management.noise != NOISE_NONE && t->dac.range == INPUT_STATIC) {
+        snprintf(why, bytes, "it replaces the range per token (allowed: none, or tile.dac.range = per_token)");
+        return "tile.management.noise";
+    }
+    if (t->cell && !cell_is_linear(t->cell) && s->effects.cell_nonlinearity && s->costs == COSTS_NONE) {
+        snprintf(why, bytes,
+                 "the current of the cell %s depends on tile.read_voltage_V, which a chip with costs: none does not "
+                 "have (allowed: off)",
+                 t->cell_model);
+        return "effects.cell_nonlinearity";
+    }
+    return NULL;
+}

@@ -1,0 +1,64 @@
+/* Private to sim/: how an input code is driven onto a row: in which passes, with which levels, and how the results of
+ * the passes become the product again.
+ *
+ * An input code q, -limit..limit with limit = 2^(bits-1) - 1, is cut into digits. A pass drives one digit of every
+ * row, as a level d / digit_limit of full scale; all passes of a multiply use the same converter, so they have one
+ * digit_limit, that of the widest digit:
+ *
+ *   tile.dac.coding   amplitude, pulse_width   one digit: |q|                     digit_limit = limit
+ *                     bit_serial               bits - 1 digits of one bit         digit_limit = 1
+ *                     split                    the low split_bits bits, the rest  digit_limit = 2^(wider part) - 1
+ *   tile.dac.sign     bipolar                  a digit is driven with the sign of q
+ *                     two_phase                every digit twice: of the positive inputs, then of the negative ones
+ *
+ *   q = sum over passes of sign 2^shift digit,   x / range = q / limit = sum over passes of gain (digit / digit_limit),
+ *   gain = sign 2^shift digit_limit / limit
+ *
+ * tile.dac.accumulate: digital: each pass has its ADC conversion, the codes are scaled by gain and added (shift and
+ * add); analog: the charges of all passes are scaled by gain and added before one conversion. Passes that are
+ * converted together are a group.
+ *
+ * In time: a pulse-coded pass is as long as its longest digit (digit_limit steps of pulse / limit); an
+ * amplitude-coded one, and a bit, takes a whole pulse.
+ */
+#ifndef MHO_SIM_PASSES_H
+#define MHO_SIM_PASSES_H
+
+#include "sim/chip.h"
+
+enum { PASSES_MOST = 24 }; /* 11 bits of a 12-bit code, in two phases */
+
+struct input_pass {
+    int shift, mask;
+    int sign;   /* 0: both signs; 1, -1: positive, negative inputs only, driven as positive levels */
+    float gain; /* of its result: x / range per unit of digit / digit_limit */
+};
+
+struct input_plan {
+    uint32_t passes;
+    uint32_t groups; /* conversions per line: `passes`, or 1 */
+    int digit_limit;
+    bool voltage;       /* a level is a voltage, not a time: the current of a non-linear cell depends on it */
+    double pulse_share; /* length of a pass / tile.pulse */
+    struct input_pass pass[PASSES_MOST];
+};
+
+/* quantised: the effect dac is on. Without it an input is one exact level (phases are kept). */
+void input_plan_make(const struct tile_spec *t, bool quantised, struct input_plan *out);
+
+/* Digit of code q, with its sign in a bipolar pass. */
+static inline int input_digit(const struct input_pass *p, int q) {
+    int size = q < 0 ? -q : q, digit = size >> p->shift & p->mask;
+    return p->sign == 0 ? (q < 0 ? -digit : digit) : (q < 0) == (p->sign < 0) ? digit : 0;
+}
+
+/* Passes of a group: [first, end). */
+static inline uint32_t group_first(const struct input_plan *p, uint32_t group) { return p->groups == 1 ? 0 : group; }
+static inline uint32_t group_end(const struct input_plan *p, uint32_t group) {
+    return p->groups == 1 ? p->passes : group + 1;
+}
+
+/* What contradicts in the keys of the inputs: NULL where all is well, else the key to change, with the reason in `why`. */
+const char *input_contradiction(const struct chip_spec *s, char *why, size_t bytes);
+
+#endif
