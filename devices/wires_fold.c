@@ -16,22 +16,14 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "devices/wires_ladder.h"
+#include "devices/wires_fold.h"
 
-/* Planes in scratch. "rows" planes are [columns][rows] as the caller's, "columns" planes [rows][columns]. */
-struct fold {
-    size_t rows, columns, cells;
-    struct lines row, column;
-    struct ladder row_ladder, column_ladder;
-    const float *g;  /* rows plane */
-    float *gT;       /* columns plane */
-    float *a, *tT;   /* attenuation (rows plane), transfer (columns plane) */
-    float *x, *xT;   /* work */
-};
+enum { PRODUCT_PLANES = 7 };
 
-enum { PLANES = 7 };
-
-size_t wires_fold_scratch_bytes(size_t rows, size_t columns) { return PLANES * rows * columns * sizeof(float); }
+size_t wires_fold_scratch_bytes(size_t rows, size_t columns) {
+    return FOLD_VECTORS * (rows + columns) * sizeof(double) +
+           (PRODUCT_PLANES + CORRECTION_PLANES) * rows * columns * sizeof(float);
+}
 
 static enum status check_input(const struct wires *w, size_t rows, size_t columns, const float *g_S,
                                const struct fold_options *o, struct error *e) {
@@ -62,9 +54,10 @@ static void attenuation(const struct ladder *l, const float *g, size_t cells, fl
     }
 }
 
-static void prepare(struct fold *f, const struct wires *w, size_t rows, size_t columns, const float *g, float *scratch) {
+static void prepare(struct fold *f, const struct wires *w, size_t rows, size_t columns, const float *g, void *memory) {
     size_t cells = rows * columns;
-    *f = (struct fold){.rows = rows, .columns = columns, .cells = cells, .g = g};
+    *f = (struct fold){.rows = rows, .columns = columns, .cells = cells, .g = g, .vectors = memory};
+    float *scratch = (float *)(f->vectors + FOLD_VECTORS * (rows + columns));
     f->row = wires_rows(w, rows, columns);
     f->column = wires_columns(w, rows, columns);
     f->gT = scratch;
@@ -72,6 +65,7 @@ static void prepare(struct fold *f, const struct wires *w, size_t rows, size_t c
     f->tT = scratch + 2 * cells;
     f->x = scratch + 3 * cells;
     f->xT = scratch + 4 * cells;
+    f->work = scratch + PRODUCT_PLANES * cells;
     plane_transpose(g, columns, rows, f->gT);
     ladder_prepare(&f->row_ladder, &f->row, g, scratch + 5 * cells);
     ladder_prepare(&f->column_ladder, &f->column, f->gT, scratch + 6 * cells);
@@ -79,30 +73,16 @@ static void prepare(struct fold *f, const struct wires *w, size_t rows, size_t c
     attenuation(&f->column_ladder, f->gT, cells, f->tT);
 }
 
-static void product(struct fold *f, float *effective) {
+void fold_product(const struct fold *f, float *effective) {
     plane_transpose(f->tT, f->rows, f->columns, effective);
     for (size_t k = 0; k < f->cells; k++) {
         effective[k] = f->g[k] * f->a[k] * effective[k];
     }
 }
 
-/* ---- estimate of its error ------------------------------------------------------------------------------------------ */
+/* ---- the series for one field ---------------------------------------------------------------------------------------- */
 
-/* x: row potentials (rows plane) -> P D Q D x. Uses xT. */
-static void next_term(struct fold *f, float *x) {
-    for (size_t k = 0; k < f->cells; k++) {
-        x[k] *= f->g[k];
-    }
-    plane_transpose(x, f->columns, f->rows, f->xT);
-    ladder_solve(&f->column_ladder, f->xT);
-    for (size_t k = 0; k < f->cells; k++) {
-        f->xT[k] *= f->gT[k];
-    }
-    plane_transpose(f->xT, f->rows, f->columns, x);
-    ladder_solve(&f->row_ladder, x);
-}
-
-static double sum_column(const float *a, size_t n) {
+static double sum_floats(const float *a, size_t n) {
     double s = 0;
     for (size_t i = 0; i < n; i++) {
         s += (double)a[i];
@@ -110,34 +90,71 @@ static double sum_column(const float *a, size_t n) {
     return s;
 }
 
-/* Output of column j for row potentials x, all columns grounded: sum over rows of t g x. The transfer is read from the
- * product t g a = effective, a > 0. */
-static double column_output(const struct fold *f, const float *effective, const float *x, size_t j) {
-    double s = 0;
-    for (size_t i = j * f->rows; i < (j + 1) * f->rows; i++) {
-        s += (double)(effective[i] / f->a[i] * x[i]);
-    }
-    return s;
-}
-
-static void estimate_product(struct fold *f, const float *effective, struct fold_result *r) {
-    double term[2] = {0, 0}, full = 0, total = 0, ideal = sum_column(f->g, f->cells);
-    memcpy(f->x, f->a, f->cells * sizeof *f->x);
-    for (int n = 0; n < 2; n++) {
-        next_term(f, f->x);
-        for (size_t j = 0; j < f->columns; j++) {
-            double more = column_output(f, effective, f->x, j);
-            term[n] = fmax(term[n], more);
-            total += more;
+/* field x= g; out = sum over the lines' cells of weight x field: in single precision, 1e-6 of the sum. */
+static void collect(size_t cells, size_t lines, const float *g, const float *weight, float *field, double *out) {
+    enum { BLOCK = 64 };
+    for (size_t first = 0; first < lines; first += BLOCK) {
+        size_t n = lines - first < BLOCK ? lines - first : BLOCK;
+        float sum[BLOCK] = {0};
+        for (size_t k = 0; k < cells; k++) {
+            float *restrict x = field + k * lines + first;
+            const float *restrict cell = g + k * lines + first, *restrict w = weight + k * lines + first;
+            for (size_t i = 0; i < n; i++) {
+                x[i] *= cell[i];
+                sum[i] += w[i] * x[i];
+            }
+        }
+        for (size_t i = 0; i < n; i++) {
+            out[first + i] = (double)sum[i];
         }
     }
-    for (size_t j = 0; j < f->columns; j++) {
-        double sum = sum_column(effective + j * f->rows, f->rows);
-        full = fmax(full, sum);
-        total += sum;
+}
+
+static void multiply(float *field, const float *g, size_t n) {
+    for (size_t k = 0; k < n; k++) {
+        field[k] *= g[k];
     }
-    double ratio = term[0] > 0 ? term[1] / term[0] : 0;
-    r->estimated_error = full > 0 ? (ratio < 1 ? term[0] / (1 - ratio) / full : 1) : 0;
+}
+
+void fold_forward(struct fold *f, double *out) {
+    plane_transpose(f->x, f->columns, f->rows, f->xT);
+    collect(f->rows, f->columns, f->gT, f->tT, f->xT, out);
+    ladder_solve(&f->column_ladder, f->xT);
+    multiply(f->xT, f->gT, f->cells);
+    plane_transpose(f->xT, f->rows, f->columns, f->x);
+    ladder_solve(&f->row_ladder, f->x);
+}
+
+void fold_backward(struct fold *f, double *out) {
+    plane_transpose(f->xT, f->rows, f->columns, f->x);
+    collect(f->columns, f->rows, f->g, f->a, f->x, out);
+    ladder_solve(&f->row_ladder, f->x);
+    multiply(f->x, f->g, f->cells);
+    plane_transpose(f->x, f->columns, f->rows, f->xT);
+    ladder_solve(&f->column_ladder, f->xT);
+}
+
+/* ---- error of the product ---------------------------------------------------------------------------------------------- */
+
+static void estimate_product(struct fold *f, struct fold_result *r) {
+    double *out = f->vectors, *sum = out + f->columns;
+    memset(sum, 0, f->columns * sizeof *sum);
+    double largest[3] = {0, 0, 0}, total = 0, ideal = sum_floats(f->g, f->cells);
+    memcpy(f->x, f->a, f->cells * sizeof *f->x);
+    for (int n = 0; n < 3; n++) {
+        fold_forward(f, out);
+        for (size_t j = 0; j < f->columns; j++) {
+            largest[n] = fmax(largest[n], out[j]);
+            sum[j] += out[j];
+        }
+    }
+    f->full_S = 0;
+    for (size_t j = 0; j < f->columns; j++) {
+        f->full_S = fmax(f->full_S, sum[j]);
+        total += sum[j];
+    }
+    double ratio = largest[1] > 0 ? largest[2] / largest[1] : 0;
+    r->estimated_error = f->full_S > 0 ? (ratio < 1 ? largest[1] / (1 - ratio) / f->full_S : 1) : 0;
     r->loss = ideal > 0 ? 1 - total / ideal : 0;
 }
 
@@ -179,10 +196,14 @@ enum status wires_fold(const struct wires *w, size_t rows, size_t columns, const
     }
     struct fold f;
     prepare(&f, w, rows, columns, g_S, scratch);
-    product(&f, effective_S);
+    fold_product(&f, effective_S);
     *result = (struct fold_result){.used = WIRES_PRODUCT};
-    estimate_product(&f, effective_S, result);
-    if (o->method != WIRES_PRODUCT && result->estimated_error > o->tolerance) {
+    estimate_product(&f, result);
+    if (o->method == WIRES_PRODUCT || (o->method == WIRES_AUTOMATIC && result->estimated_error <= o->tolerance)) {
+        return OK;
+    }
+    fold_correct(&f, o->tolerance, effective_S, result);
+    if (o->method == WIRES_AUTOMATIC && result->estimated_error > o->tolerance) {
         return exact(w, rows, columns, g_S, effective_S, result, e);
     }
     return OK;

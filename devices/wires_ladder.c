@@ -3,10 +3,6 @@
 
 #include "devices/wires_ladder.h"
 
-static float step_ohm(const struct lines *l, size_t cell) {
-    return lines_node(l, cell) == lines_node(l, cell + 1) ? 0 : (float)l->step_ohm;
-}
-
 void ladder_prepare(struct ladder *l, const struct lines *lines, const float *g, float *alpha) {
     size_t n = lines->count, cells = lines->cells;
     *l = (struct ladder){*lines, alpha};
@@ -20,7 +16,7 @@ void ladder_prepare(struct ladder *l, const struct lines *lines, const float *g,
     }
     for (size_t k = 0; k + 1 < cells; k++) {
         float *restrict here = alpha + k * n, *restrict next = here + n;
-        const float *restrict cell = g + (k + 1) * n, ohm = step_ohm(lines, k);
+        const float *restrict cell = g + (k + 1) * n, ohm = ladder_step_ohm(lines, k);
         for (size_t i = 0; i < n; i++) {
             float a = 1 / (1 + ohm * here[i]);
             next[i] = cell[i] + a * here[i];
@@ -52,7 +48,7 @@ void ladder_solve(const struct ladder *l, float *x) {
     }
     for (size_t k = cells - 1; k-- > 0;) {
         const float *restrict alpha = l->alpha + k * n, *restrict next = x + (k + 1) * n;
-        float *restrict here = x + k * n, ohm = step_ohm(&l->lines, k);
+        float *restrict here = x + k * n, ohm = ladder_step_ohm(&l->lines, k);
         for (size_t i = 0; i < n; i++) {
             here[i] = alpha[i] * (next[i] + ohm * here[i]);
         }

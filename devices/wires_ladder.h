@@ -19,6 +19,11 @@ struct ladder {
     float *alpha; /* [cells][lines]; the last row holds 1 / Y[N-1]. Owned by the caller */
 };
 
+/* Ohm between the nodes of cells `cell` and `cell` + 1. */
+static inline float ladder_step_ohm(const struct lines *l, size_t cell) {
+    return lines_node(l, cell) == lines_node(l, cell + 1) ? 0 : (float)l->step_ohm;
+}
+
 /* g: plane. */
 void ladder_prepare(struct ladder *l, const struct lines *lines, const float *g, float *alpha);
 /* b in x, solution out x: plane. */
