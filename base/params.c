@@ -198,6 +198,11 @@ static enum status read_provenance(const struct reading *r, const char *value_al
 static enum status read_constant(const struct reading *r, struct constant *out) {
     if (config_kind(r->node) != CONFIG_MAP) {
         bool number = config_text(r->node) && number_length(config_text(r->node)) > 0;
+        if (number && strcmp(config_file(r->node), CONFIG_OVERRIDE) == 0) { /* of a group that the file does not have */
+            *out = (struct constant){
+                .kind = CONSTANT_ASSUMED, .source = "set on the command line", .spread_low = 1, .spread_high = 1};
+            return read_number(r, r->node, r->key, &out->value);
+        }
         return refuse_row(r, r->node,
                           number ? "a physical constant is never a bare number" : "not a physical constant");
     }

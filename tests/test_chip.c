@@ -164,6 +164,19 @@ static void number_on_the_command_line_is_an_assumption(void **state) {
     chip_destroy(c);
 }
 
+/* Also of a group that the chip file does not have. */
+static void numbers_of_a_new_group(void **state) {
+    (void)state;
+    const char *const sets[] = {"tile.wires.row_ohm=0.35", "tile.wires.column_ohm=0.5", "tile.wires.input_ohm=10",
+                                "tile.wires.output_ohm=0", "tile.wires.column_fF=0.5"};
+    struct chip *c = load("pcm256", sets, 5);
+    const struct wires_spec *w = &chip_spec_of(c)->tile.wires;
+    assert_true(w->given && w->row_ohm.value == 0.35 && w->output_ohm.value == 0 && w->column_F.value == 0.5e-15);
+    assert_int_equal(w->column_ohm.kind, CONSTANT_ASSUMED);
+    assert_string_equal(w->column_ohm.source, "set on the command line");
+    chip_destroy(c);
+}
+
 static void sets_change_the_hash(void **state) {
     (void)state;
     const char *const set[] = {"effects.drift=off"}, *const same[] = {"tile.adc.bits=8"};
@@ -521,6 +534,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(parts_before_deeper_keys),
     cmocka_unit_test(part_alone_keeps_own_keys),
     cmocka_unit_test(number_on_the_command_line_is_an_assumption),
+    cmocka_unit_test(numbers_of_a_new_group),
     cmocka_unit_test(sets_change_the_hash),
     cmocka_unit_test(effective_configuration_is_a_fixed_point),
     cmocka_unit_test(bad_files_are_explained),
