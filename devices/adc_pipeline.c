@@ -7,10 +7,10 @@
  * and one comparator at 0 ends the chain: code = sum d_i 2^(N-1-i) + (0 or -1). A threshold that is off by less than 1/4
  * costs nothing (the next stage still sees |v'| <= 1): that is what the half bit is for.
  *
- * Closed form: with C1 = C2 and gain A every stage has the interstage gain G = 2 / (1 + 2 / A); where d of stage 1 steps
- * (v = 1/4) the decoded voltage jumps by 1 - G / 2, so DNL there is (1 - G / 2) 2^(N-1) LSB: codes are missing at
- * +-1/4 from about 1 - G / 2 > 2^(1-N) on. C1 = C2 (1 + r) adds r / 4: at v = 1/4 the jump of the residue is C1/C2
- * where the decoder expects 1, after a slope that is 1 + r/2 too steep.
+ * Closed form, to first order: where d of stage 1 steps (v = +-1/4) the decoded voltage jumps by
+ *   1/2 - G/4 - r1/2 + r2/4   full scales (x 2^(N-1) for LSB),  G = 2 / (1 + 2 / A),  r_i = C1/C2 - 1 of stage i
+ * (stage 2 decodes the residues +-1/2 there; stage 3 sees almost 0). Above 0 codes are missing, below 0 they repeat.
+ * Independent stages: sd sqrt(2) sigma sqrt(1/4 + 1/16); one and the same (cyclic): sqrt(2) sigma / 4.
  * State of a stage: slope, DAC step, lower threshold, upper threshold; behind the last one, the final offset. Draws per
  * stage: C1, C2, two comparators; then the final comparator.
  * Sources: Lewis et al., IEEE JSSC 27, 1992 (1.5-bit stages); CrossSim 3.2 models the same circuits.
