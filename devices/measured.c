@@ -61,6 +61,7 @@ static void common(const void *params, struct cell_common *out) {
                                 .g_min_S = p->g_min_S.value,
                                 .t0_s = p->t0_s.value,
                                 .max_age_s = p->max_age_s,
+                                .read_s = p->t_read_s.value,
                                 .levels = p->levels};
 }
 

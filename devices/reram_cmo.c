@@ -53,8 +53,10 @@ static const struct param rows[] = {
 
 static void common(const void *params, struct cell_common *out) {
     const struct cmo *p = params;
-    *out =
-        (struct cell_common){.g_max_S = p->g_max_S.value, .g_min_S = p->g_min_S.value, .max_age_s = p->max_age_s};
+    *out = (struct cell_common){.g_max_S = p->g_max_S.value,
+                                .g_min_S = p->g_min_S.value,
+                                .max_age_s = p->max_age_s,
+                                .read_s = p->t_read_s.value};
 }
 
 static void program(const void *params, const struct cell_draws *d, const float *target_S, float *programmed_S,

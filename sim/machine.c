@@ -188,6 +188,15 @@ enum status chip_check_age(const struct chip *c, double age_s, struct error *e) 
         return error_set(e, ERR_USAGE, "age: %g s is outside the time model of the cell (allowed: %g to %g s)", age_s,
                          cell.min_age_s, cell.max_age_s);
     }
+    struct cell_conditions k = {.temperature = chip_spec_of(c)->effects.temperature,
+                                .temperature_K = tile->temperature_K};
+    double drift_age_s = cell_drift_age(tile->cell, &k, age_s);
+    if (!(drift_age_s >= cell.min_age_s && drift_age_s <= cell.max_age_s)) {
+        return error_set(e, ERR_USAGE,
+                         "age: %g s at %g K drift as far as %g s at the reference temperature of the cell, which is "
+                         "outside its time model (allowed: %g to %g s there)",
+                         age_s, tile->temperature_K, drift_age_s, cell.min_age_s, cell.max_age_s);
+    }
     return OK;
 }
 

@@ -63,7 +63,10 @@ static enum status realise(const struct machine *m, size_t matrix, uint32_t o, s
     }
     struct cell_conditions effects = {.programming_noise = m->spec->effects.programming_noise,
                                       .drift = m->spec->effects.drift,
-                                      .read_noise = m->spec->effects.read_noise};
+                                      .read_noise = m->spec->effects.read_noise,
+                                      .temperature = m->spec->effects.temperature,
+                                      .temperature_K = tile->temperature_K,
+                                      .reads = tile->reads};
     for (uint64_t device = 0; device < (pair ? 2 : 1); device++) {
         struct cell_draws draws = {m->seed, (uint64_t)matrix << 8 | device, (uint64_t)o * a->inputs};
         cell_realise(tile->cell, &effects, &draws, k->target_S[device], m->age_s, k->read_S[device], a->inputs);
