@@ -39,9 +39,9 @@ void fit_power_law(const float *nu, double t0_s, double age_s, const float *prog
     }
 }
 
-void fit_two_draws(const struct cell_draws *d, float *first, float *later, size_t n) {
-    random_gaussian_fill(d->seed, random_stream(RANDOM_PROGRAMMING, d->where), d->first, first, n);
-    random_gaussian_fill(d->seed, random_stream(RANDOM_DRIFT, d->where), d->first, later, n);
+void fit_two_draws(const struct cell_draws *d, float *xi_first, float *xi_later, size_t n) {
+    random_gaussian_fill(d->seed, random_stream(RANDOM_PROGRAMMING, d->where), d->first, xi_first, n);
+    random_gaussian_fill(d->seed, random_stream(RANDOM_DRIFT, d->where), d->first, xi_later, n);
 }
 
 /* ---- tables over a grid -------------------------------------------------------------------------------- */

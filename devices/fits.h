@@ -39,19 +39,21 @@ double fit_one_over_f(double age_s, double t0_s, double t_read_s);
  * array. */
 void fit_power_law(const float *nu, double t0_s, double age_s, const float *programmed_S, float *drifted_S, size_t n);
 
-/* Two independent normal numbers of every device: `first` of the stream RANDOM_PROGRAMMING, `later` of RANDOM_DRIFT.
- * For models whose published spread at an age is that of programming and ageing together; fit_grown_error says how the
- * two share it. */
-void fit_two_draws(const struct cell_draws *d, float *first, float *later, size_t n);
-
-/* Error of a device whose population had the spread sd_first when written and has sd_now: the error of programming
- * stays, as far as the spread allows, and an independent part makes up the rest. One history per device, and exactly
- * the published spread at every age: min(sd_first, sd_now) xi_first + sqrt(max(0, sd_now^2 - sd_first^2)) xi_later. */
-static inline float fit_grown_error(float sd_first, float sd_now, float xi_first, float xi_later) {
-    float kept = sd_first < sd_now ? sd_first : sd_now;
+/* For models whose published spread at an age is that of programming and ageing together. A device's error of
+ * programming stays, as far as the spread allows, and an independent part makes up the rest: one history per device, and
+ * exactly the published spread at every age:
+ *   error = e min(1, sd_now / sd_first) + sqrt(max(0, sd_now^2 - sd_first^2)) xi_later
+ * with e = programmed - target. A device that programming left at the limit 0 has its unlimited draw sd_first xi_first. */
+static inline float fit_grown_error(float target, float programmed, float sd_first, float sd_now, float xi_first,
+                                    float xi_later) {
+    float e = programmed - target, drawn = sd_first * xi_first;
+    e = programmed <= 0.0f && drawn < e ? drawn : e;
+    float kept = sd_now < sd_first ? sd_now / sd_first : 1.0f;
     float added = sd_now * sd_now - sd_first * sd_first;
-    return kept * xi_first + sqrtf(added > 0.0f ? added : 0.0f) * xi_later;
+    return e * kept + sqrtf(added > 0.0f ? added : 0.0f) * xi_later;
 }
+/* xi_first of the stream RANDOM_PROGRAMMING, xi_later of RANDOM_DRIFT. */
+void fit_two_draws(const struct cell_draws *d, float *xi_first, float *xi_later, size_t n);
 
 /* ---- tables over a grid -------------------------------------------------------------------------------- */
 

@@ -6,9 +6,7 @@
  * Between the three ages sigma is interpolated, linear in ln(age) (our choice: relaxation slows down with time; the
  * data have no point between). An age below 1 s is the state at 1 s, the first that was measured.
  * The source draws every age afresh. Here a device has one history: its error of programming stays and the spread that
- * ageing adds is a second draw per device (fit_grown_error), so the distribution at every age is the published one. The
- * spread at an age contains that of programming; the two are not known apart, so `drift` alone (programming noise off)
- * has the whole of it, as in the source.
+ * ageing adds is a second draw per device (fit_grown_error), so the distribution at every age is the published one.
  *
  * sigma is in microsiemens for g_max = 40 and is not scaled: the fit as published. With another g_max the same sigma(r)
  * acts on another window, as aihwkit does with its default of 25 (a quirk there; not physics).
@@ -66,8 +64,8 @@ static void coefficients_at(const struct wan *p, double age_s, float out[FIT_DEG
 
 enum { RUN = 256 };
 
-static void drift_run(const struct wan *p, const struct cell_draws *d, const float *target_S, double age_s,
-                      float *drifted_S, size_t n) {
+static void drift_run(const struct wan *p, const struct cell_draws *d, const float *target_S,
+                      const float *programmed_S, double age_s, float *drifted_S, size_t n) {
     float first_S[FIT_DEGREE + 1], now_S[FIT_DEGREE + 1], first[RUN], later[RUN];
     float per_g_max = (float)(1.0 / p->g_max_S.value);
     fit_coefficients(&p->sd_S[0], 1.0, first_S);
@@ -75,8 +73,9 @@ static void drift_run(const struct wan *p, const struct cell_draws *d, const flo
     fit_two_draws(d, first, later, n);
     for (size_t i = 0; i < n; i++) {
         float r = target_S[i] * per_g_max;
+        float sd_first_S = fit_polynomial(first_S, r), sd_now_S = fit_polynomial(now_S, r);
         float g_S = target_S[i] +
-                    fit_grown_error(fit_polynomial(first_S, r), fit_polynomial(now_S, r), first[i], later[i]);
+                    fit_grown_error(target_S[i], programmed_S[i], sd_first_S, sd_now_S, first[i], later[i]);
         drifted_S[i] = g_S > 0.0f ? g_S : 0.0f;
     }
 }
@@ -89,7 +88,8 @@ static void drift(const void *params, const struct cell_draws *d, const float *t
     }
     for (size_t done = 0; done < n; done += RUN) {
         struct cell_draws here = {d->seed, d->where, d->first + done};
-        drift_run(params, &here, target_S + done, age_s, drifted_S + done, n - done < RUN ? n - done : RUN);
+        drift_run(params, &here, target_S + done, programmed_S + done, age_s, drifted_S + done,
+                  n - done < RUN ? n - done : RUN);
     }
 }
 

@@ -9,9 +9,8 @@
  *   read         sd = A_n (1 - exp(-I / B_n))
  * A_t, B_t and the coefficients of P_t are given for t = 0 (P_0 = 0), 1, 2, 3, 4 and 5 days and linear in t between.
  * The source draws every age afresh. Here a device has one history: its error of programming stays and the spread that
- * ageing adds is a second draw per device (fit_grown_error), so the distribution at every age is the published one. As
- * there, the spread at an age contains that of programming: `drift` alone (programming noise off) has the whole of it.
- * The source's read noise changes from read to read. Here it is drawn once per device, as slow noise is: the tile's
+ * ageing adds is a second draw per device (fit_grown_error), so the distribution at every age is the published one.
+ * The source's read noise changes from read to read. Here it is drawn once per device for life, as slow noise is: the
  * group white_noise has no saturating law.
  * Validity: up to 1600 nA and 5 days; CrossSim extrapolates beyond 5 days, this model refuses. Above 1500 nA the
  * polynomials bend off: at 1600 nA the mean shift is -246 nA after 1 day and -98 after 2, where at 1400 it is -39 and
@@ -21,6 +20,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/random.h"
 #include "devices/fits.h"
 #include "devices/models.h"
 #include "devices/vector_math.h"
@@ -103,30 +103,32 @@ static inline double shift_at(const double c[DRIFT_TERMS], double nanoampere) {
     return sum;
 }
 
-enum { RUN = 256 };
-
-/* n <= RUN devices at an age; age 0: as programmed. */
-static void currents(const struct sonos *p, const struct cell_draws *d, const float *target_S, double age_s,
-                     float *g_S, size_t n) {
-    struct state fresh = state_at(p, 0), now = state_at(p, age_s);
-    float first[RUN], later[RUN];
-    double per_S = p->read_V.value / NANOAMPERE;
-    float to_S = (float)(NANOAMPERE / p->read_V.value);
-    fit_two_draws(d, first, later, n);
+static void program(const void *params, const struct cell_draws *d, const float *target_S, float *programmed_S,
+                    size_t n) {
+    const struct sonos *p = params;
+    struct spread fresh = state_at(p, 0).spread;
+    float per_S = (float)(p->read_V.value / NANOAMPERE), to_S = (float)(NANOAMPERE / p->read_V.value);
+    random_gaussian_fill(d->seed, random_stream(RANDOM_PROGRAMMING, d->where), d->first, programmed_S, n);
     for (size_t i = 0; i < n; i++) {
-        double target = (double)target_S[i] * per_S;
-        float mean = (float)(target + shift_at(now.shift, target));
-        float current = mean + fit_grown_error(spread_at(fresh.spread, (float)target), spread_at(now.spread, mean),
-                                               first[i], later[i]);
-        g_S[i] = (current > 0.0f ? current : 0.0f) * to_S;
+        float g_S = target_S[i] + spread_at(fresh, target_S[i] * per_S) * to_S * programmed_S[i];
+        programmed_S[i] = g_S > 0.0f ? g_S : 0.0f;
     }
 }
 
-static void program(const void *params, const struct cell_draws *d, const float *target_S, float *programmed_S,
-                    size_t n) {
-    for (size_t done = 0; done < n; done += RUN) {
-        struct cell_draws here = {d->seed, d->where, d->first + done};
-        currents(params, &here, target_S + done, 0, programmed_S + done, n - done < RUN ? n - done : RUN);
+enum { RUN = 256 };
+
+static void drift_run(const struct sonos *p, const struct cell_draws *d, const float *target_S,
+                      const float *programmed_S, double age_s, float *drifted_S, size_t n) {
+    struct state fresh = state_at(p, 0), now = state_at(p, age_s);
+    float first[RUN], later[RUN];
+    float per_S = (float)(p->read_V.value / NANOAMPERE), to_S = (float)(NANOAMPERE / p->read_V.value);
+    fit_two_draws(d, first, later, n);
+    for (size_t i = 0; i < n; i++) {
+        float target = target_S[i] * per_S;
+        float mean = (float)((double)target + shift_at(now.shift, (double)target));
+        float current = mean + fit_grown_error(target, programmed_S[i] * per_S, spread_at(fresh.spread, target),
+                                               spread_at(now.spread, mean), first[i], later[i]);
+        drifted_S[i] = (current > 0.0f ? current : 0.0f) * to_S;
     }
 }
 
@@ -138,7 +140,8 @@ static void drift(const void *params, const struct cell_draws *d, const float *t
     }
     for (size_t done = 0; done < n; done += RUN) {
         struct cell_draws here = {d->seed, d->where, d->first + done};
-        currents(params, &here, target_S + done, age_s, drifted_S + done, n - done < RUN ? n - done : RUN);
+        drift_run(params, &here, target_S + done, programmed_S + done, age_s, drifted_S + done,
+                  n - done < RUN ? n - done : RUN);
     }
 }
 
