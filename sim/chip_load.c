@@ -108,19 +108,35 @@ static enum status unknown_part(const struct config_node *at, const char *slot, 
                      slot, name, near ? ": nearest is " : "", near ? near : "");
 }
 
+/* A part of one's own: on the command line relative to the working folder, in a file relative to that file, as includes. */
+static char *own_part_path(struct arena *a, const struct config_node *at, const char *name) {
+    const char *file = config_file(at), *slash = strrchr(file, '/');
+    if (name[0] == '/' || !slash || strcmp(file, CONFIG_OVERRIDE) == 0) {
+        return arena_strdup(a, name);
+    }
+    return arena_printf(a, "%.*s/%s", (int)(slash - file), file, name);
+}
+
 /* The tree of a part file, checked to be a map. */
 static enum status load_part(struct arena *a, const struct config_node *at, const char *slot, const char *name,
                              struct config_node **out, struct error *e) {
     char *path = NULL, where[WHERE_BYTES];
-    if (strchr(name, '/') || name[0] == '.' || name[0] == 0) {
-        return error_set(e, ERR_USAGE, "%s: %s: '%s' is not the name of a part", config_where(at, where, sizeof where),
-                         slot, name);
+    if (name[0] == 0) {
+        return error_set(e, ERR_USAGE, "%s: %s: the name of a part is empty", config_where(at, where, sizeof where), slot);
     }
-    TRY(config_catalogue_path(a, "parts", name, &path, e));
-    if (!file_exists(path)) {
-        return unknown_part(at, slot, name, e);
+    if (is_path(name)) {
+        path = own_part_path(a, at, name);
+        TRY(path ? OK : no_memory(e));
+    } else {
+        TRY(config_catalogue_path(a, "parts", name, &path, e));
+        if (!file_exists(path)) {
+            return unknown_part(at, slot, name, e);
+        }
     }
-    TRY(config_load(a, path, out, e));
+    enum status loaded = config_load(a, path, out, e);
+    if (loaded != OK) {
+        return is_path(name) ? error_prefix(e, "%s: %s", config_where(at, where, sizeof where), slot) : loaded;
+    }
     if (config_kind(*out) != CONFIG_MAP) {
         return error_set(e, ERR_USAGE, "%s: a part must be a map of keys", path);
     }

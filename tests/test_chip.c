@@ -308,8 +308,8 @@ static const struct bad bad_files[] = {
      "chip.yaml:8: tile.encoding: cell model pcm_afm describes a signed pair as a whole (allowed: signed_unit)"},
     {"cell: {part: pcm_like, g_max_uS: {value: 25, kind: published, source: paper2020}}", "cell: pcm_lke",
      "chip.yaml:7: tile.cell: no part 'pcm_lke' in configs/parts: nearest is pcm_like"},
-    {"cell: {part: pcm_like, g_max_uS: {value: 25, kind: published, source: paper2020}}", "cell: ../chips/afm",
-     "chip.yaml:7: tile.cell: '../chips/afm' is not the name of a part"},
+    {"cell: {part: pcm_like, g_max_uS: {value: 25, kind: published, source: paper2020}}", "cell: /no/such/part.yaml",
+     "chip.yaml:7: tile.cell: /no/such/part.yaml: cannot open: No such file or directory"},
     {"energy_J: {value: 2e-12, kind: published, source: paper2020, spread: [0.5, 2]}", "energy_J: 2e-12",
      "chip.yaml:13: tile.adc.energy_J = 2e-12: a physical constant is never a bare number (allowed: {value: NUMBER, "
      "kind: measured|published|fitted|assumed, source: TEXT, spread: [LOW, HIGH]}, value from 1e-18 to 1e-6 J)"},

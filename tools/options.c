@@ -52,6 +52,8 @@ static const struct option_row rows[] = {
     {"g", TEXT, "0,0.5,1", 0, 0, "target conductances as fractions of g_max", AT(g)},
     {"time", TEXT, "0,1h,1d", 0, 0, "times after programming", AT(time)},
     {"samples", INT, "N", 2, 1e8, "devices per point (default: 100000)", AT(samples)},
+    {"kelvin", NUMBER, "K", 4, 1000, "device stats: temperature of storage and read (default: 300)", AT(kelvin)},
+    {"reads", NUMBER, "N", 0, 1e18, "device stats: reads since programming (default: 0)", AT(reads)},
     {"plot", TEXT, "FILE.svg", 0, 0, "device fit: also draw data and fit", AT(plot)},
     {"curve", TEXT, "KIND", 0, 0, "device fit: polynomial (default) or spline over the target", AT(curve)},
     {"without", TEXT, "A,B", 0, 0, "device fit: what not to estimate: drift, read_noise", AT(without)},
@@ -78,7 +80,7 @@ static const char *const common[] = {"seed", "threads", "kernel", "json", "quiet
 static const struct options defaults = {
     .model = "stories", .chip = "pcm256", .tokens = 64, .top_p = 1, .repetition_penalty = 1,
     .window = 256, .seeds = 1, .samples = 100000, .repetitions = 5, .repeat = 1, .age = "0",
-    .read_time_s = 2.5e-7,
+    .read_time_s = 2.5e-7, .kelvin = 300,
 };
 
 static bool in_list(const char *const *names, const char *name) {

@@ -41,6 +41,7 @@ struct options {
     const char *weights, *inputs, *spice; /* tile */
     bool exact, float_inactive;
     int64_t repeat;
+    double kelvin, reads; /* device stats */
     int64_t threads;
     bool json, quiet, help;
     struct text_list words; /* what is not an option, after the subcommand */
