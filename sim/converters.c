@@ -8,6 +8,9 @@
  * state. Errors act where the effects dac_errors, adc_errors are on. Those that are errors of codes (tables of levels,
  * circuits that are not linear) need the effect dac, adc as well: without it there are no codes.
  */
+#include <math.h>
+
+#include "base/kernels.h"
 #include "base/memory.h"
 #include "sim/machine.h"
 #include "sim/phenomena.h"
@@ -28,6 +31,8 @@ void array_free_converters(struct array *a) {
     mem_free(a->shared_max);
     mem_free(a->output_bins);
     mem_free(a->output_origin);
+    mem_free(a->noise_codes);
+    mem_free(a->noise_unit);
 }
 
 /* ---- rows ------------------------------------------------------------------------------------------------------ */
@@ -128,6 +133,26 @@ static enum status make_adcs(const struct machine *m, struct array *a, size_t ma
     return OK;
 }
 
+/* ---- noise of integer panels ------------------------------------------------------------------------------------ */
+
+/* The noise of every column as the kernel wants it (base/kernels.h). */
+static enum status make_noise_codes(const struct machine *m, struct array *a, struct error *e) {
+    enum { TERMS = 3, MOST_CODE = 32767 };
+    int16_t none;
+    float square_unit = square_codes(NULL, 0, m->dac.limit, &none);
+    a->noise_codes = mem_alloc((size_t)a->row_blocks * a->columns * TERMS, sizeof *a->noise_codes);
+    a->noise_unit = mem_alloc((size_t)a->row_blocks * a->columns, sizeof *a->noise_unit);
+    if (!a->noise_codes || !a->noise_unit) {
+        return out_of_memory(a, e);
+    }
+    for (size_t i = 0; i < (size_t)a->row_blocks * a->columns; i++) {
+        float unit = read_noise_codes(a->noise + TERMS * i, MOST_CODE,
+                                      a->noise_codes + i / PANEL * TERMS * PANEL + i % PANEL);
+        a->noise_unit[i] = a->code_scale[i] > 0 ? sqrtf(unit * square_unit) / a->code_scale[i] : 0;
+    }
+    return OK;
+}
+
 /* ---- the machine --------------------------------------------------------------------------------------------------- */
 
 static bool dac_errs(const struct chip_spec *s) {
@@ -187,6 +212,10 @@ enum status machine_make_converters(struct machine *m, struct error *e) {
         if (m->adc_use == ADC_LINEAR || (m->adc_use == ADC_CIRCUIT && on->adc)) {
             TRY(make_adcs(m, a, i, e));
         }
+        if (a->noise) {
+            TRY(make_noise_codes(m, a, e));
+        }
+        m->simple = m->simple && !a->variance;
         size_t shared = a->shared ? (size_t)a->row_blocks * a->column_blocks * m->plan.slices : 0;
         a->shared_full_scale = mem_alloc(shared, sizeof *a->shared_full_scale);
         if (shared && !a->shared_full_scale) {

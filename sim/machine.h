@@ -93,6 +93,8 @@ struct array {
      * noise[0] + noise[1] |code| + noise[2] code^2, fitted to its devices so that the column's sum is right. */
     float *variance; /* or NULL */
     float *noise;    /* [row_blocks][lines][columns][3], or NULL */
+    int16_t *noise_codes; /* the same for mac_i16_noise: [row_blocks][panels][3 x PANEL] */
+    float *noise_unit;    /* [row_blocks][columns] sd of a sum of codes = this x sqrt(what the kernel adds up) */
     float *row_S;    /* [inputs] conductance on each input, all columns and devices */
 
     /* Per row block, line and output: index ((size_t)b x lines + l) x columns + o. */

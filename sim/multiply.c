@@ -1,4 +1,5 @@
-/* The fast analog multiply: values of run_multiply. multiply_reference.c says the same in plain double loops.
+/* The fast analog multiply: values of run_multiply on a simple machine (one line, one pass, ideal converters).
+ * multiply_general.c does the others, multiply_reference.c says both in plain double loops.
  *
  * Inputs become codes of one 16-bit word each, token by token (threads over tokens); then every panel of 16 outputs
  * goes through its row blocks (threads over panels): exact integer dot products, ADC, digital scale and sum. With q
@@ -6,6 +7,7 @@
  *   result of a block   v = u sum(c q)                    weight x input / input range
  *   ADC                 k = clamp(round(v / step)),  step = full scale / ADC limit
  *   output              y += k step compensation x input range      (row blocks in order)
+ * White noise: u sqrt(sum(variance q^2)) z is added to v, both sums from one pass over the codes (mac_i16_noise).
  * Without the effect dac (or beyond 10 bits) the dot products are fp32 with q = x DAC limit / range, not rounded.
  * Every output is computed by one thread, sums in a fixed order: the same bytes for any thread count; integer panels
  * also for any kernel.
@@ -15,12 +17,14 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/random.h"
 #include "base/threads.h"
 #include "sim/multiply.h"
 
 void multiply_scratch_destroy(struct multiply_scratch *s) {
     if (s) {
         mem_free(s->codes);
+        mem_free(s->squares);
         mem_free(s->inputs);
         mem_free(s->token_range);
         mem_free(s->array_S);
@@ -33,12 +37,13 @@ void multiply_scratch_destroy(struct multiply_scratch *s) {
 
 struct multiply_scratch *multiply_scratch_create(const struct machine *m, uint32_t max_tokens) {
     size_t stride = 0, blocks = 0;
-    bool fp32 = false;
+    bool fp32 = false, noisy = false;
     for (size_t i = 0; i < m->count; i++) {
         if (m->arrays[i]) {
             stride = m->arrays[i]->row_stride > stride ? m->arrays[i]->row_stride : stride;
             blocks = m->arrays[i]->row_blocks > blocks ? m->arrays[i]->row_blocks : blocks;
             fp32 = fp32 || m->arrays[i]->weights;
+            noisy = noisy || m->arrays[i]->noise;
         }
     }
     struct multiply_scratch *s = mem_alloc(1, sizeof *s);
@@ -48,13 +53,14 @@ struct multiply_scratch *multiply_scratch_create(const struct machine *m, uint32
     }
     s->max_tokens = max_tokens;
     s->codes = mem_alloc(stride * max_tokens, sizeof *s->codes);
+    s->squares = mem_alloc(noisy ? stride * max_tokens : 0, sizeof *s->squares);
     s->inputs = mem_alloc(fp32 ? stride * max_tokens : 0, sizeof *s->inputs);
     s->token_range = mem_alloc(blocks * max_tokens, sizeof *s->token_range); /* blocks <= stride */
     s->array_S = mem_alloc(max_tokens, sizeof *s->array_S);
     s->full_scales = mem_alloc(max_tokens, sizeof *s->full_scales);
     s->clipped = mem_alloc(max_tokens, sizeof *s->clipped);
     s->general = m->simple ? NULL : general_scratch_create(m);
-    if (!s->codes || !s->inputs || !s->token_range || !s->array_S || !s->full_scales || !s->clipped ||
+    if (!s->codes || !s->squares || !s->inputs || !s->token_range || !s->array_S || !s->full_scales || !s->clipped ||
         (!m->simple && !s->general)) {
         multiply_scratch_destroy(s);
         return NULL;
@@ -96,6 +102,12 @@ static bool convert_token(const struct machine *m, const struct array *a, const 
         clipped += convert_block(m, a, mine, rows, a->input_range ? a->input_range[b] : range, s->codes + at, inputs);
         weigh_inputs(a->weights ? NULL : s->codes + at, inputs, a->row_S + a->row_begin[b], rows, m->inputs.voltage, &sum,
                      &sum_S);
+        if (a->noise) {
+            square_codes(s->codes + at, rows, m->dac.limit, s->squares + at);
+            if (rows % 2) {
+                s->squares[at + rows] = 0; /* padding */
+            }
+        }
         s->token_range[(size_t)t * a->row_blocks + b] = a->input_range ? 1.0f : range;
     }
     s->full_scales[t] = sum / m->dac.limit;
@@ -111,6 +123,7 @@ struct job {
     struct multiply_scratch *s;
     const float *x;
     float *y;
+    size_t matrix;
     uint32_t tokens;
     uint64_t first_read;
     atomic_uint_fast32_t bad;       /* first token whose inputs are not finite, or `tokens` */
@@ -135,19 +148,55 @@ static void convert_tokens(void *context, size_t begin, size_t end, int worker) 
 
 /* ---- results ------------------------------------------------------------------------------------------------- */
 
-/* Dot products of one panel and row block with `tokens` tokens from t on: v [tokens][PANEL] in fp32. */
-static void dot_products(const struct array *a, uint32_t panel, uint32_t b, const struct multiply_scratch *s,
-                         uint32_t t, uint32_t tokens, float *v) {
+/* A block of tokens on its way through a panel. */
+struct piece {
+    const struct machine *m;
+    struct array *a;
+    const struct multiply_scratch *s;
+    size_t matrix;
+    uint64_t first_read; /* of token 0 of the multiply */
+    uint32_t t, tokens;  /* tokens [t, t + tokens), at most TOKENS */
+};
+
+/* Sums of codes with the white noise of their read. */
+static void noisy_products(const struct piece *p, uint32_t panel, uint32_t b, float *v) {
+    const struct array *a = p->a;
     size_t at = ((size_t)panel * a->row_stride + a->row_offset[b]) * PANEL,
-           x = (size_t)t * a->row_stride + a->row_offset[b];
+           x = (size_t)p->t * a->row_stride + a->row_offset[b], block = (size_t)b * a->panels + panel;
+    const float *unit = a->noise_unit + block * PANEL;
+    int32_t sums[TOKENS * PANEL];
+    float variance[TOKENS * PANEL], z[PANEL];
+    kernels()->mac_i16_noise(a->codes + at, array_block_rows(a, b), p->s->codes + x, p->s->squares + x, a->row_stride,
+                             p->tokens, a->noise_codes + block * 3 * PANEL, sums, variance);
+    for (uint32_t t = 0; t < p->tokens; t++) {
+        uint64_t event = event_number(p->m, a, p->first_read + p->t + t, 0, b, 0);
+        kernels()->gaussian_fill(p->m->seed, random_stream(RANDOM_READ, p->matrix),
+                                 event * a->columns + (uint64_t)panel * PANEL, z, PANEL);
+        for (uint32_t lane = 0; lane < PANEL; lane++) {
+            float size = variance[t * PANEL + lane];
+            v[t * PANEL + lane] =
+                (float)sums[t * PANEL + lane] + z[lane] * unit[lane] * sqrtf(size > 0 ? size : 0);
+        }
+    }
+}
+
+/* Dot products of one panel and row block: v [tokens][PANEL] in fp32. */
+static void dot_products(const struct piece *p, uint32_t panel, uint32_t b, float *v) {
+    const struct array *a = p->a;
+    size_t at = ((size_t)panel * a->row_stride + a->row_offset[b]) * PANEL,
+           x = (size_t)p->t * a->row_stride + a->row_offset[b];
     uint32_t rows = array_block_rows(a, b);
     if (a->weights) {
-        kernels()->gemm_panel_f32(a->weights + at, rows, s->inputs + x, a->row_stride, tokens, v, PANEL, PANEL);
+        kernels()->gemm_panel_f32(a->weights + at, rows, p->s->inputs + x, a->row_stride, p->tokens, v, PANEL, PANEL);
+        return;
+    }
+    if (a->noise) {
+        noisy_products(p, panel, b, v);
         return;
     }
     int32_t sums[TOKENS * PANEL];
-    kernels()->mac_i16(a->codes + at, rows, s->codes + x, a->row_stride, tokens, sums);
-    for (uint32_t i = 0; i < tokens * PANEL; i++) {
+    kernels()->mac_i16(a->codes + at, rows, p->s->codes + x, a->row_stride, p->tokens, sums);
+    for (uint32_t i = 0; i < p->tokens * PANEL; i++) {
         v[i] = (float)sums[i];
     }
 }
@@ -206,30 +255,31 @@ static void open_factors(const struct machine *m, const struct array *a, uint32_
     }
 }
 
-/* `tokens` <= TOKENS tokens from t on through one panel; y is the whole result. Returns how many saturated. */
-static uint64_t multiply_panel(const struct machine *m, struct array *a, uint32_t panel,
-                               const struct multiply_scratch *s, uint32_t t, uint32_t tokens, float *y) {
+/* One piece through one panel; y is the whole result. Returns how many saturated. */
+static uint64_t multiply_panel(const struct piece *p, uint32_t panel, float *y) {
+    const struct machine *m = p->m;
+    struct array *a = p->a;
     float v[TOKENS * PANEL], sum[TOKENS * PANEL] = {0};
     uint64_t saturated = 0;
     for (uint32_t b = 0; b < a->row_blocks; b++) {
         size_t column = (size_t)b * a->columns + (size_t)panel * PANEL;
-        const float *range = s->token_range + (size_t)t * a->row_blocks + b;
-        dot_products(a, panel, b, s, t, tokens, v);
+        const float *range = p->s->token_range + (size_t)p->t * a->row_blocks + b;
+        dot_products(p, panel, b, v);
         if (m->calibrating) {
             float to_output[PANEL];
-            record_results(m, a, v, tokens, range, b, panel * PANEL);
+            record_results(m, a, v, p->tokens, range, b, panel * PANEL);
             open_factors(m, a, b, column, to_output);
-            add_results(v, tokens, to_output, range, a->row_blocks, sum);
+            add_results(v, p->tokens, to_output, range, a->row_blocks, sum);
         } else if (m->spec->effects.adc) {
-            saturated += convert_results(v, tokens, a->to_code + column, a->to_output + column, (float)m->adc.limit,
-                                         range, a->row_blocks, sum);
+            saturated += convert_results(v, p->tokens, a->to_code + column, a->to_output + column,
+                                         (float)m->adc.limit, range, a->row_blocks, sum);
         } else {
-            add_results(v, tokens, a->to_output + column, range, a->row_blocks, sum);
+            add_results(v, p->tokens, a->to_output + column, range, a->row_blocks, sum);
         }
     }
     uint32_t first = panel * PANEL, lanes = a->outputs - first < PANEL ? a->outputs - first : PANEL;
-    for (uint32_t i = 0; i < tokens; i++) {
-        memcpy(y + (size_t)(t + i) * a->outputs + first, sum + (size_t)i * PANEL, lanes * sizeof *y);
+    for (uint32_t i = 0; i < p->tokens; i++) {
+        memcpy(y + (size_t)(p->t + i) * a->outputs + first, sum + (size_t)i * PANEL, lanes * sizeof *y);
     }
     return saturated;
 }
@@ -241,7 +291,8 @@ static void multiply_panels(void *context, size_t begin, size_t end, int worker)
     for (uint32_t panel = (uint32_t)begin; panel < end; panel++) {
         for (uint32_t t = 0; t < j->tokens; t += TOKENS) {
             uint32_t left = j->tokens - t;
-            saturated += multiply_panel(j->m, j->a, panel, j->s, t, left < TOKENS ? left : TOKENS, j->y);
+            struct piece p = {j->m, j->a, j->s, j->matrix, j->first_read, t, left < TOKENS ? left : TOKENS};
+            saturated += multiply_panel(&p, panel, j->y);
         }
     }
     atomic_fetch_add(&j->saturated, saturated);
@@ -308,7 +359,15 @@ enum status machine_multiply(struct machine *m, size_t matrix, const float *x, u
     }
     *record = (struct multiply_record){.matrix = matrix, .tokens = tokens};
     if (m->simple) {
-        struct job job = {.m = m, .a = a, .s = s, .x = x, .y = y, .tokens = tokens, .first_read = first_read, .bad = tokens};
+        struct job job = {.m = m,
+                          .a = a,
+                          .s = s,
+                          .x = x,
+                          .y = y,
+                          .matrix = matrix,
+                          .tokens = tokens,
+                          .first_read = first_read,
+                          .bad = tokens};
         TRY(multiply_simple(&job, record, e));
     } else {
         TRY(check_inputs(a, x, tokens, e));

@@ -33,6 +33,7 @@ struct general_scratch {
 struct multiply_scratch {
     uint32_t max_tokens;
     int16_t *codes;     /* [tokens][row_stride]; the padding of odd blocks may hold anything: it meets weight 0 */
+    int16_t *squares;   /* [tokens][row_stride] squares of the codes, for the noise of integer panels */
     float *inputs;      /* [tokens][row_stride], for fp32 panels; NULL where no array has them */
     float *token_range; /* [tokens][row blocks] factor of a block's outputs: its input range if it is the token's own */
     double *array_S;    /* [tokens] sum of |input| / full scale x row conductance */
@@ -57,11 +58,15 @@ struct block_work {
     uint64_t *clipped;
 };
 
-/* Number of one event of a read, for the noise of that event: everything that happens in a multiply has its own. */
-static inline uint64_t event_number(const struct block_work *w, uint32_t token, uint32_t pass) {
-    uint64_t rounds = w->m->spec->tile.management.bound == BOUND_NONE ? 1 : ROUNDS_MOST;
-    uint64_t read = (w->first_read + token) * rounds + w->round;
-    return (read * w->a->row_blocks + w->block) * w->m->inputs.passes + pass;
+/* Number of one pass of one read of one row block, for the noise of what happens in it: `read` counts tokens since the run
+ * began, `round` repeats. */
+static inline uint64_t event_number(const struct machine *m, const struct array *a, uint64_t read, uint32_t round,
+                                    uint32_t block, uint32_t pass) {
+    uint64_t rounds = m->spec->tile.management.bound == BOUND_NONE ? 1 : ROUNDS_MOST;
+    return ((read * rounds + round) * a->row_blocks + block) * m->inputs.passes + pass;
+}
+static inline uint64_t work_event(const struct block_work *w, uint32_t token, uint32_t pass) {
+    return event_number(w->m, w->a, w->first_read + token, w->round, w->block, pass);
 }
 
 struct general_scratch *general_scratch_create(const struct machine *m); /* NULL when out of memory */

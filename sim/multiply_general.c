@@ -175,7 +175,7 @@ static void convert(const struct block_work *w, const struct readers *r, float *
     }
     for (uint32_t t = 0; noisy && t < w->tokens; t++) {
         kernels()->gaussian_fill(m->seed, random_stream(RANDOM_CONVERTER, (uint64_t)w->matrix << 8 | DRAW_ADC_NOISE),
-                                 event_number(w, t, r->group) * r->columns + r->column, z + t * PANEL, r->lanes);
+                                 work_event(w, t, r->group) * r->columns + r->column, z + t * PANEL, r->lanes);
     }
     if (m->spec->effects.adc && m->adc_use == ADC_CIRCUIT) {
         convert_circuit(m, r, w->tokens, noisy ? z : NULL, v, beyond);
@@ -211,7 +211,7 @@ static void add_white_noise(const struct block_work *w, const float *variance, u
     group_sum(w, variance, w->g->squares, group, 2, sum);
     for (uint32_t t = 0; t < w->tokens; t++) {
         kernels()->gaussian_fill(w->m->seed, random_stream(RANDOM_READ, w->matrix),
-                                 event_number(w, t, group) * columns + line_column, z, PANEL);
+                                 work_event(w, t, group) * columns + line_column, z, PANEL);
         for (uint32_t lane = 0; lane < PANEL; lane++) {
             v[t * PANEL + lane] += z[lane] * sqrtf(sum[t * PANEL + lane]);
         }

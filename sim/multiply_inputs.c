@@ -61,7 +61,7 @@ static void add_noise(const struct block_work *w, uint32_t token, uint32_t pass,
     double sd = w->m->dac_noise_sd * w->m->inputs.digit_limit;
     bool pulse = !w->m->inputs.voltage; /* a pulse of length 0 has no error */
     float z[64];
-    uint64_t first = event_number(w, token, pass) * w->a->inputs + w->a->row_begin[w->block];
+    uint64_t first = work_event(w, token, pass) * w->a->inputs + w->a->row_begin[w->block];
     for (uint32_t i = 0; i < rows; i += 64) {
         uint32_t now = rows - i < 64 ? rows - i : 64;
         kernels()->gaussian_fill(w->m->seed, random_stream(RANDOM_CONVERTER, (uint64_t)w->matrix << 8 | DRAW_DAC_NOISE),
