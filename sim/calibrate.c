@@ -73,10 +73,30 @@ static void derive_line(const struct machine *m, struct array *a, uint32_t b, ui
     }
 }
 
-void array_derive(const struct machine *m, struct array *a) {
+/* Constants of the columns of a tile and line: some are in units of the ADC's full scale. */
+static void derive_phenomena(const struct machine *m, struct array *a, size_t matrix, uint32_t b, uint32_t line, uint32_t first,
+                             uint32_t end) {
+    enum { AT_ONCE = 4096 }; /* columns of a tile are no more */
+    double full_scale[AT_ONCE];
+    size_t index = ((size_t)b * a->lines + line) * a->columns + first;
+    for (uint32_t o = first; o < end; o++) {
+        double scale = (double)a->weight_scale[(size_t)b * a->columns + o];
+        full_scale[o - first] = m->spec->effects.adc && scale > 0 ? (double)a->full_scale[index + o - first] / scale
+                                                                  : (double)INFINITY;
+    }
+    phenomena_columns(&m->phenomena, m->seed, (uint64_t)matrix << 8 | PHENOMENA_COLUMN,
+                      ((uint64_t)line * a->row_blocks + b) * a->columns + first, full_scale, end - first,
+                      a->phenomena + index);
+}
+
+void array_derive(const struct machine *m, struct array *a, size_t matrix) {
+    const struct tile_spec *tile = &m->spec->tile;
     for (uint32_t b = 0; b < a->row_blocks; b++) {
         for (uint32_t line = 0; line < a->lines; line++) {
             derive_line(m, a, b, line);
+            for (uint32_t c = 0; a->phenomena && c < a->column_blocks; c++) {
+                derive_phenomena(m, a, matrix, b, line, array_block_output(a, tile, c), array_block_output(a, tile, c + 1));
+            }
         }
     }
 }
@@ -171,7 +191,7 @@ enum status machine_initial_ranges(struct machine *m, struct error *e) {
         if (wants_full_scales(m)) {
             set_fixed_scales(m, a);
         }
-        array_derive(m, a);
+        array_derive(m, a, i);
     }
     m->ranges_set = !wants_adc_data(m) && !machine_static_without_ranges(m);
     return OK;
@@ -393,7 +413,7 @@ static enum status set_full_scales(const struct machine *m, struct array *a, str
     return OK;
 }
 
-static enum status finish_array(const struct machine *m, struct array *a, struct error *e) {
+static enum status finish_array(const struct machine *m, struct array *a, size_t matrix, struct error *e) {
     if (a->calibration_tokens == 0) {
         return error_set(e, ERR_RUN, "matrix %s: no input reached it during calibration: its ranges cannot be set",
                          a->source.name);
@@ -404,7 +424,7 @@ static enum status finish_array(const struct machine *m, struct array *a, struct
     if (wants_adc_data(m)) {
         TRY(set_full_scales(m, a, e));
     }
-    array_derive(m, a);
+    array_derive(m, a, matrix);
     close_array(a);
     return OK;
 }
@@ -416,7 +436,7 @@ enum status machine_calibration_finish(struct machine *m, struct error *e) {
     m->calibrating = false;
     for (size_t i = 0; i < m->count; i++) {
         if (m->arrays[i]) {
-            TRY(finish_array(m, m->arrays[i], e));
+            TRY(finish_array(m, m->arrays[i], i, e));
         }
     }
     m->ranges_set = true;

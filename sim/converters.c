@@ -13,7 +13,6 @@
 #include "base/kernels.h"
 #include "base/memory.h"
 #include "sim/machine.h"
-#include "sim/phenomena.h"
 
 static enum status out_of_memory(const struct array *a, struct error *e) {
     return error_set(e, ERR_RUN, "matrix %s: out of memory for its converters", a->source.name);
@@ -33,6 +32,7 @@ void array_free_converters(struct array *a) {
     mem_free(a->output_origin);
     mem_free(a->noise_codes);
     mem_free(a->noise_unit);
+    mem_free(a->phenomena);
 }
 
 /* ---- rows ------------------------------------------------------------------------------------------------------ */
@@ -196,6 +196,7 @@ enum status machine_make_converters(struct machine *m, struct error *e) {
     const struct effects *on = &m->spec->effects;
     bool dac = dac_errs(m->spec), adc = adc_errs(m->spec);
     input_plan_make(tile, on->dac, &m->inputs);
+    m->phenomena = phenomena_active(&tile->phenomena, on);
     m->bent = on->cell_nonlinearity && !cell_is_linear(tile->cell);
     m->dac_noise_sd = dac ? dac_noise_sd(tile->dac.circuit) : 0;
     m->adc_noise_sd = adc ? adc_noise_sd(tile->adc.circuit) : 0;
@@ -211,6 +212,12 @@ enum status machine_make_converters(struct machine *m, struct error *e) {
         }
         if (m->adc_use == ADC_LINEAR || (m->adc_use == ADC_CIRCUIT && on->adc)) {
             TRY(make_adcs(m, a, i, e));
+        }
+        if (m->phenomena.any) {
+            a->phenomena = mem_alloc((size_t)a->row_blocks * a->lines * a->columns, sizeof *a->phenomena);
+            if (!a->phenomena) {
+                return out_of_memory(a, e);
+            }
         }
         if (a->noise) {
             TRY(make_noise_codes(m, a, e));

@@ -28,6 +28,7 @@
 #include "sim/encoding.h"
 #include "sim/faults.h"
 #include "sim/passes.h"
+#include "sim/phenomena.h"
 #include "sim/record.h"
 #include "sim/sim.h"
 
@@ -108,6 +109,8 @@ struct array {
     uint32_t *output_bins; /* the same, for rules that need it: [index][OUTPUT_BINS] sizes / (weight scale x origin) */
     float *output_origin;  /* [row_blocks] first input range of the block where results are in units of inputs, else 1 */
 
+    struct phenomena_column *phenomena; /* derived, where phenomena act; NULL: none */
+
     /* Per row block and output: [row_blocks][columns]. */
     float *weight_scale; /* |w| that full-scale conductance stands for: max|w| of the column or tile (targets) */
     float *column_max;   /* max|w| of the column in this block (targets) */
@@ -144,6 +147,7 @@ struct machine {
     size_t adc_states;        /* floats that describe one converter */
     double dac_noise_sd, adc_noise_sd; /* of one conversion, in units of full scale */
     bool bent;                /* currents are not proportional to voltages */
+    struct phenomena_spec phenomena; /* those that are on */
     struct encoding_plan plan;
     bool simple; /* one line, one pass, ideal converters: multiply.c alone; else multiply_general.c */
     size_t count;
@@ -242,7 +246,7 @@ bool periphery_is_plain(const struct chip_spec *s);
 void array_free_converters(struct array *a);
 
 /* Everything that follows from full scales and input ranges (to_code, to_output). calibrate.c */
-void array_derive(const struct machine *m, struct array *a);
+void array_derive(const struct machine *m, struct array *a, size_t matrix);
 /* Ranges that need no data; sets m->ranges_set if all are known. calibrate.c */
 enum status machine_initial_ranges(struct machine *m, struct error *e);
 /* Statistics of calibration inputs x [tokens][inputs]. calibrate.c */

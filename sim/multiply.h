@@ -19,15 +19,18 @@ static inline uint64_t adc_numbers(const struct machine *m, const struct array *
 /* Working memory of the general multiply: one block of inputs, TOKENS tokens. */
 struct general_scratch {
     uint32_t stride;    /* inputs of the largest block */
+    int threads;        /* that `panels` has room for */
     int16_t *codes;     /* [TOKENS][stride] */
-    float *levels;      /* [passes][TOKENS][stride] as driven, in units of digits: errors of the converters included */
-    float *squares;     /* the same squared, where results are noisy */
-    float *scale;       /* [TOKENS] factor of the block's outputs: range (where it is the token's) x bound factor */
+    /* [passes][TOKENS][stride], in units of digits: as driven, errors of the converters included; squared, where noise
+     * needs it; with the share of IR drop that the row has; without sign (the last two for phenomena, else NULL). */
+    float *levels, *squares, *far, *sizes;
     double *input_sum;  /* [TOKENS] sum of the inputs' codes, in units of full scale */
     float *shared;      /* [column blocks][slices][TOKENS] results of the shared columns, in units of full scale */
     float *y;           /* [TOKENS][columns] results of the block */
     uint16_t *beyond;   /* [panels][TOKENS] results beyond the ADC range in each panel */
     uint16_t *repeat;   /* the same, counted as the bound management does */
+    float *panels;      /* [threads][2][stride x PANEL] weights without sign, weights of the other phase: for phenomena */
+    double *averages;   /* [tiles] running means of the noise management; NULL: not wanted */
 };
 
 struct multiply_scratch {
@@ -51,7 +54,9 @@ struct block_work {
     const float *x;        /* [tokens][inputs], whole vectors */
     uint64_t first_read;   /* of token 0 here */
     uint32_t round;        /* of the bound management */
-    float bound[TOKENS];   /* division of the inputs by it */
+    float range[TOKENS];   /* what an input of full scale stands for; 0: the token's inputs are 0 */
+    float scale[TOKENS];   /* factor of the outputs: range / what to_output knows of it already */
+    struct management_loop loop[TOKENS];
     bool idle[TOKENS];     /* token has its result already */
     struct general_scratch *g;
     double *array_S, *full_scales; /* of token 0 here: added to */
@@ -78,7 +83,10 @@ void general_scratch_destroy(struct general_scratch *g);                /* NULL 
 void weigh_inputs(const int16_t *codes, const float *levels, const float *row_S, uint32_t n, bool squared, double *sum,
                   double *sum_S);
 
-/* Step 5: the inputs of one token become levels (multiply_inputs.c). They are finite. */
+/* Step 5 (multiply_inputs.c): ranges of all tokens that are not idle, in their order; then the inputs of one token become
+ * levels. They are finite. */
+double management_input_step(const struct machine *m); /* 1 / steps of the DAC over its whole range; 0 without steps */
+void find_ranges(struct block_work *w);
 void drive_token(const struct block_work *w, uint32_t token);
 
 /* The values of machine_multiply on a machine that is not simple, and what the record says of conversions; arguments are

@@ -32,17 +32,20 @@ void general_scratch_destroy(struct general_scratch *g) {
         mem_free(g->codes);
         mem_free(g->levels);
         mem_free(g->squares);
-        mem_free(g->scale);
+        mem_free(g->far);
+        mem_free(g->sizes);
         mem_free(g->input_sum);
         mem_free(g->shared);
         mem_free(g->y);
         mem_free(g->beyond);
+        mem_free(g->panels);
+        mem_free(g->averages);
         mem_free(g);
     }
 }
 
 /* The largest of each dimension over all arrays. */
-struct extent { size_t rows, columns, panels, shared; bool noisy; };
+struct extent { size_t rows, columns, panels, shared, tiles; bool noisy; };
 
 static struct extent extent_of(const struct machine *m) {
     struct extent x = {0};
@@ -57,6 +60,7 @@ static struct extent extent_of(const struct machine *m) {
             x.columns = a->columns > x.columns ? a->columns : x.columns;
             x.panels = a->panels > x.panels ? a->panels : x.panels;
             x.shared = shared > x.shared ? shared : x.shared;
+            x.tiles += (size_t)a->row_blocks * a->column_blocks;
             x.noisy = x.noisy || a->variance;
         }
     }
@@ -70,18 +74,23 @@ struct general_scratch *general_scratch_create(const struct machine *m) {
         return NULL;
     }
     size_t stride = (x.rows + 1) / 2 * 2, levels = m->inputs.passes * TOKENS * stride;
+    bool any = m->phenomena.any, averages = m->spec->tile.management.noise == NOISE_AVERAGE_ABS_MAX;
     g->stride = (uint32_t)stride;
+    g->threads = threads_count();
     g->codes = mem_alloc(TOKENS * stride, sizeof *g->codes);
     g->levels = mem_alloc(levels, sizeof *g->levels);
-    g->squares = x.noisy ? mem_alloc(levels, sizeof *g->squares) : NULL;
-    g->scale = mem_alloc(TOKENS, sizeof *g->scale);
+    g->squares = x.noisy || any ? mem_alloc(levels, sizeof *g->squares) : NULL;
+    g->far = any ? mem_alloc(levels, sizeof *g->far) : NULL;
+    g->sizes = any ? mem_alloc(levels, sizeof *g->sizes) : NULL;
     g->input_sum = mem_alloc(TOKENS, sizeof *g->input_sum);
     g->shared = mem_alloc(x.shared * TOKENS, sizeof *g->shared);
     g->y = mem_alloc(x.columns * TOKENS, sizeof *g->y);
     g->beyond = mem_alloc(2 * x.panels * TOKENS, sizeof *g->beyond);
     g->repeat = g->beyond ? g->beyond + x.panels * TOKENS : NULL;
-    if (!g->codes || !g->levels || (x.noisy && !g->squares) || !g->scale || !g->input_sum || !g->shared || !g->y ||
-        !g->beyond) {
+    g->panels = mem_alloc(any ? (size_t)g->threads * 2 * stride * PANEL : 0, sizeof *g->panels);
+    g->averages = averages ? mem_alloc(x.tiles, sizeof *g->averages) : NULL;
+    if (!g->codes || !g->levels || ((x.noisy || any) && !g->squares) || (any && (!g->far || !g->sizes)) ||
+        !g->input_sum || !g->shared || !g->y || !g->beyond || !g->panels || (averages && !g->averages)) {
         general_scratch_destroy(g);
         return NULL;
     }
@@ -218,6 +227,120 @@ static void add_white_noise(const struct block_work *w, const float *variance, u
     }
 }
 
+/* ---- phenomena ---------------------------------------------------------------------------------------------------------- */
+
+/* One line of a panel of a tile and how its weights stand there. */
+struct strip {
+    const float *weights; /* [rows x PANEL] */
+    float *sizes;         /* without sign */
+    float *other;         /* as the phase of negative inputs sees them; `weights` where that is the same */
+    uint32_t panel, line;
+    size_t index;  /* of the first result, per line */
+    size_t column; /* per row block and output */
+};
+
+/* sum w x for one pass: which of the two sets of weights and of levels. */
+static void panel_product(const struct block_work *w, const float *panel, const float *levels, uint32_t pass, float *out) {
+    kernels()->gemm_panel_f32(panel, array_block_rows(w->a, w->block), levels + (size_t)pass * TOKENS * w->g->stride,
+                              w->g->stride, w->tokens, out, PANEL, PANEL);
+}
+
+/* Fills sizes and other. Weights of the negative phase differ by a factor that belongs to the device. */
+static void prepare_strip(const struct block_work *w, struct strip *s) {
+    const struct machine *m = w->m;
+    uint32_t rows = array_block_rows(w->a, w->block), outputs = w->a->outputs - s->panel * PANEL;
+    double spread = m->phenomena.read_asymmetry_spread;
+    for (size_t i = 0; i < (size_t)rows * PANEL; i++) {
+        s->sizes[i] = fabsf(s->weights[i]);
+        s->other[i] = s->weights[i];
+    }
+    uint64_t stream = random_stream(RANDOM_CONVERTER, (uint64_t)w->matrix << 8 | PHENOMENA_ASYMMETRY);
+    for (uint32_t lane = 0; spread > 0 && lane < PANEL && lane < outputs; lane++) {
+        uint64_t first = ((uint64_t)s->panel * PANEL + lane) * w->a->inputs + w->a->row_begin[w->block];
+        for (uint32_t i = 0; i < rows; i++) {
+            s->other[i * PANEL + lane] *= (float)(1 + spread * (double)random_gaussian(m->seed, stream, first + i));
+        }
+    }
+}
+
+/* Sums of the inputs of one pass and token, in units of full scale. */
+static void input_sums(const struct block_work *w, uint32_t token, uint32_t pass, struct phenomena_sums *out) {
+    size_t at = ((size_t)pass * TOKENS + token) * w->g->stride;
+    double limit = w->m->inputs.digit_limit;
+    for (uint32_t i = 0; i < array_block_rows(w->a, w->block); i++) {
+        out->inputs += (double)w->g->levels[at + i] / limit;
+        out->squares += (double)w->g->squares[at + i] / (limit * limit);
+    }
+}
+
+/* What a column makes of its products in one pass: v [tokens][PANEL], in units of the weight x digit. */
+static void phenomenal_product(const struct block_work *w, const struct strip *s, uint32_t pass, float *v) {
+    const struct machine *m = w->m;
+    float far[TOKENS * PANEL], absolute[TOKENS * PANEL], squares[TOKENS * PANEL];
+    const float *weights = m->inputs.pass[pass].sign < 0 ? s->other : s->weights;
+    double limit = m->inputs.digit_limit;
+    uint64_t stream = random_stream(RANDOM_CONVERTER, (uint64_t)w->matrix << 8 | PHENOMENA_WEIGHT);
+    panel_product(w, weights, w->g->levels, pass, v);
+    panel_product(w, weights, w->g->far, pass, far);
+    panel_product(w, s->sizes, w->g->sizes, pass, absolute);
+    panel_product(w, s->sizes, w->g->squares, pass, squares);
+    for (uint32_t t = 0; t < w->tokens; t++) {
+        struct phenomena_sums token = {0};
+        input_sums(w, t, pass, &token);
+        uint64_t first = work_event(w, t, pass) * w->a->lines * w->a->columns + (uint64_t)s->line * w->a->columns +
+                         (uint64_t)s->panel * PANEL;
+        for (uint32_t lane = 0; lane < PANEL; lane++) {
+            double scale = (double)w->a->weight_scale[s->column + lane], unit = scale * limit;
+            uint32_t i = t * PANEL + lane;
+            if (scale > 0) {
+                struct phenomena_sums sums = token;
+                sums.product = (double)v[i] / unit;
+                sums.far = (double)far[i] / unit;
+                sums.absolute = (double)absolute[i] / unit;
+                sums.weighted_squares = (double)squares[i] / (unit * limit);
+                double z = m->phenomena.weight_noise > 0 ? (double)random_gaussian(m->seed, stream, first + lane) : 0;
+                v[i] = (float)(phenomena_array(&m->phenomena, &w->a->phenomena[s->index + lane], &sums,
+                                               array_block_rows(w->a, w->block), z) *
+                               unit);
+            }
+        }
+    }
+}
+
+/* What happens between the array and the ADC. */
+static void phenomenal_output(const struct block_work *w, const struct strip *s, uint32_t group, float *v) {
+    const struct machine *m = w->m;
+    uint64_t stream = random_stream(RANDOM_CONVERTER, (uint64_t)w->matrix << 8 | PHENOMENA_OUTPUT);
+    for (uint32_t t = 0; t < w->tokens; t++) {
+        uint64_t first = work_event(w, t, group) * w->a->lines * w->a->columns + (uint64_t)s->line * w->a->columns +
+                         (uint64_t)s->panel * PANEL;
+        for (uint32_t lane = 0; lane < PANEL; lane++) {
+            double unit = (double)w->a->weight_scale[s->column + lane] * m->inputs.digit_limit;
+            uint32_t i = t * PANEL + lane;
+            if (unit > 0) {
+                double z = m->phenomena.output_noise > 0 ? (double)random_gaussian(m->seed, stream, first + lane) : 0;
+                v[i] = (float)(phenomena_output(&m->phenomena, &w->a->phenomena[s->index + lane], (double)v[i] / unit, z) *
+                               unit);
+            }
+        }
+    }
+}
+
+static void phenomenal_sum(const struct block_work *w, const struct strip *s, uint32_t group, float *v) {
+    const struct input_plan *plan = &w->m->inputs;
+    float one[TOKENS * PANEL];
+    for (uint32_t p = group_first(plan, group); p < group_end(plan, group); p++) {
+        float gain = plan->groups == 1 ? plan->pass[p].gain : 1.0f;
+        phenomenal_product(w, s, p, one);
+        for (uint32_t i = 0; i < w->tokens * PANEL; i++) {
+            v[i] = (p == group_first(plan, group) ? 0.0f : v[i]) + gain * one[i];
+        }
+    }
+    phenomenal_output(w, s, group, v);
+}
+
+/* ---- lines --------------------------------------------------------------------------------------------------------------- */
+
 /* Output per unit of v (of a code) while calibrating, when to_output speaks of codes that do not exist yet. */
 static float open_factor(const struct block_work *w, uint32_t line, size_t index, size_t column) {
     const struct array *a = w->a;
@@ -230,7 +353,7 @@ static float open_factor(const struct block_work *w, uint32_t line, size_t index
 static void record_results(const struct block_work *w, const float *v, uint32_t first, size_t index) {
     struct array *a = w->a;
     for (uint32_t t = 0; t < w->tokens; t++) {
-        float factor = (a->input ? w->g->scale[t] : 1.0f) / (float)w->m->inputs.digit_limit;
+        float factor = (a->input ? w->scale[t] : 1.0f) / (float)w->m->inputs.digit_limit;
         for (uint32_t lane = 0; lane < PANEL; lane++) {
             array_record_output(a, w->block, first + lane, index + lane,
                                 fabsf(v[t * PANEL + lane]) * a->code_scale[index + lane] * factor);
@@ -239,52 +362,69 @@ static void record_results(const struct block_work *w, const float *v, uint32_t 
 }
 
 /* Results of one line and group: analog sum, noise, conversion; added to out. */
-static void read_line(const struct block_work *w, uint32_t panel, uint32_t line, uint32_t group,
-                      const struct beyond *beyond, float *out) {
+static void read_line(const struct block_work *w, const struct strip *s, uint32_t group, const struct beyond *beyond,
+                      float *out) {
     struct array *a = w->a;
-    size_t first = (size_t)panel * PANEL, column = (size_t)w->block * a->columns + first,
-           index = ((size_t)w->block * a->lines + line) * a->columns + first,
-           weights = (((size_t)line * a->panels + panel) * a->row_stride + a->row_offset[w->block]) * PANEL;
+    uint32_t line = s->line;
     float v[TOKENS * PANEL];
-    group_sum(w, a->weights + weights, w->g->levels, group, 1, v);
+    if (w->m->phenomena.any && !w->m->calibrating) {
+        phenomenal_sum(w, s, group, v);
+    } else {
+        group_sum(w, s->weights, w->g->levels, group, 1, v);
+    }
     if (a->variance) {
-        add_white_noise(w, a->variance + weights, group, (uint64_t)line * a->columns + first, v);
+        add_white_noise(w, a->variance + (s->weights - a->weights), group,
+                        (uint64_t)line * a->columns + (uint64_t)s->panel * PANEL, v);
     }
     if (w->m->calibrating) {
-        record_results(w, v, (uint32_t)first, index);
+        record_results(w, v, s->panel * PANEL, s->index);
     }
-    struct readers r = {.to_code = a->to_code + index,
-                        .to_output = a->to_output + index,
-                        .gain = a->adc_gain ? a->adc_gain + index : NULL,
-                        .offset = a->adc_offset ? a->adc_offset + index : NULL,
+    struct readers r = {.to_code = a->to_code + s->index,
+                        .to_output = a->to_output + s->index,
+                        .gain = a->adc_gain ? a->adc_gain + s->index : NULL,
+                        .offset = a->adc_offset ? a->adc_offset + s->index : NULL,
                         .states = w->m->adc_states,
-                        .state = a->adc_state ? a->adc_state + index * w->m->adc_states : NULL,
+                        .state = a->adc_state ? a->adc_state + s->index * w->m->adc_states : NULL,
                         .lanes = PANEL,
                         .group = group,
                         .columns = adc_numbers(w->m, a),
-                        .column = (uint64_t)line * a->columns + first};
+                        .column = (uint64_t)line * a->columns + (uint64_t)s->panel * PANEL};
     convert(w, &r, v, beyond);
     float gain = w->m->inputs.groups == 1 ? 1.0f : w->m->inputs.pass[group].gain;
     for (uint32_t lane = 0; lane < PANEL; lane++) {
-        float factor = gain * (w->m->calibrating ? open_factor(w, line, index + lane, column + lane) : r.to_output[lane]);
+        float factor =
+            gain * (w->m->calibrating ? open_factor(w, line, s->index + lane, s->column + lane) : r.to_output[lane]);
         for (uint32_t t = 0; t < w->tokens; t++) {
-            out[t * PANEL + lane] += v[t * PANEL + lane] * factor * w->g->scale[t];
+            out[t * PANEL + lane] += v[t * PANEL + lane] * factor * w->scale[t];
         }
     }
 }
 
-static void read_panel(const struct block_work *w, uint32_t panel) {
-    float out[TOKENS * PANEL] = {0};
+static void read_panel(const struct block_work *w, uint32_t panel, int worker) {
+    struct array *a = w->a;
+    float out[TOKENS * PANEL] = {0},
+          *room = w->g->panels + (w->m->phenomena.any ? (size_t)worker * 2 * w->g->stride * PANEL : 0);
     uint16_t all[TOKENS] = {0}, counted[TOKENS] = {0};
     struct beyond beyond = {all, counted};
-    for (uint32_t line = 0; line < w->a->lines; line++) {
+    for (uint32_t line = 0; line < a->lines; line++) {
+        struct strip s = {
+            .weights = a->weights + (((size_t)line * a->panels + panel) * a->row_stride + a->row_offset[w->block]) * PANEL,
+            .sizes = room,
+            .other = room + (size_t)w->g->stride * PANEL,
+            .panel = panel,
+            .line = line,
+            .index = ((size_t)w->block * a->lines + line) * a->columns + (size_t)panel * PANEL,
+            .column = (size_t)w->block * a->columns + (size_t)panel * PANEL};
+        if (w->m->phenomena.any && !w->m->calibrating) {
+            prepare_strip(w, &s);
+        }
         for (uint32_t group = 0; group < w->m->inputs.groups; group++) {
-            read_line(w, panel, line, group, &beyond, out);
+            read_line(w, &s, group, &beyond, out);
         }
     }
     for (uint32_t t = 0; t < w->tokens; t++) {
         if (!w->idle[t]) {
-            memcpy(w->g->y + (size_t)t * w->a->columns + (size_t)panel * PANEL, out + t * PANEL, PANEL * sizeof *out);
+            memcpy(w->g->y + (size_t)t * a->columns + (size_t)panel * PANEL, out + t * PANEL, PANEL * sizeof *out);
             w->g->beyond[panel * TOKENS + t] = all[t];
             w->g->repeat[panel * TOKENS + t] = counted[t];
         }
@@ -326,7 +466,7 @@ static void read_shared(const struct block_work *w, uint32_t number) {
             }
         }
         for (uint32_t t = 0; w->m->calibrating && t < w->tokens; t++) {
-            float size = fabsf(v[t * PANEL]) / limit * (a->input ? w->g->scale[t] : 1.0f);
+            float size = fabsf(v[t * PANEL]) / limit * (a->input ? w->scale[t] : 1.0f);
             a->shared_max[index] = size > a->shared_max[index] ? size : a->shared_max[index];
         }
         r.group = group;
@@ -359,9 +499,8 @@ static void read_some_shared(void *context, size_t begin, size_t end, int worker
 }
 
 static void read_some_panels(void *context, size_t begin, size_t end, int worker) {
-    (void)worker;
     for (uint32_t panel = (uint32_t)begin; panel < end; panel++) {
-        read_panel(context, panel);
+        read_panel(context, panel, worker);
     }
 }
 
@@ -375,25 +514,20 @@ static void read_block(struct block_work *w) {
                      w);
     }
     size_t work = inputs * a->outputs * a->lines;
-    parallel_for(a->panels, 0, work > SMALL_WORK ? 0 : 1, read_some_panels, w);
+    parallel_for(a->panels, 0, work > SMALL_WORK ? w->g->threads : 1, read_some_panels, w);
 }
 
-/* Marks the tokens that need another read with smaller inputs; returns whether any does. aihwkit's conditions: the factor
- * stays at most max_factor and below max_resolution / step of the DAC. */
+/* Marks the tokens that need another read with smaller inputs; returns whether any does. */
 static bool wants_repeat(struct block_work *w) {
-    const struct management_spec *k = &w->m->spec->tile.management;
+    const struct management_spec *how = &w->m->spec->tile.management;
     bool any = false;
     for (uint32_t t = 0; t < w->tokens; t++) {
         uint32_t clipped = 0;
         for (uint32_t panel = 0; panel < w->a->panels; panel++) {
             clipped += w->g->repeat[panel * TOKENS + t];
         }
-        double next = 2 * (double)w->bound[t];
-        bool again = !w->idle[t] && clipped && next <= k->max_factor &&
-                     (!w->m->spec->effects.dac || next <= k->max_resolution * w->m->dac.limit);
-        w->idle[t] = !again;
-        w->bound[t] = again ? (float)next : w->bound[t];
-        any = any || again;
+        w->idle[t] = w->idle[t] || !management_repeat(how, management_input_step(w->m), clipped > 0, &w->loop[t]);
+        any = any || !w->idle[t];
     }
     return any;
 }
@@ -403,7 +537,7 @@ static void finish_token(const struct block_work *w, uint32_t t, float *y) {
     const struct array *a = w->a;
     const struct tile_spec *tile = &w->m->spec->tile;
     const float *from = w->g->y + (size_t)t * a->columns;
-    float range = a->input_range ? a->input_range[w->block] * w->g->scale[t] : w->g->scale[t];
+    float range = w->range[t];
     size_t column = (size_t)w->block * a->columns;
     for (uint32_t c = 0, o = 0; c < a->column_blocks; c++) {
         float shared = 0;
@@ -428,7 +562,7 @@ static void finish_token(const struct block_work *w, uint32_t t, float *y) {
 static void multiply_block(struct block_work *w, float *y, struct multiply_record *r, uint32_t *executions) {
     w->round = 0;
     for (uint32_t t = 0; t < w->tokens; t++) {
-        w->bound[t] = 1;
+        management_begin(&w->loop[t]);
         w->idle[t] = false;
         executions[t] = 0;
     }
@@ -437,6 +571,7 @@ static void multiply_block(struct block_work *w, float *y, struct multiply_recor
         for (uint32_t t = 0; t < w->tokens; t++) {
             executions[t] += !w->idle[t];
         }
+        find_ranges(w);
         read_block(w);
         w->round++;
     } while (repeats && w->round < ROUNDS_MOST && wants_repeat(w));

@@ -1,10 +1,12 @@
 /* Step 5 of the general multiply: one block of inputs becomes what is driven onto its rows, pass by pass.
  *
- *   range   of the block: fixed, or the largest |input| of the token; times the factor of the bound management
+ *   range   of the block: fixed, or the largest |input| of the token, or as the noise management says; times the factor
+ *           of the bound management
  *   code    q = clamp(round(x limit / range))                          effect dac; else x limit / range, not rounded
  *   digit   of every pass (passes.h), with its sign
  *   level   = digit, or what the row's own converter makes of it       effect dac_errors: table of the instance,
  *             + length error of a pulse that is not empty               jitter x normal number
+ *             noise and asymmetry of tile.phenomena
  *   current of a cell whose current is not proportional to the voltage: a level that is a voltage u gives u s(u V);
  *           pulses and single bits have one voltage: all levels x s(V)     effect cell_nonlinearity; s(v_ref) = 1
  *
@@ -33,12 +35,62 @@ void weigh_inputs(const int16_t *codes, const float *inputs, const float *row_S,
     }
 }
 
-/* What a full-scale input of this token and block stands for; 0: all inputs are 0. */
-static float block_range(const struct block_work *w, uint32_t token, float largest) {
-    if (w->a->input_range) {
-        return w->a->input_range[w->block] * w->bound[token];
+/* Full scale of the block's ADCs in units of weight scale x input range; infinity without. */
+static double block_full_scale(const struct block_work *w) {
+    const struct array *a = w->a;
+    size_t b = w->block;
+    for (uint32_t o = 0; o < a->outputs && w->m->spec->effects.adc; o++) {
+        double scale = (double)a->weight_scale[b * a->columns + o];
+        if (scale > 0) {
+            return (double)a->full_scale[b * a->lines * a->columns + o] / scale;
+        }
     }
-    return largest >= SMALLEST_RANGE ? largest * w->bound[token] : 0.0f;
+    return (double)INFINITY;
+}
+
+double management_input_step(const struct machine *m) {
+    return m->spec->effects.dac ? 1.0 / (2 * m->dac.limit) : 0;
+}
+
+/* Scale of one token's inputs by the noise management, in units of `unit`. */
+static double managed_scale(const struct block_work *w, uint32_t token, double unit) {
+    const struct array *a = w->a;
+    struct management_spec how = w->m->spec->tile.management;
+    uint32_t rows = array_block_rows(a, w->block);
+    const float *from = w->x + (size_t)token * a->inputs + a->row_begin[w->block];
+    double x[4096], none = 0; /* rows of a tile are no more */
+    double *average = w->g->averages ? &w->g->averages[array_tile_number(a, w->block, 0)] : &none;
+    for (uint32_t i = 0; i < rows; i++) {
+        x[i] = (double)from[i] / unit;
+    }
+    how.noise = w->loop[token].worst_case ? NOISE_ABS_MAX_NP_SUM : how.noise;
+    return management_scale(&how, x, rows, management_input_step(w->m), block_full_scale(w), average);
+}
+
+static float token_range(const struct block_work *w, uint32_t token) {
+    const struct array *a = w->a;
+    double fixed = a->input_range ? (double)a->input_range[w->block] : 0;
+    if (w->m->spec->tile.management.noise != NOISE_NONE || w->loop[token].worst_case) {
+        double unit = fixed > 0 ? fixed : 1;
+        return (float)(managed_scale(w, token, unit) * unit);
+    }
+    if (fixed > 0) {
+        return (float)fixed;
+    }
+    return kernels()->absmax_f32(w->x + (size_t)token * a->inputs + a->row_begin[w->block],
+                                 array_block_rows(a, w->block));
+}
+
+void find_ranges(struct block_work *w) {
+    const struct array *a = w->a;
+    for (uint32_t t = 0; t < w->tokens; t++) {
+        if (w->idle[t]) {
+            continue;
+        }
+        float range = token_range(w, t) * (float)w->loop[t].factor;
+        w->range[t] = range >= SMALLEST_RANGE ? range : 0.0f;
+        w->scale[t] = a->input_range ? w->range[t] / a->input_range[w->block] : w->range[t];
+    }
 }
 
 /* One row, one pass: digit -> level. */
@@ -82,6 +134,25 @@ static void bend_currents(const struct block_work *w, uint32_t rows, float *leve
     }
 }
 
+/* Noise and asymmetry as aihwkit adds them to an input of full scale 1, on the rows that this pass drives. */
+static void add_phenomena(const struct block_work *w, const int16_t *codes, const float *x, uint32_t token, uint32_t pass,
+                          uint32_t rows, float *levels) {
+    const struct machine *m = w->m;
+    const struct input_pass *p = &m->inputs.pass[pass];
+    uint64_t stream = random_stream(RANDOM_CONVERTER, (uint64_t)w->matrix << 8 | PHENOMENA_INPUT),
+             first = work_event(w, token, pass) * w->a->inputs + w->a->row_begin[w->block];
+    for (uint32_t i = 0; i < rows; i++) {
+        bool negative = m->spec->effects.dac ? codes[i] < 0 : x[i] < 0;
+        if (p->sign != 0 && negative != (p->sign < 0)) {
+            continue;
+        }
+        double sign = p->sign < 0 ? -1 : 1, level = sign * (double)levels[i] / m->inputs.digit_limit,
+               z = m->phenomena.input_noise > 0 ? (double)random_gaussian(m->seed, stream, first + i) : 0;
+        phenomena_inputs(&m->phenomena, &level, &z, 1);
+        levels[i] = (float)(sign * level * m->inputs.digit_limit);
+    }
+}
+
 /* Levels of one pass as driven, in fp32. */
 static void drive_levels(const struct block_work *w, const int16_t *codes, const float *x, float inverse_step,
                          uint32_t token, uint32_t pass, float *levels) {
@@ -93,6 +164,9 @@ static void drive_levels(const struct block_work *w, const int16_t *codes, const
     }
     if (w->m->dac_noise_sd > 0) {
         add_noise(w, token, pass, rows, levels);
+    }
+    if (w->m->phenomena.input_noise > 0 || w->m->phenomena.input_asymmetry != 0) {
+        add_phenomena(w, codes, x, token, pass, rows, levels);
     }
     if (w->m->bent) {
         bend_currents(w, rows, levels);
@@ -110,6 +184,11 @@ static void drive_pass(const struct block_work *w, const int16_t *codes, const f
     for (uint32_t i = 0; g->squares && i < rows; i++) {
         g->squares[at + i] = g->levels[at + i] * g->levels[at + i];
     }
+    for (uint32_t i = 0; g->far && i < rows; i++) {
+        float near = 1 - (float)i / (float)rows;
+        g->far[at + i] = g->levels[at + i] * (1 - near * near);
+        g->sizes[at + i] = fabsf(g->levels[at + i]);
+    }
     weigh_inputs(NULL, g->levels + at, w->a->row_S + w->a->row_begin[w->block], rows, plan->voltage, &sum, &sum_S);
     w->full_scales[token] += sum / limit;
     w->array_S[token] += sum_S / limit / (plan->voltage ? limit : 1) * plan->pulse_share;
@@ -121,8 +200,7 @@ void drive_token(const struct block_work *w, uint32_t token) {
     uint32_t rows = array_block_rows(w->a, w->block);
     const float *x = w->x + (size_t)token * w->a->inputs + w->a->row_begin[w->block];
     int16_t *codes = g->codes + (size_t)token * g->stride;
-    float range = block_range(w, token, kernels()->absmax_f32(x, rows)),
-          inverse_step = range > 0 ? (float)m->dac.limit / range : 0.0f;
+    float inverse_step = w->range[token] > 0 ? (float)m->dac.limit / w->range[token] : 0.0f;
     double sum = 0;
     if (m->spec->effects.dac) {
         w->clipped[token] += kernels()->quantise_i16(x, rows, inverse_step, m->dac.limit, codes);
@@ -131,7 +209,6 @@ void drive_token(const struct block_work *w, uint32_t token) {
         sum += m->spec->effects.dac ? (double)codes[i] : (double)x[i] * (double)inverse_step;
     }
     g->input_sum[token] = sum / m->dac.limit;
-    g->scale[token] = w->a->input_range ? w->bound[token] : range;
     for (uint32_t p = 0; p < m->inputs.passes; p++) {
         drive_pass(w, codes, x, inverse_step, token, p);
     }
