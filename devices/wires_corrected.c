@@ -60,7 +60,7 @@ static void add(double *sum, const double *x, double factor, size_t n) {
  * as geometric. False if it does not end. */
 static bool run_series(struct correction *c, void (*term)(struct fold *, double *), size_t outputs, double tail_S,
                        double *zeroth, double *first, double *rest) {
-    double before = INFINITY;
+    double before = (double)INFINITY;
     for (int n = 0; n < TERMS_MAX; n++) {
         term(c->f, c->out);
         double now = largest(c->out, outputs), ratio = now / before;
@@ -165,7 +165,7 @@ static double audit(struct correction *c, const float *effective, size_t column,
         f->xT[i * f->columns + column] = f->tT[i * f->columns + column];
     }
     if (!run_series(c, fold_backward, f->rows, c->tail_S / (double)f->rows, entries, entries, entries)) {
-        return INFINITY;
+        return (double)INFINITY;
     }
     double error = 0;
     for (size_t i = 0; i < f->rows; i++) {

@@ -19,6 +19,7 @@
 #include "devices/wires_fold.h"
 
 enum { PRODUCT_PLANES = 7 };
+static const double EXACT_ERROR = 1e-7; /* results are floats: half an ulp of every entry */
 
 size_t wires_fold_scratch_bytes(size_t rows, size_t columns) {
     return FOLD_VECTORS * (rows + columns) * sizeof(double) +
@@ -160,29 +161,30 @@ static void estimate_product(struct fold *f, struct fold_result *r) {
 
 /* ---- exact ------------------------------------------------------------------------------------------------------------ */
 
+enum { COLUMNS_AT_ONCE = 16 };
+
 static enum status exact(const struct wires *w, size_t rows, size_t columns, const float *g, float *effective,
                          struct fold_result *r, struct error *e) {
-    double *wide = mem_alloc(rows * columns + rows, sizeof *wide), ideal = 0, total = 0;
+    size_t cells = rows * columns;
+    double *wide = mem_alloc(cells, sizeof *wide);
     if (!wide) {
         return error_set(e, ERR_RUN, "wires: out of memory");
     }
-    for (size_t k = 0; k < rows * columns; k++) {
+    for (size_t k = 0; k < cells; k++) {
         wide[k] = (double)g[k];
-        ideal += wide[k];
     }
     struct network *n = NULL;
     enum status s = network_create(w, rows, columns, wide, &n, e);
-    double *column = wide + rows * columns;
-    for (size_t j = 0; s == OK && j < columns; j++) {
-        s = network_column(n, j, column, e);
-        for (size_t i = 0; s == OK && i < rows; i++) {
-            effective[j * rows + i] = (float)column[i];
-            total += column[i];
-        }
+    for (size_t j = 0; s == OK && j < columns; j += COLUMNS_AT_ONCE) {
+        size_t count = columns - j < COLUMNS_AT_ONCE ? columns - j : COLUMNS_AT_ONCE;
+        s = network_columns(n, j, count, effective + j * rows, e);
     }
     network_destroy(n);
     mem_free(wide);
-    *r = (struct fold_result){WIRES_EXACT, 1e-7, ideal > 0 ? 1 - total / ideal : 0}; /* rounding to float */
+    if (s == OK) {
+        double ideal = sum_floats(g, cells);
+        *r = (struct fold_result){WIRES_EXACT, EXACT_ERROR, ideal > 0 ? 1 - sum_floats(effective, cells) / ideal : 0};
+    }
     return s;
 }
 

@@ -62,4 +62,7 @@ void network_residual(const struct network *n, const double *u, const double *ce
 /* u += (L + D)^-1 (-residual) by the last factors; `step` [unknowns] receives the change. */
 enum status network_newton_step(struct network *n, const double *residual, double *step, struct error *e);
 
+/* Effective conductances of `count` columns, [count][rows], in single precision: several at a time, not refined. */
+enum status network_columns(struct network *n, size_t first, size_t count, float *effective_S, struct error *e);
+
 #endif

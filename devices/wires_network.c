@@ -375,3 +375,46 @@ enum status network_column(struct network *n, size_t column, double *effective_S
     }
     return OK;
 }
+
+/* Right side for 1 V behind a column and 0 V behind everything else: the currents of its cells, into `b` (zero before). */
+static void drive_column(const struct network *n, size_t column, double *b) {
+    for (size_t i = 0; i < n->row.count; i++) {
+        double ampere = n->g_S[column * n->row.count + i];
+        size_t from = column_node(n, i, column), to = row_node(n, i, column);
+        if (from != OUTSIDE) {
+            b[from] -= ampere;
+        }
+        if (to != OUTSIDE) {
+            b[to] += ampere;
+        }
+    }
+}
+
+/* What reaches the input of every row at u. */
+static void gather_rows(const struct network *n, size_t column, const double *u, float *effective_S) {
+    for (size_t i = 0; i < n->row.count; i++) {
+        double sum = n->g_S[column * n->row.count + i];
+        for (size_t j = 0; j < n->column.count; j++) {
+            sum += n->g_S[j * n->row.count + i] * (at(u, column_node(n, i, j)) - at(u, row_node(n, i, j)));
+        }
+        effective_S[i] = (float)sum;
+    }
+}
+
+enum status network_columns(struct network *n, size_t first, size_t count, float *effective_S, struct error *e) {
+    cholmod_dense *b = cholmod_zeros(n->unknowns, count, CHOLMOD_REAL, &n->common);
+    if (!b) {
+        return out_of_memory(e);
+    }
+    for (size_t k = 0; k < count; k++) {
+        drive_column(n, first + k, (double *)b->x + k * n->unknowns);
+    }
+    bool solved = n->unknowns == 0 ||
+                  cholmod_solve2(CHOLMOD_A, n->factor, b, NULL, &n->step, NULL, &n->y, &n->e, &n->common);
+    for (size_t k = 0; solved && k < count; k++) {
+        const double *u = n->unknowns > 0 ? (double *)n->step->x + k * n->unknowns : NULL;
+        gather_rows(n, first + k, u, effective_S + k * n->row.count);
+    }
+    cholmod_free_dense(&b, &n->common);
+    return solved ? OK : out_of_memory(e);
+}
