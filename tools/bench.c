@@ -8,10 +8,13 @@
  *   read bandwidth      sum over a buffer larger than the last-level cache
  *   OpenBLAS sgemm      the model's matrices, same shapes, 128 tokens: what a well-kept library reaches
  *   prefill, decode     digital reference and analog, tokens/s
+ *   read noise          the integer kernels alone, with and without the noise of the weights (mac_i16_noise), on
+ *                       weights that come from memory: one token, and a batch
  *   ratios              what docs and README quote
  */
 #include <dlfcn.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,6 +77,7 @@ struct bench {
     struct session *digital, *emulated;
     int32_t ids[PREFILL_TOKENS];
     struct series sgemm, digital_prefill, digital_decode, analog_prefill, analog_decode;
+    struct series plain[2], noisy[2]; /* integer multiply: one token, NOISE_BATCH tokens */
     double read_Bps, program_s;
     uint64_t digital_bytes; /* weights that one decoded token reads */
     json_t *rows;           /* NULL: print */
@@ -228,6 +232,84 @@ static enum status measure_models(struct bench *b, struct error *e) {
     return OK;
 }
 
+/* ---- the integer multiply with and without read noise ------------------------------------------------------ */
+
+/* Memory beyond the last-level cache for one token, a part of it for a batch, which is bound by arithmetic. */
+enum { NOISE_ROWS = 256, NOISE_PANELS = 1 << 16, NOISE_BATCH = 32, NOISE_BATCH_PANELS = NOISE_PANELS / 16 };
+
+struct integer_multiply {
+    int16_t *panels, *x, *squares, noise[3 * PANEL];
+    size_t tokens;
+    bool noisy;
+    atomic_int_fast64_t sum; /* so that the work is not dropped */
+};
+
+static void multiply_panels(void *context, size_t begin, size_t end, int worker) {
+    struct integer_multiply *m = context;
+    int32_t acc[NOISE_BATCH * PANEL];
+    float variance[NOISE_BATCH * PANEL];
+    int64_t sum = 0;
+    (void)worker;
+    for (size_t p = begin; p < end; p++) {
+        const int16_t *panel = m->panels + p * NOISE_ROWS * PANEL;
+        if (m->noisy) {
+            kernels()->mac_i16_noise(panel, NOISE_ROWS, m->x, m->squares, NOISE_ROWS, m->tokens, m->noise, acc,
+                                     variance);
+        } else {
+            kernels()->mac_i16(panel, NOISE_ROWS, m->x, NOISE_ROWS, m->tokens, acc);
+        }
+        sum += acc[p % PANEL];
+    }
+    atomic_fetch_add(&m->sum, sum);
+}
+
+static double time_multiply(struct integer_multiply *m, size_t tokens, bool noisy) {
+    m->tokens = tokens;
+    m->noisy = noisy;
+    double start_s = now_s();
+    parallel_for(tokens > 1 ? NOISE_BATCH_PANELS : NOISE_PANELS, 0, 0, multiply_panels, m);
+    return now_s() - start_s;
+}
+
+static void fill_multiply(struct integer_multiply *m) {
+    const float variance[3] = {1.0F, 1e-4F, 1e-8F};
+    for (size_t i = 0; i < (size_t)NOISE_PANELS * NOISE_ROWS * PANEL; i++) {
+        m->panels[i] = (int16_t)(i * 40503 % 65521 - 32760);
+    }
+    for (size_t i = 0; i < NOISE_ROWS * NOISE_BATCH; i++) {
+        m->x[i] = (int16_t)((int)(i * 89 % 255) - 127);
+    }
+    (void)square_codes(m->x, NOISE_ROWS * NOISE_BATCH, 127, m->squares);
+    for (size_t lane = 0; lane < PANEL; lane++) {
+        (void)read_noise_codes(variance, 32767, m->noise + lane);
+    }
+}
+
+static enum status measure_read_noise(struct bench *b, struct error *e) {
+    struct integer_multiply m = {.panels = mem_alloc((size_t)NOISE_PANELS * NOISE_ROWS * PANEL, sizeof *m.panels),
+                                 .x = mem_alloc(NOISE_ROWS * NOISE_BATCH, sizeof *m.x),
+                                 .squares = mem_alloc(NOISE_ROWS * NOISE_BATCH, sizeof *m.squares)};
+    enum status s = m.panels && m.x && m.squares ? OK : error_set(e, ERR_RUN, "bench: out of memory");
+    if (s == OK) {
+        fill_multiply(&m);
+    }
+    for (int64_t i = 0; s == OK && i <= b->o->repetitions; i++) {
+        for (size_t k = 0; k < 2; k++) {
+            const size_t tokens = k ? NOISE_BATCH : 1;
+            const double plain_s = time_multiply(&m, tokens, false), noisy_s = time_multiply(&m, tokens, true);
+            if (i > 0) {
+                series_add(&b->plain[k], plain_s);
+                series_add(&b->noisy[k], noisy_s);
+            }
+        }
+        s = check_interrupted(e);
+    }
+    mem_free(m.panels);
+    mem_free(m.x);
+    mem_free(m.squares);
+    return s;
+}
+
 /* ---- set-up and results -------------------------------------------------------------------------------- */
 
 static enum status prepare(struct bench *b, struct error *e) {
@@ -279,6 +361,14 @@ static void report_rows(struct bench *b) {
     double decode_s = rate_row(b, "digital decode", &b->digital_decode, 1, "tokens/s");
     ratio_row(b, "digital prefill / sgemm (floor 0.6)", sgemm_s / prefill_s);
     ratio_row(b, "digital decode / read bandwidth (floor 0.6)", (double)b->digital_bytes / decode_s / b->read_Bps);
+    static const char *const names_of[2] = {"integer multiply, 1 token", "integer multiply, 32 tokens"};
+    double plain_s[2];
+    for (size_t k = 0; k < 2; k++) {
+        const double macs = (k ? NOISE_BATCH_PANELS * NOISE_BATCH : NOISE_PANELS) * (double)NOISE_ROWS * PANEL;
+        plain_s[k] = rate_row(b, names_of[k], &b->plain[k], macs / 1e9, "GMAC/s");
+    }
+    ratio_row(b, "with read noise / without, 1 token (limit 1.35)", median(&b->noisy[0]) / plain_s[0]);
+    ratio_row(b, "with read noise / without, 32 tokens", median(&b->noisy[1]) / plain_s[1]);
     if (b->emulated) {
         double analog_prefill_s =
             rate_row(b, "analog prefill, 128 tokens", &b->analog_prefill, PREFILL_TOKENS, "tokens/s");
@@ -344,6 +434,7 @@ static enum status bench_all(struct bench *b, struct error *e) {
     b->blas = open_blas();
     TRY(measure_sgemm(b, e));
     TRY(measure_models(b, e));
+    TRY(measure_read_noise(b, e));
     return report(b, e);
 }
 
