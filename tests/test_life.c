@@ -545,7 +545,8 @@ static void ages_of_one_call_are_one_history(void **state) {
     struct arena *a = arena_create();
     static const double ages_s[AGES] = {2592000, 0, 2592060, 3600, 86400, 1, 2592000};
     static float target_S[N], read_S[AGES][N], alone_S[N], drifted_S[AGES][N];
-    const struct cell *c = CELL(a, "pcm_like", TELEGRAPH("0.3", "0.05", "100"));
+    const struct cell *c =
+        CELL(a, "pcm_like", TELEGRAPH("0.3", "0.05", "100"), "programming.published_pulses=" X("3"));
     targets_of(c, target_S, N);
     float *to[AGES];
     for (int k = 0; k < AGES; k++) {
@@ -554,7 +555,7 @@ static void ages_of_one_call_are_one_history(void **state) {
     struct programming_count count = {0};
     struct cell_draws d = {9, 8, 77};
     cell_realise_ages(c, &ALL, &d, target_S, ages_s, AGES, to, &count, N);
-    assert_true(count.devices == N && count.pulses == N && count.verify_reads == 0 && count.failed == 0);
+    assert_true(count.devices == N && count.pulses == 3 * N && count.verify_reads == 3 * N && count.failed == 0);
     struct cell_conditions quiet = ALL;
     quiet.read_noise = false;
     for (int k = 0; k < AGES; k++) {
@@ -591,8 +592,9 @@ static void published_and_single_pulses(void **state) {
                       *single = CELL(a, "pcm_like", PROGRAMMING("single_pulse", "3", "0.01", "5", "0"));
     static float target_S[SAMPLES], one_S[SAMPLES], two_S[SAMPLES];
     targets_of(plain, target_S, SAMPLES);
-    struct programming_count count = program(plain, target_S, one_S);
+    struct programming_count count = program(make_cell(a, "ideal", NULL), target_S, one_S);
     assert_true(count.devices == SAMPLES && count.pulses == SAMPLES && count.verify_reads == 0 && count.failed == 0);
+    program(plain, target_S, one_S);
     count = program(published, target_S, two_S);
     assert_true(count.pulses == 7 * SAMPLES && count.verify_reads == 7 * SAMPLES && count.failed == 0);
     assert_memory_equal(one_S, two_S, sizeof one_S);
