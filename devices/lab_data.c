@@ -106,7 +106,9 @@ static bool same_device(const struct lab_row *x, const struct lab_row *y) {
  * well be equal. */
 static enum status check_order(struct lab_data *d, const struct columns *c, struct error *e) {
     bool series = d->raw && d->has_devices;
-    qsort(d->rows, d->count, sizeof *d->rows, by_place);
+    if (series) {
+        qsort(d->rows, d->count, sizeof *d->rows, by_place);
+    }
     for (size_t i = 1; series && i < d->count; i++) {
         const struct lab_row *before = &d->rows[i - 1], *row = &d->rows[i];
         if (same_device(before, row) && row->time_s < before->time_s) {
@@ -144,9 +146,6 @@ static enum status read_rows(struct lab_data *d, struct error *e) {
     struct columns c = {0};
     TRY(find_columns(d, &c, e));
     d->count = csv_rows(d->csv);
-    if (d->count == 0) {
-        return error_set(e, ERR_USAGE, "%s: a header line, and no data", d->path);
-    }
     d->rows = mem_alloc(d->count, sizeof *d->rows);
     if (!d->rows) {
         return error_set(e, ERR_RUN, "%s: out of memory", d->path);

@@ -1,0 +1,439 @@
+/* mho device fit: synthetic lab data from known truth give the truth back within 4 standard errors, and the standard errors
+ * are small enough to mean something; the part that comes out does what the data did; data that cannot determine the
+ * parameters are refused with a reason. Truth: the published formulas of pcm_like, devices by cell_realise_ages.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/io.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "devices/lab.h"
+#include "tests/suite.h"
+
+enum { TARGETS = 6, TIMES = 6, DEVICES = 1500 };
+
+static const double targets_uS[TARGETS] = {5, 9, 13, 17, 21, 25};
+/* A tenfold apart: the slow noise of neighbours is nearly independent, as the estimator assumes. */
+static const double times_s[TIMES] = {20, 200, 2000, 20000, 200000, 2000000};
+
+static double sd_truth_uS(double r) { return 0.26348 + 1.9650 * r - 1.1731 * r * r; }
+static double nu_truth(double r) { return fmin(0.1, fmax(0.049, -0.0155 * log(r) + 0.0244)); }
+static double nu_sd_truth(double r) { return fmin(0.045, fmax(0.008, -0.0125 * log(r) - 0.0059)); }
+static double q_truth(double r) { return 0.0088 / pow(r, 0.65); }
+
+static const struct cell *load_cell(struct arena *a, const char *name) {
+    char path[1200];
+    struct error e;
+    struct config_node *map = NULL;
+    const struct cell *cell = NULL;
+    snprintf(path, sizeof path, "%s/configs/parts/%s.yaml", data_directory(), name);
+    if (config_load(a, path, &map, &e) != OK || cell_create(map, "", a, &cell, &e) != OK) {
+        fail_msg("%s", e.message);
+    }
+    return cell;
+}
+
+/* read_uS [target][time][device] of pcm_like; t0 of that cell is 20 s, so age = time - 20. */
+static float *realise(void) {
+    struct arena *a = arena_create();
+    const struct cell *cell = load_cell(a, "pcm_like");
+    const struct cell_conditions all = {.programming_noise = true, .drift = true, .read_noise = true};
+    float *reads = mem_alloc((size_t)TARGETS * TIMES * DEVICES, sizeof *reads), target[DEVICES], *out[TIMES];
+    double ages_s[TIMES];
+    for (int i = 0; i < TARGETS; i++) {
+        struct cell_draws d = {.seed = 4, .where = (uint64_t)i, .first = 0};
+        for (int k = 0; k < DEVICES; k++) {
+            target[k] = (float)(targets_uS[i] * 1e-6);
+        }
+        for (int t = 0; t < TIMES; t++) {
+            out[t] = reads + ((size_t)i * TIMES + (size_t)t) * DEVICES;
+            ages_s[t] = times_s[t] - 20;
+        }
+        cell_realise_ages(cell, &all, &d, target, ages_s, TIMES, out, NULL, DEVICES);
+    }
+    arena_destroy(a);
+    return reads;
+}
+
+static double read_uS(const float *reads, int i, int t, int device) {
+    return 1e6 * (double)reads[((size_t)i * TIMES + (size_t)t) * DEVICES + (size_t)device];
+}
+
+static const char *new_file(const char *name) {
+    static char paths[4][1200];
+    static unsigned next;
+    char *path = paths[next++ % 4];
+    snprintf(path, sizeof paths[0], "%s/%s", scratch_directory(), name);
+    return path;
+}
+
+static const char *write_raw(const float *reads, bool with_devices) {
+    const char *path = new_file("raw.csv");
+    FILE *f = fopen(path, "w");
+    fputs(with_devices ? "device,target_uS,time_s,g_uS\n" : "target_uS,time_s,g_uS\n", f);
+    for (int i = 0; i < TARGETS; i++) {
+        for (int device = 0; device < DEVICES; device++) {
+            for (int t = 0; t < TIMES; t++) {
+                if (with_devices) {
+                    fprintf(f, "%d,", device);
+                }
+                fprintf(f, "%g,%g,%.7g\n", targets_uS[i], times_s[t], read_uS(reads, i, t, device));
+            }
+        }
+    }
+    fclose(f);
+    return path;
+}
+
+static const char *write_summary(const float *reads, bool with_counts) {
+    const char *path = new_file("summary.csv");
+    FILE *f = fopen(path, "w");
+    fprintf(f, "# means of %d devices\ntarget_uS,mean_uS,sd_uS,time_s%s\n", DEVICES, with_counts ? ",samples" : "");
+    for (int i = 0; i < TARGETS; i++) {
+        for (int t = 0; t < TIMES; t++) {
+            double mean = 0, squares = 0;
+            for (int device = 0; device < DEVICES; device++) {
+                mean += read_uS(reads, i, t, device) / DEVICES;
+            }
+            for (int device = 0; device < DEVICES; device++) {
+                squares += pow(read_uS(reads, i, t, device) - mean, 2);
+            }
+            fprintf(f, "%g,%.8g,%.8g,%g", targets_uS[i], mean, sqrt(squares / (DEVICES - 1)), times_s[t]);
+            fputs(with_counts ? ",1500\n" : "\n", f);
+        }
+    }
+    fclose(f);
+    return path;
+}
+
+static void fit_file(const char *path, const struct lab_options *o, struct arena *a, struct lab_result *r) {
+    struct lab_data d;
+    struct error e;
+    if (lab_data_read(path, &d, &e) != OK) {
+        fail_msg("%s", e.message);
+    }
+    enum status s = lab_fit(&d, o, a, r, &e);
+    lab_data_free(&d);
+    if (s != OK) {
+        fail_msg("%s", e.message);
+    }
+}
+
+/* Within 4 standard errors of the truth, and the standard error itself below `largest`. */
+static void check_value(const char *what, double target_uS, struct lab_value v, double truth, double largest) {
+    if (!(fabs(v.value - truth) <= 4 * v.error) || !(v.error <= largest)) {
+        fail_msg("%s at %g uS: %g +- %g, truth %g (allowed: 4 standard errors, each at most %g)", what, target_uS, v.value,
+                 v.error, truth, largest);
+    }
+}
+
+static const struct lab_options everything = {LAB_POLYNOMIAL, true, true, 250e-9};
+
+static void devices_recover_the_truth(void **state) {
+    (void)state;
+    struct arena *a = arena_create();
+    struct lab_result r;
+    float *reads = realise();
+    fit_file(write_raw(reads, true), &everything, a, &r);
+    mem_free(reads);
+    assert_int_equal(r.count, TARGETS);
+    for (size_t i = 0; i < r.count; i++) {
+        const struct lab_target *t = &r.targets[i];
+        double g = targets_uS[i], rel = g / 25;
+        check_value("mean", g, (struct lab_value){t->mean_S.value * 1e6, t->mean_S.error * 1e6}, g, 0.05);
+        check_value("sd", g, (struct lab_value){t->sd_S.value * 1e6, t->sd_S.error * 1e6}, sd_truth_uS(rel), 0.05);
+        check_value("drift exponent", g, t->nu, nu_truth(rel), 6e-4);
+        check_value("sd of the exponent", g, t->nu_sd, nu_sd_truth(rel), 6e-4);
+        /* 4 standard errors and 3 %: Q follows the programmed value of each device, which spreads by up to 13 %, and the
+         * slow noise of reads a decade apart is not quite independent. */
+        assert_near(t->q.value, q_truth(rel), 4 * t->q.error + 0.03 * q_truth(rel));
+        assert_true(t->q.error < 0.015 * q_truth(rel));
+        assert_near(t->mean_fit_S * 1e6, g, 0.1);
+        assert_near(t->sd_fit_S * 1e6, sd_truth_uS(rel), 0.1);
+    }
+    assert_true(r.mean.quality.chi2_per_dof < 5);
+    assert_int_equal(r.sd.terms, 3); /* the truth is a parabola */
+    arena_destroy(a);
+}
+
+/* Without devices the errors of drift are too large by design: still small enough to be of use. */
+static void moments_recover_the_truth(void **state) {
+    (void)state;
+    struct arena *a = arena_create();
+    float *reads = realise();
+    const char *files[] = {write_raw(reads, false), write_summary(reads, true)};
+    struct lab_result r[2];
+    for (int k = 0; k < 2; k++) {
+        fit_file(files[k], &everything, a, &r[k]);
+        for (size_t i = 0; i < r[k].count; i++) {
+            const struct lab_target *t = &r[k].targets[i];
+            double rel = targets_uS[i] / 25;
+            check_value("drift exponent", targets_uS[i], t->nu, nu_truth(rel), 1.5e-3);
+            check_value("sd of the exponent", targets_uS[i], t->nu_sd, nu_sd_truth(rel), 3e-3);
+            check_value("read noise", targets_uS[i], t->q, q_truth(rel), 0.03);
+        }
+    }
+    for (size_t i = 0; i < r[0].count; i++) { /* the same data, told in two ways: rounded to 7 and 8 digits */
+        assert_near(r[0].targets[i].nu.value, r[1].targets[i].nu.value, 1e-5);
+        assert_near(r[0].targets[i].sd_S.value, r[1].targets[i].sd_S.value, 1e-5 * r[0].targets[i].sd_S.value);
+    }
+    fit_file(write_summary(reads, false), &everything, a, &r[1]);
+    assert_true(isnan(r[1].targets[0].mean_S.error)); /* without counts nobody knows */
+    assert_true(isnan(r[1].mean.quality.chi2_per_dof));
+    assert_near(r[1].targets[3].nu.value, nu_truth(targets_uS[3] / 25), 2e-3);
+    mem_free(reads);
+    arena_destroy(a);
+}
+
+/* Devices at target 0 are limited at 0; the fit must give the normal distribution before the limit. */
+static void limit_at_zero(void **state) {
+    (void)state;
+    struct arena *a = arena_create();
+    const char *path = new_file("limited.csv");
+    FILE *f = fopen(path, "w");
+    fputs("target_uS,time_s,g_uS\n", f);
+    for (int i = 0; i < 4; i++) {
+        for (uint64_t k = 0; k < 4000; k++) {
+            double g = i * 0.4 + 0.5 * (double)random_gaussian(1, random_stream(RANDOM_TEST, (uint64_t)i), k);
+            fprintf(f, "%g,1,%.6g\n", i * 0.4, g > 0 ? g : 0);
+        }
+    }
+    fclose(f);
+    struct lab_result r;
+    fit_file(path, &(struct lab_options){LAB_POLYNOMIAL, false, false, 250e-9}, a, &r);
+    for (size_t i = 0; i < r.count; i++) { /* 4 sigma of 4000 devices: 0.032 for the mean, about twice where half is lost */
+        assert_near(r.targets[i].mean_S.value * 1e6, 0.4 * (double)i, 0.05);
+        assert_near(r.targets[i].sd_S.value * 1e6, 0.5, 0.05);
+    }
+    arena_destroy(a);
+}
+
+/* A mean that no polynomial of order 4 follows: the spline does. */
+static void spline(void **state) {
+    (void)state;
+    struct arena *a = arena_create();
+    const char *path = new_file("bend.csv");
+    FILE *f = fopen(path, "w");
+    fputs("target_uS,mean_uS,sd_uS,time_s,samples\n", f);
+    for (int i = 0; i <= 24; i++) {
+        fprintf(f, "%d,%.9g,0.1,1,400\n", i, i + 2 * sin(i * 0.5) + 3);
+    }
+    fclose(f);
+    struct lab_result polynomial, spline;
+    struct lab_options o = {LAB_POLYNOMIAL, false, false, 250e-9};
+    fit_file(path, &o, a, &polynomial);
+    o.curve = LAB_SPLINE;
+    fit_file(path, &o, a, &spline);
+    assert_true(polynomial.mean.quality.rms > 1e-6);   /* no noise in the data: what is left is the shape */
+    assert_true(spline.mean.quality.rms < 0.05e-6);
+    assert_int_equal(spline.sd.terms, 4);              /* a constant needs no more than the least */
+    arena_destroy(a);
+}
+
+/* ---- the program ------------------------------------------------------------------------------------------ */
+
+static json_t *stats(const char *cell) {
+    char *out, *err;
+    const char *args[] = {"device", "stats", cell, "--g", "0.2,0.52,1", "--time", "0,1d", "--samples", "40000", "--json", NULL};
+    int status = run_mho(args, 60, &out, &err);
+    if (status != 0) {
+        fail_msg("device stats %s: %s", cell, err);
+    }
+    json_t *root = json_loads(out, 0, NULL);
+    mem_free(out);
+    mem_free(err);
+    return root;
+}
+
+static double number_of(json_t *row, const char *key) {
+    json_t *v = json_object_get(row, key);
+    if (!json_is_number(v)) {
+        fail_msg("%s is missing", key);
+    }
+    return json_number_value(v);
+}
+
+/* Data of pcm_like -> part -> its devices do what pcm_like's do. */
+static void round_trip(void **state) {
+    (void)state;
+    float *reads = realise();
+    const char *data = write_raw(reads, true), *part = new_file("part.yaml"), *plot = new_file("fit.svg");
+    mem_free(reads);
+    char *out, *err, set[1300];
+    int status = run_mho((const char *const[]){"device", "fit", data, "--out", part, "--plot", plot, "--json", NULL}, 60, &out,
+                         &err);
+    if (status != 0) {
+        fail_msg("device fit: %s", err);
+    }
+    json_t *fit = json_loads(out, 0, NULL);
+    assert_int_equal(json_array_size(json_object_get(fit, "targets")), TARGETS);
+    assert_true(number_of(json_object_get(json_object_get(fit, "programmed_mean"), "residuals_uS"), "rms") < 0.1);
+    json_decref(fit);
+    mem_free(out);
+    mem_free(err);
+
+    json_t *fitted = stats(part), *truth = stats("pcm_like");
+    for (size_t i = 0; i < 6; i++) {
+        json_t *a = json_array_get(json_object_get(fitted, "rows"), i), *b = json_array_get(json_object_get(truth, "rows"), i);
+        double sd = number_of(b, "g_programmed_sd_uS");
+        /* 4 standard errors of 1500 devices and of 40000 draws: 0.105 sd for means, 0.074 sd for sds */
+        assert_near(number_of(a, "g_programmed_mean_uS"), number_of(b, "g_programmed_mean_uS"), 0.11 * sd);
+        assert_near(number_of(a, "g_programmed_sd_uS"), sd, 0.1 * sd);
+        assert_near(number_of(a, "g_mean_uS"), number_of(b, "g_mean_uS"), 0.12 * sd);
+        assert_near(number_of(a, "g_sd_uS"), number_of(b, "g_sd_uS"), 0.1 * number_of(b, "g_sd_uS"));
+        assert_near(number_of(a, "drift_exponent_mean"), number_of(b, "drift_exponent_mean"), 2e-3);
+        assert_near(number_of(a, "drift_exponent_sd"), number_of(b, "drift_exponent_sd"), 2e-3);
+    }
+    json_t *config = json_object_get(fitted, "config");
+    assert_string_equal(json_string_value(json_object_get(config, "model")), "measured");
+    const char *source = json_string_value(json_object_get(json_object_get(config, "programmed_sd_uS"), "source"));
+    assert_non_null(strstr(source, "raw.csv (FNV-1a "));
+    json_decref(fitted);
+    json_decref(truth);
+
+    snprintf(set, sizeof set, "tile.cell=%s", part);
+    status = run_mho((const char *const[]){"chip", "check", "pcm256", "--set", set, NULL}, 60, &out, &err);
+    if (status != 0) {
+        fail_msg("--set %s: %s", set, err);
+    }
+    mem_free(out);
+    mem_free(err);
+    char *text;
+    size_t bytes;
+    assert_int_equal(read_file(plot, 1 << 20, &text, &bytes, NULL), OK);
+    assert_non_null(strstr(text, "</svg>"));
+    assert_non_null(strstr(text, "time after programming (s)"));
+    mem_free(text);
+}
+
+struct refused {
+    const char *text, *says[3];
+};
+
+#define RAW "target_uS,time_s,g_uS,device\n"
+#define SUMMARY "target_uS,mean_uS,sd_uS,time_s,samples\n"
+
+static void hostile_data(void **state) {
+    (void)state;
+    static const struct refused rows[] = {
+        {"", {"data.csv"}},
+        {RAW, {"data.csv", "no rows"}},
+        {"target_uS,time_s\n1,1\n", {"data.csv", "columns", "allowed"}},
+        {"target_uS,time_s,g_uS,colour\n1,1,1,1\n", {"columns", "allowed"}},
+        {"target_uS,time_s,g_uS,mean_uS\n1,1,1,1\n", {"columns"}},
+        {"target_uS,target_uS,time_s,g_uS\n1,1,1,1\n", {"target_uS"}},
+        {"target_S,time_s,g_uS\n1,1,1\n", {"columns"}},
+        {RAW "1,1,nan,1\n", {"data.csv:2:3", "nan"}},
+        {RAW "1,1,inf,1\n", {"data.csv:2:3"}},
+        {RAW "1,1,,1\n", {"data.csv:2:3"}},
+        {RAW "1,1,2,1\n1,2\n", {"data.csv:3"}},
+        {RAW "1,1,-2,1\n", {"data.csv:2:3", "conductance -2", "at least 0"}},
+        {RAW "-1,1,2,1\n", {"data.csv:2:1", "target -1"}},
+        {RAW "1,0,2,1\n", {"data.csv:2:2", "time", "above 0"}},
+        {RAW "1,1,2,1.5\n", {"data.csv:2:4", "whole number"}},
+        {RAW "1,10,2,7\n2,5,2,7\n1,5,2,7\n", {"data.csv:4:2", "device 7", "backwards"}},
+        {RAW "1,10,2,7\n1,10,2,7\n", {"data.csv:3:2", "twice"}},
+        {SUMMARY "1,1,0.1,1,100\n1,1,0.1,1,100\n", {"data.csv:3", "twice"}},
+        {SUMMARY "1,1,0,1,100\n", {"data.csv:2:3", "standard deviation 0"}},
+        {SUMMARY "1,1,0.1,1,1\n", {"data.csv:2:5", "samples 1"}},
+        {SUMMARY "1,1,0.1,1,2.5\n", {"data.csv:2:5", "whole number"}},
+        {SUMMARY "1,1,0.1,1,9\n1,1,0.1,9,9\n1,1,.1,99,9\n2,2,0.1,1,9\n", {"2 different targets", "allowed: 3"}},
+        {SUMMARY "1,1,0.1,1,9\n2,2,0.1,1,9\n3,3,0.1,1,9\n", {"target 1 uS", "1 time", "drift"}},
+        {SUMMARY "1,1,.1,1,9\n2,2,.1,1,9\n3,3,.1,1,9\n1,1,.1,9,9\n2,2,.1,9,9\n3,3,.1,9,9\n", {"2 times", "read noise apart"}},
+        {SUMMARY "1,1,.1,20,9\n1,1,.1,2,9\n1,1,.1,3,9\n2,2,.1,1,9\n2,2,.1,2,9\n2,2,.1,3,9\n3,3,.1,1,9\n3,3,.1,2,9\n3,3,.1,3,9\n"
+                 "4,4,.1,11,9\n4,4,.1,20,9\n4,4,.1,30,9\n", {"target 4 uS", "first time"}},
+        {"target_uS,time_s,g_uS\n1,1,1\n2,1,2\n3,1,3\n1,2,1\n2,2,2\n3,2,3\n", {"target 1 uS", "no scatter"}},
+    };
+    char data[1200], part[1200];
+    snprintf(data, sizeof data, "%s/data.csv", scratch_directory());
+    snprintf(part, sizeof part, "%s", new_file("never.yaml"));
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        FILE *f = fopen(data, "w");
+        fputs(rows[i].text, f);
+        fclose(f);
+        char *out, *err;
+        int status = run_mho((const char *const[]){"device", "fit", data, "--out", part, NULL}, 60, &out, &err);
+        if ((status != 1 && status != 2) || out[0] || strncmp(err, "mho: ", 5) != 0) {
+            fail_msg("case %zu: status %d, %s%s", i, status, out, err);
+        }
+        for (size_t k = 0; k < 3 && rows[i].says[k]; k++) {
+            if (!strstr(err, rows[i].says[k])) {
+                fail_msg("case %zu: \"%s\" is not in: %s", i, rows[i].says[k], err);
+            }
+        }
+        assert_false(file_exists(part));
+        mem_free(out);
+        mem_free(err);
+    }
+}
+
+/* Two reads of a device: drift and read noise cannot be told apart, until the user leaves one out. */
+static void what_is_left_out(void **state) {
+    (void)state;
+    const char *path = new_file("two.csv"), *part = new_file("two.yaml");
+    FILE *f = fopen(path, "w");
+    fputs(RAW, f);
+    for (int target = 1; target <= 4; target++) {
+        for (int device = 0; device < 20; device++) {
+            double z = (double)random_gaussian(2, random_stream(RANDOM_TEST, 7), (uint64_t)(target * 100 + device));
+            fprintf(f, "%d,1,%.6g,%d\n%d,100,%.6g,%d\n", target, target + 0.05 * z, device, target,
+                    (target + 0.05 * z) * pow(100, -0.05 - 0.005 * z), device);
+        }
+    }
+    fclose(f);
+    char *out, *err;
+    assert_int_equal(run_mho((const char *const[]){"device", "fit", path, "--out", part, NULL}, 60, &out, &err), 2);
+    assert_non_null(strstr(err, "read noise from drift"));
+    assert_non_null(strstr(err, "--without"));
+    mem_free(out);
+    mem_free(err);
+    assert_int_equal(run_mho((const char *const[]){"device", "fit", path, "--out", part, "--without", "read_noise", NULL}, 60,
+                             &out, &err),
+                     0);
+    mem_free(out);
+    mem_free(err);
+    assert_int_equal(run_mho((const char *const[]){"device", "fit", path, "--out", part, "--without", "noise", NULL}, 60, &out,
+                             &err),
+                     2);
+    assert_non_null(strstr(err, "allowed: drift, read_noise"));
+    mem_free(out);
+    mem_free(err);
+}
+
+/* A million rows: read, sorted, fitted. The time is not asserted; it is about a second. */
+static void a_million_rows(void **state) {
+    (void)state;
+    const char *path = new_file("million.csv");
+    FILE *f = fopen(path, "w");
+    fputs("target_uS,time_s,g_uS\n", f);
+    for (unsigned i = 0; i < 1000000; i++) {
+        unsigned target = 1 + i % 5, spread = i * 2654435761u >> 22; /* 0..1023 */
+        fprintf(f, "%u,1,%u.%03u\n", target, target, spread < 1000 ? spread : 999);
+    }
+    fclose(f);
+    struct arena *a = arena_create();
+    struct lab_result r;
+    fit_file(path, &(struct lab_options){LAB_POLYNOMIAL, false, false, 250e-9}, a, &r);
+    assert_int_equal(r.count, 5);
+    assert_int_equal((long)r.samples, 1000000);
+    assert_near(r.targets[2].mean_S.value * 1e6, 3.5, 0.02);
+    assert_near(r.targets[2].sd_S.value * 1e6, 0.289, 0.01); /* 1 / sqrt(12), uniform */
+    arena_destroy(a);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(devices_recover_the_truth),
+    cmocka_unit_test(moments_recover_the_truth),
+    cmocka_unit_test(limit_at_zero),
+    cmocka_unit_test(spline),
+    cmocka_unit_test(round_trip),
+    cmocka_unit_test(hostile_data),
+    cmocka_unit_test(what_is_left_out),
+    cmocka_unit_test(a_million_rows),
+};
+const struct test_suite suite_fit = {"fit", tests, sizeof tests / sizeof tests[0]};
