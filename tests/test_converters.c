@@ -302,13 +302,14 @@ static void ramp_has_gain_and_offset(void **state) {
     (void)state;
     enum { N = 4000 };
     const struct adc *c = ADC(8, RAMP, 0.02, 1.5, 0.0, "round"), *ideal = adc_text(8, IDEAL);
-    struct sample gains = {0, 0, 0}, offsets = {0, 0, 0};
+    struct sample gains = {0, 0, 0}, offsets = {0, 0, 0}, products = {0, 0, 0};
     for (uint64_t i = 0; i < N; i++) {
         float s[2], gain, offset;
         make_state(c, i, s);
         assert_true(adc_model_of(c)->linear(adc_params(c), s, &gain, &offset));
         sample_add(&gains, gain);
         sample_add(&offsets, offset * 127);
+        sample_add(&products, (gain - 1) / 0.02 * offset * 127 / 1.5);
         if (i % 400 == 0) { /* what the closed form says of a transition; linear means the ideal converter behind it */
             for (int32_t k = -100; k <= 100; k += 25) {
                 const double t = ((k - 0.5) / 127 - (double)offset) / (double)gain;
@@ -325,6 +326,7 @@ static void ramp_has_gain_and_offset(void **state) {
     }
     assert_sample(&gains, 1, 0.02, 0);
     assert_sample(&offsets, 0, 1.5, 0);
+    assert_near(products.sum / N, 0, 4 / sqrt(N)); /* gain and offset know nothing of each other */
     const struct adc *counter = ADC(8, RAMP, 0.02, 1.5, 0.0, "truncate");
     float s[2], gain, offset;
     make_state(counter, 0, s);

@@ -493,19 +493,19 @@ static void mac_noise_is_what_the_header_says(void **state) {
 }
 
 /* The rounded polynomials against the exact ones: Gaussian weights whose largest is 4 sd, 256 rows; the column's variance
- * within 0.5 %, which is ten times below what a measurement of 1000 reads could tell. */
+ * within 0.5 %, which is ten times below what a measurement of 1000 reads could tell; 2 % where the codes are few. */
 static void read_noise_codes_keep_the_variance(void **state) {
     (void)state;
     enum { ROWS = 256 };
     static const float variances[][3] = {{4e-4f, 0, 0},       {0, 2e-8f, 0},         {0, 0, 3e-12f},
                                          {1e-6f, 1e-9f, 0},   {2e-5f, -6e-10f, 0},   {0, 3e-8f, -9e-13f},
                                          {1e-5f, 1e-9f, 1e-13f}};
-    static const int most[] = {32767, 16383, 8191};
+    static const int most[] = {32767, 16383, 8191, 2047};
     float z[ROWS * PANEL], sum[PANEL];
     int16_t panel[ROWS * PANEL], x[ROWS], squares[ROWS], noise[3 * PANEL] = {0};
     int32_t acc[PANEL];
     random_gaussian_fill(5, random_stream(RANDOM_TEST, 10), 0, z, ROWS * PANEL);
-    for (size_t m = 0; m < 3; m++) {
+    for (size_t m = 0; m < 4; m++) {
         for (size_t c = 0; c < sizeof variances / sizeof variances[0]; c++) {
             float unit = 0;
             for (size_t lane = 0; lane < PANEL; lane++) {
@@ -526,7 +526,7 @@ static void read_noise_codes_keep_the_variance(void **state) {
                     const double a = fabs((double)panel[r / 2 * 2 * PANEL + lane * 2 + r % 2]);
                     exact += (variances[c][0] + (variances[c][1] + variances[c][2] * a) * a) * x[r] * x[r];
                 }
-                assert_near(sum[lane] * unit, exact, 0.005 * exact);
+                assert_near(sum[lane] * unit, exact, (most[m] < 8191 ? 0.02 : 0.005) * exact);
             }
         }
     }
