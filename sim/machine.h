@@ -184,8 +184,10 @@ struct tile_devices {
     float *target_S;             /* [rows] */
     float *device_S[AGES_MOST];  /* one of several parallel devices; crossing_S where there is one */
     void *fold_scratch;
-    size_t capacity;             /* rows x physical columns */
 };
+/* Whether the wires of tiles act, and what they are. */
+bool machine_wires_act(const struct machine *m);
+struct wires machine_wires_of(const struct machine *m);
 /* For tiles of at most `rows` rows and `outputs` outputs. */
 enum status tile_devices_create(const struct machine *m, uint32_t rows, uint32_t outputs, struct tile_devices **out,
                                 struct error *e);

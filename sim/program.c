@@ -30,6 +30,7 @@ static const double READOUT_FLOOR = 1e-4;
 struct tile_result {
     struct programming_count programmed;
     struct fault_count faults;
+    struct fold_result fold;
 };
 
 /* What all threads that program one matrix share. */
@@ -235,6 +236,7 @@ static enum status program_tile(struct job *j, struct work *k, uint32_t b, uint3
     TRY(check_interrupted(e));
     TRY(tile_devices_realise(j->m, j->matrix, b, column_block, w, j->ages_s, j->age_count, &result->programmed,
                              &result->faults, k->devices, e));
+    result->fold = k->devices->fold;
     if (j->compensated) {
         read_for_compensation(j, k, b, column_block, w);
     }
@@ -308,9 +310,36 @@ static void set_tile_compensation(const struct job *j, uint32_t b, uint32_t colu
 
 /* ---- one matrix -------------------------------------------------------------------------------------------------- */
 
+static void add_programmed(const struct programming_count *one, struct programming_count *all) {
+    all->devices += one->devices;
+    all->pulses += one->pulses;
+    all->verify_reads += one->verify_reads;
+    all->failed += one->failed;
+}
+
+static void add_faults(const struct fault_count *one, struct fault_count *all) {
+    all->stuck += one->stuck;
+    all->dead_rows += one->dead_rows;
+    all->dead_columns += one->dead_columns;
+    all->repaired_rows += one->repaired_rows;
+    all->repaired_columns += one->repaired_columns;
+    all->stuck_left += one->stuck_left;
+    all->dead_rows_left += one->dead_rows_left;
+    all->dead_columns_left += one->dead_columns_left;
+}
+
+/* mean_loss is a sum until the machine is ready. */
+static void add_fold(const struct fold_result *one, struct machine_wires *all) {
+    all->tiles++;
+    all->product += one->used == WIRES_PRODUCT;
+    all->corrected += one->used == WIRES_CORRECTED;
+    all->exact += one->used == WIRES_EXACT;
+    all->largest_estimate = fmax(all->largest_estimate, one->estimated_error);
+    all->mean_loss += one->loss;
+}
+
 static void add_results(struct job *j) {
     struct array *a = j->a;
-    struct programming_count *all = &j->m->programmed;
     for (uint32_t i = 0; i < a->inputs; i++) {
         double sum_S = 0;
         for (uint32_t c = 0; c < a->column_blocks; c++) {
@@ -319,11 +348,11 @@ static void add_results(struct job *j) {
         a->row_S[i] = (float)sum_S;
     }
     for (size_t i = 0; i < (size_t)a->row_blocks * a->column_blocks; i++) {
-        const struct programming_count *one = &j->results[i].programmed;
-        all->devices += one->devices;
-        all->pulses += one->pulses;
-        all->verify_reads += one->verify_reads;
-        all->failed += one->failed;
+        add_programmed(&j->results[i].programmed, &j->m->programmed);
+        add_faults(&j->results[i].faults, &j->m->fault_count);
+        if (machine_wires_act(j->m)) {
+            add_fold(&j->results[i].fold, &j->m->wires);
+        }
     }
 }
 

@@ -7,6 +7,8 @@
  * matrix << 8 | encoding_device(s, l, k), so that conductances depend on neither tiles nor threads; a shared column, which
  * every tile has its own of, number column block x inputs + i of stream matrix << 8 | encoding_shared_device(s, k). When
  * the devices are programmed again (tile.refresh_period_s), the seed is another one: same streams, new numbers.
+ * Wires (tile.wires, devices/wires.h): the array in use, without lines that hold nothing; crossings become effective
+ * conductances, at every age. Cells of charge have none.
  * What a line says, in units of the weights (symbols: encoding.h): scale x sum of part x g / (devices x span).
  */
 #include <math.h>
@@ -28,6 +30,17 @@ struct place {
 
 /* ---- memory ------------------------------------------------------------------------------------------------ */
 
+bool machine_wires_act(const struct machine *m) {
+    const struct tile_spec *t = &m->spec->tile;
+    return m->spec->effects.wires && t->wires.given && !cell_common_of(t->cell).charge;
+}
+
+struct wires machine_wires_of(const struct machine *m) {
+    const struct wires_spec *w = &m->spec->tile.wires;
+    return (struct wires){w->row_ohm.value, w->column_ohm.value, w->input_ohm.value, w->output_ohm.value,
+                          w->input_end,     w->output_end,       w->segment};
+}
+
 static bool has_white_noise(const struct machine *m) {
     return m->spec->effects.read_noise && cell_has_white_noise(m->spec->tile.cell);
 }
@@ -35,31 +48,39 @@ static bool has_white_noise(const struct machine *m) {
 void tile_devices_destroy(struct tile_devices *t) {
     if (t) {
         mem_free(t->crossing_S[0]);
+        mem_free(t->effective_S[0] == t->crossing_S[0] ? NULL : t->effective_S[0]);
+        mem_free(t->fold_scratch);
         mem_free(t->white_variance);
         mem_free(t->target_S);
         mem_free(t);
     }
 }
 
+/* All planes of `cells` floats: crossings, one of several parallel devices, effective conductances. */
+static bool allocate_planes(const struct machine *m, struct tile_devices *t, uint32_t rows, size_t cells) {
+    bool several = m->plan.devices > 1, white = has_white_noise(m), wires = machine_wires_act(m);
+    float *planes = mem_alloc((several ? 2u : 1u) * AGES_MOST * cells, sizeof *planes);
+    float *effective = wires ? mem_alloc(AGES_MOST * cells, sizeof *effective) : planes;
+    for (size_t age = 0; planes && effective && age < AGES_MOST; age++) {
+        t->crossing_S[age] = planes + age * cells;
+        t->device_S[age] = several ? planes + (AGES_MOST + age) * cells : t->crossing_S[age];
+        t->effective_S[age] = effective + age * cells;
+    }
+    t->crossing_S[0] = planes;
+    t->effective_S[0] = effective;
+    t->fold_scratch = wires ? mem_alloc(wires_fold_scratch_bytes(rows, cells / rows), 1) : NULL;
+    t->white_variance = white ? mem_alloc(cells, sizeof(float)) : NULL;
+    t->target_S = mem_alloc(rows, sizeof(float));
+    return planes && effective && (!wires || t->fold_scratch) && (!white || t->white_variance) && t->target_S;
+}
+
 enum status tile_devices_create(const struct machine *m, uint32_t rows, uint32_t outputs, struct tile_devices **out,
                                 struct error *e) {
-    bool several = m->plan.devices > 1, white = has_white_noise(m);
     struct tile_devices *t = mem_alloc(1, sizeof *t);
-    size_t columns = encoding_physical_columns(&m->plan, outputs), cells = columns * rows;
-    if (t) {
-        t->capacity = cells;
-        t->crossing_S[0] = mem_alloc((several ? 2u : 1u) * AGES_MOST * cells, sizeof(float));
-        t->white_variance = white ? mem_alloc(cells, sizeof(float)) : NULL;
-        t->target_S = mem_alloc(rows, sizeof(float));
-    }
-    if (!t || !t->crossing_S[0] || !t->target_S || (white && !t->white_variance)) {
+    size_t columns = encoding_physical_columns(&m->plan, outputs);
+    if (!t || !allocate_planes(m, t, rows, columns * rows)) {
         tile_devices_destroy(t);
         return error_set(e, ERR_RUN, "tile: out of memory (%u rows, %zu columns of devices)", rows, columns);
-    }
-    for (size_t age = 0; age < AGES_MOST; age++) {
-        t->crossing_S[age] = t->crossing_S[0] + age * cells;
-        t->device_S[age] = several ? t->crossing_S[0] + (AGES_MOST + age) * cells : t->crossing_S[age];
-        t->effective_S[age] = t->crossing_S[age];
     }
     *out = t;
     return OK;
@@ -134,6 +155,36 @@ static void add_white_variance(const struct place *p, struct tile_devices *t) {
     }
 }
 
+/* ---- wires -------------------------------------------------------------------------------------------------- */
+
+/* Noise of a device reaches the output as its current does. */
+static void attenuate_variance(struct tile_devices *t) {
+    size_t cells = (size_t)t->physical_columns * t->rows;
+    for (size_t i = 0; t->white_variance && i < cells; i++) {
+        float g_S = t->crossing_S[0][i], ratio = g_S > 0 ? t->effective_S[0][i] / g_S : 0;
+        t->white_variance[i] *= ratio * ratio;
+    }
+}
+
+static enum status fold_wires(const struct place *p, struct tile_devices *t, struct error *e) {
+    struct wires wires = machine_wires_of(p->m);
+    const struct wires_spec *spec = &p->m->spec->tile.wires;
+    struct fold_options options = {spec->method, spec->tolerance};
+    for (size_t age = 0; machine_wires_act(p->m) && age < p->ages; age++) {
+        struct fold_result fold;
+        if (wires_fold(&wires, t->rows, t->physical_columns, t->crossing_S[age], &options, t->fold_scratch,
+                       t->effective_S[age], &fold, e) != OK) {
+            return error_prefix(e, "matrix %s, tile of row block %u, column block %u", p->a->source.name, p->row_block,
+                                p->column_block);
+        }
+        if (age == 0) {
+            t->fold = fold;
+            attenuate_variance(t);
+        }
+    }
+    return OK;
+}
+
 enum status tile_devices_realise(const struct machine *m, size_t matrix, uint32_t row_block, uint32_t column_block,
                                  const float *w, const double *ages_s, size_t ages, struct programming_count *programmed,
                                  struct fault_count *faults, struct tile_devices *t, struct error *e) {
@@ -144,7 +195,6 @@ enum status tile_devices_realise(const struct machine *m, size_t matrix, uint32_
     struct place p = {m, a, machine_device_seed(m), matrix, row_block, column_block, a->row_begin[row_block],
                       array_block_rows(a, row_block), first, end - first, w, ages_s, ages};
     (void)faults;
-    (void)e;
     t->rows = p.rows;
     t->outputs = p.outputs;
     t->physical_columns = encoding_physical_columns(&m->plan, p.outputs);
@@ -157,7 +207,7 @@ enum status tile_devices_realise(const struct machine *m, size_t matrix, uint32_
         add_white_variance(&p, t);
         add_devices(&p, t, k == 0);
     }
-    return OK;
+    return fold_wires(&p, t, e);
 }
 
 /* ---- lines --------------------------------------------------------------------------------------------------- */
