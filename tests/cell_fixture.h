@@ -51,8 +51,8 @@ static inline struct moments moments_of(const float *x, size_t n) {
 }
 
 /* n devices of one target as read at age_s, in microsiemens, in read_uS. */
-static inline void read_devices_uS(const struct cell *c, struct cell_conditions effects, uint64_t seed, double target_uS,
-                                   double age_s, float *read_uS, size_t n) {
+static inline void read_devices_uS(const struct cell *c, struct cell_conditions effects, uint64_t seed,
+                                   double target_uS, double age_s, float *read_uS, size_t n) {
     enum { RUN = 1 << 12 };
     float target_S[RUN];
     for (size_t i = 0; i < RUN; i++) {

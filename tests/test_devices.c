@@ -1,5 +1,5 @@
-/* What every cell must keep, whatever its physics, the vector arithmetic below it, and converters. The statistics of
- * the cells: test_cells.c.
+/* What every cell must keep, whatever its physics, single devices against their formulas, the vector arithmetic below,
+ * and converters. The statistics of the cells: test_cells.c.
  */
 #include <float.h>
 #include <math.h>
@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "devices/device.h"
+#include "devices/history.h"
 #include "devices/vector_math.h"
 #include "tests/cell_fixture.h"
 #include "tests/suite.h"
@@ -31,6 +32,116 @@ static void logarithm_and_exponential(void **state) {
     }
     assert_true(vector_exp(0.0f) == 1.0f && vector_log(1.0f) == 0.0f);
     assert_true(vector_exp(-1000.0f) == vector_exp(-87.0f));
+}
+
+/* ---- single devices ------------------------------------------------------------------------------------ */
+
+/* Every single device: ln g falls by nu per ln((age + t0) / t0), and age 0 is the identity. 1e-5: single precision of
+ * g. */
+static void drift_is_a_power_law_per_device(void **state) {
+    (void)state;
+    struct arena *a = arena_create();
+    const char *const cells[] = {"pcm_like", "pcm_hermes_1dev", "pcm_hermes_2dev", "generic", "measured"};
+    for (size_t k = 0; k < sizeof cells / sizeof cells[0]; k++) {
+        const struct cell *c = part(a, cells[k]);
+        float target_S[500], fresh_S[500], old_S[500], nu[500];
+        for (int i = 0; i < 500; i++) {
+            target_S[i] = (float)(cell_common_of(c).g_max_S * i / 499);
+        }
+        struct cell_draws d = {3, 9, 1234};
+        struct cell_conditions drifting = {.programming_noise = true, .drift = true},
+                               still = {.programming_noise = true};
+        cell_realise(c, &still, &d, target_S, 86400, fresh_S, 500);
+        cell_realise(c, &drifting, &d, target_S, 0, old_S, 500);
+        assert_memory_equal(fresh_S, old_S, sizeof fresh_S);
+        cell_realise(c, &drifting, &d, target_S, 86400, old_S, 500);
+        cell_model_of(c)->drift_exponent(cell_params(c), &d, target_S, nu, 500);
+        double age_log = log((86400 + cell_common_of(c).t0_s) / cell_common_of(c).t0_s);
+        for (int i = 0; i < 500; i++) {
+            assert_near(old_S[i], fresh_S[i] * exp(-nu[i] * age_log), 1e-5 * fresh_S[i]);
+        }
+    }
+    arena_destroy(a);
+}
+
+static double limited(double x, double low, double high) { return fmin(fmax(x, low), high); }
+
+/* The fits of pcm_hermes_2dev change branch at r = .0945, .3055 and .16: just below and above each, exponent and read
+ * noise of one device against the formulas in double. 1e-6 of nu and 1e-5 of the noise: single precision. */
+static void hermes_changes_branch_at_its_splits(void **state) {
+    (void)state;
+    static const double at[] = {.0945 * .9999, .0945 * 1.0001, .3055 * .9999, .3055 * 1.0001,
+                                .16 * .9999,   .16 * 1.0001,   1e-9,          1};
+    struct arena *a = arena_create();
+    const struct cell *c = part(a, "pcm_hermes_2dev");
+    for (uint64_t k = 0; k < 8; k++) {
+        double r = at[k], l = log(fmax(r, 1e-7));
+        float target_S = (float)(r * 20.7e-6), nu, read_S;
+        cell_model_of(c)->drift_exponent(cell_params(c), &(struct cell_draws){2, 3, k}, &target_S, &nu, 1);
+        double mean = r < .0945 ? limited(-.0387 * l - .0182, .072, .13) : -.0436 * r * r - .0126 * r + .0736;
+        double sd = r < .3055 ? limited(-.0117 * l - .0057, .0091, .04) : -.0118 * r * r + .0093 * r + .0073;
+        assert_near(nu, fabs(mean + sd * random_gaussian(2, random_stream(RANDOM_DRIFT, 3), k)), 1e-6);
+        cell_realise(c, &(struct cell_conditions){.read_noise = true}, &(struct cell_draws){2, 3, k}, &target_S, 60,
+                     &read_S, 1);
+        double q =
+            r < .16 ? limited(-.0117 * l - .0069, .015, .04) : .0069 * r * r * r - .0280 * r * r + .0211 * r + .0123;
+        float slow;
+        struct history_moment moment = history_at(2, 360, 512e-9);
+        history_state(&moment, &(struct cell_draws){2, 3, k}, &slow, 1);
+        double noise = q * sqrt(log((360 + 512e-9) / (2 * 512e-9))) * slow;
+        assert_near(read_S / target_S - 1, noise, 1e-5 * fabs(noise) + 2e-7);
+    }
+    arena_destroy(a);
+}
+
+/* Standard deviations of the published script at eleven points; golden values have five digits. */
+static void afm_noise_has_the_published_sd(void **state) {
+    (void)state;
+    static const double golden[][2] = {{0.6001, 2.7129}, {10, 4.4795},   {20, 5.8125},   {50, 8.1747},
+                                       {52.5, 8.3623},   {52.6, 8.3576}, {60, 8.4965},   {100, 8.4250},
+                                       {120, 8.8661},    {140, 10.4141}, {160, 13.6609}, {180, 19.1984}};
+    enum { SAMPLES = 1 << 16 };
+    static float read_uS[SAMPLES];
+    struct arena *a = arena_create();
+    const struct cell *c = part(a, "pcm_afm");
+    double units = 180 / (cell_common_of(c).g_max_S * 1e6);
+    for (size_t i = 0; i < sizeof golden / sizeof golden[0]; i++) {
+        for (int sign = -1; sign <= 1; sign += 2) {
+            read_devices_uS(c, ALL, 20 + i, sign * golden[i][0] / units, 3600, read_uS, SAMPLES);
+            struct moments m = moments_of(read_uS, SAMPLES);
+            assert_near(m.mean * units, sign * golden[i][0], 4 * m.se_mean * units);
+            assert_near(m.sd * units, golden[i][1], 4 * m.se_sd * units + 1e-4);
+        }
+    }
+    arena_destroy(a);
+}
+
+/* Exactly 0 below 0.6 units, noisy from there; one device up to 52.5 units, two beyond: both sides of both edges, by
+ * the noise of one and the same draw. 1e-4 units: single precision. */
+static void afm_edges(void **state) {
+    (void)state;
+    struct arena *a = arena_create();
+    const struct cell *c = part(a, "pcm_afm");
+    double S_per_unit = cell_common_of(c).g_max_S / 180;
+    double at[] = {0, 0.5999, -0.5999, 0.6001, -0.6001, 52.499, 52.501};
+    float target_S[7], read_S[7];
+    for (int i = 0; i < 7; i++) {
+        target_S[i] = (float)(at[i] * S_per_unit);
+        cell_realise(c, &ALL, &(struct cell_draws){1, 2, 3}, &target_S[i], 0, &read_S[i], 1);
+    }
+    double xi = random_gaussian(1, random_stream(RANDOM_PROGRAMMING, 2), 3);
+    assert_true(read_S[0] == 0 && read_S[1] == 0 && read_S[2] == 0);
+    assert_near(read_S[3] / S_per_unit, 0.6001 + 2.71293 * xi, 1e-4);
+    assert_near(read_S[4] / S_per_unit, -0.6001 + 2.71293 * xi, 1e-4);
+    assert_near(read_S[5] / S_per_unit,
+                52.499 + xi * (2.5797410660159494 + 0.22419685954327148 * 52.499 -
+                               0.00371581208142707 * pow(52.499, 2) + 2.939751381126213e-05 * pow(52.499, 3)),
+                1e-4);
+    assert_near(read_S[6] / S_per_unit,
+                52.501 + xi * (2.110295720240385 + 0.2453487119885723 * 52.501 - 0.003054993405157235 * pow(52.501, 2) +
+                               1.2329755395573392e-05 * pow(52.501, 3)),
+                1e-4);
+    arena_destroy(a);
 }
 
 /* ---- what every cell must keep ----------------------------------------------------------------------------- */
@@ -227,6 +338,10 @@ static void converter_has_the_papers_arithmetic(void **state) {
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(logarithm_and_exponential),
+    cmocka_unit_test(drift_is_a_power_law_per_device),
+    cmocka_unit_test(hermes_changes_branch_at_its_splits),
+    cmocka_unit_test(afm_noise_has_the_published_sd),
+    cmocka_unit_test(afm_edges),
     cmocka_unit_test(cutting_the_work_changes_nothing),
     cmocka_unit_test(every_kernel_gives_the_same_conductances),
     cmocka_unit_test(effects_switch_alone),
