@@ -349,8 +349,194 @@ static void golden_cases(void **state) {
     json_decref(root);
 }
 
+/* ---- random parts ----------------------------------------------------------------------------------------- */
+
+enum { DRAWS = 20000 };
+
+/* Standard errors: mean sd / sqrt(N), standard deviation sd / sqrt(2 N); four of them. */
+static void check_moments(const double *x, size_t n, double mean, double sd) {
+    double sum = 0, squares = 0;
+    for (size_t i = 0; i < n; i++) {
+        sum += x[i];
+    }
+    for (size_t i = 0; i < n; i++) {
+        squares += (x[i] - sum / (double)n) * (x[i] - sum / (double)n);
+    }
+    assert_near(sum / (double)n, mean, 4 * sd / sqrt((double)n));
+    assert_near(sqrt(squares / (double)n), sd, 4 * sd / sqrt(2.0 * (double)n));
+}
+
+static void normal(uint64_t what, double *z, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        z[i] = (double)random_gaussian(3, random_stream(RANDOM_TEST, what), i);
+    }
+}
+
+/* What a column keeps: every constant with its spread; the same again; others in other columns and chips. */
+static void columns(void **state) {
+    (void)state;
+    const struct phenomena_spec p = {.output_noise = 0.06, .output_noise_spread = 0.1, .nonlinearity = 0.5,
+                                     .nonlinearity_spread = 0.2, .slope_calibration = 0.5, .voltage_offset_spread = 0.02,
+                                     .series_resistance = 0.01};
+    static struct phenomena_column k[DRAWS], again[8];
+    static double bound[DRAWS], v[DRAWS];
+    double mean = 0;
+    size_t zeros = 0;
+    for (size_t i = 0; i < DRAWS; i++) {
+        bound[i] = 12;
+    }
+    phenomena_columns(&p, 5, PHENOMENA_COLUMN, 0, bound, DRAWS, k);
+    for (size_t i = 0; i < DRAWS; i++) {
+        v[i] = k[i].noise_sd;
+    }
+    check_moments(v, DRAWS, 0.06, 0.006);
+    for (size_t i = 0; i < DRAWS; i++) {
+        v[i] = k[i].nonlinearity * 12;
+        mean += v[i] / DRAWS;
+    }
+    check_moments(v, DRAWS, 0.5, 0.1);
+    for (size_t i = 0; i < DRAWS; i++) { /* max(spread xi, 0): half are zero; mirrored, the rest is the Gaussian again */
+        assert_true(k[i].voltage_offset >= 0);
+        zeros += k[i].voltage_offset == 0;
+        v[i] = i % 2 ? k[i].voltage_offset : -k[i].voltage_offset;
+    }
+    assert_near((double)zeros / DRAWS, 0.5, 4 * 0.5 / sqrt(DRAWS));
+    check_moments(v, DRAWS, 0, 0.02 / sqrt(2));
+    assert_near(k[7].slope, pow(1 + (mean + 0.01 * 12) * 0.5, 2), 1e-12); /* of the tile's mean, not of the column */
+    phenomena_columns(&p, 5, PHENOMENA_COLUMN, 4, bound, 8, again);
+    assert_true(again[0].noise_sd == k[4].noise_sd && again[0].voltage_offset == k[4].voltage_offset);
+    phenomena_columns(&p, 6, PHENOMENA_COLUMN, 4, bound, 8, again);
+    assert_true(again[0].noise_sd != k[4].noise_sd);
+    bound[0] = (double)INFINITY; /* no bound: nothing that the compression could be a share of */
+    phenomena_columns(&p, 5, PHENOMENA_COLUMN, 0, bound, 1, again);
+    assert_true(again[0].nonlinearity == 0 && again[0].slope == 1);
+}
+
+/* The noise of the result is what independent noise of every weight does: both simulated, against the formula. */
+static void weight_noise(void **state) {
+    (void)state;
+    enum { ROWS = 16 };
+    const struct phenomena_column k = {.slope = 1};
+    static double z[DRAWS], y[DRAWS], direct[DRAWS];
+    double w[ROWS], x[ROWS];
+    struct phenomena_sums s;
+    for (int type = WEIGHT_NOISE_ADDITIVE; type <= WEIGHT_NOISE_PCM_READ; type++) {
+        struct phenomena_spec p = {.weight_noise = 0.05, .weight_noise_type = type};
+        double variance = 0;
+        for (int i = 0; i < ROWS; i++) {
+            w[i] = sin(i + 1), x[i] = cos(3 * i);
+            variance += 0.05 * 0.05 * x[i] * x[i] * (type == WEIGHT_NOISE_PCM_READ ? fabs(w[i]) : 1);
+        }
+        phenomena_sums(w, x, ROWS, &s);
+        normal((uint64_t)type, z, DRAWS);
+        for (size_t n = 0; n < DRAWS; n++) {
+            double per_weight[ROWS];
+            y[n] = phenomena_array(&p, &k, &s, ROWS, z[n]);
+            direct[n] = 0;
+            for (int i = 0; i < ROWS; i++) {
+                double xi = (double)random_gaussian(4, random_stream(RANDOM_TEST, (uint64_t)type), n * ROWS + (size_t)i);
+                per_weight[i] = w[i] + 0.05 * (type == WEIGHT_NOISE_PCM_READ ? sqrt(fabs(w[i])) : 1) * xi;
+                direct[n] += per_weight[i] * x[i];
+            }
+        }
+        check_moments(y, DRAWS, s.product, sqrt(variance));
+        check_moments(direct, DRAWS, s.product, sqrt(variance));
+    }
+}
+
+static void input_noise(void **state) {
+    (void)state;
+    const struct phenomena_spec p = {.input_noise = 0.01, .input_asymmetry = 0.2};
+    static double z[DRAWS], x[DRAWS];
+    normal(9, z, DRAWS);
+    for (size_t i = 0; i < DRAWS; i++) {
+        x[i] = 0.5;
+    }
+    phenomena_inputs(&p, x, z, DRAWS);
+    check_moments(x, DRAWS, 0.5, 0.01);
+    for (size_t i = 0; i < DRAWS; i++) {
+        x[i] = -0.5;
+    }
+    phenomena_inputs(&p, x, z, DRAWS);
+    check_moments(x, DRAWS, -0.4, 0.008); /* asymmetry after noise */
+}
+
+/* Every effect takes its own phenomena away and no others. */
+static void switches(void **state) {
+    (void)state;
+    const struct phenomena_spec all = {
+        .input_noise = 1, .input_asymmetry = 1, .output_noise = 1, .output_asymmetry = 1, .weight_noise = 1,
+        .weight_noise_type = WEIGHT_NOISE_PCM_READ, .ir_drop = 1, .ir_drop_g_ratio = 1e5, .nonlinearity = 1,
+        .voltage_offset_spread = 1, .series_resistance = 1, .read_asymmetry_spread = 1};
+    const struct effects on = {.read_noise = true, .wires = true, .dac_errors = true, .adc_errors = true}, none = {0};
+    struct phenomena_spec p = phenomena_active(&all, &on);
+    assert_true(p.any && p.input_noise == 1 && p.weight_noise == 1 && p.ir_drop == 1 && p.series_resistance == 1);
+    p = phenomena_active(&all, &none);
+    assert_false(p.any);
+    struct effects e = none;
+    e.wires = true;
+    p = phenomena_active(&all, &e);
+    assert_true(p.any && p.ir_drop == 1 && p.input_noise == 0 && p.weight_noise == 0 && p.output_noise == 0);
+    e = none;
+    e.read_noise = true;
+    p = phenomena_active(&all, &e);
+    assert_true(p.any && p.weight_noise == 1 && p.ir_drop == 0 && p.input_asymmetry == 0 && p.nonlinearity == 0);
+    e = none;
+    e.dac_errors = true;
+    p = phenomena_active(&all, &e);
+    assert_true(p.any && p.input_noise == 1 && p.input_asymmetry == 1 && p.ir_drop == 0 && p.voltage_offset_spread == 0);
+    struct phenomena_spec noise_without_type = {.weight_noise = 1};
+    assert_false(phenomena_active(&noise_without_type, &on).any);
+}
+
+/* What the golden cases do not reach: the running mean, thresholds, nothing to multiply, when repeats end, and that a
+ * negative clip forgets a positive one where it does not count itself. */
+static void management(void **state) {
+    (void)state;
+    struct management_spec m = {.noise = NOISE_AVERAGE_ABS_MAX, .decay = 0.25, .max_factor = 1000, .max_resolution = 0.25,
+                                .assumed_w_max = 0.6};
+    const double x[] = {0.5, -2, 1}, negative[] = {-1, -2}, zero[] = {0, 0};
+    double average = 0, step = 1.0 / 126;
+    assert_near(management_scale(&m, x, 3, step, 12, &average), 0.5, 1e-15);
+    assert_near(management_scale(&m, x, 3, step, 12, &average), 0.875, 1e-15);
+    m.noise = NOISE_MAX;
+    assert_near(management_scale(&m, x, 3, step, 12, &average), 1, 1e-15);
+    assert_true(management_scale(&m, negative, 2, step, 12, &average) == 0);
+    m.noise = NOISE_ABS_MAX;
+    assert_true(management_scale(&m, zero, 2, step, 12, &average) == 0);
+    m.noise = NOISE_ABS_MAX_NP_SUM; /* 2 x 0.6 / 0.1 = 12, coarser than max|x| = 2; a step allows 2 x 126 / 4 = 63 */
+    assert_near(management_scale(&m, x, 3, step, 0.1, &average), 12, 1e-12);
+    assert_near(management_scale(&m, x, 3, step, 0.001, &average), 63, 1e-12);
+    const double y[] = {2, -2}, bound[] = {1, 1}, inside[] = {1, -1};
+    m.test_negative = true;
+    assert_true(management_clipped(&m, y, bound, 2) && !management_clipped(&m, inside, bound, 2));
+    m.test_negative = false;
+    assert_false(management_clipped(&m, y, bound, 2));
+    assert_true(management_clipped(&m, y, bound, 1));
+    struct management_loop l;
+    management_begin(&l);
+    assert_false(management_repeat(&m, step, true, &l)); /* BOUND_NONE */
+    m.bound = BOUND_ITERATIVE;
+    int rounds = 1;
+    for (; management_repeat(&m, step, true, &l); rounds++) {
+    }
+    assert_int_equal(rounds, 5); /* 1, 2, 4, 8, 16 > 0.25 / (2 / 126) */
+    assert_true(l.factor == 16);
+    management_begin(&l);
+    assert_false(management_repeat(&m, step, false, &l));
+    m.bound = BOUND_ITERATIVE_WORST_CASE;
+    assert_true(management_repeat(&m, step, true, &l) && l.worst_case && l.factor == 1);
+    assert_true(management_repeat(&m, step, true, &l) && l.factor == 2);
+    management_begin(&l);
+    m.max_factor = 2;
+    for (rounds = 1; management_repeat(&m, 0, true, &l); rounds++) {
+    }
+    assert_int_equal(rounds, 4); /* 1, worst case 1, 2, 4 > 2 */
+}
+
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(golden_cases),
+    cmocka_unit_test(golden_cases), cmocka_unit_test(columns),  cmocka_unit_test(weight_noise),
+    cmocka_unit_test(input_noise),  cmocka_unit_test(switches), cmocka_unit_test(management),
 };
 
 const struct test_suite suite_phenomena = {"phenomena", tests, sizeof tests / sizeof tests[0]};
