@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "sim/chip_load.h"
+#include "sim/passes.h"
 #include "sim/encoding.h"
 
 enum { KEY_BYTES = 256, WHERE_BYTES = 512 };
@@ -265,6 +266,11 @@ static enum status check_encoding(const struct chip_spec *s, const struct config
 static enum status check_tile(const struct chip_spec *s, const struct config_node *root, struct error *e) {
     const struct tile_spec *t = &s->tile;
     TRY(check_encoding(s, root, e));
+    char reason[ERROR_MESSAGE_BYTES / 2];
+    const char *key = input_contradiction(s, reason, sizeof reason);
+    if (key) {
+        CONTRADICTION(e, root, key, "%s", reason);
+    }
     if (t->columns % t->adc.share) {
         CONTRADICTION(
             e, root, "tile.adc.share",

@@ -1,130 +1,441 @@
 /* The analog multiply in double precision, one plain loop per step of design section 3. Slow on purpose, never
- * optimised.
+ * optimised: what the fast paths are tested against, and what `mho tile` shows stage by stage.
  *
- * Shares with the fast path: the random numbers, the cell model (cell_realise), the converters' ranges and the
- * factors of the drift compensation. Everything else is said again here: encoding, effective weights, DAC, sum, ADC,
+ * Shares with the fast paths: the random numbers and their addresses, the devices (tile_devices.h part of machine.h), what was
+ * drawn of the converters, their ranges, the circuits' own codes, the factors of drift compensation and correction.
+ * Everything else is said again here: effective weights, ranges and digits of the inputs, levels, sums, noise, conversion,
  * digital part.
  *
- * How far the fast path may differ, with the effects adc and dac:
- *   off: single-precision sums, about 1e-6 of the sum of |w x|
- *   dac: weights are codes of 16 bits there: each off by half a code, 1/65534 of the column's largest weight
+ * How far the fast paths may differ:
+ *   single precision, about 1e-6 of the sum of |w x|
+ *   integer panels: weights are codes of 16 bits, each off by half a code, 1/65534 of the column's largest weight; the
+ *     variance of white noise is a polynomial of the code with the column's sum, not each device's own
  *   adc: where that error moves a result across a rounding edge, one ADC step (a result in about a thousand)
  */
 #include <math.h>
 
 #include "base/memory.h"
-#include "sim/machine.h"
+#include "base/random.h"
+#include "sim/multiply.h"
 
-/* What one output needs, [inputs] each. */
-struct column {
-    float *w, *target_S[2], *read_S[2];
+/* One row block: what its devices say now, and one token on its way. */
+struct block {
+    const struct machine *m;
+    const struct array *a;
+    size_t matrix;
+    const struct stage_visitor *trace;
+    uint32_t b, rows, token, round;
+    uint64_t read;
+    double *weights, *variance; /* [outputs][lines][rows] effective weights, and their variance per read */
+    double *shared;             /* [column blocks][slices][rows] */
+    double *levels;             /* [passes][rows] in units of full scale */
+    double *values;             /* [inputs or lines x outputs] for stages */
+    double *average;            /* running mean of the noise management */
+    double range, input_sum;    /* of the token; the sum in units of the range */
 };
 
-static void column_destroy(struct column *k) { mem_free(k->w); }
-
-static bool column_create(struct column *k, size_t inputs) {
-    k->w = mem_alloc(5 * inputs, sizeof *k->w);
-    if (!k->w) {
-        return false;
-    }
-    k->target_S[0] = k->w + inputs;
-    k->target_S[1] = k->w + 2 * inputs;
-    k->read_S[0] = k->w + 3 * inputs;
-    k->read_S[1] = k->w + 4 * inputs;
-    return true;
+static void block_destroy(struct block *k) {
+    mem_free(k->weights);
+    mem_free(k->variance);
+    mem_free(k->shared);
+    mem_free(k->levels);
+    mem_free(k->values);
 }
 
-static double block_max(const float *w, uint32_t n) {
-    double largest = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        largest = fmax(largest, fabs((double)w[i]));
-    }
-    return largest;
-}
-
-/* Steps 1 to 3: weights of output o -> scale -> targets -> devices as read now. weight_scale [row_blocks]. */
-static enum status realise(const struct machine *m, size_t matrix, uint32_t o, struct column *k, double *weight_scale,
-                           struct error *e) {
+static enum status block_create(const struct machine *m, size_t matrix, struct block *k, struct error *e) {
     const struct array *a = m->arrays[matrix];
-    const struct tile_spec *tile = &m->spec->tile;
-    struct cell_common cell = cell_common_of(tile->cell);
-    bool pair = tile->encoding == ENCODING_DIFFERENTIAL_PAIR;
-    TRY(a->source.read_rows(a->source.context, o, 1, k->w, e));
+    size_t rows = 0, lines = (size_t)a->outputs * a->lines;
     for (uint32_t b = 0; b < a->row_blocks; b++) {
-        const float *w = k->w + a->row_begin[b];
-        weight_scale[b] = tile->scale == SCALE_PER_COLUMN ? block_max(w, array_block_rows(a, b))
-                                                          : (double)a->weight_scale[(size_t)b * a->columns + o];
-        for (uint32_t i = 0; i < array_block_rows(a, b); i++) {
-            uint32_t at = a->row_begin[b] + i;
-            float g_S = weight_scale[b] > 0 ? w[i] * (float)((cell.g_max_S - cell.g_min_S) / weight_scale[b]) : 0;
-            k->target_S[0][at] = pair ? (float)cell.g_min_S + fmaxf(g_S, 0) : g_S;
-            k->target_S[1][at] = (float)cell.g_min_S + fmaxf(-g_S, 0);
-        }
+        rows = array_block_rows(a, b) > rows ? array_block_rows(a, b) : rows;
     }
-    struct cell_conditions effects = {.programming_noise = m->spec->effects.programming_noise,
-                                      .drift = m->spec->effects.drift,
-                                      .read_noise = m->spec->effects.read_noise,
-                                      .temperature = m->spec->effects.temperature,
-                                      .temperature_K = tile->temperature_K,
-                                      .reads = tile->reads};
-    for (uint64_t device = 0; device < (pair ? 2 : 1); device++) {
-        struct cell_draws draws = {m->seed, (uint64_t)matrix << 8 | device, (uint64_t)o * a->inputs};
-        cell_realise(tile->cell, &effects, &draws, k->target_S[device], m->age_s, k->read_S[device], a->inputs);
+    k->weights = mem_alloc(lines * rows, sizeof *k->weights);
+    k->variance = mem_alloc(lines * rows, sizeof *k->variance);
+    k->shared = mem_alloc((size_t)a->column_blocks * m->plan.slices * rows, sizeof *k->shared);
+    k->levels = mem_alloc(m->inputs.passes * rows, sizeof *k->levels);
+    k->values = mem_alloc(rows + a->outputs, sizeof *k->values);
+    if (!k->weights || !k->variance || !k->shared || !k->levels || !k->values) {
+        block_destroy(k);
+        return error_set(e, ERR_RUN, "matrix %s: out of memory", a->source.name);
     }
     return OK;
 }
 
-/* The weight that input i of an output says now. */
-static double effective_weight(const struct machine *m, const struct column *k, uint32_t i, double weight_scale) {
-    struct cell_common cell = cell_common_of(m->spec->tile.cell);
-    bool pair = m->spec->tile.encoding == ENCODING_DIFFERENTIAL_PAIR;
-    double signed_S = (double)k->read_S[0][i] - (pair ? (double)k->read_S[1][i] : 0);
-    return signed_S * weight_scale / (cell.g_max_S - cell.g_min_S);
+static void show(const struct block *k, const char *stage, uint32_t index, const double *values, size_t n) {
+    if (k->trace) {
+        k->trace->visit(k->trace->context, stage, k->token, k->b, index, values, n);
+    }
 }
 
-/* Fixed, or the largest input of this token in this block. */
-static double input_range(const struct array *a, uint32_t b, const float *x) {
-    double range = a->input_range ? (double)a->input_range[b] : block_max(x + a->row_begin[b], array_block_rows(a, b));
+/* ---- steps 1 to 4: devices, wires included ------------------------------------------------------------------------ */
+
+static enum status realise_tile(struct block *k, uint32_t c, struct tile_devices *t, float *w, float *line, struct error *e) {
+    const struct machine *m = k->m;
+    const struct array *a = k->a;
+    uint32_t first = array_block_output(a, &m->spec->tile, c), end = array_block_output(a, &m->spec->tile, c + 1);
+    double age_s = machine_age_since_programming_s(m);
+    TRY(a->source.read_rows(a->source.context, first, end - first, w, e));
+    TRY(tile_devices_realise(m, k->matrix, k->b, c, w, &age_s, 1, NULL, NULL, t, e));
+    for (uint32_t o = first; o < end; o++) {
+        float scale = a->weight_scale[(size_t)k->b * a->columns + o];
+        for (uint32_t l = 0; l < a->lines; l++) {
+            size_t at = ((size_t)o * a->lines + l) * k->rows;
+            tile_line_S(m, t, o - first, l, 0, line);
+            for (uint32_t i = 0; i < k->rows; i++) {
+                k->weights[at + i] = (double)line[i] * tile_weight_per_siemens(m, scale);
+            }
+            if (t->white_variance) {
+                tile_line_variance(m, t, o - first, l, scale, line);
+            }
+            for (uint32_t i = 0; i < k->rows; i++) {
+                k->variance[at + i] = t->white_variance ? (double)line[i] : 0;
+            }
+        }
+    }
+    for (uint32_t s = 0; a->shared && s < m->plan.slices; s++) {
+        tile_shared_S(m, t, s, 0, line);
+        for (uint32_t i = 0; i < k->rows; i++) {
+            k->shared[((size_t)c * m->plan.slices + s) * k->rows + i] = (double)line[i] * tile_weight_per_siemens(m, 1);
+        }
+    }
+    return OK;
+}
+
+static enum status realise_block(struct block *k, struct error *e) {
+    const struct array *a = k->a;
+    struct tile_devices *t = NULL;
+    uint32_t most = 0;
+    for (uint32_t c = 0; c < a->column_blocks; c++) {
+        uint32_t n = array_block_output(a, &k->m->spec->tile, c + 1) - array_block_output(a, &k->m->spec->tile, c);
+        most = n > most ? n : most;
+    }
+    TRY(tile_devices_create(k->m, k->rows, most, &t, e));
+    float *w = mem_alloc((size_t)most * a->inputs, sizeof *w), *line = mem_alloc(k->rows, sizeof *line);
+    enum status s = w && line ? OK : error_set(e, ERR_RUN, "matrix %s: out of memory", a->source.name);
+    for (uint32_t c = 0; s == OK && c < a->column_blocks; c++) {
+        s = realise_tile(k, c, t, w, line, e);
+    }
+    mem_free(w);
+    mem_free(line);
+    tile_devices_destroy(t);
+    return s;
+}
+
+/* ---- step 5: inputs ------------------------------------------------------------------------------------------------- */
+
+/* Full scale of the block's ADCs in units of weight scale x input range, as the noise management asks for it. */
+static double common_full_scale(const struct block *k) {
+    for (uint32_t o = 0; o < k->a->outputs && k->m->spec->effects.adc; o++) {
+        double scale = (double)k->a->weight_scale[(size_t)k->b * k->a->columns + o];
+        if (scale > 0) {
+            return (double)k->a->full_scale[(size_t)k->b * k->a->lines * k->a->columns + o] / scale;
+        }
+    }
+    return (double)INFINITY;
+}
+
+/* Fixed, or the largest input of this token in this block, or what the noise management says. x [rows]. */
+static double input_range(const struct block *k, const float *x, const struct management_loop *loop) {
+    struct management_spec how = k->m->spec->tile.management;
+    double fixed = k->a->input_range ? (double)k->a->input_range[k->b] : 0, largest = 0, range;
+    for (uint32_t i = 0; i < k->rows; i++) {
+        largest = fmax(largest, fabs((double)x[i]));
+        k->values[i] = (double)x[i] / (fixed > 0 ? fixed : 1);
+    }
+    how.noise = loop->worst_case ? NOISE_ABS_MAX_NP_SUM : how.noise;
+    if (how.noise != NOISE_NONE) {
+        double step = k->m->spec->effects.dac ? 1.0 / (2 * k->m->dac.limit) : 0;
+        range = management_scale(&how, k->values, k->rows, step, common_full_scale(k), k->average) *
+                (fixed > 0 ? fixed : 1);
+    } else {
+        range = fixed > 0 ? fixed : largest;
+    }
+    range = (double)(float)range * loop->factor;
     return range >= (double)SMALLEST_RANGE ? range : 0;
 }
 
-/* Step 5: x as it leaves the DAC of a row block. */
-static double converted_input(const struct machine *m, double x, double range) {
-    if (!m->spec->effects.dac) {
-        return x;
+/* One input of one pass as it is driven, in units of full scale: q is its code, or its exact size in codes. */
+static double driven_level(const struct block *k, uint32_t pass, uint32_t i, double q) {
+    const struct machine *m = k->m;
+    const struct input_pass *p = &m->inputs.pass[pass];
+    double limit = m->inputs.digit_limit, level;
+    uint32_t row = k->a->row_begin[k->b] + i;
+    uint64_t event = event_number(m, k->a, k->read, k->round, k->b, pass), number = event * k->a->inputs + row;
+    bool mine = p->sign == 0 || (q < 0) == (p->sign < 0);
+    if (m->spec->effects.dac) {
+        int digit = input_digit(p, (int)q), size = digit < 0 ? -digit : digit;
+        level = k->a->dac_levels ? (double)k->a->dac_levels[row * (size_t)(m->inputs.digit_limit + 1) + (size_t)size]
+                                 : size / limit;
+        level = digit < 0 ? -level : level;
+    } else {
+        level = !mine ? 0 : p->sign == 0 ? q / limit : fabs(q) / limit;
     }
-    return range > 0 ? converter_code(m->dac, x, range, NULL) * range / m->dac.limit : 0;
+    if (m->dac_noise_sd > 0 && (level != 0 || m->inputs.voltage)) {
+        level += m->dac_noise_sd *
+                 (double)random_gaussian(m->seed, random_stream(RANDOM_CONVERTER, k->matrix << 8 | DRAW_DAC_NOISE), number);
+    }
+    if (m->phenomena.any && mine) {
+        double sign = p->sign < 0 ? -1 : 1, z, signed_level = sign * level;
+        z = (double)random_gaussian(m->seed, random_stream(RANDOM_CONVERTER, k->matrix << 8 | PHENOMENA_INPUT), number);
+        phenomena_inputs(&m->phenomena, &signed_level, &z, 1);
+        level = sign * signed_level;
+    }
+    if (m->bent) {
+        double volts = m->spec->tile.read_voltage_V.value;
+        level *= cell_current_factor(m->spec->tile.cell, m->inputs.voltage ? fabs(level) * volts : volts);
+    }
+    return level;
 }
 
-/* Step 7: a result as it leaves the ADC. */
-static double converted_result(const struct machine *m, double v, double full_scale) {
-    if (!m->spec->effects.adc) {
-        return v;
-    }
-    return full_scale > 0 ? converter_code(m->adc, v, full_scale, NULL) * full_scale / m->adc.limit : 0;
-}
-
-/* Steps 5 to 8 for one token and one output. */
-static double multiply_column(const struct machine *m, const struct array *a, const struct column *k,
-                              const double *weight_scale, uint32_t o, const float *x) {
-    double y = 0;
-    for (uint32_t b = 0; b < a->row_blocks; b++) {
-        double range = input_range(a, b, x), sum = 0;
-        for (uint32_t i = a->row_begin[b]; i < a->row_begin[b + 1]; i++) {
-            sum += effective_weight(m, k, i, weight_scale[b]) * converted_input(m, (double)x[i], range); /* step 6 */
+static void drive(struct block *k, const float *x, const struct management_loop *loop) {
+    const struct machine *m = k->m;
+    k->range = input_range(k, x, loop);
+    k->input_sum = 0;
+    for (uint32_t i = 0; i < k->rows; i++) {
+        double exact = k->range > 0 ? (double)x[i] * m->dac.limit / k->range : 0,
+               q = m->spec->effects.dac && k->range > 0 ? converter_code(m->dac, (double)x[i], k->range, NULL) : exact;
+        k->input_sum += q / m->dac.limit;
+        k->values[i] = q;
+        for (uint32_t p = 0; p < m->inputs.passes; p++) {
+            k->levels[(size_t)p * k->rows + i] = driven_level(k, p, i, q);
         }
-        size_t at = (size_t)b * a->columns + o;
-        y += converted_result(m, sum, (double)a->full_scale[at] * range) *
-             (double)a->compensation[at]; /* steps 7 and 8 */
     }
-    return y;
+    show(k, "input_codes", 0, k->values, k->rows);
+    for (uint32_t p = 0; p < m->inputs.passes; p++) {
+        show(k, "pass", p, k->levels + (size_t)p * k->rows, k->rows);
+    }
+}
+
+/* ---- step 6: sums and their noise ------------------------------------------------------------------------------------- */
+
+static double gaussian(const struct block *k, enum random_what what, uint64_t where, uint64_t number) {
+    return (double)random_gaussian(k->m->seed, random_stream(what, where), number);
+}
+
+/* Number of a result of one pass or group. */
+static uint64_t result_number(const struct block *k, uint32_t pass, uint32_t line, uint32_t o) {
+    return event_number(k->m, k->a, k->read, k->round, k->b, pass) * k->a->lines * k->a->columns +
+           (uint64_t)line * k->a->columns + o;
+}
+
+/* What phenomena make of one pass of one column; units of weight scale x full-scale input. */
+static double phenomenal_pass(const struct block *k, uint32_t pass, uint32_t line, uint32_t o, const double *w,
+                              double scale) {
+    const struct machine *m = k->m;
+    const struct array *a = k->a;
+    double weights[4096]; /* rows of a tile are no more */
+    bool other = m->phenomena.read_asymmetry_spread > 0 && m->inputs.pass[pass].sign < 0;
+    for (uint32_t i = 0; i < k->rows; i++) {
+        uint64_t number = (uint64_t)o * a->inputs + a->row_begin[k->b] + i;
+        double z = other ? gaussian(k, RANDOM_CONVERTER, k->matrix << 8 | PHENOMENA_ASYMMETRY, number) : 0;
+        weights[i] = w[i] / scale * (1 + m->phenomena.read_asymmetry_spread * z);
+    }
+    struct phenomena_sums sums;
+    phenomena_sums(weights, k->levels + (size_t)pass * k->rows, k->rows, &sums);
+    return phenomena_array(&m->phenomena, &a->phenomena[((size_t)k->b * a->lines + line) * a->columns + o], &sums, k->rows,
+                           gaussian(k, RANDOM_CONVERTER, k->matrix << 8 | PHENOMENA_WEIGHT,
+                                    result_number(k, pass, line, o)));
+}
+
+static double plain_pass(const struct block *k, uint32_t pass, const double *w) {
+    double sum = 0;
+    for (uint32_t i = 0; i < k->rows; i++) {
+        sum += w[i] * k->levels[(size_t)pass * k->rows + i];
+    }
+    return sum;
+}
+
+/* Result of one group of passes before its ADC: weight x full-scale input. */
+static double analog_result(const struct block *k, uint32_t group, uint32_t line, uint32_t o) {
+    const struct input_plan *plan = &k->m->inputs;
+    const struct array *a = k->a;
+    const double *w = k->weights + ((size_t)o * a->lines + line) * k->rows,
+                 *variance = k->variance + ((size_t)o * a->lines + line) * k->rows;
+    double scale = (double)a->weight_scale[(size_t)k->b * a->columns + o], sum = 0, noise = 0;
+    bool phenomena = k->m->phenomena.any && scale > 0;
+    for (uint32_t p = group_first(plan, group); p < group_end(plan, group); p++) {
+        double gain = plan->groups == 1 ? (double)plan->pass[p].gain : 1;
+        sum += gain * (phenomena ? phenomenal_pass(k, p, line, o, w, scale) * scale : plain_pass(k, p, w));
+        for (uint32_t i = 0; i < k->rows; i++) {
+            double level = k->levels[(size_t)p * k->rows + i];
+            noise += gain * gain * level * level * variance[i];
+        }
+    }
+    if (phenomena) {
+        double z = gaussian(k, RANDOM_CONVERTER, k->matrix << 8 | PHENOMENA_OUTPUT, result_number(k, group, line, o));
+        sum = scale * phenomena_output(&k->m->phenomena, &a->phenomena[((size_t)k->b * a->lines + line) * a->columns + o],
+                                       sum / scale, z);
+    }
+    if (noise > 0) {
+        sum += sqrt(noise) * gaussian(k, RANDOM_READ, k->matrix, result_number(k, group, line, o));
+    }
+    return sum;
+}
+
+/* Column currents of one pass and line, where the read voltage is known. */
+static void show_currents(const struct block *k) {
+    const struct machine *m = k->m;
+    for (uint32_t p = 0; k->trace && chip_has_costs(m->chip) && p < m->inputs.passes; p++) {
+        for (uint32_t l = 0; l < k->a->lines; l++) {
+            for (uint32_t o = 0; o < k->a->outputs; o++) {
+                double scale = (double)k->a->weight_scale[(size_t)k->b * k->a->columns + o],
+                       sum = plain_pass(k, p, k->weights + ((size_t)o * k->a->lines + l) * k->rows);
+                k->values[o] = scale > 0 ? sum / tile_weight_per_siemens(m, (float)scale) *
+                                               m->spec->tile.read_voltage_V.value * 1e6
+                                         : 0;
+            }
+            show(k, "column_current_uA", p * k->a->lines + l, k->values, k->a->outputs);
+        }
+    }
+}
+
+/* ---- step 7: conversion ------------------------------------------------------------------------------------------------- */
+
+/* One converter: its range, its errors, the number of its noise. */
+struct reader {
+    double full, gain, offset;
+    const float *state;
+    uint64_t number;
+};
+
+/* v as it leaves the ADC, and its code. *beyond: +1, -1 where it was out of range. */
+static double converted(const struct block *k, const struct reader *r, double v, double *code, int *beyond) {
+    const struct machine *m = k->m;
+    double noise = m->adc_noise_sd > 0
+                       ? (double)gaussian(k, RANDOM_CONVERTER, k->matrix << 8 | DRAW_ADC_NOISE, r->number)
+                       : 0;
+    *code = (double)NAN;
+    *beyond = 0;
+    if (!m->spec->effects.adc) {
+        return m->adc_use == ADC_LINEAR ? r->gain * v + (r->offset + m->adc_noise_sd * noise) * r->full : v;
+    }
+    if (!(r->full > 0)) {
+        *code = 0;
+        *beyond = v > 0 ? 1 : v < 0 ? -1 : 0;
+        return 0;
+    }
+    double u = v / r->full, highest = m->adc.limit, lowest = -highest, step = 1.0 / m->adc.limit, shift = 0;
+    if (m->adc_use == ADC_CIRCUIT) {
+        const struct adc_model *model = adc_model_of(m->spec->tile.adc.circuit);
+        const void *params = adc_params(m->spec->tile.adc.circuit);
+        float in = (float)u, z = (float)noise;
+        int32_t out;
+        model->convert(params, m->adc.bits, r->state, &in, m->adc_noise_sd > 0 ? &z : NULL, &out, 1);
+        model->value(params, m->adc.bits, &step, &shift);
+        highest = model->highest(params, m->adc.bits);
+        lowest = model->lowest(params, m->adc.bits);
+        *code = out;
+    } else {
+        u = r->gain * u + r->offset + m->adc_noise_sd * noise;
+        *code = converter_code(m->adc, u, 1, NULL);
+    }
+    *beyond = u >= (highest + shift) * step + step / 2 ? 1 : u <= (lowest + shift) * step - step / 2 ? -1 : 0;
+    return (*code + shift) * step * r->full;
+}
+
+/* All lines and groups of one output, added digitally; clipped: results that count for the bound management. */
+static double digital_sum(const struct block *k, uint32_t o, uint32_t *clipped, double *codes) {
+    const struct machine *m = k->m;
+    const struct array *a = k->a;
+    const struct input_plan *plan = &m->inputs;
+    double y = 0;
+    for (uint32_t l = 0; l < a->lines; l++) {
+        size_t i = ((size_t)k->b * a->lines + l) * a->columns + o;
+        for (uint32_t g = 0; g < plan->groups; g++) {
+            struct reader r = {(double)a->full_scale[i], a->adc_gain ? (double)a->adc_gain[i] : 1,
+                               a->adc_offset ? (double)a->adc_offset[i] : 0,
+                               a->adc_state ? a->adc_state + i * m->adc_states : NULL,
+                               event_number(m, a, k->read, k->round, k->b, g) * adc_numbers(m, a) +
+                                   (uint64_t)l * a->columns + o};
+            int beyond;
+            double v = converted(k, &r, analog_result(k, g, l, o), &codes[g * a->lines + l], &beyond);
+            *clipped += beyond > 0 || (beyond < 0 && m->spec->tile.management.test_negative);
+            y += m->plan.line_factor[l] * (plan->groups == 1 ? 1 : (double)plan->pass[g].gain) * v;
+        }
+    }
+    return y * k->range;
+}
+
+/* Result of a shared column: units of its scale x input range, factor of its slice included. */
+static double shared_result(const struct block *k, uint32_t c, uint32_t s) {
+    const struct machine *m = k->m;
+    const struct array *a = k->a;
+    const struct input_plan *plan = &m->inputs;
+    const double *w = k->shared + ((size_t)c * m->plan.slices + s) * k->rows;
+    size_t number = (size_t)c * m->plan.slices + s, i = (size_t)k->b * a->column_blocks * m->plan.slices + number;
+    double y = 0, code;
+    int beyond;
+    for (uint32_t g = 0; g < plan->groups; g++) {
+        double v = 0;
+        for (uint32_t p = group_first(plan, g); p < group_end(plan, g); p++) {
+            v += (plan->groups == 1 ? (double)plan->pass[p].gain : 1) * plain_pass(k, p, w);
+        }
+        struct reader r = {(double)a->shared_full_scale[i], a->shared_gain ? (double)a->shared_gain[i] : 1,
+                           a->shared_offset ? (double)a->shared_offset[i] : 0,
+                           a->shared_state ? a->shared_state + i * m->adc_states : NULL,
+                           event_number(m, a, k->read, k->round, k->b, g) * adc_numbers(m, a) +
+                               (uint64_t)a->lines * a->columns + number};
+        y += (plan->groups == 1 ? 1 : (double)plan->pass[g].gain) * converted(k, &r, v, &code, &beyond);
+    }
+    return y * m->plan.line_factor[m->plan.line_of[s][0]];
+}
+
+/* ---- step 8: digital ------------------------------------------------------------------------------------------------------- */
+
+/* One output of the block after everything digital. */
+static double finished(const struct block *k, uint32_t c, uint32_t o, double sum) {
+    const struct array *a = k->a;
+    size_t i = (size_t)k->b * a->columns + o;
+    for (uint32_t s = 0; a->shared && s < k->m->plan.slices; s++) {
+        sum -= (double)a->weight_scale[i] * shared_result(k, c, s) * k->range;
+    }
+    double y = sum * (double)a->compensation[i];
+    y -= a->offset ? (double)a->offset[i] * k->input_sum * k->range : 0;
+    return a->correction_gain ? (double)a->correction_gain[i] * y + (double)a->correction_offset[i] * k->range : y;
+}
+
+static void show_codes(const struct block *k, const double *codes, uint32_t groups) {
+    for (uint32_t i = 0; k->trace && k->m->spec->effects.adc && i < groups * k->a->lines; i++) {
+        for (uint32_t o = 0; o < k->a->outputs; o++) {
+            k->values[o] = codes[(size_t)o * groups * k->a->lines + i];
+        }
+        show(k, "adc_codes", i, k->values, k->a->outputs);
+    }
+}
+
+/* Adds one token's result of the block to y; codes: room for those of every output. */
+static void multiply_token(struct block *k, const float *x, double *codes, double *block_y, double *y) {
+    const struct array *a = k->a;
+    struct management_loop loop;
+    uint32_t clipped;
+    management_begin(&loop);
+    for (uint32_t i = 0; i < k->rows; i++) {
+        k->values[i] = (double)x[i];
+    }
+    show(k, "input", 0, k->values, k->rows);
+    k->round = 0;
+    do { /* once, unless the bound management repeats */
+        clipped = 0;
+        drive(k, x, &loop);
+        show_currents(k);
+        for (uint32_t c = 0; c < a->column_blocks; c++) {
+            for (uint32_t o = array_block_output(a, &k->m->spec->tile, c);
+                 o < array_block_output(a, &k->m->spec->tile, c + 1); o++) {
+                block_y[o] = finished(k, c, o, digital_sum(k, o, &clipped, codes + (size_t)o * k->m->inputs.groups * a->lines));
+            }
+        }
+        show_codes(k, codes, k->m->inputs.groups);
+        k->round++;
+    } while (k->m->spec->effects.adc && k->round < ROUNDS_MOST &&
+             management_repeat(&k->m->spec->tile.management, management_input_step(k->m), clipped > 0, &loop));
+    show(k, "output", 0, block_y, a->outputs);
+    for (uint32_t o = 0; o < a->outputs; o++) {
+        y[o] += block_y[o];
+    }
 }
 
 enum status machine_multiply_reference(const struct machine *m, size_t matrix, const float *x, uint32_t tokens,
                                        uint64_t first_read, const struct stage_visitor *trace, double *y,
                                        struct error *e) {
-    (void)first_read;
-    (void)trace;
     if (!machine_is_analog(m, matrix)) {
         return error_set(e, ERR_USAGE, "multiply: matrix %zu is not analog", matrix);
     }
@@ -133,20 +444,27 @@ enum status machine_multiply_reference(const struct machine *m, size_t matrix, c
         return error_set(e, ERR_RUN, "matrix %s: its converter ranges are not set: the chip needs a calibration first",
                          a->source.name);
     }
-    struct column k;
-    double *weight_scale = mem_alloc(a->row_blocks, sizeof *weight_scale);
-    if (!weight_scale || !column_create(&k, a->inputs)) {
-        mem_free(weight_scale);
-        return error_set(e, ERR_RUN, "matrix %s: out of memory", a->source.name);
+    struct block k = {.m = m, .a = a, .matrix = matrix, .trace = trace};
+    TRY(block_create(m, matrix, &k, e));
+    double *codes = mem_alloc((size_t)a->outputs * m->inputs.groups * a->lines, sizeof *codes),
+           *block_y = mem_alloc(a->outputs, sizeof *block_y);
+    enum status status = codes && block_y ? OK : error_set(e, ERR_RUN, "matrix %s: out of memory", a->source.name);
+    for (size_t i = 0; i < (size_t)tokens * a->outputs; i++) {
+        y[i] = 0;
     }
-    enum status status = OK;
-    for (uint32_t o = 0; status == OK && o < a->outputs; o++) {
-        status = realise(m, matrix, o, &k, weight_scale, e);
+    for (k.b = 0; status == OK && k.b < a->row_blocks; k.b++) {
+        double average = 0;
+        k.average = &average;
+        k.rows = array_block_rows(a, k.b);
+        status = realise_block(&k, e);
         for (uint32_t t = 0; status == OK && t < tokens; t++) {
-            y[(size_t)t * a->outputs + o] = multiply_column(m, a, &k, weight_scale, o, x + (size_t)t * a->inputs);
+            k.token = t;
+            k.read = first_read + t;
+            multiply_token(&k, x + (size_t)t * a->inputs + a->row_begin[k.b], codes, block_y, y + (size_t)t * a->outputs);
         }
     }
-    column_destroy(&k);
-    mem_free(weight_scale);
+    mem_free(codes);
+    mem_free(block_y);
+    block_destroy(&k);
     return status;
 }

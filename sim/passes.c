@@ -46,23 +46,11 @@ void input_plan_make(const struct tile_spec *t, bool quantised, struct input_pla
 
 const char *input_contradiction(const struct chip_spec *s, char *why, size_t bytes) {
     const struct tile_spec *t = &s->tile;
-    bool circuit = t->dac.circuit && !dac_is_ideal(t->dac.circuit);
-    bool pulse = circuit && dac_model_of(t->dac.circuit)->pulse;
     if (t->dac.coding == CODING_SPLIT && t->dac.split_bits >= t->dac.bits - 1) {
         snprintf(why, bytes,
                  "%d of the %d bits of a magnitude leave nothing for the high part (allowed: below tile.dac.bits - 1)",
                  t->dac.split_bits, t->dac.bits - 1);
         return "tile.dac.split_bits";
-    }
-    if (circuit && pulse && t->dac.coding != CODING_PULSE_WIDTH && t->dac.coding != CODING_SPLIT) {
-        snprintf(why, bytes, "the circuit %s drives pulses of many lengths (allowed: pulse_width, split)",
-                 dac_model_of(t->dac.circuit)->name);
-        return "tile.dac.coding";
-    }
-    if (circuit && !pulse && t->dac.coding == CODING_PULSE_WIDTH) {
-        snprintf(why, bytes, "the circuit %s drives voltages (allowed: amplitude, bit_serial, split)",
-                 dac_model_of(t->dac.circuit)->name);
-        return "tile.dac.coding";
     }
     if (t->dac.range_value > 0 && t->dac.range != INPUT_STATIC) {
         snprintf(why, bytes, "%g is given, but the ranges are found per token (allowed: 0, or tile.dac.range = static)",
@@ -73,7 +61,7 @@ const char *input_contradiction(const struct chip_spec *s, char *why, size_t byt
         snprintf(why, bytes, "it replaces the range per token (allowed: none, or tile.dac.range = per_token)");
         return "tile.management.noise";
     }
-    if (t->cell && !cell_is_linear(t->cell) && s->effects.cell_nonlinearity && s->costs == COSTS_NONE) {
+    if (!cell_is_linear(t->cell) && s->effects.cell_nonlinearity && s->costs == COSTS_NONE) {
         snprintf(why, bytes,
                  "the current of the cell %s depends on tile.read_voltage_V, which a chip with costs: none does not "
                  "have (allowed: off)",
