@@ -10,6 +10,8 @@
  *   prefill, decode     digital reference and analog, tokens/s
  *   read noise          the integer kernels alone, with and without the noise of the weights (mac_i16_noise), on
  *                       weights that come from memory: one token, and a batch
+ *   fold wires          effective conductances of one 256 x 256 tile, one thread, of weights like a language model's:
+ *                       product at 0.35 ohm per cell, corrected at 3 ohm (devices/wires.h); estimates included
  *   ratios              what docs and README quote
  */
 #include <dlfcn.h>
@@ -25,6 +27,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "base/threads.h"
+#include "devices/wires.h"
 #include "tools/command.h"
 
 /* OpenBLAS is opened at run time: only this command needs it, and it must be told the processor before it starts. Its
@@ -68,6 +71,8 @@ struct series {
     int count;
 };
 
+enum { FOLD_PRODUCT, FOLD_CORRECTED, FOLDS };
+
 struct bench {
     const struct options *o;
     struct model *model;
@@ -78,6 +83,7 @@ struct bench {
     int32_t ids[PREFILL_TOKENS];
     struct series sgemm, digital_prefill, digital_decode, analog_prefill, analog_decode;
     struct series plain[2], noisy[2]; /* integer multiply: one token, NOISE_BATCH tokens */
+    struct series fold[FOLDS];
     double read_Bps, program_s;
     uint64_t digital_bytes; /* weights that one decoded token reads */
     json_t *rows;           /* NULL: print */
@@ -310,6 +316,51 @@ static enum status measure_read_noise(struct bench *b, struct error *e) {
     return s;
 }
 
+/* ---- wires of a tile folded into its conductances ------------------------------------------------------------ */
+
+enum { FOLD_SIZE = 256, FOLD_CELLS = FOLD_SIZE * FOLD_SIZE };
+
+/* Gaussian weights, each column scaled to its largest one, as pairs of a plus and a minus column; at most 20 uS. */
+static void fill_tile(float *g_S) {
+    random_gaussian_fill(1, random_stream(RANDOM_TEST, 9), 0, g_S, FOLD_CELLS);
+    for (size_t j = 0; j < FOLD_SIZE; j += 2) {
+        float *plus = g_S + j * FOLD_SIZE, *minus = plus + FOLD_SIZE, largest = 0;
+        for (size_t i = 0; i < FOLD_SIZE; i++) {
+            largest = fmaxf(largest, fabsf(plus[i]));
+        }
+        for (size_t i = 0; i < FOLD_SIZE; i++) {
+            float g = plus[i] * 20e-6F / largest;
+            plus[i] = g > 0 ? g : 0;
+            minus[i] = g < 0 ? -g : 0;
+        }
+    }
+}
+
+static enum status measure_fold(struct bench *b, struct error *e) {
+    static const double ohm[FOLDS] = {0.35, 3};
+    float *g_S = mem_alloc(2 * FOLD_CELLS, sizeof *g_S);
+    void *scratch = mem_alloc(wires_fold_scratch_bytes(FOLD_SIZE, FOLD_SIZE), 1);
+    enum status s = g_S && scratch ? OK : error_set(e, ERR_RUN, "bench: out of memory");
+    if (s == OK) {
+        fill_tile(g_S);
+    }
+    for (int64_t i = 0; s == OK && i <= b->o->repetitions; i++) {
+        for (size_t k = 0; s == OK && k < FOLDS; k++) {
+            const struct wires w = {.row_ohm = ohm[k], .column_ohm = ohm[k], .segment = 1};
+            const struct fold_options o = {k == FOLD_PRODUCT ? WIRES_PRODUCT : WIRES_CORRECTED, 1e-3};
+            struct fold_result r;
+            double start_s = now_s();
+            s = wires_fold(&w, FOLD_SIZE, FOLD_SIZE, g_S, &o, scratch, g_S + FOLD_CELLS, &r, e);
+            if (i > 0) {
+                series_add(&b->fold[k], 1e3 * (now_s() - start_s));
+            }
+        }
+    }
+    mem_free(g_S);
+    mem_free(scratch);
+    return s;
+}
+
 /* ---- set-up and results -------------------------------------------------------------------------------- */
 
 static enum status prepare(struct bench *b, struct error *e) {
@@ -379,6 +430,13 @@ static void report_rows(struct bench *b) {
         row(b, "programming and calibration, per weight", b->program_s / total_macs(b->model) * 1e9, "ns", 1,
             (double)NAN, (double)NAN);
     }
+    static const char *const folds[FOLDS] = {"fold wires of 256 x 256 cells, product (limit 2)",
+                                             "fold wires of 256 x 256 cells, corrected (limit 50)"};
+    for (size_t k = 0; k < FOLDS; k++) {
+        struct series *s = &b->fold[k];
+        double ms = median(s);
+        row(b, folds[k], ms, "ms", s->count, s->seconds[0], s->seconds[s->count - 1]);
+    }
 }
 
 /* "model name" of the first processor; NULL if the system does not say. mem_free. */
@@ -435,6 +493,7 @@ static enum status bench_all(struct bench *b, struct error *e) {
     TRY(measure_sgemm(b, e));
     TRY(measure_models(b, e));
     TRY(measure_read_noise(b, e));
+    TRY(measure_fold(b, e));
     return report(b, e);
 }
 
