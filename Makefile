@@ -39,7 +39,7 @@ TEST_OBJ := $(TEST_SRC:%.c=$(BUILD)/%.o) $(BUILD)/tests/suites.o
 ISA_base/kernels/avx2.o    := $(if $(filter x86_64,$(UNAME_M)),-mavx2 -mfma -mf16c)
 ISA_base/kernels/avx512.o  := $(if $(filter x86_64,$(UNAME_M)),-mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni)
 
-.PHONY: all objects demo check lint asan clean deps FORCE
+.PHONY: all objects demo check lint asan docs clean deps FORCE
 all:
 	@tools/install/deps.sh build print
 	@$(MAKE) --no-print-directory $(BUILD)/mho
@@ -89,6 +89,10 @@ check:
 
 asan:
 	$(MAKE) BUILD=build/asan OPT="-O1 -g -fno-omit-frame-pointer" SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined" check
+
+# The pages that the program writes. The test `docs` says when they are out of date.
+docs: $(BUILD)/mho
+	$(BUILD)/mho chip params --markdown > docs/parameters.md
 
 lint:
 	tools/lint/selftest.sh

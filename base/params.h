@@ -99,6 +99,8 @@ const char *param_type_name(enum param_type t);
 
 /* One line per row: key, type/unit, range, default or "required", help. */
 void params_help(const struct param_table *table, const char *prefix, FILE *out);
+/* The same as a table of Markdown; nothing for a table without rows. */
+void params_markdown(const struct param_table *table, const char *prefix, FILE *out);
 
 /* Nearest of `count` names to `word` by edit distance, or NULL when nothing is near (distance > 1/3 of
  * the length, at least 2 allowed). Used for subcommands, options, keys, chips, cells. */

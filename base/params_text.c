@@ -128,6 +128,34 @@ void params_help(const struct param_table *table, const char *prefix, FILE *out)
     }
 }
 
+/* A bar would end the cell of a Markdown table. */
+static void put_cell(const char *text, FILE *out) {
+    for (; *text; text++) {
+        fputs(*text == '|' ? "\\" : "", out);
+        fputc(*text, out);
+    }
+}
+
+void params_markdown(const struct param_table *table, const char *prefix, FILE *out) {
+    if (table->count == 0) {
+        return;
+    }
+    fprintf(out, "| key | type, unit | allowed | default | meaning |\n| --- | --- | --- | --- | --- |\n");
+    for (size_t i = 0; i < table->count; i++) {
+        const struct param *row = &table->rows[i];
+        char type[ALLOWED_BYTES], range[80];
+        type_text(row, type, sizeof type);
+        help_range(row, range, sizeof range);
+        fprintf(out, "| `%s%s` | ", prefix, row->key);
+        put_cell(row->type == PARAM_CHOICE ? "choice" : type, out);
+        fputs(" | ", out);
+        put_cell(row->type == PARAM_CHOICE ? type : range, out);
+        fprintf(out, " | %s | ", !row->default_text ? "required" : *row->default_text ? row->default_text : "\"\"");
+        put_cell(row->help, out);
+        fputs(" |\n", out);
+    }
+}
+
 /* ---- is a table right? ------------------------------------------------------------------------------ */
 
 /* The unit that a key ends with, or NULL. The longest wins: energy_J_per_bit. */

@@ -56,10 +56,23 @@ bool chip_effect_on(const struct chip *c, size_t i);
 uint32_t chip_calibration_tokens(const struct chip *c); /* how much of the calibration text it wants */
 /* Names in configs/chips, sorted; the list ends with NULL; borrowed for the life of the process. */
 enum status chip_catalogue(const char *const **names, struct error *e);
-/* `mho chip params`: every key with unit, range, default or required, meaning. `mho chip check` = chip_load + this: */
+/* Every group of keys of a chip file, from the tables that read it: those of the chip, of each cell model, of the optional
+ * groups of a cell, of the circuits of DAC and ADC. */
+struct chip_keys {
+    const char *title;                   /* "tile", "cell model pcm_like" */
+    const char *about, *source, *status; /* of a model; "" where there is none to tell */
+    const char *prefix;                  /* before the keys: "tile." */
+    bool cost;                           /* `costs: none` leaves the group out */
+    bool optional;                       /* may be left out as a whole */
+    const struct param_table *table;
+};
+void chip_visit_keys(void (*visit)(void *ctx, const struct chip_keys *keys), void *ctx);
+/* `mho chip params`: every key with unit, range, default or required, meaning; the same as a page of Markdown.
+ * `mho chip check` = chip_load + chip_visit_constants. */
 void chip_params_help(FILE *out);
+void chip_params_markdown(FILE *out);
 /* The same, row by row: the row's key stands below `prefix` ("tile."); `table` names the group; cost: one of the rows
- * that `costs: none` leaves out. The keys of every cell model come last, table = "cell model NAME", and
+ * that `costs: none` leaves out. The keys of every cell model come after those of the chip, table = "cell model NAME", then
  * those of every converter circuit, table = "DAC circuit NAME", "ADC circuit NAME". */
 void chip_visit_params(void (*visit)(void *ctx, const char *table, const char *prefix, bool cost,
                                      const struct param *row),

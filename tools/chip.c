@@ -163,15 +163,23 @@ static void add_param(void *context, const char *table, const char *prefix, bool
 }
 
 static enum status print_params(const struct options *o, struct error *e) {
-    TRY(options_only(o, no_options, "chip params", e));
+    static const char *const takes[] = {"markdown", NULL};
+    TRY(options_only(o, takes, "chip params", e));
     TRY(check_words(o, 1, e));
+    if (o->json && o->markdown) {
+        return error_set(e, ERR_USAGE, "chip params: --json and --markdown (allowed: one of them)");
+    }
     if (o->json) {
         json_t *root = json_envelope("chip params", o, NULL), *rows = json_array();
         chip_visit_params(add_param, rows);
         json_put(root, "params", rows);
         return json_finish(root, e);
     }
-    chip_params_help(stdout);
+    if (o->markdown) {
+        chip_params_markdown(stdout);
+    } else {
+        chip_params_help(stdout);
+    }
     return finish_output(e);
 }
 
@@ -195,7 +203,7 @@ static enum status chip_command(const struct options *o, struct error *e) {
                      near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 }
 
-static const char *const names[] = {"chip", "set", NULL};
+static const char *const names[] = {"chip", "set", "markdown", NULL};
 
 const struct command command_chip = {
     "chip",
@@ -206,5 +214,5 @@ const struct command command_chip = {
     "list    names and what each is\n"
     "show    the complete effective configuration, as a chip file\n"
     "check   reads a chip file and lists its constants with kind and source\n"
-    "params  every key with unit, range, default or required, and meaning",
+    "params  every key with unit, range, default or required, and meaning; --markdown: as docs/parameters.md",
 };

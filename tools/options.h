@@ -42,6 +42,7 @@ struct options {
     bool exact, float_inactive;
     int64_t repeat;
     double kelvin, reads; /* device stats */
+    bool markdown;        /* chip params */
     int64_t threads;
     bool json, quiet, help;
     struct text_list words; /* what is not an option, after the subcommand */
