@@ -9,7 +9,7 @@
  * Age 0 is the programmed value itself: no drift, no read noise, no limits. An age between 0 and 1 s is taken as 1 s,
  * where ln t = 0 and the fit begins. Without read noise the limits do not act: they belong to the source's read.
  * aihwkit's default acceptance range matches none of its keys and silently takes 0.2 %; here the part says which.
- * Validity: 9 to 88.2 microsiemens; the logarithm goes on without end. Not modelled: its saturation, endurance.
+ * Validity: 9 to 88.2 microsiemens; the logarithm goes on without end. Not modelled: its saturation.
  */
 #include <math.h>
 #include <string.h>

@@ -15,7 +15,7 @@
  * Validity: up to 1600 nA and 5 days; CrossSim extrapolates beyond 5 days, this model refuses. Above 1500 nA the
  * polynomials bend off: at 1600 nA the mean shift is -246 nA after 1 day and -98 after 2, where at 1400 it is -39 and
  * -46. A smaller g_max keeps clear of that edge.
- * Not modelled: temperature, endurance, the dependence of the current on gate and drain voltage.
+ * Not modelled: temperature, the dependence of the current on gate and drain voltage.
  */
 #include <math.h>
 #include <string.h>
