@@ -1,13 +1,14 @@
 /* Area: counts x constants. Whole chips are counted: a tile that holds no weights is still there.
  *
- *   per tile  rows x columns x cell area; rows x DAC; columns / share x ADC; columns x post-processing
+ *   per tile  rows x (columns x slices + shared columns) x cell area; rows x DAC; columns / share x lines + shared columns
+ *             ADCs; columns x post-processing. A unit cell holds the legs and parallel devices of one slice.
  *   per chip  tiles_per_chip tiles; one vector, attention and matrix unit; KV memory and buffer: bits of
  *             capacity x area per bit
  * Not modelled: wiring between blocks, pads, power supply, control processor.
  */
 #include <math.h>
 
-#include "sim/chip.h"
+#include "sim/passes.h"
 
 static double memory_mm2(const struct memory_spec *m) {
     return (double)m->capacity_KiB * 1024 * 8 * m->area_m2_per_bit.value * 1e6;
@@ -20,8 +21,11 @@ struct area_view placement_area(const struct chip *c, const struct placement *p)
            mm2 = 1e6; /* square millimetres per square metre */
     struct area_view v = {0};
     v.part_mm2[PART_DAC] = tiles * t->rows * t->dac.area_m2.value * mm2;
-    v.part_mm2[PART_ARRAY] = tiles * t->rows * t->columns * t->cell_area_m2.value * mm2;
-    v.part_mm2[PART_ADC] = tiles * (t->columns / t->adc.share) * t->adc.area_m2.value * mm2;
+    struct tile_work work = tile_work_of(s);
+    double cells = (double)t->rows * (t->columns * (double)work.unit_cells + work.shared_cells),
+           converters = (double)(t->columns / t->adc.share) * work.lines + work.shared;
+    v.part_mm2[PART_ARRAY] = tiles * cells * t->cell_area_m2.value * mm2;
+    v.part_mm2[PART_ADC] = tiles * converters * t->adc.area_m2.value * mm2;
     v.part_mm2[PART_DIGITAL_POST] = tiles * t->columns * t->post.area_m2.value * mm2;
     v.part_mm2[PART_VECTOR] = chips * s->vector.area_m2.value * mm2;
     v.part_mm2[PART_ATTENTION] = chips * s->attention.area_m2.value * mm2;

@@ -47,7 +47,8 @@ enum status ledger_create(const struct chip *c, const struct placement *p, struc
     *out = (struct ledger){.chip = c, .placement = p, .rows = placement_layers(p) + 1};
     out->energy_J = mem_alloc(out->rows, sizeof *out->energy_J);
     out->kv_bits = mem_alloc(out->rows, sizeof *out->kv_bits);
-    if (!out->energy_J || !out->kv_bits) {
+    out->clips = mem_alloc(out->rows, sizeof *out->clips);
+    if (!out->energy_J || !out->kv_bits || !out->clips) {
         ledger_destroy(out);
         return error_set(e, ERR_RUN, "ledger: out of memory");
     }
@@ -57,12 +58,14 @@ enum status ledger_create(const struct chip *c, const struct placement *p, struc
 void ledger_destroy(struct ledger *l) {
     mem_free(l->energy_J);
     mem_free(l->kv_bits);
+    mem_free(l->clips);
     *l = (struct ledger){0};
 }
 
 void ledger_reset(struct ledger *l) {
     memset(l->energy_J, 0, l->rows * sizeof *l->energy_J);
     memset(l->kv_bits, 0, l->rows * sizeof *l->kv_bits);
+    memset(l->clips, 0, l->rows * sizeof *l->clips);
     memset(l->count, 0, sizeof l->count);
     l->mvm = l->macs = l->saturated_adc = l->converted_adc = l->clipped_dac = l->converted_dac = l->digital_macs = 0;
 }
@@ -87,7 +90,7 @@ void ledger_inputs(struct ledger *l, int layer, uint64_t inputs, uint32_t tokens
 void ledger_multiply(struct ledger *l, const struct multiply_record *r) {
     const struct tile_spec *t = &chip_spec_of(l->chip)->tile;
     struct placement_matrix m = placement_matrix_at(l->placement, r->matrix);
-    uint64_t mvm = (uint64_t)m.tiles * r->tokens, values = ((uint64_t)m.inputs + m.outputs) * r->tokens;
+    uint64_t mvm = (uint64_t)m.tiles * r->tokens + r->repeated_blocks * m.column_blocks, values = ((uint64_t)m.inputs + m.outputs) * r->tokens;
     double volts = t->read_voltage_V.value;
     add(l, PART_DAC, m.layer, r->dac_conversions, (double)r->dac_conversions * t->dac.energy_J.value);
     add(l, PART_ARRAY, m.layer, mvm, volts * volts * t->pulse_s.value * r->array_S_sum);
@@ -100,6 +103,11 @@ void ledger_multiply(struct ledger *l, const struct multiply_record *r) {
     l->clipped_dac += r->dac_clipped;
     l->converted_adc += r->adc_conversions;
     l->saturated_adc += r->adc_saturated;
+    uint64_t *row = l->clips[placement_layer_row(l->placement, m.layer)];
+    row[CLIP_DAC] += r->dac_clipped;
+    row[CLIP_DAC_OF] += r->dac_conversions;
+    row[CLIP_ADC] += r->adc_saturated;
+    row[CLIP_ADC_OF] += r->adc_conversions;
 }
 
 static void add_attention(struct ledger *l, const struct digital_record *d) {

@@ -2,9 +2,9 @@
  *
  * Every operation of a step adds counts (conversions, MACs, bits) and joules to one component and one layer. The
  * total is the sum over components, which is the sum over layers. Formulas:
- *   DAC      conversions x dac.energy_J              one per input and column block, whatever the length of its pulse
+ *   DAC      conversions x dac.energy_J              one per input, pass and column block, whatever the length of its pulse
  *   array    read_voltage^2 x pulse x array_S_sum    sum over cells, tokens of G x |input| / full scale
- *   ADC      conversions x adc.energy_J              one per output of a matrix and row block
+ *   ADC      conversions x adc.energy_J              one per output, line, row block and group of passes; shared columns
  *   post     conversions x post.energy_J             each ADC result is scaled and added once
  *   vector   operations x vector.energy_J            operations per element: vector_operations()
  *   attention MACs x attention.energy_J              2 x keys x heads x head_dim per token; softmax included
@@ -20,12 +20,16 @@
 #include "sim/chip.h"
 #include "sim/record.h"
 
+/* Per layer: values out of range, and of how many conversions. */
+enum { CLIP_DAC, CLIP_DAC_OF, CLIP_ADC, CLIP_ADC_OF, CLIPS };
+
 struct ledger {
     const struct chip *chip;
     const struct placement *placement;
     size_t rows;                       /* layers + 1 */
     double (*energy_J)[PART_COUNT];    /* [rows]; without static power */
     uint64_t count[PART_COUNT];
+    uint64_t (*clips)[CLIPS];          /* [rows] */
     uint64_t *kv_bits;                 /* [rows]: largest KV cache seen */
     uint64_t mvm, macs, saturated_adc, converted_adc, clipped_dac, converted_dac, digital_macs;
 };

@@ -316,24 +316,21 @@ static enum status multiply_simple(struct job *j, struct multiply_record *r, str
     }
     parallel_for(a->panels, 0, work > SMALL_WORK ? 0 : 1, multiply_panels, j);
     r->adc_saturated = atomic_load(&j->saturated);
-    r->rounds = j->tokens;
-    r->block_reads = (uint64_t)j->tokens * a->row_blocks;
-    r->row_reads = (uint64_t)j->tokens * a->inputs;
     return OK;
 }
 
+/* Conversions are those of the chip, whichever effects act on the values. */
 static void fill_record(const struct machine *m, const struct array *a, const struct multiply_scratch *s,
-                        struct multiply_record *r) {
-    struct input_plan plan; /* what the chip does, whichever effects act on the values */
-    input_plan_make(&m->spec->tile, true, &plan);
+                        uint64_t row_reads, struct multiply_record *r) {
+    struct tile_work work = tile_work_of(m->spec);
     for (uint32_t t = 0; t < r->tokens; t++) {
         r->array_S_sum += s->array_S[t];
         r->dac_full_scales += s->full_scales[t] * a->column_blocks;
         r->dac_clipped += s->clipped[t] * a->column_blocks;
     }
-    uint64_t shared = a->shared ? (uint64_t)a->column_blocks * m->plan.slices : 0;
-    r->dac_conversions = r->row_reads * plan.passes * a->column_blocks;
-    r->adc_conversions = r->block_reads * plan.groups * ((uint64_t)a->outputs * a->lines + shared);
+    r->dac_conversions = row_reads * work.passes * a->column_blocks;
+    r->adc_conversions = ((uint64_t)r->tokens * a->row_blocks + r->repeated_blocks) * work.groups *
+                         ((uint64_t)a->outputs * work.lines + (uint64_t)a->column_blocks * work.shared);
 }
 
 static enum status check_inputs(const struct array *a, const float *x, uint32_t tokens, struct error *e) {
@@ -357,6 +354,7 @@ enum status machine_multiply(struct machine *m, size_t matrix, const float *x, u
         return error_set(e, ERR_RUN, "matrix %s: its converter ranges are not set: the chip needs a calibration first",
                          a->source.name);
     }
+    uint64_t row_reads = (uint64_t)tokens * a->inputs;
     *record = (struct multiply_record){.matrix = matrix, .tokens = tokens};
     if (m->simple) {
         struct job job = {.m = m,
@@ -374,8 +372,9 @@ enum status machine_multiply(struct machine *m, size_t matrix, const float *x, u
         if (m->calibrating) {
             array_record_inputs(a, x, tokens);
         }
-        multiply_general(m, matrix, x, tokens, first_read, s, y, record);
+        row_reads = 0;
+        multiply_general(m, matrix, x, tokens, first_read, s, y, record, &row_reads);
     }
-    fill_record(m, a, s, record);
+    fill_record(m, a, s, row_reads, record);
     return OK;
 }

@@ -89,9 +89,10 @@ double management_input_step(const struct machine *m); /* 1 / steps of the DAC o
 void find_ranges(struct block_work *w);
 void drive_token(const struct block_work *w, uint32_t token);
 
-/* The values of machine_multiply on a machine that is not simple, and what the record says of conversions; arguments are
- * checked, inputs are finite. s->array_S, full_scales, clipped are filled. */
+/* The values of machine_multiply on a machine that is not simple, with what the record says of saturation and repeats;
+ * row_reads: sum of the inputs of all blocks that were read. Arguments are checked, inputs are finite. s->array_S,
+ * full_scales, clipped are filled. */
 void multiply_general(struct machine *m, size_t matrix, const float *x, uint32_t tokens, uint64_t first_read,
-                      struct multiply_scratch *s, float *y, struct multiply_record *record);
+                      struct multiply_scratch *s, float *y, struct multiply_record *record, uint64_t *row_reads);
 
 #endif

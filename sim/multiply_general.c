@@ -559,7 +559,8 @@ static void finish_token(const struct block_work *w, uint32_t t, float *y) {
 
 /* One block of some tokens, repeats included; y [tokens][outputs]. Adds to the record; executions[t]: reads of this
  * block. */
-static void multiply_block(struct block_work *w, float *y, struct multiply_record *r, uint32_t *executions) {
+static void multiply_block(struct block_work *w, float *y, struct multiply_record *r, uint32_t *executions,
+                           uint64_t *row_reads) {
     w->round = 0;
     for (uint32_t t = 0; t < w->tokens; t++) {
         management_begin(&w->loop[t]);
@@ -577,8 +578,8 @@ static void multiply_block(struct block_work *w, float *y, struct multiply_recor
     } while (repeats && w->round < ROUNDS_MOST && wants_repeat(w));
     for (uint32_t t = 0; t < w->tokens; t++) {
         finish_token(w, t, y + (size_t)t * w->a->outputs);
-        r->block_reads += executions[t];
-        r->row_reads += (uint64_t)executions[t] * array_block_rows(w->a, w->block);
+        r->repeated_blocks += executions[t] - 1;
+        *row_reads += (uint64_t)executions[t] * array_block_rows(w->a, w->block);
         for (uint32_t panel = 0; panel < w->a->panels; panel++) {
             r->adc_saturated += w->g->beyond[panel * TOKENS + t];
         }
@@ -586,7 +587,7 @@ static void multiply_block(struct block_work *w, float *y, struct multiply_recor
 }
 
 void multiply_general(struct machine *m, size_t matrix, const float *x, uint32_t tokens, uint64_t first_read,
-                      struct multiply_scratch *s, float *y, struct multiply_record *record) {
+                      struct multiply_scratch *s, float *y, struct multiply_record *record, uint64_t *row_reads) {
     struct array *a = m->arrays[matrix];
     memset(y, 0, (size_t)tokens * a->outputs * sizeof *y);
     for (uint32_t t = 0; t < tokens; t++) {
@@ -607,13 +608,13 @@ void multiply_general(struct machine *m, size_t matrix, const float *x, uint32_t
                                    .array_S = s->array_S + t,
                                    .full_scales = s->full_scales + t,
                                    .clipped = s->clipped + t};
-            multiply_block(&w, y + (size_t)t * a->outputs, record, executions);
+            multiply_block(&w, y + (size_t)t * a->outputs, record, executions, row_reads);
             for (uint32_t i = 0; i < now; i++) {
                 most[i] = executions[i] > most[i] ? executions[i] : most[i];
             }
         }
         for (uint32_t i = 0; i < now; i++) {
-            record->rounds += most[i];
+            record->repeated_rounds += most[i] - 1;
         }
     }
 }

@@ -1,7 +1,10 @@
 /* See passes.h. */
 #include "sim/passes.h"
 
+#include <math.h>
 #include <stdio.h>
+
+#include "sim/encoding.h"
 
 static int full_mask(int bits) { return (1 << bits) - 1; }
 
@@ -42,6 +45,25 @@ void input_plan_make(const struct tile_spec *t, bool quantised, struct input_pla
     out->voltage = drives_voltage(t);
     bool whole = out->voltage || t->dac.coding == CODING_BIT_SERIAL;
     out->pulse_share = whole ? 1.0 : (double)out->digit_limit / limit;
+}
+
+struct tile_work tile_work_of(const struct chip_spec *s) {
+    const struct tile_spec *t = &s->tile;
+    struct encoding_plan encoding = {.lines = 1, .slices = 1};
+    struct input_plan inputs;
+    encoding_plan(s, &encoding, NULL); /* chip_load has checked that it can be made */
+    input_plan_make(t, true, &inputs);
+    double pulse_s = t->pulse_s.value, end_s = t->mvm_s.value - pulse_s + (t->adc.share - 1) * t->conversion_s.value;
+    return (struct tile_work){
+        .passes = inputs.passes,
+        .groups = inputs.groups,
+        .lines = encoding.lines,
+        .shared = encoding.shared_column && !encoding.shared_analog ? encoding.slices : 0,
+        .unit_cells = encoding.slices,
+        .shared_cells = encoding.shared_column ? encoding.slices : 0,
+        .seconds = s->costs == COSTS_FULL ? inputs.groups * end_s + inputs.passes * pulse_s * inputs.pulse_share
+                                          : (double)NAN,
+    };
 }
 
 const char *input_contradiction(const struct chip_spec *s, char *why, size_t bytes) {

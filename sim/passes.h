@@ -58,6 +58,18 @@ static inline uint32_t group_end(const struct input_plan *p, uint32_t group) {
     return p->groups == 1 ? p->passes : group + 1;
 }
 
+/* What a tile does in one multiply, for counts and times. */
+struct tile_work {
+    uint32_t passes, groups; /* drives; conversions of a line */
+    uint32_t lines, shared;  /* converted results per output; and per tile (shared columns) */
+    uint32_t unit_cells;     /* per weight: one for each slice */
+    uint32_t shared_cells;   /* per row: of shared columns, converted or not */
+    double seconds;          /* NAN for a chip without costs */
+};
+/* seconds = groups x (mvm - pulse + (share - 1) x conversion) + passes x pulse x pulse_share: the passes come one after the
+ * other, each group ends with its conversions. tile.mvm is a multiply of one pass. */
+struct tile_work tile_work_of(const struct chip_spec *s);
+
 /* What contradicts in the keys of the inputs: NULL where all is well, else the key to change, with the reason in `why`. */
 const char *input_contradiction(const struct chip_spec *s, char *why, size_t bytes);
 

@@ -15,10 +15,9 @@ struct multiply_record {
     /* Sum over tokens and inputs of |input| / full scale, times the column blocks (each has its own DAC): the part of
      * dac_conversions that counts where a converter's energy follows the length of its pulse. */
     double dac_full_scales;
-    /* Repeats of the bound management included; without them rounds = tokens, block_reads = tokens x row blocks. */
-    uint64_t rounds;          /* sum over tokens of the reads, one after the other, of the row block with the most */
-    uint64_t block_reads;     /* sum over tokens and row blocks of the reads */
-    uint64_t row_reads;       /* sum over the same of the inputs read */
+    /* Repeats of the bound management: reads beyond one of every row block for every token. */
+    uint64_t repeated_blocks; /* sum over tokens and row blocks */
+    uint64_t repeated_rounds; /* sum over tokens of those of the row block with the most: one after the other in time */
     uint64_t dac_conversions; /* inputs read x passes x column blocks: every tile has its own row converters */
     uint64_t adc_conversions; /* block reads x conversions of a multiply (groups of passes) x (outputs x lines + shared) */
     uint64_t dac_clipped;     /* inputs beyond their range, times column blocks; 0 when the effect dac is off */

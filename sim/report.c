@@ -178,6 +178,17 @@ static json_t *counts_json(const struct run *r, const struct ledger_view *v) {
     json_object_set_new(counts, "digital_macs", count(r->ledger.digital_macs));
     json_object_set_new(counts, "dac_clipped", count(v->clipped_dac));
     json_object_set_new(counts, "adc_saturated", count(v->saturated_adc));
+    json_t *layers = json_array(); /* the last entry: everything outside a layer */
+    for (size_t row = 0; row < v->layers; row++) {
+        const uint64_t *of = r->ledger.clips[row];
+        json_t *one = json_object();
+        json_object_set_new(one, "dac_clipped", count(of[CLIP_DAC]));
+        json_object_set_new(one, "dac_conversions", count(of[CLIP_DAC_OF]));
+        json_object_set_new(one, "adc_saturated", count(of[CLIP_ADC]));
+        json_object_set_new(one, "adc_conversions", count(of[CLIP_ADC_OF]));
+        json_array_append_new(layers, one);
+    }
+    json_object_set_new(counts, "clipped_by_layer", layers);
     return counts;
 }
 

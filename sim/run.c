@@ -4,7 +4,7 @@
  * Every operation is a short chain of stages, each on one resource of the chip that holds its layer:
  *   multiply    scale and round the inputs, per token also find their range (vector unit; once for
  *               all matrices of a fork) -> move inputs and results (buffer)
- *               -> tiles of the matrix: mvm + (share - 1) x conversion per token
+ *               -> tiles of the matrix: passes and conversions per token (tile_work), repeats of the bound management
  *   attention   move queries and results (buffer) -> keys and values stream from the KV memory while the attention
  *               unit works
  *   matmul      weights from the buffer, once per step -> matrix unit
@@ -184,7 +184,10 @@ void run_record_multiply(struct run *r, const struct multiply_record *record) {
         return;
     }
     uint64_t moved_bits = ((uint64_t)m.inputs + m.outputs) * (uint64_t)s->buffer.value_bits;
-    double tiles_s = s->tile.mvm_s.value + (s->tile.adc.share - 1) * s->tile.conversion_s.value;
+    double tiles_s = tile_work_of(s).seconds;
+    if (record->repeated_rounds) { /* shared out evenly over the tokens */
+        tiles_s *= 1 + (double)record->repeated_rounds / record->tokens;
+    }
     add_even_stage(r, unit_resource(r, m.layer, UNIT_BUFFER), memory_ps(&s->buffer, moved_bits), &at);
     add_even_stage(r, record->matrix, picoseconds(tiles_s), &at);
     end_operation(r, &at);

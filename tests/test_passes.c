@@ -209,9 +209,69 @@ static void general_is_the_reference(void **state) {
     }
 }
 
+/* ---- costs ------------------------------------------------------------------------------------------------------ */
+
+/* pcm256: mvm 132.9 ns with a pulse of 127 ns. Counts by hand, 90 x 50 weights on tiles of 40 x 24: 3 row blocks, 3 column
+ * blocks; times by hand, in ns. */
+static void passes_and_lines_are_counted(void **state) {
+    (void)state;
+    enum { K = 90, O = 50, T = 5 };
+    static const struct {
+        const char *sets;
+        uint64_t passes, conversions; /* conversions of a row block and token */
+        double time_ns;
+    } cases[] = {
+        {"", 1, O, 132.9},
+        {"tile.dac.sign=two_phase", 2, 2 * O, 2 * 132.9},
+        {"tile.dac.sign=two_phase tile.dac.accumulate=analog", 2, O, 132.9 + 127},
+        {"tile.dac.coding=bit_serial", 7, 7 * O, 7 * 132.9},
+        {"tile.dac.coding=split tile.dac.split_bits=3", 2, 2 * O, 2 * (5.9 + 15)},
+        {"tile.legs=digital tile.slices=2 tile.significance=3", 1, 4 * O, 132.9},
+        {"tile.cell=ideal tile.encoding=offset_column", 1, O + 3, 132.9},
+        {"tile.cell=ideal tile.encoding=reference_column", 1, O, 132.9},
+        {"tile.adc.share=4", 1, O, 132.9 + 3 * 76.5},
+    };
+    float *x = gaussians(T * K, 2);
+    for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
+        char sets[512];
+        snprintf(sets, sizeof sets, "tile.rows=40 tile.columns=24 tile.compensation=none %s", cases[k].sets);
+        struct fixture *f = fixture_open("pcm256", sets, O, K, NULL, 0);
+        calibrate(f, x, T);
+        mem_free(multiply(f, x, T));
+        assert_int_equal(f->record.dac_conversions, cases[k].passes * T * K * 3);
+        assert_int_equal(f->record.adc_conversions, cases[k].conversions * T * 3);
+        assert_near(tile_work_of(f->machine->spec).seconds * 1e9, cases[k].time_ns, 1e-6);
+        fixture_close(f);
+    }
+    mem_free(x);
+}
+
+/* Every repeat is a whole read: full scale 0.2 clips 1 and -1 of an identity until the inputs are divided by 8. */
+static void repeats_are_counted(void **state) {
+    (void)state;
+    struct fixture *f = fixture_open("ideal",
+                                     "effects.dac=on effects.adc=on tile.adc.range=static tile.adc.full_scale=0.2 "
+                                     "tile.management.bound=iterative",
+                                     16, 16, identity(16), 0);
+    float x[2 * 16] = {1, -1};
+    x[16] = 1;
+    float *y = multiply(f, x, 2);
+    assert_near(y[0], 1, 0.02); /* a step of the ADC is 0.2 x 8 / 127, of the DAC 8 / 127 */
+    assert_near(y[1], -1, 0.02);
+    assert_int_equal(f->record.adc_saturated, 0);
+    assert_int_equal(f->record.repeated_blocks, 2 * 3);
+    assert_int_equal(f->record.repeated_rounds, 2 * 3);
+    assert_int_equal(f->record.adc_conversions, 2 * 16 * 4);
+    assert_int_equal(f->record.dac_conversions, 2 * 16 * 4);
+    mem_free(y);
+    fixture_close(f);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(digits_are_the_code),
     cmocka_unit_test(passes_recompose),
     cmocka_unit_test(general_is_the_reference),
+    cmocka_unit_test(passes_and_lines_are_counted),
+    cmocka_unit_test(repeats_are_counted),
 };
 const struct test_suite suite_passes = {"passes", tests, sizeof tests / sizeof tests[0]};
