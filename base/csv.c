@@ -19,9 +19,9 @@ struct csv {
     char *path, *text;
     size_t columns, records; /* records: header included */
     bool header;
-    char **cells;            /* [records][columns] */
+    char **cells; /* [records][columns] */
     size_t cell_count, cell_room;
-    size_t *lines;           /* [records] line of the file, from 1 */
+    size_t *lines; /* [records] line of the file, from 1 */
     size_t line_room;
 };
 
@@ -70,7 +70,8 @@ static enum status add_cell(struct csv *c, char *cell, struct error *e) {
 
 static bool is_blank(char b) { return b == ' ' || b == '\t'; }
 
-/* Where the cell that begins at p (no blank) ends: at a comma or at the end of the line. NULL: its quotes do not close. */
+/* Where the cell that begins at p (no blank) ends: at a comma or at the end of the line. NULL: its quotes do not close.
+ */
 static char *cell_end(char *p) {
     if (*p != '"') {
         return p + strcspn(p, ",");
@@ -81,8 +82,7 @@ static char *cell_end(char *p) {
             return NULL;
         }
     }
-    for (p++; is_blank(*p); p++) {
-    }
+    for (p++; is_blank(*p); p++) {}
     return *p == 0 || *p == ',' ? p : NULL;
 }
 
@@ -113,8 +113,9 @@ static enum status cut_line(struct csv *c, char *p, size_t line, struct error *e
         }
         char *end = cell_end(p);
         if (!end) {
-            return error_set(e, ERR_RUN, "%s:%zu:%zu: a cell in quotes does not end there (allowed: \"text\" on one line, "
-                                         "with \"\" for a quote inside)",
+            return error_set(e, ERR_RUN,
+                             "%s:%zu:%zu: a cell in quotes does not end there (allowed: \"text\" on one line, "
+                             "with \"\" for a quote inside)",
                              c->path, line, column);
         }
         bool last = *end == 0;
@@ -139,8 +140,8 @@ static enum status add_record(struct csv *c, char *p, size_t line, struct error 
     if (c->records == 0) {
         c->columns = cells;
     } else if (cells != c->columns) {
-        return error_set(e, ERR_RUN, "%s:%zu: %zu cells (allowed: %zu, as in line %zu)", c->path, line, cells, c->columns,
-                         c->lines[0]);
+        return error_set(e, ERR_RUN, "%s:%zu: %zu cells (allowed: %zu, as in line %zu)", c->path, line, cells,
+                         c->columns, c->lines[0]);
     }
     c->lines[c->records++] = line;
     return OK;
@@ -194,7 +195,8 @@ static enum status check_names(const struct csv *c, struct error *e) {
         csv_find(c, c->cells[i], &first);
         if (!c->cells[i][0] || first != i) {
             return error_set(e, ERR_RUN, "%s:%zu:%zu: header: %s%s", c->path, c->lines[0], i + 1,
-                             c->cells[i][0] ? "there are two columns of the name " : "a column has no name", c->cells[i]);
+                             c->cells[i][0] ? "there are two columns of the name " : "a column has no name",
+                             c->cells[i]);
         }
     }
     return OK;
@@ -276,8 +278,9 @@ enum status csv_number(const struct csv *c, size_t row, size_t column, double *v
     if (!*text) {
         return csv_error(c, row, column, e, "the cell is empty (allowed: a number)");
     }
-    return csv_error(c, row, column, e, "%.*s: not a number (allowed: finite numbers, 0.5 or 1e-6, commas between them)",
-                     SHOWN_BYTES, text);
+    return csv_error(c, row, column, e,
+                     "%.*s: not a number (allowed: finite numbers, 0.5 or 1e-6, commas between them)", SHOWN_BYTES,
+                     text);
 }
 
 enum status csv_numbers(const struct csv *c, double **values, struct error *e) {

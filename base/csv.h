@@ -41,6 +41,7 @@ enum status csv_numbers(const struct csv *c, double **values, struct error *e);
 #if defined(__GNUC__)
 __attribute__((format(printf, 5, 6)))
 #endif
-enum status csv_error(const struct csv *c, size_t row, size_t column, struct error *e, const char *format, ...);
+enum status
+csv_error(const struct csv *c, size_t row, size_t column, struct error *e, const char *format, ...);
 
 #endif

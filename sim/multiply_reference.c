@@ -179,11 +179,16 @@ static double driven_level(const struct block *k, uint32_t pass, uint32_t i, dou
         phenomena_inputs(&m->phenomena, &signed_level, &z, 1);
         level = sign * signed_level;
     }
-    if (m->bent) {
-        double volts = m->spec->tile.read_voltage_V.value;
-        level *= cell_current_factor(m->spec->tile.cell, m->inputs.voltage ? fabs(level) * volts : volts);
-    }
     return level;
+}
+
+/* Levels become what the current of a cell is proportional to. */
+static void bend(struct block *k) {
+    const struct machine *m = k->m;
+    double volts = m->spec->tile.read_voltage_V.value;
+    for (size_t i = 0; i < (size_t)m->inputs.passes * k->rows; i++) {
+        k->levels[i] *= cell_current_factor(m->spec->tile.cell, m->inputs.voltage ? fabs(k->levels[i]) * volts : volts);
+    }
 }
 
 static void drive(struct block *k, const float *x, const struct management_loop *loop) {
@@ -202,6 +207,9 @@ static void drive(struct block *k, const float *x, const struct management_loop 
     show(k, "input_codes", 0, k->values, k->rows);
     for (uint32_t p = 0; p < m->inputs.passes; p++) {
         show(k, "pass", p, k->levels + (size_t)p * k->rows, k->rows);
+    }
+    if (m->bent) {
+        bend(k);
     }
 }
 

@@ -1,6 +1,6 @@
-/* Equations of aihwkit's tile (its C++ engine; M. Rasch et al., "A flexible and fast PyTorch toolkit for simulating training
- * and inference on analog crossbar arrays", AICAS 2021, and its documentation), in its order. x: inputs as driven, w: weights,
- * y: result of a column; p. = keys of tile.phenomena; xi: standard normal numbers.
+/* Equations of aihwkit's tile (its C++ engine; M. Rasch et al., "A flexible and fast PyTorch toolkit for simulating
+ * training and inference on analog crossbar arrays", AICAS 2021, and its documentation), in its order. x: inputs as
+ * driven, w: weights, y: result of a column; p. = keys of tile.phenomena; xi: standard normal numbers.
  *
  *   input noise     x += p.input_noise xi                          input asymmetry   x < 0: x *= 1 - p.input_asymmetry
  *   IR drop         a = n / G sum |w||x|, G = p.ir_drop_g_ratio; c = 0.05 a^3 - 0.2 a^2 + 0.5 a;
@@ -16,9 +16,10 @@
  *   asymmetry       y < 0: y *= 1 - p.output_asymmetry
  *   noise           y += |p.output_noise (1 + p.output_noise_spread xi)| xi'
  *
- * f^2 is aihwkit's: the slope of y / (1 + n |y|) is (1 + n |y|)^-2. With r = 0 the offset equation of its code has no capped
- * terms, which is the same equation. Where columns have ADC ranges of their own, n x full scale is what is averaged: the same
- * for equal ranges. Which end of a column is the far one is not said by its documentation; here it is the last row.
+ * f^2 is aihwkit's: the slope of y / (1 + n |y|) is (1 + n |y|)^-2. With r = 0 the offset equation of its code has no
+ * capped terms, which is the same equation. Where columns have ADC ranges of their own, n x full scale is what is
+ * averaged: the same for equal ranges. Which end of a column is the far one is not said by its documentation; here it
+ * is the last row.
  */
 #include "sim/phenomena.h"
 
@@ -155,8 +156,8 @@ static double worst_case_scale(const struct management_spec *m, const double *x,
     return fmax(largest, fmin(coarsest, wanted));
 }
 
-double management_scale(const struct management_spec *m, const double *x, size_t n, double input_step, double full_scale,
-                        double *average) {
+double management_scale(const struct management_spec *m, const double *x, size_t n, double input_step,
+                        double full_scale, double *average) {
     double largest = 0, highest = n ? x[0] : 0, scale = 1;
     for (size_t i = 0; i < n; i++) {
         largest = fmax(largest, fabs(x[i]));

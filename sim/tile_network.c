@@ -4,10 +4,10 @@
  * A read drives row i at voltage u_i for the share of the pass that its level l_i says:
  *   voltage-coded   u_i = l_i V all the time
  *   pulse-coded     u_i = sign(l_i) V during the first |l_i| of the pass; rows that have ended are at 0 V
- * Mean current of column j: (1/T) integral I_j dt. For linear cells behind drivers that always drive it is the network's
- * answer to the mean voltages l_i V, so one solution gives it. Energy is quadratic: between two ends of pulses the voltages
- * stand still, so it is added up over those pieces (as many as there are different levels). The same pieces give currents
- * where cells are not linear or inactive rows float; each is then a Newton solution.
+ * Mean current of column j: (1/T) integral I_j dt. For linear cells behind drivers that always drive it is the
+ * network's answer to the mean voltages l_i V, so one solution gives it. Energy is quadratic: between two ends of
+ * pulses the voltages stand still, so it is added up over those pieces (as many as there are different levels). The
+ * same pieces give currents where cells are not linear or inactive rows float; each is then a Newton solution.
  *
  * Not modelled: what the drivers lose inside, charging of the lines (settling is an estimate beside it).
  */
@@ -31,8 +31,8 @@ static enum status realise_tile(const struct machine *m, size_t matrix, uint32_t
     return tile_devices_realise(m, matrix, row_block, column_block, w, &age_s, 1, NULL, NULL, t, e);
 }
 
-static enum status copy_conductances(const struct machine *m, const struct tile_devices *t, struct tile_conductances *out,
-                                     struct error *e) {
+static enum status copy_conductances(const struct machine *m, const struct tile_devices *t,
+                                     struct tile_conductances *out, struct error *e) {
     size_t cells = (size_t)t->rows * t->physical_columns;
     out->rows = t->rows;
     out->outputs = t->outputs;
@@ -56,11 +56,12 @@ enum status machine_tile_conductances(const struct machine *m, size_t matrix, ui
     *out = (struct tile_conductances){0};
     if (!machine_is_analog(m, matrix) || row_block >= m->arrays[matrix]->row_blocks ||
         column_block >= m->arrays[matrix]->column_blocks) {
-        return error_set(e, ERR_USAGE, "tile %u, %u of matrix %zu: there is no such tile", row_block, column_block, matrix);
+        return error_set(e, ERR_USAGE, "tile %u, %u of matrix %zu: there is no such tile", row_block, column_block,
+                         matrix);
     }
     const struct array *a = m->arrays[matrix];
-    uint32_t outputs = array_block_output(a, &m->spec->tile, column_block + 1) -
-                       array_block_output(a, &m->spec->tile, column_block);
+    uint32_t outputs =
+        array_block_output(a, &m->spec->tile, column_block + 1) - array_block_output(a, &m->spec->tile, column_block);
     struct tile_devices *t = NULL;
     TRY(tile_devices_create(m, array_block_rows(a, row_block), outputs, &t, e));
     float *w = mem_alloc((size_t)outputs * a->inputs, sizeof *w);
@@ -91,8 +92,8 @@ struct tile_network {
     bool floating, bent;
     double read_V;
     /* Of one read. */
-    double *volts, *ends;    /* [rows] */
-    bool *driven;            /* [rows] */
+    double *volts, *ends;                 /* [rows] */
+    bool *driven;                         /* [rows] */
     double *piece_A, *folded_A, *exact_A; /* [columns] */
 };
 
@@ -114,10 +115,12 @@ void tile_network_destroy(struct tile_network *n) {
 
 static enum status check_spec(const struct chip_spec *s, struct error *e) {
     if (cell_common_of(s->tile.cell).charge) {
-        return error_set(e, ERR_USAGE, "tile.cell: its charges are added on a wire, there is no read current to solve for");
+        return error_set(e, ERR_USAGE,
+                         "tile.cell: its charges are added on a wire, there is no read current to solve for");
     }
     if (s->costs == COSTS_NONE) {
-        return error_set(e, ERR_USAGE, "costs: none: the chip states no read voltage, so there are no currents to solve for");
+        return error_set(e, ERR_USAGE,
+                         "costs: none: the chip states no read voltage, so there are no currents to solve for");
     }
     if (!s->tile.wires.given) {
         return error_set(e, ERR_USAGE, "tile.wires: the chip states no wires, so there is no network to solve");
@@ -257,7 +260,8 @@ static void read_folded(struct tile_network *n, const double *level, bool pulses
             double volts = level[i] * n->read_V;
             double at_V = n->bent ? cell_current_factor(n->machine->spec->tile.cell, pulses ? n->read_V : volts) : 1;
             sum_A += (double)effective_S[i] * volts * at_V;
-            r->folded_J += (double)effective_S[i] * at_V * n->read_V * fabs(volts) * (pulses ? 1 : fabs(level[i])) * pass_s;
+            r->folded_J +=
+                (double)effective_S[i] * at_V * n->read_V * fabs(volts) * (pulses ? 1 : fabs(level[i])) * pass_s;
         }
         n->folded_A[j] = sum_A;
     }
@@ -275,8 +279,8 @@ static void settle(const struct tile_network *n, double pass_s, struct tile_read
 
 enum status tile_network_read(struct tile_network *n, const double *level, struct tile_read *out, struct error *e) {
     const struct tile_spec *t = &n->machine->spec->tile;
-    bool pulses = t->dac.coding == CODING_PULSE_WIDTH || t->dac.coding == CODING_SPLIT;
-    double pass_s = t->pulse_s.value;
+    bool pulses = !n->machine->inputs.voltage;
+    double pass_s = t->pulse_s.value * n->machine->inputs.pulse_share;
     *out = (struct tile_read){.rows = (uint32_t)n->rows,
                               .physical_columns = (uint32_t)n->columns,
                               .columns_per_output = n->tile.columns_per_output,
@@ -300,8 +304,9 @@ enum status tile_network_read(struct tile_network *n, const double *level, struc
 
 enum status tile_network_spice(struct tile_network *n, const double *level, FILE *out, struct error *e) {
     if (!n->network) {
-        return error_set(e, ERR_USAGE, "--spice: the netlist is of linear cells behind drivers that always drive (leave out "
-                                       "--float-inactive; --set effects.cell_nonlinearity=off)");
+        return error_set(e, ERR_USAGE,
+                         "--spice: the netlist is of linear cells behind drivers that always drive (leave out "
+                         "--float-inactive; --set effects.cell_nonlinearity=off)");
     }
     for (size_t i = 0; i < n->rows; i++) {
         n->volts[i] = level[i] * n->read_V;

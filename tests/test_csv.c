@@ -112,7 +112,8 @@ static void refusals(void **state) {
     refused("1,2\n-inf,2\n", CSV_NO_HEADER, "table.csv:2:1: -inf: not a number");
     refused("1,1e999\n", CSV_NO_HEADER, ":1:2: 1e999: not a number");
     refused("1,0x10\n", CSV_NO_HEADER, ":1:2: 0x10");
-    refused("1;2\n", CSV_NO_HEADER, ":1:1: 1;2: not a number (allowed: finite numbers, 0.5 or 1e-6, commas between them)");
+    refused("1;2\n", CSV_NO_HEADER,
+            ":1:1: 1;2: not a number (allowed: finite numbers, 0.5 or 1e-6, commas between them)");
     refused("1,2\n\n3,4\n", CSV_NO_HEADER, "table.csv:2: empty line (allowed: at the end only)");
     refused("1,\"2\n3\",4\n", CSV_NO_HEADER, "table.csv:1:2: a cell in quotes does not end there");
     refused("1,\"2\"3\n", CSV_NO_HEADER, "table.csv:1:2: a cell in quotes does not end there");

@@ -1,5 +1,5 @@
-/* Phenomena and management of tiles against aihwkit's own outputs (golden aihwkit_tile.json), in a multiply composed here in
- * double precision from the functions of sim/phenomena.h; their random parts against their moments.
+/* Phenomena and management of tiles against aihwkit's own outputs (golden aihwkit_tile.json), in a multiply composed
+ * here in double precision from the functions of sim/phenomena.h; their random parts against their moments.
  */
 #include <math.h>
 #include <stdbool.h>
@@ -64,12 +64,13 @@ static void numbers(const json_t *list, double *out, size_t n) {
     }
 }
 
-/* 1 / number of steps; 0: not quantised. As aihwkit keeps it, in float32: inputs that lie exactly between two codes (every
- * full-scale input of sample 3 when it is halved) are rounded by the last bit of it. */
+/* 1 / number of steps; 0: not quantised. As aihwkit keeps it, in float32: inputs that lie exactly between two codes
+ * (every full-scale input of sample 3 when it is halved) are rounded by the last bit of it. */
 static double resolution(double res) { return (double)(float)(res > 1 ? 1 / res : res > 0 ? res : 0); }
 
 static void read_forward(const json_t *f, struct golden_case *c) {
-    static const char *const noise[] = {"NONE", "ABS_MAX", "ABS_MAX_NP_SUM", "MAX", "CONSTANT", "AVERAGE_ABS_MAX", NULL};
+    static const char *const noise[] = {"NONE", "ABS_MAX", "ABS_MAX_NP_SUM", "MAX", "CONSTANT", "AVERAGE_ABS_MAX",
+                                        NULL};
     static const char *const bounds[] = {"NONE", "ITERATIVE", "ITERATIVE_WORST_CASE", NULL};
     static const char *const kinds[] = {"ONE_PASS", "POS_NEG_SEPARATE", "POS_NEG_SEPARATE_DIGITAL_SUM", NULL};
     int kind = choice(f, "mv_type", kinds);
@@ -283,7 +284,8 @@ static double digital(const struct golden_case *c, size_t s, size_t o) {
     return y;
 }
 
-static double worst_error(const struct golden_case *c, double y[SAMPLES][OUTPUTS], const json_t *expected, double gain) {
+static double worst_error(const struct golden_case *c, double y[SAMPLES][OUTPUTS], const json_t *expected,
+                          double gain) {
     double worst = 0;
     for (size_t s = 0; s < SAMPLES; s++) {
         double want[OUTPUTS], largest = 0;
@@ -339,7 +341,8 @@ static void golden_cases(void **state) {
     double worst = 0;
     for (size_t i = 0; i < json_array_size(cases); i++) {
         const json_t *j = json_array_get(cases, i);
-        if (strncmp(json_string_value(json_object_get(j, "name")), "irdropt", 7) != 0) { /* another engine: not modelled */
+        if (strncmp(json_string_value(json_object_get(j, "name")), "irdropt", 7) !=
+            0) { /* another engine: not modelled */
             check_case(root, j, &worst);
             done++;
         }
@@ -375,8 +378,12 @@ static void normal(uint64_t what, double *z, size_t n) {
 /* What a column keeps: every constant with its spread; the same again; others in other columns and chips. */
 static void columns(void **state) {
     (void)state;
-    const struct phenomena_spec p = {.output_noise = 0.06, .output_noise_spread = 0.1, .nonlinearity = 0.5,
-                                     .nonlinearity_spread = 0.2, .slope_calibration = 0.5, .voltage_offset_spread = 0.02,
+    const struct phenomena_spec p = {.output_noise = 0.06,
+                                     .output_noise_spread = 0.1,
+                                     .nonlinearity = 0.5,
+                                     .nonlinearity_spread = 0.2,
+                                     .slope_calibration = 0.5,
+                                     .voltage_offset_spread = 0.02,
                                      .series_resistance = 0.01};
     static struct phenomena_column k[DRAWS], again[8];
     static double bound[DRAWS], v[DRAWS];
@@ -395,7 +402,8 @@ static void columns(void **state) {
         mean += v[i] / DRAWS;
     }
     check_moments(v, DRAWS, 0.5, 0.1);
-    for (size_t i = 0; i < DRAWS; i++) { /* max(spread xi, 0): half are zero; mirrored, the rest is the Gaussian again */
+    for (size_t i = 0; i < DRAWS;
+         i++) { /* max(spread xi, 0): half are zero; mirrored, the rest is the Gaussian again */
         assert_true(k[i].voltage_offset >= 0);
         zeros += k[i].voltage_offset == 0;
         v[i] = i % 2 ? k[i].voltage_offset : -k[i].voltage_offset;
@@ -434,7 +442,8 @@ static void weight_noise(void **state) {
             y[n] = phenomena_array(&p, &k, &s, ROWS, z[n]);
             direct[n] = 0;
             for (int i = 0; i < ROWS; i++) {
-                double xi = (double)random_gaussian(4, random_stream(RANDOM_TEST, (uint64_t)type), n * ROWS + (size_t)i);
+                double xi =
+                    (double)random_gaussian(4, random_stream(RANDOM_TEST, (uint64_t)type), n * ROWS + (size_t)i);
                 per_weight[i] = w[i] + 0.05 * (type == WEIGHT_NOISE_PCM_READ ? sqrt(fabs(w[i])) : 1) * xi;
                 direct[n] += per_weight[i] * x[i];
             }
@@ -464,10 +473,18 @@ static void input_noise(void **state) {
 /* Every effect takes its own phenomena away and no others. */
 static void switches(void **state) {
     (void)state;
-    const struct phenomena_spec all = {
-        .input_noise = 1, .input_asymmetry = 1, .output_noise = 1, .output_asymmetry = 1, .weight_noise = 1,
-        .weight_noise_type = WEIGHT_NOISE_PCM_READ, .ir_drop = 1, .ir_drop_g_ratio = 1e5, .nonlinearity = 1,
-        .voltage_offset_spread = 1, .series_resistance = 1, .read_asymmetry_spread = 1};
+    const struct phenomena_spec all = {.input_noise = 1,
+                                       .input_asymmetry = 1,
+                                       .output_noise = 1,
+                                       .output_asymmetry = 1,
+                                       .weight_noise = 1,
+                                       .weight_noise_type = WEIGHT_NOISE_PCM_READ,
+                                       .ir_drop = 1,
+                                       .ir_drop_g_ratio = 1e5,
+                                       .nonlinearity = 1,
+                                       .voltage_offset_spread = 1,
+                                       .series_resistance = 1,
+                                       .read_asymmetry_spread = 1};
     const struct effects on = {.read_noise = true, .wires = true, .dac_errors = true, .adc_errors = true}, none = {0};
     struct phenomena_spec p = phenomena_active(&all, &on);
     assert_true(p.any && p.input_noise == 1 && p.weight_noise == 1 && p.ir_drop == 1 && p.series_resistance == 1);
@@ -484,7 +501,8 @@ static void switches(void **state) {
     e = none;
     e.dac_errors = true;
     p = phenomena_active(&all, &e);
-    assert_true(p.any && p.input_noise == 1 && p.input_asymmetry == 1 && p.ir_drop == 0 && p.voltage_offset_spread == 0);
+    assert_true(p.any && p.input_noise == 1 && p.input_asymmetry == 1 && p.ir_drop == 0 &&
+                p.voltage_offset_spread == 0);
     struct phenomena_spec noise_without_type = {.weight_noise = 1};
     assert_false(phenomena_active(&noise_without_type, &on).any);
 }
@@ -493,7 +511,10 @@ static void switches(void **state) {
  * negative clip forgets a positive one where it does not count itself. */
 static void management(void **state) {
     (void)state;
-    struct management_spec m = {.noise = NOISE_AVERAGE_ABS_MAX, .decay = 0.25, .max_factor = 1000, .max_resolution = 0.25,
+    struct management_spec m = {.noise = NOISE_AVERAGE_ABS_MAX,
+                                .decay = 0.25,
+                                .max_factor = 1000,
+                                .max_resolution = 0.25,
                                 .assumed_w_max = 0.6};
     const double x[] = {0.5, -2, 1}, negative[] = {-1, -2}, zero[] = {0, 0};
     double average = 0, step = 1.0 / 126;
@@ -518,8 +539,7 @@ static void management(void **state) {
     assert_false(management_repeat(&m, step, true, &l)); /* BOUND_NONE */
     m.bound = BOUND_ITERATIVE;
     int rounds = 1;
-    for (; management_repeat(&m, step, true, &l); rounds++) {
-    }
+    for (; management_repeat(&m, step, true, &l); rounds++) {}
     assert_int_equal(rounds, 5); /* 1, 2, 4, 8, 16 > 0.25 / (2 / 126) */
     assert_true(l.factor == 16);
     management_begin(&l);
@@ -529,8 +549,7 @@ static void management(void **state) {
     assert_true(management_repeat(&m, step, true, &l) && l.factor == 2);
     management_begin(&l);
     m.max_factor = 2;
-    for (rounds = 1; management_repeat(&m, 0, true, &l); rounds++) {
-    }
+    for (rounds = 1; management_repeat(&m, 0, true, &l); rounds++) {}
     assert_int_equal(rounds, 4); /* 1, worst case 1, 2, 4 > 2 */
 }
 

@@ -2,9 +2,10 @@
  *
  *   W.csv   one row per tile row (input), one column per output          X.csv   one input vector per line
  *
- * The values of every stage and the output are those of the plain reference (machine_trace), the energy and time those of
- * the multiply that language models use (run_multiply), which also gives the repeated reads; how far the two lie apart is
- * reported. --exact solves the network of wires on the same programmed conductances; --spice writes it as a netlist.
+ * The values of every stage and the output are those of the plain reference (machine_trace), the energy and time those
+ * of the multiply that language models use (run_multiply), which also gives the repeated reads; how far the two lie
+ * apart is reported. --exact solves the network of wires on the same programmed conductances; --spice writes it as a
+ * netlist.
  */
 #include <float.h>
 #include <inttypes.h>
@@ -39,15 +40,15 @@ struct job {
     struct placement *placement;
     struct machine *machine;
     struct run *run;
-    bool calibrated; /* ranges come from the inputs given here */
-    double *output;  /* [vectors][outputs] of the reference */
-    double *digital; /* the product in double precision */
-    struct stage *first, **last;
-    bool no_memory; /* in the trace */
-    struct moments *reads; /* [vectors][outputs] of run_multiply */
-    double fast_difference; /* largest |run_multiply - reference| */
-    struct ledger_view cost; /* of every vector once */
-    double latency_s;        /* of the first vector */
+    bool calibrated;                        /* ranges come from the inputs given here */
+    double *output;                         /* [vectors][outputs] of the reference */
+    double *digital;                        /* the product in double precision */
+    struct stage *first, **last, *of_token; /* of_token: the first one of the token that is being traced */
+    bool no_memory;                         /* in the trace */
+    struct moments *reads;                  /* [vectors][outputs] of run_multiply */
+    double fast_difference;                 /* largest |run_multiply - reference| */
+    struct ledger_view cost;                /* of every vector once */
+    double latency_s;                       /* of the first vector */
     struct tile_conductances conductances;
 };
 
@@ -89,16 +90,19 @@ static enum status read_value(const struct csv *c, size_t row, size_t column, fl
 static enum status check_sizes(const struct job *j, struct error *e) {
     size_t rows = csv_rows(j->weights_file), columns = csv_columns(j->weights_file);
     if (csv_columns(j->inputs_file) != rows) {
-        return error_set(e, ERR_USAGE, "%s: %zu numbers per line, but %s has %zu rows (allowed: one number per row of the "
-                                       "weights)",
+        return error_set(e, ERR_USAGE,
+                         "%s: %zu numbers per line, but %s has %zu rows (allowed: one number per row of the "
+                         "weights)",
                          j->o->inputs, csv_columns(j->inputs_file), j->o->weights, rows);
     }
     const struct config_node *tile = config_get(chip_config(j->chip), "tile");
-    const char *most_rows = config_text(config_get(tile, "rows")), *most_columns = config_text(config_get(tile, "columns"));
+    const char *most_rows = config_text(config_get(tile, "rows")),
+               *most_columns = config_text(config_get(tile, "columns"));
     double r = 0, c = 0;
     if (parse_double(most_rows, &r) && parse_double(most_columns, &c) && ((double)rows > r || (double)columns > c)) {
-        return error_set(e, ERR_USAGE, "%s: %zu x %zu weights are more than one tile of %s holds (allowed: %s x %s; --set "
-                                       "tile.rows=.. --set tile.columns=..)",
+        return error_set(e, ERR_USAGE,
+                         "%s: %zu x %zu weights are more than one tile of %s holds (allowed: %s x %s; --set "
+                         "tile.rows=.. --set tile.columns=..)",
                          j->o->weights, rows, columns, chip_name(j->chip), most_rows, most_columns);
     }
     if (csv_rows(j->inputs_file) > UINT32_MAX) {
@@ -147,8 +151,12 @@ static enum status read_rows(void *context, uint32_t first, uint32_t count, floa
 
 /* Placed under the first role that the chip keeps analog: which one makes no difference to a tile. */
 static enum status place(struct job *j, struct error *e) {
-    j->source = (struct matrix_source){.name = "weights", .layer = -1, .inputs = j->inputs, .outputs = j->outputs,
-                                       .read_rows = read_rows, .context = j};
+    j->source = (struct matrix_source){.name = "weights",
+                                       .layer = -1,
+                                       .inputs = j->inputs,
+                                       .outputs = j->outputs,
+                                       .read_rows = read_rows,
+                                       .context = j};
     for (int role = 0; role < MATRIX_ROLES; role++) {
         j->source.role = (enum matrix_role)role;
         TRY(placement_create(j->chip, &j->source, 1, &j->placement, e));
@@ -197,12 +205,20 @@ static enum status program(struct job *j, struct error *e) {
 
 /* ---- multiplying ------------------------------------------------------------------------------------- */
 
+static bool is_stage(const struct stage *s, const char *name) { return strcmp(s->name, name) == 0; }
+
 static void keep_stage(void *context, const char *name, uint32_t token, uint32_t row_block, uint32_t index,
                        const double *values, size_t n) {
     struct job *j = context;
+    (void)row_block;                                      /* one tile: 0 */
+    for (struct stage *s = j->of_token; s; s = s->next) { /* a repeat by the bound management: the last one counts */
+        if (s->token == token && s->index == index && s->n == n && is_stage(s, name)) {
+            memcpy(s->values, values, n * sizeof *values);
+            return;
+        }
+    }
     struct stage *s = mem_alloc(1, sizeof *s);
     double *copy = mem_alloc(n, sizeof *copy);
-    (void)row_block; /* one tile: 0 */
     if (!s || !copy) {
         mem_free(s);
         mem_free(copy);
@@ -214,6 +230,7 @@ static void keep_stage(void *context, const char *name, uint32_t token, uint32_t
     snprintf(s->name, sizeof s->name, "%s", name);
     *j->last = s;
     j->last = &s->next;
+    j->of_token = j->of_token && j->of_token->token == token ? j->of_token : s;
 }
 
 static enum status trace(struct job *j, struct error *e) {
@@ -310,8 +327,6 @@ static void add_read(struct exact *x, const struct tile_read *r) {
         json_array_append_new(x->folded_uA, numbers_json(r->folded_A, r->physical_columns, 1e6));
     }
 }
-
-static bool is_stage(const struct stage *s, const char *name) { return strcmp(s->name, name) == 0; }
 
 static enum status read_exactly(const struct job *j, struct tile_network *n, struct exact *x, struct error *e) {
     struct progress *progress = progress_create("exact network", j->vectors);
@@ -464,7 +479,8 @@ static enum status report_json(const struct job *j, struct exact *x, struct erro
     json_put(root, "calibrated", json_boolean(j->calibrated));
     json_put(root, "output", matrix_json(j->output, j->vectors, j->outputs));
     json_put(root, "digital", matrix_json(j->digital, j->vectors, j->outputs));
-    json_put(root, "relative_error", json_number(relative_error(j->output, j->digital, (size_t)j->vectors * j->outputs)));
+    json_put(root, "relative_error",
+             json_number(relative_error(j->output, j->digital, (size_t)j->vectors * j->outputs)));
     json_put(root, "fast_difference", json_number(j->fast_difference));
     json_put(root, "conductances", conductances_json(&j->conductances));
     json_put(root, "stages", stages_json(j));
@@ -546,6 +562,10 @@ static void print_stages(const struct job *j) {
 }
 
 static void print_exact(const struct exact *x) {
+    if (!(x->largest_A > 0)) {
+        printf("\nexact network: no current flows\n");
+        return;
+    }
     printf("\nexact network: folded currents off by %.3g of the largest (%.4g of %.4g uA), %" PRIu64 " solutions\n",
            exact_error(x), x->largest_difference_A * 1e6, x->largest_A * 1e6, x->solutions);
     printf("  energy of the array %.4g J, with folded wires %.4g J\n", x->exact_J, x->folded_J);
@@ -565,7 +585,8 @@ static void print_costs(const struct job *j) {
         printf("energy and time: not known, the chip declares no costs\n");
         return;
     }
-    printf("latency %.4g s; energy of %u input%s %.4g J:", j->latency_s, j->vectors, j->vectors == 1 ? "" : "s", v->total_J);
+    printf("latency %.4g s; energy of %u input%s %.4g J:", j->latency_s, j->vectors, j->vectors == 1 ? "" : "s",
+           v->total_J);
     for (int c = 0; c < PART_COUNT; c++) {
         if (v->energy_J[c] > 0) {
             printf("  %s %.3g", component_name((enum component)c), v->energy_J[c]);
@@ -612,10 +633,12 @@ static enum status check_options(const struct options *o, struct error *e) {
                          o->weights ? "inputs" : "weights");
     }
     if (o->float_inactive && !o->exact) {
-        return error_set(e, ERR_USAGE, "--float-inactive: only with --exact: folded wires assume that every row is driven");
+        return error_set(e, ERR_USAGE,
+                         "--float-inactive: only with --exact: folded wires assume that every row is driven");
     }
     if (o->float_inactive && o->spice) {
-        return error_set(e, ERR_USAGE, "--spice: the netlist is of rows that are all driven (leave out --float-inactive)");
+        return error_set(e, ERR_USAGE,
+                         "--spice: the netlist is of rows that are all driven (leave out --float-inactive)");
     }
     return OK;
 }
@@ -652,11 +675,15 @@ static enum status tile_command(const struct options *o, struct error *e) {
     return s;
 }
 
-static const char *const names[] = {"weights", "inputs", "chip",   "set", "age", "exact", "float-inactive",
-                                    "spice",   "repeat", NULL};
+static const char *const names[] = {"weights", "inputs",         "chip",  "set",    "age",
+                                    "exact",   "float-inactive", "spice", "repeat", NULL};
 
 const struct command command_tile = {
-    "tile", "", "one matrix on one tile: every stage, energy, the exact network of wires, a netlist", names, tile_command,
+    "tile",
+    "",
+    "one matrix on one tile: every stage, energy, the exact network of wires, a netlist",
+    names,
+    tile_command,
     "W.csv: one line per tile row (input), one number per output. X.csv: one input vector per line.\n"
     "example:\n  mho tile --weights W.csv --inputs X.csv --chip pcm256 --age 1d --repeat 100",
 };
