@@ -31,7 +31,10 @@ enum { BLOCK = 64, DECADES = 2 };
 /* Upper end of the range of component k as log10 of seconds. */
 static double top_decade(int k) { return 1 + DECADES * k; }
 
-static double slot_s(int k) { return pow(10, DECADES * k); }
+static double slot_s(int k) {
+    static const double lengths_s[HISTORY_PARTS] = {1e0, 1e2, 1e4, 1e6, 1e8, 1e10, 1e12, 1e14};
+    return lengths_s[k];
+}
 
 /* Shares of the variance at a time; returns how many components have one. */
 static int shares_at(double time_s, double read_s, double share[HISTORY_PARTS]) {

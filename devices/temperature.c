@@ -46,6 +46,9 @@ void temperature_conductance(const struct temperature *t, double kelvin, double 
     double excess_K = kelvin - t->reference_K.value;
     float low = (float)(1 + t->low_per_K.value * excess_K), high = (float)(1 + t->high_per_K.value * excess_K);
     float slope = high - low, per_g_max = (float)(1 / g_max_S);
+    if (!(fabs(excess_K) > 0)) {
+        return;
+    }
     for (size_t i = 0; i < n; i++) {
         float r = fabsf(g_S[i]) * per_g_max;
         float factor = low + slope * (r < 1.0f ? r : 1.0f);
