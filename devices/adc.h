@@ -26,9 +26,10 @@ struct adc_model {
     size_t (*state_count)(const void *params, int bits);
     /* There where state_count is. */
     void (*make)(const void *params, int bits, uint64_t seed, uint64_t where, uint64_t instance, float *state);
-    /* codes of n values of one instance; z: standard normal numbers, one per value, or NULL (no noise). */
-    void (*convert)(const void *params, int bits, const float *state, const float *v, const float *z, int32_t *codes,
-                    size_t n);
+    /* codes of n values. state: of the first value's instance, state + stride the next value's (0: all are of one instance).
+     * z: standard normal numbers, one per value, or NULL (no noise). */
+    void (*convert)(const void *params, int bits, const float *state, size_t stride, const float *v, const float *z,
+                    int32_t *codes, size_t n);
     int32_t (*lowest)(const void *params, int bits);
     int32_t (*highest)(const void *params, int bits);
     /* Value of code c in units of full scale: value = (c + shift) x step. */

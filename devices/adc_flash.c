@@ -66,11 +66,11 @@ static double noise_sd(const void *params, int bits) {
     return ldexp(((const struct flash *)params)->noise_LSB.value, 1 - bits);
 }
 
-static void convert(const void *params, int bits, const float *state, const float *v, const float *z, int32_t *codes,
-                    size_t n) {
+static void convert(const void *params, int bits, const float *state, size_t stride, const float *v, const float *z,
+                    int32_t *codes, size_t n) {
     const double sd = noise_sd(params, bits);
     for (size_t i = 0; i < n; i++) {
-        codes[i] = taps_below(state, bits, noisy_input(v, z, sd, i)) - ((int32_t)1 << (bits - 1));
+        codes[i] = taps_below(state + i * stride, bits, noisy_input(v, z, sd, i)) - ((int32_t)1 << (bits - 1));
     }
 }
 

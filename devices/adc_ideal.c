@@ -3,10 +3,11 @@
  */
 #include "devices/adc_models.h"
 
-static void convert(const void *params, int bits, const float *state, const float *v, const float *z, int32_t *codes,
-                    size_t n) {
+static void convert(const void *params, int bits, const float *state, size_t stride, const float *v, const float *z,
+                    int32_t *codes, size_t n) {
     (void)params;
     (void)state;
+    (void)stride;
     (void)z;
     const struct converter c = converter_make(bits);
     for (size_t i = 0; i < n; i++) {

@@ -8,7 +8,7 @@
 #include "base/memory.h"
 #include "devices/adc_models.h"
 
-enum { SAMPLES = 8, BATCH = 256 };
+enum { SAMPLES = 8, POINTS = 256 };
 static const double ENDS = 2;
 
 struct bench {
@@ -21,7 +21,7 @@ struct bench {
 };
 
 static void convert(const struct bench *b, const float *v, int32_t *codes, size_t n) {
-    adc_model_of(b->adc)->convert(adc_params(b->adc), adc_bits(b->adc), b->state, v, NULL, codes, n);
+    adc_model_of(b->adc)->convert(adc_params(b->adc), adc_bits(b->adc), b->state, 0, v, NULL, codes, n);
 }
 
 /* The voltage between low and high where a code above `code` first appears. */
@@ -41,11 +41,11 @@ static double bisect(const struct bench *b, double low, double high, int32_t cod
 static void ramp(struct bench *b) {
     const size_t steps = 4 * b->codes * SAMPLES / 2 + 1;
     size_t found = 0; /* transitions */
-    float v[BATCH];
-    int32_t codes[BATCH];
+    float v[POINTS];
+    int32_t codes[POINTS];
     double before = -ENDS;
-    for (size_t done = 0; done < steps; done += BATCH) {
-        const size_t n = steps - done < BATCH ? steps - done : BATCH;
+    for (size_t done = 0; done < steps; done += POINTS) {
+        const size_t n = steps - done < POINTS ? steps - done : POINTS;
         for (size_t i = 0; i < n; i++) {
             v[i] = (float)(-ENDS + 2 * ENDS * (double)(done + i) / (double)(steps - 1));
         }

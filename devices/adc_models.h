@@ -43,6 +43,9 @@ static inline int32_t taps_below(const float *taps, int bits, double v) {
     return count;
 }
 
+/* Most values that a circuit converts side by side. */
+enum { BATCH = 16 };
+
 /* The instance of adc_sar whose elements have these standard normal deviations: cap_z [bits + 1], as in adc_sar.c. For
  * `make`, and for tests against another program's draws. */
 void sar_state(const void *params, int bits, const float *cap_z, float comparator_z, float *state);

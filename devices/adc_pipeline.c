@@ -77,34 +77,52 @@ static double noise_sd(const void *params, int bits) {
     return ldexp(((const struct pipeline *)params)->noise_LSB.value, 1 - bits);
 }
 
-/* `next`: floats from one stage to the next; 0 where all are one circuit. */
-static int32_t chain(const float *stage, size_t next, float final_offset, int bits, double v) {
-    int32_t code = 0;
-    for (int i = 0; i < bits - 1; i++, stage += next) {
-        const int32_t d = v > (double)stage[HIGH] ? 1 : v > (double)stage[LOW] ? 0 : -1;
-        v = (double)stage[SLOPE] * v - (double)stage[STEP] * d;
-        code = 2 * code + d;
+/* count <= BATCH values side by side, so that the compiler can use vectors. `next`: floats from one stage to the next; 0
+ * where all are one circuit. v is used up. */
+static void chain(const float *state, size_t stride, size_t next, int bits, size_t count, double *v,
+                  double *codes) {
+    for (size_t i = 0; i < count; i++) {
+        codes[i] = 0;
     }
-    return v > (double)final_offset ? code : code - 1;
+    for (int k = 0; k < bits - 1; k++) {
+        const float *stage = state + (size_t)k * next;
+        for (size_t i = 0; i < count; i++) {
+            const double up = v[i] > (double)stage[i * stride + HIGH] ? 1 : 0;
+            const double down = v[i] > (double)stage[i * stride + LOW] ? 0 : 1;
+            v[i] = (double)stage[i * stride + SLOPE] * v[i] - (double)stage[i * stride + STEP] * (up - down);
+            codes[i] = 2 * codes[i] + (up - down);
+        }
+    }
+    const float *last = state + (next ? (size_t)(bits - 1) * next : PER_STAGE);
+    for (size_t i = 0; i < count; i++) {
+        codes[i] -= v[i] > (double)last[i * stride] ? 0 : 1;
+    }
 }
 
-static void convert_chain(const void *params, int bits, const float *state, size_t next, const float *v,
+static void convert_chain(const void *params, int bits, const float *state, size_t stride, size_t next, const float *v,
                           const float *z, int32_t *codes, size_t n) {
     const double sd = noise_sd(params, bits);
-    const float final_offset = state[next ? (size_t)(bits - 1) * next : PER_STAGE];
-    for (size_t i = 0; i < n; i++) {
-        codes[i] = chain(state, next, final_offset, bits, noisy_input(v, z, sd, i));
+    for (size_t done = 0; done < n; done += BATCH) {
+        const size_t now = n - done < BATCH ? n - done : BATCH;
+        double x[BATCH], out[BATCH];
+        for (size_t i = 0; i < now; i++) {
+            x[i] = noisy_input(v, z, sd, done + i);
+        }
+        chain(state + done * stride, stride, next, bits, now, x, out);
+        for (size_t i = 0; i < now; i++) {
+            codes[done + i] = (int32_t)out[i];
+        }
     }
 }
 
-static void pipeline_convert(const void *params, int bits, const float *state, const float *v, const float *z,
-                             int32_t *codes, size_t n) {
-    convert_chain(params, bits, state, PER_STAGE, v, z, codes, n);
+static void pipeline_convert(const void *params, int bits, const float *state, size_t stride, const float *v,
+                             const float *z, int32_t *codes, size_t n) {
+    convert_chain(params, bits, state, stride, PER_STAGE, v, z, codes, n);
 }
 
-static void cyclic_convert(const void *params, int bits, const float *state, const float *v, const float *z,
-                           int32_t *codes, size_t n) {
-    convert_chain(params, bits, state, 0, v, z, codes, n);
+static void cyclic_convert(const void *params, int bits, const float *state, size_t stride, const float *v,
+                           const float *z, int32_t *codes, size_t n) {
+    convert_chain(params, bits, state, stride, 0, v, z, codes, n);
 }
 
 const struct adc_model adc_pipeline = {

@@ -51,14 +51,13 @@ static double noise_sd(const void *params, int bits) {
     return ((const struct ramp *)params)->noise_LSB.value / limit_of(bits);
 }
 
-static void convert(const void *params, int bits, const float *state, const float *v, const float *z, int32_t *codes,
-                    size_t n) {
+static void convert(const void *params, int bits, const float *state, size_t stride, const float *v, const float *z,
+                    int32_t *codes, size_t n) {
     const struct ramp *p = params;
     const double limit = limit_of(bits), sd = noise_sd(params, bits);
-    const double gain = (double)state[GAIN], offset = (double)state[OFFSET];
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++, state += stride) {
         const double noise = z ? sd * (double)z[i] : 0;
-        const double count = (gain * (double)v[i] + offset + noise) * limit;
+        const double count = ((double)state[GAIN] * (double)v[i] + (double)state[OFFSET] + noise) * limit;
         const double code = p->rounding == ROUND ? rint(count) : trunc(count);
         codes[i] = (int32_t)fmin(fmax(code, -limit), limit);
     }

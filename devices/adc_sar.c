@@ -90,29 +90,48 @@ static double noise_sd(const void *params, int bits) {
     return ldexp(((const struct sar *)params)->noise_LSB.value, 1 - bits);
 }
 
-/* x already holds offset and q. The levels are compared without a division: a + b T > 0. */
-static int32_t search(const float *state, int bits, double x, double q) {
-    const double a = (double)state[SLOPE_A], b = (double)state[SLOPE_B];
-    const bool positive = x * a > q;
-    const double sign = positive ? 1 : -1;
-    double sum = 0;
-    int32_t magnitude = 0;
+/* count <= BATCH values side by side, so that the compiler can use vectors; x already holds offset and q. A level is
+ * compared without a division, since a + b T > 0. Above 0 a bit is taken where x is above the level; below 0 where it is
+ * not: the same with both signs turned, and a tie taken. */
+static void search(const float *state, size_t stride, int bits, const double *x, double q, size_t count,
+                   double *codes) {
+    double a[BATCH], b[BATCH], sign[BATCH], tie[BATCH], sum[BATCH], magnitude[BATCH];
+    for (size_t i = 0; i < count; i++) {
+        a[i] = (double)state[i * stride + SLOPE_A];
+        b[i] = (double)state[i * stride + SLOPE_B];
+        sign[i] = x[i] * a[i] > q ? 1 : -1;
+        tie[i] = x[i] * a[i] > q ? 0 : -1e-300;
+        sum[i] = magnitude[i] = 0;
+    }
     for (int n = bits - 2; n >= 0; n--) {
-        const double trial = sum + (double)state[WEIGHTS + n];
-        const bool above = x * (a + b * trial) > sign * trial + q;
-        if (above == positive) {
-            sum = trial;
-            magnitude |= (int32_t)1 << n;
+        const double bit = (double)((int32_t)1 << n);
+        for (size_t i = 0; i < count; i++) {
+            const double weight = (double)state[i * stride + WEIGHTS + (size_t)n], trial = sum[i] + weight;
+            const double above = x[i] * (a[i] + b[i] * trial) - (sign[i] * trial + q);
+            const double take = sign[i] * above > tie[i] ? 1 : 0;
+            sum[i] += take * weight;
+            magnitude[i] += take * bit;
         }
     }
-    return positive ? magnitude : -1 - magnitude;
+    for (size_t i = 0; i < count; i++) {
+        codes[i] = sign[i] > 0 ? magnitude[i] : -1 - magnitude[i];
+    }
 }
 
-static void convert(const void *params, int bits, const float *state, const float *v, const float *z, int32_t *codes,
-                    size_t n) {
-    const double sd = noise_sd(params, bits), q = ldexp(1, -bits), shift = (double)state[OFFSET] + q;
-    for (size_t i = 0; i < n; i++) {
-        codes[i] = search(state, bits, noisy_input(v, z, sd, i) + shift, q);
+static void convert(const void *params, int bits, const float *state, size_t stride, const float *v, const float *z,
+                    int32_t *codes, size_t n) {
+    const double sd = noise_sd(params, bits), q = ldexp(1, -bits);
+    for (size_t done = 0; done < n; done += BATCH) {
+        const size_t now = n - done < BATCH ? n - done : BATCH;
+        const float *mine = state + done * stride;
+        double x[BATCH], out[BATCH];
+        for (size_t i = 0; i < now; i++) {
+            x[i] = noisy_input(v, z, sd, done + i) + (double)mine[i * stride + OFFSET] + q;
+        }
+        search(mine, stride, bits, x, q, now, out);
+        for (size_t i = 0; i < now; i++) {
+            codes[done + i] = (int32_t)out[i];
+        }
     }
 }
 

@@ -100,9 +100,10 @@ static double noise_sd(const void *params, int bits) {
     return ldexp(((const struct table *)params)->noise_LSB.value, 1 - bits);
 }
 
-static void convert(const void *params, int bits, const float *state, const float *v, const float *z, int32_t *codes,
-                    size_t n) {
+static void convert(const void *params, int bits, const float *state, size_t stride, const float *v, const float *z,
+                    int32_t *codes, size_t n) {
     (void)state;
+    (void)stride;
     const struct table *p = params;
     const double sd = noise_sd(params, bits);
     for (size_t i = 0; i < n; i++) {

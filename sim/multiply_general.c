@@ -149,18 +149,16 @@ static void convert_circuit(const struct machine *m, const struct readers *r, ui
     model->value(params, m->adc.bits, &step, &shift);
     float limit = (float)m->adc.limit, low = (float)((model->lowest(params, m->adc.bits) + shift) * step) * limit,
           high = (float)((model->highest(params, m->adc.bits) + shift) * step) * limit;
-    for (uint32_t lane = 0; lane < r->lanes; lane++) {
-        float in[TOKENS], normal[TOKENS];
-        int32_t codes[TOKENS];
-        for (uint32_t t = 0; t < tokens; t++) {
-            in[t] = v[t * PANEL + lane] * r->to_code[lane] / limit;
-            normal[t] = z ? z[t * PANEL + lane] : 0;
-            count_beyond(m, beyond, t, in[t] * limit, low, high);
+    for (uint32_t t = 0; t < tokens; t++) {
+        float in[PANEL];
+        int32_t codes[PANEL];
+        for (uint32_t lane = 0; lane < r->lanes; lane++) {
+            in[lane] = v[t * PANEL + lane] * r->to_code[lane] / limit;
+            count_beyond(m, beyond, t, in[lane] * limit, low, high);
         }
-        model->convert(params, m->adc.bits, r->state ? r->state + lane * r->states : NULL, in, z ? normal : NULL, codes,
-                       tokens);
-        for (uint32_t t = 0; t < tokens; t++) {
-            v[t * PANEL + lane] = (float)((codes[t] + shift) * step) * limit;
+        model->convert(params, m->adc.bits, r->state, r->states, in, z ? z + t * PANEL : NULL, codes, r->lanes);
+        for (uint32_t lane = 0; lane < r->lanes; lane++) {
+            v[t * PANEL + lane] = (float)((codes[lane] + shift) * step) * limit;
         }
     }
 }

@@ -327,7 +327,7 @@ static double converted(const struct block *k, const struct reader *r, double v,
         const void *params = adc_params(m->spec->tile.adc.circuit);
         float in = (float)u, z = (float)noise;
         int32_t out;
-        model->convert(params, m->adc.bits, r->state, &in, m->adc_noise_sd > 0 ? &z : NULL, &out, 1);
+        model->convert(params, m->adc.bits, r->state, 0, &in, m->adc_noise_sd > 0 ? &z : NULL, &out, 1);
         model->value(params, m->adc.bits, &step, &shift);
         highest = model->highest(params, m->adc.bits);
         lowest = model->lowest(params, m->adc.bits);

@@ -85,7 +85,7 @@ static void make_state(const struct adc *c, uint64_t instance, float *state) {
 static int32_t code_of(const struct adc *c, const float *state, double v) {
     const float x = (float)v;
     int32_t code;
-    adc_model_of(c)->convert(adc_params(c), adc_bits(c), state, &x, NULL, &code, 1);
+    adc_model_of(c)->convert(adc_params(c), adc_bits(c), state, 0, &x, NULL, &code, 1);
     return code;
 }
 
@@ -207,7 +207,7 @@ static void quantisation_error_is_a_twelfth(void **state) {
         float s[MOST_STATES];
         double step, shift, sum = 0, square = 0;
         make_state(c, 1, s);
-        adc_model_of(c)->convert(adc_params(c), 8, s, v, NULL, codes, N);
+        adc_model_of(c)->convert(adc_params(c), 8, s, 0, v, NULL, codes, N);
         adc_model_of(c)->value(adc_params(c), 8, &step, &shift);
         for (size_t n = 0; n < N; n++) {
             const double error = (codes[n] + shift) * step - v[n];
@@ -519,7 +519,7 @@ static void thermal_noise_has_its_sd(void **state) {
         for (size_t n = 0; n < N; n++) {
             v[n] = (float)(threshold + noise * step);
         }
-        m->convert(adc_params(c), 8, s, v, z, codes, N);
+        m->convert(adc_params(c), 8, s, 0, v, z, codes, N);
         for (size_t n = 0; n < N; n++) {
             above += codes[n] >= 17;
             sample_add(&all, codes[n]);
@@ -527,7 +527,7 @@ static void thermal_noise_has_its_sd(void **state) {
         const double share = 0.841345;
         assert_near((double)above / N, share, 4 * sqrt(share * (1 - share) / N));
         assert_sample(&all, 17 + noise - 0.5, sqrt(noise * noise + 1.0 / 12), 0);
-        m->convert(adc_params(c), 8, s, v, NULL, codes, N); /* no numbers, no noise */
+        m->convert(adc_params(c), 8, s, 0, v, NULL, codes, N); /* no numbers, no noise */
         assert_int_equal(codes[0], codes[N - 1]);
         assert_int_equal(codes[0], 20);
     }
@@ -697,6 +697,53 @@ static void instances_are_drawn_once(void **state) {
     }
 }
 
+/* Neighbouring instances in one call, any number of them: the codes of each alone. */
+static void rows_of_instances_are_instances(void **state) {
+    (void)state;
+    enum { N = 37 };
+    const struct adc *const all[] = {adc_text(8, IDEAL),
+                                     ADC(8, RAMP, 0.02, 1.5, 0.5, "round"),
+                                     ADC(8, SAR, "on", 0.01, 60.0, 0.01, 0.5),
+                                     ADC(8, STAGES, "pipeline", 0.01, 60.0, 0.01, 0.5),
+                                     ADC(8, STAGES, "cyclic", 0.01, 60.0, 0.01, 0.5),
+                                     ADC(8, FLASH, 0.01, 0.001, 0.5),
+                                     ADC(8, TABLE, ideal_csv(8), 0.8, 0.5)};
+    static float states[N * MOST_STATES];
+    float v[N], z[N];
+    for (size_t i = 0; i < 7; i++) {
+        const struct adc_model *m = adc_model_of(all[i]);
+        const size_t stride = adc_state_count(all[i]);
+        for (size_t n = 0; n < N; n++) {
+            v[n] = (float)(2.2 * random_uniform(9, random_stream(RANDOM_TEST, 22), n) - 1.1);
+            z[n] = random_gaussian(9, random_stream(RANDOM_TEST, 23), n);
+            make_state(all[i], n, states + n * stride);
+        }
+        for (size_t count = 0; count <= N; count += 1 + count / 4) {
+            int32_t codes[N + 1], alone;
+            memset(codes, 0x55, sizeof codes);
+            m->convert(adc_params(all[i]), 8, states, stride, v, z, codes, count);
+            for (size_t n = 0; n < count; n++) {
+                m->convert(adc_params(all[i]), 8, states + n * stride, 0, v + n, z + n, &alone, 1);
+                assert_int_equal(codes[n], alone);
+            }
+            assert_int_equal(codes[count], 0x55555555);
+        }
+    }
+}
+
+/* Exactly at a threshold: the lower code, on both sides of 0. Not the split array, whose weights are no powers of two. */
+static void ties_go_down(void **state) {
+    (void)state;
+    for (size_t i = 3; i < PERFECT; i++) {
+        const struct adc *c = perfect(i, 8);
+        float s[MOST_STATES];
+        make_state(c, 0, s);
+        for (int32_t k = -96; i != 4 && k <= 96; k += 32) {
+            assert_int_equal(code_of(c, s, ideal_threshold(i, 8, k)), k - 1);
+        }
+    }
+}
+
 static void tables_and_names_are_right(void **state) {
     (void)state;
     struct error e = {OK, ""};
@@ -842,6 +889,8 @@ static const struct CMUnitTest tests[] = {
     TEST(ladders_are_their_networks),
     TEST(ladders_have_the_spread_of_their_top_bit),
     TEST(instances_are_drawn_once),
+    TEST(rows_of_instances_are_instances),
+    TEST(ties_go_down),
     TEST(tables_and_names_are_right),
     TEST(circuits_load_and_dump),
     TEST(bad_circuits_are_refused),
