@@ -263,6 +263,52 @@ static enum status check_encoding(const struct chip_spec *s, const struct config
     return error_set(e, ERR_USAGE, "%s: %s", where_is(root, key, where, sizeof where), why.message);
 }
 
+static enum status check_faults(const struct chip_spec *s, const struct config_node *root, struct error *e) {
+    const struct faults_spec *f = &s->tile.faults;
+    if (f->stuck_g_min + f->stuck_g_max + f->stuck_random > 1) {
+        CONTRADICTION(e, root, "tile.faults", "probabilities of stuck devices sum to %g (allowed: at most 1)",
+                      f->stuck_g_min + f->stuck_g_max + f->stuck_random);
+    }
+    if (s->tile.encoding == ENCODING_SIGNED_UNIT && f->stuck_g_min + f->stuck_g_max + f->stuck_random > 0) {
+        CONTRADICTION(e, root, "tile.faults",
+                      "stuck devices of a cell that is a signed pair as a whole (allowed: dead rows and columns)");
+    }
+    if (!f->repair && (f->spare_rows > 0 || f->spare_columns > 0)) {
+        CONTRADICTION(e, root, "tile.faults.repair",
+                      "off, but there are %d spare rows and %d spare columns (allowed: on, or no spares)", f->spare_rows,
+                      f->spare_columns);
+    }
+    if (f->spare_rows > s->tile.rows) {
+        CONTRADICTION(e, root, "tile.faults.spare_rows", "%d spares for %d rows (allowed: at most as many)", f->spare_rows,
+                      s->tile.rows);
+    }
+    if (f->spare_columns > s->tile.columns) {
+        CONTRADICTION(e, root, "tile.faults.spare_columns", "%d spares for %d columns (allowed: at most as many)",
+                      f->spare_columns, s->tile.columns);
+    }
+    return OK;
+}
+
+/* Wires that cannot be folded into a matrix. */
+static enum status check_wires(const struct chip_spec *s, const struct config_node *root, struct error *e) {
+    const struct tile_spec *t = &s->tile;
+    if (!t->wires.given || !s->effects.wires) {
+        return OK;
+    }
+    if (t->encoding == ENCODING_SIGNED_UNIT) {
+        CONTRADICTION(e, root, "tile.wires",
+                      "cell model %s is a signed pair as a whole, the currents of its two columns are not known (allowed: no "
+                      "wires, or a cell of single devices)",
+                      t->cell_model);
+    }
+    if (s->effects.cell_nonlinearity && !cell_is_linear(t->cell) && !t->wires.exact_nonlinear) {
+        CONTRADICTION(e, root, "tile.wires",
+                      "cells whose current is not proportional to the voltage cannot be folded into a matrix (allowed: "
+                      "tile.wires.exact_nonlinear=on, which is slow, or effects.cell_nonlinearity=off)");
+    }
+    return OK;
+}
+
 static enum status check_tile(const struct chip_spec *s, const struct config_node *root, struct error *e) {
     const struct tile_spec *t = &s->tile;
     TRY(check_encoding(s, root, e));
@@ -271,6 +317,8 @@ static enum status check_tile(const struct chip_spec *s, const struct config_nod
     if (key) {
         CONTRADICTION(e, root, key, "%s", reason);
     }
+    TRY(check_faults(s, root, e));
+    TRY(check_wires(s, root, e));
     if (t->columns % t->adc.share) {
         CONTRADICTION(
             e, root, "tile.adc.share",

@@ -176,6 +176,7 @@ void machine_destroy(struct machine *m) {
             array_destroy(m->arrays[i]);
         }
         mem_free(m->arrays);
+        fault_map_destroy(m->faults);
         mem_free(m);
     }
 }
@@ -265,7 +266,13 @@ enum status machine_create(const struct chip *c, const struct placement *p, cons
                                 .dac = converter_make(spec->tile.dac.bits),
                                 .adc = converter_make(spec->tile.adc.bits),
                                 .arrays = arrays};
-    enum status status = program_all(machine, m, e);
+    enum status status = OK;
+    if (spec->tile.faults.map[0]) {
+        status = fault_map_load(spec, machine_fault_array(machine), placement_total(p).tiles, &machine->faults, e);
+    }
+    if (status == OK) {
+        status = program_all(machine, m, e);
+    }
     if (status == OK) {
         status = machine_initial_ranges(machine, e);
     }

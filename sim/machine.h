@@ -184,10 +184,12 @@ struct tile_devices {
     float *target_S;             /* [rows] */
     float *device_S[AGES_MOST];  /* one of several parallel devices; crossing_S where there is one */
     void *fold_scratch;
+    struct tile_faults *faults;  /* NULL: none act */
 };
 /* Whether the wires of tiles act, and what they are. */
 bool machine_wires_act(const struct machine *m);
 struct wires machine_wires_of(const struct machine *m);
+struct fault_array machine_fault_array(const struct machine *m); /* lines of a full tile */
 /* For tiles of at most `rows` rows and `outputs` outputs. */
 enum status tile_devices_create(const struct machine *m, uint32_t rows, uint32_t outputs, struct tile_devices **out,
                                 struct error *e);

@@ -317,17 +317,6 @@ static void add_programmed(const struct programming_count *one, struct programmi
     all->failed += one->failed;
 }
 
-static void add_faults(const struct fault_count *one, struct fault_count *all) {
-    all->stuck += one->stuck;
-    all->dead_rows += one->dead_rows;
-    all->dead_columns += one->dead_columns;
-    all->repaired_rows += one->repaired_rows;
-    all->repaired_columns += one->repaired_columns;
-    all->stuck_left += one->stuck_left;
-    all->dead_rows_left += one->dead_rows_left;
-    all->dead_columns_left += one->dead_columns_left;
-}
-
 /* mean_loss is a sum until the machine is ready. */
 static void add_fold(const struct fold_result *one, struct machine_wires *all) {
     all->tiles++;
@@ -349,7 +338,7 @@ static void add_results(struct job *j) {
     }
     for (size_t i = 0; i < (size_t)a->row_blocks * a->column_blocks; i++) {
         add_programmed(&j->results[i].programmed, &j->m->programmed);
-        add_faults(&j->results[i].faults, &j->m->fault_count);
+        fault_count_add(&j->results[i].faults, &j->m->fault_count);
         if (machine_wires_act(j->m)) {
             add_fold(&j->results[i].fold, &j->m->wires);
         }

@@ -41,6 +41,11 @@ struct wires machine_wires_of(const struct machine *m) {
                           w->input_end,     w->output_end,       w->segment};
 }
 
+struct fault_array machine_fault_array(const struct machine *m) {
+    const struct tile_spec *t = &m->spec->tile;
+    return (struct fault_array){(uint32_t)t->rows, encoding_physical_columns(&m->plan, (uint32_t)t->columns)};
+}
+
 static bool has_white_noise(const struct machine *m) {
     return m->spec->effects.read_noise && cell_has_white_noise(m->spec->tile.cell);
 }
@@ -50,6 +55,7 @@ void tile_devices_destroy(struct tile_devices *t) {
         mem_free(t->crossing_S[0]);
         mem_free(t->effective_S[0] == t->crossing_S[0] ? NULL : t->effective_S[0]);
         mem_free(t->fold_scratch);
+        tile_faults_destroy(t->faults);
         mem_free(t->white_variance);
         mem_free(t->target_S);
         mem_free(t);
@@ -71,7 +77,9 @@ static bool allocate_planes(const struct machine *m, struct tile_devices *t, uin
     t->fold_scratch = wires ? mem_alloc(wires_fold_scratch_bytes(rows, cells / rows), 1) : NULL;
     t->white_variance = white ? mem_alloc(cells, sizeof(float)) : NULL;
     t->target_S = mem_alloc(rows, sizeof(float));
-    return planes && effective && (!wires || t->fold_scratch) && (!white || t->white_variance) && t->target_S;
+    bool faulty = faults_act(m->spec, m->faults);
+    t->faults = faulty ? tile_faults_create() : NULL;
+    return (!faulty || t->faults) && planes && effective && (!wires || t->fold_scratch) && (!white || t->white_variance) && t->target_S;
 }
 
 enum status tile_devices_create(const struct machine *m, uint32_t rows, uint32_t outputs, struct tile_devices **out,
@@ -130,6 +138,22 @@ static void realise_devices(const struct place *p, struct tile_devices *t, uint3
         realise_column(p, t, column++, encoding_shared_device(plan, s, k),
                        (uint64_t)p->column_block * a->inputs + p->first_row, count);
     }
+}
+
+static enum status find_faults(const struct place *p, const struct tile_devices *t, struct fault_count *count,
+                               struct error *e) {
+    struct cell_common cell = cell_common_of(p->m->spec->tile.cell);
+    struct fault_place at = {.seed = p->m->seed, /* not of the programming: devices are stuck for life */
+                             .matrix = p->matrix,
+                             .tile_in_matrix = (uint64_t)p->row_block * p->a->column_blocks + p->column_block,
+                             .tile_number = array_tile_number(p->a, p->row_block, p->column_block),
+                             .rows = t->rows,
+                             .physical_columns = t->physical_columns,
+                             .devices = p->m->plan.devices,
+                             .full = machine_fault_array(p->m),
+                             .g_min_S = cell.g_min_S,
+                             .g_max_S = cell.g_max_S};
+    return t->faults ? tile_faults_find(t->faults, p->m->spec, p->m->faults, &at, count, e) : OK;
 }
 
 /* Adds the parallel device in device_S to the crossings. */
@@ -194,7 +218,6 @@ enum status tile_devices_realise(const struct machine *m, size_t matrix, uint32_
              end = block_begin(a->outputs, (uint32_t)tile->columns, (enum split_mode)tile->split, column_block + 1);
     struct place p = {m, a, machine_device_seed(m), matrix, row_block, column_block, a->row_begin[row_block],
                       array_block_rows(a, row_block), first, end - first, w, ages_s, ages};
-    (void)faults;
     t->rows = p.rows;
     t->outputs = p.outputs;
     t->physical_columns = encoding_physical_columns(&m->plan, p.outputs);
@@ -202,8 +225,12 @@ enum status tile_devices_realise(const struct machine *m, size_t matrix, uint32_
     if (t->white_variance) {
         memset(t->white_variance, 0, (size_t)t->physical_columns * t->rows * sizeof *t->white_variance);
     }
+    TRY(find_faults(&p, t, faults, e));
     for (uint32_t k = 0; k < m->plan.devices; k++) {
         realise_devices(&p, t, k, programmed);
+        for (size_t age = 0; t->faults && age < ages; age++) {
+            tile_faults_apply(t->faults, k, t->device_S[age]);
+        }
         add_white_variance(&p, t);
         add_devices(&p, t, k == 0);
     }
