@@ -6,6 +6,7 @@
  * drawn afresh once per tau. Two reads a time D apart share their state with probability max(0, 1 - D / tau) for sure, so
  *   autocovariance = (a g)^2 max(0, 1 - D / tau).
  * The same device read twice within a slot reads the same, in any order, with nothing stored.
+ * Faster traps than a millisecond are noise of single reads: white_noise.
  * Not modelled: more than one trap, unequal states, times that differ from device to device or depend on voltage and
  * temperature; the exponential autocovariance of an exact two-state chain (here: a triangle of the same area with
  * tau = twice the correlation time).
@@ -21,7 +22,7 @@ static const struct param rows[] = {
     {"share", PARAM_CONSTANT, "", 0, 1, NULL, "share of the devices that have a trap", AT(share), NULL},
     {"amplitude", PARAM_CONSTANT, "", 0, 1, NULL, "relative change of the conductance, up or down from the mean",
      AT(amplitude), NULL},
-    {"time_s", PARAM_CONSTANT, "s", 1e-9, 1e12, NULL, "time after which the state is drawn afresh", AT(time_s), NULL},
+    {"time_s", PARAM_CONSTANT, "s", 1e-3, 1e12, NULL, "time after which the state is drawn afresh", AT(time_s), NULL},
 };
 
 const struct cell_group cell_group_telegraph = {

@@ -424,6 +424,44 @@ static void currents_have_their_form(void **state) {
     arena_destroy(a);
 }
 
+/* Heat that would drift a cell beyond its time model is refused; the limit itself is not. */
+static void heat_counts_towards_the_age_limit(void **state) {
+    (void)state;
+    double most_s = 3.1536e9, factor = exp(1.0 / 8.617333262e-5 * (1 / 300.0 - 1 / 360.0));
+    const char *const sets[] = {"tile.cell=pcm_like", "tile.cell.temperature.activation_energy_eV=" X("1"),
+                                "tile.temperature_K=360", "effects.temperature=off"};
+    struct chip *hot = NULL, *off = NULL;
+    struct error e = {0};
+    if (chip_load("pcm256", sets, 3, &hot, &e) != OK || chip_load("pcm256", sets, 4, &off, &e) != OK) {
+        fail_msg("%s", e.message);
+    }
+    assert_int_equal(chip_check_age(hot, 0.999 * most_s / factor, &e), OK);
+    assert_int_equal(chip_check_age(hot, 1.001 * most_s / factor, &e), ERR_USAGE);
+    assert_non_null(strstr(e.message, "at 360 K drift as far as"));
+    assert_int_equal(chip_check_age(off, most_s, &e), OK);
+    chip_destroy(hot);
+    chip_destroy(off);
+}
+
+/* A cell with levels takes targets on them as any other, and without noise reads them back. */
+static void cells_with_levels_hold_them(void **state) {
+    (void)state;
+    struct arena *a = arena_create();
+    const struct cell *c = CELL(a, "generic", "levels=16");
+    struct cell_common k = cell_common_of(c);
+    assert_int_equal(k.levels, 16);
+    float target_S[16], read_S[16];
+    targets_of(c, target_S, 16);
+    cell_realise(c, &(struct cell_conditions){.temperature_K = 300}, &(struct cell_draws){1, 1, 0}, target_S, 60, read_S, 16);
+    assert_memory_equal(target_S, read_S, sizeof read_S);
+    cell_realise(c, &ALL, &(struct cell_draws){1, 1, 0}, target_S, 60, read_S, 16);
+    for (int i = 0; i < 16; i++) {
+        assert_true(isfinite(read_S[i]) && read_S[i] >= 0);
+    }
+    assert_memory_not_equal(target_S, read_S, sizeof read_S);
+    arena_destroy(a);
+}
+
 /* ---- telegraph noise --------------------------------------------------------------------------------------- */
 
 static void read_at(const struct cell *c, const float *target_S, double age_s, float *read_S) {
@@ -706,6 +744,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(reads_disturb),
     cmocka_unit_test(white_noise_adds_its_parts),
     cmocka_unit_test(currents_have_their_form),
+    cmocka_unit_test(heat_counts_towards_the_age_limit),
+    cmocka_unit_test(cells_with_levels_hold_them),
     cmocka_unit_test(telegraph_noise_switches),
     cmocka_unit_test(history_is_normal_at_any_time),
     cmocka_unit_test(history_has_its_autocovariance),
