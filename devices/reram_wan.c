@@ -11,8 +11,8 @@
  * sigma is in microsiemens for g_max = 40 and is not scaled: the fit as published. With another g_max the same sigma(r)
  * acts on another window, as aihwkit does with its default of 25 (a quirk there; not physics).
  * Validity: 40 microsiemens, up to 2 days. The cubic that CrossSim 3 fits to the 1 s data lies 7 to 43 % above this
- * curve from 5 to 39 uS. Read noise is not in the
- * fits: the part has the white noise that aihwkit advises (group white_noise).
+ * curve from 5 to 39 uS. Read noise is not in the fits: the part has the white noise that aihwkit advises (group
+ * white_noise).
  */
 #include <math.h>
 #include <string.h>

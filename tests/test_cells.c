@@ -424,6 +424,44 @@ static void power_law_cells_follow_their_equations(void **state) {
     arena_destroy(a);
 }
 
+/* The table of an independent implementation of pcm_like (facts, 2.8), with its digits: mean and sd of the programmed
+ * conductance in microsiemens and of the exponent, relative sd of a read after 0, 1 h, 1 d and 1 month. */
+static void pcm_like_has_the_published_table(void **state) {
+    (void)state;
+    static const double ages_s[] = {0, 3600, 86400, 2592000};
+    static const struct {
+        double r, mean_uS, sd_uS, nu, nu_sd, read[4], digit; /* the last one of `read`: the table rounds twice */
+    } rows[] = {{0, .1051, .1538, .1004, .0441, {.837, .953, 1.017, 1.082}, 1e-3},
+                {.01, .279, .239, .0963, .0439, {.735, .837, .893, .950}, 1e-3},
+                {.05, 1.250, .359, .0711, .0310, {.258, .294, .314, .334}, 1e-3},
+                {.10, 2.500, .448, .0602, .0227, {.165, .187, .200, .213}, 1e-3},
+                {.25, 6.250, .681, .0490, .0114, {.0907, .1032, .1102, .1172}, 1e-4},
+                {.50, 12.50, .952, .0490, .0080, {.0578, .0658, .0702, .0747}, 1e-4},
+                {.75, 18.75, 1.077, .0490, .0080, {.0444, .0506, .0540, .0574}, 1e-4},
+                {1.0, 25.00, 1.056, .0490, .0080, {.0368, .0419, .0448, .0476}, 1e-4}};
+    static float target_S[SAMPLES], nu[SAMPLES];
+    struct arena *a = arena_create();
+    const struct cell *c = part(a, "pcm_like");
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct moments m = moments_of(devices_uS(c, PROGRAMMED, 40 + i, 25 * rows[i].r, 0), SAMPLES);
+        assert_near(m.mean, rows[i].mean_uS, 4 * m.se_mean + 5e-4);
+        assert_near(m.sd, rows[i].sd_uS, 4 * m.se_sd + 5e-4);
+        for (size_t k = 0; k < SAMPLES; k++) {
+            target_S[k] = (float)(rows[i].r * 25e-6);
+        }
+        cell_model_of(c)->drift_exponent(cell_params(c), &(struct cell_draws){40 + i, 1, 0}, target_S, nu, SAMPLES);
+        m = moments_of(nu, SAMPLES);
+        assert_near(m.mean, rows[i].nu, 4 * m.se_mean + 5e-5);
+        assert_near(m.sd, rows[i].nu_sd, 4 * m.se_sd + 5e-5);
+        for (size_t k = 0; k < 4; k++) {
+            float one_S = 1e-6f, sd_S;
+            cell_model_of(c)->read_sd(cell_params(c), target_S, target_S, &one_S, ages_s[k], &sd_S, 1);
+            assert_near(sd_S / one_S, rows[i].read[k], rows[i].digit);
+        }
+    }
+    arena_destroy(a);
+}
+
 /* ---- the other cells ----------------------------------------------------------------------------------------- */
 
 static void joshi_and_milo_follow_their_fits(void **state) {
@@ -895,6 +933,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(wan_is_aihwkits),
     cmocka_unit_test(cmo_is_aihwkits),
     cmocka_unit_test(power_law_cells_follow_their_equations),
+    cmocka_unit_test(pcm_like_has_the_published_table),
     cmocka_unit_test(joshi_and_milo_follow_their_fits),
     cmocka_unit_test(wan_follows_its_fits),
     cmocka_unit_test(errors_that_grow_keep_the_error_of_programming),
