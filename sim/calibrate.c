@@ -193,8 +193,9 @@ enum status machine_initial_ranges(struct machine *m, struct error *e) {
         }
         array_derive(m, a, i);
     }
+    machine_count_readouts(m);
     m->ranges_set = !wants_adc_data(m) && !machine_static_without_ranges(m);
-    return OK;
+    return m->ranges_set ? machine_fit_correction(m, e) : OK;
 }
 
 /* ---- measuring ----------------------------------------------------------------------------------------------- */
@@ -440,5 +441,5 @@ enum status machine_calibration_finish(struct machine *m, struct error *e) {
         }
     }
     m->ranges_set = true;
-    return OK;
+    return machine_fit_correction(m, e);
 }

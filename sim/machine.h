@@ -157,6 +157,7 @@ struct machine {
     struct programming_count programmed;
     struct fault_count fault_count;
     struct machine_wires wires;
+    struct machine_calibration calibration;
     bool calibrating;
     bool ranges_set;
 };
@@ -253,6 +254,11 @@ void array_free_converters(struct array *a);
 void array_derive(const struct machine *m, struct array *a, size_t matrix);
 /* Ranges that need no data; sets m->ranges_set if all are known. calibrate.c */
 enum status machine_initial_ranges(struct machine *m, struct error *e);
+/* Gains and offsets of every column, fitted on the machine; counts what that takes. Ranges are set. correction.c */
+enum status machine_fit_correction(struct machine *m, struct error *e);
+/* Counts the readouts of the drift compensation up to the machine's age. correction.c */
+void machine_count_readouts(struct machine *m);
+
 /* Statistics of calibration inputs x [tokens][inputs]. calibrate.c */
 void array_record_inputs(struct array *a, const float *x, uint32_t tokens);
 /* One |result| of row block b and output o, in line and place `index`: in units of its input range where one is known. */

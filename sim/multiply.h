@@ -89,6 +89,12 @@ double management_input_step(const struct machine *m); /* 1 / steps of the DAC o
 void find_ranges(struct block_work *w);
 void drive_token(const struct block_work *w, uint32_t token);
 
+/* One row block alone, at most TOKENS tokens: y [tokens][outputs] are its results, ranges [tokens] what its inputs of full
+ * scale stood for. Adds to the sums of the record, array_S_sum and conversions included. */
+void multiply_one_block(struct machine *m, size_t matrix, uint32_t block, const float *x, uint32_t tokens,
+                        uint64_t first_read, struct general_scratch *g, float *y, float *ranges,
+                        struct multiply_record *record);
+
 /* The values of machine_multiply on a machine that is not simple, with what the record says of saturation and repeats;
  * row_reads: sum of the inputs of all blocks that were read. Arguments are checked, inputs are finite. s->array_S,
  * full_scales, clipped are filled. */

@@ -616,3 +616,34 @@ void multiply_general(struct machine *m, size_t matrix, const float *x, uint32_t
         }
     }
 }
+
+void multiply_one_block(struct machine *m, size_t matrix, uint32_t block, const float *x, uint32_t tokens,
+                        uint64_t first_read, struct general_scratch *g, float *y, float *ranges,
+                        struct multiply_record *record) {
+    struct array *a = m->arrays[matrix];
+    struct tile_work work = tile_work_of(m->spec);
+    double array_S[TOKENS] = {0}, full_scales[TOKENS] = {0};
+    uint64_t clipped[TOKENS] = {0}, row_reads = 0, blocks = tokens;
+    uint32_t executions[TOKENS];
+    struct block_work w = {.m = m,
+                           .a = a,
+                           .matrix = matrix,
+                           .block = block,
+                           .tokens = tokens,
+                           .x = x,
+                           .first_read = first_read,
+                           .g = g,
+                           .array_S = array_S,
+                           .full_scales = full_scales,
+                           .clipped = clipped};
+    memset(y, 0, (size_t)tokens * a->outputs * sizeof *y);
+    multiply_block(&w, y, record, executions, &row_reads);
+    for (uint32_t t = 0; t < tokens; t++) {
+        ranges[t] = w.range[t];
+        record->array_S_sum += array_S[t];
+        blocks += executions[t] - 1;
+    }
+    record->dac_conversions += row_reads * work.passes * a->column_blocks;
+    record->adc_conversions +=
+        blocks * work.groups * ((uint64_t)a->outputs * work.lines + (uint64_t)a->column_blocks * work.shared);
+}

@@ -11,7 +11,7 @@ const char *const report_not_modelled[] = {
     "wire resistance",
     "network between tiles and links between chips (transfers cost the buffer only)",
     "off-chip memory, and the memory of the embedding table",
-    "programming, calibration and refresh of the cells",
+    "programming, calibration and refresh of the cells (reported beside, not in these energies and times)",
     "power gating, power supply, pads, control processor",
     "overlap of one step with the next",
     NULL,
@@ -219,6 +219,16 @@ static json_t *chip_json(const struct run *r) {
     return chip;
 }
 
+static json_t *calibration_json(const struct machine *m) {
+    struct machine_calibration c = machine_calibration(m);
+    json_t *calibration = json_object();
+    json_object_set_new(calibration, "correction_mvms", count(c.correction_mvms));
+    json_object_set_new(calibration, "readout_mvms", count(c.readout_mvms));
+    json_object_set_new(calibration, "seconds", number(c.seconds));
+    json_object_set_new(calibration, "joules", number(c.joules));
+    return calibration;
+}
+
 json_t *run_report_json(const struct run *r) {
     struct ledger_view v = run_ledger(r);
     struct flags flags;
@@ -236,6 +246,9 @@ json_t *run_report_json(const struct run *r) {
     json_object_set_new(root, "area", area_json(r));
     json_object_set_new(root, "mapping", mapping_json(r));
     json_object_set_new(root, "counts", counts_json(r, &v));
+    if (r->machine) {
+        json_object_set_new(root, "calibration", calibration_json(r->machine));
+    }
     json_object_set_new(root, "conventions", conventions_json(r));
     json_object_set_new(root, "not_modelled", missing);
     json_object_set_new(root, "flags", warnings);

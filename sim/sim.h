@@ -180,6 +180,15 @@ struct machine_faults {
 };
 struct machine_faults machine_faults(const struct machine *m);
 
+/* What tiles did for their own correction, beside the model's work: multiplies of one tile, and what they took; NAN for a
+ * chip without costs. Tiles work side by side. */
+struct machine_calibration {
+    uint64_t correction_mvms; /* test vectors of the affine correction */
+    uint64_t readout_mvms;    /* of the drift compensation, one per input and readout: reference, then at its schedule */
+    double seconds, joules;
+};
+struct machine_calibration machine_calibration(const struct machine *m);
+
 /* Every stage of a multiply, for `mho tile`: called with n values of one token on one row block. Names: "input",
  * "input_codes", "pass" (levels driven, one per pass), "column_current_uA" (per pass and line), "adc_codes", "output".
  * index: pass x lines + line, or 0. */

@@ -291,7 +291,179 @@ static void calibration_only_where_needed(void **state) {
     }
 }
 
+/* ---- rules ---------------------------------------------------------------------------------------------------- */
+
+/* Mean square of clipping at `clip` and of rounding to steps of clip / limit (step^2 / 12 for every value), from the values
+ * themselves. */
+static double mean_square(const float *x, size_t n, double clip, int limit) {
+    double sum = 0, step = clip / limit;
+    for (size_t i = 0; i < n; i++) {
+        double over = fmax(fabs(x[i]) - clip, 0);
+        sum += over * over;
+    }
+    return sum / n + step * step / 12;
+}
+
+/* The clip point that the rule takes is as good as the best of a fine search, within the width of a bin; for coarse steps
+ * it lies well inside the data (normal numbers, 3 bits: 2 to 3 sd), for fine ones near the largest. */
+static void mean_square_rule_is_the_best_clip(void **state) {
+    (void)state;
+    enum { T = 50, K = 64 };
+    float *x = gaussians(T * K, 5);
+    static const int bits[] = {3, 4, 8, 12};
+    for (int k = 0; k < 4; k++) {
+        char sets[256];
+        snprintf(sets, sizeof sets,
+                 "effects.dac=on tile.rows=64 tile.dac.range=static tile.dac.static_rule=mean_square tile.dac.bits=%d", bits[k]);
+        struct fixture *f = fixture_open("ideal", sets, 3, K, NULL, 0);
+        calibrate(f, x, T);
+        double clip = f->machine->arrays[0]->input_range[0], best = INFINITY, largest = 0;
+        int limit = f->machine->dac.limit;
+        for (int i = 0; i < T * K; i++) {
+            largest = fmax(largest, fabs(x[i]));
+        }
+        for (int i = 1; i <= 500; i++) {
+            best = fmin(best, mean_square(x, T * K, largest * i / 500, limit));
+        }
+        double got = mean_square(x, T * K, clip, limit);
+        if (!(got <= 1.02 * best && got >= 0.999 * best)) {
+            fail_msg("%d bits: clip %g of %g: %g, best %g", bits[k], clip, largest, got, best);
+        }
+        assert_true(bits[k] > 3 || (clip > 1.8 && clip < 3.2));
+        fixture_close(f);
+    }
+    mem_free(x);
+}
+
+/* Full scales by quantile: of the sorted |results| / range of a column (identity: the inputs themselves, without DAC), at
+ * most one bin of 1/8 octave too large, never too small. */
+static void adc_quantile_is_that_of_the_results(void **state) {
+    (void)state;
+    enum { N = 16, T = 60 };
+    static const char *const granularities[] = {"per_column", "per_tile"};
+    float *x = gaussians(T * N, 6);
+    for (int tile = 0; tile < 2; tile++) {
+        char sets[256];
+        snprintf(sets, sizeof sets,
+                 "effects.adc=on tile.dac.range=static tile.dac.range_value=2 tile.adc.rule=quantile "
+                 "tile.adc.rule_parameter=0.9 tile.adc.headroom=1 tile.adc.granularity=%s",
+                 granularities[tile]);
+        struct fixture *f = fixture_open("ideal", sets, N, N, identity(N), 0);
+        calibrate(f, x, T);
+        for (int o = 0; o < N; o++) {
+            double sorted[T * N];
+            int n = 0;
+            for (int i = 0; i < T * N; i++) {
+                if (tile || i % N == o) {
+                    sorted[n++] = fabs(x[i]) / 2;
+                }
+            }
+            qsort(sorted, n, sizeof *sorted, by_value);
+            double low = sorted[(int)ceil(0.9 * n) - 1], full = f->machine->arrays[0]->full_scale[o];
+            assert_true(full >= low * (1 - 1e-6) && full <= low * 1.0906);
+        }
+        fixture_close(f);
+    }
+    mem_free(x);
+}
+
+/* The chip's own range wins over the model's; a static ADC range is that many weight scales. */
+static void static_values_are_taken(void **state) {
+    (void)state;
+    const float range = 7;
+    struct fixture *f = fixture_ranges("ideal",
+                                       "effects.dac=on effects.adc=on tile.dac.range=static tile.dac.range_value=2.5 "
+                                       "tile.adc.range=static tile.adc.full_scale=3 tile.rows=30",
+                                       20, 60, NULL, 0, &range, 1);
+    assert_false(machine_needs_calibration(f->machine));
+    const struct array *a = f->machine->arrays[0];
+    for (uint32_t b = 0; b < 2; b++) {
+        assert_near(a->input_range[b], 2.5, 0);
+        for (uint32_t o = 0; o < 20; o++) {
+            assert_near(a->full_scale[b * a->columns + o], 3 * column_max(f, b, o), 1e-5);
+        }
+    }
+    fixture_close(f);
+}
+
+/* ---- correction ------------------------------------------------------------------------------------------------- */
+
+static double rms_error(struct fixture *f, const float *x, int tokens) {
+    float *y = multiply(f, x, tokens);
+    double sum = 0;
+    for (int t = 0; t < tokens; t++) {
+        for (uint32_t o = 0; o < f->source.outputs; o++) {
+            double sizes, off = y[t * f->source.outputs + o] - exact_product(f, x, t, o, &sizes);
+            sum += off * off;
+        }
+    }
+    mem_free(y);
+    return sqrt(sum / (tokens * f->source.outputs));
+}
+
+/* Converters with 5 % of gain and 20 of 2047 codes of offset; no noise, 12 bits: what the correction leaves is rounding. The
+ * gain of a column undoes that of its converter (1e-3: rounding of 64 vectors). */
+static void correction_undoes_gain_and_offset(void **state) {
+    (void)state;
+    enum { T = 20 };
+    float *x = gaussians(T * 60, 2);
+    double off[2];
+    for (int on = 0; on < 2; on++) {
+        char sets[512];
+        snprintf(sets, sizeof sets,
+                 "effects.adc=on effects.adc_errors=on tile.rows=30 tile.adc.bits=12 tile.adc.range=lambda "
+                 "tile.adc.circuit.model=ramp tile.adc.circuit.gain_spread=0.05 tile.adc.circuit.offset_LSB=20 "
+                 "tile.adc.circuit.noise_LSB=0 tile.correction=%s",
+                 on ? "affine" : "none");
+        struct fixture *f = fixture_open("ideal", sets, 20, 60, NULL, 0);
+        const struct array *a = f->machine->arrays[0];
+        off[on] = rms_error(f, x, T);
+        for (uint32_t i = 0; on && i < 2 * a->columns; i++) {
+            if (i % a->columns < 20) {
+                assert_near(a->correction_gain[i] * a->adc_gain[i], 1, 1e-3);
+            }
+        }
+        assert_int_equal(machine_calibration(f->machine).correction_mvms, on ? 64 * 2 : 0);
+        fixture_close(f);
+    }
+    assert_true(off[1] < 0.05 * off[0]);
+    mem_free(x);
+}
+
+/* pcm256 on tiles of 30 x 16: readouts at programming and at an age; the same on a schedule; seconds by hand: every input of
+ * a tile once. */
+static void readouts_are_counted(void **state) {
+    (void)state;
+    static const struct {
+        const char *sets;
+        double age_s;
+        uint64_t readouts;
+    } cases[] = {
+        {"tile.compensation=none", 3600, 0},
+        {"", 0, 1},
+        {"", 3600, 2},
+        {"tile.compensation=exact_reference", 3600, 1},
+        {"tile.compensation_period_s=1000", 3600, 4},
+        {"tile.refresh_period_s=1500", 3600, 4},
+    };
+    for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
+        char sets[256];
+        snprintf(sets, sizeof sets, "tile.rows=30 tile.columns=16 %s", cases[k].sets);
+        struct fixture *f = fixture_open("pcm256", sets, 40, 60, NULL, cases[k].age_s);
+        struct machine_calibration c = machine_calibration(f->machine);
+        assert_int_equal(c.readout_mvms, cases[k].readouts * 60 * 3);
+        assert_near(c.seconds * 1e9, cases[k].readouts * 30 * 132.9, 1e-3);
+        assert_true(cases[k].readouts ? c.joules > 0 : c.joules == 0);
+        fixture_close(f);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(mean_square_rule_is_the_best_clip),
+    cmocka_unit_test(adc_quantile_is_that_of_the_results),
+    cmocka_unit_test(static_values_are_taken),
+    cmocka_unit_test(correction_undoes_gain_and_offset),
+    cmocka_unit_test(readouts_are_counted),
     cmocka_unit_test(unset_ranges_are_refused),
     cmocka_unit_test(calibrated_range_is_headroom_times_the_largest),
     cmocka_unit_test(head_ranges_reach_the_median),

@@ -1,0 +1,215 @@
+/* Affine correction: every column of every tile learns the gain and offset that its converters and devices have, from test
+ * vectors, as published chips do; and what this and the readouts of the drift compensation take.
+ *
+ *   test vectors   standard normal numbers x a third of the input range (per token: the range is their own largest)
+ *   measured       m_v = result of the tile through everything that acts, noise included, without correction
+ *   ideal          y_v = sum w x over the target weights, exact
+ *   fit            gain, offset with the smallest sum over v of (y_v - gain m_v - offset range_v)^2
+ *   used           y = gain m + offset x input range, digital, after drift compensation
+ * A column that gives nothing keeps gain 1, offset 0. The digital units' work of the fit is not counted.
+ *
+ * Time: tiles work side by side, vectors one after the other. Energy: conversions and array of those multiplies.
+ * Readout of the drift compensation: every input of a tile once at full scale, alone (as aihwkit reads them).
+ * Not modelled: buses that bring the test vectors.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/random.h"
+#include "sim/multiply.h"
+
+/* Reads of the calibration have numbers that no token has. */
+#define CORRECTION_READS 0x12345678901u
+enum { STREAM_TEST_VECTORS = 0xE0 }; /* low byte of the stream RANDOM_CONVERTER */
+
+struct machine_calibration machine_calibration(const struct machine *m) { return m->calibration; }
+
+/* Sums of one column over the vectors. */
+struct moments { double mm, mr, rr, ym, yr; };
+
+struct fit {
+    struct machine *m;
+    struct array *a;
+    size_t matrix;
+    uint32_t block, vectors;
+    float *x;            /* [vectors][inputs] */
+    float *measured;     /* [vectors][outputs] */
+    float *range;        /* [vectors] */
+    float *w;            /* [PANEL][inputs] */
+};
+
+static void fit_destroy(struct fit *f) {
+    mem_free(f->x);
+    mem_free(f->measured);
+    mem_free(f->range);
+    mem_free(f->w);
+}
+
+static enum status fit_create(struct machine *m, size_t matrix, struct fit *f, struct error *e) {
+    struct array *a = m->arrays[matrix];
+    size_t columns = (size_t)a->row_blocks * a->columns, vectors = (size_t)m->spec->tile.correction_vectors;
+    *f = (struct fit){.m = m, .a = a, .matrix = matrix, .vectors = (uint32_t)vectors};
+    mem_free(a->correction_gain);
+    mem_free(a->correction_offset);
+    a->correction_gain = a->correction_offset = NULL; /* measured without */
+    f->x = mem_alloc(vectors * a->inputs, sizeof *f->x);
+    f->measured = mem_alloc(vectors * a->outputs, sizeof *f->measured);
+    f->range = mem_alloc(vectors, sizeof *f->range);
+    f->w = mem_alloc((size_t)PANEL * a->inputs, sizeof *f->w);
+    if (!f->x || !f->measured || !f->range || !f->w || columns > SIZE_MAX / sizeof(float)) {
+        fit_destroy(f);
+        return error_set(e, ERR_RUN, "matrix %s: out of memory for the correction", a->source.name);
+    }
+    return OK;
+}
+
+static void make_vectors(struct fit *f) {
+    uint64_t stream = random_stream(RANDOM_CONVERTER, (uint64_t)f->matrix << 8 | STREAM_TEST_VECTORS);
+    random_gaussian_fill(f->m->seed, stream, 0, f->x, (size_t)f->vectors * f->a->inputs);
+    for (uint32_t b = 0; b < f->a->row_blocks; b++) {
+        float scale = (f->a->input_range ? f->a->input_range[b] : 1.0f) / 3;
+        for (uint32_t v = 0; v < f->vectors; v++) {
+            for (uint32_t i = f->a->row_begin[b]; i < f->a->row_begin[b + 1]; i++) {
+                f->x[(size_t)v * f->a->inputs + i] *= scale;
+            }
+        }
+    }
+}
+
+static void measure(struct fit *f, struct general_scratch *g, struct multiply_record *record) {
+    for (uint32_t v = 0; v < f->vectors; v += TOKENS) {
+        uint32_t now = f->vectors - v < TOKENS ? f->vectors - v : TOKENS;
+        multiply_one_block(f->m, f->matrix, f->block, f->x + (size_t)v * f->a->inputs, now,
+                           CORRECTION_READS + (uint64_t)f->block * f->vectors + v, g,
+                           f->measured + (size_t)v * f->a->outputs, f->range + v, record);
+    }
+}
+
+/* w [inputs] of one output: its gain and offset in this block. */
+static void fit_column(const struct fit *f, uint32_t output, const float *w, float *gain, float *offset) {
+    uint32_t first = f->a->row_begin[f->block], rows = array_block_rows(f->a, f->block);
+    struct moments s = {0};
+    for (uint32_t v = 0; v < f->vectors; v++) {
+        double y = 0, m = (double)f->measured[(size_t)v * f->a->outputs + output], r = (double)f->range[v];
+        for (uint32_t i = 0; i < rows; i++) {
+            y += (double)w[first + i] * (double)f->x[(size_t)v * f->a->inputs + first + i];
+        }
+        s.mm += m * m;
+        s.mr += m * r;
+        s.rr += r * r;
+        s.ym += y * m;
+        s.yr += y * r;
+    }
+    double determinant = s.mm * s.rr - s.mr * s.mr;
+    bool known = determinant > 1e-9 * s.mm * s.rr;
+    *gain = known ? (float)((s.ym * s.rr - s.yr * s.mr) / determinant) : 1.0f;
+    *offset = known ? (float)((s.yr * s.mm - s.ym * s.mr) / determinant) : 0.0f;
+}
+
+static enum status fit_block(struct fit *f, float *gain, float *offset, struct error *e) {
+    const struct array *a = f->a;
+    for (uint32_t o = 0; o < a->outputs; o += PANEL) {
+        uint32_t lanes = a->outputs - o < PANEL ? a->outputs - o : PANEL;
+        TRY(a->source.read_rows(a->source.context, o, lanes, f->w, e));
+        for (uint32_t lane = 0; lane < lanes; lane++) {
+            fit_column(f, o + lane, f->w + (size_t)lane * a->inputs, gain + o + lane, offset + o + lane);
+        }
+    }
+    return OK;
+}
+
+static enum status fit_array(struct machine *m, size_t matrix, struct general_scratch *g, struct multiply_record *record,
+                             struct error *e) {
+    struct array *a = m->arrays[matrix];
+    struct fit f;
+    TRY(fit_create(m, matrix, &f, e));
+    size_t columns = (size_t)a->row_blocks * a->columns;
+    float *gain = mem_alloc(columns, sizeof *gain), *offset = mem_alloc(columns, sizeof *offset);
+    enum status s = gain && offset ? OK : error_set(e, ERR_RUN, "matrix %s: out of memory", a->source.name);
+    if (s == OK) {
+        make_vectors(&f);
+    }
+    for (f.block = 0; s == OK && f.block < a->row_blocks; f.block++) {
+        measure(&f, g, record);
+        s = fit_block(&f, gain + (size_t)f.block * a->columns, offset + (size_t)f.block * a->columns, e);
+    }
+    a->correction_gain = gain;
+    a->correction_offset = offset;
+    fit_destroy(&f);
+    return s;
+}
+
+/* ---- costs ------------------------------------------------------------------------------------------------------ */
+
+static double multiply_J(const struct tile_spec *t, double array_S_sum, double dac_conversions, double adc_conversions) {
+    double volts = t->read_voltage_V.value;
+    return volts * volts * t->pulse_s.value * array_S_sum + dac_conversions * t->dac.energy_J.value +
+           adc_conversions * (t->adc.energy_J.value + t->post.energy_J.value);
+}
+
+static void add_costs(struct machine *m, double rounds, double joules) {
+    if (chip_has_costs(m->chip)) {
+        m->calibration.seconds += rounds * tile_work_of(m->spec).seconds;
+        m->calibration.joules += joules;
+    } else {
+        m->calibration.seconds = m->calibration.joules = (double)NAN;
+    }
+}
+
+enum status machine_fit_correction(struct machine *m, struct error *e) {
+    const struct tile_spec *tile = &m->spec->tile;
+    if (tile->correction == CORRECTION_NONE) {
+        return OK;
+    }
+    struct general_scratch *g = general_scratch_create(m);
+    struct multiply_record record = {0};
+    enum status s = g ? OK : error_set(e, ERR_RUN, "correction: out of memory");
+    for (size_t i = 0; s == OK && i < m->count; i++) {
+        if (m->arrays[i]) {
+            s = fit_array(m, i, g, &record, e);
+            m->calibration.correction_mvms +=
+                (uint64_t)tile->correction_vectors * m->arrays[i]->row_blocks * m->arrays[i]->column_blocks;
+        }
+    }
+    general_scratch_destroy(g);
+    if (s == OK) {
+        add_costs(m, tile->correction_vectors,
+                  multiply_J(tile, record.array_S_sum, (double)record.dac_conversions, (double)record.adc_conversions));
+    }
+    return s;
+}
+
+/* Readouts between one programming and the next, `length_s` later. */
+static double readouts_of(const struct tile_spec *t, double length_s, bool last) {
+    double reference = t->compensation == COMPENSATION_EXACT_REFERENCE ? 0 : 1;
+    double later = t->compensation_period_s > 0 ? floor(length_s / t->compensation_period_s)
+                                                : (double)(last && length_s > 0);
+    return reference + later;
+}
+
+void machine_count_readouts(struct machine *m) {
+    const struct tile_spec *t = &m->spec->tile;
+    if (t->compensation == COMPENSATION_NONE) {
+        return;
+    }
+    double readouts = (double)machine_refreshes(m) * readouts_of(t, t->refresh_period_s, false) +
+                      readouts_of(t, machine_age_since_programming_s(m), true);
+    struct tile_work work = tile_work_of(m->spec);
+    double row_S = 0, mvms = 0, dac = 0, adc = 0, longest = 0;
+    for (size_t i = 0; i < m->count; i++) {
+        const struct array *a = m->arrays[i];
+        for (uint32_t k = 0; a && k < a->inputs; k++) {
+            row_S += (double)a->row_S[k];
+        }
+        for (uint32_t b = 0; a && b < a->row_blocks; b++) {
+            double rows = array_block_rows(a, b);
+            longest = fmax(longest, rows);
+            mvms += rows * a->column_blocks;
+            dac += rows * rows * work.passes * a->column_blocks;
+            adc += rows * work.groups * ((double)a->outputs * work.lines + (double)a->column_blocks * work.shared);
+        }
+    }
+    m->calibration.readout_mvms += (uint64_t)(readouts * mvms);
+    add_costs(m, readouts * longest, readouts * multiply_J(t, row_S, dac, adc));
+}
