@@ -36,7 +36,12 @@ static bool wants_static(const struct machine *m) {
 }
 
 /* Full scales are of use: for steps and limits, or as the unit of the converters' offsets. */
-static bool wants_full_scales(const struct machine *m) { return m->spec->effects.adc || m->adc_use == ADC_LINEAR; }
+/* Compression by the readout is said in shares of the range, whether codes act or not. */
+static bool wants_full_scales(const struct machine *m) {
+    const struct phenomena_spec *p = &m->phenomena;
+    bool compressed = p->nonlinearity > 0 || (p->series_resistance > 0 && p->slope_calibration > 0);
+    return m->spec->effects.adc || m->adc_use == ADC_LINEAR || compressed;
+}
 
 static bool wants_adc_data(const struct machine *m) {
     return wants_full_scales(m) && m->spec->tile.adc.range == ADC_CALIBRATED;
@@ -81,8 +86,8 @@ static void derive_phenomena(const struct machine *m, struct array *a, size_t ma
     size_t index = ((size_t)b * a->lines + line) * a->columns + first;
     for (uint32_t o = first; o < end; o++) {
         double scale = (double)a->weight_scale[(size_t)b * a->columns + o];
-        full_scale[o - first] = m->spec->effects.adc && scale > 0 ? (double)a->full_scale[index + o - first] / scale
-                                                                  : (double)INFINITY;
+        double range = wants_full_scales(m) ? (double)a->full_scale[index + o - first] : 0;
+        full_scale[o - first] = scale > 0 && range > 0 ? range / scale : (double)INFINITY;
     }
     phenomena_columns(&m->phenomena, m->seed, (uint64_t)matrix << 8 | PHENOMENA_COLUMN,
                       ((uint64_t)line * a->row_blocks + b) * a->columns + first, full_scale, end - first,
