@@ -1,11 +1,12 @@
 /* Wires: what all solvers of the network share, and how long a column takes to settle.
  *
- * Settling: a column is an RC line. With the rows held at their voltages, its node potentials obey C dv/dt = -(L + D) v +
- * currents; L: wires with their terminals, D: cells, C: farad_per_cell on each cell, load_farad at the end(s) of the line
- * before output_ohm. Every time constant is an eigenvalue of (L + D)^-1 C, a matrix without negative entries, so the largest
- * is at most its largest row sum: tau = max_k sum_l [(L + D)^-1]_kl C_l. That is Elmore's delay of the far end (Elmore,
- * J. Appl. Phys. 19, 1948): without cells c (r m (m+1) / 2 + m R) + C_load R for m cells, wire r per cell and terminal R,
- * where the last segment counts with the terminal. Exponential settling to half an LSB of b bits: tau ln(2^(b+1)).
+ * Settling: a column is an RC line. With the rows held at their voltages, its node potentials obey C dv/dt = -(L + D) v
+ * + currents; L: wires with their terminals, D: cells, C: farad_per_cell on each cell, load_farad at the end(s) of the
+ * line before output_ohm. Every time constant is an eigenvalue of (L + D)^-1 C, a matrix without negative entries, so
+ * the largest is at most its largest row sum: tau = max_k sum_l [(L + D)^-1]_kl C_l. That is Elmore's delay of the far
+ * end (Elmore, J. Appl. Phys. 19, 1948): without cells c (r m (m+1) / 2 + m R) + C_load R for m cells, wire r per cell
+ * and terminal R, where the last segment counts with the terminal. Exponential settling to half an LSB of b bits: tau
+ * ln(2^(b+1)).
  */
 #include <math.h>
 
@@ -53,8 +54,8 @@ enum status wires_check(const struct wires *w, struct error *e) {
     for (size_t i = 0; i < sizeof resistances / sizeof resistances[0]; i++) {
         double ohm = resistances[i].ohm;
         /* The lower limit keeps conductances within what doubles can add up beside those of the cells. */
-        if (!(ohm >= 0 && ohm <= 1e12) || (ohm > 0 && ohm < 1e-9)) {
-            return error_set(e, ERR_USAGE, "wires: %s = %g (allowed: 0, or 1e-9 to 1e12 ohm)", resistances[i].name, ohm);
+        if (!(ohm >= 0 && ohm <= 1e9) || (ohm > 0 && ohm < 1e-6)) {
+            return error_set(e, ERR_USAGE, "wires: %s = %g (allowed: 0, or 1e-6 to 1e9 ohm)", resistances[i].name, ohm);
         }
     }
     if (w->input_end < WIRES_LEFT || w->input_end > WIRES_BOTH_SIDES) {
@@ -71,8 +72,8 @@ enum status wires_check(const struct wires *w, struct error *e) {
 
 enum status wires_check_array(const char *where, const struct wires *w, size_t rows, size_t columns, struct error *e) {
     if (rows == 0 || columns == 0 || rows > CELLS_MAX / columns) {
-        return error_set(e, ERR_USAGE, "%s: array of %zu x %zu cells (allowed: at least 1 x 1, at most %d cells)", where,
-                         rows, columns, CELLS_MAX);
+        return error_set(e, ERR_USAGE, "%s: array of %zu x %zu cells (allowed: at least 1 x 1, at most %d cells)",
+                         where, rows, columns, CELLS_MAX);
     }
     return wires_check(w, e);
 }
@@ -91,7 +92,8 @@ double wires_settling_s(const struct wires *w, size_t rows, const double *column
     for (size_t k = 0; k < rows; k++) {
         double side_S[2], side_F[2];
         for (int end = 0; end < 2; end++) {
-            double y = (end ? last : first) ? 1 / l.port_ohm : 0, q = (end ? last : first) ? load * w->output_ohm / l.port_ohm : 0;
+            double y = (end ? last : first) ? 1 / l.port_ohm : 0,
+                   q = (end ? last : first) ? load * w->output_ohm / l.port_ohm : 0;
             size_t from = end ? rows - 1 : 0;
             for (size_t i = from; i != k; i = end ? i - 1 : i + 1) {
                 y += column_g_S ? column_g_S[i] : 0;

@@ -1,24 +1,21 @@
 /* Corrections of the folded product.
  *
  * The rest of the series (wires_fold.c), C = E - E0, is a sum of non-negative terms in which every entry collects many
- * detours through the array, so it is smooth: rows of C are nearly multiples of one another. What is known of C cheaply is
- * what it does to a few fields: for inputs of 1 V on a class of rows its sum over these rows (forward), and for outputs of
- * 1 V on a class of columns its sum over these columns (backward). Classes are the even and the odd lines: the two columns
- * of a differential pair, and checkerboards, differ. In each of the four blocks, C is replaced by the matrix of rank one
- * with the same row and column sums:
- *   X[j][i] = c_p[j] r_q[i] / s_pq,   i in class p, j in class q,   s_pq = sum of c_p over class q
- * Two levels:
- *   E0 + X(C)                     some sweeps: a few milliseconds for 256 x 256
- *   E0 + E1 + X(C - E1)           E1, the next term of the series, in full:
- *     E1[j][i] = sum_i' sum_j' t g[i'j] P_i'[j j'] g[i'j'] Q_j'[i' i] g a[i j']
- *     P_i'[j j'] = U[max(j, j')] V[min(j, j')]: the inverse of a tridiagonal matrix. With A[j] = alpha[0] ... alpha[j-1] of
- *     the row's ladder and p the diagonal of P, U = p A, V = 1 / A. For each j' one sweep over the column j' with all j
- *     side by side: O(rows x columns^2).
+ * detours through the array, so it is smooth: rows of C are nearly multiples of one another. What is known of C cheaply
+ * is what it does to a few fields: for inputs of 1 V on a class of rows its sum over these rows (forward), and for
+ * outputs of 1 V on a class of columns its sum over these columns (backward). Classes are the even and the odd lines:
+ * the two columns of a differential pair, and checkerboards, differ. In each of the four blocks, C is replaced by the
+ * matrix of rank one with the same row and column sums: X[j][i] = c_p[j] r_q[i] / s_pq,   i in class p, j in class q,
+ * s_pq = sum of c_p over class q Two levels: E0 + X(C)                     some sweeps: a few milliseconds for 256 x
+ * 256 E0 + E1 + X(C - E1)           E1, the next term of the series, in full: E1[j][i] = sum_i' sum_j' t g[i'j] P_i'[j
+ * j'] g[i'j'] Q_j'[i' i] g a[i j'] P_i'[j j'] = U[max(j, j')] V[min(j, j')]: the inverse of a tridiagonal matrix. With
+ * A[j] = alpha[0] ... alpha[j-1] of the row's ladder and p the diagonal of P, U = p A, V = 1 / A. For each j' one sweep
+ * over the column j' with all j side by side: O(rows x columns^2).
  *
- * Estimate of the error. For inputs between -1 and 1 V the largest error of column j is sum_i |error[j][i]|. Fields of random
- * signs give true output currents; the squares of their differences to those of the folded matrix have the mean
- * sum_i error[j][i]^2, which tells the worst columns. AUDITS of these are solved by the series from their outputs (all terms),
- * which gives their error entry by entry. SAFETY is for the columns that were not picked.
+ * Estimate of the error. For inputs between -1 and 1 V the largest error of column j is sum_i |error[j][i]|. Fields of
+ * random signs give true output currents; the squares of their differences to those of the folded matrix have the mean
+ * sum_i error[j][i]^2, which tells the worst columns. AUDITS of these are solved by the series from their outputs (all
+ * terms), which gives their error entry by entry. SAFETY is for the columns that were not picked.
  */
 #include <math.h>
 #include <string.h>
@@ -31,16 +28,18 @@ static const double SAFETY = 1.25, ROUNDING = 1e-6; /* sums of a few hundred flo
 
 struct correction {
     struct fold *f;
-    double tail_S;                                      /* largest current that the end of a series may leave out */
-    double *out;                                        /* [rows or columns]: the current term */
-    double *work;                                       /* [rows or columns] */
-    double *column_sum;                                 /* [columns] of E */
-    double *column_first[CLASSES], *row_first[CLASSES]; /* sums of E1 over a class of rows [columns], of columns [rows] */
-    double *column_rest[CLASSES], *row_rest[CLASSES];   /* of C - E1 */
-    double *truth[SIGN_FIELDS];                         /* outputs for the sign fields [columns] */
+    double tail_S;      /* largest current that the end of a series may leave out */
+    double *out;        /* [rows or columns]: the current term */
+    double *work;       /* [rows or columns] */
+    double *column_sum; /* [columns] of E */
+    double *column_first[CLASSES],
+        *row_first[CLASSES];                          /* sums of E1 over a class of rows [columns], of columns [rows] */
+    double *column_rest[CLASSES], *row_rest[CLASSES]; /* of C - E1 */
+    double *truth[SIGN_FIELDS];                       /* outputs for the sign fields [columns] */
 };
 
-/* ---- fields --------------------------------------------------------------------------------------------------------- */
+/* ---- fields ---------------------------------------------------------------------------------------------------------
+ */
 
 static double largest(const double *x, size_t n) {
     double most = 0;
@@ -56,8 +55,8 @@ static void add(double *sum, const double *x, double factor, size_t n) {
     }
 }
 
-/* Runs the series for the field in x or xT. Its terms go into zeroth, first and rest (may be the same); the end is taken
- * as geometric. False if it does not end. */
+/* Runs the series for the field in x or xT. Its terms go into zeroth, first and rest (may be the same); the end is
+ * taken as geometric. False if it does not end. */
 static bool run_series(struct correction *c, void (*term)(struct fold *, double *), size_t outputs, double tail_S,
                        double *zeroth, double *first, double *rest) {
     double before = (double)INFINITY;
@@ -188,7 +187,8 @@ static double estimate(struct correction *c, const float *effective) {
     return SAFETY * worst / c->f->full_S + ROUNDING;
 }
 
-/* ---- what is added --------------------------------------------------------------------------------------------------- */
+/* ---- what is added
+ * --------------------------------------------------------------------------------------------------- */
 
 /* effective += X for these sums. */
 static void add_rank_one(const struct fold *f, double *const column[CLASSES], double *const row[CLASSES],
@@ -301,10 +301,20 @@ static bool add_first_term(struct fold *f, float *effective) {
     for (size_t first = 0; first < f->columns; first += LANES) {
         size_t width = f->columns - first < LANES ? f->columns - first : LANES;
         for (size_t via = 0; via < f->columns; via++) {
-            detour_column(&(struct detour){.near = vT, .far = uT, .alpha = alpha + via * rows, .scale_near = u + via * rows,
-                                           .scale_far = v + via * rows, .weight = sum + via * rows, .sweep = f->x,
-                                           .sum = f->xT, .rows = rows, .stride = f->columns, .first = first,
-                                           .width = width, .via = via, .column = &f->column});
+            detour_column(&(struct detour){.near = vT,
+                                           .far = uT,
+                                           .alpha = alpha + via * rows,
+                                           .scale_near = u + via * rows,
+                                           .scale_far = v + via * rows,
+                                           .weight = sum + via * rows,
+                                           .sweep = f->x,
+                                           .sum = f->xT,
+                                           .rows = rows,
+                                           .stride = f->columns,
+                                           .first = first,
+                                           .width = width,
+                                           .via = via,
+                                           .column = &f->column});
         }
     }
     plane_transpose(f->xT, rows, f->columns, f->x);
@@ -314,7 +324,8 @@ static bool add_first_term(struct fold *f, float *effective) {
     return true;
 }
 
-/* ---- the two levels ------------------------------------------------------------------------------------------------- */
+/* ---- the two levels -------------------------------------------------------------------------------------------------
+ */
 
 static void lay_out(struct correction *c, struct fold *f) {
     double *at = f->vectors;

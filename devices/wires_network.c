@@ -1,9 +1,9 @@
 /* The exact network: sparse nodal analysis of one array.
  *
- * Unknowns and equations: devices/wires_internal.h. The matrix L + D is symmetric and positive definite (every wire node is
- * joined to an outside by resistances), so it is factorised once by CHOLMOD (Chen, Davis, Hager, Rajamanickam, ACM TOMS 35,
- * 2008), simplicial: plain loops in a fixed order, no BLAS, so the bits do not depend on threads. Each solution is refined
- * once with residuals taken branch by branch.
+ * Unknowns and equations: devices/wires_internal.h. The matrix L + D is symmetric and positive definite (every wire
+ * node is joined to an outside by resistances), so it is factorised once by CHOLMOD (Chen, Davis, Hager, Rajamanickam,
+ * ACM TOMS 35, 2008), simplicial: plain loops in a fixed order, no BLAS, so the bits do not depend on threads. Each
+ * solution is refined once with residuals taken branch by branch.
  *
  * Currents are sums of cell currents g (V + u_row - u_column), never differences of node voltages over a small wire
  * resistance. By reciprocity the current that 1 V behind column j drives into the input of row i is the effective
@@ -33,14 +33,15 @@ struct network {
 /* ---- nodes -------------------------------------------------------------------------------------------------- */
 
 static const size_t OUTSIDE = SIZE_MAX;
+enum { PASSES_MAX = 12 };
+static const double REFINED = 1e-14; /* change of the last pass, over the largest drop */
 
 static size_t row_node(const struct network *n, size_t row, size_t column) {
     return lines_ideal(&n->row) ? OUTSIDE : row * n->row.nodes + lines_node(&n->row, column);
 }
 
 static size_t column_node(const struct network *n, size_t row, size_t column) {
-    return lines_ideal(&n->column) ? OUTSIDE
-                                   : n->row_unknowns + column * n->column.nodes + lines_node(&n->column, row);
+    return lines_ideal(&n->column) ? OUTSIDE : n->row_unknowns + column * n->column.nodes + lines_node(&n->column, row);
 }
 
 static double at(const double *u, size_t node) { return node == OUTSIDE ? 0 : u[node]; }
@@ -59,7 +60,8 @@ double network_column_u(const struct network *n, const double *u, size_t row, si
 
 typedef void branch_visitor(void *context, size_t a, size_t b, double siemens); /* b may be OUTSIDE */
 
-static void visit_lines(const struct lines *l, size_t base, const bool *connected, branch_visitor *visit, void *context) {
+static void visit_lines(const struct lines *l, size_t base, const bool *connected, branch_visitor *visit,
+                        void *context) {
     for (size_t line = 0; !lines_ideal(l) && line < l->count; line++) {
         size_t first = base + line * l->nodes;
         for (size_t k = 0; k + 1 < l->nodes; k++) {
@@ -146,8 +148,9 @@ enum status network_factorise(struct network *n, const double *cell_S, struct er
         return out_of_memory(e);
     }
     if (n->common.status == CHOLMOD_NOT_POSDEF || n->factor->minor < n->unknowns) {
-        return error_set(e, ERR_RUN, "wires: the network has a node whose voltage nothing fixes (allowed: every floating "
-                                     "row has a cell that conducts)");
+        return error_set(e, ERR_RUN,
+                         "wires: the network has a node whose voltage nothing fixes (allowed: every floating "
+                         "row has a cell that conducts)");
     }
     return OK;
 }
@@ -157,8 +160,8 @@ enum status network_factorise(struct network *n, const double *cell_S, struct er
 static enum status check_cells(size_t rows, size_t columns, const double *g_S, struct error *e) {
     for (size_t k = 0; k < rows * columns; k++) {
         if (!(g_S[k] >= 0 && g_S[k] <= 1e6)) {
-            return error_set(e, ERR_USAGE, "wires: cell in row %zu, column %zu: %g S (allowed: 0 to 1e6)", k % rows, k / rows,
-                             g_S[k]);
+            return error_set(e, ERR_USAGE, "wires: cell in row %zu, column %zu: %g S (allowed: 0 to 1e6)", k % rows,
+                             k / rows, g_S[k]);
         }
     }
     return OK;
@@ -188,8 +191,10 @@ static enum status fill_pattern(struct network *n, const double *g_S, const bool
     for (size_t i = 0; i < rows; i++) {
         n->driven[i] = !driven || driven[i] || !hangs_on_cells(n, i);
         if (!n->driven[i] && lines_ideal(&n->row)) {
-            return error_set(e, ERR_USAGE, "wires: row %zu floats behind a driver of 0 ohm (allowed: input_ohm or row_ohm "
-                                           "above 0 where rows float)", i);
+            return error_set(e, ERR_USAGE,
+                             "wires: row %zu floats behind a driver of 0 ohm (allowed: input_ohm or row_ohm "
+                             "above 0 where rows float)",
+                             i);
         }
     }
     return OK;
@@ -282,7 +287,8 @@ enum status network_newton_step(struct network *n, const double *residual, doubl
     if (n->unknowns == 0) {
         return OK;
     }
-    cholmod_dense right = {.nrow = n->unknowns, .ncol = 1, .nzmax = n->unknowns, .d = n->unknowns, .xtype = CHOLMOD_REAL};
+    cholmod_dense right = {
+        .nrow = n->unknowns, .ncol = 1, .nzmax = n->unknowns, .d = n->unknowns, .xtype = CHOLMOD_REAL};
     for (size_t k = 0; k < n->unknowns; k++) {
         step[k] = -residual[k];
     }
@@ -310,12 +316,22 @@ static void cell_currents(const struct network *n, const double *row_V, const do
 static enum status solve(struct network *n, const double *row_V, const double *column_V, struct error *e) {
     double *u = n->work, *residual = u + n->unknowns, *step = residual + n->unknowns, *cell_A = step + n->unknowns;
     memset(u, 0, n->unknowns * sizeof *u);
-    for (int pass = 0; pass < 2; pass++) { /* the second refines */
+    double change = 1, size = 0;
+    for (int pass = 0; change > REFINED * size; pass++) {
+        if (pass == PASSES_MAX) {
+            return error_set(e, ERR_RUN,
+                             "wires: the network is too stiff for doubles: solutions still change by %.1e (allowed: "
+                             "terminals at most about 1e12 times the resistance of the wires)",
+                             change / size);
+        }
         cell_currents(n, row_V, column_V, u, cell_A);
         network_residual(n, u, cell_A, residual);
         TRY(network_newton_step(n, residual, step, e));
+        change = size = 0;
         for (size_t k = 0; k < n->unknowns; k++) {
             u[k] += step[k];
+            change = fmax(change, fabs(step[k]));
+            size = fmax(size, fabs(u[k]));
         }
     }
     cell_currents(n, row_V, column_V, u, cell_A);
@@ -376,7 +392,8 @@ enum status network_column(struct network *n, size_t column, double *effective_S
     return OK;
 }
 
-/* Right side for 1 V behind a column and 0 V behind everything else: the currents of its cells, into `b` (zero before). */
+/* Right side for 1 V behind a column and 0 V behind everything else: the currents of its cells, into `b` (zero before).
+ */
 static void drive_column(const struct network *n, size_t column, double *b) {
     for (size_t i = 0; i < n->row.count; i++) {
         double ampere = n->g_S[column * n->row.count + i];
@@ -409,8 +426,8 @@ enum status network_columns(struct network *n, size_t first, size_t count, float
     for (size_t k = 0; k < count; k++) {
         drive_column(n, first + k, (double *)b->x + k * n->unknowns);
     }
-    bool solved = n->unknowns == 0 ||
-                  cholmod_solve2(CHOLMOD_A, n->factor, b, NULL, &n->step, NULL, &n->y, &n->e, &n->common);
+    bool solved =
+        n->unknowns == 0 || cholmod_solve2(CHOLMOD_A, n->factor, b, NULL, &n->step, NULL, &n->y, &n->e, &n->common);
     for (size_t k = 0; solved && k < count; k++) {
         const double *u = n->unknowns > 0 ? (double *)n->step->x + k * n->unknowns : NULL;
         gather_rows(n, first + k, u, effective_S + k * n->row.count);

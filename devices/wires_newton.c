@@ -1,10 +1,11 @@
 /* Newton on the wire network: cells whose current is not proportional to their voltage, rows that float.
  *
- * Unknowns u as in wires_internal.h. Residual F(u) = wires(u) + cell currents I(v), v = V + u_row - u_column; its Jacobian is
- * the nodal matrix with dI/dv in place of the conductances, symmetric and positive definite where every dI/dv >= 0, so each
- * step is one Cholesky factorisation of the same pattern. The step is halved until the residual falls (Armijo's condition
- * with a small slope; Nocedal and Wright, Numerical Optimization, section 11.2). Done when the largest residual current of a
- * node is at most tolerance x the largest current of a source. The iteration limit is an error, never a result.
+ * Unknowns u as in wires_internal.h. Residual F(u) = wires(u) + cell currents I(v), v = V + u_row - u_column; its
+ * Jacobian is the nodal matrix with dI/dv in place of the conductances, symmetric and positive definite where every
+ * dI/dv >= 0, so each step is one Cholesky factorisation of the same pattern. The step is halved until the residual
+ * falls (Armijo's condition with a small slope; Nocedal and Wright, Numerical Optimization, section 11.2). Done when
+ * the largest residual current of a node is at most tolerance x the largest current of a source. The iteration limit is
+ * an error, never a result.
  *
  * A linear network needs one step and serves as the check; floating rows are linear too.
  */
@@ -34,7 +35,8 @@ static enum status evaluate_cells(struct newton *t, const double *u, struct erro
         for (size_t i = 0; i < t->rows; i++) {
             size_t k = j * t->rows + i;
             bool driven = !t->p->driven || t->p->driven[i];
-            double volts = (driven ? t->input_V[i] : 0) + network_row_u(t->n, u, i, j) - network_column_u(t->n, u, i, j);
+            double volts =
+                (driven ? t->input_V[i] : 0) + network_row_u(t->n, u, i, j) - network_column_u(t->n, u, i, j);
             if (t->p->current) {
                 t->cell_A[k] = t->p->current(t->p->context, volts, t->g_S[k], &t->cell_S[k]);
             } else {
@@ -42,8 +44,9 @@ static enum status evaluate_cells(struct newton *t, const double *u, struct erro
                 t->cell_S[k] = t->g_S[k];
             }
             if (!isfinite(t->cell_A[k]) || !isfinite(t->cell_S[k]) || t->cell_S[k] < 0) {
-                return error_set(e, ERR_RUN, "wires: cell in row %zu, column %zu at %g V: current %g A, derivative %g S "
-                                             "(allowed: finite, the derivative not negative)",
+                return error_set(e, ERR_RUN,
+                                 "wires: cell in row %zu, column %zu at %g V: current %g A, derivative %g S "
+                                 "(allowed: finite, the derivative not negative)",
                                  i, j, volts, t->cell_A[k], t->cell_S[k]);
             }
         }
@@ -79,8 +82,8 @@ static enum status residual_at(struct newton *t, const double *u, double *norm, 
     return OK;
 }
 
-/* Moves u along step, as far as the residual falls. *norm: before and after. A step that no longer helps, because rounding is
- * all that is left, leaves u as it is and *moved false. */
+/* Moves u along step, as far as the residual falls. *norm: before and after. A step that no longer helps, because
+ * rounding is all that is left, leaves u as it is and *moved false. */
 static enum status line_search(struct newton *t, double *norm, bool *moved, struct error *e) {
     double fraction = 1;
     *moved = false;
@@ -111,8 +114,9 @@ static enum status iterate(struct newton *t, int *used, struct error *e) {
             TRY(line_search(t, &norm, &moved, e));
         }
         if (!moved) {
-            return error_set(e, ERR_RUN, "wires: Newton: residual %.3g of the largest source current after %d iterations "
-                                         "(allowed: %.3g)",
+            return error_set(e, ERR_RUN,
+                             "wires: Newton: residual %.3g of the largest source current after %d iterations "
+                             "(allowed: %.3g)",
                              norm / largest_source_A(t), *used, tolerance);
         }
     }

@@ -1,9 +1,9 @@
 /* Netlist of the wire network for ngspice, with the currents that the exact solver expects.
  *
  * Nodes: s<i> behind the source of row i, w<i>_<k> node k of row line i, b<j>_<k> node k of column line j, o<j> where
- * column j ends; a source of 0 V from o<j> to ground measures its current. Lines without resistance have no nodes of their
- * own (devices/wires_internal.h), cells of 0 S are left out. The options ask the simulator for what doubles can give:
- * its own shunt conductance gmin would otherwise be seen.
+ * column j ends; a source of 0 V from o<j> to ground measures its current. Lines without resistance have no nodes of
+ * their own (devices/wires_internal.h), cells of 0 S are left out. The options ask the simulator for what doubles can
+ * give: its own shunt conductance gmin would otherwise be seen.
  */
 #include <math.h>
 
@@ -38,7 +38,8 @@ static void write_lines(const struct lines *l, char letter, char outside, FILE *
             fprintf(out, "R%cf%zu %c%zu %c%zu_0 %.17g\n", letter, i, outside, i, letter, i, l->port_ohm);
         }
         if (lines_at_last(l, i)) {
-            fprintf(out, "R%cl%zu %c%zu %c%zu_%zu %.17g\n", letter, i, outside, i, letter, i, l->nodes - 1, l->port_ohm);
+            fprintf(out, "R%cl%zu %c%zu %c%zu_%zu %.17g\n", letter, i, outside, i, letter, i, l->nodes - 1,
+                    l->port_ohm);
         }
     }
 }
@@ -62,8 +63,8 @@ enum status wires_write_spice(const struct wires *w, size_t rows, size_t columns
     TRY(wires_check_array("spice", w, rows, columns, e));
     for (size_t k = 0; k < rows * columns; k++) {
         if (!(g_S[k] >= 0 && g_S[k] <= 1e6)) {
-            return error_set(e, ERR_USAGE, "spice: cell in row %zu, column %zu: %g S (allowed: 0 to 1e6)", k % rows, k / rows,
-                             g_S[k]);
+            return error_set(e, ERR_USAGE, "spice: cell in row %zu, column %zu: %g S (allowed: 0 to 1e6)", k % rows,
+                             k / rows, g_S[k]);
         }
     }
     struct lines row = wires_rows(w, rows, columns), column = wires_columns(w, rows, columns);
@@ -71,8 +72,8 @@ enum status wires_write_spice(const struct wires *w, size_t rows, size_t columns
     for (const char *c = title; *c; c++) { /* one line, whatever the title */
         fputc((unsigned char)*c < ' ' ? ' ' : *c, out);
     }
-    fprintf(out, "\n* %zu rows, %zu columns; row %g, column %g ohm per cell; driver %g, terminal %g ohm\n", rows, columns,
-            w->row_ohm, w->column_ohm, w->input_ohm, w->output_ohm);
+    fprintf(out, "\n* %zu rows, %zu columns; row %g, column %g ohm per cell; driver %g, terminal %g ohm\n", rows,
+            columns, w->row_ohm, w->column_ohm, w->input_ohm, w->output_ohm);
     for (size_t i = 0; i < rows; i++) {
         fprintf(out, "V%zu s%zu 0 DC %.17g\n", i, i, input_V[i]);
     }

@@ -51,9 +51,21 @@ static void fill_language_model(struct folding *f) {
     }
 }
 
-enum pattern { LANGUAGE_MODEL, UNIFORM, ALL_ON, FAR_CORNER, CHECKERBOARD, ONE_ROW, ONE_COLUMN, SPARSE, CLUSTERS, STRIPES, PATTERNS };
-static const char *const pattern_names[] = {"language model", "uniform", "all on", "far corner", "checkerboard",
-                                            "one row", "one column", "sparse", "clusters", "stripes"};
+enum pattern {
+    LANGUAGE_MODEL,
+    UNIFORM,
+    ALL_ON,
+    FAR_CORNER,
+    CHECKERBOARD,
+    ONE_ROW,
+    ONE_COLUMN,
+    SPARSE,
+    CLUSTERS,
+    STRIPES,
+    PATTERNS
+};
+static const char *const pattern_names[] = {"language model", "uniform",    "all on", "far corner", "checkerboard",
+                                            "one row",        "one column", "sparse", "clusters",   "stripes"};
 
 static void fill_pattern(struct folding *f, int pattern) {
     if (pattern == LANGUAGE_MODEL) {
@@ -169,6 +181,21 @@ static void folding_is_right_to_a_thousandth_256(void **state) {
     free_folding(&f);
 }
 
+/* Lines that alternate are what the even and odd classes are for; without them 1e-3 takes the slow level, 1e-5 the
+ * exact network. */
+static void alternating_lines_are_corrected(void **state) {
+    (void)state;
+    struct folding f = fold_of(128, 128);
+    fill_pattern(&f, CHECKERBOARD);
+    struct wires w = plain(3, 3);
+    struct network *n = network_of(&f, &w);
+    fold(&f, &w, WIRES_AUTOMATIC, 1e-5);
+    assert_int_equal(f.result.used, WIRES_CORRECTED);
+    assert_true(true_error(&f, n, 16) <= 1e-5);
+    network_destroy(n);
+    free_folding(&f);
+}
+
 /* Below 5 % the product is enough on language-model weights; it is what `automatic` takes. */
 static void product_is_enough_for_language_models(void **state) {
     (void)state;
@@ -208,6 +235,30 @@ static void folding_follows_every_variant(void **state) {
         double error = true_error(&f, n, 1);
         network_destroy(n);
         assert_true(error <= 1e-4 && f.result.estimated_error >= 0.5 * error - 2e-6);
+    }
+    free_folding(&f);
+}
+
+/* Micro-ohms behind kilo-ohms, and wires that nearly cut the array off: right, or said to be wrong. */
+static void extreme_resistances_fold(void **state) {
+    (void)state;
+    struct folding f = fold_of(32, 32);
+    fill_pattern(&f, UNIFORM);
+    static const struct wires extremes[] = {
+        {.row_ohm = 1e-6, .column_ohm = 1e-6, .input_ohm = 2000, .output_ohm = 3000, .segment = 1},
+        {.row_ohm = 1e-6, .column_ohm = 1e-6, .segment = 1},
+        {.row_ohm = 1e4, .column_ohm = 1e4, .segment = 1},
+        {.row_ohm = 1e4, .input_ohm = 1e6, .segment = 1},
+        {.row_ohm = 1, .column_ohm = 1, .input_ohm = 1e9, .output_ohm = 1e9, .segment = 1}};
+    for (size_t k = 0; k < sizeof extremes / sizeof extremes[0]; k++) {
+        struct network *n = network_of(&f, &extremes[k]);
+        for (int method = WIRES_AUTOMATIC; method <= WIRES_EXACT; method++) {
+            fold(&f, &extremes[k], method, 1e-3);
+            double error = true_error(&f, n, 1);
+            assert_true(f.result.estimated_error >= 0.5 * error - 2e-6);
+            assert_true(error <= (method == WIRES_AUTOMATIC ? 1e-3 : method == WIRES_EXACT ? 1e-6 : 1));
+        }
+        network_destroy(n);
     }
     free_folding(&f);
 }
@@ -312,7 +363,8 @@ static void folded_currents_are_the_network_s(void **state) {
     free_folding(&f);
 }
 
-/* ---- what is refused ---------------------------------------------------------------------------------------------- */
+/* ---- what is refused ----------------------------------------------------------------------------------------------
+ */
 
 static void bad_cells_are_refused(void **state) {
     (void)state;
@@ -322,8 +374,9 @@ static void bad_cells_are_refused(void **state) {
     for (size_t k = 0; k < 3; k++) {
         struct error e;
         f.g[3] = bad[k];
-        assert_int_equal(wires_fold(&w, 2, 2, f.g, &(struct fold_options){0, 1e-3}, f.scratch, f.effective, &f.result, &e),
-                         ERR_USAGE);
+        assert_int_equal(
+            wires_fold(&w, 2, 2, f.g, &(struct fold_options){0, 1e-3}, f.scratch, f.effective, &f.result, &e),
+            ERR_USAGE);
         assert_non_null(strstr(e.message, "row 1, column 1"));
     }
     free_folding(&f);
@@ -347,8 +400,10 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(folding_is_right_to_a_thousandth_64),
     cmocka_unit_test(folding_is_right_to_a_thousandth_128),
     cmocka_unit_test(folding_is_right_to_a_thousandth_256),
+    cmocka_unit_test(alternating_lines_are_corrected),
     cmocka_unit_test(product_is_enough_for_language_models),
     cmocka_unit_test(folding_follows_every_variant),
+    cmocka_unit_test(extreme_resistances_fold),
     cmocka_unit_test(ideal_wires_change_nothing),
     cmocka_unit_test(mirrored_arrays_fold_mirrored),
     cmocka_unit_test(folding_is_deterministic),

@@ -1,4 +1,5 @@
-/* Arrays that the tests of wires share: the goldens' (random numbers: peers.md beside them) and every variant of ends. */
+/* Arrays that the tests of wires share: the goldens' (random numbers: peers.md beside them) and every variant of ends.
+ */
 #ifndef MHO_TESTS_WIRES_ARRAYS_H
 #define MHO_TESTS_WIRES_ARRAYS_H
 
@@ -63,7 +64,7 @@ static inline struct network *network(const struct wires *w, size_t rows, size_t
 static inline double relative(const double *a, const double *b, size_t n) {
     double difference = 0, largest = 0;
     for (size_t i = 0; i < n; i++) {
-        difference = fmax(difference, isnan(a[i]) ? INFINITY : fabs(a[i] - b[i]));
+        difference = fmax(difference, isfinite(a[i] - b[i]) ? fabs(a[i] - b[i]) : INFINITY);
         largest = fmax(largest, fabs(b[i]));
     }
     return largest > 0 ? difference / largest : difference;
