@@ -49,8 +49,8 @@ struct kernels {
      *   v(r,lane) = k0 + h(a, k1 + h(a, k2)),  a = |panel(r,lane)|,  h(a, b) = (a b + 2^14) >> 15,
      *               k_i = noise[i*PANEL + lane]: a weight's variance as a polynomial of a / 2^15
      *   variance[t*PANEL + lane] = sum_r v(r,lane) * squares[t*ldx + r]
-     * Integers up to runs of READ_NOISE_RUN rows, those added as floats in rising order: identical in all kernels, and not
-     * dependent on `tokens`. The caller guarantees v <= READ_NOISE_MOST, 0 <= squares <= SQUARE_MOST, and 0 for the
+     * Integers up to runs of READ_NOISE_RUN rows, those added as floats in rising order: identical in all kernels, and
+     * not dependent on `tokens`. The caller guarantees v <= READ_NOISE_MOST, 0 <= squares <= SQUARE_MOST, and 0 for the
      * padding of an odd row count. Small negative sums can happen where v rounds to -1. */
     void (*mac_i16_noise)(const int16_t *panel, size_t rows, const int16_t *x, const int16_t *squares, size_t ldx,
                           size_t tokens, const int16_t noise[3 * PANEL], int32_t *acc, float *variance);
@@ -66,12 +66,12 @@ struct kernels {
 };
 
 /* Coefficients for one column of mac_i16_noise, codes[0], codes[PANEL], codes[2*PANEL], of a weight's variance
- * variance[0] + variance[1] |c| + variance[2] c^2 >= 0 for codes |c| <= max_code <= 32767. Returns the unit: variance of
- * the column's dot product = unit x (unit of the squares) x sum. A weight's variance is rounded to 1/2046 of the largest
- * that the polynomial reaches (coarser where max_code < 2^13). All 0 where it is nowhere above 0. base/read_noise.c */
+ * variance[0] + variance[1] |c| + variance[2] c^2 >= 0 for codes |c| <= max_code <= 32767. Returns the unit: variance
+ * of the column's dot product = unit x (unit of the squares) x sum. A weight's variance is rounded to 1/2046 of the
+ * largest that the polynomial reaches (coarser where max_code < 2^13). All 0 where it is nowhere above 0. base/read_noise.c */
 float read_noise_codes(const float variance[3], int max_code, int16_t *codes);
-/* squares[i] = x[i]^2 / unit, rounded; |x| <= limit. Returns the unit: 1 up to limit 128, else the power of two that keeps
- * squares within SQUARE_MOST. */
+/* squares[i] = x[i]^2 / unit, rounded; |x| <= limit. Returns the unit: 1 up to limit 128, else the power of two that
+ * keeps squares within SQUARE_MOST. */
 float square_codes(const int16_t *x, size_t n, int limit, int16_t *squares);
 
 /* The set in use: best that the CPU supports unless kernels_select named one. */

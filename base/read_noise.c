@@ -1,5 +1,5 @@
-/* Preparations for the kernel mac_i16_noise (kernels.h): the variance of a weight as three small integers per column, and
- * squares of inputs that fit into 15 bits.
+/* Preparations for the kernel mac_i16_noise (kernels.h): the variance of a weight as three small integers per column,
+ * and squares of inputs that fit into 15 bits.
  */
 #include <math.h>
 

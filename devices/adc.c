@@ -1,5 +1,5 @@
-/* The list of output converters, a converter with its parameters, and what all circuits share. A new circuit is one file
- * and one row here.
+/* The list of output converters, a converter with its parameters, and what all circuits share. A new circuit is one
+ * file and one row here.
  */
 #include "devices/adc.h"
 

@@ -20,13 +20,13 @@ struct adc_model {
     const char *name, *about, *source;
     struct param_table params;
     size_t params_bytes;
-    /* Optional: relations between parameters, and what is made from them once (a table read from a file: arena-owned). */
+    /* Optional: relations between parameters, and what is made from them once (a table from a file: arena-owned). */
     enum status (*prepare)(void *params, int bits, struct arena *a, struct error *e);
     /* Optional: number of floats of one instance; NULL or 0: all instances are alike, state is NULL. */
     size_t (*state_count)(const void *params, int bits);
     /* There where state_count is. */
     void (*make)(const void *params, int bits, uint64_t seed, uint64_t where, uint64_t instance, float *state);
-    /* codes of n values. state: of the first value's instance, state + stride the next value's (0: all are of one instance).
+    /* codes of n values. state: of the first value's instance, state + stride the next value's (0: all are of one).
      * z: standard normal numbers, one per value, or NULL (no noise). */
     void (*convert)(const void *params, int bits, const float *state, size_t stride, const float *v, const float *z,
                     int32_t *codes, size_t n);
@@ -37,7 +37,7 @@ struct adc_model {
     /* Optional: gain and offset of circuits that are the ideal converter behind v -> gain v + offset (+ noise). False:
      * with these parameters the circuit is not of this kind. NULL: never is. */
     bool (*linear)(const void *params, const float *state, float *gain, float *offset);
-    /* Optional: sd of the thermal noise at the input in units of full scale, the factor of z. NULL or 0: z is not used. */
+    /* Optional: sd of the thermal noise at the input in units of full scale, the factor of z. NULL or 0: no noise. */
     double (*noise_sd)(const void *params, int bits);
 };
 extern const struct adc_model *const adc_models[]; /* NULL-terminated */
@@ -55,7 +55,7 @@ double adc_noise_sd(const struct adc *c);    /* 0: none */
 enum status adc_dump(const struct adc *c, struct arena *a, struct config_node *map, struct error *e);
 
 /* What a test bench measures. Any array may be NULL; n = highest - lowest.
- *   transitions [n]  smallest v (units of full scale, between -2 and 2) that gives a code > lowest + k; 2 where none does
+ *   transitions [n]  smallest v (units of full scale, -2 to 2) that gives a code > lowest + k; 2 where none does
  *   inl_lsb [n]      distance of a transition from the line through the first and the last one, in steps of that line
  *   dnl_lsb [n - 1]  width of the code between two transitions in the same steps, less 1
  * missing_codes: codes that never appear. For tests, `device`-level reports and pictures. */

@@ -4,8 +4,8 @@
  * The code is the number of comparators that see v above their tap (a counter behind them, so that a bubble in the
  * thermometer code costs no more than the comparator that made it): the taps sorted, and a search among them.
  *
- * Closed form: ladder errors are a bridge, fixed at both ends: with n = 2^N, sd of t_k is 2 sigma sqrt(k (n - k) / n) / n
- * full scales, largest in the middle; in LSB (2 / n): sigma sqrt(k (n - k) / n). DNL: sigma sqrt(1 - 1/n).
+ * Closed form: ladder errors are a bridge, fixed at both ends: with n = 2^N, sd of t_k in LSB (2 / n of full scale) is
+ * sigma sqrt(k (n - k) / n), largest in the middle; DNL: sigma sqrt(1 - 1/n).
  * State: the 2^N - 1 taps (so at most 8 bits). Draws: 2^N resistors, then 2^N - 1 comparators.
  * Not modelled: bowing by the comparators' input currents, metastability.
  */
@@ -29,10 +29,11 @@ static const struct param rows[] = {
 static enum status prepare(void *params, int bits, struct arena *a, struct error *e) {
     (void)params;
     (void)a;
-    return bits <= MOST_BITS ? OK
-                             : error_set(e, ERR_USAGE,
-                                         "a flash converter of %d bits needs %d comparators (allowed: bits from 2 to %d)",
-                                         bits, (1 << bits) - 1, MOST_BITS);
+    return bits <= MOST_BITS
+               ? OK
+               : error_set(e, ERR_USAGE,
+                           "a flash converter of %d bits needs %d comparators (allowed: bits from 2 to %d)", bits,
+                           (1 << bits) - 1, MOST_BITS);
 }
 
 static size_t state_count(const void *params, int bits) {
@@ -77,7 +78,7 @@ static void convert(const void *params, int bits, const float *state, size_t str
 const struct adc_model adc_flash = {
     .name = "flash",
     .about = "one comparator per threshold on a resistor ladder",
-    .source = "ladder statistics: Pelgrom et al., IEEE JSSC 24, 1989 (mismatch of equal elements)",
+    .source = "ladder statistics: Pelgrom et al., IEEE JSSC 24, 1989 (mismatch of equal elements; recalled)",
     .params = PARAM_TABLE("ADC circuit flash", rows),
     .params_bytes = sizeof(struct flash),
     .prepare = prepare,

@@ -1,5 +1,5 @@
-/* The ideal output converter: code = clamp(round half to even(v limit), -limit, limit), limit = 2^(N-1) - 1, the codes of
- * converter_code. Nothing is drawn and nothing is noisy.
+/* The ideal output converter: code = clamp(round half to even(v limit), -limit, limit), limit = 2^(N-1) - 1, the codes
+ * of converter_code. Nothing is drawn and nothing is noisy.
  */
 #include "devices/adc_models.h"
 

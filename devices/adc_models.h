@@ -1,7 +1,7 @@
 /* Private to devices/: the converter circuits of the outputs, one file each, and what they share.
  *
- * Errors of an instance are drawn here: circuit number `instance` of `where` has DRAWS_PER_CONVERTER Gaussian numbers of
- * its own, number i for its i-th element. The order of the elements is said in each file.
+ * Errors of an instance are drawn here: circuit number `instance` of `where` has DRAWS_PER_CONVERTER Gaussian numbers
+ * of its own, number i for its i-th element. The order of the elements is said in each file.
  */
 #ifndef MHO_DEVICES_ADC_MODELS_H
 #define MHO_DEVICES_ADC_MODELS_H
@@ -16,12 +16,12 @@ enum { DRAWS_PER_CONVERTER = 1024 };
 /* z[0 .. count), count <= DRAWS_PER_CONVERTER. */
 void converter_draws(uint64_t seed, uint64_t where, uint64_t instance, float *z, size_t count);
 
-#define CONVERTER_CONSTANT(key, unit, low, high, help, type, member) \
+#define CONVERTER_CONSTANT(key, unit, low, high, help, type, member)                                                   \
     { key, PARAM_CONSTANT, unit, low, high, NULL, help, offsetof(struct type, member), NULL }
-#define NOISE_ROW(type) \
+#define NOISE_ROW(type)                                                                                                \
     CONVERTER_CONSTANT("noise_LSB", "LSB", 0, 1000, "thermal noise at the input, sd per conversion", type, noise_LSB)
-#define COMPARATOR_ROW(type)                                                                                       \
-    CONVERTER_CONSTANT("comparator_offset", "", 0, 1, "sd of a comparator's offset, as a share of full scale", type, \
+#define COMPARATOR_ROW(type)                                                                                           \
+    CONVERTER_CONSTANT("comparator_offset", "", 0, 1, "sd of a comparator's offset, as a share of full scale", type,   \
                        comparator_offset)
 
 /* The mid-rise convention (adc.h). */

@@ -4,8 +4,8 @@
  * Stage i of N - 1 compares v with -1/4 and +1/4 and decides d = -1, 0 or 1; its switched-capacitor amplifier of gain A
  * leaves the residue, with C1, C2 = 1 + sigma z,
  *   v' = ((C1 + C2) / C2 v - d C1 / C2) / (1 + (C1 + C2) / (C2 A))          ideal: 2 v - d
- * and one comparator at 0 ends the chain: code = sum d_i 2^(N-1-i) + (0 or -1). A threshold that is off by less than 1/4
- * costs nothing (the next stage still sees |v'| <= 1): that is what the half bit is for.
+ * and one comparator at 0 ends the chain: code = sum d_i 2^(N-1-i) + (0 or -1). A threshold that is off by less than
+ * 1/4 costs nothing (the next stage still sees |v'| <= 1): that is what the half bit is for.
  *
  * Closed form, to first order: where d of stage 1 steps (v = +-1/4) the decoded voltage jumps by
  *   1/2 - G/4 - r1/2 + r2/4   full scales (x 2^(N-1) for LSB),  G = 2 / (1 + 2 / A),  r_i = C1/C2 - 1 of stage i
@@ -13,7 +13,7 @@
  * Independent stages: sd sqrt(2) sigma sqrt(1/4 + 1/16); one and the same (cyclic): sqrt(2) sigma / 4.
  * State of a stage: slope, DAC step, lower threshold, upper threshold; behind the last one, the final offset. Draws per
  * stage: C1, C2, two comparators; then the final comparator.
- * Sources: Lewis et al., IEEE JSSC 27, 1992 (1.5-bit stages); CrossSim 3.2 models the same circuits.
+ * Sources: Lewis et al., IEEE JSSC 27, 1992 (1.5-bit stages; recalled); CrossSim 3.2 models the same circuits.
  * Not modelled: parasitic capacitance at the summing node, slewing, an amplifier that clips, noise per stage (noise_LSB
  * stands for all, at the input).
  */
@@ -77,10 +77,9 @@ static double noise_sd(const void *params, int bits) {
     return ldexp(((const struct pipeline *)params)->noise_LSB.value, 1 - bits);
 }
 
-/* count <= BATCH values side by side, so that the compiler can use vectors. `next`: floats from one stage to the next; 0
- * where all are one circuit. v is used up. */
-static void chain(const float *state, size_t stride, size_t next, int bits, size_t count, double *v,
-                  double *codes) {
+/* count <= BATCH values side by side, so that the compiler can use vectors. `next`: floats from one stage to the next;
+ * 0 where all are one circuit. v is used up. */
+static void chain(const float *state, size_t stride, size_t next, int bits, size_t count, double *v, double *codes) {
     for (size_t i = 0; i < count; i++) {
         codes[i] = 0;
     }

@@ -1,10 +1,10 @@
 /* Counting converters: a ramp and a comparator, or a current-controlled oscillator whose periods are counted.
  *
  *   u = gain v + offset (+ noise),   code = clamp(round(u limit), -limit, limit),   limit = 2^(N-1) - 1
- * gain = 1 + gain_spread z0, offset = offset_LSB z1 / limit (z0, z1: numbers 0 and 1 of the instance): each column has its
- * own slope and its own start. round: nearest, half to even (a ramp that starts half a step late); truncate: towards zero
- * (an oscillator's counter sees whole periods only; aihwkit's time-stepped tile counts so too), which widens code 0
- * to two steps.
+ * gain = 1 + gain_spread z0, offset = offset_LSB z1 / limit (z0, z1: numbers 0 and 1 of the instance): each column has
+ * its own slope and its own start. round: nearest, half to even (a ramp that starts half a step late); truncate:
+ * towards zero (an oscillator's counter sees whole periods only; aihwkit's time-stepped tile counts so too), which
+ * widens code 0 to two steps.
  *
  * Closed forms: transition to code k at ((k - 1/2) / limit - offset) / gain, so a gain error g and an offset o move the
  * last transition by -(g + o) full scales and leave INL and DNL zero.
@@ -24,7 +24,8 @@ struct ramp {
 static const char *const rounding_names[] = {"round", "truncate", NULL};
 
 static const struct param rows[] = {
-    CONVERTER_CONSTANT("gain_spread", "", 0, 1, "relative sd of the gain from converter to converter", ramp, gain_spread),
+    CONVERTER_CONSTANT("gain_spread", "", 0, 1, "relative sd of the gain from converter to converter", ramp,
+                       gain_spread),
     CONVERTER_CONSTANT("offset_LSB", "LSB", 0, 1000, "sd of the offset from converter to converter", ramp, offset_LSB),
     NOISE_ROW(ramp),
     {"rounding", PARAM_CHOICE, "", 0, 0, "round", "nearest code, or whole counts only (towards zero)",

@@ -6,9 +6,9 @@
  *           T = sum b_n C_n,  level = (s T / C_(N-1) + q) / (1 + (S + T) / (S A)) - q
  *   split   H = floor(N/2) bits below the bridge: C_n = 2^n + sigma z_n 2^(n/2) for n < H, then 2^(n-H) + sigma z_n
  *           2^((n-H)/2) up to n = N - 2; end capacitor D = 1 + sigma z_(N-1), k = 2^H / (2^H - 1), bridge
- *           B = k + sigma z_N sqrt(k); L = D + sum of the lower C, M = sum of the upper C; with l and m the same sums over
- *           the bits set:  T = (l B + m (L + B)) / ((L + B)(M + B) - B^2),  level = (s T + q) / (1 + 1/A) - q
- * x > level - offset keeps the bit, offset = comparator_offset z_c. sigma is the relative mismatch of a unit capacitor.
+ *           B = k + sigma z_N sqrt(k); L = D + sum of the lower C, M = sum of the upper C; with l and m the same sums
+ *           over the bits set:  T = (l B + m (L + B)) / ((L + B)(M + B) - B^2),  level = (s T + q) / (1 + 1/A) - q
+ * x > level - offset keeps the bit, offset = comparator_offset z_c. sigma: relative mismatch of a unit capacitor.
  *
  * Both levels have the form (s T' + q) / (a + b T') - q with T' a sum of one weight per bit, which is what an instance
  * keeps: a, b, offset, N - 1 weights (order of draws: z_0 .. z_N, z_c). Towards negative codes the search collects
@@ -16,8 +16,8 @@
  *
  * Closed form (plain, A infinite): middle transition exact; DNL where bit n of the magnitude takes over from all lower
  * ones has the variance sigma^2 (2^n + 2^n - 1) in LSB^2, if the array's own gain is left aside.
- * Source: equations of the SAR model of CrossSim 3.2 (Sandia, BSD-3), whose levels and codes a test reproduces. There all
- * converters of a matrix share one draw; here each has its own.
+ * Source: equations of the SAR model of CrossSim 3.2 (Sandia, BSD-3), whose levels and codes a test reproduces. There
+ * all converters of a matrix share one draw; here each has its own.
  * Not modelled: settling of the array, charge injection, parasitic capacitors.
  */
 #include "devices/adc_models.h"
@@ -91,8 +91,8 @@ static double noise_sd(const void *params, int bits) {
 }
 
 /* count <= BATCH values side by side, so that the compiler can use vectors; x already holds offset and q. A level is
- * compared without a division, since a + b T > 0. Above 0 a bit is taken where x is above the level; below 0 where it is
- * not: the same with both signs turned, and a tie taken. */
+ * compared without a division, since a + b T > 0. Above 0 a bit is taken where x is above the level; below 0 where it
+ * is not: the same with both signs turned, and a tie taken. */
 static void search(const float *state, size_t stride, int bits, const double *x, double q, size_t count,
                    double *codes) {
     double a[BATCH], b[BATCH], sign[BATCH], tie[BATCH], sum[BATCH], magnitude[BATCH];

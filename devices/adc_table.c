@@ -1,8 +1,8 @@
 /* A measured converter: its thresholds, or its integral non-linearity, from a CSV file.
  *
  * Columns `code,threshold_V`: the smallest voltage that gives the code; or `code,inl_lsb`: distance of that threshold
- * from the ideal one, in LSB. One row for every code but the lowest, in rising order: 2^N - 1 rows, numbered from 1 or from
- * -2^(N-1) + 1. Volts become full scales through full_scale_V (the voltage of v = 1, the same below zero). A code
+ * from the ideal one, in LSB. One row for every code but the lowest, in rising order: 2^N - 1 rows, numbered from 1 or
+ * from -2^(N-1) + 1. Volts become full scales through full_scale_V (the voltage of v = 1, the same below zero). A code
  * that the circuit never gives has the threshold of the next one. All converters are alike.
  *   t_k = threshold / full_scale_V,   or   (k + inl) 2^(1-N),   k = -2^(N-1) + 1 .. 2^(N-1) - 1
  * The path is taken as it stands, or else inside the program's data folder.
@@ -42,7 +42,8 @@ static enum status check_code(const struct csv *csv, size_t r, size_t column, in
     }
     const double wanted = *first + (double)r;
     return code > wanted || code < wanted
-               ? csv_error(csv, r, column, e, "code %g where %g is next (allowed: every code once, rising)", code, wanted)
+               ? csv_error(csv, r, column, e, "code %g where %g is next (allowed: every code once, rising)", code,
+                           wanted)
                : OK;
 }
 

@@ -3,8 +3,8 @@
  *
  * A row's converter maps a code -limit..limit (limit = 2^(N-1) - 1; magnitude and sign, as the tile drives them) to a
  * level in units of full scale: the ideal level is code / limit. Errors belong to the instance (one per row of a tile),
- * drawn once (`where` as in adc.h); pulse-width jitter and input noise are per conversion: the caller adds noise_sd times a
- * standard normal number.
+ * drawn once (`where` as in adc.h); pulse-width jitter and input noise are per conversion: the caller adds noise_sd times
+ * a standard normal number.
  */
 #ifndef MHO_DEVICES_DAC_H
 #define MHO_DEVICES_DAC_H
@@ -19,8 +19,8 @@ struct dac_model {
     /* level[0..limit] for the magnitudes of one instance, in units of full scale. */
     void (*levels)(const void *params, int bits, uint64_t seed, uint64_t where, uint64_t instance, float *level);
     bool pulse; /* drives a time, not a voltage: current is taken at one voltage */
-    /* Optional: sd per conversion in units of full scale: input noise of a voltage, jitter of a pulse's length (a pulse of
-     * code 0 has none). NULL or 0: none. */
+    /* Optional: sd per conversion in units of full scale: input noise of a voltage, jitter of a pulse's length (a pulse
+     * of code 0 has none). NULL or 0: none. */
     double (*noise_sd)(const void *params, int bits);
 };
 extern const struct dac_model *const dac_models[]; /* NULL-terminated */

@@ -12,12 +12,13 @@
  * set so that the ideal ladder reaches 1 at code `limit`, limit = 2^M - 1).
  *
  * Mismatch: sigma is the relative sd of a unit element; an element of two units has sigma / sqrt(2): R-2R builds 2R
- * of two unit resistors in series, C-2C builds 2C of two unit capacitors. C-2C also has a parasitic capacitor p = parasitic x
- * C at every node, which bends the weights: each node passes less than half of what comes from below.
+ * of two unit resistors in series, C-2C builds 2C of two unit capacitors. C-2C also has a parasitic capacitor p =
+ * parasitic x C at every node, which bends the weights: each node passes less than half of what comes from below.
  * Closed form: to first order in sigma a bit's weight is off by the sum of d ln w_i / d ln(element) over the elements.
  * Draws: M legs, M - 1 series elements, the end.
  * Sources: Gray et al., "Analysis and design of analog integrated circuits"; Cong, "Pseudo C-2C ladder-based
- * data converter technique", IEEE TCAS-II 48, 2001 (parasitics of C-2C). Not modelled: resistance of switches, settling, load.
+ * data converter technique", IEEE TCAS-II 48, 2001 (parasitics of C-2C; recalled).
+ * Not modelled: resistance of switches, settling, load.
  */
 #include "devices/dac_models.h"
 
@@ -34,7 +35,8 @@ static const struct param resistor_rows[] = {
 
 static const struct param capacitor_rows[] = {
     CONVERTER_CONSTANT("mismatch", "", 0, 0.2, "relative sd of a unit capacitor", ladder, mismatch),
-    CONVERTER_CONSTANT("parasitic", "", 0, 1, "capacitor of a node to ground, as a share of the unit", ladder, parasitic),
+    CONVERTER_CONSTANT("parasitic", "", 0, 1, "capacitor of a node to ground, as a share of the unit", ladder,
+                       parasitic),
     CONVERTER_CONSTANT("noise_LSB", "LSB", 0, 1000, "noise of a level, sd per conversion", ladder, noise_LSB),
 };
 

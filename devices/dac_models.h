@@ -1,4 +1,5 @@
-/* Private to devices/: the converter circuits of the inputs, one file each (see adc_models.h for what both sides share). */
+/* Private to devices/: the converter circuits of the inputs, one file each (see adc_models.h for what both sides
+ * share). */
 #ifndef MHO_DEVICES_DAC_MODELS_H
 #define MHO_DEVICES_DAC_MODELS_H
 

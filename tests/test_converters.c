@@ -20,7 +20,8 @@
 #define K "{value: %g, kind: assumed, source: of a test, spread: [1, 1]}"
 #define IDEAL "{model: ideal}"
 #define RAMP "{model: ramp, gain_spread: " K ", offset_LSB: " K ", noise_LSB: " K ", rounding: %s}"
-#define SAR "{model: sar, split: %s, capacitor_mismatch: " K ", gain_dB: " K ", comparator_offset: " K ", noise_LSB: " K "}"
+#define SAR                                                                                                            \
+    "{model: sar, split: %s, capacitor_mismatch: " K ", gain_dB: " K ", comparator_offset: " K ", noise_LSB: " K "}"
 #define STAGES "{model: %s, capacitor_mismatch: " K ", gain_dB: " K ", comparator_offset: " K ", noise_LSB: " K "}"
 #define FLASH "{model: flash, resistor_mismatch: " K ", comparator_offset: " K ", noise_LSB: " K "}"
 #define TABLE "{model: table, file: '%s', full_scale_V: %g, noise_LSB: " K "}"
@@ -116,15 +117,24 @@ static const char *ideal_csv(int bits) {
 enum { PERFECT = 9 };
 static const struct adc *perfect(size_t i, int bits) {
     switch (i) {
-    case 0: return ADC(bits, IDEAL);
-    case 1: return ADC(bits, RAMP, 0.0, 0.0, 0.0, "round");
-    case 2: return ADC(bits, RAMP, 0.0, 0.0, 0.0, "truncate");
-    case 3: return ADC(bits, SAR, "off", 0.0, 400.0, 0.0, 0.0);
-    case 4: return ADC(bits, SAR, "on", 0.0, 400.0, 0.0, 0.0);
-    case 5: return ADC(bits, STAGES, "pipeline", 0.0, 400.0, 0.0, 0.0);
-    case 6: return ADC(bits, STAGES, "cyclic", 0.0, 400.0, 0.0, 0.0);
-    case 7: return ADC(bits, FLASH, 0.0, 0.0, 0.0);
-    default: return ADC(bits, TABLE, ideal_csv(bits), 0.8, 0.0);
+    case 0:
+        return ADC(bits, IDEAL);
+    case 1:
+        return ADC(bits, RAMP, 0.0, 0.0, 0.0, "round");
+    case 2:
+        return ADC(bits, RAMP, 0.0, 0.0, 0.0, "truncate");
+    case 3:
+        return ADC(bits, SAR, "off", 0.0, 400.0, 0.0, 0.0);
+    case 4:
+        return ADC(bits, SAR, "on", 0.0, 400.0, 0.0, 0.0);
+    case 5:
+        return ADC(bits, STAGES, "pipeline", 0.0, 400.0, 0.0, 0.0);
+    case 6:
+        return ADC(bits, STAGES, "cyclic", 0.0, 400.0, 0.0, 0.0);
+    case 7:
+        return ADC(bits, FLASH, 0.0, 0.0, 0.0);
+    default:
+        return ADC(bits, TABLE, ideal_csv(bits), 0.8, 0.0);
     }
 }
 
@@ -192,8 +202,8 @@ static void ideal_is_converter_code(void **state) {
     assert_true(adc_is_ideal(none));
 }
 
-/* Uniform inputs over the whole range: mean square of value - v is step^2/12 (2 %; standard error 0.25 %), its mean 0. The
- * truncating counter is wrong by up to a whole step towards zero: step^2/3. */
+/* Uniform inputs over the whole range: mean square of value - v is step^2/12 (2 %; standard error 0.25 %), its mean 0.
+ * The truncating counter is wrong by up to a whole step towards zero: step^2/3. */
 static void quantisation_error_is_a_twelfth(void **state) {
     (void)state;
     enum { N = 1 << 17 };
@@ -268,7 +278,8 @@ static void bench_finds_missing_codes(void **state) {
     assert_near(summary.dnl_max_lsb, 1, 1e-5);
 }
 
-/* ---- statistics of instances -------------------------------------------------------------------------------------- */
+/* ---- statistics of instances --------------------------------------------------------------------------------------
+ */
 
 struct sample {
     double sum, square;
@@ -281,8 +292,8 @@ static void sample_add(struct sample *s, double x) {
     s->n++;
 }
 
-/* Gaussian: standard errors sd / sqrt(n) of the mean and sd / sqrt(2 n) of the sd. `slack` is added for what the formula
- * leaves out. */
+/* Gaussian: standard errors sd / sqrt(n) of the mean and sd / sqrt(2 n) of the sd. `slack` is added for what the
+ * formula leaves out. */
 static void assert_sample(const struct sample *s, double mean, double sd, double slack) {
     const double n = (double)s->n, m = s->sum / n;
     assert_near(m, mean, 4 * sd / sqrt(n) + slack);
@@ -346,7 +357,8 @@ static void sar_steps_at_major_codes(void **state) {
         for (int n = 0; n < BITS - 1; n++) {
             const double at = ldexp(1, n) / 128, room = 0.04;
             const double up = transition(c, s, 1 << n, at - room, at + room);
-            const double below = n ? transition(c, s, (1 << n) - 1, at - room, at + room) : transition(c, s, 0, -room, room);
+            const double below =
+                n ? transition(c, s, (1 << n) - 1, at - room, at + room) : transition(c, s, 0, -room, room);
             sample_add(&dnl[0][n], (up - below) * 128 - 1);
             const double down = transition(c, s, -(1 << n), -at - room, -at + room);
             const double above = n ? transition(c, s, 1 - (1 << n), -at - room, -at + room) : below;
@@ -370,7 +382,8 @@ static void sar_gives_the_codes_of_crosssim(void **state) {
     json_t *doc = json_load_file(golden_path("crosssim.json"), 0, &error), *cases = json_object_get(doc, "sar");
     size_t compared = 0;
     for (size_t i = 0; i < json_array_size(cases); i++) {
-        const json_t *s = json_array_get(cases, i), *cap = json_object_get(s, "cap_z"), *codes = json_object_get(s, "codes");
+        const json_t *s = json_array_get(cases, i), *cap = json_object_get(s, "cap_z"),
+                     *codes = json_object_get(s, "codes");
         const int bits = (int)json_integer_value(json_object_get(s, "bits"));
         float z[16], instance[MOST_STATES];
         for (size_t k = 0; k < json_array_size(cap); k++) {
@@ -390,7 +403,8 @@ static void sar_gives_the_codes_of_crosssim(void **state) {
     assert_int_equal(compared, 12 * 201);
 }
 
-/* The taps of a ladder are a bridge: sd of tap k in LSB = sigma sqrt(k (n - k) / n); comparators add their own variance. */
+/* The taps of a ladder are a bridge: sd of tap k in LSB = sigma sqrt(k (n - k) / n); comparators add their own
+ * variance. */
 static void flash_ladder_is_a_bridge(void **state) {
     (void)state;
     enum { N = 4000, BITS = 6, TAPS = 1 << BITS };
@@ -466,8 +480,8 @@ static void mismatch_makes_jumps(void **state) {
     }
 }
 
-/* What the half bit is for: comparators off by up to a fifth of full scale move no threshold but by the last comparator's
- * share. */
+/* What the half bit is for: comparators off by up to a fifth of full scale move no threshold but by the last
+ * comparator's share. */
 static void redundancy_forgives_comparators(void **state) {
     (void)state;
     enum { BITS = 8 };
@@ -537,14 +551,17 @@ static void thermal_noise_has_its_sd(void **state) {
 
 static void bad_tables_are_refused(void **state) {
     (void)state;
-    static const struct { const char *csv, *message; } cases[] = {
+    static const struct {
+        const char *csv, *message;
+    } cases[] = {
         {"code,threshold_V\n1,-0.5\n2,\n3,0.5\n", ":3:2: "},
         {"code,threshold_V\n1,-0.5\n2,nan\n3,0.5\n", ":3:2: "},
         {"code,threshold_V\n1,-0.5\n3,0\n2,0.5\n", ":3:1: code 3 where 2 is next (allowed: every code once, rising)"},
         {"code,threshold_V\n1,-0.5\n1,0\n2,0.5\n", ":3:1: code 1 where 2 is next"},
         {"code,threshold_V\n2,-0.5\n3,0\n4,0.5\n", ":2:1: first code 2 (allowed: 1 or -1)"},
         {"code,threshold_V\n1,-0.5\n2,0\n", ": 2 rows (allowed: 3, one per code of 2 bits but the lowest)"},
-        {"code,threshold_V\n1,-0.5\n2,0.6\n3,0.5\n", ":4:2: 0.5: threshold below the one before (allowed: rising or equal)"},
+        {"code,threshold_V\n1,-0.5\n2,0.6\n3,0.5\n",
+         ":4:2: 0.5: threshold below the one before (allowed: rising or equal)"},
         {"code,threshold_V\n1,-0.5\n2,0\n3,1e9\n", ":4:2: threshold of 1e+09 full scales (allowed: -1000 to 1000)"},
         {"code,inl_lsb\n-1,0\n0,2\n1,0.5\n", ":4:2: 0.5: threshold below the one before"},
         {"code,volts\n-1,0\n0,2\n1,0.5\n", "inl_lsb"},
@@ -566,7 +583,8 @@ static void bad_tables_are_refused(void **state) {
     assert_non_null(strstr(e.message, "no/such.csv"));
 }
 
-/* ---- input converters ---------------------------------------------------------------------------------------------- */
+/* ---- input converters ----------------------------------------------------------------------------------------------
+ */
 
 enum { MOST_LEVELS = 1 << 13 };
 
@@ -652,10 +670,11 @@ static void ladders_are_their_networks(void **state) {
     }
 }
 
-/* sd of the top bit's weight. With b the relative variance of what lies below the top node, b = sigma^2 / 4 + (sigma^2 / 2
+/* sd of the top bit's weight. With b the relative variance of what lies below the top node, b = sigma^2 / 4 + (sigma^2
+ * / 2
  * + b) / 16 (R-2R: the series R, and the leg and the rest in parallel), so b = 0.3 sigma^2, and the weight 1/2 moves by
- * 1/4 of each deviation: sd = sigma sqrt(0.8) / 4. C-2C: b = sigma^2 / 8 + (sigma^2 + b) / 16 = 0.2 sigma^2, sd = sigma sqrt(1.2)
- * / 4. */
+ * 1/4 of each deviation: sd = sigma sqrt(0.8) / 4. C-2C: b = sigma^2 / 8 + (sigma^2 + b) / 16 = 0.2 sigma^2, sd = sigma
+ * sqrt(1.2) / 4. */
 static void ladders_have_the_spread_of_their_top_bit(void **state) {
     (void)state;
     enum { N = 4000 };
@@ -675,7 +694,8 @@ static void ladders_have_the_spread_of_their_top_bit(void **state) {
     }
 }
 
-/* ---- instances ------------------------------------------------------------------------------------------------------ */
+/* ---- instances ------------------------------------------------------------------------------------------------------
+ */
 
 /* A function of seed, where and instance, and of nothing else. */
 static void instances_are_drawn_once(void **state) {
@@ -731,7 +751,8 @@ static void rows_of_instances_are_instances(void **state) {
     }
 }
 
-/* Exactly at a threshold: the lower code, on both sides of 0. Not the split array, whose weights are no powers of two. */
+/* Exactly at a threshold: the lower code, on both sides of 0. Not the split array, whose weights are no powers of two.
+ */
 static void ties_go_down(void **state) {
     (void)state;
     for (size_t i = 3; i < PERFECT; i++) {
@@ -765,7 +786,8 @@ static void tables_and_names_are_right(void **state) {
                                    "pulse_width)");
 }
 
-/* ---- in the chip file ----------------------------------------------------------------------------------------------- */
+/* ---- in the chip file -----------------------------------------------------------------------------------------------
+ */
 
 static void count_circuit(void *ctx, const char *key, const char *unit, const struct constant *k) {
     (void)unit;
@@ -776,7 +798,10 @@ static void count_circuit(void *ctx, const char *key, const char *unit, const st
 /* Each circuit in pcm256: loads, shows up among the constants, and its effective configuration is a fixed point. */
 static void circuits_load_and_dump(void **state) {
     (void)state;
-    const struct { const char *set; size_t constants; } cases[] = {
+    const struct {
+        const char *set;
+        size_t constants;
+    } cases[] = {
         {"tile.adc.headroom=1.2", 0},
         {"tile.adc=sar_8b", 4},
         {"tile.dac=r2r_8b", 2},
@@ -817,9 +842,12 @@ static void circuits_load_and_dump(void **state) {
 
 static void bad_circuits_are_refused(void **state) {
     (void)state;
-    const struct { const char *sets[2], *message; } cases[] = {
+    const struct {
+        const char *sets[2], *message;
+    } cases[] = {
         {{"tile.adc.bits=8", "tile.adc.circuit=sar"}, "--set 2: tile.adc.circuit: must be a map with the key model"},
-        {{"tile.adc.bits=8", "tile.adc.circuit={split: on}"}, "--set 2: tile.adc.circuit: must be a map with the key model"},
+        {{"tile.adc.bits=8", "tile.adc.circuit={split: on}"},
+         "--set 2: tile.adc.circuit: must be a map with the key model"},
         {{"tile.adc.bits=8", "tile.adc.circuit.model=sarr"},
          "--set 2: tile.adc.circuit.model: ADC circuit 'sarr' is unknown: did you mean 'sar' (allowed: "},
         {{"tile.dac.bits=8", "tile.dac.circuit.model=r_2"},
@@ -828,17 +856,21 @@ static void bad_circuits_are_refused(void **state) {
          "--set 2: tile.adc.circuit.splt = on: unknown key (nearest: tile.adc.circuit.split)"},
         {{"tile.adc.bits=8", "tile.adc.circuit.split=on"}, "tile.adc.circuit: must be a map with the key model"},
         {{"tile.adc=sar_8b", "tile.adc.circuit.gain_dB=5"}, "tile.adc.circuit.gain_dB.value = 5: "},
-        {{"tile.adc.bits=8", "tile.adc.circuit={model: sar}"}, "tile.adc.circuit.capacitor_mismatch: required key is missing"},
+        {{"tile.adc.bits=8", "tile.adc.circuit={model: sar}"},
+         "tile.adc.circuit.capacitor_mismatch: required key is missing"},
         {{"tile.adc.bits=9", arena_printf(arena, "tile.adc.circuit=" FLASH, 0.0, 0.0, 0.0)},
          "--set 2: tile.adc.circuit: a flash converter of 9 bits needs 511 comparators (allowed: bits from 2 to 8)"},
         {{"tile.dac=r2r_8b", "tile.dac.coding=pulse_width"},
          "tile.dac.circuit.model: r_2r drives voltages, coding pulse_width wants times (allowed: ideal, pulse_width)"},
         {{"tile.dac=r2r_8b", "tile.dac.coding=bit_serial"},
-         "tile.dac.circuit.model: r_2r converts whole codes, coding bit_serial sends one bit at a time (allowed: ideal)"},
-        {{arena_printf(arena, "tile.dac.circuit={model: pulse_width, jitter_LSB: " K "}", 0.3), "tile.dac.coding=amplitude"},
+         "tile.dac.circuit.model: r_2r converts whole codes, coding bit_serial sends one bit at a time (allowed: "
+         "ideal)"},
+        {{arena_printf(arena, "tile.dac.circuit={model: pulse_width, jitter_LSB: " K "}", 0.3),
+          "tile.dac.coding=amplitude"},
          "--set 1: tile.dac.circuit.model: pulse_width drives times, coding amplitude wants voltages (allowed: ideal, "
          "r_2r, c_2c)"},
-        {{arena_printf(arena, "tile.dac.circuit={model: pulse_width, jitter_LSB: " K "}", 0.3), "tile.dac.coding=bit_serial"},
+        {{arena_printf(arena, "tile.dac.circuit={model: pulse_width, jitter_LSB: " K "}", 0.3),
+          "tile.dac.coding=bit_serial"},
          "--set 1: tile.dac.circuit.model: pulse_width converts whole codes"},
         {{"tile.adc.share=1", "tile.adc.bits=30"}, "tile.adc.bits = 30: "},
         {{"tile.adc.share=1", "tile.adc.bits=0"}, "tile.adc.bits = 0: "},

@@ -339,7 +339,8 @@ struct noise { simde__m256i k0[2], k1[2], k2[2]; };
 
 INLINE void twice(const int16_t *k, simde__m256i out[2]) {
     for (size_t half = 0; half < 2; half++) {
-        const simde__m256i wide = simde_mm256_cvtepu16_epi32(simde_mm_loadu_si128((const simde__m128i *)(k + half * LANES)));
+        const simde__m128i narrow = simde_mm_loadu_si128((const simde__m128i *)(k + half * LANES));
+        const simde__m256i wide = simde_mm256_cvtepu16_epi32(narrow);
         out[half] = simde_mm256_or_si256(wide, simde_mm256_slli_epi32(wide, 16));
     }
 }

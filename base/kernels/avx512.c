@@ -466,8 +466,9 @@ static void noise_sums(const int16_t *panel, size_t pairs, const int16_t *square
     }
 }
 
-static void avx512_mac_i16_noise(const int16_t *panel, size_t rows, const int16_t *x, const int16_t *squares, size_t ldx,
-                                 size_t tokens, const int16_t noise[3 * PANEL], int32_t *acc, float *variance) {
+static void avx512_mac_i16_noise(const int16_t *panel, size_t rows, const int16_t *x, const int16_t *squares,
+                                 size_t ldx, size_t tokens, const int16_t noise[3 * PANEL], int32_t *acc,
+                                 float *variance) {
     const size_t pairs = (rows + 1) / 2;
     const struct noise k = {twice(noise), twice(noise + PANEL), twice(noise + 2 * PANEL)};
     if (tokens == 1) {
