@@ -464,6 +464,31 @@ static void pcm_like_has_the_published_table(void **state) {
 
 /* ---- the other cells ----------------------------------------------------------------------------------------- */
 
+/* The pair statistics of pcm_afm: signed, not limited; 180 units = g_max. And the perfect cell. */
+static void afm_is_normal_and_ideal_exact(void **state) {
+    (void)state;
+    static struct mixture m;
+    static const double one[] = {2.5797410660159494, 0.22419685954327148, -0.00371581208142707, 2.939751381126213e-05},
+                        two[] = {2.110295720240385, 0.2453487119885723, -0.003054993405157235, 1.2329755395573392e-05},
+                        at[] = {-180, -60, -20, -1, 1, 20, 60, 180};
+    struct arena *a = arena_create();
+    const struct cell *afm = part(a, "pcm_afm"), *ideal = part(a, "ideal");
+    double unit_uS = cell_common_of(afm).g_max_S * 1e6 / 180;
+    for (size_t i = 0; i < sizeof at / sizeof at[0]; i++) {
+        m.count = 0;
+        mixture_add(&m, 1, at[i] * unit_uS, polynomial(fabs(at[i]) > 52.5 ? two : one, 4, fabs(at[i])) * unit_uS);
+        struct reference r = reference_of(&m, -INFINITY, INFINITY);
+        assert_follows("afm", afm, ALL, at[i] * unit_uS, 3600, &r);
+    }
+    float target_S[64], read_S[64];
+    for (int i = 0; i < 64; i++) {
+        target_S[i] = 25e-6f * (float)i / 63;
+    }
+    cell_realise(ideal, &ALL, &(struct cell_draws){1, 2, 3}, target_S, 1e9, read_S, 64);
+    assert_memory_equal(target_S, read_S, sizeof target_S);
+    arena_destroy(a);
+}
+
 static void joshi_and_milo_follow_their_fits(void **state) {
     (void)state;
     struct arena *a = arena_create();
@@ -934,6 +959,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(cmo_is_aihwkits),
     cmocka_unit_test(power_law_cells_follow_their_equations),
     cmocka_unit_test(pcm_like_has_the_published_table),
+    cmocka_unit_test(afm_is_normal_and_ideal_exact),
     cmocka_unit_test(joshi_and_milo_follow_their_fits),
     cmocka_unit_test(wan_follows_its_fits),
     cmocka_unit_test(errors_that_grow_keep_the_error_of_programming),
