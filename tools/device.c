@@ -13,6 +13,7 @@
 #include "tools/command.h"
 #include "tools/device.h"
 #include "tools/moments.h"
+#include "tools/pictures.h"
 
 /* ---- opening a cell ------------------------------------------------------------------------------------- */
 
@@ -35,6 +36,12 @@ static enum status part_path(const char *name, struct arena *a, char **path, str
     return OK;
 }
 
+enum status device_part(const char *name, struct arena *a, struct config_node **out, struct error *e) {
+    char *path;
+    TRY(part_path(name, a, &path, e));
+    return config_load(a, path, out, e);
+}
+
 /* A misspelt key must not pass as one that was left out. */
 static enum status check_keys(const struct config_node *map, const struct cell *cell, struct arena *a, struct error *e) {
     static const char *const skip[] = {"model", "name", "sources", NULL};
@@ -55,10 +62,8 @@ static enum status check_keys(const struct config_node *map, const struct cell *
 
 static enum status open_cell(const char *name, const struct text_list *sets, struct arena *a, const struct cell **out,
                              struct error *e) {
-    char *path;
     struct config_node *map = NULL;
-    TRY(part_path(name, a, &path, e));
-    TRY(config_load(a, path, &map, e));
+    TRY(device_part(name, a, &map, e));
     for (size_t i = 0; sets && i < sets->count; i++) {
         TRY(params_override(a, map, sets->items[i], (int)i + 1, e));
     }
@@ -332,7 +337,7 @@ static enum status stats(const struct options *o, struct error *e) {
 }
 
 static enum status device_command(const struct options *o, struct error *e) {
-    static const char *const kinds[] = {"list", "stats", "fit"};
+    static const char *const kinds[] = {"list", "stats", "fit", "pictures"};
     const char *word = o->words.count ? o->words.items[0] : "";
     if (strcmp(word, kinds[0]) == 0) {
         return list_cells(o, e);
@@ -343,8 +348,11 @@ static enum status device_command(const struct options *o, struct error *e) {
     if (strcmp(word, kinds[2]) == 0) {
         return device_fit(o, e);
     }
-    const char *near = nearest_name(word, kinds, 3);
-    return error_set(e, ERR_USAGE, "device %s: what to do? (allowed: list, stats CELL, fit DATA.csv%s%s%s)", word,
+    if (strcmp(word, kinds[3]) == 0) {
+        return device_pictures(o, e);
+    }
+    const char *near = nearest_name(word, kinds, 4);
+    return error_set(e, ERR_USAGE, "device %s: what to do? (allowed: list, stats CELL, fit DATA.csv, pictures%s%s%s)", word,
                      near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 }
 
@@ -352,7 +360,7 @@ static const char *const names[] = {"g", "time", "samples", "set", "kelvin", "re
 
 const struct command command_device = {
     "device",
-    "list | stats CELL | fit DATA.csv --out PART.yaml",
+    "list | stats CELL | fit DATA.csv --out PART.yaml | pictures --out FOLDER",
     "what a memory cell does: programming noise, drift, read noise; a cell from lab data",
     names,
     device_command,
@@ -362,7 +370,8 @@ const struct command command_device = {
     "          target_uS,time_s,g_uS[,device]\n"
     "        or one row per target and time:\n"
     "          target_uS,mean_uS,sd_uS,time_s[,samples]\n"
-    "        time_s counts from the end of programming; device is a whole number\n\n"
+    "        time_s counts from the end of programming; device is a whole number\n"
+    "pictures  those of docs/physics.md, drawn anew\n\n"
     "examples:\n  mho device stats pcm_like --g 0,0.25,0.5,1 --time 0,1h,1d,1month --json\n"
     "  mho device fit lab.csv --out mine.yaml --plot fit.svg\n"
     "  mho run --set tile.cell=mine.yaml",
