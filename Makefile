@@ -93,6 +93,7 @@ asan:
 # The pages that the program writes. The test `docs` says when they are out of date.
 docs: $(BUILD)/mho
 	$(BUILD)/mho chip params --markdown > docs/parameters.md
+	$(BUILD)/mho device pictures --out docs/pictures
 
 lint:
 	tools/lint/selftest.sh

@@ -334,9 +334,9 @@ static void draw_map(const struct frame *f, const struct svg_series *s) {
             }
             shade(k, colour);
             double top = f->top + f->height * (double)i / (double)s->rows;
-            fprintf(f->out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\"/>\n",
-                    x_pixel(f, (double)j), top, x_pixel(f, (double)end) - x_pixel(f, (double)j),
-                    f->height / (double)s->rows, colour);
+            double bottom = f->top + f->height * (double)(i + 1) / (double)s->rows;
+            fprintf(f->out, "<path d=\"M%.1f %.1fH%.1fV%.1fH%.1fZ\" fill=\"%s\"/>\n", x_pixel(f, (double)j), top,
+                    x_pixel(f, (double)end), bottom, x_pixel(f, (double)j), colour);
         }
     }
     fputs("</g>\n", f->out);

@@ -180,7 +180,7 @@ static enum status draw_adc_transfer(struct picture *p, struct error *e) {
         if (m->make) {
             m->make(adc_params(adc), BITS, SEED, 0, 0, state);
         }
-        m->convert(adc_params(adc), BITS, state, in, NULL, code, POINTS);
+        m->convert(adc_params(adc), BITS, state, 0, in, NULL, code, POINTS);
         m->value(adc_params(adc), BITS, &step, &shift);
         for (int i = 0; i < POINTS; i++) {
             y[i] = (code[i] + shift) * step;

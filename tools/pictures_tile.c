@@ -301,7 +301,7 @@ static enum status draw_correction(struct picture *p, struct error *e) {
     float *x;
     double *digital = picture_numbers(p, VECTORS * SIDE);
     TRY(make_matrix(p, &m, &x, e));
-    struct svg_chart *c = picture_chart(p, "Correction: errors of results behind converters of unequal gain and offset",
+    struct svg_chart *c = picture_chart(p, "Correction of unequal gains and offsets: error of each result",
                                         "exact product", false, "result - exact", false);
     for (int k = 0; k < 2; k++) {
         double *y = picture_numbers(p, VECTORS * SIDE);
