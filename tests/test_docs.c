@@ -17,7 +17,7 @@
 #include "tests/suite.h"
 
 static char *text_of(const char *folder, const char *name) {
-    char path[1400];
+    char path[1700];
     struct error e;
     char *text;
     size_t bytes;
