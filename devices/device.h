@@ -45,6 +45,7 @@ struct cell_common {
     int levels;                  /* distinct targets from g_min to g_max, equally spaced; 0: any */
     bool charge;                 /* the cell holds a capacitor: "conductances" are capacitances in units of g_max, wires and
                              * read current do not apply (charge domain) */
+    double g_max_F;              /* charge domain: the capacitance that g_max stands for */
     bool pair_statistics;        /* the statistics are those of a signed differential pair as a whole (pcm_afm):
                              * targets are signed, in [-g_max, g_max]; only encoding signed_unit is allowed */
 };

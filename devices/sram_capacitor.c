@@ -16,7 +16,7 @@
 #include "devices/models.h"
 
 struct sram_capacitor {
-    struct constant matching, area_m2;
+    struct constant matching, area_m2, capacitor_F;
 };
 
 static const struct param rows[] = {
@@ -25,15 +25,21 @@ static const struct param rows[] = {
      offsetof(struct sram_capacitor, matching), NULL},
     {"capacitor_um2", PARAM_CONSTANT, "um2", 1e-3, 1e4, NULL, "area of one capacitor",
      offsetof(struct sram_capacitor, area_m2), NULL},
+    {"capacitor_fF", PARAM_CONSTANT, "fF", 1e-3, 1e6, NULL, "capacitance of one capacitor: charges and energies follow from it",
+     offsetof(struct sram_capacitor, capacitor_F), NULL},
 };
 
 #define UNIT_S 1e-6
 #define SQUARE_MICROMETRE 1e-12
 
 static void common(const void *params, struct cell_common *out) {
-    (void)params;
-    *out = (struct cell_common){
-        .g_max_S = UNIT_S, .g_min_S = 0, .max_age_s = (double)INFINITY, .levels = 2, .charge = true};
+    const struct sram_capacitor *p = params;
+    *out = (struct cell_common){.g_max_S = UNIT_S,
+                                .g_min_S = 0,
+                                .max_age_s = (double)INFINITY,
+                                .levels = 2,
+                                .charge = true,
+                                .g_max_F = p->capacitor_F.value};
 }
 
 static void program(const void *params, const struct cell_draws *d, const float *target_S, float *programmed_S,

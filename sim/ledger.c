@@ -92,8 +92,10 @@ void ledger_multiply(struct ledger *l, const struct multiply_record *r) {
     struct placement_matrix m = placement_matrix_at(l->placement, r->matrix);
     uint64_t mvm = (uint64_t)m.tiles * r->tokens + r->repeated_blocks * m.column_blocks, values = ((uint64_t)m.inputs + m.outputs) * r->tokens;
     double volts = t->read_voltage_V.value;
+    struct cell_common cell = cell_common_of(t->cell); /* V^2 G t, or V^2 C */
+    double per_S = cell.charge ? cell.g_max_F / cell.g_max_S : t->pulse_s.value;
     add(l, PART_DAC, m.layer, r->dac_conversions, (double)r->dac_conversions * t->dac.energy_J.value);
-    add(l, PART_ARRAY, m.layer, mvm, volts * volts * t->pulse_s.value * r->array_S_sum);
+    add(l, PART_ARRAY, m.layer, mvm, volts * volts * per_S * r->array_S_sum);
     add(l, PART_ADC, m.layer, r->adc_conversions, (double)r->adc_conversions * t->adc.energy_J.value);
     add(l, PART_DIGITAL_POST, m.layer, r->adc_conversions, (double)r->adc_conversions * t->post.energy_J.value);
     add_buffer(l, m.layer, values * (uint64_t)chip_spec_of(l->chip)->buffer.value_bits);

@@ -279,19 +279,19 @@ static double analog_result(const struct block *k, uint32_t group, uint32_t line
     return sum;
 }
 
-/* Column currents of one pass and line, where the read voltage is known. */
+/* Column currents (charges, where cells are capacitors) of one pass and line, where the read voltage is known. */
 static void show_currents(const struct block *k) {
     const struct machine *m = k->m;
+    struct cell_common cell = cell_common_of(m->spec->tile.cell);
+    double unit = m->spec->tile.read_voltage_V.value * (cell.charge ? cell.g_max_F / cell.g_max_S * 1e15 : 1e6);
     for (uint32_t p = 0; k->trace && chip_has_costs(m->chip) && p < m->inputs.passes; p++) {
         for (uint32_t l = 0; l < k->a->lines; l++) {
             for (uint32_t o = 0; o < k->a->outputs; o++) {
                 double scale = (double)k->a->weight_scale[(size_t)k->b * k->a->columns + o],
                        sum = plain_pass(k, p, k->weights + ((size_t)o * k->a->lines + l) * k->rows);
-                k->values[o] = scale > 0 ? sum / tile_weight_per_siemens(m, (float)scale) *
-                                               m->spec->tile.read_voltage_V.value * 1e6
-                                         : 0;
+                k->values[o] = scale > 0 ? sum / tile_weight_per_siemens(m, (float)scale) * unit : 0;
             }
-            show(k, "column_current_uA", p * k->a->lines + l, k->values, k->a->outputs);
+            show(k, cell.charge ? "charge_fC" : "column_current_uA", p * k->a->lines + l, k->values, k->a->outputs);
         }
     }
 }

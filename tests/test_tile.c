@@ -110,6 +110,21 @@ static void by_hand(void **state) {
     json_decref(root);
 }
 
+/* Capacitors: charges instead of currents, V^2 C instead of V^2 G t. 2 fF and 0.2 V; weights are bits. */
+static void capacitors(void **state) {
+    (void)state;
+    json_t *root = tile("1,0\n1,1\n", "1,0.5\n",
+                        "--set effects=off --set tile.cell=sram_capacitor --set "
+                        "tile.cell.capacitor_fF=2 --set tile.dac.coding=amplitude");
+    const json_t *stages = json_object_get(root, "stages");
+    assert_null(json_object_get(stages, "column_current_uA"));
+    assert_near(value(json_object_get(stages, "charge_fC"), 0, 0), 1.5 * 2 * 0.2, 1e-6);
+    assert_near(value(json_object_get(stages, "charge_fC"), 0, 1), 0.5 * 2 * 0.2, 1e-6);
+    /* 1^2 through one capacitor, 0.5^2 through two */
+    assert_near(number(json_object_get(root, "energy_J"), "array"), 2e-15 * 0.04 * (1 + 2 * 0.25), 1e-20);
+    json_decref(root);
+}
+
 /* The bound management repeats with half the input: what is shown is the last round. 127 + 127 x 0.5 = 190.5 codes of
  * 127 are beyond a full scale of 1; again with codes 64, 64 (63.5 to even): 96. */
 static void repeated_read(void **state) {
@@ -396,10 +411,19 @@ static void table(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(by_hand),         cmocka_unit_test(repeated_read), cmocka_unit_test(nothing_flows),
-    cmocka_unit_test(without_effects), cmocka_unit_test(keys),          cmocka_unit_test(seeds_and_repeats),
-    cmocka_unit_test(noisy_repeats),   cmocka_unit_test(exact_network), cmocka_unit_test(floating_rows),
-    cmocka_unit_test(netlist),         cmocka_unit_test(mistakes),      cmocka_unit_test(table),
+    cmocka_unit_test(by_hand),
+    cmocka_unit_test(capacitors),
+    cmocka_unit_test(repeated_read),
+    cmocka_unit_test(nothing_flows),
+    cmocka_unit_test(without_effects),
+    cmocka_unit_test(keys),
+    cmocka_unit_test(seeds_and_repeats),
+    cmocka_unit_test(noisy_repeats),
+    cmocka_unit_test(exact_network),
+    cmocka_unit_test(floating_rows),
+    cmocka_unit_test(netlist),
+    cmocka_unit_test(mistakes),
+    cmocka_unit_test(table),
 };
 
 const struct test_suite suite_tile = {"tile", tests, sizeof tests / sizeof tests[0]};
