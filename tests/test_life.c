@@ -613,6 +613,31 @@ static void ages_of_one_call_are_one_history(void **state) {
     arena_destroy(a);
 }
 
+/* Every group at once: any cut of the work, from any first device, gives the same bytes and counts at every age. */
+static void cutting_the_work_changes_nothing(void **state) {
+    (void)state;
+    enum { N = 900 };
+    struct arena *a = arena_create();
+    const struct cell *c = CELL(a, "pcm_like", EVERY_GROUP);
+    struct cell_conditions k = ALL;
+    k.temperature_K = 330;
+    k.reads = 500;
+    const double ages_s[] = {86400, 0};
+    static float target_S[N], whole_S[2][N], cut_S[2][N];
+    struct programming_count whole = {0}, cut = {0};
+    targets_of(c, target_S, N);
+    cell_realise_ages(c, &k, &(struct cell_draws){4, 9, 1001}, target_S, ages_s, 2, (float *[]){whole_S[0], whole_S[1]},
+                      &whole, N);
+    for (size_t at = 0, step = 3; at < N; at += step, step = step % 170 + 61) {
+        size_t n = N - at < step ? N - at : step;
+        cell_realise_ages(c, &k, &(struct cell_draws){4, 9, 1001 + at}, target_S + at, ages_s, 2,
+                          (float *[]){cut_S[0] + at, cut_S[1] + at}, &cut, n);
+    }
+    assert_memory_equal(whole_S, cut_S, sizeof whole_S);
+    assert_memory_equal(&whole, &cut, sizeof whole);
+    arena_destroy(a);
+}
+
 /* ---- programming ------------------------------------------------------------------------------------------------ */
 
 static struct programming_count program(const struct cell *c, const float *target_S, float *g_S) {
@@ -751,6 +776,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(history_has_its_autocovariance),
     cmocka_unit_test(history_follows_the_law_of_one_over_f),
     cmocka_unit_test(ages_of_one_call_are_one_history),
+    cmocka_unit_test(cutting_the_work_changes_nothing),
     cmocka_unit_test(published_and_single_pulses),
     cmocka_unit_test(write_verify_stops_inside_the_band),
     cmocka_unit_test(write_verify_by_any_cut),
