@@ -77,6 +77,15 @@ void chip_params_markdown(FILE *out);
 void chip_visit_params(void (*visit)(void *ctx, const char *table, const char *prefix, bool cost,
                                      const struct param *row),
                        void *ctx);
+/* What goes together: every effect with every encoding, input coding and ADC circuit, tried on a small chip that has them
+ * all (16 x 8 tiles, cells of phase-change memory). The answer is that of chip_load. */
+struct support_cell {
+    const char *effect, *encoding, *coding, *converter;
+    const struct chip *chip; /* all effects but `effect`, dac, adc and adc_errors are off; NULL: refused; borrowed */
+    const char *reason;      /* why it is refused: "key: why (allowed: ...)" */
+};
+enum status chip_visit_support(enum status (*visit)(void *ctx, const struct support_cell *cell, struct error *e),
+                               void *ctx, struct error *e);
 /* Calls visit for every constant. `unit` is the one that the key ends in; k->value is SI (divide by unit_factor to show
  * it). */
 void chip_visit_constants(const struct chip *c,

@@ -183,10 +183,79 @@ static enum status print_params(const struct options *o, struct error *e) {
     return finish_output(e);
 }
 
+/* The matrix as one line per effect, encoding and coding; a refusal is the number of its reason. */
+enum { REASONS_MOST = 32, REASON_BYTES = 512 };
+struct support {
+    json_t *rows; /* NULL: print */
+    char line[256];
+    char reason[REASONS_MOST][REASON_BYTES];
+    size_t reasons;
+};
+
+static size_t reason_number(struct support *s, const char *reason) {
+    for (size_t i = 0; i < s->reasons; i++) {
+        if (strncmp(s->reason[i], reason, REASON_BYTES - 1) == 0) {
+            return i + 1;
+        }
+    }
+    if (s->reasons < REASONS_MOST) {
+        snprintf(s->reason[s->reasons++], REASON_BYTES, "%s", reason);
+    }
+    return s->reasons;
+}
+
+static enum status print_support(void *context, const struct support_cell *c, struct error *e) {
+    struct support *s = context;
+    char line[sizeof s->line];
+    (void)e;
+    if (s->rows) {
+        json_array_append_new(s->rows, json_pack("{s:s, s:s, s:s, s:s, s:b, s:s}", "effect", c->effect, "encoding",
+                                                 c->encoding, "coding", c->coding, "converter", c->converter,
+                                                 "supported", c->chip != NULL, "reason", c->reason));
+        return OK;
+    }
+    snprintf(line, sizeof line, "%-18s %-18s %-12s", c->effect, c->encoding, c->coding);
+    if (strcmp(line, s->line) != 0) {
+        printf("%s%s", s->line[0] ? "\n" : "", line);
+        snprintf(s->line, sizeof s->line, "%s", line);
+    }
+    if (c->chip) {
+        printf(" %s", c->converter);
+    } else {
+        printf(" -%s(%zu)", c->converter, reason_number(s, c->reason));
+    }
+    return OK;
+}
+
+static enum status show_support(const struct options *o, struct error *e) {
+    TRY(options_only(o, no_options, "chip support", e));
+    TRY(check_words(o, 1, e));
+    struct support s = {.rows = o->json ? json_array() : NULL};
+    enum status status = chip_visit_support(print_support, &s, e);
+    if (status != OK) {
+        json_decref(s.rows);
+        return status;
+    }
+    if (o->json) {
+        json_t *root = json_envelope("chip support", o, NULL);
+        json_put(root, "cells", s.rows);
+        return json_finish(root, e);
+    }
+    printf("\n\n-NAME(n): refused\n");
+    for (size_t i = 0; i < s.reasons; i++) {
+        printf("(%zu) %s\n", i + 1, s.reason[i]);
+    }
+    return finish_output(e);
+}
+
 static const struct {
     const char *name;
     enum status (*run)(const struct options *o, struct error *e);
-} kinds[] = {{"list", list_chips}, {"show", show_chip}, {"check", check_chip}, {"params", print_params}};
+} kinds[] = {{"list", list_chips},
+             {"show", show_chip},
+             {"check", check_chip},
+             {"params", print_params},
+             {"support", show_support}};
 enum { KINDS = sizeof kinds / sizeof kinds[0] };
 
 static enum status chip_command(const struct options *o, struct error *e) {
@@ -199,7 +268,7 @@ static enum status chip_command(const struct options *o, struct error *e) {
         known[i] = kinds[i].name;
     }
     const char *near = nearest_name(word, known, KINDS);
-    return error_set(e, ERR_USAGE, "chip %s: what to do? (allowed: list, show NAME, check NAME, params%s%s%s)", word,
+    return error_set(e, ERR_USAGE, "chip %s: what to do? (allowed: list, show NAME, check NAME, params, support%s%s%s)", word,
                      near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 }
 
@@ -207,12 +276,13 @@ static const char *const names[] = {"chip", "set", "markdown", NULL};
 
 const struct command command_chip = {
     "chip",
-    "list | show [NAME] | check [NAME] | params",
+    "list | show [NAME] | check [NAME] | params | support",
     "the catalogue of chips, every constant with its source",
     names,
     chip_command,
     "list    names and what each is\n"
     "show    the complete effective configuration, as a chip file\n"
     "check   reads a chip file and lists its constants with kind and source\n"
-    "params  every key with unit, range, default or required, and meaning; --markdown: as docs/parameters.md",
+    "params  every key with unit, range, default or required, and meaning; --markdown: as docs/parameters.md\n"
+    "support what goes together: effects, encodings, input codings, ADC circuits",
 };
