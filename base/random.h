@@ -27,6 +27,7 @@ enum random_what {
     RANDOM_TELEGRAPH = 11,   /* traps; where as for programming, block (not index) = weight in the matrix */
     RANDOM_VERIFY = 12,      /* noise of verify reads, addressing as for programming */
     RANDOM_READ_PHASE = 13,  /* moments at which slow read noise is renewed; block = 64 neighbouring devices */
+    RANDOM_PROBE = 15,       /* which tiles are solved exactly, to measure the folding of wires; index = number */
     /* Numbers given away, nothing draws from them yet. A number is never used for something else. */
     RANDOM_READ = 5,         /* white per-read noise; where = matrix, index = read * columns + column */
     RANDOM_FAULTS = 6,

@@ -92,6 +92,8 @@ static const struct param tile_rows[] = {
                AT(tile_spec, compensation_period_s)),
     NUMBER_ROW("refresh_period_s", "s", 0, 1e12, "0", "devices are programmed again every so often; 0: never",
                AT(tile_spec, refresh_period_s)),
+    INT_ROW("program_parallel", 1, 65536, "1", "devices of a tile that are written at once; for the time of programming",
+            AT(tile_spec, program_parallel)),
     CHOICE_ROW("correction", correction_names, "none",
                "digital gain and offset per column, fitted to test vectors on the chip", AT(tile_spec, correction)),
     INT_ROW("correction_vectors", 4, 4096, "64", "test vectors of the correction", AT(tile_spec, correction_vectors)),

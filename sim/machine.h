@@ -158,6 +158,7 @@ struct machine {
     struct fault_count fault_count;
     struct machine_wires wires;
     struct machine_calibration calibration;
+    double slowest_tile_s; /* of programming, one device at a time; NAN: not known */
     bool calibrating;
     bool ranges_set;
 };
@@ -222,6 +223,18 @@ static inline uint32_t array_block_output(const struct array *a, const struct ti
 static inline uint64_t array_tile_number(const struct array *a, uint32_t row_block, uint32_t column_block) {
     return a->first_tile + (uint64_t)row_block * a->column_blocks + column_block;
 }
+
+/* Sums of programming, in the order of the tiles. machine_statistics.c */
+void machine_note_tile(struct machine *m, const struct programming_count *tile);
+/* Exact solution of some columns of a sampled tile: error of folding relative to full scale, slowest settling. */
+struct wires_measured {
+    uint64_t tiles;
+    double error, settling_s;
+};
+bool machine_measures_wires(const struct machine *m, uint64_t tile);
+enum status tile_measure_wires(const struct machine *m, const struct tile_devices *t, struct wires_measured *out,
+                               struct error *e);
+void machine_note_wires(struct machine *m, const struct fold_result *fold, const struct wires_measured *measured);
 
 /* One line, one pass, ideal converters, nothing around them: multiply.c does it, with integer weights where the inputs
  * have few bits. Else multiply_general.c, in fp32. machine.c */

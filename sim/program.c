@@ -31,6 +31,7 @@ struct tile_result {
     struct programming_count programmed;
     struct fault_count faults;
     struct fold_result fold;
+    struct wires_measured measured;
 };
 
 /* What all threads that program one matrix share. */
@@ -237,6 +238,9 @@ static enum status program_tile(struct job *j, struct work *k, uint32_t b, uint3
     TRY(tile_devices_realise(j->m, j->matrix, b, column_block, w, j->ages_s, j->age_count, &result->programmed,
                              &result->faults, k->devices, e));
     result->fold = k->devices->fold;
+    if (machine_measures_wires(j->m, array_tile_number(a, b, column_block))) {
+        TRY(tile_measure_wires(j->m, k->devices, &result->measured, e));
+    }
     if (j->compensated) {
         read_for_compensation(j, k, b, column_block, w);
     }
@@ -310,23 +314,6 @@ static void set_tile_compensation(const struct job *j, uint32_t b, uint32_t colu
 
 /* ---- one matrix -------------------------------------------------------------------------------------------------- */
 
-static void add_programmed(const struct programming_count *one, struct programming_count *all) {
-    all->devices += one->devices;
-    all->pulses += one->pulses;
-    all->verify_reads += one->verify_reads;
-    all->failed += one->failed;
-}
-
-/* mean_loss is a sum until the machine is ready. */
-static void add_fold(const struct fold_result *one, struct machine_wires *all) {
-    all->tiles++;
-    all->product += one->used == WIRES_PRODUCT;
-    all->corrected += one->used == WIRES_CORRECTED;
-    all->exact += one->used == WIRES_EXACT;
-    all->largest_estimate = fmax(all->largest_estimate, one->estimated_error);
-    all->mean_loss += one->loss;
-}
-
 static void add_results(struct job *j) {
     struct array *a = j->a;
     for (uint32_t i = 0; i < a->inputs; i++) {
@@ -337,10 +324,10 @@ static void add_results(struct job *j) {
         a->row_S[i] = (float)sum_S;
     }
     for (size_t i = 0; i < (size_t)a->row_blocks * a->column_blocks; i++) {
-        add_programmed(&j->results[i].programmed, &j->m->programmed);
+        machine_note_tile(j->m, &j->results[i].programmed);
         fault_count_add(&j->results[i].faults, &j->m->fault_count);
         if (machine_wires_act(j->m)) {
-            add_fold(&j->results[i].fold, &j->m->wires);
+            machine_note_wires(j->m, &j->results[i].fold, &j->results[i].measured);
         }
     }
 }

@@ -8,10 +8,10 @@
 #include "sim/placement.h"
 
 const char *const report_not_modelled[] = {
-    "wire resistance",
     "network between tiles and links between chips (transfers cost the buffer only)",
     "off-chip memory, and the memory of the embedding table",
     "programming, calibration and refresh of the cells (reported beside, not in these energies and times)",
+    "moving weights to the tiles",
     "power gating, power supply, pads, control processor",
     "overlap of one step with the next",
     NULL,
@@ -82,6 +82,12 @@ void report_flags(const struct run *r, struct flags *out) {
     if (v.converted_adc && (double)v.saturated_adc > 0.01 * (double)v.converted_adc) {
         snprintf(out->text[out->count++], FLAG_BYTES, "%.1f %% of the ADC results are saturated",
                  100 * (double)v.saturated_adc / (double)v.converted_adc);
+    }
+    struct machine_wires w = machine_wires(run_machine(r));
+    double pulse_s = chip_spec_of(r->chip)->tile.pulse_s.value;
+    if (chip_has_costs(r->chip) && w.act && w.settling_s > pulse_s) {
+        snprintf(out->text[out->count++], FLAG_BYTES, "columns settle in %.3g ns, read pulses last %.3g ns",
+                 w.settling_s * 1e9, pulse_s * 1e9);
     }
     if (r->full) {
         snprintf(out->text[out->count++], FLAG_BYTES,
@@ -205,6 +211,52 @@ static json_t *conventions_json(const struct run *r) {
     return conventions;
 }
 
+static json_t *programming_json(const struct machine *m) {
+    struct machine_programming p = machine_programming(m);
+    json_t *json = json_object();
+    json_object_set_new(json, "devices", count(p.devices));
+    json_object_set_new(json, "pulses", count(p.pulses));
+    json_object_set_new(json, "verify_reads", count(p.verify_reads));
+    json_object_set_new(json, "failed", count(p.failed));
+    json_object_set_new(json, "programmings", count(p.programmings));
+    json_object_set_new(json, "time_s", number(p.seconds));
+    json_object_set_new(json, "energy_J", number(p.joules));
+    json_object_set_new(json, "endurance_used", number(p.endurance_used));
+    return json;
+}
+
+/* null where no wires act. */
+static json_t *wires_json(const struct machine *m) {
+    struct machine_wires w = machine_wires(m);
+    if (!w.act) {
+        return json_null();
+    }
+    json_t *json = json_object();
+    json_object_set_new(json, "tiles_product", count(w.product));
+    json_object_set_new(json, "tiles_corrected", count(w.corrected));
+    json_object_set_new(json, "tiles_exact", count(w.exact));
+    json_object_set_new(json, "mean_loss", number(w.mean_loss));
+    json_object_set_new(json, "largest_estimated_error", number(w.largest_estimate));
+    json_object_set_new(json, "measured_tiles", count(w.measured_tiles));
+    json_object_set_new(json, "measured_error", number(w.measured_error));
+    json_object_set_new(json, "settling_s", number(w.settling_s));
+    return json;
+}
+
+static json_t *faults_json(const struct machine *m) {
+    struct machine_faults f = machine_faults(m);
+    json_t *json = json_object();
+    json_object_set_new(json, "stuck_devices", count(f.stuck));
+    json_object_set_new(json, "dead_rows", count(f.dead_rows));
+    json_object_set_new(json, "dead_columns", count(f.dead_columns));
+    json_object_set_new(json, "repaired_rows", count(f.repaired_rows));
+    json_object_set_new(json, "repaired_columns", count(f.repaired_columns));
+    json_object_set_new(json, "stuck_devices_left", count(f.stuck_left));
+    json_object_set_new(json, "dead_rows_left", count(f.dead_rows_left));
+    json_object_set_new(json, "dead_columns_left", count(f.dead_columns_left));
+    return json;
+}
+
 static json_t *chip_json(const struct run *r) {
     struct constant_count constants = report_constants(r->chip);
     json_t *chip = json_object(), *effects = json_object();
@@ -237,10 +289,16 @@ json_t *run_report_json(const struct run *r) {
     for (const char *const *m = report_not_modelled; *m; m++) {
         json_array_append_new(missing, json_string(*m));
     }
+    if (!machine_wires(run_machine(r)).act) {
+        json_array_append_new(missing, json_string("wire resistance (the chip has no tile.wires, or they are off)"));
+    }
     for (size_t i = 0; i < flags.count; i++) {
         json_array_append_new(warnings, json_string(flags.text[i]));
     }
     json_object_set_new(root, "chip", chip_json(r));
+    json_object_set_new(root, "programming", programming_json(run_machine(r)));
+    json_object_set_new(root, "wires", wires_json(run_machine(r)));
+    json_object_set_new(root, "faults", faults_json(run_machine(r)));
     json_object_set_new(root, "energy", energy_json(r, &v));
     json_object_set_new(root, "time", time_json(r, &v));
     json_object_set_new(root, "area", area_json(r));

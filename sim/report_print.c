@@ -3,6 +3,7 @@
  *   chip and mapping
  *   a table: component, energy per token with its share as a bar, area with its share as a bar
  *   time, and what the critical path consists of
+ *   programming; wires and faults where there are any
  *   conventions, assumptions, what is not modelled, flags
  */
 #include "sim/report.h"
@@ -143,13 +144,48 @@ static void print_energy(const struct run *r, const struct ledger_view *v, FILE 
     }
 }
 
+/* "programming: 265 million devices, 1.0 pulses each, 12.1 ms, 3.2 mJ" */
+static void print_programming(const struct machine *m, FILE *out) {
+    char text[2][QUANTITY_BYTES];
+    struct machine_programming p = machine_programming(m);
+    if (p.devices == 0) {
+        return;
+    }
+    fprintf(out, "programming: %.3g devices, %.3g pulses each", (double)p.devices, (double)p.pulses / (double)p.devices);
+    if (p.failed) {
+        fprintf(out, ", %" PRIu64 " failed", p.failed);
+    }
+    if (isfinite(p.seconds)) {
+        fprintf(out, ", %s, %s\n", quantity(p.seconds, "s", text[0]), quantity(p.joules, "J", text[1]));
+    } else {
+        fprintf(out, "; time and energy not stated\n");
+    }
+}
+
+static void print_wires(const struct machine *m, FILE *out) {
+    struct machine_wires w = machine_wires(m);
+    if (w.act) {
+        fprintf(out, "wires: %.2g %% of the current lost; folding off by %.1g (measured), %.1g (estimate)\n",
+                100 * w.mean_loss, w.measured_error, w.largest_estimate);
+    }
+}
+
+static void print_faults(const struct machine *m, FILE *out) {
+    struct machine_faults f = machine_faults(m);
+    if (f.stuck || f.dead_rows || f.dead_columns) {
+        fprintf(out, "faults: %" PRIu64 " devices, %" PRIu64 " lines; after repair %" PRIu64 " and %" PRIu64 "\n", f.stuck,
+                f.dead_rows + f.dead_columns, f.stuck_left, f.dead_rows_left + f.dead_columns_left);
+    }
+}
+
 static void print_notes(const struct run *r, FILE *out) {
     struct constant_count constants = report_constants(r->chip);
     struct flags flags;
     report_flags(r, &flags);
     fprintf(out, "%zu of %zu constants are assumed; `mho chip show %s` lists them\n", constants.assumed, constants.all,
             chip_name(r->chip));
-    fprintf(out, "not modelled: wires, links and networks, off-chip memory, programming\n");
+    fprintf(out, "not modelled: %slinks and networks, off-chip memory, loading of weights\n",
+            machine_wires(run_machine(r)).act ? "" : "wires, ");
     for (size_t i = 0; i < flags.count; i++) {
         fprintf(out, "! %s\n", flags.text[i]);
     }
@@ -172,5 +208,8 @@ void run_report_print(const struct run *r, int columns, FILE *out) {
     print_time(r, out);
     print_bound(r, v.makespan_s, out);
     print_energy(r, &v, out);
+    print_programming(run_machine(r), out);
+    print_wires(run_machine(r), out);
+    print_faults(run_machine(r), out);
     print_notes(r, out);
 }

@@ -196,6 +196,8 @@ static enum status fold_wires(const struct place *p, struct tile_devices *t, str
     struct fold_options options = {spec->method, spec->tolerance};
     for (size_t age = 0; machine_wires_act(p->m) && age < p->ages; age++) {
         struct fold_result fold;
+        /* Other ages are only read out for the compensation: a mean, for which the product is good enough. */
+        options.method = age > 0 && options.method == WIRES_AUTOMATIC ? WIRES_PRODUCT : options.method;
         if (wires_fold(&wires, t->rows, t->physical_columns, t->crossing_S[age], &options, t->fold_scratch,
                        t->effective_S[age], &fold, e) != OK) {
             return error_prefix(e, "matrix %s, tile of row block %u, column block %u", p->a->source.name, p->row_block,
