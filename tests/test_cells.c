@@ -945,6 +945,10 @@ static void bad_values_are_refused(void **state) {
         {"measured", "levels=1", "levels = 1"},
         {"measured", "levels=-2", "tile.cell.levels"},
         {"measured", "t_read_s.value=30", "t_read_s = 30 is not below t0_s = 20"},
+        {"reram_wan", "white_noise.relative.value=2", "tile.cell.white_noise.relative"},
+        {"reram_milo", "current.strength.value=-1", "tile.cell.current.strength"},
+        {"sonos", "programming.tolerance.value=0", "tile.cell.programming.tolerance"},
+        {"reram_cmo", "programming.published_pulses.value=1.5", "published_pulses = 1.5 is not a whole number"},
         {"measured", "read_noise.value=[.nan,0,0,0,0,0,0,0,0,0,0,0]", "tile.cell.read_noise"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
