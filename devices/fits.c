@@ -46,64 +46,54 @@ void fit_two_draws(const struct cell_draws *d, float *xi_first, float *xi_later,
 
 /* ---- tables over a grid -------------------------------------------------------------------------------- */
 
-void fit_grid(const struct param_numbers *grid, float x[FIT_GRID_MOST]) {
-    for (size_t i = 0; i < grid->count; i++) {
-        x[i] = (float)grid->values[i];
-    }
-}
-
 /* Second derivatives m of the natural spline: with h_i = x_{i+1} - x_i,
  *   h_{i-1} m_{i-1} + 2 (h_{i-1} + h_i) m_i + h_i m_{i+1} = 6 ((y_{i+1} - y_i) / h_i - (y_i - y_{i-1}) / h_{i-1})
  * for the inner points, m = 0 at the ends: one sweep down, one up. */
-static void spline_bend(const float *x, const double *y, size_t count, float *bend) {
+static void spline_bend(const double *x, const double *y, size_t count, double bend[FIT_GRID_MOST]) {
     double upper[FIT_GRID_MOST] = {0}, right[FIT_GRID_MOST] = {0};
     for (size_t i = 1; i + 1 < count; i++) {
-        double before = (double)x[i] - (double)x[i - 1], after = (double)x[i + 1] - (double)x[i];
+        double before = x[i] - x[i - 1], after = x[i + 1] - x[i];
         double pivot = 2 * (before + after) - before * upper[i - 1];
         upper[i] = after / pivot;
         right[i] = (6 * ((y[i + 1] - y[i]) / after - (y[i] - y[i - 1]) / before) - before * right[i - 1]) / pivot;
     }
-    double next = 0;
     for (size_t i = count - 1; i-- > 1;) {
-        next = right[i] - upper[i] * next;
-        bend[i] = (float)next;
+        bend[i] = right[i] - upper[i] * bend[i + 1];
     }
 }
 
-void fit_curve_make(const float *x, const struct param_numbers *y, bool cubic, struct fit_curve *out) {
-    out->count = y->count;
-    out->x = x;
-    memset(out->bend, 0, sizeof out->bend);
-    for (size_t i = 0; i < y->count; i++) {
-        out->y[i] = (float)y->values[i];
-    }
+struct fit_curve fit_curve_make(const struct param_numbers *x, const struct param_numbers *y, bool cubic) {
+    struct fit_curve curve = {.count = x->count};
+    double bend[FIT_GRID_MOST] = {0};
     if (cubic) {
-        spline_bend(x, y->values, y->count, out->bend);
+        spline_bend(x->values, y->values, x->count, bend);
     }
+    for (size_t k = 0; k < x->count; k++) {
+        curve.x[k] = (float)x->values[k];
+        curve.c[k][0] = (float)y->values[k];
+    }
+    for (size_t k = 0; k + 1 < x->count; k++) {
+        double h = x->values[k + 1] - x->values[k];
+        curve.c[k][1] = (float)((y->values[k + 1] - y->values[k]) / h - h * (2 * bend[k] + bend[k + 1]) / 6);
+        curve.c[k][2] = (float)(bend[k] / 2);
+        curve.c[k][3] = (float)((bend[k + 1] - bend[k]) / (6 * h));
+    }
+    return curve;
 }
 
-size_t fit_segment(const float *x, size_t count, float at) {
-    size_t low = 0, high = count - 1; /* the segment lies in [low, high) */
-    while (high - low > 1) {
-        size_t middle = (low + high) / 2;
-        if (at < x[middle]) {
-            high = middle;
-        } else {
-            low = middle;
+/* The segment is counted, not searched: no branch to mispredict, and the grid is short. */
+void fit_curve_values(const struct fit_curve *curve, const float *at, float *out, size_t n) {
+    size_t last = curve->count - 1;
+    for (size_t i = 0; i < n; i++) {
+        float x = at[i] < curve->x[last] ? at[i] : curve->x[last];
+        size_t k = 0;
+        for (size_t j = 1; j < last; j++) {
+            k += x >= curve->x[j];
         }
+        const float *c = curve->c[k];
+        float u = x > curve->x[k] ? x - curve->x[k] : 0.0f;
+        out[i] = c[0] + u * (c[1] + u * (c[2] + u * c[3]));
     }
-    return low;
-}
-
-float fit_curve_at(const struct fit_curve *c, size_t segment, float at) {
-    float h = c->x[segment + 1] - c->x[segment];
-    float b = (at - c->x[segment]) / h;
-    b = b < 0.0f ? 0.0f : b;
-    b = b > 1.0f ? 1.0f : b;
-    float a = 1.0f - b;
-    float line = a * c->y[segment] + b * c->y[segment + 1];
-    float curve = (a * a * a - a) * c->bend[segment] + (b * b * b - b) * c->bend[segment + 1];
-    return line + curve * (h * h * (1.0f / 6.0f));
 }
 
 /* ---- checks of part files --------------------------------------------------------------------------------- */

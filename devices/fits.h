@@ -60,19 +60,16 @@ void fit_two_draws(const struct cell_draws *d, float *xi_first, float *xi_later,
 enum { FIT_GRID_MOST = 64 }; /* points of a grid: a curve lives on the stack */
 
 /* y over an ascending grid x; constant beyond its ends. Linear between the points, or the natural cubic spline through
- * them (second derivative 0 at both ends). */
+ * them (second derivative 0 at both ends): on segment k, u = at - x_k,  y = c0 + u (c1 + u (c2 + u c3)). */
 struct fit_curve {
     size_t count;
-    const float *x; /* borrowed */
-    float y[FIT_GRID_MOST], bend[FIT_GRID_MOST]; /* bend: second derivatives; all 0 for linear */
+    float x[FIT_GRID_MOST], c[FIT_GRID_MOST][4];
 };
 
-/* The grid in single precision, in the unit of `factor` times the file's SI values. */
-void fit_grid(const struct param_numbers *grid, float x[FIT_GRID_MOST]);
-void fit_curve_make(const float *x, const struct param_numbers *y, bool cubic, struct fit_curve *out);
-/* Largest k <= count - 2 with x[k] <= at, or 0: the segment for fit_curve_at, one search for several curves. */
-size_t fit_segment(const float *x, size_t count, float at);
-float fit_curve_at(const struct fit_curve *c, size_t segment, float at);
+/* 2 to FIT_GRID_MOST points, as many of y, ascending (checked at load). */
+struct fit_curve fit_curve_make(const struct param_numbers *x, const struct param_numbers *y, bool cubic);
+/* out[i] = y at at[i] */
+void fit_curve_values(const struct fit_curve *curve, const float *at, float *out, size_t n);
 
 /* ---- checks of part files: messages name the key and what is allowed ---------------------------------------- */
 

@@ -65,20 +65,24 @@ static void common(const void *params, struct cell_common *out) {
                                 .levels = p->levels};
 }
 
-/* out[i] = mean(g_T) + max(0, sd(g_T)) out[i], not below 0 where `floor_at_0`. */
+enum { RUN = 256 };
+
+static struct fit_curve curve_of(const struct measured *p, const struct param_numbers *y) {
+    return fit_curve_make(&p->target_S, y, p->interpolation == INTERPOLATE_CUBIC);
+}
+
+/* out[i] = mean(g_T) + max(0, sd(g_T)) out[i] */
 static void draw(const struct measured *p, const struct param_numbers *mean, const struct param_numbers *sd,
-                 const float *target_S, bool floor_at_0, float *out, size_t n) {
-    float grid[FIT_GRID_MOST];
-    struct fit_curve m, s;
-    bool cubic = p->interpolation == INTERPOLATE_CUBIC;
-    fit_grid(&p->target_S, grid);
-    fit_curve_make(grid, mean, cubic, &m);
-    fit_curve_make(grid, sd, cubic, &s);
-    for (size_t i = 0; i < n; i++) {
-        size_t k = fit_segment(grid, m.count, target_S[i]);
-        float spread = fit_curve_at(&s, k, target_S[i]);
-        float x = fit_curve_at(&m, k, target_S[i]) + (spread > 0.0f ? spread : 0.0f) * out[i];
-        out[i] = floor_at_0 && !(x > 0.0f) ? 0.0f : x;
+                 const float *target_S, float *out, size_t n) {
+    struct fit_curve mean_curve = curve_of(p, mean), sd_curve = curve_of(p, sd);
+    for (size_t done = 0; done < n; done += RUN) {
+        float m[RUN], s[RUN];
+        size_t now = n - done < RUN ? n - done : RUN;
+        fit_curve_values(&mean_curve, target_S + done, m, now);
+        fit_curve_values(&sd_curve, target_S + done, s, now);
+        for (size_t i = 0; i < now; i++) {
+            out[done + i] = m[i] + (s[i] > 0.0f ? s[i] : 0.0f) * out[done + i];
+        }
     }
 }
 
@@ -86,13 +90,16 @@ static void program(const void *params, const struct cell_draws *d, const float 
                     size_t n) {
     const struct measured *p = params;
     random_gaussian_fill(d->seed, random_stream(RANDOM_PROGRAMMING, d->where), d->first, programmed_S, n);
-    draw(p, &p->programmed_mean_S, &p->programmed_sd_S, target_S, true, programmed_S, n);
+    draw(p, &p->programmed_mean_S, &p->programmed_sd_S, target_S, programmed_S, n);
+    for (size_t i = 0; i < n; i++) {
+        programmed_S[i] = programmed_S[i] > 0.0f ? programmed_S[i] : 0.0f;
+    }
 }
 
 static void drift_exponent(const void *params, const struct cell_draws *d, const float *target_S, float *nu, size_t n) {
     const struct measured *p = params;
     random_gaussian_fill(d->seed, random_stream(RANDOM_DRIFT, d->where), d->first, nu, n);
-    draw(p, &p->drift_mean, &p->drift_sd, target_S, false, nu, n);
+    draw(p, &p->drift_mean, &p->drift_sd, target_S, nu, n);
 }
 
 static void drift(const void *params, const struct cell_draws *d, const float *target_S, const float *programmed_S,
@@ -113,13 +120,10 @@ static void read_sd(const void *params, const float *target_S, const float *prog
     double t0_s = p->t0_s.value, t_read_s = p->t_read_s.value;
     float growth =
         t_read_s > 0 ? (float)(fit_one_over_f(age_s, t0_s, t_read_s) / fit_one_over_f(0, t0_s, t_read_s)) : 1.0f;
-    float grid[FIT_GRID_MOST];
-    struct fit_curve q;
-    fit_grid(&p->target_S, grid);
-    fit_curve_make(grid, &p->read_noise, p->interpolation == INTERPOLATE_CUBIC, &q);
+    struct fit_curve relative = curve_of(p, &p->read_noise);
+    fit_curve_values(&relative, target_S, sd_S, n);
     for (size_t i = 0; i < n; i++) {
-        float relative = fit_curve_at(&q, fit_segment(grid, q.count, target_S[i]), target_S[i]);
-        sd_S[i] = fabsf(drifted_S[i]) * (relative > 0.0f ? relative : 0.0f) * growth;
+        sd_S[i] = fabsf(drifted_S[i]) * (sd_S[i] > 0.0f ? sd_S[i] : 0.0f) * growth;
     }
 }
 

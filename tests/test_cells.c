@@ -830,23 +830,21 @@ static void curves_are_linear_or_natural_splines(void **state) {
     enum { POINTS = 7 };
     const double x[POINTS] = {0, 0.5e-6, 1e-6, 3e-6, 7e-6, 12e-6, 25e-6};
     const double y[POINTS] = {0.3, 0.45, 0.4, 0.9, 0.2, 0.25, 1.1};
-    float grid[FIT_GRID_MOST];
     const struct param_numbers gx = {.count = POINTS, .values = x}, gy = {.count = POINTS, .values = y};
-    fit_grid(&gx, grid);
     for (int cubic = 0; cubic < 2; cubic++) {
-        struct fit_curve c;
-        fit_curve_make(grid, &gy, cubic, &c);
+        struct fit_curve c = fit_curve_make(&gx, &gy, cubic);
         gsl_interp *spline = gsl_interp_alloc(cubic ? gsl_interp_cspline : gsl_interp_linear, POINTS);
         gsl_interp_init(spline, x, y, POINTS);
         for (int k = 0; k <= 500; k++) {
-            float at = (float)(25e-6 * k / 500);
-            double inside = fmin((double)at, 25e-6);
-            double value = gsl_interp_eval(spline, x, y, inside, NULL);
-            assert_near(fit_curve_at(&c, fit_segment(grid, POINTS, at), at), value, 2e-6);
+            float at = (float)(25e-6 * k / 500), value;
+            fit_curve_values(&c, &at, &value, 1);
+            assert_near(value, gsl_interp_eval(spline, x, y, fmin((double)at, 25e-6), NULL), 2e-6);
         }
         gsl_interp_free(spline);
-        assert_near(fit_curve_at(&c, fit_segment(grid, POINTS, 1.0f), 1.0f), 1.1, 1e-7);
-        assert_near(fit_curve_at(&c, fit_segment(grid, POINTS, -1.0f), -1.0f), 0.3, 1e-7);
+        float ends[2];
+        fit_curve_values(&c, (const float[]){1.0f, -1.0f}, ends, 2);
+        assert_near(ends[0], 1.1, 2e-6);
+        assert_near(ends[1], 0.3, 1e-7);
     }
 }
 
