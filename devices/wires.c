@@ -5,8 +5,8 @@
  * line before output_ohm. Every time constant is an eigenvalue of (L + D)^-1 C, a matrix without negative entries, so
  * the largest is at most its largest row sum: tau = max_k sum_l [(L + D)^-1]_kl C_l. That is Elmore's delay of the far
  * end (Elmore, J. Appl. Phys. 19, 1948): without cells c (r m (m+1) / 2 + m R) + C_load R for m cells, wire r per cell
- * and terminal R, where the last segment counts with the terminal. Exponential settling to half an LSB of b bits: tau
- * ln(2^(b+1)).
+ * and terminal R, where the last segment counts with the terminal. Exponential settling to half an LSB of b bits: tau ln(2^(b+1)). The sums are O(m^2): for
+ * reports, not for every token.
  */
 #include <math.h>
 
@@ -78,36 +78,43 @@ enum status wires_check_array(const char *where, const struct wires *w, size_t r
     return wires_check(w, e);
 }
 
+/* What one side of a line looks like from a node: a conductance, and the capacitances behind it as a current. */
+struct side {
+    double siemens, farad;
+};
+
+/* The side of the first (or last) cell, seen from cell `to`, whose own conductance and capacitance are not in it. */
+static struct side side_of(const struct lines *l, bool from_last, size_t to, const double *g_S, double farad_per_cell,
+                           double end_farad) {
+    bool port = from_last ? lines_at_last(l, 0) : lines_at_first(l, 0);
+    struct side s = {port ? 1 / l->port_ohm : 0, port ? end_farad : 0};
+    for (size_t i = from_last ? l->cells - 1 : 0; i != to;) {
+        size_t next = from_last ? i - 1 : i + 1;
+        s.siemens += g_S ? g_S[i] : 0;
+        s.farad += farad_per_cell;
+        if (lines_node(l, i) != lines_node(l, next)) {
+            double passes = 1 / (1 + l->step_ohm * s.siemens);
+            s.siemens *= passes;
+            s.farad *= passes;
+        }
+        i = next;
+    }
+    return s;
+}
+
 double wires_settling_s(const struct wires *w, size_t rows, const double *column_g_S, double farad_per_cell,
                         double load_farad, int bits) {
     struct lines l = wires_columns(w, rows, 1);
     if (lines_ideal(&l)) {
         return 0;
     }
-    /* Norton equivalents from the first cell on: node k sees conductance y and, for C as currents, current q. Back
-     * substitution needs them again, so they are run through twice: forward to the last node, then the same recurrence
-     * from the other end; a node's potential is what both sides feed it over what both sides load it. */
-    bool first = lines_at_first(&l, 0), last = lines_at_last(&l, 0);
-    double load = load_farad / (first && last ? 2 : 1), tau_s = 0;
+    /* The load sits between the last segment and the terminal: the line sees the part that the segment lets through. */
+    double end_farad = load_farad / (l.ends == ENDS_BOTH ? 2 : 1) * w->output_ohm / l.port_ohm, tau_s = 0;
     for (size_t k = 0; k < rows; k++) {
-        double side_S[2], side_F[2];
-        for (int end = 0; end < 2; end++) {
-            double y = (end ? last : first) ? 1 / l.port_ohm : 0,
-                   q = (end ? last : first) ? load * w->output_ohm / l.port_ohm : 0;
-            size_t from = end ? rows - 1 : 0;
-            for (size_t i = from; i != k; i = end ? i - 1 : i + 1) {
-                y += column_g_S ? column_g_S[i] : 0;
-                q += farad_per_cell;
-                size_t next = end ? i - 1 : i + 1;
-                double ohm = lines_node(&l, i) == lines_node(&l, next) ? 0 : l.step_ohm;
-                q /= 1 + ohm * y;
-                y /= 1 + ohm * y;
-            }
-            side_S[end] = y;
-            side_F[end] = q;
-        }
-        double y = side_S[0] + side_S[1] + (column_g_S ? column_g_S[k] : 0);
-        tau_s = fmax(tau_s, (side_F[0] + side_F[1] + farad_per_cell) / y);
+        struct side first = side_of(&l, false, k, column_g_S, farad_per_cell, end_farad);
+        struct side last = side_of(&l, true, k, column_g_S, farad_per_cell, end_farad);
+        double siemens = first.siemens + last.siemens + (column_g_S ? column_g_S[k] : 0);
+        tau_s = fmax(tau_s, (first.farad + last.farad + farad_per_cell) / siemens);
     }
     return tau_s * (bits + 1) * log(2.0);
 }

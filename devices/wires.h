@@ -5,15 +5,19 @@
  *   cell G[i,j] between W[i,j] and B[i,j]
  *   output_end bottom: B[0,j] - column_ohm - B[1,j] ... B[m-1,j] - column_ohm - output_ohm - 0 V, near end open
  * One full segment lies before the first cell and one after the last. right, top mirror; both: driven (collected) at
- * both ends; alternate: even columns leave at the bottom, odd ones at the top. `segment` groups that many cells of a
- * line onto one wire node (1 = every cell has its own): the wire between groups is segment x ohm.
+ * both ends; alternate: even columns leave at the bottom, odd ones at the top. `segment` groups that many neighbouring
+ * cells of a line, counted from cell 0, onto one wire node (1 = every cell has its own): the wire between groups, and
+ * between a group and the outside, is segment x ohm. A resistance of 0 is exact: nodes are merged.
  *
  * The drivers always drive, so the map from input voltages to output currents is a matrix of effective conductances
- * E[j][i] (siemens): wires_fold computes it once, and a multiply costs nothing more. product     E = G x row
- * attenuation x column transfer: two sweeps over tridiagonal lines, O(cells) corrected   alternating line solves until
- * the estimate of the error is below the tolerance exact       sparse Cholesky (CHOLMOD, simplicial: same bits for any
- * thread count), one adjoint solve per column automatic   the cheapest whose estimated error is below the tolerance Not
- * modelled: capacitance and inductance of the lines during a pulse (settling time is an estimate), leakage between
+ * E[j][i] (siemens): wires_fold computes it once, and a multiply costs nothing more.
+ *   product     E = G x row attenuation x column transfer: two sweeps over tridiagonal lines, O(cells)
+ *   corrected   + what the product leaves out: smooth, so its sums over even and odd lines nearly give it; if need be
+ *               its largest part in full, O(rows x columns^2) (devices/wires_corrected.c)
+ *   exact       sparse Cholesky (CHOLMOD, simplicial: same bits for any thread count), one adjoint solve per column
+ *   automatic   the cheapest whose estimated error is below the tolerance
+ * Times of 256 x 256 cells on one core: 1, 10 to 50, 2300 ms.
+ * Not modelled: capacitance and inductance of the lines during a pulse (settling time is an estimate), leakage between
  * lines, temperature of the wire.
  */
 #ifndef MHO_DEVICES_WIRES_H
@@ -33,22 +37,24 @@ struct wires {
     int input_end, output_end;    /* enums above */
     int segment;                  /* >= 1 */
 };
-/* Refuses negative or not finite values and the like. */
+/* Refuses negative or not finite values and the like. Resistances: 0, or 1e-6 to 1e9 ohm. */
 enum status wires_check(const struct wires *w, struct error *e);
 
+/* Errors are the largest of any column current for any inputs between -1 and 1 times full voltage, over full scale: the
+ * largest column current with every row at full voltage. */
 struct fold_options {
     int method;       /* enum wires_method */
-    double tolerance; /* automatic, corrected: largest error of a column current, relative to full scale (the largest
-                         column current with every row at full voltage), estimated */
+    double tolerance; /* automatic, corrected: of the estimated error, in (0, 1] */
 };
 struct fold_result {
-    enum wires_method used;
-    double estimated_error; /* relative to full scale */
+    enum wires_method used; /* corrected falls back to product where there is nothing to correct, or no end of it */
+    double estimated_error; /* may be above the tolerance unless the method was automatic */
     double loss;            /* 1 - sum E / sum G: size of the effect */
 };
 /* g_S, effective_S: [columns][rows] (column-major: one column's rows side by side, as the machine keeps them).
  * `scratch`: wires_fold_scratch_bytes(rows, columns) bytes, owned by the caller; nothing else is allocated except by
- * the exact method. Deterministic: fixed order of sums. Not finite or negative conductances are an error. */
+ * the exact method. Deterministic: fixed order of sums. Not finite or negative conductances are an error. Arrays may be
+ * folded side by side, each with its own scratch. */
 size_t wires_fold_scratch_bytes(size_t rows, size_t columns);
 enum status wires_fold(const struct wires *w, size_t rows, size_t columns, const float *g_S,
                        const struct fold_options *o, void *scratch, float *effective_S, struct fold_result *result,
@@ -56,7 +62,7 @@ enum status wires_fold(const struct wires *w, size_t rows, size_t columns, const
 
 /* ---- exact ---------------------------------------------------------------------------------------------- */
 
-/* The factorised network of one array; g_S [columns][rows] in double. */
+/* The factorised network of one array; g_S [columns][rows] in double. One thread at a time per network. */
 struct network;
 enum status network_create(const struct wires *w, size_t rows, size_t columns, const double *g_S, struct network **out,
                            struct error *e);
@@ -69,8 +75,10 @@ enum status network_solve(struct network *n, const double *input_V, double *out_
 enum status network_column(struct network *n, size_t column, double *effective_S, struct error *e);
 
 /* Cells whose current is not proportional to their voltage, and inactive rows that float instead of being driven:
- * Newton on the same network. current(ctx, volts, g, &derivative) is the current of a cell of conductance g.
- * `driven` [rows] (NULL: all): false = the row floats. Gives up with an error after `iterations` (no silent result). */
+ * Newton on the same network. current(ctx, volts, g, &derivative) is the current of a cell of conductance g. The
+ * derivative must not be negative. `driven` [rows] (NULL: all): false = the row floats; it needs a resistance above 0
+ * to its driver, and a cell that conducts, else it counts as driven at 0 V, which is the same. Gives up with an error
+ * after `iterations` (no silent result). */
 struct network_problem {
     double (*current)(void *context, double volts, double g_S, double *derivative_S); /* NULL: linear */
     void *context;
@@ -88,8 +96,9 @@ enum status wires_write_spice(const struct wires *w, size_t rows, size_t columns
                               const double *input_V, const double *expected_A, const char *title, FILE *out,
                               struct error *e);
 
-/* Settling of the slowest column to half an LSB of `bits`: distributed RC line of `rows` segments (column_ohm,
- * farad_per_cell) plus output_ohm with the load capacitance: Elmore time constant x ln(2^(bits+1)). Seconds. */
+/* Settling of one column (column_g_S [rows]; NULL: no cells) to half an LSB of `bits`: distributed RC line of `rows`
+ * segments (column_ohm, farad_per_cell) plus output_ohm with the load capacitance: Elmore time constant x
+ * ln(2^(bits+1)). Seconds. */
 double wires_settling_s(const struct wires *w, size_t rows, const double *column_g_S, double farad_per_cell,
                         double load_farad, int bits);
 

@@ -5,12 +5,15 @@
  * is what it does to a few fields: for inputs of 1 V on a class of rows its sum over these rows (forward), and for
  * outputs of 1 V on a class of columns its sum over these columns (backward). Classes are the even and the odd lines:
  * the two columns of a differential pair, and checkerboards, differ. In each of the four blocks, C is replaced by the
- * matrix of rank one with the same row and column sums: X[j][i] = c_p[j] r_q[i] / s_pq,   i in class p, j in class q,
- * s_pq = sum of c_p over class q Two levels: E0 + X(C)                     some sweeps: a few milliseconds for 256 x
- * 256 E0 + E1 + X(C - E1)           E1, the next term of the series, in full: E1[j][i] = sum_i' sum_j' t g[i'j] P_i'[j
- * j'] g[i'j'] Q_j'[i' i] g a[i j'] P_i'[j j'] = U[max(j, j')] V[min(j, j')]: the inverse of a tridiagonal matrix. With
- * A[j] = alpha[0] ... alpha[j-1] of the row's ladder and p the diagonal of P, U = p A, V = 1 / A. For each j' one sweep
- * over the column j' with all j side by side: O(rows x columns^2).
+ * matrix of rank one with the same row and column sums:
+ *   X[j][i] = c_p[j] r_q[i] / s_pq,   i in class p, j in class q,   s_pq = sum of c_p over class q
+ * Two levels:
+ *   E0 + X(C)                     some sweeps: a few milliseconds for 256 x 256
+ *   E0 + E1 + X(C - E1)           E1, the next term of the series, in full:
+ *     E1[j][i] = sum_i' sum_j' t g[i'j] P_i'[j j'] g[i'j'] Q_j'[i' i] g a[i j']
+ *     P_i'[j j'] = U[max(j, j')] V[min(j, j')]: the inverse of a tridiagonal matrix. With A[j] = alpha[0] ...
+ *     alpha[j-1] of the row's ladder and p the diagonal of P, U = p A, V = 1 / A. For each j' one sweep over the column
+ *     j' with all j side by side: O(rows x columns^2).
  *
  * Estimate of the error. For inputs between -1 and 1 V the largest error of column j is sum_i |error[j][i]|. Fields of
  * random signs give true output currents; the squares of their differences to those of the folded matrix have the mean

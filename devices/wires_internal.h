@@ -2,8 +2,9 @@
  *
  * An array has two families of parallel lines, rows and columns. A line of `cells` cells has `nodes` wire nodes;
  * `segment` neighbouring cells (the last group may be smaller) hang on one. Between neighbouring nodes lies step_ohm,
- * between the end node and the outside port_ohm. Lines without resistance have no nodes of their own: step_ohm 0   the
- * whole line is one node port_ohm 0   (then step_ohm is 0, too) the whole line is the outside: its voltage is given
+ * between the end node and the outside port_ohm. Lines without resistance have no nodes of their own:
+ *   step_ohm 0   the whole line is one node
+ *   port_ohm 0   (then step_ohm is 0, too) the whole line is the outside: its voltage is given
  */
 #ifndef MHO_DEVICES_WIRES_INTERNAL_H
 #define MHO_DEVICES_WIRES_INTERNAL_H
@@ -40,7 +41,7 @@ enum status wires_check_array(const char *where, const struct wires *w, size_t r
  * Unknowns: the row nodes, line by line, then the column nodes. u is the difference between the potential of a node and
  * the voltage outside its line, so that small drops are not lost beside large voltages:
  *   (L + D) u = -I(0): L the wires with their ports, D the (differential) conductances of the cells between the two
- * nodes, I(0) what the cells draw from the node while no wire drops anything. */
+ *   nodes, I(0) what the cells draw from the node while no wire drops anything. */
 struct network;
 
 /* Copies g_S and finds the pattern. driven [rows] or NULL: a row that is not driven hangs on its cells alone and its

@@ -2,11 +2,12 @@
  *
  * With the other ends of its cells held at fixed potentials, a line is a tridiagonal system: (L + D) x = b. It is
  * solved by Norton equivalents from the first cell to the last and back; the loops run over the lines (side by side in
- * memory), so compilers vectorise them. A plane is [cells of a line][lines]. forward   J[0] = b[0],  J[k+1] = b[k+1] +
- * alpha[k] J[k] backward  x[N-1] = J[N-1] / Y[N-1],  x[k] = alpha[k] (x[k+1] + r[k] J[k]) with      Y[k+1] = g[k+1] +
- * ports + alpha[k] Y[k],  alpha[k] = 1 / (1 + r[k] Y[k]) r[k]: ohm between the nodes of cells k and k+1, 0 inside a
- * segment. Every term is positive: no cancellation, and lines without resistance need no special case but one: a line
- * that is its own outside has x = 0.
+ * memory), so compilers vectorise them. A plane is [cells of a line][lines].
+ *   forward   J[0] = b[0],  J[k+1] = b[k+1] + alpha[k] J[k]
+ *   backward  x[N-1] = J[N-1] / Y[N-1],  x[k] = alpha[k] (x[k+1] + r[k] J[k])
+ *   with      Y[k+1] = g[k+1] + ports + alpha[k] Y[k],  alpha[k] = 1 / (1 + r[k] Y[k])
+ * r[k]: ohm between the nodes of cells k and k+1, 0 inside a segment. Every term is positive: no cancellation, and
+ * lines without resistance need no special case but one: a line that is its own outside has x = 0.
  */
 #ifndef MHO_DEVICES_WIRES_LADDER_H
 #define MHO_DEVICES_WIRES_LADDER_H

@@ -214,6 +214,9 @@ enum status network_pattern(const struct wires *w, size_t rows, size_t columns, 
     cholmod_start(&n->common);
     n->common.supernodal = CHOLMOD_SIMPLICIAL;
     n->common.print = 0;
+    /* The other ordering, METIS, draws from random numbers that all threads share. It is no faster here. */
+    n->common.nmethods = 1;
+    n->common.method[0].ordering = CHOLMOD_AMD;
     enum status s = fill_pattern(n, g_S, driven, e);
     if (s != OK) {
         network_destroy(n);
