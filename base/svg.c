@@ -460,12 +460,13 @@ static void draw_axes(const struct svg_chart *c, const struct frame *f, bool map
         draw_y_axis(f, c->y.label);
         return;
     }
-    struct frame upright = *f; /* ticks count upwards from the smaller limit */
     draw_x_axis(f, c->x.label);
     struct tick ticks[TICKS_MOST];
     size_t n = linear_ticks(f->y_high, f->y_low, 6, ticks);
     for (size_t i = 0; i < n; i++) {
-        label_at(&upright, f->left - 8, y_pixel(f, ticks[i].at) + 4, "end", "", ticks[i].text);
+        if (ticks[i].at == floor(ticks[i].at)) { /* rows are counted */
+            label_at(f, f->left - 8, y_pixel(f, ticks[i].at) + 4, "end", "", ticks[i].text);
+        }
     }
     char turn[96];
     double middle = f->top + f->height / 2;
