@@ -289,6 +289,45 @@ static void floating_rows(void **state) {
     json_decref(floats);
 }
 
+/* Cells of cubic current behind wires of next to no resistance: the network solved by Newton must give g V s(V) by
+ * hand, which is also what the multiply takes. reference_V 0.4 and k 1: s(0.2 V) = 1.25 / 2, s(0.1 V) = 1.0625 / 2. */
+static void bent_currents(void **state) {
+    (void)state;
+    static const char *const codings[] = {"pulse_width", "amplitude"};
+    const double sums[2][2] = {{0.625 * 1, 0.625 * 0.5},
+                               {0.625 * 1, 0.53125 * 0.5}}; /* s x level of inputs 1 and 0.5 */
+    for (int k = 0; k < 2; k++) {
+        char options[1024];
+        snprintf(options, sizeof options,
+                 "--set tile.wires.exact_nonlinear=on --set effects=off --set effects.wires=on --set "
+                 "effects.cell_nonlinearity=on --set "
+                 "tile.cell.current.form=cubic "
+                 "--set tile.cell.current.reference_V=0.4 --set tile.cell.current.strength=1 --set tile.dac.coding=%s "
+                 "--exact "
+                 "--set tile.wires.row_ohm=1e-4 --set tile.wires.column_ohm=1e-4 --set tile.wires.input_ohm=0 --set "
+                 "tile.wires.output_ohm=0 --set tile.wires.column_fF=0",
+                 codings[k]);
+        json_t *root = tile("1\n0.5\n", "1,0.5\n", options);
+        const json_t *exact = json_object_get(root, "exact");
+        double uA = 0.2 * 20.7 * (sums[k][0] + 0.5 * sums[k][1]);
+        assert_near(value(json_object_get(exact, "current_uA"), 0, 0), uA, 1e-5 * uA);
+        assert_near(value(json_object_get(exact, "folded_current_uA"), 0, 0), uA, 1e-5 * uA);
+        assert_near(value(json_object_get(json_object_get(root, "stages"), "column_current_uA"), 0, 0), uA, 1e-5 * uA);
+        assert_true(number(exact, "newton_iterations") > 0);
+        assert_true(json_is_null(json_object_get(exact, "settling_s")));
+        json_decref(root);
+    }
+    char *err = NULL;
+    assert_int_equal(
+        run_tile("1\n0.5\n", "1,0.5\n",
+                 WIRES "--set tile.wires.exact_nonlinear=on --spice n.cir --set tile.cell.current.form=cubic --set "
+                       "tile.cell.current.reference_V=0.4 --set tile.cell.current.strength=1",
+                 NULL, &err),
+        2);
+    assert_non_null(strstr(err, "effects.cell_nonlinearity=off"));
+    mem_free(err);
+}
+
 /* ngspice on the netlist: the currents that the file promises, within 1e-6 of the largest. */
 static void netlist(void **state) {
     (void)state;
@@ -411,19 +450,11 @@ static void table(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(by_hand),
-    cmocka_unit_test(capacitors),
-    cmocka_unit_test(repeated_read),
-    cmocka_unit_test(nothing_flows),
-    cmocka_unit_test(without_effects),
-    cmocka_unit_test(keys),
-    cmocka_unit_test(seeds_and_repeats),
-    cmocka_unit_test(noisy_repeats),
-    cmocka_unit_test(exact_network),
-    cmocka_unit_test(floating_rows),
-    cmocka_unit_test(netlist),
-    cmocka_unit_test(mistakes),
-    cmocka_unit_test(table),
+    cmocka_unit_test(by_hand),           cmocka_unit_test(capacitors),      cmocka_unit_test(repeated_read),
+    cmocka_unit_test(nothing_flows),     cmocka_unit_test(without_effects), cmocka_unit_test(keys),
+    cmocka_unit_test(seeds_and_repeats), cmocka_unit_test(noisy_repeats),   cmocka_unit_test(exact_network),
+    cmocka_unit_test(floating_rows),     cmocka_unit_test(bent_currents),   cmocka_unit_test(netlist),
+    cmocka_unit_test(mistakes),          cmocka_unit_test(table),
 };
 
 const struct test_suite suite_tile = {"tile", tests, sizeof tests / sizeof tests[0]};
