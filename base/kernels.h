@@ -68,7 +68,8 @@ struct kernels {
 /* Coefficients for one column of mac_i16_noise, codes[0], codes[PANEL], codes[2*PANEL], of a weight's variance
  * variance[0] + variance[1] |c| + variance[2] c^2 >= 0 for codes |c| <= max_code <= 32767. Returns the unit: variance
  * of the column's dot product = unit x (unit of the squares) x sum. A weight's variance is rounded to 1/2046 of the
- * largest that the polynomial reaches (coarser where max_code < 2^13). All 0 where it is nowhere above 0. base/read_noise.c */
+ * largest that the polynomial reaches (coarser where max_code < 2^13). All 0 where it is nowhere above 0.
+ * base/read_noise.c */
 float read_noise_codes(const float variance[3], int max_code, int16_t *codes);
 /* squares[i] = x[i]^2 / unit, rounded; |x| <= limit. Returns the unit: 1 up to limit 128, else the power of two that
  * keeps squares within SQUARE_MOST. */

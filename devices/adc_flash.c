@@ -50,7 +50,7 @@ static void make(const void *params, int bits, uint64_t seed, uint64_t where, ui
     const struct flash *p = params;
     const size_t resistors = (size_t)1 << bits, taps = resistors - 1;
     float z[2 << MOST_BITS];
-    double below[1 << MOST_BITS], total = 0;
+    double below[1 << MOST_BITS] = {0}, total = 0;
     converter_draws(seed, where, instance, z, resistors + taps);
     for (size_t i = 0; i < resistors; i++) {
         total += 1 + p->resistor_mismatch.value * (double)z[i];

@@ -103,7 +103,7 @@ static void convert_chain(const void *params, int bits, const float *state, size
     const double sd = noise_sd(params, bits);
     for (size_t done = 0; done < n; done += BATCH) {
         const size_t now = n - done < BATCH ? n - done : BATCH;
-        double x[BATCH], out[BATCH];
+        double x[BATCH] = {0}, out[BATCH] = {0};
         for (size_t i = 0; i < now; i++) {
             x[i] = noisy_input(v, z, sd, done + i);
         }

@@ -124,7 +124,7 @@ static void convert(const void *params, int bits, const float *state, size_t str
     for (size_t done = 0; done < n; done += BATCH) {
         const size_t now = n - done < BATCH ? n - done : BATCH;
         const float *mine = state + done * stride;
-        double x[BATCH], out[BATCH];
+        double x[BATCH] = {0}, out[BATCH] = {0};
         for (size_t i = 0; i < now; i++) {
             x[i] = noisy_input(v, z, sd, done + i) + (double)mine[i * stride + OFFSET] + q;
         }

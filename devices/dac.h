@@ -3,8 +3,8 @@
  *
  * A row's converter maps a code -limit..limit (limit = 2^(N-1) - 1; magnitude and sign, as the tile drives them) to a
  * level in units of full scale: the ideal level is code / limit. Errors belong to the instance (one per row of a tile),
- * drawn once (`where` as in adc.h); pulse-width jitter and input noise are per conversion: the caller adds noise_sd times
- * a standard normal number.
+ * drawn once (`where` as in adc.h); pulse-width jitter and input noise are per conversion: the caller adds noise_sd
+ * times a standard normal number.
  */
 #ifndef MHO_DEVICES_DAC_H
 #define MHO_DEVICES_DAC_H

@@ -613,4 +613,6 @@ bool chip_effect_on(const struct chip *c, size_t i) {
     return *(const bool *)((const char *)&c->spec.effects + effect_table()->rows[i].offset);
 }
 
+const struct adc *chip_adc(const struct chip *c) { return c->spec.tile.adc.circuit; }
+
 uint32_t chip_calibration_tokens(const struct chip *c) { return (uint32_t)c->spec.calibration_tokens; }

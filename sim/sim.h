@@ -53,6 +53,9 @@ size_t chip_effect_count(void);
 const char *chip_effect_name(size_t i);
 const char *chip_effect_help(size_t i);
 bool chip_effect_on(const struct chip *c, size_t i);
+/* The circuit of its output converters, for the test bench of devices/adc.h. Borrowed. */
+struct adc;
+const struct adc *chip_adc(const struct chip *c);
 uint32_t chip_calibration_tokens(const struct chip *c); /* how much of the calibration text it wants */
 /* Names in configs/chips, sorted; the list ends with NULL; borrowed for the life of the process. */
 enum status chip_catalogue(const char *const **names, struct error *e);

@@ -899,6 +899,27 @@ static void parameters_are_listed(void **state) {
     assert_int_equal(rows, 5 + 3);
 }
 
+/* `chip check` puts the converters on the test bench: 30 dB of gain in a pipeline lose codes, the ideal one loses none.
+ */
+static void chip_check_reports_missing_codes(void **state) {
+    (void)state;
+    const char *bad = arena_printf(arena, "tile.adc.circuit=" STAGES, "pipeline", 0.0, 30.0, 0.0, 0.0);
+    for (int lossy = 0; lossy < 2; lossy++) {
+        const char *const args[] = {"chip", "check", "pcm256", "--json", lossy ? "--set" : NULL, bad, NULL};
+        char *out = NULL;
+        json_error_t error;
+        assert_int_equal(run_mho(args, 60, &out, NULL), 0);
+        json_t *root = json_loads(out, 0, &error), *adc = json_object_get(root, "adc");
+        mem_free(out);
+        const json_int_t missing = json_integer_value(json_object_get(adc, "missing_codes_worst"));
+        const double dnl = json_real_value(json_object_get(adc, "dnl_worst_lsb"));
+        assert_string_equal(json_string_value(json_object_get(adc, "circuit")), lossy ? "pipeline" : "ideal");
+        assert_int_equal(json_integer_value(json_object_get(adc, "bits")), 8);
+        assert_true(lossy ? missing >= 2 && missing < 30 && dnl > 0.9 : missing == 0 && dnl < 1e-3);
+        json_decref(root);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_arena, drop_arena)
 
 static const struct CMUnitTest tests[] = {
@@ -927,6 +948,7 @@ static const struct CMUnitTest tests[] = {
     TEST(circuits_load_and_dump),
     TEST(bad_circuits_are_refused),
     TEST(parameters_are_listed),
+    TEST(chip_check_reports_missing_codes),
 };
 
 const struct test_suite suite_converters = {"converters", tests, sizeof tests / sizeof tests[0]};

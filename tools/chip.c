@@ -1,9 +1,12 @@
 /* mho chip: the catalogue of chips, with every constant and its source. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/io.h"
 #include "base/memory.h"
 #include "base/params.h"
+#include "devices/adc.h"
 #include "tools/command.h"
 
 static const char *const no_options[] = {NULL};
@@ -106,21 +109,62 @@ static enum status show_chip(const struct options *o, struct error *e) {
     return s;
 }
 
+/* The first converters of a machine on the test bench: worst and mean of each figure. */
+enum { BENCH_CONVERTERS = 16 };
+struct converters { double inl_worst, inl_mean, dnl_worst, dnl_mean, missing_mean; uint32_t missing_worst; };
+
+static enum status measure_converters(const struct options *o, const struct chip *c, struct converters *out,
+                                      struct error *e) {
+    *out = (struct converters){.missing_worst = 0};
+    for (uint64_t i = 0; i < BENCH_CONVERTERS; i++) {
+        struct adc_linearity one;
+        TRY(adc_measure(chip_adc(c), o->seed, DRAW_ADC, i, NULL, NULL, NULL, &one, e));
+        out->inl_worst = fmax(out->inl_worst, one.inl_max_lsb);
+        out->dnl_worst = fmax(out->dnl_worst, one.dnl_max_lsb);
+        out->missing_worst = one.missing_codes > out->missing_worst ? one.missing_codes : out->missing_worst;
+        out->inl_mean += one.inl_max_lsb / BENCH_CONVERTERS;
+        out->dnl_mean += one.dnl_max_lsb / BENCH_CONVERTERS;
+        out->missing_mean += (double)one.missing_codes / BENCH_CONVERTERS;
+        TRY(check_interrupted(e));
+    }
+    return OK;
+}
+
+static json_t *converters_json(const struct chip *c, const struct converters *k) {
+    return json_pack("{s:s, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:I}", "circuit", adc_model_of(chip_adc(c))->name, "bits",
+                     adc_bits(chip_adc(c)), "converters", (int)BENCH_CONVERTERS, "inl_mean_lsb", k->inl_mean,
+                     "inl_worst_lsb", k->inl_worst, "dnl_mean_lsb", k->dnl_mean, "dnl_worst_lsb", k->dnl_worst,
+                     "missing_codes_mean", k->missing_mean, "missing_codes_worst", (json_int_t)k->missing_worst);
+}
+
+static void print_converters(const struct chip *c, const struct converters *k) {
+    printf("\nADC circuit %s, %d bits, %d converters without noise: INL %.3g LSB (worst %.3g), DNL %.3g LSB (worst %.3g), "
+           "missing codes %.3g (worst %u)\n",
+           adc_model_of(chip_adc(c))->name, adc_bits(chip_adc(c)), (int)BENCH_CONVERTERS, k->inl_mean, k->inl_worst,
+           k->dnl_mean, k->dnl_worst, k->missing_mean, k->missing_worst);
+}
+
 static enum status check_chip(const struct options *o, struct error *e) {
     TRY(check_words(o, 2, e));
     struct chip *c = NULL;
     const char *name;
     TRY(named_chip(o, &name, e));
     TRY(chip_load(name, o->sets.items, o->sets.count, &c, e));
+    struct converters converters;
+    enum status s = measure_converters(o, c, &converters, e);
+    if (s != OK) {
+        chip_destroy(c);
+        return s;
+    }
     struct constants found = {o->json ? json_array() : NULL, {0}};
     if (!o->json) {
         printf("%-34s %12s %-12s %-9s %s\n", "constant", "value", "unit", "kind", "source");
     }
     chip_visit_constants(c, visit_constant, &found);
-    enum status s;
     if (o->json) {
         json_t *root = json_envelope("chip check", o, c);
         json_put(root, "constants", found.rows);
+        json_put(root, "adc", converters_json(c, &converters));
         json_put(root, "kinds",
                  json_pack("{s:I, s:I, s:I, s:I}", "measured", (json_int_t)found.count[CONSTANT_MEASURED], "published",
                            (json_int_t)found.count[CONSTANT_PUBLISHED], "fitted",
@@ -128,6 +172,7 @@ static enum status check_chip(const struct options *o, struct error *e) {
                            (json_int_t)found.count[CONSTANT_ASSUMED]));
         s = json_finish(root, e);
     } else {
+        print_converters(c, &converters);
         printf("\n%s: every constant has a kind and a source: %zu measured, %zu published, %zu fitted, %zu assumed\n",
                chip_name(c), found.count[CONSTANT_MEASURED], found.count[CONSTANT_PUBLISHED],
                found.count[CONSTANT_FITTED], found.count[CONSTANT_ASSUMED]);
@@ -282,7 +327,7 @@ const struct command command_chip = {
     chip_command,
     "list    names and what each is\n"
     "show    the complete effective configuration, as a chip file\n"
-    "check   reads a chip file and lists its constants with kind and source\n"
+    "check   reads a chip file, lists its constants with kind and source, measures its output converters\n"
     "params  every key with unit, range, default or required, and meaning; --markdown: as docs/parameters.md\n"
     "support what goes together: effects, encodings, input codings, ADC circuits",
 };
