@@ -40,10 +40,11 @@ double fit_one_over_f(double age_s, double t0_s, double t_read_s);
 void fit_power_law(const float *nu, double t0_s, double age_s, const float *programmed_S, float *drifted_S, size_t n);
 
 /* For models whose published spread at an age is that of programming and ageing together. A device's error of
- * programming stays, as far as the spread allows, and an independent part makes up the rest: one history per device, and
- * exactly the published spread at every age:
+ * programming stays, as far as the spread allows, and an independent part makes up the rest: one history per device,
+ * and exactly the published spread at every age:
  *   error = e min(1, sd_now / sd_first) + sqrt(max(0, sd_now^2 - sd_first^2)) xi_later
- * with e = programmed - target. A device that programming left at the limit 0 has its unlimited draw sd_first xi_first. */
+ * with e = programmed - target. A device that programming left at the limit 0 has its unlimited draw, sd_first
+ * xi_first. */
 static inline float fit_grown_error(float target, float programmed, float sd_first, float sd_now, float xi_first,
                                     float xi_later) {
     float e = programmed - target, drawn = sd_first * xi_first;
