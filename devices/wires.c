@@ -5,8 +5,8 @@
  * line before output_ohm. Every time constant is an eigenvalue of (L + D)^-1 C, a matrix without negative entries, so
  * the largest is at most its largest row sum: tau = max_k sum_l [(L + D)^-1]_kl C_l. That is Elmore's delay of the far
  * end (Elmore, J. Appl. Phys. 19, 1948): without cells c (r m (m+1) / 2 + m R) + C_load R for m cells, wire r per cell
- * and terminal R, where the last segment counts with the terminal. Exponential settling to half an LSB of b bits: tau ln(2^(b+1)). The sums are O(m^2): for
- * reports, not for every token.
+ * and terminal R, where the last segment counts with the terminal. Exponential settling to half an LSB of b bits: tau
+ * ln(2^(b+1)). The sums are O(m^2): for reports, not for every token.
  */
 #include <math.h>
 
