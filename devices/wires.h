@@ -48,7 +48,7 @@ struct fold_options {
 };
 struct fold_result {
     enum wires_method used; /* corrected falls back to product where there is nothing to correct, or no end of it */
-    double estimated_error; /* may be above the tolerance unless the method was automatic */
+    double estimated_error; /* automatic: above the tolerance only where that is below 1e-7, what floats hold */
     double loss;            /* 1 - sum E / sum G: size of the effect */
 };
 /* g_S, effective_S: [columns][rows] (column-major: one column's rows side by side, as the machine keeps them).
