@@ -56,7 +56,7 @@ static void widen(struct extent *r, double v, bool logarithmic) {
 }
 
 static double narrowest_step(const double *x, size_t n) {
-    double step = INFINITY;
+    double step = HUGE_VAL;
     for (size_t i = 1; i < n; i++) {
         double d = fabs(x[i] - x[i - 1]);
         step = d > 0 && d < step ? d : step;
@@ -108,7 +108,7 @@ static enum status limits(const struct svg_chart *c, const struct svg_axis *a,
         }
         return OK;
     }
-    struct extent r = {INFINITY, -INFINITY};
+    struct extent r = {HUGE_VAL, -HUGE_VAL};
     bool map = false;
     for (size_t i = 0; i < c->count; i++) {
         measure(&r, &c->series[i], a->logarithmic);
@@ -308,7 +308,7 @@ static void shade(int k, char out[8]) {
 }
 
 static struct extent map_extent(const struct svg_series *s) {
-    struct extent r = {INFINITY, -INFINITY};
+    struct extent r = {HUGE_VAL, -HUGE_VAL};
     for (size_t i = 0; i < s->n; i++) {
         widen(&r, s->y[i], false);
     }

@@ -123,7 +123,7 @@ static enum status choose_curve(const struct table *t, const struct lab_curve *s
         return error_set(e, ERR_USAGE, "a spline over %zu targets (allowed: at least %zu, or --curve polynomial)", t->n,
                          least + 1);
     }
-    double best = INFINITY;
+    double best = HUGE_VAL;
     for (size_t terms = least; terms <= most; terms++) {
         struct lab_curve c = *shape;
         double criterion;

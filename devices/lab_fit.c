@@ -95,7 +95,7 @@ static enum status collect_targets(const struct lab_data *d, struct arena *a, st
 
 /* t0, the longest time, the number of reads. */
 static void measure_times(const struct lab_data *d, struct lab_result *r) {
-    r->t0_s = INFINITY;
+    r->t0_s = HUGE_VAL;
     for (size_t i = 0; i < d->count; i++) {
         r->t0_s = fmin(r->t0_s, d->rows[i].time_s);
         r->longest_s = fmax(r->longest_s, d->rows[i].time_s);

@@ -218,7 +218,9 @@ static int by_place_and_order(const void *a, const void *b) {
 /* Each device once, in the state that was named first. */
 static void unite(struct tile_faults *f) {
     size_t kept = 0;
-    qsort(f->list, f->count, sizeof *f->list, by_place_and_order);
+    if (f->count > 0) { /* qsort must not be given NULL */
+        qsort(f->list, f->count, sizeof *f->list, by_place_and_order);
+    }
     for (size_t i = 0; i < f->count; i++) {
         if (kept == 0 || by_place(&f->list[kept - 1], &f->list[i]) != 0) {
             f->list[kept++] = f->list[i];
