@@ -123,7 +123,9 @@ static enum status check_spec(const struct chip_spec *s, struct error *e) {
                          "costs: none: the chip states no read voltage, so there are no currents to solve for");
     }
     if (!s->tile.wires.given) {
-        return error_set(e, ERR_USAGE, "tile.wires: the chip states no wires, so there is no network to solve");
+        return error_set(e, ERR_USAGE,
+                         "tile.wires: the chip states no wires, so there is no network to solve (allowed: give "
+                         "tile.wires.row_ohm, column_ohm, input_ohm, output_ohm and column_fF)");
     }
     return OK;
 }

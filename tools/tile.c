@@ -685,5 +685,9 @@ const struct command command_tile = {
     names,
     tile_command,
     "W.csv: one line per tile row (input), one number per output. X.csv: one input vector per line.\n"
-    "example:\n  mho tile --weights W.csv --inputs X.csv --chip pcm256 --age 1d --repeat 100",
+    "--exact compares the wires as the multiply has them (none, with effects.wires=off) with their network.\n"
+    "examples:\n  mho tile --weights W.csv --inputs X.csv --chip pcm256 --age 1d --repeat 100\n"
+    "  mho tile --weights W.csv --inputs X.csv --exact --spice tile.cir --set tile.wires.row_ohm=0.35 \\\n"
+    "    --set tile.wires.column_ohm=0.35 --set tile.wires.input_ohm=10 --set tile.wires.output_ohm=10 \\\n"
+    "    --set tile.wires.column_fF=0.5",
 };
