@@ -139,7 +139,9 @@ static void million_lines(void **state) {
     enum { LINES = 1000000, WIDTH = 8 };
     char *text = malloc((size_t)LINES * WIDTH + 1);
     for (int i = 0; i < LINES; i++) {
-        snprintf(text + (size_t)i * WIDTH, WIDTH + 1, "%05d,%d\n", i % 100000, i % 7);
+        char line[32];
+        snprintf(line, sizeof line, "%05d,%d\n", i % 100000, i % 7);
+        memcpy(text + (size_t)i * WIDTH, line, WIDTH + 1);
     }
     struct csv *c = NULL;
     double x = 0;

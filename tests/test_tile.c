@@ -140,6 +140,25 @@ static void repeated_read(void **state) {
     json_decref(root);
 }
 
+/* Several conversions per output: [input][pass x lines + line][output]. Bits of 127 and 76 = 1001100b, lowest first;
+ * the second input is negative. */
+static void bit_by_bit(void **state) {
+    (void)state;
+    json_t *root = tile(weights, inputs, PLAIN "--set tile.dac.coding=bit_serial");
+    const json_t *stages = json_object_get(root, "stages");
+    const json_t *passes = json_array_get(json_object_get(stages, "pass"), 0);
+    const json_t *codes = json_array_get(json_object_get(stages, "adc_codes"), 0);
+    assert_int_equal(json_array_size(passes), 7);
+    assert_int_equal(json_array_size(codes), 7);
+    assert_true(value(json_object_get(stages, "input_codes"), 0, 1) == -76);
+    for (size_t bit = 0; bit < 7; bit++) {
+        double second = 76 >> bit & 1 ? -1 : 0;
+        assert_true(value(passes, bit, 0) == 1 && value(passes, bit, 1) == second);
+        assert_true(value(codes, bit, 0) == rint((1 + second / 2) * 127 / 3));
+    }
+    json_decref(root);
+}
+
 /* No input, no current: codes 0, and an exact solution that says so. */
 static void nothing_flows(void **state) {
     (void)state;
@@ -450,11 +469,11 @@ static void table(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(by_hand),           cmocka_unit_test(capacitors),      cmocka_unit_test(repeated_read),
-    cmocka_unit_test(nothing_flows),     cmocka_unit_test(without_effects), cmocka_unit_test(keys),
-    cmocka_unit_test(seeds_and_repeats), cmocka_unit_test(noisy_repeats),   cmocka_unit_test(exact_network),
-    cmocka_unit_test(floating_rows),     cmocka_unit_test(bent_currents),   cmocka_unit_test(netlist),
-    cmocka_unit_test(mistakes),          cmocka_unit_test(table),
+    cmocka_unit_test(by_hand),       cmocka_unit_test(capacitors),        cmocka_unit_test(repeated_read),
+    cmocka_unit_test(nothing_flows), cmocka_unit_test(bit_by_bit),        cmocka_unit_test(without_effects),
+    cmocka_unit_test(keys),          cmocka_unit_test(seeds_and_repeats), cmocka_unit_test(noisy_repeats),
+    cmocka_unit_test(exact_network), cmocka_unit_test(floating_rows),     cmocka_unit_test(bent_currents),
+    cmocka_unit_test(netlist),       cmocka_unit_test(mistakes),          cmocka_unit_test(table),
 };
 
 const struct test_suite suite_tile = {"tile", tests, sizeof tests / sizeof tests[0]};
