@@ -190,6 +190,36 @@ static void moments_recover_the_truth(void **state) {
     arena_destroy(a);
 }
 
+/* Moments as the model gives them, without sampling error: every parameter comes back to the digits of the file. */
+static void exact_moments_give_exact_parameters(void **state) {
+    (void)state;
+    struct arena *a = arena_create();
+    const char *path = new_file("exact.csv");
+    FILE *f = fopen(path, "w");
+    fputs("target_uS,mean_uS,sd_uS,time_s,samples\n", f);
+    for (int i = 1; i <= 5; i++) {
+        for (int t = 0; t < 5; t++) {
+            double l = t * log(30), nu = 0.03 + 0.01 * i, s = 0.02, q = 0.01, write = 0.05; /* relative error of the write */
+            double f0 = log((1 + 250e-9) / 500e-9), variance = write * write + q * q * (f0 + l) + s * s * l * l;
+            double mean = 4 * i * exp(-nu * l + s * s * l * l / 2);
+            fprintf(f, "%d,%.15g,%.15g,%.15g,1000\n", 4 * i, mean, mean * sqrt(expm1(variance)), exp(l));
+        }
+    }
+    fclose(f);
+    struct lab_result r;
+    fit_file(path, &everything, a, &r);
+    for (int i = 0; i < 5; i++) { /* 15 digits in the file; f0 + l stands for f^2, which differs by t_read / t = 2.5e-7 */
+        assert_near(r.targets[i].nu.value, 0.04 + 0.01 * i, 1e-9);
+        assert_near(r.targets[i].nu_sd.value, 0.02, 1e-8);
+        assert_near(r.targets[i].q.value, 0.01, 1e-7);
+        double g = 4.0 * (i + 1), lognormal = expm1(0.0025 + 1e-4 * log(1 / 500e-9));
+        assert_near(r.targets[i].mean_S.value * 1e6, g, 1e-9);
+        assert_near(r.targets[i].sd_S.value * 1e6, g * sqrt(lognormal - 1e-4 * log(1 / 500e-9)), 1e-6 * g);
+    }
+    assert_true(r.regression.largest < 1e-9);
+    arena_destroy(a);
+}
+
 /* Devices at target 0 are limited at 0; the fit must give the normal distribution before the limit. */
 static void limit_at_zero(void **state) {
     (void)state;
@@ -429,6 +459,7 @@ static void a_million_rows(void **state) {
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(devices_recover_the_truth),
     cmocka_unit_test(moments_recover_the_truth),
+    cmocka_unit_test(exact_moments_give_exact_parameters),
     cmocka_unit_test(limit_at_zero),
     cmocka_unit_test(spline),
     cmocka_unit_test(round_trip),
