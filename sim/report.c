@@ -73,6 +73,14 @@ static void flag_bits(const struct run *r, struct flags *out) {
     }
 }
 
+static void flag_settling(const struct run *r, struct flags *out) {
+    double pulse_s = chip_spec_of(r->chip)->tile.pulse_s.value;
+    if (run_wires_act(r) && chip_has_costs(r->chip) && machine_wires(r->machine).settling_s > pulse_s) {
+        snprintf(out->text[out->count++], FLAG_BYTES, "columns settle in %.3g ns, read pulses last %.3g ns",
+                 machine_wires(r->machine).settling_s * 1e9, pulse_s * 1e9);
+    }
+}
+
 void report_flags(const struct run *r, struct flags *out) {
     struct ledger_view v = run_ledger(r);
     out->count = 0;
@@ -83,12 +91,7 @@ void report_flags(const struct run *r, struct flags *out) {
         snprintf(out->text[out->count++], FLAG_BYTES, "%.1f %% of the ADC results are saturated",
                  100 * (double)v.saturated_adc / (double)v.converted_adc);
     }
-    struct machine_wires w = machine_wires(run_machine(r));
-    double pulse_s = chip_spec_of(r->chip)->tile.pulse_s.value;
-    if (chip_has_costs(r->chip) && w.act && w.settling_s > pulse_s) {
-        snprintf(out->text[out->count++], FLAG_BYTES, "columns settle in %.3g ns, read pulses last %.3g ns",
-                 w.settling_s * 1e9, pulse_s * 1e9);
-    }
+    flag_settling(r, out);
     if (r->full) {
         snprintf(out->text[out->count++], FLAG_BYTES,
                  "a step had more operations than there is room for: time is incomplete");
@@ -289,16 +292,18 @@ json_t *run_report_json(const struct run *r) {
     for (const char *const *m = report_not_modelled; *m; m++) {
         json_array_append_new(missing, json_string(*m));
     }
-    if (!machine_wires(run_machine(r)).act) {
+    if (!run_wires_act(r)) {
         json_array_append_new(missing, json_string("wire resistance (the chip has no tile.wires, or they are off)"));
     }
     for (size_t i = 0; i < flags.count; i++) {
         json_array_append_new(warnings, json_string(flags.text[i]));
     }
     json_object_set_new(root, "chip", chip_json(r));
-    json_object_set_new(root, "programming", programming_json(run_machine(r)));
-    json_object_set_new(root, "wires", wires_json(run_machine(r)));
-    json_object_set_new(root, "faults", faults_json(run_machine(r)));
+    if (r->machine) {
+        json_object_set_new(root, "programming", programming_json(r->machine));
+        json_object_set_new(root, "wires", wires_json(r->machine));
+        json_object_set_new(root, "faults", faults_json(r->machine));
+    }
     json_object_set_new(root, "energy", energy_json(r, &v));
     json_object_set_new(root, "time", time_json(r, &v));
     json_object_set_new(root, "area", area_json(r));

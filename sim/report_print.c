@@ -185,7 +185,7 @@ static void print_notes(const struct run *r, FILE *out) {
     fprintf(out, "%zu of %zu constants are assumed; `mho chip show %s` lists them\n", constants.assumed, constants.all,
             chip_name(r->chip));
     fprintf(out, "not modelled: %slinks and networks, off-chip memory, loading of weights\n",
-            machine_wires(run_machine(r)).act ? "" : "wires, ");
+            run_wires_act(r) ? "" : "wires, ");
     for (size_t i = 0; i < flags.count; i++) {
         fprintf(out, "! %s\n", flags.text[i]);
     }
@@ -208,8 +208,10 @@ void run_report_print(const struct run *r, int columns, FILE *out) {
     print_time(r, out);
     print_bound(r, v.makespan_s, out);
     print_energy(r, &v, out);
-    print_programming(run_machine(r), out);
-    print_wires(run_machine(r), out);
-    print_faults(run_machine(r), out);
+    if (r->machine) {
+        print_programming(r->machine, out);
+        print_wires(r->machine, out);
+        print_faults(r->machine, out);
+    }
     print_notes(r, out);
 }

@@ -84,6 +84,8 @@ void run_destroy(struct run *r) {
 
 const struct machine *run_machine(const struct run *r) { return r->machine; }
 
+bool run_wires_act(const struct run *r) { return r->machine && machine_wires(r->machine).act; }
+
 void run_reset(struct run *r) {
     ledger_reset(&r->ledger);
     if (r->timeline) {

@@ -43,6 +43,9 @@ enum status run_create_costs(const struct chip *c, const struct placement *p, ui
 /* What run_multiply does with the record of a multiply. */
 void run_record_multiply(struct run *r, const struct multiply_record *m);
 
+/* False without a machine, too. */
+bool run_wires_act(const struct run *r);
+
 /* Sums over all resources of a class; `busiest`: largest share of the makespan that one of them worked. */
 struct class_view { double busy_s, wait_s, critical_s, busiest; };
 struct class_view run_class(const struct run *r, enum resource_class c);
