@@ -158,30 +158,43 @@ struct piece {
     uint32_t t, tokens;  /* tokens [t, t + tokens), at most TOKENS */
 };
 
+/* Normal numbers of the white noise of one panel: NOISE_BLOCKS row blocks together, since short runs are dear. */
+enum { NOISE_BLOCKS = 8 };
+struct normals { float z[TOKENS][NOISE_BLOCKS * PANEL]; };
+
+static void draw_normals(const struct piece *p, uint32_t panel, uint32_t b, struct normals *out) {
+    uint32_t left = p->a->row_blocks - b, blocks = left < NOISE_BLOCKS ? left : NOISE_BLOCKS;
+    for (uint32_t t = 0; t < p->tokens; t++) {
+        kernels()->gaussian_fill(p->m->seed, random_stream(RANDOM_READ, p->matrix),
+                                 result_number(p->m, p->a, p->first_read + p->t + t, 0, b, 0, 0, panel * PANEL),
+                                 out->z[t], (size_t)blocks * PANEL);
+    }
+}
+
 /* Sums of codes with the white noise of their read. */
-static void noisy_products(const struct piece *p, uint32_t panel, uint32_t b, float *v) {
+static void noisy_products(const struct piece *p, uint32_t panel, uint32_t b, struct normals *normals, float *v) {
     const struct array *a = p->a;
     size_t at = ((size_t)panel * a->row_stride + a->row_offset[b]) * PANEL,
            x = (size_t)p->t * a->row_stride + a->row_offset[b], block = (size_t)b * a->panels + panel;
     const float *unit = a->noise_unit + block * PANEL;
     int32_t sums[TOKENS * PANEL];
-    float variance[TOKENS * PANEL], z[PANEL];
+    float variance[TOKENS * PANEL];
+    if (b % NOISE_BLOCKS == 0) {
+        draw_normals(p, panel, b, normals);
+    }
     kernels()->mac_i16_noise(a->codes + at, array_block_rows(a, b), p->s->codes + x, p->s->squares + x, a->row_stride,
                              p->tokens, a->noise_codes + block * 3 * PANEL, sums, variance);
+    take_roots(variance, p->tokens * PANEL);
     for (uint32_t t = 0; t < p->tokens; t++) {
-        uint64_t event = event_number(p->m, a, p->first_read + p->t + t, 0, b, 0);
-        kernels()->gaussian_fill(p->m->seed, random_stream(RANDOM_READ, p->matrix),
-                                 event * a->columns + (uint64_t)panel * PANEL, z, PANEL);
+        const float *z = normals->z[t] + b % NOISE_BLOCKS * PANEL;
         for (uint32_t lane = 0; lane < PANEL; lane++) {
-            float size = variance[t * PANEL + lane];
-            v[t * PANEL + lane] =
-                (float)sums[t * PANEL + lane] + z[lane] * unit[lane] * sqrtf(size > 0 ? size : 0);
+            v[t * PANEL + lane] = (float)sums[t * PANEL + lane] + z[lane] * unit[lane] * variance[t * PANEL + lane];
         }
     }
 }
 
 /* Dot products of one panel and row block: v [tokens][PANEL] in fp32. */
-static void dot_products(const struct piece *p, uint32_t panel, uint32_t b, float *v) {
+static void dot_products(const struct piece *p, uint32_t panel, uint32_t b, struct normals *normals, float *v) {
     const struct array *a = p->a;
     size_t at = ((size_t)panel * a->row_stride + a->row_offset[b]) * PANEL,
            x = (size_t)p->t * a->row_stride + a->row_offset[b];
@@ -191,7 +204,7 @@ static void dot_products(const struct piece *p, uint32_t panel, uint32_t b, floa
         return;
     }
     if (a->noise) {
-        noisy_products(p, panel, b, v);
+        noisy_products(p, panel, b, normals, v);
         return;
     }
     int32_t sums[TOKENS * PANEL];
@@ -234,15 +247,21 @@ static void add_results(const float *v, uint32_t tokens, const float *to_output,
     }
 }
 
-/* While calibrating: the largest result of each column, in units of the input range where one is known. */
+/* While calibrating: sizes of the results of each column, in units of the input range where one is known. */
 static void record_results(const struct machine *m, struct array *a, const float *v, uint32_t tokens,
                            const float *range, uint32_t b, uint32_t first) {
-    size_t column = (size_t)b * a->columns + first;
+    float *largest = a->output_max + (size_t)b * a->columns + first, unit[PANEL], size[PANEL];
+    for (uint32_t lane = 0; lane < PANEL; lane++) {
+        unit[lane] = a->code_scale[(size_t)b * a->columns + first + lane] / (float)m->dac.limit;
+    }
     for (uint32_t t = 0; t < tokens; t++) {
         float factor = a->input ? range[(size_t)t * a->row_blocks] : 1.0f;
         for (uint32_t lane = 0; lane < PANEL; lane++) {
-            float size = fabsf(v[t * PANEL + lane]) * (a->code_scale[column + lane] / (float)m->dac.limit) * factor;
-            array_record_output(a, b, first + lane, column + lane, size);
+            size[lane] = fabsf(v[t * PANEL + lane]) * unit[lane] * factor;
+            largest[lane] = size[lane] > largest[lane] ? size[lane] : largest[lane];
+        }
+        for (uint32_t lane = 0; a->output_bins && lane < PANEL; lane++) {
+            array_record_output(a, b, first + lane, (size_t)b * a->columns + first + lane, size[lane]);
         }
     }
 }
@@ -260,11 +279,12 @@ static uint64_t multiply_panel(const struct piece *p, uint32_t panel, float *y) 
     const struct machine *m = p->m;
     struct array *a = p->a;
     float v[TOKENS * PANEL], sum[TOKENS * PANEL] = {0};
+    struct normals normals; /* filled where there is noise */
     uint64_t saturated = 0;
     for (uint32_t b = 0; b < a->row_blocks; b++) {
         size_t column = (size_t)b * a->columns + (size_t)panel * PANEL;
         const float *range = p->s->token_range + (size_t)p->t * a->row_blocks + b;
-        dot_products(p, panel, b, v);
+        dot_products(p, panel, b, &normals, v);
         if (m->calibrating) {
             float to_output[PANEL];
             record_results(m, a, v, p->tokens, range, b, panel * PANEL);

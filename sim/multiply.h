@@ -3,6 +3,8 @@
 #ifndef MHO_SIM_MULTIPLY_H
 #define MHO_SIM_MULTIPLY_H
 
+#include <string.h>
+
 #include "sim/machine.h"
 
 enum {
@@ -72,6 +74,34 @@ static inline uint64_t event_number(const struct machine *m, const struct array 
 }
 static inline uint64_t work_event(const struct block_work *w, uint32_t token, uint32_t pass) {
     return event_number(w->m, w->a, w->first_read + token, w->round, w->block, pass);
+}
+
+/* Number of one result of one group of passes, for its noise: those of a panel, read and line lie side by side, block after
+ * block, so that they can be drawn together. */
+static inline uint64_t result_number(const struct machine *m, const struct array *a, uint64_t read, uint32_t round,
+                                     uint32_t block, uint32_t pass, uint32_t line, uint32_t column) {
+    uint64_t rounds = m->spec->tile.management.bound == BOUND_NONE ? 1 : ROUNDS_MOST;
+    uint64_t panel = ((read * rounds + round) * a->panels + column / PANEL) * m->inputs.passes * a->lines;
+    return ((panel + (uint64_t)pass * a->lines + line) * a->row_blocks + block) * PANEL + column % PANEL;
+}
+
+/* x[i] -> its square root within 2^-21; below 1e-30: 0. Plain arithmetic that becomes vector code (sqrtf sets errno): three
+ * steps of Newton's method for 1 / sqrt(x). n <= TOKENS x PANEL. */
+static inline void take_roots(float *x, uint32_t n) {
+    int32_t bits[TOKENS * PANEL];
+    float guess[TOKENS * PANEL];
+    memcpy(bits, x, n * sizeof *bits);
+    for (uint32_t i = 0; i < n; i++) {
+        bits[i] = 0x5f375a86 - (bits[i] >> 1);
+    }
+    memcpy(guess, bits, n * sizeof *bits);
+    for (uint32_t i = 0; i < n; i++) {
+        float size = x[i] > 1e-30f ? x[i] : 0.0f, half = 0.5f * size, y = guess[i];
+        y = y * (1.5f - half * y * y);
+        y = y * (1.5f - half * y * y);
+        y = y * (1.5f - half * y * y);
+        x[i] = size > 0.0f ? size * y : 0.0f;
+    }
 }
 
 struct general_scratch *general_scratch_create(const struct machine *m); /* NULL when out of memory */

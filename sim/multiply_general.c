@@ -211,16 +211,17 @@ static void group_sum(const struct block_work *w, const float *panel, const floa
     }
 }
 
-static void add_white_noise(const struct block_work *w, const float *variance, uint32_t group, uint64_t line_column,
-                            float *v) {
+static void add_white_noise(const struct block_work *w, const float *variance, uint32_t group, uint32_t line,
+                            uint32_t column, float *v) {
     float sum[TOKENS * PANEL], z[PANEL];
-    uint64_t columns = (uint64_t)w->a->lines * w->a->columns;
     group_sum(w, variance, w->g->squares, group, 2, sum);
+    take_roots(sum, w->tokens * PANEL);
     for (uint32_t t = 0; t < w->tokens; t++) {
         kernels()->gaussian_fill(w->m->seed, random_stream(RANDOM_READ, w->matrix),
-                                 work_event(w, t, group) * columns + line_column, z, PANEL);
+                                 result_number(w->m, w->a, w->first_read + t, w->round, w->block, group, line, column), z,
+                                 PANEL);
         for (uint32_t lane = 0; lane < PANEL; lane++) {
-            v[t * PANEL + lane] += z[lane] * sqrtf(sum[t * PANEL + lane]);
+            v[t * PANEL + lane] += z[lane] * sum[t * PANEL + lane];
         }
     }
 }
@@ -371,8 +372,7 @@ static void read_line(const struct block_work *w, const struct strip *s, uint32_
         group_sum(w, s->weights, w->g->levels, group, 1, v);
     }
     if (a->variance) {
-        add_white_noise(w, a->variance + (s->weights - a->weights), group,
-                        (uint64_t)line * a->columns + (uint64_t)s->panel * PANEL, v);
+        add_white_noise(w, a->variance + (s->weights - a->weights), group, line, s->panel * PANEL, v);
     }
     if (w->m->calibrating) {
         record_results(w, v, s->panel * PANEL, s->index);

@@ -220,7 +220,7 @@ static double gaussian(const struct block *k, enum random_what what, uint64_t wh
 }
 
 /* Number of a result of one pass or group. */
-static uint64_t result_number(const struct block *k, uint32_t pass, uint32_t line, uint32_t o) {
+static uint64_t phenomenon_number(const struct block *k, uint32_t pass, uint32_t line, uint32_t o) {
     return event_number(k->m, k->a, k->read, k->round, k->b, pass) * k->a->lines * k->a->columns +
            (uint64_t)line * k->a->columns + o;
 }
@@ -241,7 +241,7 @@ static double phenomenal_pass(const struct block *k, uint32_t pass, uint32_t lin
     phenomena_sums(weights, k->levels + (size_t)pass * k->rows, k->rows, &sums);
     return phenomena_array(&m->phenomena, &a->phenomena[((size_t)k->b * a->lines + line) * a->columns + o], &sums, k->rows,
                            gaussian(k, RANDOM_CONVERTER, k->matrix << 8 | PHENOMENA_WEIGHT,
-                                    result_number(k, pass, line, o)));
+                                    phenomenon_number(k, pass, line, o)));
 }
 
 static double plain_pass(const struct block *k, uint32_t pass, const double *w) {
@@ -269,12 +269,13 @@ static double analog_result(const struct block *k, uint32_t group, uint32_t line
         }
     }
     if (phenomena) {
-        double z = gaussian(k, RANDOM_CONVERTER, k->matrix << 8 | PHENOMENA_OUTPUT, result_number(k, group, line, o));
+        double z = gaussian(k, RANDOM_CONVERTER, k->matrix << 8 | PHENOMENA_OUTPUT, phenomenon_number(k, group, line, o));
         sum = scale * phenomena_output(&k->m->phenomena, &a->phenomena[((size_t)k->b * a->lines + line) * a->columns + o],
                                        sum / scale, z);
     }
     if (noise > 0) {
-        sum += sqrt(noise) * gaussian(k, RANDOM_READ, k->matrix, result_number(k, group, line, o));
+        sum += sqrt(noise) * gaussian(k, RANDOM_READ, k->matrix,
+                                      result_number(k->m, a, k->read, k->round, k->b, group, line, o));
     }
     return sum;
 }
