@@ -3,6 +3,7 @@
 #ifndef MHO_SIM_MULTIPLY_H
 #define MHO_SIM_MULTIPLY_H
 
+#include <math.h>
 #include <string.h>
 
 #include "sim/machine.h"
@@ -85,22 +86,25 @@ static inline uint64_t result_number(const struct machine *m, const struct array
     return ((panel + (uint64_t)pass * a->lines + line) * a->row_blocks + block) * PANEL + column % PANEL;
 }
 
-/* x[i] -> its square root within 2^-21; below 1e-30: 0. Plain arithmetic that becomes vector code (sqrtf sets errno): three
+/* x[i] -> its square root within 2^-21, negative ones: 0. Plain arithmetic that becomes vector code (sqrtf sets errno): three
  * steps of Newton's method for 1 / sqrt(x). n <= TOKENS x PANEL. */
 static inline void take_roots(float *x, uint32_t n) {
     int32_t bits[TOKENS * PANEL];
-    float guess[TOKENS * PANEL];
-    memcpy(bits, x, n * sizeof *bits);
+    float size[TOKENS * PANEL], guess[TOKENS * PANEL];
+    for (uint32_t i = 0; i < n; i++) {
+        size[i] = 0.5f * (x[i] + fabsf(x[i]));
+    }
+    memcpy(bits, size, n * sizeof *bits);
     for (uint32_t i = 0; i < n; i++) {
         bits[i] = 0x5f375a86 - (bits[i] >> 1);
     }
     memcpy(guess, bits, n * sizeof *bits);
     for (uint32_t i = 0; i < n; i++) {
-        float size = x[i] > 1e-30f ? x[i] : 0.0f, half = 0.5f * size, y = guess[i];
+        float half = 0.5f * size[i], y = guess[i];
         y = y * (1.5f - half * y * y);
         y = y * (1.5f - half * y * y);
         y = y * (1.5f - half * y * y);
-        x[i] = size > 0.0f ? size * y : 0.0f;
+        x[i] = size[i] * y;
     }
 }
 
