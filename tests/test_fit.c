@@ -435,6 +435,68 @@ static void what_is_left_out(void **state) {
     mem_free(err);
 }
 
+/* Every allocation in turn fails: an error, no crash, no leak (the sanitizers look). */
+static void out_of_memory_is_an_error(void **state) {
+    (void)state;
+    const char *path = new_file("small.csv");
+    FILE *f = fopen(path, "w");
+    fputs(SUMMARY, f);
+    for (int i = 0; i < 12; i++) {
+        fprintf(f, "%d,%g,0.1,%d,50\n", 1 + i % 4, (1 + i % 4) * (1 - 0.03 * (i / 4)), 1 + i / 4);
+    }
+    fclose(f);
+    bool finished = false;
+    for (size_t n = 1; !finished && n < 2000; n++) {
+        struct arena *a = arena_create();
+        struct lab_data d;
+        struct lab_result r;
+        struct config_node *part;
+        struct error e;
+        mem_fail_at(n);
+        enum status s = lab_data_read(path, &d, &e);
+        if (s == OK) {
+            s = lab_fit(&d, &everything, a, &r, &e);
+            s = s == OK ? lab_part(&r, "test", a, &part, &e) : s;
+            lab_data_free(&d);
+        }
+        mem_fail_at(0);
+        finished = s == OK;
+        if (!finished && s != ERR_RUN) {
+            fail_msg("allocation %zu: %s", n, e.message);
+        }
+        arena_destroy(a);
+    }
+    assert_true(finished);
+}
+
+/* Options of device stats that the part cannot honour, and keys that it does not have. */
+static void stats_refuse_what_a_part_does_not_model(void **state) {
+    (void)state;
+    static const struct {
+        const char *args[8], *says;
+    } rows[] = {
+        {{"device", "stats", "pcm_joshi", "--reads", "5", NULL}, "group disturb"},
+        {{"device", "stats", "ideal", "--kelvin", "350", NULL}, "group temperature"},
+        {{"device", "stats", "pcm_like", "--set", "g_maxuS=3", NULL}, "g_max_uS"},
+        {{"device", "stats", "pcm_like", "--set", "g_max_uS=-3", NULL}, "out of range"},
+        {{"device", "stats", "/no/such.yaml", NULL}, "/no/such.yaml"},
+        {{"device", "fit", "x.csv", NULL}, "--out"},
+        {{"device", "fit", "--out", "x", NULL}, "the data"},
+        {{"device", "fit", "x.csv", "--out", "y", "--curve", "cubic", NULL}, "polynomial, spline"},
+        {{"device", "pictures", NULL}, "--out"},
+        {{"chip", "params", "--json", "--markdown", NULL}, "one of them"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char *out, *err;
+        int status = run_mho(rows[i].args, 60, &out, &err);
+        if (status != 2 || out[0] || !strstr(err, rows[i].says)) {
+            fail_msg("case %zu: status %d, %s%s", i, status, out, err);
+        }
+        mem_free(out);
+        mem_free(err);
+    }
+}
+
 /* A million rows: read, sorted, fitted. The time is not asserted; it is about a second. */
 static void a_million_rows(void **state) {
     (void)state;
@@ -465,6 +527,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(round_trip),
     cmocka_unit_test(hostile_data),
     cmocka_unit_test(what_is_left_out),
+    cmocka_unit_test(out_of_memory_is_an_error),
+    cmocka_unit_test(stats_refuse_what_a_part_does_not_model),
     cmocka_unit_test(a_million_rows),
 };
 const struct test_suite suite_fit = {"fit", tests, sizeof tests / sizeof tests[0]};

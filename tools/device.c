@@ -308,8 +308,36 @@ static enum status sample_grid(const struct options *o, const struct grid *r, st
     return stats_json(o, r, a, rows, e);
 }
 
+static bool has_group(const struct cell *cell, const char *name) {
+    for (size_t g = 0; cell_groups[g]; g++) {
+        if (strcmp(cell_groups[g]->name, name) == 0) {
+            return cell_group_params(cell, g) != NULL;
+        }
+    }
+    return false;
+}
+
+/* What a part does not model must not be asked of it in silence. */
+static enum status check_conditions(const struct options *o, const struct cell *cell, struct error *e) {
+    const char *name = cell_model_of(cell)->name;
+    bool warm = o->kelvin < 300 || o->kelvin > 300;
+    if (warm && !has_group(cell, "temperature")) {
+        return error_set(e, ERR_USAGE,
+                         "--kelvin %g: cell %s does not say what temperature does (allowed: 300, or a part with the group "
+                         "temperature)",
+                         o->kelvin, name);
+    }
+    if (o->reads > 0 && !has_group(cell, "disturb")) {
+        return error_set(e, ERR_USAGE,
+                         "--reads %g: cell %s does not say what reads do (allowed: 0, or a part with the group disturb)",
+                         o->reads, name);
+    }
+    return OK;
+}
+
 static enum status open_grid(const struct options *o, struct arena *a, struct grid *r, struct error *e) {
     TRY(open_cell(o->words.items[1], &o->sets, a, &r->cell, e));
+    TRY(check_conditions(o, r->cell, e));
     r->conditions = (struct cell_conditions){.programming_noise = true, .drift = true, .read_noise = true,
                                              .temperature = true, .temperature_K = o->kelvin, .reads = o->reads};
     TRY(parse_number_list(o->g ? o->g : "0,0.25,0.5,0.75,1", "--g", false, &r->g, &r->g_count, e));
