@@ -304,7 +304,7 @@ static enum status check_wires(const struct chip_spec *s, const struct config_no
     if (s->effects.cell_nonlinearity && !cell_is_linear(t->cell) && !t->wires.exact_nonlinear) {
         CONTRADICTION(e, root, "tile.wires",
                       "cells whose current is not proportional to the voltage cannot be folded into a matrix (allowed: "
-                      "tile.wires.exact_nonlinear=on, which is slow, or effects.cell_nonlinearity=off)");
+                      "effects.cell_nonlinearity=off, or tile.wires.exact_nonlinear=on for one tile and `mho tile --exact`)");
     }
     return OK;
 }

@@ -47,7 +47,7 @@ struct wires_spec {
     struct constant column_F;     /* capacitance of a column per cell, for the settling time */
     int input_end, output_end, segment, method; /* enums of devices/wires.h */
     double tolerance;             /* of folding, relative to full scale */
-    bool exact_nonlinear;         /* solve networks that cannot be folded by Newton, whole models too */
+    bool exact_nonlinear;         /* allow networks that cannot be folded: one tile, for Newton */
 };
 
 /* tile.faults */

@@ -154,7 +154,7 @@ static const struct param wires_rows[] = {
     NUMBER_ROW("tolerance", "", 1e-9, 0.1, "0.001", "of folding, relative to the full scale of a column",
                AT(wires_spec, tolerance)),
     BOOL_ROW("exact_nonlinear", "off",
-             "solve cells of nonlinear current behind wires by Newton: slow, for whole models too",
+             "allow cells of nonlinear current behind wires: one tile, which `mho tile --exact` solves by Newton",
              AT(wires_spec, exact_nonlinear)),
 };
 

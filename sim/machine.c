@@ -217,6 +217,18 @@ static enum status check_parts(const struct placement *p, const struct matrix_so
     return OK;
 }
 
+/* One tile may have what cannot be folded, for whoever solves it by Newton; a model of many would be silently wrong. */
+static enum status check_folding(const struct machine *m, struct error *e) {
+    uint64_t tiles = placement_total(m->placement).tiles;
+    if (machine_wires_act(m) && m->spec->effects.cell_nonlinearity && !cell_is_linear(m->spec->tile.cell) && tiles > 1) {
+        return error_set(e, ERR_USAGE,
+                         "tile.wires: %llu tiles of cells whose current is not proportional to the voltage: wires cannot be "
+                         "folded into a matrix (allowed: one tile, or effects.cell_nonlinearity=off, or effects.wires=off)",
+                         (unsigned long long)tiles);
+    }
+    return OK;
+}
+
 static enum status program_all(struct machine *m, const struct matrix_source *sources, struct error *e) {
     uint64_t total = 0, done = 0, tiles = 0;
     for (size_t i = 0; i < m->count; i++) {
@@ -266,8 +278,8 @@ enum status machine_create(const struct chip *c, const struct placement *p, cons
                                 .dac = converter_make(spec->tile.dac.bits),
                                 .adc = converter_make(spec->tile.adc.bits),
                                 .arrays = arrays};
-    enum status status = OK;
-    if (spec->tile.faults.map[0]) {
+    enum status status = check_folding(machine, e);
+    if (status == OK && spec->tile.faults.map[0]) {
         status = fault_map_load(spec, machine_fault_array(machine), placement_total(p).tiles, &machine->faults, e);
     }
     if (status == OK) {

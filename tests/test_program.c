@@ -93,12 +93,22 @@ static void wires_take_current(void **state) {
 
 static void wires_that_cannot_be_folded(void **state) {
     (void)state;
-    char sets[400];
+    char sets[600];
     struct fixture *f = NULL;
     struct error e = {0};
     snprintf(sets, sizeof sets, "effects.wires=on %s", wires_1_ohm);
     assert_int_equal(fixture_try("afm", sets, 4, 4, NULL, 0, NULL, 0, &f, &e), ERR_USAGE);
     assert_non_null(strstr(e.message, "tile.wires: cell model pcm_afm is a signed pair as a whole"));
+    const char *bent = "effects.cell_nonlinearity=on tile.cell.current.form=cubic tile.cell.current.reference_V=0.4 "
+                       "tile.cell.current.strength=1 tile.rows=4";
+    snprintf(sets, sizeof sets, "effects.wires=on %s %s", wires_1_ohm, bent);
+    assert_int_equal(fixture_try("pcm256", sets, 4, 4, NULL, 0, NULL, 0, &f, &e), ERR_USAGE);
+    assert_non_null(strstr(e.message, "tile.wires: cells whose current is not proportional to the voltage"));
+    snprintf(sets, sizeof sets, "effects.wires=on tile.wires.exact_nonlinear=on %s %s", wires_1_ohm, bent);
+    assert_int_equal(fixture_try("pcm256", sets, 4, 8, NULL, 0, NULL, 0, &f, &e), ERR_USAGE);
+    assert_non_null(strstr(e.message, "tile.wires: 2 tiles of cells whose current is not proportional"));
+    assert_int_equal(fixture_try("pcm256", sets, 4, 4, NULL, 0, NULL, 0, &f, &e), OK); /* one tile */
+    fixture_close(f);
 }
 
 /* ---- schedules ------------------------------------------------------------------------------------------------ */
