@@ -251,6 +251,137 @@ static void what_is_supported_runs(void **state) {
     assert_true(ran[1] > 1400 && ran[0] > 300);
 }
 
+/* ---- noise of every read -------------------------------------------------------------------------------------- */
+
+static float *noisy_story(int threads, const char *sets, const float *x, uint32_t tokens, uint32_t piece) {
+    threads_set(threads);
+    struct fixture *f = fixture_open("pcm256", sets, 150, 333, NULL, 3600);
+    float *y = mem_alloc((size_t)tokens * 150, sizeof *y);
+    struct error e = {0};
+    for (uint32_t t = 0; t < tokens; t += piece) {
+        uint32_t now = tokens - t < piece ? tokens - t : piece;
+        assert_int_equal(machine_multiply(f->machine, 0, x + (size_t)t * 333, now, 100 + t, f->scratch, y + (size_t)t * 150,
+                                          &f->record, &e),
+                         OK);
+    }
+    fixture_close(f);
+    return y;
+}
+
+/* Noise belongs to the number of the read: the same bytes for any threads and whether tokens come alone or together. */
+static void noise_follows_the_read_number(void **state) {
+    (void)state;
+    enum { TOKENS = 40 };
+    static const char *const machines[] = {
+        "tile.rows=100 tile.columns=60 tile.adc.range=lambda " WHITE,
+        "tile.rows=100 tile.columns=60 tile.adc.range=lambda tile.dac.sign=two_phase tile.adc.share=4 " WHITE " " RAMP " " PULSE,
+    };
+    float *x = gaussians(TOKENS * 333, 2);
+    for (int k = 0; k < 2; k++) {
+        float *y = noisy_story(1, machines[k], x, TOKENS, TOKENS);
+        static const struct { int threads; uint32_t piece; } cuts[] = {{2, TOKENS}, {7, TOKENS}, {1, 1}, {3, 13}};
+        for (int c = 0; c < 4; c++) {
+            float *z = noisy_story(cuts[c].threads, machines[k], x, TOKENS, cuts[c].piece);
+            assert_memory_equal(y, z, TOKENS * 150 * sizeof *y);
+            mem_free(z);
+        }
+        mem_free(y);
+    }
+    threads_set(0);
+    mem_free(x);
+}
+
+/* Variance of a result over reads of the same input = sum of x^2 variance (absolute noise only: 0.5 of 25 uS per device, two
+ * devices). 4 standard errors of a variance of 64 x 200 samples: 4 sqrt(2 / 12800) = 5 %. Both multiplies; switched off, the
+ * bytes of a cell without the group. */
+static void white_noise_has_its_variance(void **state) {
+    (void)state;
+    enum { K = 64, O = 64, T = 50, ROUNDS = 4 };
+    static const char *const paths[] = {"", "tile.dac.sign=two_phase"};
+    float *x = mem_alloc(T * K, sizeof *x), *one = gaussians(K, 9);
+    for (int t = 0; t < T; t++) {
+        memcpy(x + t * K, one, K * sizeof *x);
+    }
+    for (int k = 0; k < 2; k++) {
+        char sets[512];
+        snprintf(sets, sizeof sets,
+                 "tile.cell=pcm_like effects.dac=on effects.read_noise=off %s tile.cell.white_noise.relative=0 "
+                 "tile.cell.white_noise.absolute_uS=0.5", paths[k]);
+        struct fixture *off = fixture_open("ideal", sets, O, K, NULL, 0);
+        float *quiet = multiply(off, x, T);
+        snprintf(sets, sizeof sets, "tile.cell=pcm_like effects.dac=on effects.read_noise=off %s", paths[k]);
+        struct fixture *without = fixture_open("ideal", sets, O, K, NULL, 0);
+        float *same = multiply(without, x, T);
+        assert_memory_equal(quiet, same, T * O * sizeof *quiet);
+        mem_free(same);
+        fixture_close(without);
+        snprintf(sets, sizeof sets,
+                 "tile.cell=pcm_like effects.dac=on effects.read_noise=on tile.cell.read_noise=[1e-9,0.65,0.001,0.2] %s "
+                 "tile.cell.white_noise.relative=0 tile.cell.white_noise.absolute_uS=0.5", paths[k]);
+        struct fixture *f = fixture_open("ideal", sets, O, K, NULL, 0);
+        double range = 0, squares = 0, sum = 0;
+        for (int i = 0; i < K; i++) {
+            range = fmax(range, fabs(one[i]));
+        }
+        for (int i = 0; i < K; i++) {
+            double level = converter_code(f->machine->dac, one[i], range, NULL) * range / 127;
+            squares += level * level;
+        }
+        for (int round = 0; round < ROUNDS; round++) {
+            float y[T * O];
+            struct error e = {0};
+            assert_int_equal(machine_multiply(f->machine, 0, x, T, (uint64_t)round * T, f->scratch, y, &f->record, &e), OK);
+            for (int i = 0; i < T * O; i++) {
+                double scale = f->machine->arrays[0]->weight_scale[i % O], sd = 0.5 / 25 * sqrt(2) * scale * sqrt(squares),
+                       z = (y[i] - quiet[i]) / sd;
+                sum += z * z;
+            }
+        }
+        assert_near(sum / (T * O * ROUNDS), 1, 0.05);
+        mem_free(quiet);
+        fixture_close(off);
+        fixture_close(f);
+    }
+    mem_free(one);
+    mem_free(x);
+}
+
+static void general_multiplies_allocate_nothing(void **state) {
+    (void)state;
+    struct fixture *f = fixture_open("pcm256", "tile.adc.range=lambda tile.dac.sign=two_phase " WHITE " " SAR " " PULSE, 40, 600,
+                                     NULL, 0);
+    float *x = gaussians(10 * 600, 2), y[10 * 40];
+    struct error e = {0};
+    mem_guard_arm();
+    enum status s = machine_multiply(f->machine, 0, x, 10, 0, f->scratch, y, &f->record, &e);
+    assert_int_equal(mem_guard_disarm(), 0);
+    assert_int_equal(s, OK);
+    mem_free(x);
+    fixture_close(f);
+}
+
+/* What cannot be together is refused with the key to change. */
+static void contradictions_are_named(void **state) {
+    (void)state;
+    static const struct {
+        const char *chip, *sets, *message;
+    } cases[] = {
+        {"pcm256", "tile.dac.coding=split tile.dac.split_bits=7", "tile.dac.split_bits: 7 of the 7 bits"},
+        {"pcm256", "tile.dac.range_value=3", "tile.dac.range_value: 3 is given"},
+        {"pcm256", "tile.dac.range=static tile.management.noise=abs_max", "tile.management.noise: it replaces"},
+        {"ideal", "tile.cell.current.form=cubic tile.cell.current.reference_V=0.2 tile.cell.current.strength=0.1 effects=on",
+         "effects.cell_nonlinearity: the current of the cell"},
+    };
+    for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
+        struct fixture *f = NULL;
+        struct error e = {0};
+        assert_int_equal(fixture_try(cases[k].chip, cases[k].sets, 8, 8, NULL, 0, NULL, 0, &f, &e), ERR_USAGE);
+        if (!strstr(e.message, cases[k].message)) {
+            fail_msg("%s: %s", cases[k].sets, e.message);
+        }
+    }
+}
+
 /* ---- costs ------------------------------------------------------------------------------------------------------ */
 
 /* pcm256: mvm 132.9 ns with a pulse of 127 ns. Counts by hand, 90 x 50 weights on tiles of 40 x 24: 3 row blocks, 3 column
@@ -316,5 +447,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(passes_and_lines_are_counted),
     cmocka_unit_test(repeats_are_counted),
     cmocka_unit_test(what_is_supported_runs),
+    cmocka_unit_test(noise_follows_the_read_number),
+    cmocka_unit_test(white_noise_has_its_variance),
+    cmocka_unit_test(general_multiplies_allocate_nothing),
+    cmocka_unit_test(contradictions_are_named),
 };
 const struct test_suite suite_passes = {"passes", tests, sizeof tests / sizeof tests[0]};
