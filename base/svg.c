@@ -5,7 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LEFT = 78, RIGHT = 24, TITLE_Y = 24, LEGEND_Y = 46, LEGEND_STEP = 18, BOTTOM = 54, BAR_ROOM = 92, TICKS_MOST = 40 };
+enum {
+    LEFT = 78,
+    RIGHT = 24,
+    TITLE_Y = 24,
+    LEGEND_Y = 46,
+    LEGEND_STEP = 18,
+    BOTTOM = 54,
+    BAR_ROOM = 92,
+    TICKS_MOST = 40
+};
 enum { SHADES = 24 };
 
 /* Okabe and Ito's palette, which colour-blind readers can tell apart. */
@@ -13,8 +22,8 @@ static const char *const colours[SVG_COLOURS] = {"#0072b2", "#d55e00", "#009e73"
 
 struct frame {
     FILE *out;
-    double left, top, width, height;      /* of the plot area */
-    double x_low, x_high, y_low, y_high;  /* transformed: log10 on a logarithmic axis */
+    double left, top, width, height;     /* of the plot area */
+    double x_low, x_high, y_low, y_high; /* transformed: log10 on a logarithmic axis */
     bool x_log, y_log;
 };
 
@@ -117,7 +126,9 @@ static enum status limits(const struct svg_chart *c, const struct svg_axis *a,
     if (!(r.low <= r.high)) {
         return error_set(e, ERR_RUN, "chart '%s': axis '%s': no value that can be drawn", c->title, a->label);
     }
-    double room = r.high > r.low ? (r.high - r.low) * (map ? 0 : vertical ? 0.06 : 0.02)
+    double room = r.high > r.low ? (r.high - r.low) * (map        ? 0
+                                                       : vertical ? 0.06
+                                                                  : 0.02)
                                  : fmax(fabs(r.high) * 0.1, a->logarithmic ? 0.5 : 1e-12);
     *out = (struct extent){r.low - room, r.high + room};
     return OK;
@@ -129,16 +140,26 @@ static void put_text(FILE *out, const char *text) {
     for (; *text; text++) {
         unsigned char ch = (unsigned char)*text;
         switch (ch) {
-        case '&': fputs("&amp;", out); break;
-        case '<': fputs("&lt;", out); break;
-        case '>': fputs("&gt;", out); break;
-        case '"': fputs("&quot;", out); break;
-        default: fputc(ch < 0x20 ? ' ' : ch, out);
+        case '&':
+            fputs("&amp;", out);
+            break;
+        case '<':
+            fputs("&lt;", out);
+            break;
+        case '>':
+            fputs("&gt;", out);
+            break;
+        case '"':
+            fputs("&quot;", out);
+            break;
+        default:
+            fputc(ch < 0x20 ? ' ' : ch, out);
         }
     }
 }
 
-static void label_at(const struct frame *f, double x, double y, const char *anchor, const char *extra, const char *text) {
+static void label_at(const struct frame *f, double x, double y, const char *anchor, const char *extra,
+                     const char *text) {
     fprintf(f->out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\"%s>", x, y, anchor, extra);
     put_text(f->out, text);
     fputs("</text>\n", f->out);
@@ -293,7 +314,8 @@ static void draw_bars(const struct frame *f, const struct svg_series *s) {
         if (drawable(f, s->x[i] - half, s->y[i]) && drawable(f, s->x[i] + half, 0)) {
             double left = kept(x_pixel(f, s->x[i] - half)), right = kept(x_pixel(f, s->x[i] + half));
             double a = kept(y_pixel(f, s->y[i])), b = kept(y_pixel(f, 0));
-            fprintf(f->out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\" fill-opacity=\"0.55\"/>\n",
+            fprintf(f->out,
+                    "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\" fill-opacity=\"0.55\"/>\n",
                     left, a < b ? a : b, right - left, fabs(a - b), colours[s->colour]);
         }
     }
@@ -327,8 +349,7 @@ static void draw_map(const struct frame *f, const struct svg_series *s) {
     for (size_t i = 0; i < s->rows; i++) {
         for (size_t j = 0, end; j < s->columns; j = end) { /* neighbours of one shade are one rectangle */
             int k = shade_of(r, s->y[i * s->columns + j]);
-            for (end = j + 1; end < s->columns && shade_of(r, s->y[i * s->columns + end]) == k; end++) {
-            }
+            for (end = j + 1; end < s->columns && shade_of(r, s->y[i * s->columns + end]) == k; end++) {}
             if (k < 0) {
                 continue;
             }
@@ -368,11 +389,21 @@ static void draw_colour_bar(const struct frame *f, const struct svg_series *s) {
 static void draw_series(const struct frame *f, const struct svg_series *s) {
     switch (s->kind) {
     case SVG_LINE:
-    case SVG_STEPS: draw_line(f, s); break;
-    case SVG_POINTS: draw_points(f, s); break;
-    case SVG_BAND: draw_band(f, s); break;
-    case SVG_BARS: draw_bars(f, s); break;
-    case SVG_MAP: draw_map(f, s); break;
+    case SVG_STEPS:
+        draw_line(f, s);
+        break;
+    case SVG_POINTS:
+        draw_points(f, s);
+        break;
+    case SVG_BAND:
+        draw_band(f, s);
+        break;
+    case SVG_BARS:
+        draw_bars(f, s);
+        break;
+    case SVG_MAP:
+        draw_map(f, s);
+        break;
     }
 }
 
@@ -430,7 +461,8 @@ static enum status check_series(const struct svg_chart *c, struct error *e) {
         const struct svg_series *s = &c->series[i];
         bool whole = s->kind == SVG_MAP ? s->rows && s->columns && s->n / s->rows == s->columns && s->n % s->rows == 0
                                         : s->x != NULL;
-        if (!s->n || !s->y || !whole || (s->kind == SVG_BAND && !s->high) || s->colour < 0 || s->colour >= SVG_COLOURS) {
+        if (!s->n || !s->y || !whole || (s->kind == SVG_BAND && !s->high) || s->colour < 0 ||
+            s->colour >= SVG_COLOURS) {
             return error_set(e, ERR_RUN, "chart '%s': series %zu is not complete", c->title, i);
         }
     }
@@ -444,9 +476,17 @@ static enum status lay_out(const struct svg_chart *c, FILE *out, struct frame *f
     bool map = c->series[0].kind == SVG_MAP;
     int lines = lay_legend(c, NULL);
     double top = LEGEND_Y - 8 + LEGEND_STEP * lines + (map ? 16 : 0);
-    *f = (struct frame){.out = out, .left = LEFT, .top = top, .width = SVG_WIDTH - LEFT - (map ? BAR_ROOM : RIGHT),
-                        .height = SVG_HEIGHT - top - BOTTOM, .x_low = x.low, .x_high = x.high, .y_low = y.low,
-                        .y_high = y.high, .x_log = c->x.logarithmic, .y_log = c->y.logarithmic};
+    *f = (struct frame){.out = out,
+                        .left = LEFT,
+                        .top = top,
+                        .width = SVG_WIDTH - LEFT - (map ? BAR_ROOM : RIGHT),
+                        .height = SVG_HEIGHT - top - BOTTOM,
+                        .x_low = x.low,
+                        .x_high = x.high,
+                        .y_low = y.low,
+                        .y_high = y.high,
+                        .x_log = c->x.logarithmic,
+                        .y_log = c->y.logarithmic};
     if (map) { /* row 0 at the top */
         f->y_low = y.high;
         f->y_high = y.low;
@@ -489,8 +529,8 @@ static enum status write_chart(const struct svg_chart *c, size_t number, FILE *o
         draw_series(&f, &c->series[i]);
     }
     fputs("</g>\n", out);
-    fprintf(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"none\" stroke=\"#222222\"/>\n", f.left,
-            f.top, f.width, f.height);
+    fprintf(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"none\" stroke=\"#222222\"/>\n",
+            f.left, f.top, f.width, f.height);
     if (map) {
         draw_colour_bar(&f, &c->series[0]);
     }
@@ -502,8 +542,9 @@ enum status svg_write(const struct svg_chart *charts, size_t count, FILE *out, s
         TRY(check_series(&charts[i], e));
     }
     size_t height = count * SVG_HEIGHT;
-    fprintf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%zu\" viewBox=\"0 0 %d %zu\" "
-                 "font-family=\"Helvetica, Arial, DejaVu Sans, sans-serif\" font-size=\"13\" fill=\"#222222\">\n",
+    fprintf(out,
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%zu\" viewBox=\"0 0 %d %zu\" "
+            "font-family=\"Helvetica, Arial, DejaVu Sans, sans-serif\" font-size=\"13\" fill=\"#222222\">\n",
             SVG_WIDTH, height, SVG_WIDTH, height);
     fprintf(out, "<rect width=\"%d\" height=\"%zu\" fill=\"#ffffff\"/>\n", SVG_WIDTH, height);
     for (size_t i = 0; i < count; i++) {

@@ -1,8 +1,8 @@
 /* Charts as static SVG: one set of axes, with lines, points, bands and a map of colours.
  *
- * For pictures of the documentation and plots of fits. A chart is plain data that the caller fills; nothing is allocated, and
- * arrays are borrowed until svg_write returns. The same chart gives the same text everywhere (coordinates are rounded to
- * a tenth of a pixel), so that a picture can be compared with a new one.
+ * For pictures of the documentation and plots of fits. A chart is plain data that the caller fills; nothing is
+ * allocated, and arrays are borrowed until svg_write returns. The same chart gives the same text everywhere
+ * (coordinates are rounded to a tenth of a pixel), so that a picture can be compared with a new one.
  * Values that are not finite, and values <= 0 on a logarithmic axis, leave a gap. Coordinates outside an axis that was
  * given limits are cut off at the frame.
  * Not covered: text that is typeset (only plain labels), more than one set of axes, interaction.
@@ -53,8 +53,9 @@ struct svg_chart {
 /* Adds a series; more than SVG_SERIES_MOST are a mistake of the caller and are left out, which svg_write refuses. */
 void svg_add(struct svg_chart *c, struct svg_series s);
 
-/* The whole document, charts one below the other. Errors: nothing to draw, limits that are not finite or not positive on a logarithmic axis, a map
- * whose size does not fit, too many series. Errors of writing show at `out`, as usual. */
+/* The whole document, charts one below the other. Errors: nothing to draw, limits that are not finite or not
+ * positive on a logarithmic axis, a map whose size does not fit, too many series. Errors of writing show at `out`,
+ * as usual. */
 enum status svg_write(const struct svg_chart *charts, size_t count, FILE *out, struct error *e);
 
 /* Equal, but for numbers that differ by at most `tolerance` (another machine's rounding of the last digit). */

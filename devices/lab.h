@@ -2,7 +2,7 @@
  *
  * What is estimated (r = target / largest target, t = time after programming, t0 = the first time of the data,
  * L = ln(t / t0)):
- *   programming  g_prog = max(0, m(r) + s(r) xi)         m, s: polynomial or spline over r, chosen by an information criterion
+ *   programming  g_prog = max(0, m(r) + s(r) xi)         m, s: polynomial or spline over r, by an information criterion
  *   drift        g(t) = g_prog (t / t0)^-nu              nu of each device: mean and sd per target
  *   read noise   sd of ln g = Q f(t), f(t) = sqrt(ln((t + t_read) / (2 t_read)))     Q per target
  *
@@ -10,14 +10,15 @@
  *   raw      target_uS, time_s, g_uS[, device]                    one row per read; device: a whole number
  *   summary  target_uS, mean_uS, sd_uS, time_s[, samples]         one row per target and time
  *
- * With devices, every device has its own regression of ln g on L (weights 1 / f^2): its slope is -nu, the scatter around it
- * gives Q. Without, the moments over devices tell: Var(ln g) = (a + Q^2 f(t0)^2) + Q^2 L + sd_nu^2 L^2, and
- * ln(mean g) = ln m - mean_nu L + sd_nu^2 L^2 / 2; times are then treated as independent although the devices are the same,
- * which makes the standard errors of drift too large rather than too small.
+ * Reads of a device are treated as independent in their slow noise: true for times some decade apart, a few per cent too
+ * small a Q for times closer together. With devices, every device has its own regression of ln g on L (weights 1 / f^2): its slope is -nu, the scatter
+ * around it gives Q. Without, the moments over devices tell: Var(ln g) = (a + Q^2 f(t0)^2) + Q^2 L + sd_nu^2 L^2, and
+ * ln(mean g) = ln m - mean_nu L + sd_nu^2 L^2 / 2; times are then treated as independent although the devices are
+ * the same, which makes the standard errors of drift too large rather than too small.
  * The limit at 0 is taken out of mean and sd: they are those of the normal distribution before it.
  *
- * Not estimated: correlation of a device's error with its exponent, other shapes than the normal distribution, telegraph
- * noise, retention, temperature.
+ * Not estimated: correlation of a device's error with its exponent, other shapes than the normal distribution,
+ * telegraph noise, retention, temperature.
  */
 #ifndef MHO_DEVICES_LAB_H
 #define MHO_DEVICES_LAB_H
@@ -40,7 +41,7 @@ struct lab_data {
     bool raw, has_devices, has_counts;
     struct lab_row *rows; /* by target, device, time */
     size_t count;
-    uint64_t hash;        /* FNV-1a of the file's bytes */
+    uint64_t hash; /* FNV-1a of the file's bytes */
 };
 
 /* Errors name file, line and cell: wrong columns, what is not a number, negative values, time 0, times of a device that
@@ -51,7 +52,7 @@ void lab_data_free(struct lab_data *d);
 enum lab_curve_kind { LAB_POLYNOMIAL, LAB_SPLINE };
 
 struct lab_options {
-    int curve; /* enum lab_curve_kind */
+    int curve;              /* enum lab_curve_kind */
     bool drift, read_noise; /* false: left out, and 0 in the part */
     double t_read_s;        /* length of a read */
 };
@@ -68,11 +69,11 @@ struct lab_target {
     double target_S;
     struct lab_point *points;
     size_t point_count;
-    double devices, left_out;         /* with devices: in the regressions; left out since a read was 0 */
-    struct lab_value mean_S, sd_S;    /* at t0; read noise and the limit at 0 taken out */
-    double mean_fit_S, sd_fit_S;      /* the curves there: what the part says */
+    double devices, left_out;      /* with devices: in the regressions; left out since a read was 0 */
+    struct lab_value mean_S, sd_S; /* at t0; read noise and the limit at 0 taken out */
+    double mean_fit_S, sd_fit_S;   /* the curves there: what the part says */
     struct lab_value nu, nu_sd;
-    struct lab_value q;               /* Q */
+    struct lab_value q; /* Q */
 };
 
 struct lab_quality { /* residuals; chi2_per_dof NAN: standard errors are not known, or no degree of freedom */
@@ -83,8 +84,8 @@ struct lab_quality { /* residuals; chi2_per_dof NAN: standard errors are not kno
 enum { LAB_TERMS_MOST = 12 };
 
 struct lab_curve {
-    int kind;     /* enum lab_curve_kind */
-    size_t terms; /* polynomial: order + 1; spline: cubic B-splines with terms - 2 knots, equally spaced */
+    int kind;              /* enum lab_curve_kind */
+    size_t terms;          /* polynomial: order + 1; spline: cubic B-splines with terms - 2 knots, equally spaced */
     double low_S, scale_S; /* smallest and largest target; r = target / scale; coefficients are in siemens */
     double value[LAB_TERMS_MOST], error[LAB_TERMS_MOST];
     struct lab_quality quality;
@@ -102,13 +103,14 @@ struct lab_result {
 
 /* Refuses data that cannot determine what is asked for, and says which target lacks what. Lives in `a`. */
 enum status lab_fit(const struct lab_data *d, const struct lab_options *o, struct arena *a, struct lab_result *out,
-                     struct error *e);
+                    struct error *e);
 
 /* The curve at n targets, siemens. */
 enum status lab_curve_values(const struct lab_curve *c, const double *target_S, size_t n, double *out_S,
                              struct error *e);
 
-/* The part: {model: measured, ...}, every value fitted or measured, source = `source`, spreads from the standard errors. */
+/* The part: {model: measured, ...}, every value fitted or measured, source = `source`, spreads from the standard
+ * errors. */
 enum status lab_part(const struct lab_result *r, const char *source, struct arena *a, struct config_node **out,
                      struct error *e);
 

@@ -1,7 +1,7 @@
 /* Mean and standard deviation as curves over the target, and the part that they give (see lab.h).
  *
- * Polynomials up to order 4, or cubic B-splines with equally spaced knots, by weighted least squares (GSL); of these the one
- * with the smallest Bayesian information criterion: chi2 + k ln n (k terms, n targets), without counts
+ * Polynomials up to order 4, or cubic B-splines with equally spaced knots, by weighted least squares (GSL); of these
+ * the one with the smallest Bayesian information criterion: chi2 + k ln n (k terms, n targets), without counts
  * n ln(rss / n) + k ln n. A curve always has fewer terms than there are targets.
  */
 #include <gsl/gsl_bspline.h>
@@ -149,8 +149,8 @@ static enum status judge_curve(const struct table *t, struct lab_curve *c, doubl
     return OK;
 }
 
-static enum status fit_one(const struct lab_data *d, const struct lab_options *o, const struct lab_result *r, bool of_sd,
-                           double *block, struct lab_curve *out, struct error *e) {
+static enum status fit_one(const struct lab_data *d, const struct lab_options *o, const struct lab_result *r,
+                           bool of_sd, double *block, struct lab_curve *out, struct error *e) {
     struct table t = {block, block + r->count, block + 2 * r->count, r->count, d->has_counts};
     for (size_t i = 0; i < r->count; i++) {
         const struct lab_value *v = of_sd ? &r->targets[i].sd_S : &r->targets[i].mean_S;
@@ -217,8 +217,8 @@ static enum status put_list(const struct writer *w, struct config_node *map, con
 }
 
 /* p10 to p90 of a normal error, as factors. 0: no spread. */
-static enum status put_origin(const struct writer *w, struct config_node *map, enum constant_kind kind, const char *source,
-                              double relative_error, struct error *e) {
+static enum status put_origin(const struct writer *w, struct config_node *map, enum constant_kind kind,
+                              const char *source, double relative_error, struct error *e) {
     double half = fmin(1.2816 * relative_error, 0.99);
     TRY(put(w, map, "kind", constant_kind_name(kind), e));
     TRY(put(w, map, "source", source, e));
@@ -282,7 +282,8 @@ static size_t make_grid(const struct lab_result *r, double grid_S[GRID_MOST], do
 }
 
 /* A quantity of the targets on the grid, straight lines between them. */
-static void between(const struct lab_result *r, size_t offset, double factor, const double *place, size_t n, double *out) {
+static void between(const struct lab_result *r, size_t offset, double factor, const double *place, size_t n,
+                    double *out) {
     for (size_t k = 0; k < n; k++) {
         size_t i = (size_t)place[k], j = i + 1 < r->count ? i + 1 : i;
         double share = place[k] - (double)i;
@@ -309,7 +310,8 @@ static enum status put_head(const struct writer *w, const struct lab_result *r, 
     TRY(put_constant(w, "g_min_uS", r->targets[0].target_S * 1e6, CONSTANT_MEASURED, w->source, 0, e));
     TRY(put_constant(w, "t0_s", r->t0_s, CONSTANT_MEASURED, w->source, 0, e));
     TRY(put_constant(w, "t_read_s", r->read_noise ? r->t_read_s : 0, CONSTANT_ASSUMED,
-                     r->read_noise ? "length of a read as given to the fit" : "no read noise estimated: no growth with age",
+                     r->read_noise ? "length of a read as given to the fit"
+                                   : "no read noise estimated: no growth with age",
                      0.5, e));
     return put(w, w->part, "interpolation", "linear", e);
 }

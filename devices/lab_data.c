@@ -1,5 +1,5 @@
-/* Lab data, read and checked (see lab.h). What is wrong with a row is said with its place in the file; what is wrong with
- * all of them together is the business of lab_fit.c.
+/* Lab data, read and checked (see lab.h). What is wrong with a row is said with its place in the file; what is wrong
+ * with all of them together is the business of lab_fit.c.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -31,8 +31,8 @@ static enum status find_columns(struct lab_data *d, struct columns *c, struct er
     if (common && mean && sd && !d->has_devices && csv_columns(t) == summary_columns) {
         return OK;
     }
-    return error_set(e, ERR_USAGE, "%s: the header line: columns missing, unknown or of two forms (allowed: %s)", d->path,
-                     columns_allowed);
+    return error_set(e, ERR_USAGE, "%s: the header line: columns missing, unknown or of two forms (allowed: %s)",
+                     d->path, columns_allowed);
 }
 
 /* A number in microsiemens or seconds, at least `least` (or above it). */
@@ -122,8 +122,7 @@ static enum status check_order(struct lab_data *d, const struct columns *c, stru
         const struct lab_row *before = &d->rows[i - 1], *row = &d->rows[i];
         bool twice = same_device(before, row) && row->time_s == before->time_s && (!d->raw || row->g_S == before->g_S);
         if (twice) {
-            return csv_error(d->csv, row->row, c->time, e,
-                             "the same %s stands there twice (allowed: every row once)",
+            return csv_error(d->csv, row->row, c->time, e, "the same %s stands there twice (allowed: every row once)",
                              d->raw ? "read of a device" : "target and time");
         }
     }

@@ -1,8 +1,9 @@
 /* From lab data to the parameters of a cell, target by target: the estimators of lab.h. Curves over the target are
  * lab_curve.c.
  *
- * Straight lines are weighted least squares by GSL; the weights are 1 / standard error^2 where the counts of reads are known,
- * equal otherwise. Standard errors: mean sd / sqrt(n), standard deviation sd / sqrt(2 (n - 1)) (normal distribution).
+ * Straight lines are weighted least squares by GSL; the weights are 1 / standard error^2 where the counts of reads
+ * are known, equal otherwise. Standard errors: mean sd / sqrt(n), standard deviation sd / sqrt(2 (n - 1)) (normal
+ * distribution).
  */
 #include <gsl/gsl_errno.h>
 #include <gsl/gsl_fit.h>
@@ -57,8 +58,7 @@ static enum status collect_points(const struct lab_data *d, const struct lab_row
     }
     qsort(sorted, n, sizeof *sorted, by_row_time);
     for (size_t first = 0, end; first < n; first = end) {
-        for (end = first + 1; end < n && sorted[end]->time_s == sorted[first]->time_s; end++) {
-        }
+        for (end = first + 1; end < n && sorted[end]->time_s == sorted[first]->time_s; end++) {}
         out->points[out->point_count++] = point_of(sorted + first, end - first, d->raw);
     }
     mem_free(sorted);
@@ -78,7 +78,8 @@ static enum status collect_targets(const struct lab_data *d, struct arena *a, st
         r->count++;
     }
     if (r->count < TARGETS_LEAST || r->count > TARGETS_MOST) {
-        return error_set(e, ERR_USAGE, "%s: %zu different targets: mean and sd are curves over the target (allowed: %d to %d)",
+        return error_set(e, ERR_USAGE,
+                         "%s: %zu different targets: mean and sd are curves over the target (allowed: %d to %d)",
                          d->path, r->count, TARGETS_LEAST, TARGETS_MOST);
     }
     r->targets = arena_alloc(a, r->count, sizeof *r->targets);
@@ -117,23 +118,25 @@ static enum status check_targets(const struct lab_data *d, const struct lab_opti
             }
         }
         if (t->points[0].time_s > 10 * r->t0_s) {
-            return error_set(e, ERR_USAGE,
-                             "%s: target %g uS: first time %g s, that of others is %g s (allowed: the first times of all "
-                             "targets within a factor of 10)",
-                             d->path, target_uS, t->points[0].time_s, r->t0_s);
+            return error_set(
+                e, ERR_USAGE,
+                "%s: target %g uS: first time %g s, that of others is %g s (allowed: the first times of all "
+                "targets within a factor of 10)",
+                d->path, target_uS, t->points[0].time_s, r->t0_s);
         }
         size_t needed = o->drift && o->read_noise && !d->has_devices ? 3 : 2;
         if ((o->drift || o->read_noise) && t->point_count < needed) {
-            return error_set(e, ERR_USAGE,
-                             "%s: target %g uS: %zu time%s: cannot tell drift%s (allowed: at least %zu times, or --without)",
-                             d->path, target_uS, t->point_count, t->point_count == 1 ? "" : "s",
-                             needed == 3 ? " and read noise apart" : " and read noise", needed);
+            return error_set(
+                e, ERR_USAGE,
+                "%s: target %g uS: %zu time%s: cannot tell drift%s (allowed: at least %zu times, or --without)",
+                d->path, target_uS, t->point_count, t->point_count == 1 ? "" : "s",
+                needed == 3 ? " and read noise apart" : " and read noise", needed);
         }
     }
     return OK;
 }
 
-/* ---- drift and read noise of one target: a regression for every device ----------------------------------------------- */
+/* ---- drift and read noise of one target: a regression for every device ------------------------------------- */
 
 struct line {
     double slope, slope_variance; /* the variance for a read noise of Q = 1 */
@@ -195,8 +198,7 @@ static bool has_two_times(const struct lab_row *rows, size_t n) { return rows[n 
 static void pool_devices(const struct lab_result *r, const struct lab_row *rows, size_t n, bool drift, struct series *s,
                          struct pool *p) {
     for (size_t first = 0, end; first < n; first = end) {
-        for (end = first + 1; end < n && rows[end].device == rows[first].device; end++) {
-        }
+        for (end = first + 1; end < n && rows[end].device == rows[first].device; end++) {}
         struct line l = {0};
         bool usable = end - first > 1 && (!drift || has_two_times(rows + first, end - first)) &&
                       fit_device(r, rows + first, end - first, drift, s, &l);
@@ -214,8 +216,8 @@ static struct lab_value root(double v, double v_error) {
                  : (struct lab_value){0, sqrt(v_error)};
 }
 
-static enum status estimate_from_devices(const struct lab_data *d, const struct lab_options *o,
-                                         const struct pool *p, struct lab_target *t, struct error *e) {
+static enum status estimate_from_devices(const struct lab_data *d, const struct lab_options *o, const struct pool *p,
+                                         struct lab_target *t, struct error *e) {
     if (p->devices < DEVICES_LEAST || (o->read_noise && !(p->dof > 0))) {
         return error_set(e, ERR_USAGE,
                          "%s: target %g uS: %g devices with reads above 0 at enough times, %g without: cannot tell %s "
@@ -258,8 +260,8 @@ static enum status fit_devices(const struct lab_data *d, const struct lab_option
 
 /* ---- drift and read noise of one target: from the moments at several times ------------------------------------- */
 
-/* Least squares of y in powers of x, dropping those above 0 whose coefficient would be negative, for they are variances;
- * a dropped one is 0 and keeps its error. */
+/* Least squares of y in powers of x, dropping those above 0 whose coefficient would be negative, for they are
+ * variances; a dropped one is 0 and keeps its error. */
 static enum status fit_powers(const double *x, const double *y, const double *w, size_t n, const int *powers, size_t k,
                               bool known, struct lab_value *out, struct arena *a, struct error *e) {
     double *design = arena_alloc(a, n * k, sizeof *design);
@@ -357,8 +359,8 @@ static void limited_moments(double z, double *mean, double *sd) {
     *sd = sqrt(fmax(0, (z * z + 1) * share + z * density - square(*mean)));
 }
 
-/* The normal distribution whose part above 0, with the rest at 0, has this mean and sd. Not below a mean of 0, where the
- * two do not fix it any more. */
+/* The normal distribution whose part above 0, with the rest at 0, has this mean and sd. Not below a mean of 0, where
+ * the two do not fix it any more. */
 static void undo_limit(double *mean, double *sd) {
     double low = 0, high = 8, m, s;
     limited_moments(high, &m, &s);
@@ -448,8 +450,9 @@ enum status lab_fit(const struct lab_data *d, const struct lab_options *o, struc
     TRY(collect_targets(d, a, out, e));
     measure_times(d, out);
     if (o->read_noise && !(o->t_read_s < out->t0_s)) {
-        return error_set(e, ERR_USAGE, "%s: a read of %g s, but the first time is %g s (allowed: a read shorter than that)",
-                         d->path, o->t_read_s, out->t0_s);
+        return error_set(e, ERR_USAGE,
+                         "%s: a read of %g s, but the first time is %g s (allowed: a read shorter than that)", d->path,
+                         o->t_read_s, out->t0_s);
     }
     TRY(check_targets(d, o, out, e));
     gsl_error_handler_t *handler = gsl_set_error_handler_off();

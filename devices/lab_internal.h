@@ -4,8 +4,8 @@
 
 #include "devices/lab.h"
 
-/* y = sum of value_k design[.][k] with weights w; design [n][k], k <= n. `known`: w are 1 / variance; otherwise errors are
- * scaled by the scatter, and NAN without a degree of freedom. GSL's error handler must be off. */
+/* y = sum of value_k design[.][k] with weights w; design [n][k], k <= n. `known`: w are 1 / variance; otherwise
+ * errors are scaled by the scatter, and NAN without a degree of freedom. GSL's error handler must be off. */
 enum status lab_least_squares(const double *design, const double *y, const double *w, size_t n, size_t k, bool known,
                               struct lab_value *value, double *chi2, struct error *e);
 

@@ -17,7 +17,8 @@ void chip_visit_keys(void (*visit)(void *ctx, const struct chip_keys *keys), voi
     }
     for (const struct cell_model *const *m = cell_models; *m; m++) {
         snprintf(title, sizeof title, "cell model %s", (*m)->name);
-        struct chip_keys k = {title, (*m)->about, (*m)->source, (*m)->status, "tile.cell.", false, false, &(*m)->params};
+        struct chip_keys k = {title,        (*m)->about, (*m)->source, (*m)->status,
+                              "tile.cell.", false,       false,        &(*m)->params};
         visit(ctx, &k);
     }
     for (size_t i = 0; cell_groups[i]; i++) {
@@ -27,13 +28,13 @@ void chip_visit_keys(void (*visit)(void *ctx, const struct chip_keys *keys), voi
         visit(ctx, &k);
     }
     for (const struct dac_model *const *m = dac_models; *m; m++) {
-        struct chip_keys k = {(*m)->params.name, (*m)->about, (*m)->source, "", "tile.dac.circuit.", false, false,
-                              &(*m)->params};
+        struct chip_keys k = {(*m)->params.name,   (*m)->about, (*m)->source, "",
+                              "tile.dac.circuit.", false,       false,        &(*m)->params};
         visit(ctx, &k);
     }
     for (const struct adc_model *const *m = adc_models; *m; m++) {
-        struct chip_keys k = {(*m)->params.name, (*m)->about, (*m)->source, "", "tile.adc.circuit.", false, false,
-                              &(*m)->params};
+        struct chip_keys k = {(*m)->params.name,   (*m)->about, (*m)->source, "",
+                              "tile.adc.circuit.", false,       false,        &(*m)->params};
         visit(ctx, &k);
     }
 }
@@ -69,7 +70,8 @@ static const char *remark(const struct chip_keys *k) {
 
 static void print_help(void *out, const struct chip_keys *k) {
     const char *note = remark(k);
-    fprintf(out, "%s%s%s%s%s%s\n", k->title, *note ? " (" : "", note, *note ? ")" : "", *k->about ? ": " : "", k->about);
+    fprintf(out, "%s%s%s%s%s%s\n", k->title, *note ? " (" : "", note, *note ? ")" : "", *k->about ? ": " : "",
+            k->about);
     if (*k->source) {
         fprintf(out, "  source: %s\n", k->source);
     }
@@ -100,11 +102,16 @@ static void print_section(void *out, const struct chip_keys *k) {
 
 void chip_params_markdown(FILE *out) {
     fputs("# Every key of a chip file\n\n"
-          "Written by `mho chip params --markdown` (`make docs`) from the tables that read the file; a test says when this\n"
-          "page is out of date. Keys are what `--set` takes and what a chip file spells as nested maps. A number stands in\n"
-          "the unit that its key ends with. A *constant* is never a bare number: `{value: 25, kind: published, source: paper,\n"
-          "spread: [0.8, 1.2]}`, kind = measured, published, fitted or assumed, and an assumed one needs a spread (factors,\n"
-          "p10 and p90); *numbers* are a constant whose value is a list. The source of every value stands in the chip or\n"
+          "Written by `mho chip params --markdown` (`make docs`) from the tables that read the file; a test says when "
+          "this\n"
+          "page is out of date. Keys are what `--set` takes and what a chip file spells as nested maps. A number "
+          "stands in\n"
+          "the unit that its key ends with. A *constant* is never a bare number: `{value: 25, kind: published, source: "
+          "paper,\n"
+          "spread: [0.8, 1.2]}`, kind = measured, published, fitted or assumed, and an assumed one needs a spread "
+          "(factors,\n"
+          "p10 and p90); *numbers* are a constant whose value is a list. The source of every value stands in the chip "
+          "or\n"
           "part file; `mho chip check NAME` lists them.\n\n",
           out);
     chip_visit_keys(print_section, out);

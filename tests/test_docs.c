@@ -1,5 +1,5 @@
-/* What the program writes of the documentation is what is committed, what the pages point to is there, every effect, group
- * and circuit has its place on the physics page; and the chart writer itself.
+/* What the program writes of the documentation is what is committed, what the pages point to is there, every effect,
+ * group and circuit has its place on the physics page; and the chart writer itself.
  */
 #include <dirent.h>
 #include <math.h>

@@ -1,6 +1,7 @@
-/* mho device fit: synthetic lab data from known truth give the truth back within 4 standard errors, and the standard errors
- * are small enough to mean something; the part that comes out does what the data did; data that cannot determine the
- * parameters are refused with a reason. Truth: the published formulas of pcm_like, devices by cell_realise_ages.
+/* mho device fit: synthetic lab data from known truth give the truth back within 4 standard errors, and the standard
+ * errors are small enough to mean something; the part that comes out does what the data did; data that cannot
+ * determine the parameters are refused with a reason. Truth: the published formulas of pcm_like, devices by
+ * cell_realise_ages.
  */
 #include <math.h>
 #include <stdio.h>
@@ -127,8 +128,8 @@ static void fit_file(const char *path, const struct lab_options *o, struct arena
 /* Within 4 standard errors of the truth, and the standard error itself below `largest`. */
 static void check_value(const char *what, double target_uS, struct lab_value v, double truth, double largest) {
     if (!(fabs(v.value - truth) <= 4 * v.error) || !(v.error <= largest)) {
-        fail_msg("%s at %g uS: %g +- %g, truth %g (allowed: 4 standard errors, each at most %g)", what, target_uS, v.value,
-                 v.error, truth, largest);
+        fail_msg("%s at %g uS: %g +- %g, truth %g (allowed: 4 standard errors, each at most %g)", what, target_uS,
+                 v.value, v.error, truth, largest);
     }
 }
 
@@ -149,8 +150,8 @@ static void devices_recover_the_truth(void **state) {
         check_value("sd", g, (struct lab_value){t->sd_S.value * 1e6, t->sd_S.error * 1e6}, sd_truth_uS(rel), 0.05);
         check_value("drift exponent", g, t->nu, nu_truth(rel), 6e-4);
         check_value("sd of the exponent", g, t->nu_sd, nu_sd_truth(rel), 6e-4);
-        /* 4 standard errors and 3 %: Q follows the programmed value of each device, which spreads by up to 13 %, and the
-         * slow noise of reads a decade apart is not quite independent. */
+        /* 4 standard errors and 3 %: Q follows the programmed value of each device, which spreads by up to 13 %, and
+         * the slow noise of reads a decade apart is not quite independent. */
         assert_near(t->q.value, q_truth(rel), 4 * t->q.error + 0.03 * q_truth(rel));
         assert_true(t->q.error < 0.015 * q_truth(rel));
         assert_near(t->mean_fit_S * 1e6, g, 0.1);
@@ -199,7 +200,8 @@ static void exact_moments_give_exact_parameters(void **state) {
     fputs("target_uS,mean_uS,sd_uS,time_s,samples\n", f);
     for (int i = 1; i <= 5; i++) {
         for (int t = 0; t < 5; t++) {
-            double l = t * log(30), nu = 0.03 + 0.01 * i, s = 0.02, q = 0.01, write = 0.05; /* relative error of the write */
+            double l = t * log(30), nu = 0.03 + 0.01 * i, s = 0.02, q = 0.01,
+                   write = 0.05; /* relative error of the write */
             double f0 = log((1 + 250e-9) / 500e-9), variance = write * write + q * q * (f0 + l) + s * s * l * l;
             double mean = 4 * i * exp(-nu * l + s * s * l * l / 2);
             fprintf(f, "%d,%.15g,%.15g,%.15g,1000\n", 4 * i, mean, mean * sqrt(expm1(variance)), exp(l));
@@ -208,7 +210,8 @@ static void exact_moments_give_exact_parameters(void **state) {
     fclose(f);
     struct lab_result r;
     fit_file(path, &everything, a, &r);
-    for (int i = 0; i < 5; i++) { /* 15 digits in the file; f0 + l stands for f^2, which differs by t_read / t = 2.5e-7 */
+    for (int i = 0; i < 5;
+         i++) { /* 15 digits in the file; f0 + l stands for f^2, which differs by t_read / t = 2.5e-7 */
         assert_near(r.targets[i].nu.value, 0.04 + 0.01 * i, 1e-9);
         assert_near(r.targets[i].nu_sd.value, 0.02, 1e-8);
         assert_near(r.targets[i].q.value, 0.01, 1e-7);
@@ -236,7 +239,8 @@ static void limit_at_zero(void **state) {
     fclose(f);
     struct lab_result r;
     fit_file(path, &(struct lab_options){LAB_POLYNOMIAL, false, false, 250e-9}, a, &r);
-    for (size_t i = 0; i < r.count; i++) { /* 4 sigma of 4000 devices: 0.032 for the mean, about twice where half is lost */
+    for (size_t i = 0; i < r.count;
+         i++) { /* 4 sigma of 4000 devices: 0.032 for the mean, about twice where half is lost */
         assert_near(r.targets[i].mean_S.value * 1e6, 0.4 * (double)i, 0.05);
         assert_near(r.targets[i].sd_S.value * 1e6, 0.5, 0.05);
     }
@@ -259,9 +263,9 @@ static void spline(void **state) {
     fit_file(path, &o, a, &polynomial);
     o.curve = LAB_SPLINE;
     fit_file(path, &o, a, &spline);
-    assert_true(polynomial.mean.quality.rms > 1e-6);   /* no noise in the data: what is left is the shape */
+    assert_true(polynomial.mean.quality.rms > 1e-6); /* no noise in the data: what is left is the shape */
     assert_true(spline.mean.quality.rms < 0.05e-6);
-    assert_int_equal(spline.sd.terms, 4);              /* a constant needs no more than the least */
+    assert_int_equal(spline.sd.terms, 4); /* a constant needs no more than the least */
     arena_destroy(a);
 }
 
@@ -269,7 +273,8 @@ static void spline(void **state) {
 
 static json_t *stats(const char *cell) {
     char *out, *err;
-    const char *args[] = {"device", "stats", cell, "--g", "0.2,0.52,1", "--time", "0,1d", "--samples", "40000", "--json", NULL};
+    const char *args[] = {"device", "stats",     cell,    "--g",    "0.2,0.52,1", "--time",
+                          "0,1d",   "--samples", "40000", "--json", NULL};
     int status = run_mho(args, 60, &out, &err);
     if (status != 0) {
         fail_msg("device stats %s: %s", cell, err);
@@ -295,8 +300,8 @@ static void round_trip(void **state) {
     const char *data = write_raw(reads, true), *part = new_file("part.yaml"), *plot = new_file("fit.svg");
     mem_free(reads);
     char *out, *err, set[1300];
-    int status = run_mho((const char *const[]){"device", "fit", data, "--out", part, "--plot", plot, "--json", NULL}, 60, &out,
-                         &err);
+    int status = run_mho((const char *const[]){"device", "fit", data, "--out", part, "--plot", plot, "--json", NULL},
+                         60, &out, &err);
     if (status != 0) {
         fail_msg("device fit: %s", err);
     }
@@ -309,7 +314,8 @@ static void round_trip(void **state) {
 
     json_t *fitted = stats(part), *truth = stats("pcm_like");
     for (size_t i = 0; i < 6; i++) {
-        json_t *a = json_array_get(json_object_get(fitted, "rows"), i), *b = json_array_get(json_object_get(truth, "rows"), i);
+        json_t *a = json_array_get(json_object_get(fitted, "rows"), i),
+               *b = json_array_get(json_object_get(truth, "rows"), i);
         double sd = number_of(b, "g_programmed_sd_uS");
         /* 4 standard errors of 1500 devices and of 40000 draws: 0.105 sd for means, 0.074 sd for sds */
         assert_near(number_of(a, "g_programmed_mean_uS"), number_of(b, "g_programmed_mean_uS"), 0.11 * sd);
@@ -374,9 +380,12 @@ static void hostile_data(void **state) {
         {SUMMARY "1,1,0.1,1,2.5\n", {"data.csv:2:5", "whole number"}},
         {SUMMARY "1,1,0.1,1,9\n1,1,0.1,9,9\n1,1,.1,99,9\n2,2,0.1,1,9\n", {"2 different targets", "allowed: 3"}},
         {SUMMARY "1,1,0.1,1,9\n2,2,0.1,1,9\n3,3,0.1,1,9\n", {"target 1 uS", "1 time", "drift"}},
-        {SUMMARY "1,1,.1,1,9\n2,2,.1,1,9\n3,3,.1,1,9\n1,1,.1,9,9\n2,2,.1,9,9\n3,3,.1,9,9\n", {"2 times", "read noise apart"}},
-        {SUMMARY "1,1,.1,20,9\n1,1,.1,2,9\n1,1,.1,3,9\n2,2,.1,1,9\n2,2,.1,2,9\n2,2,.1,3,9\n3,3,.1,1,9\n3,3,.1,2,9\n3,3,.1,3,9\n"
-                 "4,4,.1,11,9\n4,4,.1,20,9\n4,4,.1,30,9\n", {"target 4 uS", "first time"}},
+        {SUMMARY "1,1,.1,1,9\n2,2,.1,1,9\n3,3,.1,1,9\n1,1,.1,9,9\n2,2,.1,9,9\n3,3,.1,9,9\n",
+         {"2 times", "read noise apart"}},
+        {SUMMARY
+         "1,1,.1,20,9\n1,1,.1,2,9\n1,1,.1,3,9\n2,2,.1,1,9\n2,2,.1,2,9\n2,2,.1,3,9\n3,3,.1,1,9\n3,3,.1,2,9\n3,3,.1,3,9\n"
+         "4,4,.1,11,9\n4,4,.1,20,9\n4,4,.1,30,9\n",
+         {"target 4 uS", "first time"}},
         {"target_uS,time_s,g_uS\n1,1,1\n2,1,2\n3,1,3\n1,2,1\n2,2,2\n3,2,3\n", {"target 1 uS", "no scatter"}},
     };
     char data[1200], part[1200];
@@ -422,13 +431,14 @@ static void what_is_left_out(void **state) {
     assert_non_null(strstr(err, "--without"));
     mem_free(out);
     mem_free(err);
-    assert_int_equal(run_mho((const char *const[]){"device", "fit", path, "--out", part, "--without", "read_noise", NULL}, 60,
-                             &out, &err),
-                     0);
+    assert_int_equal(
+        run_mho((const char *const[]){"device", "fit", path, "--out", part, "--without", "read_noise", NULL}, 60, &out,
+                &err),
+        0);
     mem_free(out);
     mem_free(err);
-    assert_int_equal(run_mho((const char *const[]){"device", "fit", path, "--out", part, "--without", "noise", NULL}, 60, &out,
-                             &err),
+    assert_int_equal(run_mho((const char *const[]){"device", "fit", path, "--out", part, "--without", "noise", NULL},
+                             60, &out, &err),
                      2);
     assert_non_null(strstr(err, "allowed: drift, read_noise"));
     mem_free(out);

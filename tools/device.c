@@ -43,7 +43,8 @@ enum status device_part(const char *name, struct arena *a, struct config_node **
 }
 
 /* A misspelt key must not pass as one that was left out. */
-static enum status check_keys(const struct config_node *map, const struct cell *cell, struct arena *a, struct error *e) {
+static enum status check_keys(const struct config_node *map, const struct cell *cell, struct arena *a,
+                              struct error *e) {
     static const char *const skip[] = {"model", "name", "sources", NULL};
     const struct param_table *tables[1 + CELL_GROUPS_MOST] = {&cell_model_of(cell)->params};
     const char *prefixes[1 + CELL_GROUPS_MOST] = {""};
@@ -122,8 +123,8 @@ static void print_cell(const struct cell *cell) {
     if (k.levels) {
         printf("%d levels, ", k.levels);
     }
-    printf("ages %.4g to %.4g s%s%s\n  optional groups: ", k.min_age_s, k.max_age_s, m->drift ? ", drifts" : ", no drift",
-           m->read_sd ? ", read noise" : ", no read noise");
+    printf("ages %.4g to %.4g s%s%s\n  optional groups: ", k.min_age_s, k.max_age_s,
+           m->drift ? ", drifts" : ", no drift", m->read_sd ? ", read noise" : ", no read noise");
     bool any = false;
     cell_visit_groups(cell, print_group, &any);
     printf("%s\n  source: %s\n  status: %s\n", any ? "" : "none", m->source, m->status);
@@ -242,10 +243,9 @@ static enum status check_grid(const struct grid *r, struct error *e) {
     for (size_t i = 0; i < r->time_count; i++) {
         double age_s = cell_drift_age(r->cell, &r->conditions, r->times[i]);
         if (!(r->times[i] >= k.min_age_s && r->times[i] <= k.max_age_s && age_s <= k.max_age_s)) {
-            return error_set(e, ERR_USAGE,
-                             "--time %g s: outside what the model of this cell covers (allowed: %g to %g s%s)",
-                             r->times[i], k.min_age_s, k.max_age_s,
-                             age_s > r->times[i] ? ", at the reference temperature" : "");
+            return error_set(
+                e, ERR_USAGE, "--time %g s: outside what the model of this cell covers (allowed: %g to %g s%s)",
+                r->times[i], k.min_age_s, k.max_age_s, age_s > r->times[i] ? ", at the reference temperature" : "");
         }
     }
     return OK;
@@ -322,15 +322,17 @@ static enum status check_conditions(const struct options *o, const struct cell *
     const char *name = cell_model_of(cell)->name;
     bool warm = o->kelvin < 300 || o->kelvin > 300;
     if (warm && !has_group(cell, "temperature")) {
-        return error_set(e, ERR_USAGE,
-                         "--kelvin %g: cell %s does not say what temperature does (allowed: 300, or a part with the group "
-                         "temperature)",
-                         o->kelvin, name);
+        return error_set(
+            e, ERR_USAGE,
+            "--kelvin %g: cell %s does not say what temperature does (allowed: 300, or a part with the group "
+            "temperature)",
+            o->kelvin, name);
     }
     if (o->reads > 0 && !has_group(cell, "disturb")) {
-        return error_set(e, ERR_USAGE,
-                         "--reads %g: cell %s does not say what reads do (allowed: 0, or a part with the group disturb)",
-                         o->reads, name);
+        return error_set(
+            e, ERR_USAGE,
+            "--reads %g: cell %s does not say what reads do (allowed: 0, or a part with the group disturb)", o->reads,
+            name);
     }
     return OK;
 }
@@ -338,8 +340,12 @@ static enum status check_conditions(const struct options *o, const struct cell *
 static enum status open_grid(const struct options *o, struct arena *a, struct grid *r, struct error *e) {
     TRY(open_cell(o->words.items[1], &o->sets, a, &r->cell, e));
     TRY(check_conditions(o, r->cell, e));
-    r->conditions = (struct cell_conditions){.programming_noise = true, .drift = true, .read_noise = true,
-                                             .temperature = true, .temperature_K = o->kelvin, .reads = o->reads};
+    r->conditions = (struct cell_conditions){.programming_noise = true,
+                                             .drift = true,
+                                             .read_noise = true,
+                                             .temperature = true,
+                                             .temperature_K = o->kelvin,
+                                             .reads = o->reads};
     TRY(parse_number_list(o->g ? o->g : "0,0.25,0.5,0.75,1", "--g", false, &r->g, &r->g_count, e));
     TRY(parse_number_list(o->time ? o->time : "0", "--time", true, &r->times, &r->time_count, e));
     return check_grid(r, e);
@@ -380,11 +386,12 @@ static enum status device_command(const struct options *o, struct error *e) {
         return device_pictures(o, e);
     }
     const char *near = nearest_name(word, kinds, 4);
-    return error_set(e, ERR_USAGE, "device %s: what to do? (allowed: list, stats CELL, fit DATA.csv, pictures%s%s%s)", word,
-                     near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    return error_set(e, ERR_USAGE, "device %s: what to do? (allowed: list, stats CELL, fit DATA.csv, pictures%s%s%s)",
+                     word, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 }
 
-static const char *const names[] = {"g", "time", "samples", "set", "kelvin", "reads", "out", "plot", "curve", "without", "read-time", NULL};
+static const char *const names[] = {"g",   "time", "samples", "set",     "kelvin",    "reads",
+                                    "out", "plot", "curve",   "without", "read-time", NULL};
 
 const struct command command_device = {
     "device",

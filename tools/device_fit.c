@@ -1,5 +1,5 @@
-/* mho device fit: lab data become a part of model `measured`. The estimators are devices/lab.h; here: what is asked for,
- * the part file, the printed fit, the plot.
+/* mho device fit: lab data become a part of model `measured`. The estimators are devices/lab.h; here: what is asked
+ * for, the part file, the printed fit, the plot.
  */
 #include <math.h>
 #include <string.h>
@@ -21,7 +21,8 @@ static enum status take_without(const char *list, struct lab_options *out, struc
         } else if (n == 10 && strncmp(word, "read_noise", n) == 0) {
             out->read_noise = false;
         } else {
-            return error_set(e, ERR_USAGE, "--without %s: not something to leave out (allowed: drift, read_noise)", list);
+            return error_set(e, ERR_USAGE, "--without %s: not something to leave out (allowed: drift, read_noise)",
+                             list);
         }
         word += n + (word[n] == ',');
     }
@@ -115,13 +116,19 @@ static enum status plot_programming(const struct lab_result *r, struct arena *a,
         low[i] = middle[i] - 1e6 * spread[i];
         high[i] = middle[i] + 1e6 * spread[i];
     }
-    *c = (struct svg_chart){.title = "Programming: mean and standard deviation", .x = {.label = "target (uS)"},
+    *c = (struct svg_chart){.title = "Programming: mean and standard deviation",
+                            .x = {.label = "target (uS)"},
                             .y = {.label = "programmed (uS)"}};
-    svg_add(c, (struct svg_series){.kind = SVG_BAND, .label = "fit, one sd", .x = at_S, .y = low, .high = high,
-                                   .n = CURVE_POINTS});
+    svg_add(c, (struct svg_series){
+                   .kind = SVG_BAND, .label = "fit, one sd", .x = at_S, .y = low, .high = high, .n = CURVE_POINTS});
     svg_add(c, (struct svg_series){.kind = SVG_LINE, .label = "fit, mean", .x = at_S, .y = middle, .n = CURVE_POINTS});
-    svg_add(c, (struct svg_series){.kind = SVG_POINTS, .label = "data, bars of one sd", .x = x, .y = mean, .error = sd,
-                                   .n = r->count, .colour = 1});
+    svg_add(c, (struct svg_series){.kind = SVG_POINTS,
+                                   .label = "data, bars of one sd",
+                                   .x = x,
+                                   .y = mean,
+                                   .error = sd,
+                                   .n = r->count,
+                                   .colour = 1});
     return OK;
 }
 
@@ -143,7 +150,8 @@ static enum status plot_target(const struct lab_result *r, const struct lab_targ
     for (size_t k = 0; k < CURVE_POINTS; k++) {
         double now = first + (last - first) * (double)k / (CURVE_POINTS - 1);
         time[k] = r->t0_s * exp(now);
-        model[k] = y[0] * exp(-t->nu.value * (now - first) + t->nu_sd.value * t->nu_sd.value * (now * now - first * first) / 2);
+        model[k] = y[0] * exp(-t->nu.value * (now - first) +
+                              t->nu_sd.value * t->nu_sd.value * (now * now - first * first) / 2);
     }
     svg_add(c, (struct svg_series){.kind = SVG_LINE, .x = time, .y = model, .n = CURVE_POINTS, .colour = colour});
     svg_add(c, (struct svg_series){.kind = SVG_POINTS, .label = label, .x = x, .y = y, .n = n, .colour = colour});
@@ -169,7 +177,8 @@ static enum status plot_exponents(const struct lab_result *r, struct arena *a, s
         return error_set(e, ERR_RUN, "--plot: out of memory");
     }
     *c = (struct svg_chart){.title = "Drift exponent and read noise, bars of one standard error",
-                            .x = {.label = "target (uS)"}, .y = {.label = "exponent, Q (1)"}};
+                            .x = {.label = "target (uS)"},
+                            .y = {.label = "exponent, Q (1)"}};
     const struct svg_series rows[] = {
         {.kind = SVG_POINTS, .label = "mean exponent", .x = x, .y = nu, .error = nu_error, .colour = 0},
         {.kind = SVG_POINTS, .label = "its sd over devices", .x = x, .y = sd, .error = sd_error, .colour = 1},
@@ -272,8 +281,9 @@ static json_t *value_json(struct lab_value v, double factor, bool there) {
 }
 
 static json_t *quality_json(const struct lab_quality *q, double factor) {
-    return json_pack("{s:o, s:o, s:o, s:I}", "max", json_number(q->largest * factor), "rms", json_number(q->rms * factor),
-                     "chi2_per_dof", json_number(q->chi2_per_dof), "dof", (json_int_t)q->dof);
+    return json_pack("{s:o, s:o, s:o, s:I}", "max", json_number(q->largest * factor), "rms",
+                     json_number(q->rms * factor), "chi2_per_dof", json_number(q->chi2_per_dof), "dof",
+                     (json_int_t)q->dof);
 }
 
 static json_t *curve_json(const struct lab_curve *c) {
@@ -307,8 +317,8 @@ static enum status fit_json(const struct options *o, const struct lab_data *d, c
     json_t *root = json_envelope("device fit", o, NULL), *rows = json_array();
     char hash[32];
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)d->hash);
-    json_put(root, "data", json_pack("{s:s, s:s, s:I}", "file", file_name(d->path), "fnv1a", hash, "rows",
-                                     (json_int_t)d->count));
+    json_put(root, "data",
+             json_pack("{s:s, s:s, s:I}", "file", file_name(d->path), "fnv1a", hash, "rows", (json_int_t)d->count));
     json_put(root, "part", json_string(o->out));
     json_put(root, "t0_s", json_number(r->t0_s));
     json_put(root, "t_read_s", r->read_noise ? json_number(r->t_read_s) : json_null());

@@ -8,9 +8,11 @@ double *picture_numbers(struct picture *p, size_t n) { return arena_alloc(p->are
 
 enum status picture_no_memory(struct error *e) { return error_set(e, ERR_RUN, "device pictures: out of memory"); }
 
-struct svg_chart *picture_chart(struct picture *p, const char *title, const char *x, bool x_log, const char *y, bool y_log) {
+struct svg_chart *picture_chart(struct picture *p, const char *title, const char *x, bool x_log, const char *y,
+                                bool y_log) {
     struct svg_chart *c = &p->charts[p->count++];
-    *c = (struct svg_chart){.title = title, .x = {.label = x, .logarithmic = x_log}, .y = {.label = y, .logarithmic = y_log}};
+    *c = (struct svg_chart){
+        .title = title, .x = {.label = x, .logarithmic = x_log}, .y = {.label = y, .logarithmic = y_log}};
     return c;
 }
 

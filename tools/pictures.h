@@ -27,7 +27,8 @@ extern const struct picture_source cell_pictures[], array_pictures[], tile_pictu
 double *picture_numbers(struct picture *p, size_t n);
 enum status picture_no_memory(struct error *e);
 /* Appends a chart with these titles; the caller adds series. */
-struct svg_chart *picture_chart(struct picture *p, const char *title, const char *x, bool x_log, const char *y, bool y_log);
+struct svg_chart *picture_chart(struct picture *p, const char *title, const char *x, bool x_log, const char *y,
+                                bool y_log);
 void picture_line(struct svg_chart *c, const char *label, const double *x, const double *y, size_t n, int colour);
 void picture_points(struct svg_chart *c, const char *label, const double *x, const double *y, size_t n, int colour);
 void picture_steps(struct svg_chart *c, const char *label, const double *x, const double *y, size_t n, int colour);

@@ -23,12 +23,18 @@ static void fill_array(float *g_S, size_t n) {
 }
 
 static struct wires wires_of(double ohm) {
-    return (struct wires){.row_ohm = ohm, .column_ohm = ohm, .input_ohm = 10 * ohm, .output_ohm = 10 * ohm,
-                          .input_end = WIRES_LEFT, .output_end = WIRES_BOTTOM, .segment = 1};
+    return (struct wires){.row_ohm = ohm,
+                          .column_ohm = ohm,
+                          .input_ohm = 10 * ohm,
+                          .output_ohm = 10 * ohm,
+                          .input_end = WIRES_LEFT,
+                          .output_end = WIRES_BOTTOM,
+                          .segment = 1};
 }
 
 static enum status draw_wire_losses(struct picture *p, struct error *e) {
-    float *g = arena_alloc(p->arena, SIDE * SIDE, sizeof *g), *folded = arena_alloc(p->arena, SIDE * SIDE, sizeof *folded);
+    float *g = arena_alloc(p->arena, SIDE * SIDE, sizeof *g),
+          *folded = arena_alloc(p->arena, SIDE * SIDE, sizeof *folded);
     double *loss = picture_numbers(p, SIDE * SIDE);
     void *scratch = arena_alloc(p->arena, wires_fold_scratch_bytes(SIDE, SIDE), 1);
     if (!g || !folded || !loss || !scratch) {
@@ -49,8 +55,8 @@ static enum status draw_wire_losses(struct picture *p, struct error *e) {
     }
     struct svg_chart *c = picture_chart(p, "Wires: what each of 64 x 64 cells of 6 uS loses (3 ohm per cell)",
                                         "column (read at the bottom)", false, "row (driven from the left)", false);
-    svg_add(c, (struct svg_series){.kind = SVG_MAP, .label = "loss (%)", .y = loss, .n = SIDE * SIDE, .rows = SIDE,
-                                   .columns = SIDE});
+    svg_add(c, (struct svg_series){
+                   .kind = SVG_MAP, .label = "loss (%)", .y = loss, .n = SIDE * SIDE, .rows = SIDE, .columns = SIDE});
     return OK;
 }
 
@@ -88,9 +94,11 @@ static enum status fold_error(const struct wires *w, int method, const float *g,
 static enum status draw_wire_folding(struct picture *p, struct error *e) {
     enum { POINTS = 9 };
     static const double ohms[POINTS] = {0.1, 0.2, 0.35, 0.5, 1, 2, 3, 5, 8};
-    float *g = arena_alloc(p->arena, SIDE * SIDE, sizeof *g), *folded = arena_alloc(p->arena, SIDE * SIDE, sizeof *folded);
+    float *g = arena_alloc(p->arena, SIDE * SIDE, sizeof *g),
+          *folded = arena_alloc(p->arena, SIDE * SIDE, sizeof *folded);
     double *exact_g = picture_numbers(p, SIDE * SIDE), *product = picture_numbers(p, POINTS);
-    double *corrected = picture_numbers(p, POINTS), *effect = picture_numbers(p, POINTS), *x = picture_numbers(p, POINTS);
+    double *corrected = picture_numbers(p, POINTS), *effect = picture_numbers(p, POINTS),
+           *x = picture_numbers(p, POINTS);
     void *scratch = arena_alloc(p->arena, wires_fold_scratch_bytes(SIDE, SIDE), 1);
     if (!g || !folded || !exact_g || !product || !corrected || !effect || !x || !scratch) {
         return picture_no_memory(e);
@@ -150,8 +158,8 @@ static enum status draw_dac(struct picture *p, struct error *e) {
 }
 
 #define SAR(mismatch)                                                                                                  \
-    "model: sar\nsplit: off\ncapacitor_mismatch: " ASSUMED(mismatch) "\ngain_dB: " ASSUMED(120)                        \
-        "\ncomparator_offset: " ASSUMED(0) "\nnoise_LSB: " ASSUMED(0)
+    "model: sar\nsplit: off\ncapacitor_mismatch: " ASSUMED(mismatch) "\ngain_dB: " ASSUMED(                            \
+        120) "\ncomparator_offset: " ASSUMED(0) "\nnoise_LSB: " ASSUMED(0)
 
 static enum status draw_adc_transfer(struct picture *p, struct error *e) {
     enum { BITS = 4, POINTS = 801 };
@@ -217,6 +225,6 @@ static enum status draw_adc_linearity(struct picture *p, struct error *e) {
 }
 
 const struct picture_source array_pictures[] = {
-    {"wire_losses", draw_wire_losses},   {"wire_folding", draw_wire_folding},     {"dac", draw_dac},
-    {"adc_transfer", draw_adc_transfer}, {"adc_linearity", draw_adc_linearity},   {NULL, NULL},
+    {"wire_losses", draw_wire_losses},   {"wire_folding", draw_wire_folding},   {"dac", draw_dac},
+    {"adc_transfer", draw_adc_transfer}, {"adc_linearity", draw_adc_linearity}, {NULL, NULL},
 };

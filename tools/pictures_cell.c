@@ -26,8 +26,8 @@ static enum status cell_with(struct picture *p, const char *part, const char *gr
     return cell_create(map, "", p->arena, out, e);
 }
 
-static const struct cell_conditions everything = {.programming_noise = true, .drift = true, .read_noise = true,
-                                                  .temperature = true, .temperature_K = 300};
+static const struct cell_conditions everything = {
+    .programming_noise = true, .drift = true, .read_noise = true, .temperature = true, .temperature_K = 300};
 
 static void fill(float *target_S, double value_S, size_t n) {
     for (size_t i = 0; i < n; i++) {
@@ -85,7 +85,8 @@ static enum status draw_programming(struct picture *p, struct error *e) {
     const struct cell *cell;
     TRY(cell_with(p, "pcm_like", NULL, &cell, e));
     double *x = picture_numbers(p, LEVELS), *low = picture_numbers(p, LEVELS), *high = picture_numbers(p, LEVELS);
-    double *mean = picture_numbers(p, LEVELS), *px = picture_numbers(p, LEVELS * EACH), *py = picture_numbers(p, LEVELS * EACH);
+    double *mean = picture_numbers(p, LEVELS), *px = picture_numbers(p, LEVELS * EACH),
+           *py = picture_numbers(p, LEVELS * EACH);
     float *target = arena_alloc(p->arena, DEVICES, sizeof *target), *got = arena_alloc(p->arena, DEVICES, sizeof *got);
     if (!x || !low || !high || !mean || !px || !py || !target || !got) {
         return picture_no_memory(e);
@@ -103,9 +104,10 @@ static enum status draw_programming(struct picture *p, struct error *e) {
             py[i * EACH + k] = (double)got[k] * 1e6;
         }
     }
-    struct svg_chart *c = picture_chart(p, "Programming noise (pcm_like)", "target (uS)", false, "programmed (uS)", false);
-    svg_add(c, (struct svg_series){.kind = SVG_BAND, .label = "one sd of 4096 devices", .x = x, .y = low, .high = high,
-                                   .n = LEVELS});
+    struct svg_chart *c =
+        picture_chart(p, "Programming noise (pcm_like)", "target (uS)", false, "programmed (uS)", false);
+    svg_add(c, (struct svg_series){
+                   .kind = SVG_BAND, .label = "one sd of 4096 devices", .x = x, .y = low, .high = high, .n = LEVELS});
     picture_line(c, "mean", x, mean, LEVELS, 0);
     picture_points(c, "single devices", px, py, LEVELS * EACH, 1);
     return OK;
@@ -128,8 +130,8 @@ static enum status draw_write_verify(struct picture *p, struct error *e) {
         TRY(cell_with(p, "pcm_like", groups[k], &cell, e));
         cell_program(cell, &everything, &d, target, got, NULL, DEVICES);
         TRY(histogram(p, got, DEVICES, 12.5, 6, &at, &share, e));
-        svg_add(c, (struct svg_series){.kind = SVG_BARS, .label = labels[k], .x = at, .y = share, .n = CHANNELS,
-                                       .colour = 1 - k});
+        svg_add(c, (struct svg_series){
+                       .kind = SVG_BARS, .label = labels[k], .x = at, .y = share, .n = CHANNELS, .colour = 1 - k});
     }
     return OK;
 }
@@ -186,8 +188,8 @@ static enum status draw_drift(struct picture *p, struct error *e) {
     return OK;
 }
 
-static enum status draw_history(struct picture *p, const struct cell *cell, const char *title, double span_s, bool log_time,
-                                size_t shown, struct error *e) {
+static enum status draw_history(struct picture *p, const struct cell *cell, const char *title, double span_s,
+                                bool log_time, size_t shown, struct error *e) {
     double *time = picture_numbers(p, TIMES), *rows[SHOWN], *quiet[SHOWN];
     struct cell_conditions still = everything;
     still.read_noise = false;
@@ -206,8 +208,13 @@ static enum status draw_history(struct picture *p, const struct cell *cell, cons
     static const char *const labels[] = {"device 1", "device 2", "device 3"};
     for (size_t i = 0; i < shown; i++) {
         picture_line(c, labels[i], time, rows[i], TIMES, (int)i);
-        svg_add(c, (struct svg_series){.kind = SVG_LINE, .label = i == 0 ? "without read noise" : NULL, .x = time,
-                                       .y = quiet[i], .n = TIMES, .colour = (int)i, .dashed = true});
+        svg_add(c, (struct svg_series){.kind = SVG_LINE,
+                                       .label = i == 0 ? "without read noise" : NULL,
+                                       .x = time,
+                                       .y = quiet[i],
+                                       .n = TIMES,
+                                       .colour = (int)i,
+                                       .dashed = true});
     }
     return OK;
 }
@@ -219,18 +226,19 @@ static enum status draw_read_noise(struct picture *p, struct error *e) {
 }
 
 static enum status draw_telegraph(struct picture *p, struct error *e) {
-    static const char groups[] = "telegraph: {share: " ASSUMED(1) ", amplitude: " ASSUMED(0.04) ", time_s: " ASSUMED(60) "}";
+    static const char groups[] =
+        "telegraph: {share: " ASSUMED(1) ", amplitude: " ASSUMED(0.04) ", time_s: " ASSUMED(60) "}";
     const struct cell *cell;
     TRY(cell_with(p, "ideal", groups, &cell, e));
-    return draw_history(p, cell, "Telegraph noise: two devices with a trap (amplitude 4 %, time 60 s)", 2000, false, 2, e);
+    return draw_history(p, cell, "Telegraph noise: two devices with a trap (amplitude 4 %, time 60 s)", 2000, false, 2,
+                        e);
 }
 
 static enum status draw_retention(struct picture *p, struct error *e) {
-    static const char groups[] =
-        "retention: {time_s: " ASSUMED(3e9) ", stretch: " ASSUMED(0.5) ", time_log_sd: " ASSUMED(0.5)
-        ", activation_energy_eV: " ASSUMED(1.1) "}\n"
-        "temperature: {reference_K: " ASSUMED(300) ", activation_energy_eV: " ASSUMED(0) ", conductance_low_per_K: " ASSUMED(
-            0) ", conductance_high_per_K: " ASSUMED(0) "}";
+    static const char groups[] = "retention: {time_s: " ASSUMED(3e9) ", stretch: " ASSUMED(0.5) ", "
+                                 "time_log_sd: " ASSUMED(0.5) ", activation_energy_eV: " ASSUMED(1.1) "}\n"
+                                 "temperature: {reference_K: " ASSUMED(300) ", activation_energy_eV: " ASSUMED(0) ", "
+                                 "conductance_low_per_K: " ASSUMED(0) ", conductance_high_per_K: " ASSUMED(0) "}";
     static const double kelvin[] = {300, 328, 358};
     static const char *const labels[] = {"300 K", "328 K", "358 K"};
     const struct cell *cell;
@@ -240,8 +248,8 @@ static enum status draw_retention(struct picture *p, struct error *e) {
         return picture_no_memory(e);
     }
     spread_times(time, 1e3, 3e8, TIMES);
-    struct svg_chart *c = picture_chart(p, "Retention at three temperatures, five devices each (1.1 eV)",
-                                        "age (s)", true, "conductance (uS)", false);
+    struct svg_chart *c = picture_chart(p, "Retention at three temperatures, five devices each (1.1 eV)", "age (s)",
+                                        true, "conductance (uS)", false);
     for (int k = 0; k < 3; k++) {
         struct cell_conditions warm = everything;
         double *rows[5];
@@ -298,8 +306,8 @@ static enum status draw_current(struct picture *p, struct error *e) {
         volts[i] = -0.3 + 0.6 * (double)i / (TIMES - 1);
         line[i] = 10 * volts[i];
     }
-    struct svg_chart *c = picture_chart(p, "Nonlinear current of a device of 10 uS, stated at 0.2 V", "read voltage (V)",
-                                        false, "current (uA)", false);
+    struct svg_chart *c = picture_chart(p, "Nonlinear current of a device of 10 uS, stated at 0.2 V",
+                                        "read voltage (V)", false, "current (uA)", false);
     picture_line(c, "linear", volts, line, TIMES, 5);
     for (int k = 0; k < 2; k++) {
         const struct cell *cell;
@@ -338,8 +346,14 @@ static enum status draw_white_noise(struct picture *p, struct error *e) {
 }
 
 const struct picture_source cell_pictures[] = {
-    {"programming", draw_programming}, {"write_verify", draw_write_verify}, {"drift", draw_drift},
-    {"read_noise", draw_read_noise},   {"telegraph", draw_telegraph},       {"retention", draw_retention},
-    {"disturb", draw_disturb},         {"current", draw_current},           {"white_noise", draw_white_noise},
+    {"programming", draw_programming},
+    {"write_verify", draw_write_verify},
+    {"drift", draw_drift},
+    {"read_noise", draw_read_noise},
+    {"telegraph", draw_telegraph},
+    {"retention", draw_retention},
+    {"disturb", draw_disturb},
+    {"current", draw_current},
+    {"white_noise", draw_white_noise},
     {NULL, NULL},
 };

@@ -45,8 +45,13 @@ static enum status make_tile(const struct matrix *m, const char *const *sets, do
         count++;
     }
     TRY(chip_load("ideal", sets, count, &t->chip, e));
-    t->source = (struct matrix_source){.name = "weights", .layer = -1, .role = MATRIX_HEAD, .inputs = m->inputs,
-                                       .outputs = m->outputs, .read_rows = read_rows, .context = (void *)(uintptr_t)m};
+    t->source = (struct matrix_source){.name = "weights",
+                                       .layer = -1,
+                                       .role = MATRIX_HEAD,
+                                       .inputs = m->inputs,
+                                       .outputs = m->outputs,
+                                       .read_rows = read_rows,
+                                       .context = (void *)(uintptr_t)m};
     struct machine_options o = {.seed = SEED, .age_s = age_s};
     TRY(placement_create(t->chip, &t->source, 1, &t->placement, e));
     return machine_create(t->chip, t->placement, &t->source, 1, &o, &t->machine, e);
@@ -102,8 +107,8 @@ static enum status multiply(const struct matrix *m, const float *x, const char *
 }
 
 /* Root mean square error of the product, percent of its root mean square. */
-static enum status error_of(const struct matrix *m, const float *x, const char *const *sets, double age_s, double *percent,
-                            struct error *e) {
+static enum status error_of(const struct matrix *m, const float *x, const char *const *sets, double age_s,
+                            double *percent, struct error *e) {
     double y[VECTORS * SIDE], digital[VECTORS * SIDE], difference = 0, size = 0;
     TRY(multiply(m, x, sets, age_s, y, digital, e));
     for (size_t i = 0; i < VECTORS * SIDE; i++) {
@@ -149,8 +154,8 @@ static enum status conductances(struct picture *p, const char *const *sets, doub
 static enum status draw_encoding(struct picture *p, struct error *e) {
     static const char *const pair[] = {"tile.cell=pcm_like", "tile.scale=per_tile", NULL};
     static const char *const one[] = {"tile.cell=pcm_like", "tile.scale=per_tile", "tile.encoding=one_device", NULL};
-    static const char *const digits[] = {"tile.cell=pcm_like", "tile.scale=per_tile", "tile.slices=2", "tile.slice_bits=2",
-                                         NULL};
+    static const char *const digits[] = {"tile.cell=pcm_like", "tile.scale=per_tile", "tile.slices=2",
+                                         "tile.slice_bits=2", NULL};
     double *w = picture_numbers(p, WEIGHTS), *legs[2], *single[1], *slices[4];
     if (!w) {
         return picture_no_memory(e);
@@ -161,13 +166,13 @@ static enum status draw_encoding(struct picture *p, struct error *e) {
     TRY(conductances(p, pair, legs, 2, e));
     TRY(conductances(p, one, single, 1, e));
     TRY(conductances(p, digits, slices, 4, e));
-    struct svg_chart *c = picture_chart(p, "Encoding: a weight as a pair of devices, or as one", "weight / largest weight",
-                                        false, "target (uS)", false);
+    struct svg_chart *c = picture_chart(p, "Encoding: a weight as a pair of devices, or as one",
+                                        "weight / largest weight", false, "target (uS)", false);
     picture_line(c, "pair, plus", w, legs[0], WEIGHTS, 0);
     picture_line(c, "pair, minus", w, legs[1], WEIGHTS, 1);
     picture_line(c, "one device", w, single[0], WEIGHTS, 2);
-    c = picture_chart(p, "Bit slices: the same weight as two digits of 2 bits, plus leg", "weight / largest weight", false,
-                      "target (uS)", false);
+    c = picture_chart(p, "Bit slices: the same weight as two digits of 2 bits, plus leg", "weight / largest weight",
+                      false, "target (uS)", false);
     picture_steps(c, "low digit", w, slices[0], WEIGHTS, 0);
     picture_steps(c, "high digit", w, slices[2], WEIGHTS, 1);
     return OK;
@@ -215,20 +220,24 @@ static enum status draw_passes(struct picture *p, const char *title, const char 
     forget(&t);
     TRY(s);
     struct svg_chart *c = picture_chart(p, title, "input code + 7", false, "pass", false);
-    svg_add(c, (struct svg_series){.kind = SVG_MAP, .label = "level", .y = passes.levels, .n = passes.count * INPUTS,
-                                   .rows = passes.count, .columns = INPUTS});
+    svg_add(c, (struct svg_series){.kind = SVG_MAP,
+                                   .label = "level",
+                                   .y = passes.levels,
+                                   .n = passes.count * INPUTS,
+                                   .rows = passes.count,
+                                   .columns = INPUTS});
     return OK;
 }
 
 static enum status draw_input_coding(struct picture *p, struct error *e) {
     static const char *const serial[] = {"effects.dac=on", "tile.dac.bits=4", "tile.dac.coding=bit_serial", NULL};
-    static const char *const split[] = {"effects.dac=on",         "tile.dac.bits=4",      "tile.dac.coding=split",
+    static const char *const split[] = {"effects.dac=on",        "tile.dac.bits=4",         "tile.dac.coding=split",
                                         "tile.dac.split_bits=1", "tile.dac.sign=two_phase", NULL};
     TRY(draw_passes(p, "Input coding: 4 bits, one bit per pass", serial, e));
     return draw_passes(p, "Input coding: 4 bits, high and low part, positive then negative inputs", split, e);
 }
 
-/* ---- faults ------------------------------------------------------------------------------------------------------- */
+/* ---- faults ------------------------------------------------------------------------------------------------ */
 
 static enum status draw_faults(struct picture *p, struct error *e) {
     enum { POINTS = 7 };
@@ -272,29 +281,37 @@ static enum status draw_compensation(struct picture *p, struct error *e) {
     struct matrix m;
     float *x;
     TRY(make_matrix(p, &m, &x, e));
-    struct svg_chart *c = picture_chart(p, "Drift compensation: error of a 128 x 128 product (pcm_like, converters off)",
-                                        "age (s)", true, "error of the product (%)", false);
+    struct svg_chart *c =
+        picture_chart(p, "Drift compensation: error of a 128 x 128 product (pcm_like, converters off)", "age (s)", true,
+                      "error of the product (%)", false);
     for (int k = 0; k < 3; k++) {
         double *y = picture_numbers(p, POINTS);
-        const char *const sets[] = {"tile.cell=pcm_like", "effects.programming_noise=on", "effects.drift=on",
-                                    "effects.read_noise=on", arena_printf(p->arena, "tile.compensation=%s", modes[k]), NULL};
+        const char *const sets[] = {"tile.cell=pcm_like",
+                                    "effects.programming_noise=on",
+                                    "effects.drift=on",
+                                    "effects.read_noise=on",
+                                    arena_printf(p->arena, "tile.compensation=%s", modes[k]),
+                                    NULL};
         if (!y || !sets[4]) {
             return picture_no_memory(e);
         }
         for (size_t i = 0; i < POINTS; i++) {
             TRY(error_of(&m, x, sets, ages_s[i], &y[i], e));
         }
-        svg_add(c, (struct svg_series){.kind = SVG_LINE, .label = labels[k], .x = ages_s, .y = y, .n = POINTS, .colour = k,
-                                       .dashed = k == 2});
+        svg_add(
+            c,
+            (struct svg_series){
+                .kind = SVG_LINE, .label = labels[k], .x = ages_s, .y = y, .n = POINTS, .colour = k, .dashed = k == 2});
         picture_points(c, NULL, ages_s, y, POINTS, k);
     }
     return OK;
 }
 
 static enum status draw_correction(struct picture *p, struct error *e) {
-    static const char ramp[] = "tile.adc.circuit={model: ramp, gain_spread: {value: 0.05, kind: assumed, source: for a picture, "
-                               "spread: [1, 1]}, offset_LSB: {value: 3, kind: assumed, source: for a picture, spread: [1, 1]}, "
-                               "noise_LSB: {value: 0, kind: assumed, source: for a picture, spread: [1, 1]}}";
+    static const char ramp[] =
+        "tile.adc.circuit={model: ramp, gain_spread: {value: 0.05, kind: assumed, source: for a picture, "
+        "spread: [1, 1]}, offset_LSB: {value: 3, kind: assumed, source: for a picture, spread: [1, 1]}, "
+        "noise_LSB: {value: 0, kind: assumed, source: for a picture, spread: [1, 1]}}";
     static const char *const modes[] = {"tile.correction=none", "tile.correction=affine"};
     static const char *const labels[] = {"as converted", "after gain and offset per column"};
     struct matrix m;
