@@ -10,11 +10,12 @@
  *   raw      target_uS, time_s, g_uS[, device]                    one row per read; device: a whole number
  *   summary  target_uS, mean_uS, sd_uS, time_s[, samples]         one row per target and time
  *
- * Reads of a device are treated as independent in their slow noise: true for times some decade apart, a few per cent too
- * small a Q for times closer together. With devices, every device has its own regression of ln g on L (weights 1 / f^2): its slope is -nu, the scatter
- * around it gives Q. Without, the moments over devices tell: Var(ln g) = (a + Q^2 f(t0)^2) + Q^2 L + sd_nu^2 L^2, and
- * ln(mean g) = ln m - mean_nu L + sd_nu^2 L^2 / 2; times are then treated as independent although the devices are
- * the same, which makes the standard errors of drift too large rather than too small.
+ * With devices, every device has its own regression of ln g on L (weights 1 / f^2): its slope is -nu, the scatter
+ * around it gives Q. Its reads count as independent in their slow noise: true for times a decade apart; closer ones
+ * share some of it, and Q comes out too small. Without devices, the moments over them tell:
+ *   Var(ln g) = (a + Q^2 f(t0)^2) + Q^2 L + sd_nu^2 L^2,    ln(mean g) = ln m - mean_nu L + sd_nu^2 L^2 / 2;
+ * times then count as independent although the devices are the same, which makes the standard errors of drift too large
+ * rather than too small.
  * The limit at 0 is taken out of mean and sd: they are those of the normal distribution before it.
  *
  * Not estimated: correlation of a device's error with its exponent, other shapes than the normal distribution,
