@@ -79,8 +79,8 @@ static void derive_line(const struct machine *m, struct array *a, uint32_t b, ui
 }
 
 /* Constants of the columns of a tile and line: some are in units of the ADC's full scale. */
-static void derive_phenomena(const struct machine *m, struct array *a, size_t matrix, uint32_t b, uint32_t line, uint32_t first,
-                             uint32_t end) {
+static void derive_phenomena(const struct machine *m, struct array *a, size_t matrix, uint32_t b, uint32_t line,
+                             uint32_t first, uint32_t end) {
     enum { AT_ONCE = 4096 }; /* columns of a tile are no more */
     double full_scale[AT_ONCE];
     size_t index = ((size_t)b * a->lines + line) * a->columns + first;
@@ -100,7 +100,8 @@ void array_derive(const struct machine *m, struct array *a, size_t matrix) {
         for (uint32_t line = 0; line < a->lines; line++) {
             derive_line(m, a, b, line);
             for (uint32_t c = 0; a->phenomena && c < a->column_blocks; c++) {
-                derive_phenomena(m, a, matrix, b, line, array_block_output(a, tile, c), array_block_output(a, tile, c + 1));
+                derive_phenomena(m, a, matrix, b, line, array_block_output(a, tile, c),
+                                 array_block_output(a, tile, c + 1));
             }
         }
     }
@@ -348,8 +349,8 @@ static double full_scale_by_rule(const struct machine *m, const uint64_t *bins, 
     return largest;
 }
 
-/* Full scales of results [first, end) of one line: of each column alone, or of all of them (results per weight scale are
- * currents; a tile has one for all). */
+/* Full scales of results [first, end) of one line: of each column alone, or of all of them (results per weight scale
+ * are currents; a tile has one for all). */
 static void set_line_scales(const struct machine *m, struct array *a, uint32_t b, uint32_t line, uint32_t first,
                             uint32_t end) {
     bool whole_tile = m->spec->tile.adc.granularity == ADC_PER_TILE;

@@ -62,7 +62,8 @@ static enum status make_dacs(const struct machine *m, struct array *a, size_t ma
 /* ---- columns ----------------------------------------------------------------------------------------------------- */
 
 /* One instance: its state in `state`, or its gain and offset. */
-static void make_adc(const struct machine *m, size_t matrix, uint64_t instance, float *state, float *gain, float *offset) {
+static void make_adc(const struct machine *m, size_t matrix, uint64_t instance, float *state, float *gain,
+                     float *offset) {
     const struct adc *circuit = m->spec->tile.adc.circuit;
     const struct adc_model *model = adc_model_of(circuit);
     if (m->adc_states) {
@@ -74,7 +75,9 @@ static void make_adc(const struct machine *m, size_t matrix, uint64_t instance, 
 }
 
 /* Where n converters keep what they are: gain and offset, or `state`. */
-struct adc_place { float **gain, **offset, **state; };
+struct adc_place {
+    float **gain, **offset, **state;
+};
 
 static bool allocate_adcs(const struct machine *m, size_t n, const struct adc_place *to) {
     bool linear = m->adc_use == ADC_LINEAR;
@@ -94,8 +97,8 @@ static void set_adc(const struct machine *m, size_t matrix, uint64_t instance, s
 }
 
 /* Visits a tile's columns of one line. */
-static void make_tile_adcs(const struct machine *m, struct array *a, size_t matrix, uint32_t b, uint32_t c, float *scratch,
-                           const struct adc_place *to) {
+static void make_tile_adcs(const struct machine *m, struct array *a, size_t matrix, uint32_t b, uint32_t c,
+                           float *scratch, const struct adc_place *to) {
     const struct tile_spec *tile = &m->spec->tile;
     uint32_t share = (uint32_t)tile->adc.share, per_tile = block_count((uint32_t)tile->columns, share),
              first = block_begin(a->outputs, (uint32_t)tile->columns, (enum split_mode)tile->split, c),
@@ -124,8 +127,8 @@ static enum status make_adcs(const struct machine *m, struct array *a, size_t ma
             make_tile_adcs(m, a, matrix, b, c, scratch, &columns);
         }
     }
-    uint64_t base = (uint64_t)tiles * a->lines *
-                    block_count((uint32_t)m->spec->tile.columns, (uint32_t)m->spec->tile.adc.share);
+    uint64_t base =
+        (uint64_t)tiles * a->lines * block_count((uint32_t)m->spec->tile.columns, (uint32_t)m->spec->tile.adc.share);
     for (size_t i = 0; i < shared_count; i++) {
         set_adc(m, matrix, base + i, i, scratch, &shared);
     }
@@ -146,14 +149,15 @@ static enum status make_noise_codes(const struct machine *m, struct array *a, st
         return out_of_memory(a, e);
     }
     for (size_t i = 0; i < (size_t)a->row_blocks * a->columns; i++) {
-        float unit = read_noise_codes(a->noise + TERMS * i, MOST_CODE,
-                                      a->noise_codes + i / PANEL * TERMS * PANEL + i % PANEL);
+        float unit =
+            read_noise_codes(a->noise + TERMS * i, MOST_CODE, a->noise_codes + i / PANEL * TERMS * PANEL + i % PANEL);
         a->noise_unit[i] = a->code_scale[i] > 0 ? sqrtf(unit * square_unit) / a->code_scale[i] : 0;
     }
     return OK;
 }
 
-/* ---- the machine --------------------------------------------------------------------------------------------------- */
+/* ---- the machine ---------------------------------------------------------------------------------------------------
+ */
 
 static bool dac_errs(const struct chip_spec *s) {
     return s->tile.dac.circuit && !dac_is_ideal(s->tile.dac.circuit) && s->effects.dac_errors;

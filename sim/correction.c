@@ -1,5 +1,5 @@
-/* Affine correction: every column of every tile learns the gain and offset that its converters and devices have, from test
- * vectors, as published chips do; and what this and the readouts of the drift compensation take.
+/* Affine correction: every column of every tile learns the gain and offset that its converters and devices have, from
+ * test vectors, as published chips do; and what this and the readouts of the drift compensation take.
  *
  *   test vectors   standard normal numbers x a third of the input range (per token: the range is their own largest)
  *   measured       m_v = result of the tile through everything that acts, noise included, without correction
@@ -23,20 +23,24 @@
 #define CORRECTION_READS 0x12345678901u
 enum { STREAM_TEST_VECTORS = 0xE0 }; /* low byte of the stream RANDOM_CONVERTER */
 
-struct machine_calibration machine_calibration(const struct machine *m) { return m->calibration; }
+struct machine_calibration machine_calibration(const struct machine *m) {
+    return m->calibration;
+}
 
 /* Sums of one column over the vectors. */
-struct moments { double mm, mr, rr, ym, yr; };
+struct moments {
+    double mm, mr, rr, ym, yr;
+};
 
 struct fit {
     struct machine *m;
     struct array *a;
     size_t matrix;
     uint32_t block, vectors;
-    float *x;            /* [vectors][inputs] */
-    float *measured;     /* [vectors][outputs] */
-    float *range;        /* [vectors] */
-    float *w;            /* [PANEL][inputs] */
+    float *x;        /* [vectors][inputs] */
+    float *measured; /* [vectors][outputs] */
+    float *range;    /* [vectors] */
+    float *w;        /* [PANEL][inputs] */
 };
 
 static void fit_destroy(struct fit *f) {
@@ -119,8 +123,8 @@ static enum status fit_block(struct fit *f, float *gain, float *offset, struct e
     return OK;
 }
 
-static enum status fit_array(struct machine *m, size_t matrix, struct general_scratch *g, struct multiply_record *record,
-                             struct error *e) {
+static enum status fit_array(struct machine *m, size_t matrix, struct general_scratch *g,
+                             struct multiply_record *record, struct error *e) {
     struct array *a = m->arrays[matrix];
     struct fit f;
     TRY(fit_create(m, matrix, &f, e));
@@ -142,7 +146,8 @@ static enum status fit_array(struct machine *m, size_t matrix, struct general_sc
 
 /* ---- costs ------------------------------------------------------------------------------------------------------ */
 
-static double multiply_J(const struct tile_spec *t, double array_S_sum, double dac_conversions, double adc_conversions) {
+static double multiply_J(const struct tile_spec *t, double array_S_sum, double dac_conversions,
+                         double adc_conversions) {
     double volts = t->read_voltage_V.value;
     return volts * volts * t->pulse_s.value * array_S_sum + dac_conversions * t->dac.energy_J.value +
            adc_conversions * (t->adc.energy_J.value + t->post.energy_J.value);
@@ -183,8 +188,8 @@ enum status machine_fit_correction(struct machine *m, struct error *e) {
 /* Readouts between one programming and the next, `length_s` later. */
 static double readouts_of(const struct tile_spec *t, double length_s, bool last) {
     double reference = t->compensation == COMPENSATION_EXACT_REFERENCE ? 0 : 1;
-    double later = t->compensation_period_s > 0 ? floor(length_s / t->compensation_period_s)
-                                                : (double)(last && length_s > 0);
+    double later =
+        t->compensation_period_s > 0 ? floor(length_s / t->compensation_period_s) : (double)(last && length_s > 0);
     return reference + later;
 }
 

@@ -19,7 +19,8 @@ struct histogram {
 size_t histogram_bin(size_t n, int per_octave, int lowest, float size);
 /* Smallest upper edge that at least the share q of all sizes lie below. */
 double histogram_quantile(const struct histogram *h, double q);
-/* Clip point c with the smallest mean of max(size - c, 0)^2 + (c / limit)^2 / 12: clipping against steps of c / limit. */
+/* Clip point c with the smallest mean of max(size - c, 0)^2 + (c / limit)^2 / 12: clipping against steps of c / limit.
+ */
 double histogram_mean_square(const struct histogram *h, int limit);
 
 #endif

@@ -100,8 +100,8 @@ static bool convert_token(const struct machine *m, const struct array *a, const 
         size_t at = (size_t)t * a->row_stride + a->row_offset[b];
         float *inputs = a->weights ? s->inputs + at : NULL;
         clipped += convert_block(m, a, mine, rows, a->input_range ? a->input_range[b] : range, s->codes + at, inputs);
-        weigh_inputs(a->weights ? NULL : s->codes + at, inputs, a->row_S + a->row_begin[b], rows, m->inputs.voltage, &sum,
-                     &sum_S);
+        weigh_inputs(a->weights ? NULL : s->codes + at, inputs, a->row_S + a->row_begin[b], rows, m->inputs.voltage,
+                     &sum, &sum_S);
         if (a->noise) {
             square_codes(s->codes + at, rows, m->dac.limit, s->squares + at);
             if (rows % 2) {
@@ -132,8 +132,7 @@ struct job {
 
 static void lower_to(atomic_uint_fast32_t *least, uint_fast32_t value) {
     uint_fast32_t old = atomic_load(least);
-    while (value < old && !atomic_compare_exchange_weak(least, &old, value)) {
-    }
+    while (value < old && !atomic_compare_exchange_weak(least, &old, value)) {}
 }
 
 static void convert_tokens(void *context, size_t begin, size_t end, int worker) {
@@ -160,7 +159,9 @@ struct piece {
 
 /* Normal numbers of the white noise of one panel: NOISE_BLOCKS row blocks together, since short runs are dear. */
 enum { NOISE_BLOCKS = 8 };
-struct normals { float z[TOKENS][NOISE_BLOCKS * PANEL]; };
+struct normals {
+    float z[TOKENS][NOISE_BLOCKS * PANEL];
+};
 
 static void draw_normals(const struct piece *p, uint32_t panel, uint32_t b, struct normals *out) {
     uint32_t left = p->a->row_blocks - b, blocks = left < NOISE_BLOCKS ? left : NOISE_BLOCKS;
@@ -298,8 +299,8 @@ static uint64_t multiply_panel(const struct piece *p, uint32_t panel, float *y) 
             open_factors(m, a, b, column, to_output);
             add_results(v, p->tokens, to_output, range, a->row_blocks, sum);
         } else if (m->spec->effects.adc) {
-            saturated += convert_results(v, p->tokens, a->to_code + column, a->to_output + column,
-                                         (float)m->adc.limit, range, a->row_blocks, sum);
+            saturated += convert_results(v, p->tokens, a->to_code + column, a->to_output + column, (float)m->adc.limit,
+                                         range, a->row_blocks, sum);
         } else {
             add_results(v, p->tokens, a->to_output + column, range, a->row_blocks, sum);
         }

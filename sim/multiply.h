@@ -21,19 +21,19 @@ static inline uint64_t adc_numbers(const struct machine *m, const struct array *
 
 /* Working memory of the general multiply: one block of inputs, TOKENS tokens. */
 struct general_scratch {
-    uint32_t stride;    /* inputs of the largest block */
-    int threads;        /* that `panels` has room for */
-    int16_t *codes;     /* [TOKENS][stride] */
+    uint32_t stride; /* inputs of the largest block */
+    int threads;     /* that `panels` has room for */
+    int16_t *codes;  /* [TOKENS][stride] */
     /* [passes][TOKENS][stride], in units of digits: as driven, errors of the converters included; squared, where noise
      * needs it; with the share of IR drop that the row has; without sign (the last two for phenomena, else NULL). */
     float *levels, *squares, *far, *sizes;
-    double *input_sum;  /* [TOKENS] sum of the inputs' codes, in units of full scale */
-    float *shared;      /* [column blocks][slices][TOKENS] results of the shared columns, in units of full scale */
-    float *y;           /* [TOKENS][columns] results of the block */
-    uint16_t *beyond;   /* [panels][TOKENS] results beyond the ADC range in each panel */
-    uint16_t *repeat;   /* the same, counted as the bound management does */
-    float *panels;      /* [threads][2][stride x PANEL] weights without sign, weights of the other phase: for phenomena */
-    double *averages;   /* [tiles] running means of the noise management; NULL: not wanted */
+    double *input_sum; /* [TOKENS] sum of the inputs' codes, in units of full scale */
+    float *shared;     /* [column blocks][slices][TOKENS] results of the shared columns, in units of full scale */
+    float *y;          /* [TOKENS][columns] results of the block */
+    uint16_t *beyond;  /* [panels][TOKENS] results beyond the ADC range in each panel */
+    uint16_t *repeat;  /* the same, counted as the bound management does */
+    float *panels;    /* [threads][2][stride x PANEL] weights without sign, weights of the other phase: for phenomena */
+    double *averages; /* [tiles] running means of the noise management; NULL: not wanted */
 };
 
 struct multiply_scratch {
@@ -43,8 +43,8 @@ struct multiply_scratch {
     float *inputs;      /* [tokens][row_stride], for fp32 panels; NULL where no array has them */
     float *token_range; /* [tokens][row blocks] factor of a block's outputs: its input range if it is the token's own */
     double *array_S;    /* [tokens] sum of |input| / full scale x row conductance */
-    double *full_scales; /* [tokens] sum of |input| / full scale */
-    uint64_t *clipped;   /* [tokens] */
+    double *full_scales;             /* [tokens] sum of |input| / full scale */
+    uint64_t *clipped;               /* [tokens] */
     struct general_scratch *general; /* NULL: every array is simple */
 };
 
@@ -54,20 +54,20 @@ struct block_work {
     struct array *a;
     size_t matrix;
     uint32_t block, tokens;
-    const float *x;        /* [tokens][inputs], whole vectors */
-    uint64_t first_read;   /* of token 0 here */
-    uint32_t round;        /* of the bound management */
-    float range[TOKENS];   /* what an input of full scale stands for; 0: the token's inputs are 0 */
-    float scale[TOKENS];   /* factor of the outputs: range / what to_output knows of it already */
+    const float *x;      /* [tokens][inputs], whole vectors */
+    uint64_t first_read; /* of token 0 here */
+    uint32_t round;      /* of the bound management */
+    float range[TOKENS]; /* what an input of full scale stands for; 0: the token's inputs are 0 */
+    float scale[TOKENS]; /* factor of the outputs: range / what to_output knows of it already */
     struct management_loop loop[TOKENS];
-    bool idle[TOKENS];     /* token has its result already */
+    bool idle[TOKENS]; /* token has its result already */
     struct general_scratch *g;
     double *array_S, *full_scales; /* of token 0 here: added to */
     uint64_t *clipped;
 };
 
-/* Number of one pass of one read of one row block, for the noise of what happens in it: `read` counts tokens since the run
- * began, `round` repeats. */
+/* Number of one pass of one read of one row block, for the noise of what happens in it: `read` counts tokens since the
+ * run began, `round` repeats. */
 static inline uint64_t event_number(const struct machine *m, const struct array *a, uint64_t read, uint32_t round,
                                     uint32_t block, uint32_t pass) {
     uint64_t rounds = m->spec->tile.management.bound == BOUND_NONE ? 1 : ROUNDS_MOST;
@@ -77,8 +77,8 @@ static inline uint64_t work_event(const struct block_work *w, uint32_t token, ui
     return event_number(w->m, w->a, w->first_read + token, w->round, w->block, pass);
 }
 
-/* Number of one result of one group of passes, for its noise: those of a panel, read and line lie side by side, block after
- * block, so that they can be drawn together. */
+/* Number of one result of one group of passes, for its noise: those of a panel, read and line lie side by side, block
+ * after block, so that they can be drawn together. */
 static inline uint64_t result_number(const struct machine *m, const struct array *a, uint64_t read, uint32_t round,
                                      uint32_t block, uint32_t pass, uint32_t line, uint32_t column) {
     uint64_t rounds = m->spec->tile.management.bound == BOUND_NONE ? 1 : ROUNDS_MOST;
@@ -86,8 +86,8 @@ static inline uint64_t result_number(const struct machine *m, const struct array
     return ((panel + (uint64_t)pass * a->lines + line) * a->row_blocks + block) * PANEL + column % PANEL;
 }
 
-/* x[i] -> its square root within 2^-21, negative ones: 0. Plain arithmetic that becomes vector code (sqrtf sets errno): three
- * steps of Newton's method for 1 / sqrt(x). n <= TOKENS x PANEL. */
+/* x[i] -> its square root within 2^-21, negative ones: 0. Plain arithmetic that becomes vector code (sqrtf sets errno):
+ * three steps of Newton's method for 1 / sqrt(x). n <= TOKENS x PANEL. */
 static inline void take_roots(float *x, uint32_t n) {
     int32_t bits[TOKENS * PANEL];
     float size[TOKENS * PANEL], guess[TOKENS * PANEL];
@@ -109,22 +109,22 @@ static inline void take_roots(float *x, uint32_t n) {
 }
 
 struct general_scratch *general_scratch_create(const struct machine *m); /* NULL when out of memory */
-void general_scratch_destroy(struct general_scratch *g);                /* NULL is fine */
+void general_scratch_destroy(struct general_scratch *g);                 /* NULL is fine */
 
-/* Adds the sums of |input| and |input| x row conductance of one block (inputs in codes or levels; squared: |input|^2 in the
- * second), in eight running sums each: a fixed order that becomes vector code. Single precision within a block: relative
- * error below 1e-5. */
+/* Adds the sums of |input| and |input| x row conductance of one block (inputs in codes or levels; squared: |input|^2 in
+ * the second), in eight running sums each: a fixed order that becomes vector code. Single precision within a block:
+ * relative error below 1e-5. */
 void weigh_inputs(const int16_t *codes, const float *levels, const float *row_S, uint32_t n, bool squared, double *sum,
                   double *sum_S);
 
-/* Step 5 (multiply_inputs.c): ranges of all tokens that are not idle, in their order; then the inputs of one token become
- * levels. They are finite. */
+/* Step 5 (multiply_inputs.c): ranges of all tokens that are not idle, in their order; then the inputs of one token
+ * become levels. They are finite. */
 double management_input_step(const struct machine *m); /* 1 / steps of the DAC over its whole range; 0 without steps */
 void find_ranges(struct block_work *w);
 void drive_token(const struct block_work *w, uint32_t token);
 
-/* One row block alone, at most TOKENS tokens: y [tokens][outputs] are its results, ranges [tokens] what its inputs of full
- * scale stood for. Adds to the sums of the record, array_S_sum and conversions included. */
+/* One row block alone, at most TOKENS tokens: y [tokens][outputs] are its results, ranges [tokens] what its inputs of
+ * full scale stood for. Adds to the sums of the record, array_S_sum and conversions included. */
 void multiply_one_block(struct machine *m, size_t matrix, uint32_t block, const float *x, uint32_t tokens,
                         uint64_t first_read, struct general_scratch *g, float *y, float *ranges,
                         struct multiply_record *record);

@@ -13,9 +13,9 @@
  *   finish   y_block -= shared columns, offset x sum of inputs; affine correction; y += y_block
  * The bound management repeats all tiles of a row block for a token of which any clipped.
  *
- * A sum is made by one thread in a fixed order, and every random number has its own index: the same bytes for any thread
- * count and any cut of the tokens. With an analog sum of passes (accumulate = analog) gain stands before the ADC,
- * else after it.
+ * A sum is made by one thread in a fixed order, and every random number has its own index: the same bytes for any
+ * thread count and any cut of the tokens. With an analog sum of passes (accumulate = analog) gain stands before the
+ * ADC, else after it.
  */
 #include <math.h>
 #include <string.h>
@@ -25,7 +25,8 @@
 #include "base/threads.h"
 #include "sim/multiply.h"
 
-/* ---- scratch ------------------------------------------------------------------------------------------------------ */
+/* ---- scratch ------------------------------------------------------------------------------------------------------
+ */
 
 void general_scratch_destroy(struct general_scratch *g) {
     if (g) {
@@ -45,7 +46,10 @@ void general_scratch_destroy(struct general_scratch *g) {
 }
 
 /* The largest of each dimension over all arrays. */
-struct extent { size_t rows, columns, panels, shared, tiles; bool noisy; };
+struct extent {
+    size_t rows, columns, panels, shared, tiles;
+    bool noisy;
+};
 
 static struct extent extent_of(const struct machine *m) {
     struct extent x = {0};
@@ -97,7 +101,8 @@ struct general_scratch *general_scratch_create(const struct machine *m) {
     return g;
 }
 
-/* ---- converters ----------------------------------------------------------------------------------------------------- */
+/* ---- converters -----------------------------------------------------------------------------------------------------
+ */
 
 /* The converters of PANEL neighbouring results, or of one shared column (lanes = 1). */
 struct readers {
@@ -109,9 +114,12 @@ struct readers {
 };
 
 /* Beyond the range: where a converter without errors would have clipped. */
-struct beyond { uint16_t *all, *counted; };
+struct beyond {
+    uint16_t *all, *counted;
+};
 
-static void count_beyond(const struct machine *m, const struct beyond *to, uint32_t t, float code, float low, float high) {
+static void count_beyond(const struct machine *m, const struct beyond *to, uint32_t t, float code, float low,
+                         float high) {
     bool above = code >= high + 0.5f, below = code <= low - 0.5f;
     to->all[t] = (uint16_t)(to->all[t] + (above || below));
     to->counted[t] = (uint16_t)(to->counted[t] + (above || (below && m->spec->tile.management.test_negative)));
@@ -193,9 +201,11 @@ static void convert(const struct block_work *w, const struct readers *r, float *
     }
 }
 
-/* ---- panels ---------------------------------------------------------------------------------------------------------- */
+/* ---- panels
+ * ---------------------------------------------------------------------------------------------------------- */
 
-/* Sum over the passes of a group of gain x product with levels; out [tokens][PANEL]. Gains count where charges are added. */
+/* Sum over the passes of a group of gain x product with levels; out [tokens][PANEL]. Gains count where charges are
+ * added. */
 static void group_sum(const struct block_work *w, const float *panel, const float *levels, uint32_t group, int power,
                       float *out) {
     const struct input_plan *plan = &w->m->inputs;
@@ -218,15 +228,16 @@ static void add_white_noise(const struct block_work *w, const float *variance, u
     take_roots(sum, w->tokens * PANEL);
     for (uint32_t t = 0; t < w->tokens; t++) {
         kernels()->gaussian_fill(w->m->seed, random_stream(RANDOM_READ, w->matrix),
-                                 result_number(w->m, w->a, w->first_read + t, w->round, w->block, group, line, column), z,
-                                 PANEL);
+                                 result_number(w->m, w->a, w->first_read + t, w->round, w->block, group, line, column),
+                                 z, PANEL);
         for (uint32_t lane = 0; lane < PANEL; lane++) {
             v[t * PANEL + lane] += z[lane] * sum[t * PANEL + lane];
         }
     }
 }
 
-/* ---- phenomena ---------------------------------------------------------------------------------------------------------- */
+/* ---- phenomena
+ * ---------------------------------------------------------------------------------------------------------- */
 
 /* One line of a panel of a tile and how its weights stand there. */
 struct strip {
@@ -239,7 +250,8 @@ struct strip {
 };
 
 /* sum w x for one pass: which of the two sets of weights and of levels. */
-static void panel_product(const struct block_work *w, const float *panel, const float *levels, uint32_t pass, float *out) {
+static void panel_product(const struct block_work *w, const float *panel, const float *levels, uint32_t pass,
+                          float *out) {
     kernels()->gemm_panel_f32(panel, array_block_rows(w->a, w->block), levels + (size_t)pass * TOKENS * w->g->stride,
                               w->g->stride, w->tokens, out, PANEL, PANEL);
 }
@@ -318,8 +330,9 @@ static void phenomenal_output(const struct block_work *w, const struct strip *s,
             uint32_t i = t * PANEL + lane;
             if (unit > 0) {
                 double z = m->phenomena.output_noise > 0 ? (double)random_gaussian(m->seed, stream, first + lane) : 0;
-                v[i] = (float)(phenomena_output(&m->phenomena, &w->a->phenomena[s->index + lane], (double)v[i] / unit, z) *
-                               unit);
+                v[i] =
+                    (float)(phenomena_output(&m->phenomena, &w->a->phenomena[s->index + lane], (double)v[i] / unit, z) *
+                            unit);
             }
         }
     }
@@ -338,7 +351,8 @@ static void phenomenal_sum(const struct block_work *w, const struct strip *s, ui
     phenomenal_output(w, s, group, v);
 }
 
-/* ---- lines --------------------------------------------------------------------------------------------------------------- */
+/* ---- lines
+ * --------------------------------------------------------------------------------------------------------------- */
 
 /* Output per unit of v (of a code) while calibrating, when to_output speaks of codes that do not exist yet. */
 static float open_factor(const struct block_work *w, uint32_t line, size_t index, size_t column) {
@@ -401,18 +415,19 @@ static void read_line(const struct block_work *w, const struct strip *s, uint32_
 static void read_panel(const struct block_work *w, uint32_t panel, int worker) {
     struct array *a = w->a;
     float out[TOKENS * PANEL] = {0},
-          *room = w->g->panels + (w->m->phenomena.any ? (size_t)worker * 2 * w->g->stride * PANEL : 0);
+                       *room = w->g->panels + (w->m->phenomena.any ? (size_t)worker * 2 * w->g->stride * PANEL : 0);
     uint16_t all[TOKENS] = {0}, counted[TOKENS] = {0};
     struct beyond beyond = {all, counted};
     for (uint32_t line = 0; line < a->lines; line++) {
-        struct strip s = {
-            .weights = a->weights + (((size_t)line * a->panels + panel) * a->row_stride + a->row_offset[w->block]) * PANEL,
-            .sizes = room,
-            .other = room + (size_t)w->g->stride * PANEL,
-            .panel = panel,
-            .line = line,
-            .index = ((size_t)w->block * a->lines + line) * a->columns + (size_t)panel * PANEL,
-            .column = (size_t)w->block * a->columns + (size_t)panel * PANEL};
+        struct strip s = {.weights =
+                              a->weights +
+                              (((size_t)line * a->panels + panel) * a->row_stride + a->row_offset[w->block]) * PANEL,
+                          .sizes = room,
+                          .other = room + (size_t)w->g->stride * PANEL,
+                          .panel = panel,
+                          .line = line,
+                          .index = ((size_t)w->block * a->lines + line) * a->columns + (size_t)panel * PANEL,
+                          .column = (size_t)w->block * a->columns + (size_t)panel * PANEL};
         if (w->m->phenomena.any && !w->m->calibrating) {
             prepare_strip(w, &s);
         }
@@ -429,7 +444,8 @@ static void read_panel(const struct block_work *w, uint32_t panel, int worker) {
     }
 }
 
-/* ---- shared columns ---------------------------------------------------------------------------------------------------- */
+/* ---- shared columns
+ * ---------------------------------------------------------------------------------------------------- */
 
 /* Results of all tokens for one shared column, in units of its scale x full-scale input. */
 static void read_shared(const struct block_work *w, uint32_t number) {
@@ -477,7 +493,8 @@ static void read_shared(const struct block_work *w, uint32_t number) {
     }
 }
 
-/* ---- a block -------------------------------------------------------------------------------------------------------------- */
+/* ---- a block
+ * -------------------------------------------------------------------------------------------------------------- */
 
 static void drive_some(void *context, size_t begin, size_t end, int worker) {
     const struct block_work *w = context;
@@ -547,9 +564,7 @@ static void finish_token(const struct block_work *w, uint32_t t, float *y) {
              o < end; o++) {
             float v = from[o] - shared * a->compensation[column + o] * a->weight_scale[column + o] * range;
             v -= a->offset ? a->offset[column + o] * (float)w->g->input_sum[t] * range : 0.0f;
-            v = a->correction_gain
-                    ? v * a->correction_gain[column + o] + a->correction_offset[column + o] * range
-                    : v;
+            v = a->correction_gain ? v * a->correction_gain[column + o] + a->correction_offset[column + o] * range : v;
             y[o] += v;
         }
     }

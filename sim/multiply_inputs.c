@@ -48,9 +48,7 @@ static double block_full_scale(const struct block_work *w) {
     return (double)INFINITY;
 }
 
-double management_input_step(const struct machine *m) {
-    return m->spec->effects.dac ? 1.0 / (2 * m->dac.limit) : 0;
-}
+double management_input_step(const struct machine *m) { return m->spec->effects.dac ? 1.0 / (2 * m->dac.limit) : 0; }
 
 /* Scale of one token's inputs by the noise management, in units of `unit`. */
 static double managed_scale(const struct block_work *w, uint32_t token, double unit) {
@@ -135,8 +133,8 @@ static void bend_currents(const struct block_work *w, uint32_t rows, float *leve
 }
 
 /* Noise and asymmetry as aihwkit adds them to an input of full scale 1, on the rows that this pass drives. */
-static void add_phenomena(const struct block_work *w, const int16_t *codes, const float *x, uint32_t token, uint32_t pass,
-                          uint32_t rows, float *levels) {
+static void add_phenomena(const struct block_work *w, const int16_t *codes, const float *x, uint32_t token,
+                          uint32_t pass, uint32_t rows, float *levels) {
     const struct machine *m = w->m;
     const struct input_pass *p = &m->inputs.pass[pass];
     uint64_t stream = random_stream(RANDOM_CONVERTER, (uint64_t)w->matrix << 8 | PHENOMENA_INPUT),

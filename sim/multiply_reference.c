@@ -1,10 +1,10 @@
 /* The analog multiply in double precision, one plain loop per step of design section 3. Slow on purpose, never
  * optimised: what the fast paths are tested against, and what `mho tile` shows stage by stage.
  *
- * Shares with the fast paths: the random numbers and their addresses, the devices (tile_devices.h part of machine.h), what was
- * drawn of the converters, their ranges, the circuits' own codes, the factors of drift compensation and correction.
- * Everything else is said again here: effective weights, ranges and digits of the inputs, levels, sums, noise, conversion,
- * digital part.
+ * Shares with the fast paths: the random numbers and their addresses, the devices (tile_devices.h part of machine.h),
+ * what was drawn of the converters, their ranges, the circuits' own codes, the factors of drift compensation and
+ * correction. Everything else is said again here: effective weights, ranges and digits of the inputs, levels, sums,
+ * noise, conversion, digital part.
  *
  * How far the fast paths may differ:
  *   single precision, about 1e-6 of the sum of |w x|
@@ -66,9 +66,11 @@ static void show(const struct block *k, const char *stage, uint32_t index, const
     }
 }
 
-/* ---- steps 1 to 4: devices, wires included ------------------------------------------------------------------------ */
+/* ---- steps 1 to 4: devices, wires included ------------------------------------------------------------------------
+ */
 
-static enum status realise_tile(struct block *k, uint32_t c, struct tile_devices *t, float *w, float *line, struct error *e) {
+static enum status realise_tile(struct block *k, uint32_t c, struct tile_devices *t, float *w, float *line,
+                                struct error *e) {
     const struct machine *m = k->m;
     const struct array *a = k->a;
     uint32_t first = array_block_output(a, &m->spec->tile, c), end = array_block_output(a, &m->spec->tile, c + 1);
@@ -120,7 +122,8 @@ static enum status realise_block(struct block *k, struct error *e) {
     return s;
 }
 
-/* ---- step 5: inputs ------------------------------------------------------------------------------------------------- */
+/* ---- step 5: inputs -------------------------------------------------------------------------------------------------
+ */
 
 /* Full scale of the block's ADCs in units of weight scale x input range, as the noise management asks for it. */
 static double common_full_scale(const struct block *k) {
@@ -170,8 +173,9 @@ static double driven_level(const struct block *k, uint32_t pass, uint32_t i, dou
         level = !mine ? 0 : p->sign == 0 ? q / limit : fabs(q) / limit;
     }
     if (m->dac_noise_sd > 0 && (level != 0 || m->inputs.voltage)) {
-        level += m->dac_noise_sd *
-                 (double)random_gaussian(m->seed, random_stream(RANDOM_CONVERTER, k->matrix << 8 | DRAW_DAC_NOISE), number);
+        level +=
+            m->dac_noise_sd *
+            (double)random_gaussian(m->seed, random_stream(RANDOM_CONVERTER, k->matrix << 8 | DRAW_DAC_NOISE), number);
     }
     if (m->phenomena.any && mine) {
         double sign = p->sign < 0 ? -1 : 1, z, signed_level = sign * level;
@@ -213,7 +217,8 @@ static void drive(struct block *k, const float *x, const struct management_loop 
     }
 }
 
-/* ---- step 6: sums and their noise ------------------------------------------------------------------------------------- */
+/* ---- step 6: sums and their noise
+ * ------------------------------------------------------------------------------------- */
 
 static double gaussian(const struct block *k, enum random_what what, uint64_t where, uint64_t number) {
     return (double)random_gaussian(k->m->seed, random_stream(what, where), number);
@@ -239,9 +244,9 @@ static double phenomenal_pass(const struct block *k, uint32_t pass, uint32_t lin
     }
     struct phenomena_sums sums;
     phenomena_sums(weights, k->levels + (size_t)pass * k->rows, k->rows, &sums);
-    return phenomena_array(&m->phenomena, &a->phenomena[((size_t)k->b * a->lines + line) * a->columns + o], &sums, k->rows,
-                           gaussian(k, RANDOM_CONVERTER, k->matrix << 8 | PHENOMENA_WEIGHT,
-                                    phenomenon_number(k, pass, line, o)));
+    return phenomena_array(
+        &m->phenomena, &a->phenomena[((size_t)k->b * a->lines + line) * a->columns + o], &sums, k->rows,
+        gaussian(k, RANDOM_CONVERTER, k->matrix << 8 | PHENOMENA_WEIGHT, phenomenon_number(k, pass, line, o)));
 }
 
 static double plain_pass(const struct block *k, uint32_t pass, const double *w) {
@@ -269,13 +274,15 @@ static double analog_result(const struct block *k, uint32_t group, uint32_t line
         }
     }
     if (phenomena) {
-        double z = gaussian(k, RANDOM_CONVERTER, k->matrix << 8 | PHENOMENA_OUTPUT, phenomenon_number(k, group, line, o));
-        sum = scale * phenomena_output(&k->m->phenomena, &a->phenomena[((size_t)k->b * a->lines + line) * a->columns + o],
-                                       sum / scale, z);
+        double z =
+            gaussian(k, RANDOM_CONVERTER, k->matrix << 8 | PHENOMENA_OUTPUT, phenomenon_number(k, group, line, o));
+        sum =
+            scale * phenomena_output(&k->m->phenomena, &a->phenomena[((size_t)k->b * a->lines + line) * a->columns + o],
+                                     sum / scale, z);
     }
     if (noise > 0) {
-        sum += sqrt(noise) * gaussian(k, RANDOM_READ, k->matrix,
-                                      result_number(k->m, a, k->read, k->round, k->b, group, line, o));
+        sum += sqrt(noise) *
+               gaussian(k, RANDOM_READ, k->matrix, result_number(k->m, a, k->read, k->round, k->b, group, line, o));
     }
     return sum;
 }
@@ -297,7 +304,8 @@ static void show_currents(const struct block *k) {
     }
 }
 
-/* ---- step 7: conversion ------------------------------------------------------------------------------------------------- */
+/* ---- step 7: conversion
+ * ------------------------------------------------------------------------------------------------- */
 
 /* One converter: its range, its errors, the number of its noise. */
 struct reader {
@@ -309,9 +317,8 @@ struct reader {
 /* v as it leaves the ADC, and its code. *beyond: +1, -1 where it was out of range. */
 static double converted(const struct block *k, const struct reader *r, double v, double *code, int *beyond) {
     const struct machine *m = k->m;
-    double noise = m->adc_noise_sd > 0
-                       ? (double)gaussian(k, RANDOM_CONVERTER, k->matrix << 8 | DRAW_ADC_NOISE, r->number)
-                       : 0;
+    double noise =
+        m->adc_noise_sd > 0 ? (double)gaussian(k, RANDOM_CONVERTER, k->matrix << 8 | DRAW_ADC_NOISE, r->number) : 0;
     *code = (double)NAN;
     *beyond = 0;
     if (!m->spec->effects.adc) {
@@ -350,11 +357,10 @@ static double digital_sum(const struct block *k, uint32_t o, uint32_t *clipped, 
     for (uint32_t l = 0; l < a->lines; l++) {
         size_t i = ((size_t)k->b * a->lines + l) * a->columns + o;
         for (uint32_t g = 0; g < plan->groups; g++) {
-            struct reader r = {(double)a->full_scale[i], a->adc_gain ? (double)a->adc_gain[i] : 1,
-                               a->adc_offset ? (double)a->adc_offset[i] : 0,
-                               a->adc_state ? a->adc_state + i * m->adc_states : NULL,
-                               event_number(m, a, k->read, k->round, k->b, g) * adc_numbers(m, a) +
-                                   (uint64_t)l * a->columns + o};
+            struct reader r = {
+                (double)a->full_scale[i], a->adc_gain ? (double)a->adc_gain[i] : 1,
+                a->adc_offset ? (double)a->adc_offset[i] : 0, a->adc_state ? a->adc_state + i * m->adc_states : NULL,
+                event_number(m, a, k->read, k->round, k->b, g) * adc_numbers(m, a) + (uint64_t)l * a->columns + o};
             int beyond;
             double v = converted(k, &r, analog_result(k, g, l, o), &codes[g * a->lines + l], &beyond);
             *clipped += beyond > 0 || (beyond < 0 && m->spec->tile.management.test_negative);
@@ -388,7 +394,8 @@ static double shared_result(const struct block *k, uint32_t c, uint32_t s) {
     return y * m->plan.line_factor[m->plan.line_of[s][0]];
 }
 
-/* ---- step 8: digital ------------------------------------------------------------------------------------------------------- */
+/* ---- step 8: digital
+ * ------------------------------------------------------------------------------------------------------- */
 
 /* One output of the block after everything digital. */
 static double finished(const struct block *k, uint32_t c, uint32_t o, double sum) {
@@ -429,7 +436,8 @@ static void multiply_token(struct block *k, const float *x, double *codes, doubl
         for (uint32_t c = 0; c < a->column_blocks; c++) {
             for (uint32_t o = array_block_output(a, &k->m->spec->tile, c);
                  o < array_block_output(a, &k->m->spec->tile, c + 1); o++) {
-                block_y[o] = finished(k, c, o, digital_sum(k, o, &clipped, codes + (size_t)o * k->m->inputs.groups * a->lines));
+                block_y[o] =
+                    finished(k, c, o, digital_sum(k, o, &clipped, codes + (size_t)o * k->m->inputs.groups * a->lines));
             }
         }
         show_codes(k, codes, k->m->inputs.groups);
@@ -469,7 +477,8 @@ enum status machine_multiply_reference(const struct machine *m, size_t matrix, c
         for (uint32_t t = 0; status == OK && t < tokens; t++) {
             k.token = t;
             k.read = first_read + t;
-            multiply_token(&k, x + (size_t)t * a->inputs + a->row_begin[k.b], codes, block_y, y + (size_t)t * a->outputs);
+            multiply_token(&k, x + (size_t)t * a->inputs + a->row_begin[k.b], codes, block_y,
+                           y + (size_t)t * a->outputs);
         }
     }
     mem_free(codes);

@@ -61,8 +61,8 @@ struct tile_work tile_work_of(const struct chip_spec *s) {
         .shared = encoding.shared_column && !encoding.shared_analog ? encoding.slices : 0,
         .unit_cells = encoding.slices,
         .shared_cells = encoding.shared_column ? encoding.slices : 0,
-        .seconds = s->costs == COSTS_FULL ? inputs.groups * end_s + inputs.passes * pulse_s * inputs.pulse_share
-                                          : (double)NAN,
+        .seconds =
+            s->costs == COSTS_FULL ? inputs.groups * end_s + inputs.passes * pulse_s * inputs.pulse_share : (double)NAN,
     };
 }
 

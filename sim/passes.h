@@ -66,11 +66,12 @@ struct tile_work {
     uint32_t shared_cells;   /* per row: of shared columns, converted or not */
     double seconds;          /* NAN for a chip without costs */
 };
-/* seconds = groups x (mvm - pulse + (share - 1) x conversion) + passes x pulse x pulse_share: the passes come one after the
- * other, each group ends with its conversions. tile.mvm is a multiply of one pass. */
+/* seconds = groups x (mvm - pulse + (share - 1) x conversion) + passes x pulse x pulse_share: the passes come one after
+ * the other, each group ends with its conversions. tile.mvm is a multiply of one pass. */
 struct tile_work tile_work_of(const struct chip_spec *s);
 
-/* What contradicts in the keys of the inputs: NULL where all is well, else the key to change, with the reason in `why`. */
+/* What contradicts in the keys of the inputs: NULL where all is well, else the key to change, with the reason in `why`.
+ */
 const char *input_contradiction(const struct chip_spec *s, char *why, size_t bytes);
 
 #endif

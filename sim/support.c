@@ -46,15 +46,24 @@ static const struct {
 static const struct {
     const char *circuit, *key, *value;
 } circuits[] = {
-    {"ramp", "gain_spread", "0.02"},        {"ramp", "offset_LSB", "1"},
-    {"ramp", "noise_LSB", "0.3"},           {"sar", "capacitor_mismatch", "0.01"},
-    {"sar", "gain_dB", "80"},               {"sar", "comparator_offset", "0.002"},
-    {"sar", "noise_LSB", "0.3"},            {"pipeline", "capacitor_mismatch", "0.005"},
-    {"pipeline", "gain_dB", "80"},          {"pipeline", "comparator_offset", "0.002"},
-    {"pipeline", "noise_LSB", "0.3"},       {"cyclic", "capacitor_mismatch", "0.005"},
-    {"cyclic", "gain_dB", "80"},            {"cyclic", "comparator_offset", "0.002"},
-    {"cyclic", "noise_LSB", "0.3"},         {"flash", "resistor_mismatch", "0.01"},
-    {"flash", "comparator_offset", "0.002"}, {"flash", "noise_LSB", "0.3"},
+    {"ramp", "gain_spread", "0.02"},
+    {"ramp", "offset_LSB", "1"},
+    {"ramp", "noise_LSB", "0.3"},
+    {"sar", "capacitor_mismatch", "0.01"},
+    {"sar", "gain_dB", "80"},
+    {"sar", "comparator_offset", "0.002"},
+    {"sar", "noise_LSB", "0.3"},
+    {"pipeline", "capacitor_mismatch", "0.005"},
+    {"pipeline", "gain_dB", "80"},
+    {"pipeline", "comparator_offset", "0.002"},
+    {"pipeline", "noise_LSB", "0.3"},
+    {"cyclic", "capacitor_mismatch", "0.005"},
+    {"cyclic", "gain_dB", "80"},
+    {"cyclic", "comparator_offset", "0.002"},
+    {"cyclic", "noise_LSB", "0.3"},
+    {"flash", "resistor_mismatch", "0.01"},
+    {"flash", "comparator_offset", "0.002"},
+    {"flash", "noise_LSB", "0.3"},
 };
 
 static void add_dac_circuit(struct sets *s, const char *coding) {
@@ -107,8 +116,8 @@ static const char *reason_of(const struct error *e) {
 }
 
 static enum status try_cell(struct support_cell *c,
-                            enum status (*visit)(void *ctx, const struct support_cell *cell, struct error *e), void *ctx,
-                            struct error *e) {
+                            enum status (*visit)(void *ctx, const struct support_cell *cell, struct error *e),
+                            void *ctx, struct error *e) {
     struct sets sets;
     struct error refused = {0};
     struct chip *chip = NULL;

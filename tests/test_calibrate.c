@@ -293,8 +293,8 @@ static void calibration_only_where_needed(void **state) {
 
 /* ---- rules ---------------------------------------------------------------------------------------------------- */
 
-/* Mean square of clipping at `clip` and of rounding to steps of clip / limit (step^2 / 12 for every value), from the values
- * themselves. */
+/* Mean square of clipping at `clip` and of rounding to steps of clip / limit (step^2 / 12 for every value), from the
+ * values themselves. */
 static double mean_square(const float *x, size_t n, double clip, int limit) {
     double sum = 0, step = clip / limit;
     for (size_t i = 0; i < n; i++) {
@@ -304,8 +304,8 @@ static double mean_square(const float *x, size_t n, double clip, int limit) {
     return sum / n + step * step / 12;
 }
 
-/* The clip point that the rule takes is as good as the best of a fine search, within the width of a bin; for coarse steps
- * it lies well inside the data (normal numbers, 3 bits: 2 to 3 sd), for fine ones near the largest. */
+/* The clip point that the rule takes is as good as the best of a fine search, within the width of a bin; for coarse
+ * steps it lies well inside the data (normal numbers, 3 bits: 2 to 3 sd), for fine ones near the largest. */
 static void mean_square_rule_is_the_best_clip(void **state) {
     (void)state;
     enum { T = 50, K = 64 };
@@ -314,7 +314,8 @@ static void mean_square_rule_is_the_best_clip(void **state) {
     for (int k = 0; k < 4; k++) {
         char sets[256];
         snprintf(sets, sizeof sets,
-                 "effects.dac=on tile.rows=64 tile.dac.range=static tile.dac.static_rule=mean_square tile.dac.bits=%d", bits[k]);
+                 "effects.dac=on tile.rows=64 tile.dac.range=static tile.dac.static_rule=mean_square tile.dac.bits=%d",
+                 bits[k]);
         struct fixture *f = fixture_open("ideal", sets, 3, K, NULL, 0);
         calibrate(f, x, T);
         double clip = f->machine->arrays[0]->input_range[0], best = INFINITY, largest = 0;
@@ -335,8 +336,8 @@ static void mean_square_rule_is_the_best_clip(void **state) {
     mem_free(x);
 }
 
-/* Full scales by quantile: of the sorted |results| / range of a column (identity: the inputs themselves, without DAC), at
- * most one bin of 1/8 octave too large, never too small. */
+/* Full scales by quantile: of the sorted |results| / range of a column (identity: the inputs themselves, without DAC),
+ * at most one bin of 1/8 octave too large, never too small. */
 static void adc_quantile_is_that_of_the_results(void **state) {
     (void)state;
     enum { N = 16, T = 60 };
@@ -401,8 +402,8 @@ static double rms_error(struct fixture *f, const float *x, int tokens) {
     return sqrt(sum / (tokens * f->source.outputs));
 }
 
-/* Converters with 5 % of gain and 20 of 2047 codes of offset; no noise, 12 bits: what the correction leaves is rounding. The
- * gain of a column undoes that of its converter (1e-3: rounding of 64 vectors). */
+/* Converters with 5 % of gain and 20 of 2047 codes of offset; no noise, 12 bits: what the correction leaves is
+ * rounding. The gain of a column undoes that of its converter (1e-3: rounding of 64 vectors). */
 static void correction_undoes_gain_and_offset(void **state) {
     (void)state;
     enum { T = 20 };
@@ -430,8 +431,8 @@ static void correction_undoes_gain_and_offset(void **state) {
     mem_free(x);
 }
 
-/* pcm256 on tiles of 30 x 16: readouts at programming and at an age; the same on a schedule; seconds by hand: every input of
- * a tile once. */
+/* pcm256 on tiles of 30 x 16: readouts at programming and at an age; the same on a schedule; seconds by hand: every
+ * input of a tile once. */
 static void readouts_are_counted(void **state) {
     (void)state;
     static const struct {

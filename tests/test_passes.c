@@ -20,7 +20,10 @@ static void digits_are_the_code(void **state) {
     for (int bits = 2; bits <= 12; bits++) {
         for (int coding = CODING_AMPLITUDE; coding <= CODING_SPLIT; coding++) {
             for (int sign = SIGN_BIPOLAR; sign <= SIGN_TWO_PHASE; sign++) {
-                struct tile_spec t = {.dac = {.bits = bits, .coding = coding, .sign = sign, .split_bits = bits / 2,
+                struct tile_spec t = {.dac = {.bits = bits,
+                                              .coding = coding,
+                                              .sign = sign,
+                                              .split_bits = bits / 2,
                                               .accumulate = COMBINE_DIGITAL}};
                 struct input_plan p;
                 if (coding == CODING_SPLIT && bits / 2 >= bits - 1) {
@@ -47,16 +50,16 @@ static void digits_are_the_code(void **state) {
     }
 }
 
-/* Without ADC and noise, every coding gives the product of the weights with the input codes: fp32 sums, 4e-6 of the sum of
- * |w x| (bits of one multiply are summed in up to 14 passes). */
+/* Without ADC and noise, every coding gives the product of the weights with the input codes: fp32 sums, 4e-6 of the sum
+ * of |w x| (bits of one multiply are summed in up to 14 passes). */
 static void passes_recompose(void **state) {
     (void)state;
     enum { K = 90, O = 50, T = 35 };
     float *x = gaussians(T * K, 2);
     for (int k = 0; k < CODINGS * 2 * 2; k++) {
         char sets[512];
-        snprintf(sets, sizeof sets, "tile.rows=40 tile.columns=24 effects.dac=on %s %s %s", codings[k / 4], signs[k / 2 % 2],
-                 sums[k % 2]);
+        snprintf(sets, sizeof sets, "tile.rows=40 tile.columns=24 effects.dac=on %s %s %s", codings[k / 4],
+                 signs[k / 2 % 2], sums[k % 2]);
         struct fixture *f = fixture_open("ideal", sets, O, K, NULL, 0);
         const struct array *a = f->machine->arrays[0];
         float *y = multiply(f, x, T);
@@ -69,7 +72,8 @@ static void passes_recompose(void **state) {
                         range = fmax(range, fabs(x[t * K + i]));
                     }
                     for (uint32_t i = a->row_begin[b]; i < a->row_begin[b + 1]; i++) {
-                        double p = f->w[o * K + i] * converter_code(f->machine->dac, x[t * K + i], range, NULL) * range / 127;
+                        double p =
+                            f->w[o * K + i] * converter_code(f->machine->dac, x[t * K + i], range, NULL) * range / 127;
                         sum += p;
                         sizes += fabs(p);
                     }
@@ -85,9 +89,11 @@ static void passes_recompose(void **state) {
 
 /* ---- general multiply against reference ---------------------------------------------------------------------- */
 
-/* Largest difference in units of one output's scale: of full-scale weights and inputs in every row block. With an ADC the
- * paths may differ by a code where a result lies on an edge: such results are counted, each within `step` ADC steps. */
-static void compare(struct fixture *f, const char *chip, const char *sets, uint32_t tokens, double steps, double noise) {
+/* Largest difference in units of one output's scale: of full-scale weights and inputs in every row block. With an ADC
+ * the paths may differ by a code where a result lies on an edge: such results are counted, each within `step` ADC
+ * steps. */
+static void compare(struct fixture *f, const char *chip, const char *sets, uint32_t tokens, double steps,
+                    double noise) {
     const struct machine *m = f->machine;
     const struct array *a = m->arrays[0];
     uint32_t inputs = a->inputs, outputs = a->outputs;
@@ -109,20 +115,21 @@ static void compare(struct fixture *f, const char *chip, const char *sets, uint3
                 for (uint32_t l = 0; l < a->lines; l++) {
                     double factor = fabs(m->plan.line_factor[l]) * a->compensation[(size_t)b * a->columns + o];
                     unit += factor;
-                    step += factor * a->full_scale[((size_t)b * a->lines + l) * a->columns + o] / m->adc.limit * largest;
+                    step +=
+                        factor * a->full_scale[((size_t)b * a->lines + l) * a->columns + o] / m->adc.limit * largest;
                 }
                 double w = a->weight_scale[(size_t)b * a->columns + o];
                 bound += w * unit * (1e-5 * sum + noise * largest * sqrt(array_block_rows(a, b)));
                 for (uint32_t i = 0; a->shared && i < m->plan.slices; i++) {
-                    step += w * 2 * a->shared_full_scale[(size_t)b * a->column_blocks * m->plan.slices + i] / m->adc.limit *
-                            largest;
+                    step += w * 2 * a->shared_full_scale[(size_t)b * a->column_blocks * m->plan.slices + i] /
+                            m->adc.limit * largest;
                 }
             }
             double off = fabs(y[(size_t)t * outputs + o] - r[(size_t)t * outputs + o]);
             bool adc = m->spec->effects.adc;
             if (!(off <= bound + (adc ? steps * step : 0))) {
-                fail_msg("%s %s: token %u output %u: general %.9g, reference %.9g, off %.3g, bound %.3g + steps %.3g", chip,
-                         sets, t, o, (double)y[(size_t)t * outputs + o], r[(size_t)t * outputs + o], off, bound,
+                fail_msg("%s %s: token %u output %u: general %.9g, reference %.9g, off %.3g, bound %.3g + steps %.3g",
+                         chip, sets, t, o, (double)y[(size_t)t * outputs + o], r[(size_t)t * outputs + o], off, bound,
                          adc ? steps * step : 0);
             }
             crossed += off > bound;
@@ -138,13 +145,16 @@ static void compare(struct fixture *f, const char *chip, const char *sets, uint3
 }
 
 #define WHITE "tile.cell.white_noise.relative=0.02 tile.cell.white_noise.absolute_uS=0.1 effects.read_noise=on"
-#define SAR "tile.adc.circuit.model=sar tile.adc.circuit.split=off tile.adc.circuit.capacitor_mismatch=0.01 " \
-            "tile.adc.circuit.gain_dB=60 tile.adc.circuit.comparator_offset=0.003 tile.adc.circuit.noise_LSB=0.4 " \
-            "effects.adc_errors=on"
-#define RAMP "tile.adc.circuit.model=ramp tile.adc.circuit.gain_spread=0.03 tile.adc.circuit.offset_LSB=2 " \
-             "tile.adc.circuit.noise_LSB=0.4 effects.adc_errors=on"
-#define LADDER "tile.dac.coding=amplitude tile.dac.circuit.model=r_2r tile.dac.circuit.mismatch=0.02 " \
-               "tile.dac.circuit.noise_LSB=0.3 effects.dac_errors=on"
+#define SAR                                                                                                            \
+    "tile.adc.circuit.model=sar tile.adc.circuit.split=off tile.adc.circuit.capacitor_mismatch=0.01 "                  \
+    "tile.adc.circuit.gain_dB=60 tile.adc.circuit.comparator_offset=0.003 tile.adc.circuit.noise_LSB=0.4 "             \
+    "effects.adc_errors=on"
+#define RAMP                                                                                                           \
+    "tile.adc.circuit.model=ramp tile.adc.circuit.gain_spread=0.03 tile.adc.circuit.offset_LSB=2 "                     \
+    "tile.adc.circuit.noise_LSB=0.4 effects.adc_errors=on"
+#define LADDER                                                                                                         \
+    "tile.dac.coding=amplitude tile.dac.circuit.model=r_2r tile.dac.circuit.mismatch=0.02 "                            \
+    "tile.dac.circuit.noise_LSB=0.3 effects.dac_errors=on"
 #define PULSE "tile.dac.circuit.model=pulse_width tile.dac.circuit.jitter_LSB=0.3 effects.dac_errors=on"
 
 #define ALL_PHENOMENA                                                                                                  \
@@ -196,8 +206,8 @@ static const char *const general_sets[] = {
     "effects.dac=on effects.adc=on tile.management.noise=constant tile.management.threshold=2",
 };
 
-/* Steps: an edge in every line, pass and row block at once would be all of them; circuits may jump by more than one code
- * where levels are missing. */
+/* Steps: an edge in every line, pass and row block at once would be all of them; circuits may jump by more than one
+ * code where levels are missing. */
 static void general_is_the_reference(void **state) {
     (void)state;
     for (size_t k = 0; k < sizeof general_sets / sizeof general_sets[0]; k++) {
@@ -221,14 +231,19 @@ static enum status run_cell(void *context, const struct support_cell *c, struct 
         return OK;
     }
     struct fixture f = {.w = gaussians(12 * 20, 1)};
-    f.source = (struct matrix_source){
-        .name = "layers.3.q", .layer = 3, .role = MATRIX_Q, .inputs = 20, .outputs = 12, .read_rows = read_rows, .context = &f};
+    f.source = (struct matrix_source){.name = "layers.3.q",
+                                      .layer = 3,
+                                      .role = MATRIX_Q,
+                                      .inputs = 20,
+                                      .outputs = 12,
+                                      .read_rows = read_rows,
+                                      .context = &f};
     for (int i = 0; i < 12 * 20; i++) {
         f.w[i] = fabsf(f.w[i]); /* unsigned weights are not negative */
     }
     TRY(placement_create(c->chip, &f.source, 1, &f.placement, e));
-    if (machine_create(c->chip, f.placement, &f.source, 1, &(struct machine_options){.seed = 7, .age_s = 3600}, &f.machine,
-                       e) != OK) {
+    if (machine_create(c->chip, f.placement, &f.source, 1, &(struct machine_options){.seed = 7, .age_s = 3600},
+                       &f.machine, e) != OK) {
         fail_msg("%s: %s", label, e->message);
     }
     f.scratch = multiply_scratch_create(f.machine, MAX_TOKENS);
@@ -260,8 +275,8 @@ static float *noisy_story(int threads, const char *sets, const float *x, uint32_
     struct error e = {0};
     for (uint32_t t = 0; t < tokens; t += piece) {
         uint32_t now = tokens - t < piece ? tokens - t : piece;
-        assert_int_equal(machine_multiply(f->machine, 0, x + (size_t)t * 333, now, 100 + t, f->scratch, y + (size_t)t * 150,
-                                          &f->record, &e),
+        assert_int_equal(machine_multiply(f->machine, 0, x + (size_t)t * 333, now, 100 + t, f->scratch,
+                                          y + (size_t)t * 150, &f->record, &e),
                          OK);
     }
     fixture_close(f);
@@ -274,12 +289,16 @@ static void noise_follows_the_read_number(void **state) {
     enum { TOKENS = 40 };
     static const char *const machines[] = {
         "tile.rows=100 tile.columns=60 tile.adc.range=lambda " WHITE,
-        "tile.rows=100 tile.columns=60 tile.adc.range=lambda tile.dac.sign=two_phase tile.adc.share=4 " WHITE " " RAMP " " PULSE,
+        "tile.rows=100 tile.columns=60 tile.adc.range=lambda tile.dac.sign=two_phase tile.adc.share=4 " WHITE " " RAMP
+        " " PULSE,
     };
     float *x = gaussians(TOKENS * 333, 2);
     for (int k = 0; k < 2; k++) {
         float *y = noisy_story(1, machines[k], x, TOKENS, TOKENS);
-        static const struct { int threads; uint32_t piece; } cuts[] = {{2, TOKENS}, {7, TOKENS}, {1, 1}, {3, 13}};
+        static const struct {
+            int threads;
+            uint32_t piece;
+        } cuts[] = {{2, TOKENS}, {7, TOKENS}, {1, 1}, {3, 13}};
         for (int c = 0; c < 4; c++) {
             float *z = noisy_story(cuts[c].threads, machines[k], x, TOKENS, cuts[c].piece);
             assert_memory_equal(y, z, TOKENS * 150 * sizeof *y);
@@ -291,9 +310,9 @@ static void noise_follows_the_read_number(void **state) {
     mem_free(x);
 }
 
-/* Variance of a result over reads of the same input = sum of x^2 variance (absolute noise only: 0.5 of 25 uS per device, two
- * devices). 4 standard errors of a variance of 64 x 200 samples: 4 sqrt(2 / 12800) = 5 %. Both multiplies; switched off, the
- * bytes of a cell without the group. */
+/* Variance of a result over reads of the same input = sum of x^2 variance (absolute noise only: 0.5 of 25 uS per
+ * device, two devices). 4 standard errors of a variance of 64 x 200 samples: 4 sqrt(2 / 12800) = 5 %. Both multiplies;
+ * switched off, the bytes of a cell without the group. */
 static void white_noise_has_its_variance(void **state) {
     (void)state;
     enum { K = 64, O = 64, T = 50, ROUNDS = 4 };
@@ -306,7 +325,8 @@ static void white_noise_has_its_variance(void **state) {
         char sets[512];
         snprintf(sets, sizeof sets,
                  "tile.cell=pcm_like effects.dac=on effects.read_noise=off %s tile.cell.white_noise.relative=0 "
-                 "tile.cell.white_noise.absolute_uS=0.5", paths[k]);
+                 "tile.cell.white_noise.absolute_uS=0.5",
+                 paths[k]);
         struct fixture *off = fixture_open("ideal", sets, O, K, NULL, 0);
         float *quiet = multiply(off, x, T);
         snprintf(sets, sizeof sets, "tile.cell=pcm_like effects.dac=on effects.read_noise=off %s", paths[k]);
@@ -315,9 +335,11 @@ static void white_noise_has_its_variance(void **state) {
         assert_memory_equal(quiet, same, T * O * sizeof *quiet);
         mem_free(same);
         fixture_close(without);
-        snprintf(sets, sizeof sets,
-                 "tile.cell=pcm_like effects.dac=on effects.read_noise=on tile.cell.read_noise=[1e-9,0.65,0.001,0.2] %s "
-                 "tile.cell.white_noise.relative=0 tile.cell.white_noise.absolute_uS=0.5", paths[k]);
+        snprintf(
+            sets, sizeof sets,
+            "tile.cell=pcm_like effects.dac=on effects.read_noise=on tile.cell.read_noise=[1e-9,0.65,0.001,0.2] %s "
+            "tile.cell.white_noise.relative=0 tile.cell.white_noise.absolute_uS=0.5",
+            paths[k]);
         struct fixture *f = fixture_open("ideal", sets, O, K, NULL, 0);
         double range = 0, squares = 0, sum = 0;
         for (int i = 0; i < K; i++) {
@@ -330,10 +352,11 @@ static void white_noise_has_its_variance(void **state) {
         for (int round = 0; round < ROUNDS; round++) {
             float y[T * O];
             struct error e = {0};
-            assert_int_equal(machine_multiply(f->machine, 0, x, T, (uint64_t)round * T, f->scratch, y, &f->record, &e), OK);
+            assert_int_equal(machine_multiply(f->machine, 0, x, T, (uint64_t)round * T, f->scratch, y, &f->record, &e),
+                             OK);
             for (int i = 0; i < T * O; i++) {
-                double scale = f->machine->arrays[0]->weight_scale[i % O], sd = 0.5 / 25 * sqrt(2) * scale * sqrt(squares),
-                       z = (y[i] - quiet[i]) / sd;
+                double scale = f->machine->arrays[0]->weight_scale[i % O],
+                       sd = 0.5 / 25 * sqrt(2) * scale * sqrt(squares), z = (y[i] - quiet[i]) / sd;
                 sum += z * z;
             }
         }
@@ -348,8 +371,8 @@ static void white_noise_has_its_variance(void **state) {
 
 static void general_multiplies_allocate_nothing(void **state) {
     (void)state;
-    struct fixture *f = fixture_open("pcm256", "tile.adc.range=lambda tile.dac.sign=two_phase " WHITE " " SAR " " PULSE, 40, 600,
-                                     NULL, 0);
+    struct fixture *f = fixture_open("pcm256", "tile.adc.range=lambda tile.dac.sign=two_phase " WHITE " " SAR " " PULSE,
+                                     40, 600, NULL, 0);
     float *x = gaussians(10 * 600, 2), y[10 * 40];
     struct error e = {0};
     mem_guard_arm();
@@ -369,7 +392,8 @@ static void contradictions_are_named(void **state) {
         {"pcm256", "tile.dac.coding=split tile.dac.split_bits=7", "tile.dac.split_bits: 7 of the 7 bits"},
         {"pcm256", "tile.dac.range_value=3", "tile.dac.range_value: 3 is given"},
         {"pcm256", "tile.dac.range=static tile.management.noise=abs_max", "tile.management.noise: it replaces"},
-        {"ideal", "tile.cell.current.form=cubic tile.cell.current.reference_V=0.2 tile.cell.current.strength=0.1 effects=on",
+        {"ideal",
+         "tile.cell.current.form=cubic tile.cell.current.reference_V=0.2 tile.cell.current.strength=0.1 effects=on",
          "effects.cell_nonlinearity: the current of the cell"},
     };
     for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
@@ -384,8 +408,8 @@ static void contradictions_are_named(void **state) {
 
 /* ---- costs ------------------------------------------------------------------------------------------------------ */
 
-/* pcm256: mvm 132.9 ns with a pulse of 127 ns. Counts by hand, 90 x 50 weights on tiles of 40 x 24: 3 row blocks, 3 column
- * blocks; times by hand, in ns. */
+/* pcm256: mvm 132.9 ns with a pulse of 127 ns. Counts by hand, 90 x 50 weights on tiles of 40 x 24: 3 row blocks, 3
+ * column blocks; times by hand, in ns. */
 static void passes_and_lines_are_counted(void **state) {
     (void)state;
     enum { K = 90, O = 50, T = 5 };
