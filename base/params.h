@@ -72,8 +72,8 @@ struct param_table {
 enum status params_read(const struct param_table *table, const struct config_node *map, const char *prefix,
                         struct arena *a, void *out, struct error *e);
 
-/* config_set for "--set": a number given for a constant loses the old provenance and becomes an assumed constant, source
- * "set on the command line". */
+/* config_set for "--set": a number given for a constant loses the old provenance and becomes an assumed constant,
+ * source "set on the command line". */
 enum status params_override(struct arena *a, struct config_node *root, const char *assignment, int ordinal,
                             struct error *e);
 

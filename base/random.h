@@ -32,7 +32,7 @@ enum random_what {
     RANDOM_READ = 5,         /* white per-read noise; where = matrix, index = read * columns + column */
     RANDOM_FAULTS = 6,
     RANDOM_CONVERTER = 7,    /* DAC/ADC mismatch and noise */
-    RANDOM_WIRES = 20,       /* signs of the fields that check a folded network; where = 0, block = field << 32 | block */
+    RANDOM_WIRES = 20,       /* signs of the fields that check a folded network; where = 0, field << 32 | block */
     RANDOM_TEST = 255,
 };
 

@@ -15,9 +15,9 @@
  * Waiting, for work or for the last worker, goes in three steps. It spins, as long as an answer is likely to be on its
  * way; then it offers the processor to others again and again (sched_yield: returns at once when nobody else wants it),
  * which keeps the answer quick while costing a busy machine nothing; then it sleeps. Measured on 2 processors,
- * SmolLM2-135M decoding, tokens/s: spinning at a barrier (gcc's OpenMP) 33 on a nearly idle machine and 1 to 2 with other
- * load; sleeping at once 21 and 12; these steps 33 to 36 and 12 to 13. 5000 SPINS, or YIELD_S of 0.1 ms, make no difference
- * beyond the noise of these measurements (some 15 %).
+ * SmolLM2-135M decoding, tokens/s: spinning at a barrier (gcc's OpenMP) 33 on a nearly idle machine and 1 to 2 with
+ * other load; sleeping at once 21 and 12; these steps 33 to 36 and 12 to 13. 5000 SPINS, or YIELD_S of 0.1 ms, make no
+ * difference beyond the noise of these measurements (some 15 %).
  */
 #include "base/threads.h"
 

@@ -135,8 +135,8 @@ double cell_current_factor(const struct cell *c, double volts) {
 
 /* ---- the life of devices ------------------------------------------------------------------------------ */
 
-/* One run of devices: short enough for the first-level cache, a multiple of the four numbers of a random block and of the
- * blocks of a history. */
+/* One run of devices: short enough for the first-level cache, a multiple of the four numbers of a random block and of
+ * the blocks of a history. */
 enum { RUN = 256, AGES = 4 };
 
 /* What is the same for all devices of a call, at up to AGES ages. */

@@ -1,10 +1,11 @@
 /* Nonlinear current of a cell (group `current`): I(V) = g V s(V), s even in V, s(V_ref) = 1 where g is stated.
  *
  * With u = V / V_ref and the strength k >= 0:
- *   cubic   s = (1 + k u^2) / (1 + k)              I has one cubic term; k = its share relative to the linear one at V_ref
- *   sinh    s = sinh(k u) / (u sinh k)             transport over or through a barrier that the field lowers
- * k = 0 is a linear cell in both forms; small k of sinh is the cubic form with k^2 / 6. The same s holds for every device
- * of a cell, so it acts on the input voltage alone: amplitude-coded inputs are distorted, pulses of V_ref are exact.
+ *   cubic   s = (1 + k u^2) / (1 + k)     I has one cubic term; k = its share relative to the linear one at V_ref
+ *   sinh    s = sinh(k u) / (u sinh k)    transport over or through a barrier that the field lowers
+ * k = 0 is a linear cell in both forms; small k of sinh is the cubic form with k^2 / 6. The same s holds for every
+ * device of a cell, so it acts on the input voltage alone: amplitude-coded inputs are distorted, pulses of V_ref are
+ * exact.
  * Not modelled: a form that depends on the state of the device, asymmetry in the sign of V.
  */
 #include <math.h>

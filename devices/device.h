@@ -9,14 +9,14 @@
  *   programmed  after `program` (one pulse or the published closed loop), or after the cell's own write-verify process
  *   drifted     after `drift` to the age t: per-device exponent, drawn from its own stream; retention, read disturb,
  *               temperature where the part says how
- *   read        `read_sd` is the standard deviation of the slow (1/f) noise at age t, telegraph noise beside it: both are
- *               functions of (device, time), so that reads at several ages are one history. `white_sd` is what changes
- *               from read to read; it is added per multiply, not here.
+ *   read        `read_sd` is the standard deviation of the slow (1/f) noise at age t, telegraph noise beside it: both
+ *               are functions of (device, time), so that reads at several ages are one history. `white_sd` is what
+ *               changes from read to read; it is added per multiply, not here.
  *
  * A new technology = one file with one `const struct cell_model` + one row in registry.c + one part in
  * configs/parts. Hooks that are optional say what NULL means. Physics that any technology may have (temperature,
- * retention, telegraph noise, white noise, read disturb, nonlinear current, write-verify) are optional groups of the part
- * file, each one file of devices/ (cell_group below); a part without the group does not model it, and says so.
+ * retention, telegraph noise, white noise, read disturb, nonlinear current, write-verify) are optional groups of the
+ * part file, each one file of devices/ (cell_group below); a part without the group does not model it, and says so.
  */
 #ifndef MHO_DEVICES_DEVICE_H
 #define MHO_DEVICES_DEVICE_H
@@ -43,8 +43,8 @@ struct cell_common {
     double read_s;               /* read pulse of 1/f read noise: its fastest correlation time. 0: the slow noise of a
                                   * device is one number for life */
     int levels;                  /* distinct targets from g_min to g_max, equally spaced; 0: any */
-    bool charge;                 /* the cell holds a capacitor: "conductances" are capacitances in units of g_max, wires and
-                             * read current do not apply (charge domain) */
+    bool charge;                 /* charge domain: the cell holds a capacitor, "conductances" are capacitances in
+                                  * units of g_max; wires and read current do not apply */
     double g_max_F;              /* charge domain: the capacitance that g_max stands for */
     bool pair_statistics;        /* the statistics are those of a signed differential pair as a whole (pcm_afm):
                              * targets are signed, in [-g_max, g_max]; only encoding signed_unit is allowed */
@@ -119,8 +119,8 @@ void cell_program(const struct cell *c, const struct cell_conditions *k, const s
  * without the effect, the group `temperature` or an activation energy. Must lie in the time model too. */
 double cell_drift_age(const struct cell *c, const struct cell_conditions *k, double age_s);
 
-/* White noise: sd of what changes from one read of a device to the next, from its conductance as read. All zero where the
- * part has no group `white_noise`; cell_has_white_noise tells. */
+/* White noise: sd of what changes from one read of a device to the next, from its conductance as read. All zero where
+ * the part has no group `white_noise`; cell_has_white_noise tells. */
 bool cell_has_white_noise(const struct cell *c);
 void cell_white_sd(const struct cell *c, const float *read_S, float *sd_S, size_t n);
 

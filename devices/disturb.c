@@ -2,8 +2,8 @@
  *
  *   g(N) = g_end + (g - g_end) (1 - p)^N,   p = per_read, N = reads since programming, g_end = g_min or g_max
  * p is the fraction of the distance to g_end that one read takes away, at the cell's own read voltage and pulse.
- * Not modelled: dependence on voltage, pulse length and temperature, scatter from device to device, disturb of cells that
- * share a line without being read.
+ * Not modelled: dependence on voltage, pulse length and temperature, scatter from device to device, disturb of cells
+ * that share a line without being read.
  */
 #include <math.h>
 

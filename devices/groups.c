@@ -1,5 +1,5 @@
-/* The optional groups that any cell may have, in the order of enum cell_group_index. A new group is one file and one row
- * here. */
+/* The optional groups that any cell may have, in the order of enum cell_group_index. A new group is one file and one
+ * row here. */
 #include "devices/groups.h"
 
 const struct cell_group *const cell_groups[] = {

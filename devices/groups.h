@@ -1,8 +1,8 @@
 /* Private to devices/: the optional groups of a part file, one file each, and what cell.c calls of them.
  *
  * A group's struct is filled from its table; a cell without the group has NULL and does not model that physics. All
- * functions work in place on n devices and are the identity, bit for bit, where the physics does nothing (age 0, no reads,
- * the reference temperature).
+ * functions work in place on n devices and are the identity, bit for bit, where the physics does nothing (age 0, no
+ * reads, the reference temperature).
  */
 #ifndef MHO_DEVICES_GROUPS_H
 #define MHO_DEVICES_GROUPS_H
@@ -82,7 +82,8 @@ struct programming {
     struct constant published_pulses, single_pulse_factor, tolerance, verify_noise;
     struct programming_costs costs;
 };
-/* The cell's way of writing, from the group or, without one (p NULL), one pulse of the model's own program. n <= any. */
+/* The cell's way of writing, from the group or, without one (p NULL), one pulse of the model's own program. n <=
+ * any. */
 void programming_write(const struct programming *p, const struct cell_model *model, const void *params,
                        const struct cell_draws *d, const float *target_S, float *programmed_S,
                        struct programming_count *count, size_t n);

@@ -1,8 +1,9 @@
 /* The slow read noise of a device: one history, not one draw per age.
  *
  * The cell's model gives the standard deviation sd(t) at time t after programming. For 1/f noise sd^2 grows with
- * ln(t / (2 t_read)): every decade of correlation times between the read pulse and the age adds the same variance, slower
- * fluctuations look like a constant and belong to the programmed value. So the normalised state is a sum of components
+ * ln(t / (2 t_read)): every decade of correlation times between the read pulse and the age adds the same variance,
+ * slower fluctuations look like a constant and belong to the programmed value. So the normalised state is a sum of
+ * components
  *   z(t) = sum_k sqrt(share_k(t)) c_k(t),     sum_k share_k = 1,
  * each c_k standard normal, constant over a slot of its own length T_k and independent from slot to slot:
  *   k = 0    correlation times 2 t_read .. 10 s         T_0 = 1 s
@@ -10,9 +11,9 @@
  *   share_k(t) = decades of k's range below t / log10(t / (2 t_read))
  * A device is in slot floor(t / T_k + phase), the phase uniform in [0, 1), so that
  *   corr(t1, t2) = sum_k sqrt(share_k(t1) share_k(t2)) max(0, 1 - |t2 - t1| / T_k):
- * reads close in time share the slow components, reads far apart few, reads within a second nearly all. The exact law of
- * 1/f noise is ln(t / |t2 - t1|) / ln(t / (2 t_read)) for t1 near t2; two decades per component keep within 0.12 of it
- * from seconds on. The marginal at any time is exactly normal with the model's sd.
+ * reads close in time share the slow components, reads far apart few, reads within a second nearly all. The exact law
+ * of 1/f noise is ln(t / |t2 - t1|) / ln(t / (2 t_read)) for t1 near t2; two decades per component keep within 0.12 of
+ * it from seconds on. The marginal at any time is exactly normal with the model's sd.
  *
  * Nothing is stored: c_k is a function of (seed, stream of the device, k, slot). Slot m of component k has the seed
  * random_seed_at(seed, RANDOM_READ_STATE, k << 56 | m). The phase is shared by BLOCK neighbouring devices, whose values

@@ -1,21 +1,21 @@
 /* Programming as a process (group `programming`): what the write takes, and what it reaches.
  *
- * The published distribution of a cell, g_T -> g_prog of its model (`program`), is the outcome of the closed loop of its
- * source. `mode` says what is done with it:
+ * The published distribution of a cell, g_T -> g_prog of its model (`program`), is the outcome of the closed loop of
+ * its source. `mode` says what is done with it:
  *   published      the model's own result; `published_pulses` pulses and as many verify reads per device are counted
  *   single_pulse   one pulse without verify: g = g_T + f (g_prog - g_T), not below 0 (f = single_pulse_factor >= 1)
  *   write_verify   the same pulse again and again, each an independent draw, each followed by a verify read
  *                  m = g + v g_max z, until |m - g_T| <= b g_max (v = verify_noise, b = tolerance), at most max_pulses;
  *                  a device whose last read is outside counts as failed and keeps its last state
- * With p the probability that one pulse is accepted (normal error of sd s: p = erf(b g_max / sqrt(2 (s^2 + v^2 g_max^2)))
- * away from the clamp at 0): mean pulses (1 - (1 - p)^N) / p, failures (1 - p)^N, N = max_pulses. With v = 0 every device
- * that did not fail is inside the band.
+ * With p the probability that one pulse is accepted (normal error of sd s: p = erf(b g_max / sqrt(2 (s^2 + v^2
+ * g_max^2))) away from the clamp at 0): mean pulses (1 - (1 - p)^N) / p, failures (1 - p)^N, N = max_pulses. With v = 0
+ * every device that did not fail is inside the band.
  *
  * Randomness: pulse 1 uses the seed of the run; pulse k > 1 uses random_seed_at(seed, RANDOM_PROGRAMMING, k), the same
  * stream and index. Verify reads: stream RANDOM_VERIFY with the seed of their pulse.
- * Energy and time: pulses x (pulse_pJ, pulse_ns) + verify reads x (verify_pJ, verify_ns); how many devices are written at
- * once is the machine's affair. Not modelled: pulses that depend on the distance to the target (staircases), their wear on
- * the device, a drift of the distribution with the number of pulses.
+ * Energy and time: pulses x (pulse_pJ, pulse_ns) + verify reads x (verify_pJ, verify_ns); how many devices are written
+ * at once is the machine's affair. Not modelled: pulses that depend on the distance to the target (staircases), their
+ * wear on the device, a drift of the distribution with the number of pulses.
  */
 #include <math.h>
 #include <string.h>
@@ -102,7 +102,8 @@ static void verify(const struct loop *l, const struct cell_draws *d, const float
 
 /* Devices that have been accepted keep their state; the others take the new pulse. Draws are made for the whole run: a
  * device's number of a pulse does not depend on its neighbours. */
-static void write_verify(const struct loop *l, const struct cell_draws *d, const float *target_S, float *g_S, size_t n) {
+static void write_verify(const struct loop *l, const struct cell_draws *d, const float *target_S, float *g_S,
+                         size_t n) {
     bool open[RUN];
     float band_S = (float)l->p->tolerance.value * l->g_max_S;
     size_t left = n;

@@ -2,9 +2,9 @@
  *
  *   g(t) = g_min + (g - g_min) exp(-(t / tau)^beta),   tau = tau_m exp(s z)
  * tau_m: time after which the median device has kept 1/e; beta: stretch (1: plain exponential); z: one standard normal
- * number per device for life (stream RANDOM_RETENTION), s = time_log_sd: the spread of devices, so that the weakest lose
- * their state first. At temperature T the time runs faster by the Arrhenius factor of this group's activation energy,
- * where the cell also has the group temperature (whose reference temperature tau_m then belongs to).
+ * number per device for life (stream RANDOM_RETENTION), s = time_log_sd: the spread of devices, so that the weakest
+ * lose their state first. At temperature T the time runs faster by the Arrhenius factor of this group's activation
+ * energy, where the cell also has the group temperature (whose reference temperature tau_m then belongs to).
  * Acts on the conductance as drifted, after the cell's own drift, and tends to g_min, whatever side it starts from.
  * Not modelled: a loss towards anything but g_min, partial recovery.
  */

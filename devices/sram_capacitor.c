@@ -25,8 +25,9 @@ static const struct param rows[] = {
      offsetof(struct sram_capacitor, matching), NULL},
     {"capacitor_um2", PARAM_CONSTANT, "um2", 1e-3, 1e4, NULL, "area of one capacitor",
      offsetof(struct sram_capacitor, area_m2), NULL},
-    {"capacitor_fF", PARAM_CONSTANT, "fF", 1e-3, 1e6, NULL, "capacitance of one capacitor: charges and energies follow from it",
-     offsetof(struct sram_capacitor, capacitor_F), NULL},
+    {"capacitor_fF", PARAM_CONSTANT, "fF", 1e-3, 1e6, NULL,
+     "capacitance of one capacitor: charges and energies follow from it", offsetof(struct sram_capacitor, capacitor_F),
+     NULL},
 };
 
 #define UNIT_S 1e-6

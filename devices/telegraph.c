@@ -2,9 +2,9 @@
  *
  * A share of the devices has one trap of two equally likely states:
  *   g(t) = g (1 + a s),  s = -1 or +1: mean g, standard deviation a g
- * The state is a function of (device, slot), slot = floor(t / tau + phase), phase uniform in [0, 1) per device: the trap is
- * drawn afresh once per tau. Two reads a time D apart fall into one slot with probability max(0, 1 - D / tau), else their
- * states are independent, so a device with a trap has the
+ * The state is a function of (device, slot), slot = floor(t / tau + phase), phase uniform in [0, 1) per device: the
+ * trap is drawn afresh once per tau. Two reads a time D apart fall into one slot with probability max(0, 1 - D / tau),
+ * else their states are independent, so a device with a trap has the
  *   autocovariance (a g)^2 max(0, 1 - D / tau).
  * The same device read twice within a slot reads the same, in any order, with nothing stored.
  * Faster traps than a millisecond are noise of single reads: white_noise.

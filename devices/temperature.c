@@ -10,8 +10,8 @@
  * T is the temperature of the whole time since programming and of the read. The linear coefficient is a first
  * approximation: valid some tens of kelvin around T0. For activated transport with energy E_g it is E_g / (k_B T0^2):
  * 0.1 eV gives 1.3 % per kelvin at 300 K.
- * Not modelled: temperature that changes with time, noise that depends on it, self-heating, the scatter of the coefficient
- * from device to device.
+ * Not modelled: temperature that changes with time, noise that depends on it, self-heating, the scatter of the
+ * coefficient from device to device.
  */
 #include <math.h>
 

@@ -2,9 +2,9 @@
  *
  *   sd^2 = (relative |g|)^2 + absolute^2
  * Thermal and shot noise of one read within the integration time, and what a published number per read contains. It is
- * added per multiply, as the variance of a column's result (sum of the devices' variances), by the tile. A cell whose 1/f
- * noise was measured with the noise of single reads in it (pcm_like, pcm_hermes_2dev) has no such group: it would count
- * twice.
+ * added per multiply, as the variance of a column's result (sum of the devices' variances), by the tile. A cell whose
+ * 1/f noise was measured with the noise of single reads in it (pcm_like, pcm_hermes_2dev) has no such group: it would
+ * count twice.
  */
 #include <math.h>
 

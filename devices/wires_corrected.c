@@ -41,8 +41,7 @@ struct correction {
     double *truth[SIGN_FIELDS];                       /* outputs for the sign fields [columns] */
 };
 
-/* ---- fields ---------------------------------------------------------------------------------------------------------
- */
+/* ---- fields ---------------------------------------------------------------------------------- */
 
 static double largest(const double *x, size_t n) {
     double most = 0;
@@ -190,8 +189,7 @@ static double estimate(struct correction *c, const float *effective) {
     return SAFETY * worst / c->f->full_S + ROUNDING;
 }
 
-/* ---- what is added
- * --------------------------------------------------------------------------------------------------- */
+/* ---- what is added --------------------------------------------------------------------------- */
 
 /* effective += X for these sums. */
 static void add_rank_one(const struct fold *f, double *const column[CLASSES], double *const row[CLASSES],
@@ -327,8 +325,7 @@ static bool add_first_term(struct fold *f, float *effective) {
     return true;
 }
 
-/* ---- the two levels -------------------------------------------------------------------------------------------------
- */
+/* ---- the two levels -------------------------------------------------------------------------- */
 
 static void lay_out(struct correction *c, struct fold *f) {
     double *at = f->vectors;

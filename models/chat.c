@@ -156,8 +156,7 @@ const char *const chat_format_names[] = {"chatml", "llama2", "llama3", "phi3", "
 
 #define NAMES_ALLOWED "(allowed: --chat-format chatml, llama2, llama3, phi3, mistral, zephyr, gemma or plain)"
 
-/* ---- which format
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- which format ---------------------------------------------------------------------------- */
 
 static bool fits(const struct format *f, const char *source) {
     if (!f->with[0]) {
@@ -219,8 +218,7 @@ static enum status add_unescaped(struct text_buffer *b, const char *p, const cha
     return OK;
 }
 
-/* ---- rendering
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- rendering ------------------------------------------------------------------------------- */
 
 struct chat {
     const struct format *f;

@@ -305,8 +305,7 @@ size_t tokenizer_longest_piece(const struct tokenizer *t) {
     return longest;
 }
 
-/* ---- questions ----------------------------------------------------------------------------------------------------
- */
+/* ---- questions ------------------------------------------------------------------------------- */
 
 size_t tokenizer_size(const struct tokenizer *t) { return t->count; }
 int32_t tokenizer_bos(const struct tokenizer *t) { return t->bos; }

@@ -331,8 +331,7 @@ static enum status read_decoder(struct tokenizer *t, const json_t *step, struct 
     return read_row(t, step, "decoder", rows, "ByteLevel, ByteFallback, Fuse, Replace, Strip, Metaspace, Sequence", e);
 }
 
-/* ---- post-processors ------------------------------------------------------------------------------------------------
- */
+/* ---- post-processors ------------------------------------------------------------------------- */
 
 static enum status append_id(const struct tokenizer *t, int32_t **ids, size_t *count, const json_t *id,
                              struct error *e) {
@@ -388,8 +387,7 @@ static enum status read_post_processor(struct tokenizer *t, const json_t *step, 
     return read_row(t, step, "post_processor", rows, "TemplateProcessing, ByteLevel, Sequence", e);
 }
 
-/* ---- model and added tokens -----------------------------------------------------------------------------------------
- */
+/* ---- model and added tokens ------------------------------------------------------------------ */
 
 static enum status read_vocabulary(struct tokenizer *t, const json_t *model, struct error *e) {
     json_t *vocabulary = json_object_get(model, "vocab");
@@ -551,8 +549,7 @@ static enum status read_root(struct tokenizer *t, const json_t *root, struct err
     return tokenizer_seal(t, e);
 }
 
-/* ---- the folder
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- the folder ------------------------------------------------------------------------------ */
 
 /* "bos_token": "<s>" or {"content": "<s>"} or null. */
 static enum status config_token(const struct tokenizer *t, const json_t *config, const char *key, int32_t *id,

@@ -1,10 +1,10 @@
 /* Area: counts x constants. Whole chips are counted: a tile that holds no weights is still there.
  *
- *   per tile  rows x (columns x slices + shared columns) x cell area; rows x DAC; columns / share x lines + shared columns
- *             ADCs; columns x post-processing. A unit cell holds the legs and parallel devices of one slice.
+ *   per tile  rows x (columns x slices + shared columns) x cell area; rows x DAC; columns / share x lines + shared
+ *             columns ADCs; columns x post-processing. A unit cell holds the legs and parallel devices of one slice.
  *   per chip  tiles_per_chip tiles; one vector, attention and matrix unit; KV memory and buffer: bits of
  *             capacity x area per bit
- * Not modelled: wiring between blocks, pads, power supply, control processor.
+ * Not modelled: wiring between blocks, pads, power supply, control processor, spare lines of tile.faults.
  */
 #include <math.h>
 

@@ -20,12 +20,14 @@ enum input_coding { CODING_AMPLITUDE, CODING_PULSE_WIDTH, CODING_BIT_SERIAL, COD
 enum input_sign { SIGN_BIPOLAR, SIGN_TWO_PHASE }; /* one pass with both signs, or positive then negative inputs */
 enum correction { CORRECTION_NONE, CORRECTION_AFFINE };
 enum bound_management { BOUND_NONE, BOUND_ITERATIVE, BOUND_ITERATIVE_WORST_CASE };
-enum noise_management { NOISE_NONE, NOISE_ABS_MAX, NOISE_ABS_MAX_NP_SUM, NOISE_MAX, NOISE_CONSTANT, NOISE_AVERAGE_ABS_MAX };
+enum noise_management { NOISE_NONE, NOISE_ABS_MAX, NOISE_ABS_MAX_NP_SUM, NOISE_MAX, NOISE_CONSTANT,
+                        NOISE_AVERAGE_ABS_MAX };
 enum weight_noise_type { WEIGHT_NOISE_NONE, WEIGHT_NOISE_ADDITIVE, WEIGHT_NOISE_PCM_READ };
 enum scale_mode { SCALE_PER_COLUMN, SCALE_PER_TILE };
 enum split_mode { SPLIT_BALANCED, SPLIT_FILL }; /* 600 rows on 256: 200+200+200, or 256+256+88 */
 enum input_range_mode { INPUT_PER_TOKEN, INPUT_STATIC };
-enum static_range_rule { STATIC_MAXIMUM, STATIC_STANDARD_DEVIATIONS, STATIC_QUANTILE, STATIC_MEAN_SQUARE }; /* of calibration inputs */
+/* of calibration inputs */
+enum static_range_rule { STATIC_MAXIMUM, STATIC_STANDARD_DEVIATIONS, STATIC_QUANTILE, STATIC_MEAN_SQUARE };
 /* calibrated: max over calibration x headroom; lambda: lambda x input range x max|w| of the column */
 enum adc_range_mode { ADC_CALIBRATED, ADC_LAMBDA, ADC_STATIC };
 enum adc_rule { ADC_MAXIMUM, ADC_QUANTILE, ADC_MEAN_SQUARE }; /* of calibration outputs */
@@ -59,9 +61,9 @@ struct faults_spec {
     const char *map;                               /* path of a CSV, "" none */
 };
 
-/* tile.phenomena: effects as aihwkit 1.1 defines them on the results of a tile (facts: tile models 1.1 to 1.3), in units of
- * w x (w of full scale = 1, x of the input range = 1). All 0: none. Switches: input_* belong to the effect dac_errors,
- * weight_noise to read_noise, ir_drop to wires, the rest to adc_errors. */
+/* tile.phenomena: effects as aihwkit 1.1 defines them on the results of a tile (facts: tile models 1.1 to 1.3), in
+ * units of w x (w of full scale = 1, x of the input range = 1). All 0: none. Switches: input_* belong to the effect
+ * dac_errors, weight_noise to read_noise, ir_drop to wires, the rest to adc_errors. */
 struct phenomena_spec {
     double input_noise, input_asymmetry;
     double output_noise, output_noise_spread, output_asymmetry;
@@ -106,7 +108,8 @@ struct tile_spec {
         int range;                   /* input_range_mode */
         int static_rule;             /* static_range_rule, for models that bring no ranges */
         double static_parameter;     /* number of standard deviations, or quantile */
-        int coding, sign, split_bits, accumulate; /* input_coding, input_sign; split: bits of the low part; combination */
+        int coding, sign;            /* input_coding, input_sign */
+        int split_bits, accumulate;  /* coding split: bits of the low part; combination */
         double range_value;          /* static range of the chip itself; 0: from the model or calibration */
         const char *circuit_model;   /* "ideal" where the file has no circuit */
         const struct dac *circuit;
@@ -184,8 +187,8 @@ struct chip_table {
     size_t offset;      /* of the table's struct in struct chip_spec */
     bool cost;          /* read only when the chip has costs */
     bool optional;      /* the whole group may be left out */
-    size_t given_offset; /* of the bool that says whether it was there; then its rows are only read if so. 0: every row has
-                            a default and a missing group means all defaults */
+    size_t given_offset; /* of the bool that says whether it was there; then its rows are only read if so. 0: every row
+                            has a default and a missing group means all defaults */
 };
 extern const struct chip_table chip_tables[];
 extern const size_t chip_table_count;

@@ -108,7 +108,8 @@ static enum status unknown_part(const struct config_node *at, const char *slot, 
                      slot, name, near ? ": nearest is " : "", near ? near : "");
 }
 
-/* A part of one's own: on the command line relative to the working folder, in a file relative to that file, as includes. */
+/* A part of one's own: on the command line relative to the working folder, in a file relative to that file, as
+ * includes. */
 static char *own_part_path(struct arena *a, const struct config_node *at, const char *name) {
     const char *file = config_file(at), *slash = strrchr(file, '/');
     if (name[0] == '/' || !slash || strcmp(file, CONFIG_OVERRIDE) == 0) {
@@ -122,7 +123,8 @@ static enum status load_part(struct arena *a, const struct config_node *at, cons
                              struct config_node **out, struct error *e) {
     char *path = NULL, where[WHERE_BYTES];
     if (name[0] == 0) {
-        return error_set(e, ERR_USAGE, "%s: %s: the name of a part is empty", config_where(at, where, sizeof where), slot);
+        return error_set(e, ERR_USAGE, "%s: %s: the name of a part is empty", config_where(at, where, sizeof where),
+                         slot);
     }
     if (is_path(name)) {
         path = own_part_path(a, at, name);

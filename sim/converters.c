@@ -156,8 +156,7 @@ static enum status make_noise_codes(const struct machine *m, struct array *a, st
     return OK;
 }
 
-/* ---- the machine ---------------------------------------------------------------------------------------------------
- */
+/* ---- the machine ----------------------------------------------------------------------------- */
 
 static bool dac_errs(const struct chip_spec *s) {
     return s->tile.dac.circuit && !dac_is_ideal(s->tile.dac.circuit) && s->effects.dac_errors;

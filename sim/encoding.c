@@ -1,14 +1,16 @@
-/* Weights and the devices that hold them: the plan of an encoding, and targets. The words and formulas are in encoding.h.
+/* Weights and the devices that hold them: the plan of an encoding, and targets. The words and formulas are in
+ * encoding.h.
  *
  * A magnitude u in [0, 1] (share of the full scale of all slices together):
  *   pair            plus u = max(w, 0) / s, minus u = max(-w, 0) / s       zero 0,   reach 1
  *   offset kinds    u = zero + reach w / s                                 zero 1/2, reach 1/2
  *   unsigned        u = w / s                                              zero 0,   reach 1
- * Devices of a few levels cannot hold 1/2: with n = `steps` + 1 levels in all, zero = ceil(steps / 2) / steps and reach =
- * floor(steps / 2) / steps, so that w = 0 is a level, and w and -w are as far from it (offset binary).
- * Slices of b bits: round(u (2^(N b) - 1)), slice k holds its bits b k .. b k + b - 1. Analog slices of significance f: the
- * first holds u F in [0, 1], F = sum of f^k, the next what is left, up to f, and so on (NPair of aihwkit).
- * One slice of an analog value keeps the order of single-precision operations plain: target = max(w (span / s), 0) + g_min.
+ * Devices of a few levels cannot hold 1/2: with n = `steps` + 1 levels in all, zero = ceil(steps / 2) / steps and reach
+ * = floor(steps / 2) / steps, so that w = 0 is a level, and w and -w are as far from it (offset binary).
+ * Slices of b bits: round(u (2^(N b) - 1)), slice k holds its bits b k .. b k + b - 1. Analog slices of significance f:
+ * the first holds u F in [0, 1], F = sum of f^k, the next what is left, up to f, and so on (NPair of aihwkit).
+ * One slice of an analog value keeps the order of single-precision operations plain: target = max(w (span / s), 0) +
+ * g_min.
  */
 #include "sim/encoding.h"
 
@@ -39,17 +41,19 @@ static enum status check_statistics(const struct tile_spec *t, const struct cell
                          t->slices);
     }
     if (t->legs == COMBINE_DIGITAL && t->encoding != ENCODING_DIFFERENTIAL_PAIR) {
-        return error_set(e, ERR_USAGE, "tile.legs: digital needs two legs (allowed with encoding differential_pair only)");
+        return error_set(e, ERR_USAGE,
+                         "tile.legs: digital needs two legs (allowed with encoding differential_pair only)");
     }
     return OK;
 }
 
 static enum status check_slices(const struct tile_spec *t, const struct cell_common *cell, struct error *e) {
     if (t->slice_bits > 0 && t->significance != 1) {
-        return error_set(e, ERR_USAGE,
-                         "tile.significance: slices of %d bits have significance 2^bits already (allowed: 1, or slice_bits "
-                         "= 0)",
-                         t->slice_bits);
+        return error_set(
+            e, ERR_USAGE,
+            "tile.significance: slices of %d bits have significance 2^bits already (allowed: 1, or slice_bits "
+            "= 0)",
+            t->slice_bits);
     }
     if (t->slices == 1 && t->significance != 1) {
         return error_set(e, ERR_USAGE, "tile.significance: %g with one slice (allowed: 1, or more slices)",
@@ -60,15 +64,16 @@ static enum status check_slices(const struct tile_spec *t, const struct cell_com
                          t->slices, t->slice_bits, MOST_WEIGHT_BITS);
     }
     if (t->slice_bits > 0 && cell->levels > 0 && cell->levels < 1 << t->slice_bits) {
-        return error_set(e, ERR_USAGE, "tile.slice_bits: %d bits need %d levels, cell model %s has %d (allowed: at most %d)",
-                         t->slice_bits, 1 << t->slice_bits, t->cell_model, cell->levels,
-                         (int)floor(log2((double)cell->levels)));
+        return error_set(
+            e, ERR_USAGE, "tile.slice_bits: %d bits need %d levels, cell model %s has %d (allowed: at most %d)",
+            t->slice_bits, 1 << t->slice_bits, t->cell_model, cell->levels, (int)floor(log2((double)cell->levels)));
     }
     if (t->slices > 1 && t->slice_bits == 0 && cell->levels > 0 && t->significance > cell->levels - 1) {
-        return error_set(e, ERR_USAGE,
-                         "tile.significance: a level of a slice %g times as significant is more than the whole slice below: "
-                         "weights between cannot be represented (allowed: at most %d with the %d levels of the cell)",
-                         t->significance, cell->levels - 1, cell->levels);
+        return error_set(
+            e, ERR_USAGE,
+            "tile.significance: a level of a slice %g times as significant is more than the whole slice below: "
+            "weights between cannot be represented (allowed: at most %d with the %d levels of the cell)",
+            t->significance, cell->levels - 1, cell->levels);
     }
     return OK;
 }
@@ -119,7 +124,8 @@ static void plan_lines(struct encoding_plan *p, bool legs_digital, bool slices_d
             double sign = leg == 0 ? 1 : -1, gain = 1 / p->reach;
             bool alone = p->lines == 1;
             p->line_of[s][leg] = line;
-            p->part[s][leg] = (legs_digital ? 1 : sign) * (slices_digital ? 1 : p->significance[s]) * (alone ? gain : 1);
+            p->part[s][leg] =
+                (legs_digital ? 1 : sign) * (slices_digital ? 1 : p->significance[s]) * (alone ? gain : 1);
             p->line_factor[line] =
                 (legs_digital ? sign : 1) * (slices_digital ? p->significance[s] : 1) * (alone ? 1 : gain);
         }
@@ -201,8 +207,8 @@ static void plain_targets(const struct encoding_plan *p, const float *w, size_t 
     }
 }
 
-void encoding_targets(const struct encoding_plan *p, const float *w, size_t n, float scale, uint32_t slice, uint32_t leg,
-                      float *target_S) {
+void encoding_targets(const struct encoding_plan *p, const float *w, size_t n, float scale, uint32_t slice,
+                      uint32_t leg, float *target_S) {
     bool middle = has_sign_by_offset((int)p->kind);
     if (p->kind == ENCODING_SIGNED_UNIT || (!middle && p->slices == 1 && p->steps == 0)) {
         plain_targets(p, w, n, scale, leg, target_S);

@@ -7,20 +7,26 @@
  *     differential_pair  two legs: plus = max(w, 0), minus = max(-w, 0)         w = plus - minus
  *     one_device         one leg: (w + 1) / 2; the known half x sum(x) is subtracted digitally from the input codes
  *     offset_column      the same, but the half is a column of devices of its own on every tile, converted by an ADC
- * and subtracted digitally reference_column   the same column, subtracted as a current before the ADC unsigned one leg:
- * w, which must not be negative signed_unit        one leg of a cell with the statistics of a whole pair tile.legs
- * analog: plus and minus are subtracted before the ADC (one line); digital: a line each tile.slices, tile.slice_bits 1
- * slice            the magnitude itself slice_bits = 0     N slices of significance f^0, f^1, ...: the least
- * significant is filled first, the next only once it is full (aihwkit NPair); full scale = sum of f^k slice_bits = b
- * the magnitude as an integer of N b bits, rounded; slice k holds digit k on 2^b levels tile.slice_sum       analog:
- * slices are scaled and added as currents (one line); digital: a line each, shift and add tile.devices         1 to 8
- * devices in parallel per leg and slice: each gets an equal part of the target
+ *                        and subtracted digitally
+ *     reference_column   the same column, subtracted as a current before the ADC
+ *     unsigned           one leg: w, which must not be negative
+ *     signed_unit        one leg of a cell with the statistics of a whole pair
+ *   tile.legs            analog: plus and minus are subtracted before the ADC (one line); digital: a line each
+ *   tile.slices, tile.slice_bits
+ *     1 slice            the magnitude itself
+ *     slice_bits = 0     N slices of significance f^0, f^1, ...: the least significant is filled first, the next only
+ *                        once it is full (aihwkit NPair); full scale = sum of f^k
+ *     slice_bits = b     the magnitude as an integer of N b bits, rounded; slice k holds digit k on 2^b levels
+ *   tile.slice_sum       analog: slices are scaled and added as currents (one line); digital: a line each, shift and
+ *                        add
+ *   tile.devices         1 to 8 devices in parallel per leg and slice: each gets an equal part of the target
  *
  * line = sum over its slices and legs of part x g / (devices x span)          a current, the pedestal g_min included
- * effective w = scale x (sum over lines of factor x line - offset)            digital; the offset takes the pedestal away
- * Shared columns: reference_column is folded into the lines when the tile is programmed (a current like any other), so
- * that nobody else need know; offset_column is a result of its own, subtracted digitally with the factor of its slice.
- * Drift compensation multiplies what was converted, lines and shared columns; not `offset`, which is a known number.
+ * effective w = scale x (sum over lines of factor x line - offset)            digital; the offset takes the pedestal
+ * away Shared columns: reference_column is folded into the lines when the tile is programmed (a current like any
+ * other), so that nobody else need know; offset_column is a result of its own, subtracted digitally with the factor of
+ * its slice. Drift compensation multiplies what was converted, lines and shared columns; not `offset`, which is a known
+ * number.
  */
 #ifndef MHO_SIM_ENCODING_H
 #define MHO_SIM_ENCODING_H

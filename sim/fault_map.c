@@ -50,7 +50,8 @@ static enum status read_state(const struct csv *c, size_t row, size_t column, bo
             return OK;
         }
     }
-    return csv_error(c, row, column, e, "state '%s' (allowed: %sdead)", text, signed_units ? "" : "g_min, g_max, random, ");
+    return csv_error(c, row, column, e, "state '%s' (allowed: %sdead)", text,
+                     signed_units ? "" : "g_min, g_max, random, ");
 }
 
 static enum status read_entries(const struct csv *c, const struct limits *l, struct fault_map *m, struct error *e) {

@@ -1,9 +1,9 @@
 /* Faults of one tile: drawn or looked up, repaired, applied (faults.h).
  *
- * Random numbers, all of stream RANDOM_FAULTS with where = matrix << 32 | tile of the matrix << 8 | what: number column x
- * 2^13 + row for devices (what = parallel device), number of the line for lines. u is uniform in (0, 1]; a device with u in
- * one of the ranges of the probabilities is stuck, and where in the last range it falls says at which conductance, if that
- * is random. So the same devices fail when a probability grows, and more with them.
+ * Random numbers, all of stream RANDOM_FAULTS with where = matrix << 32 | tile of the matrix << 8 | what: number column
+ * x 2^13 + row for devices (what = parallel device), number of the line for lines. u is uniform in (0, 1]; a device
+ * with u in one of the ranges of the probabilities is stuck, and where in the last range it falls says at which
+ * conductance, if that is random. So the same devices fail when a probability grows, and more with them.
  * Not modelled: faults that come with use, shorts between lines, stuck devices that noise still moves.
  */
 #include "sim/faults.h"
@@ -14,7 +14,8 @@
 #include "base/memory.h"
 #include "base/random.h"
 
-enum { LINE_STRIDE = 1 << 13, DRAW_ROWS = 128, DRAW_COLUMNS, DRAW_MAP }; /* rows and their spares are below the stride */
+/* Rows and their spares are below the stride. */
+enum { LINE_STRIDE = 1 << 13, DRAW_ROWS = 128, DRAW_COLUMNS, DRAW_MAP };
 
 struct stuck {
     uint32_t row, column, device; /* physical, spares included */
@@ -77,8 +78,10 @@ static char *side_place(struct side *s, uint32_t used, uint32_t spares, char *me
     return memory + lines * 12; /* two words and a flag per line, and keeps the alignment */
 }
 
-static enum status start(struct tile_faults *f, const struct faults_spec *s, const struct fault_place *at, struct error *e) {
-    size_t rows = (size_t)at->rows + (size_t)s->spare_rows, columns = (size_t)at->physical_columns + (size_t)s->spare_columns,
+static enum status start(struct tile_faults *f, const struct faults_spec *s, const struct fault_place *at,
+                         struct error *e) {
+    size_t rows = (size_t)at->rows + (size_t)s->spare_rows,
+           columns = (size_t)at->physical_columns + (size_t)s->spare_columns,
            bytes = (rows + columns) * 12 + rows * sizeof(float);
     if (bytes > f->memory_bytes) {
         mem_free(f->memory);
@@ -162,8 +165,8 @@ static uint32_t line_of(const struct side *s, uint32_t full, uint32_t position) 
     return position < s->used ? position : position >= full ? s->used + (position - full) : NOTHING;
 }
 
-static enum status take_device(struct tile_faults *f, const struct fault_place *at, enum fault_state state, uint32_t row,
-                               uint32_t column, struct error *e) {
+static enum status take_device(struct tile_faults *f, const struct fault_place *at, enum fault_state state,
+                               uint32_t row, uint32_t column, struct error *e) {
     for (uint32_t device = 0; device < at->devices; device++) {
         double g_S = state == FAULT_G_MIN ? at->g_min_S : state == FAULT_G_MAX ? at->g_max_S : 0;
         if (state == FAULT_RANDOM) {
@@ -328,7 +331,7 @@ enum status tile_faults_find(struct tile_faults *f, const struct chip_spec *s, c
     return OK;
 }
 
-/* ---- applying --------------------------------------------------------------------------------------------------------- */
+/* ---- applying -------------------------------------------------------------------------------- */
 
 void tile_faults_apply(const struct tile_faults *f, uint32_t device, float *g_S) {
     size_t rows = f->rows.used;

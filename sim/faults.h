@@ -1,13 +1,15 @@
 /* Private to sim/: devices and lines that do not work, and their repair by spare lines.
  *
- * From probabilities (tile.faults.*; function of (seed, RANDOM_FAULTS, matrix, tile, position)) and from a CSV map with the
- * columns tile,row,column,state: tile = number in placement order (array_tile_number), row and column = position on the
- * physical array, empty = the whole line; state = g_min, g_max, random or dead. Lines in use come first, in the order of
- * tile_devices.c; spare row k is row tile.rows + k, spare column k stands after all columns that a full tile has.
- * A stuck device keeps its conductance for life, also when the tile is programmed again; a dead device conducts nothing, a
- * dead row is not driven (its devices read as nothing), a dead column gives no current.
- * Repair (tile.faults.repair on): dead lines first, then the lines with the most stuck devices, are moved to spare lines
- * as long as there are any that are better; spares have faults of their own. Rows first, then columns with what is left.
+ * From probabilities (tile.faults.*; function of (seed, RANDOM_FAULTS, matrix, tile, position)) and from a CSV map with
+ * the columns tile,row,column,state: tile = number in placement order (array_tile_number), row and column = position on
+ * the physical array, empty = the whole line; state = g_min, g_max, random or dead. Lines in use come first, in the
+ * order of tile_devices.c; spare row k is row tile.rows + k, spare column k stands after all columns that a full tile
+ * has.
+ * A stuck device keeps its conductance for life, also when the tile is programmed again; a dead device conducts
+ * nothing, a dead row is not driven (its devices read as nothing), a dead column gives no current.
+ * Repair (tile.faults.repair on): dead lines first, then the lines with the most stuck devices, are moved to spare
+ * lines as long as there are any that are better; spares have faults of their own. Rows first, then columns with what
+ * is left.
  */
 #ifndef MHO_SIM_FAULTS_H
 #define MHO_SIM_FAULTS_H
@@ -36,8 +38,8 @@ struct fault_entry {
 const struct fault_entry *fault_map_entries(const struct fault_map *m, uint64_t tile, size_t *count);
 
 struct fault_count {
-    uint64_t stuck, dead_rows, dead_columns;      /* of the lines in use, before repair; stuck: devices, dead ones too */
-    uint64_t repaired_rows, repaired_columns;     /* lines moved to spares */
+    uint64_t stuck, dead_rows, dead_columns;  /* of the lines in use, before repair; stuck: devices, dead ones too */
+    uint64_t repaired_rows, repaired_columns; /* lines moved to spares */
     uint64_t stuck_left, dead_rows_left, dead_columns_left;
 };
 

@@ -90,7 +90,8 @@ void ledger_inputs(struct ledger *l, int layer, uint64_t inputs, uint32_t tokens
 void ledger_multiply(struct ledger *l, const struct multiply_record *r) {
     const struct tile_spec *t = &chip_spec_of(l->chip)->tile;
     struct placement_matrix m = placement_matrix_at(l->placement, r->matrix);
-    uint64_t mvm = (uint64_t)m.tiles * r->tokens + r->repeated_blocks * m.column_blocks, values = ((uint64_t)m.inputs + m.outputs) * r->tokens;
+    uint64_t mvm = (uint64_t)m.tiles * r->tokens + r->repeated_blocks * m.column_blocks,
+             values = ((uint64_t)m.inputs + m.outputs) * r->tokens;
     double volts = t->read_voltage_V.value;
     struct cell_common cell = cell_common_of(t->cell); /* V^2 G t, or V^2 C */
     double per_S = cell.charge ? cell.g_max_F / cell.g_max_S : t->pulse_s.value;

@@ -2,9 +2,11 @@
  *
  * Every operation of a step adds counts (conversions, MACs, bits) and joules to one component and one layer. The
  * total is the sum over components, which is the sum over layers. Formulas:
- *   DAC      conversions x dac.energy_J              one per input, pass and column block, whatever the length of its pulse
+ *   DAC      conversions x dac.energy_J              one per input, pass and column block; how long its pulse is
+ *                                                    makes no difference
  *   array    read_voltage^2 x pulse x array_S_sum    sum over cells, tokens of G x |input| / full scale
- *   ADC      conversions x adc.energy_J              one per output, line, row block and group of passes; shared columns
+ *   ADC      conversions x adc.energy_J              one per output, line, row block and group of passes; the same
+ *                                                    of a shared column
  *   post     conversions x post.energy_J             each ADC result is scaled and added once
  *   vector   operations x vector.energy_J            operations per element: vector_operations()
  *   attention MACs x attention.energy_J              2 x keys x heads x head_dim per token; softmax included

@@ -1,7 +1,7 @@
 /* A machine: its arrays, made and destroyed; what is decided once for all of them. program.c fills the arrays.
  *
- * With tile.refresh_period_s the devices were programmed again after every whole period of the machine's age: what acts is
- * their age since then, and each programming draws new random numbers.
+ * With tile.refresh_period_s the devices were programmed again after every whole period of the machine's age: what acts
+ * is their age since then, and each programming draws new random numbers.
  *
  * Memory: 2 bytes per weight and line (4 in fp32; 4 more with white noise), 16 bytes per column, line and row block, 12
  * per column and row block. Columns whose largest |w| is below 1e-36 count as zeros.
@@ -114,7 +114,8 @@ static bool array_allocate_columns(struct array *a, const struct encoding_plan *
     a->weight_scale = mem_alloc(COLUMN_VALUES * columns, sizeof *a->weight_scale);
     a->offset = plan->offset != 0 ? mem_alloc(columns, sizeof *a->offset) : NULL;
     a->shared = shared ? mem_alloc((size_t)a->column_blocks * plan->slices, sizeof *a->shared * a->inputs) : NULL;
-    if (!a->row_S || !a->code_scale || !a->weight_scale || (plan->offset != 0 && !a->offset) || (shared && !a->shared)) {
+    if (!a->row_S || !a->code_scale || !a->weight_scale || (plan->offset != 0 && !a->offset) ||
+        (shared && !a->shared)) {
         return false;
     }
     a->full_scale = a->code_scale + lines;
@@ -202,7 +203,8 @@ enum status chip_check_age(const struct chip *c, double age_s, struct error *e) 
 }
 
 /* Placement and sources that belong together. */
-static enum status check_parts(const struct placement *p, const struct matrix_source *m, size_t count, struct error *e) {
+static enum status check_parts(const struct placement *p, const struct matrix_source *m, size_t count,
+                               struct error *e) {
     if (placement_matrices(p) != count) {
         return error_set(e, ERR_USAGE, "machine: %zu matrices, but the placement has %zu", count,
                          placement_matrices(p));
@@ -220,11 +222,13 @@ static enum status check_parts(const struct placement *p, const struct matrix_so
 /* One tile may have what cannot be folded, for whoever solves it by Newton; a model of many would be silently wrong. */
 static enum status check_folding(const struct machine *m, struct error *e) {
     uint64_t tiles = placement_total(m->placement).tiles;
-    if (machine_wires_act(m) && m->spec->effects.cell_nonlinearity && !cell_is_linear(m->spec->tile.cell) && tiles > 1) {
-        return error_set(e, ERR_USAGE,
-                         "tile.wires: %llu tiles of cells whose current is not proportional to the voltage: wires cannot be "
-                         "folded into a matrix (allowed: one tile, or effects.cell_nonlinearity=off, or effects.wires=off)",
-                         (unsigned long long)tiles);
+    if (machine_wires_act(m) && m->spec->effects.cell_nonlinearity && !cell_is_linear(m->spec->tile.cell) &&
+        tiles > 1) {
+        return error_set(
+            e, ERR_USAGE,
+            "tile.wires: %llu tiles of cells whose current is not proportional to the voltage: wires cannot be "
+            "folded into a matrix (allowed: one tile, or effects.cell_nonlinearity=off, or effects.wires=off)",
+            (unsigned long long)tiles);
     }
     return OK;
 }

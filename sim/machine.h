@@ -44,9 +44,9 @@ struct multiply_scratch *multiply_scratch_create(const struct machine *m, uint32
 void multiply_scratch_destroy(struct multiply_scratch *s); /* NULL is fine */
 
 /* The values of run_multiply (sim.h): y [tokens][outputs]. first_read: number of the first token's read since the run
- * began; with the seed it fixes all noise that changes from read to read. Errors (ERR_RUN): inputs that are not finite; ranges that
- * are not set (calibrate first). ERR_USAGE: a matrix that is not analog, more tokens than the scratch holds. Writes
- * to `m` only while its calibration is open. */
+ * began; with the seed it fixes all noise that changes from read to read. Errors (ERR_RUN): inputs that are not finite;
+ * ranges that are not set (calibrate first). ERR_USAGE: a matrix that is not analog, more tokens than the scratch
+ * holds. Writes to `m` only while its calibration is open. */
 enum status machine_multiply(struct machine *m, size_t matrix, const float *x, uint32_t tokens, uint64_t first_read,
                              struct multiply_scratch *s, float *y, struct multiply_record *record, struct error *e);
 
@@ -89,8 +89,8 @@ struct array {
     /* Exactly one of codes and weights. Line l of panel p begins at element (l x panels + p) x row_stride x PANEL. */
     int16_t *codes;  /* [lines][panels][row_stride x PANEL] in the layout of mac_i16, or NULL */
     float *weights;  /* [lines][panels][row_stride x PANEL] k-major, or NULL */
-    /* White read noise, where the cell has it and read_noise is on. fp32 panels: variance of each effective weight (same
-     * layout as weights). Integer panels: per line, row block and column the variance of an effective weight as
+    /* White read noise, where the cell has it and read_noise is on. fp32 panels: variance of each effective weight
+     * (same layout as weights). Integer panels: per line, row block and column the variance of an effective weight as
      * noise[0] + noise[1] |code| + noise[2] code^2, fitted to its devices so that the column's sum is right. */
     float *variance; /* or NULL */
     float *noise;    /* [row_blocks][lines][columns][3], or NULL */
@@ -107,7 +107,7 @@ struct array {
     float *adc_state;   /* [row_blocks][lines][columns][adc states]: other circuits; NULL: none */
     float *output_max;  /* while the calibration is open: largest |result| */
     uint32_t *output_bins; /* the same, for rules that need it: [index][OUTPUT_BINS] sizes / (weight scale x origin) */
-    float *output_origin;  /* [row_blocks] first input range of the block where results are in units of inputs, else 1 */
+    float *output_origin;  /* [row_blocks] first input range of the block where results are in units of it, else 1 */
 
     struct phenomena_column *phenomena; /* derived, where phenomena act; NULL: none */
 
@@ -115,12 +115,12 @@ struct array {
     float *weight_scale; /* |w| that full-scale conductance stands for: max|w| of the column or tile (targets) */
     float *column_max;   /* max|w| of the column in this block (targets) */
     float *compensation; /* factor of the drift compensation, digital, after the ADC */
-    float *offset;       /* digital, after the compensation: y -= offset x sum of the block's inputs (as driven); NULL: none */
+    float *offset;       /* digital, after the compensation: y -= offset x sum of the block's input codes; NULL: none */
     float *correction_gain, *correction_offset; /* affine correction: y_block -> gain y + offset (offset in units of the
                                                    input range); NULL: none */
     /* Encoding offset_column: effective weights of its shared columns, line of slice s of column block c at
-     * shared + (c x slices + s) x inputs; a result of its own on every tile. Digital, after the ADC, for every output of the
-     * block: y -= compensation x weight_scale x line_factor[line_of[s][0]] x result. NULL: none. */
+     * shared + (c x slices + s) x inputs; a result of its own on every tile. Digital, after the ADC, for every output
+     * of the block: y -= compensation x weight_scale x line_factor[line_of[s][0]] x result. NULL: none. */
     float *shared;       /* [column_blocks][slices][inputs] fp32, in units of the weight scale */
 
     /* Their ADCs: index ((size_t)b x column_blocks + c) x slices + s; as full_scale, adc_gain, ... above. */
@@ -179,8 +179,8 @@ struct tile_devices {
      * column of (output, slice, leg) = (output x slices + slice) x legs + leg */
     float *crossing_S[AGES_MOST];
     float *effective_S[AGES_MOST]; /* the same after wires; equals crossing_S where the effect does not act */
-    float *white_variance; /* [physical_columns][rows] S^2 per read, first age of the list, wires included; NULL: no white
-                              noise */
+    float *white_variance; /* [physical_columns][rows] S^2 per read, first age of the list, wires included; NULL: no
+                              white noise */
     struct fold_result fold; /* of the first age */
     /* Private to tile_devices.c. */
     float *target_S;             /* [rows] */
@@ -197,20 +197,21 @@ enum status tile_devices_create(const struct machine *m, uint32_t rows, uint32_t
                                 struct error *e);
 void tile_devices_destroy(struct tile_devices *t); /* NULL is fine */
 /* w [outputs of the tile][inputs of the matrix]: the rows of the matrix that this column block holds. ages_s: `ages` of
- * them, at most AGES_MOST, since the last programming. The array's weight_scale of the tile must be set. Adds to the counts
- * where not NULL. */
+ * them, at most AGES_MOST, since the last programming. The array's weight_scale of the tile must be set. Adds to the
+ * counts where not NULL. */
 enum status tile_devices_realise(const struct machine *m, size_t matrix, uint32_t row_block, uint32_t column_block,
-                                 const float *w, const double *ages_s, size_t ages, struct programming_count *programmed,
-                                 struct fault_count *faults, struct tile_devices *t, struct error *e);
-/* What line l of output o (counted within the tile) says: sum of part x g [rows] in siemens, shared analog columns taken
- * off; age: index into the ages. Times tile_weight_per_siemens: effective weights. */
+                                 const float *w, const double *ages_s, size_t ages,
+                                 struct programming_count *programmed, struct fault_count *faults,
+                                 struct tile_devices *t, struct error *e);
+/* What line l of output o (counted within the tile) says: sum of part x g [rows] in siemens, shared analog columns
+ * taken off; age: index into the ages. Times tile_weight_per_siemens: effective weights. */
 void tile_line_S(const struct machine *m, const struct tile_devices *t, uint32_t output, uint32_t line, size_t age,
                  float *sum_S);
 double tile_weight_per_siemens(const struct machine *m, float weight_scale);
-void tile_line_weights(const struct machine *m, const struct tile_devices *t, uint32_t output, uint32_t line, size_t age,
-                       float weight_scale, float *effective);
-/* Variance per read of the effective weights. Noise of a shared column counts for every output on its own: that it is one
- * and the same for all of them is not modelled. */
+void tile_line_weights(const struct machine *m, const struct tile_devices *t, uint32_t output, uint32_t line,
+                       size_t age, float weight_scale, float *effective);
+/* Variance per read of the effective weights. Noise of a shared column counts for every output on its own: that it is
+ * one and the same for all of them is not modelled. */
 void tile_line_variance(const struct machine *m, const struct tile_devices *t, uint32_t output, uint32_t line,
                         float weight_scale, float *variance);
 /* Part x g [rows] of the shared column of a slice, in siemens. */
@@ -243,7 +244,8 @@ bool machine_is_simple(const struct chip_spec *s);
 /* How often the machine has been programmed again (tile.refresh_period_s), and its age since the last time. */
 uint64_t machine_refreshes(const struct machine *m);
 double machine_age_since_programming_s(const struct machine *m);
-uint64_t machine_device_seed(const struct machine *m); /* of everything that belongs to the devices as programmed last */
+/* Of everything that belongs to the devices as programmed last. */
+uint64_t machine_device_seed(const struct machine *m);
 
 /* Programs matrix `matrix` into m->arrays[matrix], which exists and is empty: everything that the conductances say.
  * done: weights programmed before, for the progress line (may be NULL). program.c */
@@ -259,7 +261,8 @@ float sum_of_sizes(const float *x, size_t n);
 /* The converters of the machine and of every array: what drives and reads differs from instance to instance.
  * converters.c */
 enum status machine_make_converters(struct machine *m, struct error *e);
-/* One pass, ideal converters and cells, nothing around the multiply: what multiply.c can do. Part of machine_is_simple. */
+/* One pass, ideal converters and cells, nothing around the multiply: what multiply.c can do. Part of
+ * machine_is_simple. */
 bool periphery_is_plain(const struct chip_spec *s);
 void array_free_converters(struct array *a);
 
@@ -274,7 +277,8 @@ void machine_count_readouts(struct machine *m);
 
 /* Statistics of calibration inputs x [tokens][inputs]. calibrate.c */
 void array_record_inputs(struct array *a, const float *x, uint32_t tokens);
-/* One |result| of row block b and output o, in line and place `index`: in units of its input range where one is known. */
+/* One |result| of row block b and output o, in line and place `index`: in units of its input range where one is
+ * known. */
 void array_record_output(struct array *a, uint32_t b, uint32_t output, size_t index, float size);
 
 void array_destroy(struct array *a); /* NULL is fine */

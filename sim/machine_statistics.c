@@ -1,11 +1,13 @@
-/* What programming a machine took, found and left: time and energy of the writes, faults, and how well wires were folded.
+/* What programming a machine took, found and left: time and energy of the writes, faults, and how well wires were
+ * folded.
  *
- * Time: a tile writes tile.program_parallel devices at once, one group after the other; all tiles work side by side, so the
- * slowest one counts. A pulse and a verify read last and cost what the part says. Every refresh takes the same again.
+ * Time: a tile writes tile.program_parallel devices at once, one group after the other; all tiles work side by side, so
+ * the slowest one counts. A pulse and a verify read last and cost what the part says. Every refresh takes the same
+ * again.
  * Endurance: mean pulses per device and programming x programmings / pulses that a device endures.
- * Wires: on a few tiles, chosen by the seed, some columns are solved exactly (one adjoint solve each); the error of a column
- * is the largest that inputs between -1 and 1 can cause: sum of |folded - exact| over its rows, relative to the largest
- * column of the tile.
+ * Wires: on a few tiles, chosen by the seed, some columns are solved exactly (one adjoint solve each); the error of a
+ * column is the largest that inputs between -1 and 1 can cause: sum of |folded - exact| over its rows, relative to the
+ * largest column of the tile.
  * Not modelled: time of moving data to the tiles, selection of devices, programming of spares.
  */
 #include <math.h>
@@ -55,8 +57,9 @@ struct machine_programming machine_programming(const struct machine *m) {
 
 struct machine_faults machine_faults(const struct machine *m) {
     const struct fault_count *c = &m->fault_count;
-    return (struct machine_faults){c->stuck,      c->dead_rows,      c->dead_columns,     c->repaired_rows, c->repaired_columns,
-                                   c->stuck_left, c->dead_rows_left, c->dead_columns_left};
+    return (struct machine_faults){c->stuck,          c->dead_rows,        c->dead_columns,
+                                   c->repaired_rows,  c->repaired_columns, c->stuck_left,
+                                   c->dead_rows_left, c->dead_columns_left};
 }
 
 /* ---- wires ------------------------------------------------------------------------------------------------------ */
@@ -86,8 +89,9 @@ static double column_sum(const float *g_S, uint32_t rows) {
 }
 
 /* One column: largest error in siemens, and its settling time. `g_S`: the crossings in double; exact_S [rows]. */
-static enum status measure_column(const struct machine *m, const struct tile_devices *t, struct network *n, uint32_t column,
-                                  const double *g_S, double *exact_S, double *error_S, double *settling_s, struct error *e) {
+static enum status measure_column(const struct machine *m, const struct tile_devices *t, struct network *n,
+                                  uint32_t column, const double *g_S, double *exact_S, double *error_S,
+                                  double *settling_s, struct error *e) {
     struct wires wires = machine_wires_of(m);
     const float *folded_S = t->effective_S[0] + (size_t)column * t->rows;
     double off_S = 0;
@@ -101,8 +105,8 @@ static enum status measure_column(const struct machine *m, const struct tile_dev
     return OK;
 }
 
-static enum status measure(const struct machine *m, const struct tile_devices *t, double *g_S, struct wires_measured *out,
-                           struct error *e) {
+static enum status measure(const struct machine *m, const struct tile_devices *t, double *g_S,
+                           struct wires_measured *out, struct error *e) {
     size_t cells = (size_t)t->rows * t->physical_columns;
     struct wires wires = machine_wires_of(m);
     struct network *n = NULL;

@@ -3,9 +3,9 @@
  *
  * Codes have one scale per line, row block and column: the largest |w| becomes the largest code, so that half a code is
  * at most 1/65534 of it. The largest code is smaller where the sum of a column could leave int32.
- * White noise: every weight has its own variance v per read. Beside fp32 panels they are kept as they are; beside codes c
- * the column keeps v = n0 + n1 |c| + n2 c^2, least squares over the column without negative terms, scaled so that the sum
- * of the column is exact: what a multiply adds up is the sum of x^2 v.
+ * White noise: every weight has its own variance v per read. Beside fp32 panels they are kept as they are; beside codes
+ * c the column keeps v = n0 + n1 |c| + n2 c^2, least squares over the column without negative terms, scaled so that the
+ * sum of the column is exact: what a multiply adds up is the sum of x^2 v.
  */
 #include <math.h>
 #include <string.h>
@@ -50,7 +50,8 @@ static struct noise_moments measure_noise(const int16_t *codes, const float *var
     return s;
 }
 
-/* Least squares with the terms of `mask` alone (Gauss elimination of at most 3 x 3). False when they do not determine it. */
+/* Least squares with the terms of `mask` alone (Gauss elimination of at most 3 x 3). False when they do not determine
+ * it. */
 static bool fit_terms(const struct noise_moments *s, unsigned mask, double out[TERMS]) {
     double m[TERMS][TERMS + 1] = {{0}};
     for (int i = 0; i < TERMS; i++) {

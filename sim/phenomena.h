@@ -6,8 +6,8 @@
  * range). A "tile" is a row block x column block; n = its inputs in use.
  *
  *   x' = DAC(x / scale)           phenomena_inputs     noise of the input, then its asymmetry
- *   sums over the rows            phenomena_sums       (or what a kernel adds up; only those that phenomena_needs
- * names) y  = array(sums)              phenomena_array      IR drop, voltage offset and series resistance, weight noise
+ *   sums over the rows            phenomena_sums       (or what a kernel adds up; those that phenomena_needs names)
+ *   y  = array(sums)              phenomena_array      IR drop, voltage offset and series resistance, weight noise
  *   y  = output(y)                phenomena_output     S-shaped compression, asymmetry, noise; then the ADC
  *
  * Two-phase inputs: with passes added as charge, phenomena_array acts on each pass and phenomena_output once on their
@@ -21,15 +21,14 @@
 /* The effects that are on: switched-off ones are zero, `any` says whether something is left. */
 struct phenomena_spec phenomena_active(const struct phenomena_spec *p, const struct effects *e);
 
-/* Low byte of the place (random_stream's `where` = matrix << 8 | one of these) of what is drawn from RANDOM_CONVERTER.
- */
+/* Low byte of the place (random_stream's `where` = matrix << 8 | one of these) of what is drawn from RANDOM_CONVERTER;
+ * `index` beside each. */
 enum {
-    PHENOMENA_COLUMN =
-        0xF0,               /* constants of a column; index = PHENOMENA_DRAWS x (row block x columns + output) + draw */
-    PHENOMENA_INPUT = 0xF1, /* noise of an input; index = read x inputs + input */
-    PHENOMENA_OUTPUT = 0xF2,    /* noise of a result; index = (read x row blocks + row block) x columns + output */
+    PHENOMENA_COLUMN = 0xF0,    /* constants of a column; PHENOMENA_DRAWS x (row block x columns + output) + draw */
+    PHENOMENA_INPUT = 0xF1,     /* noise of an input; read x inputs + input */
+    PHENOMENA_OUTPUT = 0xF2,    /* noise of a result; (read x row blocks + row block) x columns + output */
     PHENOMENA_WEIGHT = 0xF3,    /* weight noise of a result, the same; second phase: 0xF4 */
-    PHENOMENA_ASYMMETRY = 0xF5, /* of a weight between the phases; index = output x inputs + input */
+    PHENOMENA_ASYMMETRY = 0xF5, /* of a weight between the phases; output x inputs + input */
 };
 enum { PHENOMENA_DRAWS = 4 };
 
@@ -60,8 +59,9 @@ struct phenomena_sums {
 void phenomena_sums(const double *w, const double *x, size_t n, struct phenomena_sums *out);
 /* Which of them phenomena_array reads, besides `product`. */
 struct phenomena_needs {
-    bool far, inputs, squares, weighted_squares;
-}; /* far: and absolute */
+    bool far; /* and absolute */
+    bool inputs, squares, weighted_squares;
+};
 struct phenomena_needs phenomena_needs(const struct phenomena_spec *p);
 
 /* rows = n. z: standard normal number of the weight noise. */

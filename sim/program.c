@@ -2,14 +2,14 @@
  * the factors of the drift compensation.
  *
  * Works in groups of column blocks: the group's weights are read once, all threads over outputs, and give the scales;
- * then all threads take tiles. A tile writes what belongs to it alone, sums over tiles are added up afterwards in a fixed
- * order: the same bytes for any thread count.
+ * then all threads take tiles. A tile writes what belongs to it alone, sums over tiles are added up afterwards in a
+ * fixed order: the same bytes for any thread count.
  *
- * Drift compensation (aihwkit's GlobalDriftCompensation, its per-column variant, and the one with exact reference): factor
- * = reference / current, each the mean of |what the lines say together| in units of full scale over the tile (or column),
- * at least 1e-4. The reference is read right after programming, with its read noise, or is what the targets say
- * (exact_reference). On a schedule (tile.compensation_period_s) the current readout is the one of the last whole period.
- * The readout itself is exact here: no converters, and its time and energy are not counted.
+ * Drift compensation (aihwkit's GlobalDriftCompensation, its per-column variant, and the one with exact reference):
+ * factor = reference / current, each the mean of |what the lines say together| in units of full scale over the tile (or
+ * column), at least 1e-4. The reference is read right after programming, with its read noise, or is what the targets
+ * say (exact_reference). On a schedule (tile.compensation_period_s) the current readout is the one of the last whole
+ * period. The readout itself is exact here: no converters; its time and energy are counted beside (correction.c).
  *
  * Memory: the weights of a group (at most 16 MiB, or one column block), and per thread one tile of devices.
  */
@@ -82,9 +82,8 @@ static enum status bad_weight(const struct array *a, uint32_t output, const floa
     while (isfinite(w[i]) && !(sign && w[i] < 0)) {
         i++;
     }
-    return error_set(e, ERR_RUN, "matrix %s: weight of output %u, input %u is %g (allowed: %s)", a->source.name, output, i,
-                     (double)w[i],
-                     isfinite(w[i]) ? "not negative with tile.encoding unsigned" : "finite numbers");
+    return error_set(e, ERR_RUN, "matrix %s: weight of output %u, input %u is %g (allowed: %s)", a->source.name, output,
+                     i, (double)w[i], isfinite(w[i]) ? "not negative with tile.encoding unsigned" : "finite numbers");
 }
 
 static bool any_negative(const float *w, uint32_t n) {
@@ -183,7 +182,8 @@ static double target_sum(const struct job *j, const float *w, uint32_t rows, flo
     return sum * j->m->plan.span_S * j->m->plan.devices;
 }
 
-static void read_for_compensation(const struct job *j, struct work *k, uint32_t b, uint32_t column_block, const float *w) {
+static void read_for_compensation(const struct job *j, struct work *k, uint32_t b, uint32_t column_block,
+                                  const float *w) {
     const struct array *a = j->a;
     uint32_t first = first_output(j, column_block);
     for (uint32_t o = 0; o < k->devices->outputs; o++) {

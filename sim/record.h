@@ -19,7 +19,7 @@ struct multiply_record {
     uint64_t repeated_blocks; /* sum over tokens and row blocks */
     uint64_t repeated_rounds; /* sum over tokens of those of the row block with the most: one after the other in time */
     uint64_t dac_conversions; /* inputs read x passes x column blocks: every tile has its own row converters */
-    uint64_t adc_conversions; /* block reads x conversions of a multiply (groups of passes) x (outputs x lines + shared) */
+    uint64_t adc_conversions; /* block reads x groups of passes x (outputs x lines + shared columns) */
     uint64_t dac_clipped;     /* inputs beyond their range, times column blocks; 0 when the effect dac is off */
     uint64_t adc_saturated;   /* results beyond the ADC range; 0 when the effect adc is off */
 };

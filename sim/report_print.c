@@ -151,7 +151,8 @@ static void print_programming(const struct machine *m, FILE *out) {
     if (p.devices == 0) {
         return;
     }
-    fprintf(out, "programming: %.3g devices, %.3g pulses each", (double)p.devices, (double)p.pulses / (double)p.devices);
+    fprintf(out, "programming: %.3g devices, %.3g pulses each", (double)p.devices,
+            (double)p.pulses / (double)p.devices);
     if (p.failed) {
         fprintf(out, ", %" PRIu64 " failed", p.failed);
     }
@@ -173,8 +174,8 @@ static void print_wires(const struct machine *m, FILE *out) {
 static void print_faults(const struct machine *m, FILE *out) {
     struct machine_faults f = machine_faults(m);
     if (f.stuck || f.dead_rows || f.dead_columns) {
-        fprintf(out, "faults: %" PRIu64 " devices, %" PRIu64 " lines; after repair %" PRIu64 " and %" PRIu64 "\n", f.stuck,
-                f.dead_rows + f.dead_columns, f.stuck_left, f.dead_rows_left + f.dead_columns_left);
+        fprintf(out, "faults: %" PRIu64 " devices, %" PRIu64 " lines; after repair %" PRIu64 " and %" PRIu64 "\n",
+                f.stuck, f.dead_rows + f.dead_columns, f.stuck_left, f.dead_rows_left + f.dead_columns_left);
     }
 }
 

@@ -59,8 +59,8 @@ const struct adc *chip_adc(const struct chip *c);
 uint32_t chip_calibration_tokens(const struct chip *c); /* how much of the calibration text it wants */
 /* Names in configs/chips, sorted; the list ends with NULL; borrowed for the life of the process. */
 enum status chip_catalogue(const char *const **names, struct error *e);
-/* Every group of keys of a chip file, from the tables that read it: those of the chip, of each cell model, of the optional
- * groups of a cell, of the circuits of DAC and ADC. */
+/* Every group of keys of a chip file, from the tables that read it: those of the chip, of each cell model, of the
+ * optional groups of a cell, of the circuits of DAC and ADC. */
 struct chip_keys {
     const char *title;                   /* "tile", "cell model pcm_like" */
     const char *about, *source, *status; /* of a model; "" where there is none to tell */
@@ -75,13 +75,13 @@ void chip_visit_keys(void (*visit)(void *ctx, const struct chip_keys *keys), voi
 void chip_params_help(FILE *out);
 void chip_params_markdown(FILE *out);
 /* The same, row by row: the row's key stands below `prefix` ("tile."); `table` names the group; cost: one of the rows
- * that `costs: none` leaves out. The keys of every cell model come after those of the chip, table = "cell model NAME", then
- * those of every converter circuit, table = "DAC circuit NAME", "ADC circuit NAME". */
+ * that `costs: none` leaves out. The keys of every cell model come after those of the chip, table = "cell model NAME",
+ * then those of every converter circuit, table = "DAC circuit NAME", "ADC circuit NAME". */
 void chip_visit_params(void (*visit)(void *ctx, const char *table, const char *prefix, bool cost,
                                      const struct param *row),
                        void *ctx);
-/* What goes together: every effect with every encoding, input coding and ADC circuit, tried on a small chip that has them
- * all (16 x 8 tiles, cells of phase-change memory). The answer is that of chip_load. */
+/* What goes together: every effect with every encoding, input coding and ADC circuit, tried on a small chip that has
+ * them all (16 x 8 tiles, cells of phase-change memory). The answer is that of chip_load. */
 struct support_cell {
     const char *effect, *encoding, *coding, *converter;
     const struct chip *chip; /* all effects but `effect`, dac, adc and adc_errors are off; NULL: refused; borrowed */
@@ -169,7 +169,7 @@ enum status machine_calibration_finish(struct machine *m, struct error *e);
 /* What programming took; NAN where the cell's part does not say (never 0). */
 struct machine_programming {
     uint64_t devices, pulses, verify_reads, failed;
-    double seconds, joules;      /* tiles work side by side, devices of a tile one after the other (tile.program_parallel) */
+    double seconds, joules;      /* tiles side by side; in a tile, tile.program_parallel devices at a time */
     double endurance_used;       /* largest share of a device's endurance, mean pulses per device x programmings */
     uint64_t programmings;       /* 1 + refreshes up to the machine's age */
 };
@@ -192,11 +192,11 @@ struct machine_faults {
 };
 struct machine_faults machine_faults(const struct machine *m);
 
-/* What tiles did for their own correction, beside the model's work: multiplies of one tile, and what they took; NAN for a
- * chip without costs. Tiles work side by side. */
+/* What tiles did for their own correction, beside the model's work: multiplies of one tile, and what they took; NAN for
+ * a chip without costs. Tiles work side by side. */
 struct machine_calibration {
     uint64_t correction_mvms; /* test vectors of the affine correction */
-    uint64_t readout_mvms;    /* of the drift compensation, one per input and readout: reference, then at its schedule */
+    uint64_t readout_mvms;    /* of the drift compensation, one per input and readout: reference, then on schedule */
     double seconds, joules;
 };
 struct machine_calibration machine_calibration(const struct machine *m);
@@ -205,20 +205,23 @@ struct machine_calibration machine_calibration(const struct machine *m);
  * "input_codes", "pass" (levels driven, one per pass), "column_current_uA" (per pass and line), "adc_codes", "output".
  * index: pass x lines + line, or 0. */
 struct stage_visitor {
-    void (*visit)(void *context, const char *stage, uint32_t token, uint32_t row_block, uint32_t index, const double *values,
-                  size_t n);
+    void (*visit)(void *context, const char *stage, uint32_t token, uint32_t row_block, uint32_t index,
+                  const double *values, size_t n);
     void *context;
 };
 /* The plain reference (double precision) of run_multiply with its stages; trace may be NULL. */
 enum status machine_trace(const struct machine *m, size_t matrix, const float *x, uint32_t tokens, uint64_t first_read,
                           const struct stage_visitor *trace, double *y, struct error *e);
 /* The conductances of one tile: crossing_S, effective_S [physical columns][rows] (mem_free both). */
-struct tile_conductances { uint32_t rows, physical_columns, outputs, columns_per_output; float *crossing_S, *effective_S; };
+struct tile_conductances {
+    uint32_t rows, physical_columns, outputs, columns_per_output;
+    float *crossing_S, *effective_S;
+};
 enum status machine_tile_conductances(const struct machine *m, size_t matrix, uint32_t row_block, uint32_t column_block,
                                       struct tile_conductances *out, struct error *e);
 
-/* One tile against the exact network of its wires, on the conductances as programmed: `mho tile --exact`. Needs a chip with
- * costs (read voltage, pulse) and wires. floating: rows whose level is 0 float instead of being held at 0 V. */
+/* One tile against the exact network of its wires, on the conductances as programmed: `mho tile --exact`. Needs a chip
+ * with costs (read voltage, pulse) and wires. floating: rows whose level is 0 float instead of being held at 0 V. */
 struct tile_network;
 enum status tile_network_create(const struct machine *m, size_t matrix, uint32_t row_block, uint32_t column_block,
                                 bool floating, struct tile_network **out, struct error *e);

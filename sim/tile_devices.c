@@ -1,12 +1,13 @@
-/* The devices of one tile: weights -> targets -> devices as read at some ages -> conductance of every crossing -> what its
- * lines say.
+/* The devices of one tile: weights -> targets -> devices as read at some ages -> conductance of every crossing -> what
+ * its lines say.
  *
- * Physical columns, in the order in which they lie side by side on the array: for every output, for every slice, the legs;
- * then the shared columns. A crossing is the sum of its parallel devices.
+ * Physical columns, in the order in which they lie side by side on the array: for every output, for every slice, the
+ * legs; then the shared columns. A crossing is the sum of its parallel devices.
  * Random numbers: device k of slice s and leg l of weight (o, i) takes number o x inputs + i of stream
- * matrix << 8 | encoding_device(s, l, k), so that conductances depend on neither tiles nor threads; a shared column, which
- * every tile has its own of, number column block x inputs + i of stream matrix << 8 | encoding_shared_device(s, k). When
- * the devices are programmed again (tile.refresh_period_s), the seed is another one: same streams, new numbers.
+ * matrix << 8 | encoding_device(s, l, k), so that conductances depend on neither tiles nor threads; a shared column,
+ * which every tile has its own of, number column block x inputs + i of stream matrix << 8 | encoding_shared_device(s,
+ * k). When the devices are programmed again (tile.refresh_period_s), the seed is another one: same streams, new
+ * numbers.
  * Wires (tile.wires, devices/wires.h): the array in use, without lines that hold nothing; crossings become effective
  * conductances, at every age. Cells of charge have none.
  * What a line says, in units of the weights (symbols: encoding.h): scale x sum of part x g / (devices x span).
@@ -79,7 +80,8 @@ static bool allocate_planes(const struct machine *m, struct tile_devices *t, uin
     t->target_S = mem_alloc(rows, sizeof(float));
     bool faulty = faults_act(m->spec, m->faults);
     t->faults = faulty ? tile_faults_create() : NULL;
-    return (!faulty || t->faults) && planes && effective && (!wires || t->fold_scratch) && (!white || t->white_variance) && t->target_S;
+    return (!faulty || t->faults) && planes && effective && (!wires || t->fold_scratch) &&
+           (!white || t->white_variance) && t->target_S;
 }
 
 enum status tile_devices_create(const struct machine *m, uint32_t rows, uint32_t outputs, struct tile_devices **out,
@@ -96,8 +98,8 @@ enum status tile_devices_create(const struct machine *m, uint32_t rows, uint32_t
 
 /* ---- devices ------------------------------------------------------------------------------------------------ */
 
-static void realise_column(const struct place *p, struct tile_devices *t, uint32_t column, uint32_t device, uint64_t first,
-                           struct programming_count *count) {
+static void realise_column(const struct place *p, struct tile_devices *t, uint32_t column, uint32_t device,
+                           uint64_t first, struct programming_count *count) {
     const struct effects *on = &p->m->spec->effects;
     const struct tile_spec *tile = &p->m->spec->tile;
     struct cell_conditions conditions = {.programming_noise = on->programming_noise,
@@ -115,7 +117,8 @@ static void realise_column(const struct place *p, struct tile_devices *t, uint32
 }
 
 /* Parallel device k of every crossing, into device_S. */
-static void realise_devices(const struct place *p, struct tile_devices *t, uint32_t k, struct programming_count *count) {
+static void realise_devices(const struct place *p, struct tile_devices *t, uint32_t k,
+                            struct programming_count *count) {
     const struct encoding_plan *plan = &p->m->plan;
     const struct array *a = p->a;
     uint32_t column = 0;
@@ -212,8 +215,9 @@ static enum status fold_wires(const struct place *p, struct tile_devices *t, str
 }
 
 enum status tile_devices_realise(const struct machine *m, size_t matrix, uint32_t row_block, uint32_t column_block,
-                                 const float *w, const double *ages_s, size_t ages, struct programming_count *programmed,
-                                 struct fault_count *faults, struct tile_devices *t, struct error *e) {
+                                 const float *w, const double *ages_s, size_t ages,
+                                 struct programming_count *programmed, struct fault_count *faults,
+                                 struct tile_devices *t, struct error *e) {
     const struct array *a = m->arrays[matrix];
     const struct tile_spec *tile = &m->spec->tile;
     uint32_t first = block_begin(a->outputs, (uint32_t)tile->columns, (enum split_mode)tile->split, column_block),
@@ -279,8 +283,8 @@ double tile_weight_per_siemens(const struct machine *m, float weight_scale) {
     return (double)weight_scale / (m->plan.span_S * m->plan.devices);
 }
 
-void tile_line_weights(const struct machine *m, const struct tile_devices *t, uint32_t output, uint32_t line, size_t age,
-                       float weight_scale, float *effective) {
+void tile_line_weights(const struct machine *m, const struct tile_devices *t, uint32_t output, uint32_t line,
+                       size_t age, float weight_scale, float *effective) {
     float factor = (float)tile_weight_per_siemens(m, weight_scale);
     tile_line_S(m, t, output, line, age, effective);
     for (uint32_t i = 0; i < t->rows; i++) {

@@ -278,8 +278,7 @@ static void bench_finds_missing_codes(void **state) {
     assert_near(summary.dnl_max_lsb, 1, 1e-5);
 }
 
-/* ---- statistics of instances --------------------------------------------------------------------------------------
- */
+/* ---- statistics of instances ----------------------------------------------------------------- */
 
 struct sample {
     double sum, square;
@@ -583,8 +582,7 @@ static void bad_tables_are_refused(void **state) {
     assert_non_null(strstr(e.message, "no/such.csv"));
 }
 
-/* ---- input converters ----------------------------------------------------------------------------------------------
- */
+/* ---- input converters ------------------------------------------------------------------------ */
 
 enum { MOST_LEVELS = 1 << 13 };
 
@@ -694,8 +692,7 @@ static void ladders_have_the_spread_of_their_top_bit(void **state) {
     }
 }
 
-/* ---- instances ------------------------------------------------------------------------------------------------------
- */
+/* ---- instances ------------------------------------------------------------------------------- */
 
 /* A function of seed, where and instance, and of nothing else. */
 static void instances_are_drawn_once(void **state) {
@@ -786,8 +783,7 @@ static void tables_and_names_are_right(void **state) {
                                    "pulse_width)");
 }
 
-/* ---- in the chip file -----------------------------------------------------------------------------------------------
- */
+/* ---- in the chip file ------------------------------------------------------------------------ */
 
 static void count_circuit(void *ctx, const char *key, const char *unit, const struct constant *k) {
     (void)unit;

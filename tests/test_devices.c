@@ -265,24 +265,21 @@ static void bad_parts_are_refused(void **state) {
     assert_refused("[1, 2]", "a cell is a map");
     assert_refused("model: pcm_lik", "pcm_like");
     assert_refused("model: ideal\ng_max_uS: 25", "tile.cell.g_max_uS");
-    assert_refused("model: ideal\n" G("1", "2"), "g_min_uS = 2 is not below g_max_uS = 1 (allowed: g_min_uS < g_max_uS)");
-    assert_refused(
-        "model: pcm_afm\ng_max_uS: {value: 20, kind: published, source: x}\ng_max_units: " X(
-            "180") "\nzero_below_units: " X("0.6") "\ntwo_devices_above_units: " X("52.5") "\nsd_one_device:"
-                                                                                           " " X(
-                                                                                               "[1, 2, 3, "
-                                                                                               "4, 5]") "\nsd_two_"
-                                                                                                        "devices: " X("[1]"),
-        "sd_one_device has 5 numbers (allowed: 1 to 4)");
-    assert_refused(
-        "model: pcm_like\n" G(
-            "25",
-            "0") "t0_s: {value: 20, kind: published, source: x}\n"
-                 "t_read_ns: {value: 250, kind: published, source: x}\nprogramming_reference_uS: {value: 25, kind: "
-                 "published, source: x}\n"
-                 "programming_sd_uS: " X("[1]") "\ndrift_mean: " X("[1, 2, 3]") "\ndrift_sd: " X(
-                     "[1, 2, 3, 4]") "\nread_noise: " X("[1, 1, 1, 1]"),
-        "drift_mean has 3 numbers");
+    assert_refused("model: ideal\n" G("1", "2"),
+                   "g_min_uS = 2 is not below g_max_uS = 1 (allowed: g_min_uS < g_max_uS)");
+    static const char five_coefficients[] =
+        "model: pcm_afm\ng_max_uS: {value: 20, kind: published, source: x}\n"
+        "g_max_units: " X("180") "\nzero_below_units: " X("0.6") "\ntwo_devices_above_units: " X("52.5")
+        "\nsd_one_device: " X("[1, 2, 3, 4, 5]") "\nsd_two_devices: " X("[1]");
+    assert_refused(five_coefficients, "sd_one_device has 5 numbers (allowed: 1 to 4)");
+    static const char three_numbers[] =
+        "model: pcm_like\n" G("25", "0")
+        "t0_s: {value: 20, kind: published, source: x}\n"
+        "t_read_ns: {value: 250, kind: published, source: x}\n"
+        "programming_reference_uS: {value: 25, kind: published, source: x}\n"
+        "programming_sd_uS: " X("[1]") "\ndrift_mean: " X("[1, 2, 3]") "\ndrift_sd: " X("[1, 2, 3, 4]")
+        "\nread_noise: " X("[1, 1, 1, 1]");
+    assert_refused(three_numbers, "drift_mean has 3 numbers");
 #undef G
 #undef X
 }

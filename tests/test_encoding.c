@@ -61,8 +61,8 @@ static void targets_by_hand(void **state) {
         float w = 3 * cases[k].w, target_S;
         encoding_targets(&plan, &w, 1, 3, cases[k].slice, cases[k].leg, &target_S);
         if (fabs((target_S - 5e-6) / 20e-6 - cases[k].share) > 1e-6) {
-            fail_msg("%s: w %g slice %u leg %u: %g, expected %g", cases[k].sets, cases[k].w, cases[k].slice, cases[k].leg,
-                     (target_S - 5e-6) / 20e-6, cases[k].share);
+            fail_msg("%s: w %g slice %u leg %u: %g, expected %g", cases[k].sets, cases[k].w, cases[k].slice,
+                     cases[k].leg, (target_S - 5e-6) / 20e-6, cases[k].share);
         }
         chip_destroy(chip);
     }
@@ -114,8 +114,9 @@ static void targets_say_the_weight(void **state) {
 
 /* ---- machines ------------------------------------------------------------------------------------------------ */
 
-/* Perfect devices above a pedestal of g_min, no other effect: the product comes back. fp32 sums of currents that are up to
- * twice as large as the weights and carry the pedestal: 2e-5 of the sum of |x| x largest |w|; whole numbers half a step. */
+/* Perfect devices above a pedestal of g_min, no other effect: the product comes back. fp32 sums of currents that are up
+ * to twice as large as the weights and carry the pedestal: 2e-5 of the sum of |x| x largest |w|; whole numbers half a
+ * step. */
 static void products_come_back(void **state) {
     (void)state;
     static const struct {
@@ -186,8 +187,8 @@ static double weight_error(const char *sets) {
     return sqrt(sum / (N * N));
 }
 
-/* The mean of n devices has 1/sqrt(n) of the spread; a constant sd per device, so that slices and offsets are counted by
- * hand, too. 16384 weights give the sd to 0.55 %; within 3 % (five of it). sd of a device: 2 % of g_max. */
+/* The mean of n devices has 1/sqrt(n) of the spread; a constant sd per device, so that slices and offsets are counted
+ * by hand, too. 16384 weights give the sd to 0.55 %; within 3 % (five of it). sd of a device: 2 % of g_max. */
 static void noise_of_encodings(void **state) {
     (void)state;
     static const struct {
@@ -203,9 +204,10 @@ static void noise_of_encodings(void **state) {
     };
     for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
         char sets[400];
-        snprintf(sets, sizeof sets,
-                 "tile.cell=generic tile.cell.on_off_ratio=5 tile.cell.programming_sd=0.02 effects.programming_noise=on %s",
-                 cases[k].sets);
+        snprintf(
+            sets, sizeof sets,
+            "tile.cell=generic tile.cell.on_off_ratio=5 tile.cell.programming_sd=0.02 effects.programming_noise=on %s",
+            cases[k].sets);
         assert_near(weight_error(sets), .025 * cases[k].factor, .03 * .025 * cases[k].factor);
     }
 }
@@ -246,26 +248,41 @@ static void contradictions_are_refused(void **state) {
     static const struct {
         const char *chip, *sets[4], *message;
     } cases[] = {
-        {"ideal", {"tile.encoding=one_device", "tile.legs=digital"}, "tile.legs: digital needs two legs (allowed with encoding "
-                                                                     "differential_pair only)"},
+        {"ideal",
+         {"tile.encoding=one_device", "tile.legs=digital"},
+         "tile.legs: digital needs two legs (allowed with encoding "
+         "differential_pair only)"},
         {"ideal", {"tile.encoding=offset_column", "tile.legs=digital"}, "tile.legs: digital needs two legs"},
         {"ideal", {"tile.encoding=unsigned", "tile.legs=digital"}, "tile.legs: digital needs two legs"},
-        {"afm", {"tile.encoding=offset_column"}, "tile.encoding: cell model pcm_afm describes a signed pair as a whole "
-                                                 "(allowed: signed_unit)"},
+        {"afm",
+         {"tile.encoding=offset_column"},
+         "tile.encoding: cell model pcm_afm describes a signed pair as a whole "
+         "(allowed: signed_unit)"},
         {"afm", {"tile.slices=2"}, "tile.slices: 2 slices of a cell that is a signed pair as a whole (allowed: 1)"},
-        {"ideal", {"tile.encoding=signed_unit"}, "tile.encoding: signed_unit needs a cell with the statistics of a whole pair"},
-        {"ideal", {"tile.slices=2", "tile.slice_bits=2", "tile.significance=4"}, "tile.significance: slices of 2 bits have "
-                                                                                 "significance 2^bits already"},
+        {"ideal",
+         {"tile.encoding=signed_unit"},
+         "tile.encoding: signed_unit needs a cell with the statistics of a whole pair"},
+        {"ideal",
+         {"tile.slices=2", "tile.slice_bits=2", "tile.significance=4"},
+         "tile.significance: slices of 2 bits have "
+         "significance 2^bits already"},
         {"ideal", {"tile.significance=4"}, "tile.significance: 4 with one slice (allowed: 1, or more slices)"},
-        {"ideal", {"tile.slices=4", "tile.slice_bits=8"}, "tile.slice_bits: 4 slices of 8 bits (allowed: 24 bits of a weight "
-                                                          "in all)"},
-        {"ideal", {"tile.cell=generic", "tile.cell.levels=9", "tile.slices=2", "tile.slice_bits=4"},
+        {"ideal",
+         {"tile.slices=4", "tile.slice_bits=8"},
+         "tile.slice_bits: 4 slices of 8 bits (allowed: 24 bits of a weight "
+         "in all)"},
+        {"ideal",
+         {"tile.cell=generic", "tile.cell.levels=9", "tile.slices=2", "tile.slice_bits=4"},
          "tile.slice_bits: 4 bits need 16 levels, cell model generic has 9 (allowed: at most 3)"},
-        {"ideal", {"tile.cell=generic", "tile.cell.levels=4", "tile.slices=2", "tile.significance=5"},
-         "tile.significance: a level of a slice 5 times as significant is more than the whole slice below: weights between "
+        {"ideal",
+         {"tile.cell=generic", "tile.cell.levels=4", "tile.slices=2", "tile.significance=5"},
+         "tile.significance: a level of a slice 5 times as significant is more than the whole slice below: weights "
+         "between "
          "cannot be represented (allowed: at most 3 with the 4 levels of the cell)"},
-        {"ideal", {"tile.encoding=one_device", "tile.slice_bits=1"}, "tile.encoding: two levels cannot hold a negative, a zero "
-                                                                     "and a positive weight"},
+        {"ideal",
+         {"tile.encoding=one_device", "tile.slice_bits=1"},
+         "tile.encoding: two levels cannot hold a negative, a zero "
+         "and a positive weight"},
     };
     for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
         size_t count = 0;

@@ -84,15 +84,16 @@ static void all_stuck_and_switched_off(void **state) {
     fixture_close(off);
 }
 
-/* 200 x 150 weights, 60000 devices, 350 rows and 600 columns of tiles: binomial, within 4 standard deviations. Half of the
- * random ones are above the middle. */
+/* 200 x 150 weights, 60000 devices, 350 rows and 600 columns of tiles: binomial, within 4 standard deviations. Half of
+ * the random ones are above the middle. */
 static void counts_follow_the_probabilities(void **state) {
     (void)state;
-    struct fixture *f = fixture_open("ideal",
-                                     "effects.faults=on tile.rows=100 tile.columns=50 tile.faults.stuck_g_min=0.004 "
-                                     "tile.faults.stuck_g_max=0.006 tile.faults.stuck_random=0.01 tile.faults.dead_rows=0.05 "
-                                     "tile.faults.dead_columns=0.03",
-                                     200, 150, NULL, 0);
+    struct fixture *f =
+        fixture_open("ideal",
+                     "effects.faults=on tile.rows=100 tile.columns=50 tile.faults.stuck_g_min=0.004 "
+                     "tile.faults.stuck_g_max=0.006 tile.faults.stuck_random=0.01 tile.faults.dead_rows=0.05 "
+                     "tile.faults.dead_columns=0.03",
+                     200, 150, NULL, 0);
     struct machine_faults c = machine_faults(f->machine);
     double devices = 60000, rows = 150 * 4, columns = 400 * 2; /* 2 x 4 tiles of 75 rows and 100 columns of devices */
     assert_near(c.stuck, devices * .02, 4 * sqrt(devices * .02 * .98));
@@ -103,7 +104,8 @@ static void counts_follow_the_probabilities(void **state) {
     fixture_close(f);
 }
 
-/* The same devices fail when a probability grows, and more with them; they stay stuck when the tile is written again. */
+/* The same devices fail when a probability grows, and more with them; they stay stuck when the tile is written
+ * again. */
 static void faults_are_for_life(void **state) {
     (void)state;
     struct fixture *plain = open_faulty(""), *few = open_faulty("tile.faults.stuck_g_max=0.01"),
@@ -114,7 +116,8 @@ static void faults_are_for_life(void **state) {
     }
     assert_true(machine_faults(few->machine).stuck > 0);
     assert_true(machine_faults(more->machine).stuck > machine_faults(few->machine).stuck);
-    struct fixture *again = fixture_open("ideal", "effects.faults=on tile.rows=24 tile.columns=24 tile.faults.stuck_g_max=0.05",
+    struct fixture *again = fixture_open("ideal",
+                                         "effects.faults=on tile.rows=24 tile.columns=24 tile.faults.stuck_g_max=0.05",
                                          N, N, gaussians(N * N, 1), 0),
                    *later = fixture_open("ideal",
                                          "effects.faults=on tile.rows=24 tile.columns=24 tile.faults.stuck_g_max=0.05 "
@@ -134,8 +137,9 @@ static void spares_repair_what_they_can(void **state) {
     (void)state;
     char sets[700];
     /* Column 4 dead, column 6 with three stuck devices, column 8 with one; rows 2 and 5 dead. */
-    const char *map = write_map("repair.csv", "0,,4,dead\n0,1,6,g_max\n0,3,6,g_max\n0,4,6,g_max\n0,8,8,g_max\n0,2,,dead\n"
-                                              "0,5,,dead\n");
+    const char *map =
+        write_map("repair.csv", "0,,4,dead\n0,1,6,g_max\n0,3,6,g_max\n0,4,6,g_max\n0,8,8,g_max\n0,2,,dead\n"
+                                "0,5,,dead\n");
     struct fixture *plain = open_faulty("");
     snprintf(sets, sizeof sets, "tile.faults.map=%s tile.faults.spare_rows=2 tile.faults.spare_columns=3", map);
     struct fixture *all = open_faulty(sets);
@@ -178,7 +182,7 @@ static void bad_spares_are_not_used(void **state) {
     fixture_close(f);
 }
 
-/* ---- maps --------------------------------------------------------------------------------------------------------- */
+/* ---- maps ------------------------------------------------------------ */
 
 static void bad_maps_are_refused(void **state) {
     (void)state;
@@ -215,11 +219,14 @@ static void contradictions_are_refused(void **state) {
     static const struct {
         const char *chip, *sets, *message;
     } cases[] = {
-        {"ideal", "tile.faults.repair=off tile.faults.spare_rows=1", "tile.faults.repair: off, but there are 1 spare rows"},
-        {"ideal", "tile.rows=4 tile.faults.spare_rows=5", "tile.faults.spare_rows: 5 spares for 4 rows (allowed: at most as many)"},
+        {"ideal", "tile.faults.repair=off tile.faults.spare_rows=1",
+         "tile.faults.repair: off, but there are 1 spare rows"},
+        {"ideal", "tile.rows=4 tile.faults.spare_rows=5",
+         "tile.faults.spare_rows: 5 spares for 4 rows (allowed: at most as many)"},
         {"ideal", "tile.columns=4 tile.faults.spare_columns=5", "tile.faults.spare_columns: 5 spares for 4 columns"},
-        {"ideal", "tile.faults.stuck_g_min=0.6 tile.faults.stuck_g_max=0.6", "tile.faults: probabilities of stuck devices sum to "
-                                                                             "1.2 (allowed: at most 1)"},
+        {"ideal", "tile.faults.stuck_g_min=0.6 tile.faults.stuck_g_max=0.6",
+         "tile.faults: probabilities of stuck devices sum to "
+         "1.2 (allowed: at most 1)"},
         {"afm", "tile.faults.stuck_g_min=0.1", "tile.faults: stuck devices of a cell that is a signed pair as a whole"},
         {"ideal", "tile.faults.map=/nowhere/map.csv", "/nowhere/map.csv: cannot open"},
     };

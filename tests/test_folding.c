@@ -363,8 +363,7 @@ static void folded_currents_are_the_network_s(void **state) {
     free_folding(&f);
 }
 
-/* ---- what is refused ----------------------------------------------------------------------------------------------
- */
+/* ---- what is refused ------------------------------------------------------------------------- */
 
 static void bad_cells_are_refused(void **state) {
     (void)state;

@@ -415,7 +415,8 @@ static void mac_is_exact(void **state) {
 }
 
 /* What the header says, one weight at a time, in 64-bit integers. */
-static double variance_of(const int16_t *panel, size_t rows, size_t lane, const int16_t *squares, const int16_t *noise) {
+static double variance_of(const int16_t *panel, size_t rows, size_t lane, const int16_t *squares,
+                          const int16_t *noise) {
     float sum = 0;
     int64_t run = 0;
     for (size_t r = 0; r < rows; r++) {
@@ -492,8 +493,9 @@ static void mac_noise_is_what_the_header_says(void **state) {
     }
 }
 
-/* The rounded polynomials against the exact ones: Gaussian weights whose largest is 4 sd, 256 rows; the column's variance
- * within 0.5 %, which is ten times below what a measurement of 1000 reads could tell; 2 % where the codes are few. */
+/* The rounded polynomials against the exact ones: Gaussian weights whose largest is 4 sd, 256 rows; the column's
+ * variance within 0.5 %, which is ten times below what a measurement of 1000 reads could tell; 2 % where the codes are
+ * few. */
 static void read_noise_codes_keep_the_variance(void **state) {
     (void)state;
     enum { ROWS = 256 };

@@ -122,7 +122,8 @@ static void groups_survive_a_dump(void **state) {
     struct config_node *map = config_new_map(a, "dump", 0), *read_back = NULL;
     assert_int_equal(cell_dump(c, a, map, &e), OK);
     char *text = config_dump(map);
-    if (config_parse(a, text, strlen(text), "dump", &read_back, &e) != OK || cell_create(read_back, "", a, &again, &e)) {
+    if (config_parse(a, text, strlen(text), "dump", &read_back, &e) != OK ||
+        cell_create(read_back, "", a, &again, &e)) {
         fail_msg("%s\n%s", e.message, text);
     }
     mem_free(text);
@@ -132,7 +133,8 @@ static void groups_survive_a_dump(void **state) {
     float target_S[N], one_S[N], two_S[N];
     struct programming_count counted = {0}, counted_again = {0};
     targets_of(c, target_S, N);
-    cell_realise_ages(c, &k, &(struct cell_draws){1, 2, 3}, target_S, (double[]){50}, 1, (float *[]){one_S}, &counted, N);
+    cell_realise_ages(c, &k, &(struct cell_draws){1, 2, 3}, target_S, (double[]){50}, 1, (float *[]){one_S}, &counted,
+                      N);
     cell_realise_ages(again, &k, &(struct cell_draws){1, 2, 3}, target_S, (double[]){50}, 1, (float *[]){two_S},
                       &counted_again, N);
     assert_memory_equal(one_S, two_S, sizeof one_S);
@@ -171,16 +173,17 @@ static void absent_groups_do_nothing(void **state) {
     arena_destroy(a);
 }
 
-/* A cell with every group, each of its effects off or at its neutral point (the reference temperature, no reads, age 0),
- * is the cell without the groups, bit for bit. */
+/* A cell with every group, each of its effects off or at its neutral point (the reference temperature, no reads, age
+ * 0), is the cell without the groups, bit for bit. */
 static void neutral_groups_change_no_bit(void **state) {
     (void)state;
     enum { N = 300 };
     struct arena *a = arena_create();
     const struct cell *plain = make_cell(a, "pcm_like", NULL),
-                      *rich = CELL(a, "pcm_like", TEMPERATURE("0.4", "0.01", "-0.001"),
-                                   RETENTION("1e6", "0.5", "0.7", "1.1"), DISTURB("1e-6", "g_max"), WHITE("0.01", "0.02"),
-                                   CURRENT("sinh", "0.2", "0.5"), PROGRAMMING("published", "2.5", "0.02", "20", "0.005"));
+                      *rich =
+                          CELL(a, "pcm_like", TEMPERATURE("0.4", "0.01", "-0.001"),
+                               RETENTION("1e6", "0.5", "0.7", "1.1"), DISTURB("1e-6", "g_max"), WHITE("0.01", "0.02"),
+                               CURRENT("sinh", "0.2", "0.5"), PROGRAMMING("published", "2.5", "0.02", "20", "0.005"));
     const struct cell *every = CELL(a, "pcm_like", EVERY_GROUP);
     float target_S[N], one_S[N], two_S[N];
     struct cell_draws d = {3, 4, 5};
@@ -222,12 +225,13 @@ static void bad_groups_are_refused(void **state) {
     assert_refused(TELEGRAPH("1.5", "0.1", "1"), "tile.cell.telegraph.share.value = 1.5: out of range");
     assert_refused(WHITE("-0.1", "0"), "tile.cell.white_noise.relative.value = -0.1: out of range");
     assert_refused(CURRENT("square", "0.2", "1"), "tile.cell.current.form");
-    assert_refused(PROGRAMMING("write_verify", "0.5", "0.1", "10", "0"), "single_pulse_factor.value = 0.5: out of range");
-    assert_refused("programming={mode: published, published_pulses: " X("2.5") ", single_pulse_factor: " X(
-                       "1") ", tolerance: " X("0.1") ", max_pulses: 1, verify_noise: " X("0") ", pulse_ns: " X(
-                       "1") ", pulse_pJ: " X("1") ", verify_ns: " X("1") ", verify_pJ: " X("1") ", endurance_pulses: " X(
-                       "0") "}",
-                   "tile.cell.programming: published_pulses = 2.5 is not a whole number");
+    assert_refused(PROGRAMMING("write_verify", "0.5", "0.1", "10", "0"),
+                   "single_pulse_factor.value = 0.5: out of range");
+    static const char half_a_pulse[] = "programming={mode: published, published_pulses: " X("2.5")
+        ", single_pulse_factor: " X("1") ", tolerance: " X("0.1") ", max_pulses: 1, verify_noise: " X("0")
+        ", pulse_ns: " X("1") ", pulse_pJ: " X("1") ", verify_ns: " X("1") ", verify_pJ: " X("1")
+        ", endurance_pulses: " X("0") "}";
+    assert_refused(half_a_pulse, "tile.cell.programming: published_pulses = 2.5 is not a whole number");
 }
 
 /* On a chip: --set reaches a group, an unknown key names the nearest, the source is checked, the constants are visited,
@@ -288,7 +292,8 @@ static void temperature_scales_conductance(void **state) {
         cell_realise(c, &k, &(struct cell_draws){1, 1, 0}, target_S, 1e6, read_S, N);
         for (int i = 0; i < N; i++) {
             double r = target_S[i] / g_max_S, per_K = 0.02 - 0.025 * r;
-            assert_near(read_S[i], target_S[i] * fmax(0, 1 + per_K * (kelvin - 300)), 1e-6 * target_S[i] + 1e-7 * g_max_S);
+            assert_near(read_S[i], target_S[i] * fmax(0, 1 + per_K * (kelvin - 300)),
+                        1e-6 * target_S[i] + 1e-7 * g_max_S);
         }
     }
     arena_destroy(a);
@@ -342,8 +347,8 @@ static void retention_is_a_stretched_exponential(void **state) {
     arena_destroy(a);
 }
 
-/* With a spread of times the share that has lost more than 1 - 1/e by age t is the normal distribution of ln(t / tau) / s;
- * a device that is worse at one age is worse at every age. */
+/* With a spread of times the share that has lost more than 1 - 1/e by age t is the normal distribution of ln(t / tau) /
+ * s; a device that is worse at one age is worse at every age. */
 static void retention_times_are_log_normal(void **state) {
     (void)state;
     struct arena *a = arena_create();
@@ -372,7 +377,8 @@ static void reads_disturb(void **state) {
     (void)state;
     enum { N = 40 };
     struct arena *a = arena_create();
-    const struct cell *up = CELL(a, "reram_cmo", DISTURB("1e-5", "g_max")), *down = CELL(a, "reram_cmo", DISTURB("1e-5", "g_min"));
+    const struct cell *up = CELL(a, "reram_cmo", DISTURB("1e-5", "g_max")),
+                      *down = CELL(a, "reram_cmo", DISTURB("1e-5", "g_min"));
     struct cell_common common = cell_common_of(up);
     float target_S[N], up_S[N], down_S[N];
     targets_of(up, target_S, N);
@@ -452,7 +458,8 @@ static void cells_with_levels_hold_them(void **state) {
     assert_int_equal(k.levels, 16);
     float target_S[16], read_S[16];
     targets_of(c, target_S, 16);
-    cell_realise(c, &(struct cell_conditions){.temperature_K = 300}, &(struct cell_draws){1, 1, 0}, target_S, 60, read_S, 16);
+    cell_realise(c, &(struct cell_conditions){.temperature_K = 300}, &(struct cell_draws){1, 1, 0}, target_S, 60,
+                 read_S, 16);
     assert_memory_equal(target_S, read_S, sizeof read_S);
     cell_realise(c, &ALL, &(struct cell_draws){1, 1, 0}, target_S, 60, read_S, 16);
     for (int i = 0; i < 16; i++) {
@@ -534,7 +541,8 @@ static void history_is_normal_at_any_time(void **state) {
 }
 
 /* Correlation between two times against the closed form. Its standard error: independent values give 1 / sqrt(n); the
- * shared moments of renewal of SAMPLES / 64 blocks give at most half of a component's share / sqrt(blocks), below 0.5. */
+ * shared moments of renewal of SAMPLES / 64 blocks give at most half of a component's share / sqrt(blocks), below
+ * 0.5. */
 static void history_has_its_autocovariance(void **state) {
     (void)state;
     static const double times_s[] = {20, 3600, 86400, 2592000}, apart_s[] = {0, 0.25, 3, 40, 600, 7200, 9e4, 2e6};
@@ -561,8 +569,8 @@ static void history_has_its_autocovariance(void **state) {
     assert_near(sum / SAMPLES, 0, 4 / sqrt(SAMPLES));
 }
 
-/* The closed form against the law of 1/f noise, ln(t / D) / ln(t / (2 t_read)), for reads D apart, D small against t: the
- * bound that history.c states. Far apart there is nothing left. */
+/* The closed form against the law of 1/f noise, ln(t / D) / ln(t / (2 t_read)), for reads D apart, D small against t:
+ * the bound that history.c states. Far apart there is nothing left. */
 static void history_follows_the_law_of_one_over_f(void **state) {
     (void)state;
     for (double t = 3600; t <= 1e8; t *= 3) {
@@ -575,8 +583,8 @@ static void history_follows_the_law_of_one_over_f(void **state) {
     assert_near(history_correlation(3600, 3600, 250e-9), 1, 1e-12);
 }
 
-/* A device on a real cell: three ages in one call are three calls, in any order and number, and two reads a minute apart
- * after a month are nearly the same read while a month and a day are not. */
+/* A device on a real cell: three ages in one call are three calls, in any order and number, and two reads a minute
+ * apart after a month are nearly the same read while a month and a day are not. */
 static void ages_of_one_call_are_one_history(void **state) {
     (void)state;
     enum { N = 700, AGES = 7 };
@@ -681,13 +689,14 @@ static void write_verify_stops_inside_the_band(void **state) {
         const char *tolerance, *most, *noise;
         double band_uS, noise_uS;
         int pulses;
-    } rows[] = {{"0.02", "50", "0", 0.5, 0, 50}, {"0.02", "50", "0.01", 0.5, 0.25, 50}, {"0.01", "3", "0.02", 0.25, 0.5, 3}};
+    } rows[] = {
+        {"0.02", "50", "0", 0.5, 0, 50}, {"0.02", "50", "0.01", 0.5, 0.25, 50}, {"0.01", "3", "0.02", 0.25, 0.5, 3}};
     struct arena *a = arena_create();
     static float target_S[SAMPLES], g_S[SAMPLES];
     for (size_t k = 0; k < 3; k++) {
         char group[2048];
-        snprintf(group, sizeof group, PROGRAMMING("write_verify", "2", "%s", "%s", "%s"), rows[k].tolerance, rows[k].most,
-                 rows[k].noise);
+        snprintf(group, sizeof group, PROGRAMMING("write_verify", "2", "%s", "%s", "%s"), rows[k].tolerance,
+                 rows[k].most, rows[k].noise);
         const struct cell *c = CELL(a, "pcm_like", group);
         fill(target_S, 12.5e-6, SAMPLES);
         struct programming_count count = program(c, target_S, g_S);

@@ -322,10 +322,10 @@ static void compensation_is_exact_for_one_exponent(void **state) {
     fixture_close(fresh);
 }
 
-/* Root of the expected squared error of a multiply over the expected square of its result, for inputs that are independent
- * and of mean 0: norm of (weights as read - weights) / norm of the weights, read out by one-hot inputs, which the DAC hands
- * through exactly; its rounding of other inputs, half of them 0 and the others uniform in -1..1 (variance 1/6 in all), adds
- * (1/127)^2 / 12 / 2 to the squares. */
+/* Root of the expected squared error of a multiply over the expected square of its result, for inputs that are
+ * independent and of mean 0: norm of (weights as read - weights) / norm of the weights, read out by one-hot inputs,
+ * which the DAC hands through exactly; its rounding of other inputs, half of them 0 and the others uniform in -1..1
+ * (variance 1/6 in all), adds (1/127)^2 / 12 / 2 to the squares. */
 static double expected_error(struct fixture *f, uint32_t n) {
     enum { BATCH = 64 };
     double off = 0, all = 0;
@@ -348,11 +348,11 @@ static double expected_error(struct fixture *f, uint32_t n) {
     return sqrt(off / all + 1.0 / (127 * 127) / 12 / 2 * 6);
 }
 
-/* Error of a 512 x 512 multiply over time, device state (facts on tiles, 2.8: an independent implementation of the published
- * models). The same definition: weights uniform in -1..1, 30 % of them zero, each column scaled by its own maximum; inputs
- * uniform in -1..1, half of them zero; 8-bit DAC, no ADC; one compensation factor for the tile. 0.2 percentage points: the
- * facts drew inputs (seed and number not given), which moves their numbers by about 0.1; here the expectation over inputs is
- * taken, and one array of 262144 weights leaves 0.02. */
+/* Error of a 512 x 512 multiply over time, device state (facts on tiles, 2.8: an independent implementation of the
+ * published models). The same definition: weights uniform in -1..1, 30 % of them zero, each column scaled by its own
+ * maximum; inputs uniform in -1..1, half of them zero; 8-bit DAC, no ADC; one compensation factor for the tile. 0.2
+ * percentage points: the facts drew inputs (seed and number not given), which moves their numbers by about 0.1; here
+ * the expectation over inputs is taken, and one array of 262144 weights leaves 0.02. */
 static void error_of_a_multiply_over_time(void **state) {
     (void)state;
     enum { N = 512 };
@@ -372,11 +372,13 @@ static void error_of_a_multiply_over_time(void **state) {
                 w[i] = uniform(43, i) < 0.3f ? 0 : 2 * uniform(44, i) - 1;
             }
             char sets[256];
-            snprintf(sets, sizeof sets, "tile.cell=%s effects=on effects.adc=off tile.compensation=global", golden[k].cell);
+            snprintf(sets, sizeof sets, "tile.cell=%s effects=on effects.adc=off tile.compensation=global",
+                     golden[k].cell);
             struct fixture *f = fixture_open("ideal", sets, N, N, w, ages_s[t]);
             double error = 100 * expected_error(f, N);
             if (!(fabs(error - golden[k].error[t]) <= 0.2)) {
-                fail_msg("%s at %g s: error %.2f %%, facts %.2f %%", golden[k].cell, ages_s[t], error, golden[k].error[t]);
+                fail_msg("%s at %g s: error %.2f %%, facts %.2f %%", golden[k].cell, ages_s[t], error,
+                         golden[k].error[t]);
             }
             if (t == 5) { /* two digits of the factor are given for two cells; one array moves it by 0.2 % */
                 assert_near(f->machine->arrays[0]->compensation[0], golden[k].factor_year, 0.01);

@@ -77,8 +77,9 @@ static struct sample read_sample(const struct config_node *n) {
 static void values_become_si(void **state) {
     (void)state;
     struct sample s =
-        read_sample(parse("rows: 256\ndac: {mode: static}\ncell: {g_max_uS: 30, levels_uS: {value: [1, 2.5], kind: fitted, source: my array}}\nratio: -1e3\n"
-                          "drift: no\nname: \"null\"\n"
+        read_sample(parse("rows: 256\ndac: {mode: static}\n"
+                          "cell: {g_max_uS: 30, levels_uS: {value: [1, 2.5], kind: fitted, source: my array}}\n"
+                          "ratio: -1e3\ndrift: no\nname: \"null\"\n"
                           "adc: {energy_pJ: {value: 2.5, kind: assumed, source: guess, spread: [0.5, 3]}}\n"));
     assert_int_equal(s.rows, 256);
     assert_int_equal(s.mode, 1);
@@ -334,8 +335,8 @@ static void awkward_numbers_read_back(void **state) {
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         char text[256];
         snprintf(text, sizeof text,
-                 "{rows: 1, ratio: %s, cell: {g_max_uS: %s, levels_uS: {value: [%s], kind: fitted, source: s}}, adc: {energy_pJ: {value: %s, kind: "
-                 "fitted, source: x}}}",
+                 "{rows: 1, ratio: %s, cell: {g_max_uS: %s, levels_uS: {value: [%s], kind: fitted, source: s}}, "
+                 "adc: {energy_pJ: {value: %s, kind: fitted, source: x}}}",
                  numbers[i], numbers[i], numbers[i], numbers[i]);
         struct sample s = read_sample(parse(text));
         assert_dump_reads_back(&s);

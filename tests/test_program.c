@@ -22,8 +22,8 @@ static bool same_weights(const struct fixture *a, const struct fixture *b) {
 
 /* ---- wires ------------------------------------------------------------------------------------------------- */
 
-/* Effective weights are those of the exact network: method exact to fp32 (1e-6 of full scale), automatic to its tolerance;
- * off and without the group: bit-identical. */
+/* Effective weights are those of the exact network: method exact to fp32 (1e-6 of full scale), automatic to its
+ * tolerance; off and without the group: bit-identical. */
 static void wires_act_on_effective_weights(void **state) {
     (void)state;
     char sets[400];
@@ -34,8 +34,8 @@ static void wires_act_on_effective_weights(void **state) {
     assert_false(machine_wires(f->machine).act);
     fixture_close(f);
     for (int method = 0; method < 2; method++) {
-        snprintf(sets, sizeof sets, "effects.wires=on tile.rows=40 tile.columns=40 %s tile.wires.method=%s", wires_1_ohm,
-                 method ? "automatic" : "exact");
+        snprintf(sets, sizeof sets, "effects.wires=on tile.rows=40 tile.columns=40 %s tile.wires.method=%s",
+                 wires_1_ohm, method ? "automatic" : "exact");
         f = fixture_open("ideal", sets, N, N, NULL, 0);
         struct wires w = machine_wires_of(f->machine);
         struct tile_conductances t;
@@ -113,8 +113,8 @@ static void wires_that_cannot_be_folded(void **state) {
 
 /* ---- schedules ------------------------------------------------------------------------------------------------ */
 
-/* With refresh, the first programming is the one without; after a period the devices are as old as their last programming,
- * and drawn afresh. */
+/* With refresh, the first programming is the one without; after a period the devices are as old as their last
+ * programming, and drawn afresh. */
 static void refresh_programs_again(void **state) {
     (void)state;
     struct fixture *plain = fixture_open("pcm256", "", N, N, NULL, 50), *first, *later, *even_later;
@@ -159,10 +159,11 @@ static void exact_reference_knows_the_targets(void **state) {
     static const char *const encodings[] = {"differential_pair", "one_device", "reference_column", "offset_column"};
     for (size_t k = 0; k < 4; k++) {
         char sets[400];
-        snprintf(sets, sizeof sets,
-                 "tile.cell=pcm_like effects.drift=on tile.cell.drift_mean=[0,0.1,0.1,0.1] tile.cell.drift_sd=[0,0,0,0] "
-                 "tile.compensation=exact_reference tile.encoding=%s",
-                 encodings[k]);
+        snprintf(
+            sets, sizeof sets,
+            "tile.cell=pcm_like effects.drift=on tile.cell.drift_mean=[0,0.1,0.1,0.1] tile.cell.drift_sd=[0,0,0,0] "
+            "tile.compensation=exact_reference tile.encoding=%s",
+            encodings[k]);
         struct fixture *f = fixture_open("ideal", sets, N, N, NULL, 86400);
         assert_near(f->machine->arrays[0]->compensation[0], pow((86400 + 20) / 20.0, 0.1), 2e-5);
         fixture_close(f);
@@ -188,7 +189,8 @@ static void time_of_programming(void **state) {
     (void)state;
     struct fixture *one = fixture_open("pcm256", "tile.rows=32 tile.columns=32", 32, 32, NULL, 0),
                    *four = fixture_open("pcm256", "tile.rows=32 tile.columns=32", 64, 64, NULL, 0),
-                   *rows = fixture_open("pcm256", "tile.rows=32 tile.columns=32 tile.program_parallel=32", 32, 32, NULL, 0);
+                   *rows = fixture_open("pcm256", "tile.rows=32 tile.columns=32 tile.program_parallel=32", 32, 32, NULL,
+                                        0);
     struct machine_programming a = machine_programming(one->machine), b = machine_programming(four->machine),
                                c = machine_programming(rows->machine);
     const struct programming_costs *k = cell_programming_costs(one->machine->spec->tile.cell);

@@ -176,8 +176,7 @@ static void vocabulary_qwen2(void **state) { (void)state; check_vocabulary("qwen
 static void vocabulary_llama_spm(void **state) { (void)state; check_vocabulary("llama-spm", NULL); }
 static void vocabulary_phi3(void **state) { (void)state; check_vocabulary("phi-3", NULL); }
 
-/* ---- small vocabularies of our own --------------------------------------------------------------------------------
- */
+/* ---- small vocabularies of our own ----------------------------------------------------------- */
 
 static const char *write_text(const char *text, size_t bytes) {
     static char path[1200];
@@ -390,8 +389,7 @@ static void pretokenisers(void **state) {
     }
 }
 
-/* ---- small GGUF vocabularies
- * ------------------------------------------------------------------------------------------- */
+/* ---- small GGUF vocabularies ----------------------------------------------------------------- */
 
 /* A file with metadata only, written key by key. */
 struct gguf_text { uint8_t data[8192]; size_t used; uint64_t keys; };
@@ -547,8 +545,7 @@ static void bad_gguf(void **state) {
     expect_gguf_error(&g, "3 entries for 11 tokens");
 }
 
-/* ---- properties ----------------------------------------------------------------------------------------------------
- */
+/* ---- properties ------------------------------------------------------------------------------ */
 
 /* Random text: ASCII, white space, characters of all planes; with `invalid`, random bytes too. U+2581 comes back as a
  * space and is left out. */
@@ -673,8 +670,7 @@ static void long_word(void **state) {
     tokenizer_close(t);
 }
 
-/* ---- bad input
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- bad input ------------------------------------------------------------------------------- */
 
 static void expect_error(const char *json, size_t bytes, const char *words) {
     struct tokenizer *t = (struct tokenizer *)1;

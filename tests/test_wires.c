@@ -42,8 +42,7 @@ static double *numbers_of(const json_t *o, const char *key, size_t expected) {
     return out;
 }
 
-/* ---- exact against others ------------------------------------------------------------------------------------------
- */
+/* ---- exact against others -------------------------------------------------------------------- */
 
 /* Bound 1e-11 of the largest current: peers differ among themselves by up to 2.9e-13, the issue asks for 1e-9. */
 static const double EXACT = 1e-11;
@@ -507,8 +506,7 @@ static void newton_that_does_not_end_is_an_error(void **state) {
     assert_true(out == 7); /* no silent result */
 }
 
-/* ---- netlists
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- netlists -------------------------------------------------------------------------------- */
 
 /* Runs ngspice on the netlist; out[columns] from its "out_J = value" lines. */
 static void run_spice(const char *path, double *out, size_t columns) {
@@ -558,8 +556,7 @@ static void ngspice_agrees_in_every_topology(void **state) {
     mem_free(v - 3 * SMALL_ROWS);
 }
 
-/* ---- settling
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- settling -------------------------------------------------------------------------------- */
 
 static void settling_is_elmore_s(void **state) {
     (void)state;
@@ -610,8 +607,7 @@ static void settling_bounds_the_decay(void **state) {
     assert_true(total < 4.0 / 512 && total > 0.05 / 512); /* half an LSB of 8 bits, times the mode's overlap */
 }
 
-/* ---- what is refused
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- what is refused ------------------------------------------------------------------------- */
 
 static void bad_wires_are_refused(void **state) {
     (void)state;

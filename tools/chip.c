@@ -131,17 +131,18 @@ static enum status measure_converters(const struct options *o, const struct chip
 }
 
 static json_t *converters_json(const struct chip *c, const struct converters *k) {
-    return json_pack("{s:s, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:I}", "circuit", adc_model_of(chip_adc(c))->name, "bits",
-                     adc_bits(chip_adc(c)), "converters", (int)BENCH_CONVERTERS, "inl_mean_lsb", k->inl_mean,
+    return json_pack("{s:s, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:I}", "circuit", adc_model_of(chip_adc(c))->name,
+                     "bits", adc_bits(chip_adc(c)), "converters", (int)BENCH_CONVERTERS, "inl_mean_lsb", k->inl_mean,
                      "inl_worst_lsb", k->inl_worst, "dnl_mean_lsb", k->dnl_mean, "dnl_worst_lsb", k->dnl_worst,
                      "missing_codes_mean", k->missing_mean, "missing_codes_worst", (json_int_t)k->missing_worst);
 }
 
 static void print_converters(const struct chip *c, const struct converters *k) {
-    printf("\nADC circuit %s, %d bits, %d converters without noise: INL %.3g LSB (worst %.3g), DNL %.3g LSB (worst %.3g), "
-           "missing codes %.3g (worst %u)\n",
-           adc_model_of(chip_adc(c))->name, adc_bits(chip_adc(c)), (int)BENCH_CONVERTERS, k->inl_mean, k->inl_worst,
-           k->dnl_mean, k->dnl_worst, k->missing_mean, k->missing_worst);
+    printf(
+        "\nADC circuit %s, %d bits, %d converters without noise: INL %.3g LSB (worst %.3g), DNL %.3g LSB (worst %.3g), "
+        "missing codes %.3g (worst %u)\n",
+        adc_model_of(chip_adc(c))->name, adc_bits(chip_adc(c)), (int)BENCH_CONVERTERS, k->inl_mean, k->inl_worst,
+        k->dnl_mean, k->dnl_worst, k->missing_mean, k->missing_worst);
 }
 
 static enum status check_chip(const struct options *o, struct error *e) {
@@ -313,8 +314,8 @@ static enum status chip_command(const struct options *o, struct error *e) {
         known[i] = kinds[i].name;
     }
     const char *near = nearest_name(word, known, KINDS);
-    return error_set(e, ERR_USAGE, "chip %s: what to do? (allowed: list, show NAME, check NAME, params, support%s%s%s)", word,
-                     near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    return error_set(e, ERR_USAGE, "chip %s: what to do? (allowed: list, show NAME, check NAME, params, support%s%s%s)",
+                     word, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 }
 
 static const char *const names[] = {"chip", "set", "markdown", NULL};

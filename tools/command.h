@@ -16,8 +16,8 @@ struct command {
     const char *notes;  /* printed after the options by --help; "" */
 };
 
-extern const struct command command_run, command_eval, command_map, command_chip, command_device, command_tile, command_tokenize,
-    command_bench;
+extern const struct command command_run, command_eval, command_map, command_chip, command_device, command_tile,
+    command_tokenize, command_bench;
 
 extern const char mho_version[], mho_commit[];
 extern double program_start_s; /* set by main */
