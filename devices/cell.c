@@ -104,6 +104,15 @@ enum status cell_dump(const struct cell *c, struct arena *a, struct config_node 
 
 const void *cell_group_params(const struct cell *c, size_t index) { return c->groups[index]; }
 
+bool cell_has_group(const struct cell *c, const char *name) {
+    for (size_t g = 0; cell_groups[g]; g++) {
+        if (strcmp(cell_groups[g]->name, name) == 0) {
+            return c->groups[g] != NULL;
+        }
+    }
+    return false;
+}
+
 void cell_visit_groups(const struct cell *c, void (*visit)(void *ctx, const char *group, bool present), void *ctx) {
     for (size_t g = 0; g < CELL_GROUPS; g++) {
         visit(ctx, cell_groups[g]->name, c->groups[g] != NULL);

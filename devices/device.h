@@ -152,6 +152,8 @@ enum { CELL_GROUPS_MOST = 12 };
 extern const struct cell_group *const cell_groups[]; /* NULL-terminated */
 /* The group's struct of this cell, NULL where the part has none. `index` = position in cell_groups. */
 const void *cell_group_params(const struct cell *c, size_t index);
+/* Whether the cell's part states this group. */
+bool cell_has_group(const struct cell *c, const char *name);
 
 /* Converters. Input codes are symmetric integers -limit..limit with limit = 2^(bits-1) - 1; so are ADC
  * codes (8 bits: -127..127). step = range / limit. Rounding half to even, then clamp: the paper's DAC and ADC. */

@@ -309,6 +309,40 @@ static enum status check_wires(const struct chip_spec *s, const struct config_no
     return OK;
 }
 
+/* What the cell does not model must not be asked of it in silence. */
+static enum status check_conditions(const struct chip_spec *s, const struct config_node *root, struct error *e) {
+    const struct tile_spec *t = &s->tile;
+    bool other = t->temperature_K < 300 || t->temperature_K > 300;
+    if (s->effects.temperature && other && !cell_has_group(t->cell, "temperature")) {
+        CONTRADICTION(e, root, "tile.temperature_K",
+                      "%g K, but this %s does not say what temperature does (allowed: 300, a cell with the group "
+                      "temperature, or effects.temperature=off)",
+                      t->temperature_K, t->cell_model);
+    }
+    if (s->effects.drift && t->reads > 0 && !cell_has_group(t->cell, "disturb")) {
+        CONTRADICTION(e, root, "tile.reads",
+                      "%g, but this %s does not say what reads do (allowed: 0, a cell with the group disturb, or "
+                      "effects.drift=off)",
+                      t->reads, t->cell_model);
+    }
+    return OK;
+}
+
+/* Parts of tile.phenomena that need another key to act. */
+static enum status check_phenomena(const struct chip_spec *s, const struct config_node *root, struct error *e) {
+    const struct phenomena_spec *p = &s->tile.phenomena;
+    if (p->weight_noise > 0 && p->weight_noise_type == WEIGHT_NOISE_NONE) {
+        CONTRADICTION(e, root, "tile.phenomena.weight_noise",
+                      "%g, but weight_noise_type is none (allowed: 0, or another type)", p->weight_noise);
+    }
+    if (p->read_asymmetry_spread > 0 && s->tile.dac.sign != SIGN_TWO_PHASE) {
+        CONTRADICTION(e, root, "tile.phenomena.read_asymmetry_spread",
+                      "%g, but both signs go in one pass (allowed: 0, or tile.dac.sign=two_phase)",
+                      p->read_asymmetry_spread);
+    }
+    return OK;
+}
+
 static enum status check_tile(const struct chip_spec *s, const struct config_node *root, struct error *e) {
     const struct tile_spec *t = &s->tile;
     TRY(check_encoding(s, root, e));
@@ -319,6 +353,8 @@ static enum status check_tile(const struct chip_spec *s, const struct config_nod
     }
     TRY(check_faults(s, root, e));
     TRY(check_wires(s, root, e));
+    TRY(check_conditions(s, root, e));
+    TRY(check_phenomena(s, root, e));
     if (t->columns % t->adc.share) {
         CONTRADICTION(
             e, root, "tile.adc.share",

@@ -395,6 +395,10 @@ static void contradictions_are_named(void **state) {
         {"ideal",
          "tile.cell.current.form=cubic tile.cell.current.reference_V=0.2 tile.cell.current.strength=0.1 effects=on",
          "effects.cell_nonlinearity: the current of the cell"},
+        {"ideal", "tile.temperature_K=350 effects.temperature=on", "tile.temperature_K: 350 K, but this ideal"},
+        {"pcm256", "tile.reads=5", "tile.reads: 5, but this pcm_hermes_2dev"},
+        {"pcm256", "tile.phenomena.weight_noise=0.1", "tile.phenomena.weight_noise: 0.1, but weight_noise_type"},
+        {"pcm256", "tile.phenomena.read_asymmetry_spread=0.1", "tile.phenomena.read_asymmetry_spread: 0.1, but both"},
     };
     for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
         struct fixture *f = NULL;

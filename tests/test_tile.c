@@ -166,7 +166,13 @@ static void nothing_flows(void **state) {
     assert_true(value(json_object_get(root, "output"), 0, 0) == 0);
     assert_true(value(json_object_get(json_object_get(root, "exact"), "current_uA"), 0, 0) == 0);
     assert_true(json_is_null(json_object_get(json_object_get(root, "exact"), "relative_error")));
+    assert_true(json_is_null(json_object_get(root, "relative_error")));
     json_decref(root);
+    char *out = NULL;
+    assert_int_equal(run_tile(weights, "0,0\n", "", &out, NULL), 0);
+    assert_non_null(strstr(out, "error of the output: not known, the digital product is 0"));
+    assert_null(strstr(out, "nan"));
+    mem_free(out);
 }
 
 static void without_effects(void **state) {
@@ -455,6 +461,7 @@ static void table(void **state) {
                                         "saturated: 0 of 4 ADC results",
                                         "latency",
                                         "20 reads",
+                                        "no read differs from another",
                                         "exact network",
                                         "settles in"};
     char *out = NULL;

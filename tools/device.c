@@ -308,27 +308,18 @@ static enum status sample_grid(const struct options *o, const struct grid *r, st
     return stats_json(o, r, a, rows, e);
 }
 
-static bool has_group(const struct cell *cell, const char *name) {
-    for (size_t g = 0; cell_groups[g]; g++) {
-        if (strcmp(cell_groups[g]->name, name) == 0) {
-            return cell_group_params(cell, g) != NULL;
-        }
-    }
-    return false;
-}
-
 /* What a part does not model must not be asked of it in silence. */
 static enum status check_conditions(const struct options *o, const struct cell *cell, struct error *e) {
     const char *name = cell_model_of(cell)->name;
     bool warm = o->kelvin < 300 || o->kelvin > 300;
-    if (warm && !has_group(cell, "temperature")) {
+    if (warm && !cell_has_group(cell, "temperature")) {
         return error_set(
             e, ERR_USAGE,
             "--kelvin %g: cell %s does not say what temperature does (allowed: 300, or a part with the group "
             "temperature)",
             o->kelvin, name);
     }
-    if (o->reads > 0 && !has_group(cell, "disturb")) {
+    if (o->reads > 0 && !cell_has_group(cell, "disturb")) {
         return error_set(
             e, ERR_USAGE,
             "--reads %g: cell %s does not say what reads do (allowed: 0, or a part with the group disturb)", o->reads,

@@ -290,7 +290,7 @@ static double relative_error(const double *a, const double *b, size_t n) {
         difference += (a[i] - b[i]) * (a[i] - b[i]);
         size += b[i] * b[i];
     }
-    return sqrt(difference / size); /* NaN where both are 0 */
+    return size > 0 ? sqrt(difference / size) : (double)NAN;
 }
 
 /* ---- the exact network ---------------------------------------------------------------------------------- */
@@ -602,6 +602,10 @@ static void print_repeats(const struct job *j) {
     }
     printf("%" PRId64 " reads: outputs have a standard deviation of %.4g on average; the first: mean %.6g, sd %.4g\n",
            j->o->repeat, sd.mean, moments_mean(&j->reads[0]), moments_sd(&j->reads[0]));
+    if (!(sd.mean > 0)) {
+        printf("  no read differs from another: slow read noise is one state per age; white noise or noisy converters "
+               "would differ\n");
+    }
 }
 
 static enum status report_text(const struct job *j, const struct exact *x, struct error *e) {
@@ -609,8 +613,12 @@ static enum status report_text(const struct job *j, const struct exact *x, struc
            chip_name(j->chip), j->vectors, j->vectors == 1 ? "" : "s", j->o->seed, j->age_s,
            j->calibrated ? "; ranges calibrated on these inputs" : "");
     print_stages(j);
-    printf("\nerror of the output: %.3g of the digital product (root mean square)\n",
-           relative_error(j->output, j->digital, (size_t)j->vectors * j->outputs));
+    double error = relative_error(j->output, j->digital, (size_t)j->vectors * j->outputs);
+    if (isfinite(error)) {
+        printf("\nerror of the output: %.3g of the digital product (root mean square)\n", error);
+    } else {
+        printf("\nerror of the output: not known, the digital product is 0\n");
+    }
     print_costs(j);
     if (j->o->repeat > 1) {
         print_repeats(j);
