@@ -14,6 +14,7 @@
 #include "sim/chip_load.h"
 #include "sim/passes.h"
 #include "sim/encoding.h"
+#include "sim/phenomena.h"
 
 enum { KEY_BYTES = 256, WHERE_BYTES = 512 };
 
@@ -301,10 +302,10 @@ static enum status check_wires(const struct chip_spec *s, const struct config_no
                       "wires, or a cell of single devices)",
                       t->cell_model);
     }
-    if (s->effects.cell_nonlinearity && !cell_is_linear(t->cell) && !t->wires.exact_nonlinear) {
-        CONTRADICTION(e, root, "tile.wires",
-                      "cells whose current is not proportional to the voltage cannot be folded into a matrix (allowed: "
-                      "effects.cell_nonlinearity=off, or tile.wires.exact_nonlinear=on for one tile and `mho tile --exact`)");
+    if (chip_needs_network(s) && phenomena_active(&t->phenomena, &s->effects).any) {
+        CONTRADICTION(e, root, "tile.phenomena",
+                      "they act on a matrix of weights, but nonlinear cells or floating rows behind wires have none "
+                      "(allowed: effects.wires=off, or no phenomena)");
     }
     return OK;
 }

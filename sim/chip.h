@@ -49,7 +49,8 @@ struct wires_spec {
     struct constant column_F;     /* capacitance of a column per cell, for the settling time */
     int input_end, output_end, segment, method; /* enums of devices/wires.h */
     double tolerance;             /* of folding, relative to full scale */
-    bool exact_nonlinear;         /* allow networks that cannot be folded: one tile, for Newton */
+    bool float_inactive;          /* rows of input 0 float instead of being held at 0 V */
+    bool exact_nonlinear;         /* networks that cannot be folded: for machines of many tiles too */
 };
 
 /* tile.faults */
@@ -178,6 +179,9 @@ struct chip_spec {
 };
 
 const struct chip_spec *chip_spec_of(const struct chip *c);
+
+/* Wires act that cannot be folded into a matrix: nonlinear cells, floating rows (multiply_network.c). */
+bool chip_needs_network(const struct chip_spec *s);
 
 /* ---- the tables (chip_params.c) ---------------------------------------------------------------- */
 

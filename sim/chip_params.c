@@ -153,8 +153,11 @@ static const struct param wires_rows[] = {
                AT(wires_spec, method)),
     NUMBER_ROW("tolerance", "", 1e-9, 0.1, "0.001", "of folding, relative to the full scale of a column",
                AT(wires_spec, tolerance)),
+    BOOL_ROW("float_inactive", "off", "rows of input 0, and pulses that have ended, float instead of being held at 0 V",
+             AT(wires_spec, float_inactive)),
     BOOL_ROW("exact_nonlinear", "off",
-             "allow cells of nonlinear current behind wires: one tile, which `mho tile --exact` solves by Newton",
+             "networks that cannot be folded (nonlinear cells, floating rows) are solved by Newton: slow; for machines of "
+             "more than one tile too",
              AT(wires_spec, exact_nonlinear)),
 };
 

@@ -81,13 +81,14 @@ static void make_vectors(struct fit *f) {
     }
 }
 
-static void measure(struct fit *f, struct general_scratch *g, struct multiply_record *record) {
+static enum status measure(struct fit *f, struct general_scratch *g, struct multiply_record *record, struct error *e) {
     for (uint32_t v = 0; v < f->vectors; v += TOKENS) {
         uint32_t now = f->vectors - v < TOKENS ? f->vectors - v : TOKENS;
-        multiply_one_block(f->m, f->matrix, f->block, f->x + (size_t)v * f->a->inputs, now,
+        TRY(multiply_one_block(f->m, f->matrix, f->block, f->x + (size_t)v * f->a->inputs, now,
                            CORRECTION_READS + (uint64_t)f->block * f->vectors + v, g,
-                           f->measured + (size_t)v * f->a->outputs, f->range + v, record);
+                           f->measured + (size_t)v * f->a->outputs, f->range + v, record, e));
     }
+    return OK;
 }
 
 /* w [inputs] of one output: its gain and offset in this block. */
@@ -135,8 +136,8 @@ static enum status fit_array(struct machine *m, size_t matrix, struct general_sc
         make_vectors(&f);
     }
     for (f.block = 0; s == OK && f.block < a->row_blocks; f.block++) {
-        measure(&f, g, record);
-        s = fit_block(&f, gain + (size_t)f.block * a->columns, offset + (size_t)f.block * a->columns, e);
+        s = measure(&f, g, record, e);
+        s = s == OK ? fit_block(&f, gain + (size_t)f.block * a->columns, offset + (size_t)f.block * a->columns, e) : s;
     }
     a->correction_gain = gain;
     a->correction_offset = offset;

@@ -61,10 +61,10 @@ enum { LINE_VALUES = 4, COLUMN_VALUES = 3 };
 
 void array_destroy(struct array *a) {
     if (a) {
-        void *const blocks[] = {a->row_begin,  a->row_offset,  a->codes,           a->weights,           a->variance,
-                                a->noise,      a->row_S,       a->code_scale,      a->weight_scale,      a->offset,
-                                a->shared,     a->output_max,  a->input_range,     a->correction_gain,
-                                a->correction_offset, a->input};
+        void *const blocks[] = {a->row_begin, a->row_offset, a->codes,       a->weights,         a->variance,
+                                a->noise,     a->row_S,      a->code_scale,  a->weight_scale,    a->offset,
+                                a->shared,    a->output_max, a->input_range, a->correction_gain, a->correction_offset,
+                                a->input,     a->crossings};
         for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
             mem_free(blocks[i]);
         }
@@ -149,6 +149,12 @@ static struct array *array_create(const struct machine *m, const struct matrix_s
         array_destroy(a);
         return NULL;
     }
+    bool network = chip_needs_network(spec);
+    a->crossings = network ? mem_alloc(array_crossings(m, a), sizeof *a->crossings) : NULL;
+    if (network && !a->crossings) {
+        array_destroy(a);
+        return NULL;
+    }
     return a;
 }
 
@@ -157,12 +163,14 @@ uint64_t placement_machine_bytes(const struct chip *c, const struct placement *p
     struct encoding_plan plan;
     uint64_t bytes = 0, lines = encoding_plan(s, &plan, NULL) == OK ? plan.lines : 1;
     bool white = s->effects.read_noise && cell_has_white_noise(s->tile.cell), codes = weights_are_codes(s);
+    bool network = chip_needs_network(s);
     uint64_t weight = codes ? sizeof(int16_t) : white ? 2 * sizeof(float) : sizeof(float);
     for (size_t i = 0; i < placement_matrices(p); i++) {
         struct placement_matrix m = placement_matrix_at(p, i);
         if (m.analog) {
-            uint64_t columns = (uint64_t)block_count(m.outputs, PANEL) * PANEL;
-            bytes += columns * m.inputs * weight * lines +
+            uint64_t columns = (uint64_t)block_count(m.outputs, PANEL) * PANEL,
+                     crossings = network ? encoding_physical_columns(&plan, m.outputs) : 0;
+            bytes += crossings * m.inputs * sizeof(float) + columns * m.inputs * weight * lines +
                      columns * m.row_blocks * (COLUMN_VALUES + LINE_VALUES * lines) * sizeof(float);
         }
     }
@@ -219,18 +227,21 @@ static enum status check_parts(const struct placement *p, const struct matrix_so
     return OK;
 }
 
-/* One tile may have what cannot be folded, for whoever solves it by Newton; a model of many would be silently wrong. */
-static enum status check_folding(const struct machine *m, struct error *e) {
-    uint64_t tiles = placement_total(m->placement).tiles;
-    if (machine_wires_act(m) && m->spec->effects.cell_nonlinearity && !cell_is_linear(m->spec->tile.cell) &&
-        tiles > 1) {
-        return error_set(
-            e, ERR_USAGE,
-            "tile.wires: %llu tiles of cells whose current is not proportional to the voltage: wires cannot be "
-            "folded into a matrix (allowed: one tile, or effects.cell_nonlinearity=off, or effects.wires=off)",
-            (unsigned long long)tiles);
+/* Machines of many tiles would take hours where nobody expects it. */
+static enum status check_folding(const struct chip_spec *spec, const struct placement *p, struct error *e) {
+    uint64_t tiles = placement_total(p).tiles;
+    bool floating = spec->tile.wires.float_inactive;
+    if (!chip_needs_network(spec) || spec->tile.wires.exact_nonlinear || tiles <= 1) {
+        return OK;
     }
-    return OK;
+    return error_set(
+        e, ERR_USAGE,
+        "tile.wires: %s cannot be folded into a matrix with their wires: every read of the %llu tiles is solved "
+        "by Newton, about %.2g s per token on one core (allowed: tile.wires.exact_nonlinear=on to have that, "
+        "one tile, %s, or effects.wires=off)",
+        floating ? "floating rows" : "cells whose current is not proportional to the voltage",
+        (unsigned long long)tiles, network_token_s(spec, tiles),
+        floating ? "tile.wires.float_inactive=off" : "effects.cell_nonlinearity=off");
 }
 
 static enum status program_all(struct machine *m, const struct matrix_source *sources, struct error *e) {
@@ -262,6 +273,7 @@ enum status machine_create(const struct chip *c, const struct placement *p, cons
     const struct chip_spec *spec = chip_spec_of(c);
     TRY(chip_check_age(c, o->age_s, e));
     TRY(check_parts(p, m, count, e));
+    TRY(check_folding(spec, p, e));
     struct encoding_plan plan;
     TRY(encoding_plan(spec, &plan, e));
     struct machine *machine = mem_alloc(1, sizeof *machine);
@@ -282,8 +294,8 @@ enum status machine_create(const struct chip *c, const struct placement *p, cons
                                 .dac = converter_make(spec->tile.dac.bits),
                                 .adc = converter_make(spec->tile.adc.bits),
                                 .arrays = arrays};
-    enum status status = check_folding(machine, e);
-    if (status == OK && spec->tile.faults.map[0]) {
+    enum status status = OK;
+    if (spec->tile.faults.map[0]) {
         status = fault_map_load(spec, machine_fault_array(machine), placement_total(p).tiles, &machine->faults, e);
     }
     if (status == OK) {

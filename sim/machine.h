@@ -97,6 +97,7 @@ struct array {
     int16_t *noise_codes; /* the same for mac_i16_noise: [row_blocks][panels][3 x PANEL] */
     float *noise_unit;    /* [row_blocks][columns] sd of a sum of codes = this x sqrt(what the kernel adds up) */
     float *row_S;    /* [inputs] conductance on each input, all columns and devices */
+    float *crossings; /* of tiles whose wires cannot be folded: conductances before wires (multiply_network.c), or NULL */
 
     /* Per row block, line and output: index ((size_t)b x lines + l) x columns + o. */
     float *code_scale;  /* effective weight (of the line) of one code; 1 for fp32 panels */
@@ -236,6 +237,14 @@ bool machine_measures_wires(const struct machine *m, uint64_t tile);
 enum status tile_measure_wires(const struct machine *m, const struct tile_devices *t, struct wires_measured *out,
                                struct error *e);
 void machine_note_wires(struct machine *m, const struct fold_result *fold, const struct wires_measured *measured);
+
+/* Tiles whose wires cannot be folded (chip_needs_network). Size of array.crossings; where one tile begins in it: [physical
+ * columns][rows]. multiply_network.c */
+size_t array_crossings(const struct machine *m, const struct array *a);
+float *array_tile_crossings(const struct machine *m, const struct array *a, uint32_t row_block, uint32_t column_block);
+double network_volts(const struct machine *m); /* of an input of full scale */
+/* Estimated seconds of the solutions for one token on all tiles, one core. */
+double network_token_s(const struct chip_spec *s, uint64_t tiles);
 
 /* One line, one pass, ideal converters, nothing around them: multiply.c does it, with integer weights where the inputs
  * have few bits. Else multiply_general.c, in fp32. machine.c */

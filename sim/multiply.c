@@ -401,7 +401,7 @@ enum status machine_multiply(struct machine *m, size_t matrix, const float *x, u
             array_record_inputs(a, x, tokens);
         }
         row_reads = 0;
-        multiply_general(m, matrix, x, tokens, first_read, s, y, record, &row_reads);
+        TRY(multiply_general(m, matrix, x, tokens, first_read, s, y, record, &row_reads, e));
     }
     fill_record(m, a, s, row_reads, record);
     return OK;

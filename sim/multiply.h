@@ -34,6 +34,18 @@ struct general_scratch {
     uint16_t *repeat;  /* the same, counted as the bound management does */
     float *panels;    /* [threads][2][stride x PANEL] weights without sign, weights of the other phase: for phenomena */
     double *averages; /* [tiles] running means of the noise management; NULL: not wanted */
+    struct network_scratch *network; /* NULL: wires are folded */
+};
+
+/* Where wires cannot be folded (multiply_network.c). */
+struct network_work;
+struct network_scratch {
+    size_t stride;
+    int threads;
+    float *levels; /* [passes][TOKENS][stride] as driven: voltages or times, in units of digits */
+    float *sums;   /* [passes][TOKENS][lines][columns] what stands where sum w x level stands elsewhere */
+    float *shared; /* [passes][TOKENS][column blocks][slices] the same of shared columns */
+    struct network_work *works; /* [threads] */
 };
 
 struct multiply_scratch {
@@ -108,6 +120,15 @@ static inline void take_roots(float *x, uint32_t n) {
     }
 }
 
+/* rows, columns, shared: of the largest array. NULL when out of memory. */
+struct network_scratch *network_scratch_create(const struct machine *m, size_t rows, size_t columns, size_t shared);
+void network_scratch_destroy(struct network_scratch *n); /* NULL is fine */
+/* Solves all tiles, passes and tokens of the block that are not idle; levels are set. */
+enum status network_read_block(struct block_work *w, struct error *e);
+/* Sum over the passes of a group: out [tokens][PANEL] from output `column` on. One shared column, one pass. */
+void network_group_sum(const struct block_work *w, uint32_t group, uint32_t line, uint32_t column, float *out);
+float network_shared_sum(const struct block_work *w, uint32_t pass, uint32_t token, uint32_t number);
+
 struct general_scratch *general_scratch_create(const struct machine *m); /* NULL when out of memory */
 void general_scratch_destroy(struct general_scratch *g);                 /* NULL is fine */
 
@@ -125,14 +146,15 @@ void drive_token(const struct block_work *w, uint32_t token);
 
 /* One row block alone, at most TOKENS tokens: y [tokens][outputs] are its results, ranges [tokens] what its inputs of
  * full scale stood for. Adds to the sums of the record, array_S_sum and conversions included. */
-void multiply_one_block(struct machine *m, size_t matrix, uint32_t block, const float *x, uint32_t tokens,
-                        uint64_t first_read, struct general_scratch *g, float *y, float *ranges,
-                        struct multiply_record *record);
+enum status multiply_one_block(struct machine *m, size_t matrix, uint32_t block, const float *x, uint32_t tokens,
+                               uint64_t first_read, struct general_scratch *g, float *y, float *ranges,
+                               struct multiply_record *record, struct error *e);
 
 /* The values of machine_multiply on a machine that is not simple, with what the record says of saturation and repeats;
  * row_reads: sum of the inputs of all blocks that were read. Arguments are checked, inputs are finite. s->array_S,
  * full_scales, clipped are filled. */
-void multiply_general(struct machine *m, size_t matrix, const float *x, uint32_t tokens, uint64_t first_read,
-                      struct multiply_scratch *s, float *y, struct multiply_record *record, uint64_t *row_reads);
+enum status multiply_general(struct machine *m, size_t matrix, const float *x, uint32_t tokens, uint64_t first_read,
+                             struct multiply_scratch *s, float *y, struct multiply_record *record, uint64_t *row_reads,
+                             struct error *e);
 
 #endif

@@ -41,6 +41,7 @@ void general_scratch_destroy(struct general_scratch *g) {
         mem_free(g->beyond);
         mem_free(g->panels);
         mem_free(g->averages);
+        network_scratch_destroy(g->network);
         mem_free(g);
     }
 }
@@ -93,8 +94,11 @@ struct general_scratch *general_scratch_create(const struct machine *m) {
     g->repeat = g->beyond ? g->beyond + x.panels * TOKENS : NULL;
     g->panels = mem_alloc(any ? (size_t)g->threads * 2 * stride * PANEL : 0, sizeof *g->panels);
     g->averages = averages ? mem_alloc(x.tiles, sizeof *g->averages) : NULL;
+    bool network = chip_needs_network(m->spec);
+    g->network = network ? network_scratch_create(m, stride, x.columns, x.shared) : NULL;
     if (!g->codes || !g->levels || ((x.noisy || any) && !g->squares) || (any && (!g->far || !g->sizes)) ||
-        !g->input_sum || !g->shared || !g->y || !g->beyond || !g->panels || (averages && !g->averages)) {
+        !g->input_sum || !g->shared || !g->y || !g->beyond || !g->panels || (averages && !g->averages) ||
+        (network && !g->network)) {
         general_scratch_destroy(g);
         return NULL;
     }
@@ -382,6 +386,8 @@ static void read_line(const struct block_work *w, const struct strip *s, uint32_
     float v[TOKENS * PANEL];
     if (w->m->phenomena.any && !w->m->calibrating) {
         phenomenal_sum(w, s, group, v);
+    } else if (w->g->network) {
+        network_group_sum(w, group, line, s->panel * PANEL, v);
     } else {
         group_sum(w, s->weights, w->g->levels, group, 1, v);
     }
@@ -476,7 +482,8 @@ static void read_shared(const struct block_work *w, uint32_t number) {
             for (uint32_t t = 0; t < w->tokens; t++) {
                 const float *levels = w->g->levels + ((size_t)p * TOKENS + t) * w->g->stride;
                 float gain = plan->groups == 1 ? plan->pass[p].gain : 1.0f;
-                v[t * PANEL] += gain * kernels()->dot_f32(weights, levels, rows);
+                v[t * PANEL] += gain * (w->g->network ? network_shared_sum(w, p, t, number)
+                                                      : kernels()->dot_f32(weights, levels, rows));
             }
         }
         for (uint32_t t = 0; w->m->calibrating && t < w->tokens; t++) {
@@ -520,16 +527,20 @@ static void read_some_panels(void *context, size_t begin, size_t end, int worker
 }
 
 /* One read of the block for all tokens that are not idle. */
-static void read_block(struct block_work *w) {
+static enum status read_block(struct block_work *w, struct error *e) {
     struct array *a = w->a;
     size_t inputs = (size_t)w->tokens * array_block_rows(a, w->block) * w->m->inputs.passes;
     parallel_for(w->tokens, 0, inputs > SMALL_INPUTS ? 0 : 1, drive_some, w);
+    if (w->g->network) {
+        TRY(network_read_block(w, e));
+    }
     if (a->shared) {
         parallel_for((size_t)a->column_blocks * w->m->plan.slices, 0, inputs > SMALL_INPUTS ? 0 : 1, read_some_shared,
                      w);
     }
     size_t work = inputs * a->outputs * a->lines;
     parallel_for(a->panels, 0, work > SMALL_WORK ? w->g->threads : 1, read_some_panels, w);
+    return OK;
 }
 
 /* Marks the tokens that need another read with smaller inputs; returns whether any does. */
@@ -572,8 +583,8 @@ static void finish_token(const struct block_work *w, uint32_t t, float *y) {
 
 /* One block of some tokens, repeats included; y [tokens][outputs]. Adds to the record; executions[t]: reads of this
  * block. */
-static void multiply_block(struct block_work *w, float *y, struct multiply_record *r, uint32_t *executions,
-                           uint64_t *row_reads) {
+static enum status multiply_block(struct block_work *w, float *y, struct multiply_record *r, uint32_t *executions,
+                                  uint64_t *row_reads, struct error *e) {
     w->round = 0;
     for (uint32_t t = 0; t < w->tokens; t++) {
         management_begin(&w->loop[t]);
@@ -586,7 +597,7 @@ static void multiply_block(struct block_work *w, float *y, struct multiply_recor
             executions[t] += !w->idle[t];
         }
         find_ranges(w);
-        read_block(w);
+        TRY(read_block(w, e));
         w->round++;
     } while (repeats && w->round < ROUNDS_MOST && wants_repeat(w));
     for (uint32_t t = 0; t < w->tokens; t++) {
@@ -597,10 +608,12 @@ static void multiply_block(struct block_work *w, float *y, struct multiply_recor
             r->adc_saturated += w->g->beyond[panel * TOKENS + t];
         }
     }
+    return OK;
 }
 
-void multiply_general(struct machine *m, size_t matrix, const float *x, uint32_t tokens, uint64_t first_read,
-                      struct multiply_scratch *s, float *y, struct multiply_record *record, uint64_t *row_reads) {
+enum status multiply_general(struct machine *m, size_t matrix, const float *x, uint32_t tokens, uint64_t first_read,
+                             struct multiply_scratch *s, float *y, struct multiply_record *record, uint64_t *row_reads,
+                             struct error *e) {
     struct array *a = m->arrays[matrix];
     memset(y, 0, (size_t)tokens * a->outputs * sizeof *y);
     for (uint32_t t = 0; t < tokens; t++) {
@@ -621,7 +634,7 @@ void multiply_general(struct machine *m, size_t matrix, const float *x, uint32_t
                                    .array_S = s->array_S + t,
                                    .full_scales = s->full_scales + t,
                                    .clipped = s->clipped + t};
-            multiply_block(&w, y + (size_t)t * a->outputs, record, executions, row_reads);
+            TRY(multiply_block(&w, y + (size_t)t * a->outputs, record, executions, row_reads, e));
             for (uint32_t i = 0; i < now; i++) {
                 most[i] = executions[i] > most[i] ? executions[i] : most[i];
             }
@@ -630,11 +643,12 @@ void multiply_general(struct machine *m, size_t matrix, const float *x, uint32_t
             record->repeated_rounds += most[i] - 1;
         }
     }
+    return OK;
 }
 
-void multiply_one_block(struct machine *m, size_t matrix, uint32_t block, const float *x, uint32_t tokens,
-                        uint64_t first_read, struct general_scratch *g, float *y, float *ranges,
-                        struct multiply_record *record) {
+enum status multiply_one_block(struct machine *m, size_t matrix, uint32_t block, const float *x, uint32_t tokens,
+                               uint64_t first_read, struct general_scratch *g, float *y, float *ranges,
+                               struct multiply_record *record, struct error *e) {
     struct array *a = m->arrays[matrix];
     struct tile_work work = tile_work_of(m->spec);
     double array_S[TOKENS] = {0}, full_scales[TOKENS] = {0};
@@ -652,7 +666,7 @@ void multiply_one_block(struct machine *m, size_t matrix, uint32_t block, const 
                            .full_scales = full_scales,
                            .clipped = clipped};
     memset(y, 0, (size_t)tokens * a->outputs * sizeof *y);
-    multiply_block(&w, y, record, executions, &row_reads);
+    TRY(multiply_block(&w, y, record, executions, &row_reads, e));
     for (uint32_t t = 0; t < tokens; t++) {
         ranges[t] = w.range[t];
         record->array_S_sum += array_S[t];
@@ -661,4 +675,5 @@ void multiply_one_block(struct machine *m, size_t matrix, uint32_t block, const 
     record->dac_conversions += row_reads * work.passes * a->column_blocks;
     record->adc_conversions +=
         blocks * work.groups * ((uint64_t)a->outputs * work.lines + (uint64_t)a->column_blocks * work.shared);
+    return OK;
 }

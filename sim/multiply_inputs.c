@@ -166,6 +166,9 @@ static void drive_levels(const struct block_work *w, const int16_t *codes, const
     if (w->m->phenomena.input_noise > 0 || w->m->phenomena.input_asymmetry != 0) {
         add_phenomena(w, codes, x, token, pass, rows, levels);
     }
+    if (w->g->network) {
+        memcpy(w->g->network->levels + ((size_t)pass * TOKENS + token) * w->g->network->stride, levels, rows * sizeof *levels);
+    }
     if (w->m->bent) {
         bend_currents(w, rows, levels);
     }

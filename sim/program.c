@@ -15,6 +15,7 @@
  */
 #include <math.h>
 #include <pthread.h>
+#include <string.h>
 
 #include "base/io.h"
 #include "base/memory.h"
@@ -245,6 +246,10 @@ static enum status program_tile(struct job *j, struct work *k, uint32_t b, uint3
         read_for_compensation(j, k, b, column_block, w);
     }
     store_tile(j, k, b, column_block);
+    if (a->crossings) {
+        memcpy(array_tile_crossings(j->m, a, b, column_block), k->devices->crossing_S[0],
+               (size_t)k->devices->rows * k->devices->physical_columns * sizeof *a->crossings);
+    }
     add_row_conductance(k->devices, j->row_S + (size_t)column_block * a->inputs + a->row_begin[b]);
     return OK;
 }
