@@ -29,6 +29,9 @@ struct block {
     double *weights, *variance; /* [outputs][lines][rows] effective weights, and their variance per read */
     double *shared;             /* [column blocks][slices][rows] */
     double *levels;             /* [passes][rows] in units of full scale */
+    /* Where wires cannot be folded: [column blocks][physical columns][rows] conductances before wires, and what a pass gives,
+     * in units of the weights, [passes][lines][outputs] and, of shared columns, [passes][column blocks][slices]. NULL: folded. */
+    double *crossing_S, *solved, *solved_shared;
     double *values;             /* [inputs or lines x outputs] for stages */
     double *average;            /* running mean of the noise management */
     double range, input_sum;    /* of the token; the sum in units of the range */
@@ -40,6 +43,9 @@ static void block_destroy(struct block *k) {
     mem_free(k->shared);
     mem_free(k->levels);
     mem_free(k->values);
+    mem_free(k->crossing_S);
+    mem_free(k->solved);
+    mem_free(k->solved_shared);
 }
 
 static enum status block_create(const struct machine *m, size_t matrix, struct block *k, struct error *e) {
@@ -53,7 +59,14 @@ static enum status block_create(const struct machine *m, size_t matrix, struct b
     k->shared = mem_alloc((size_t)a->column_blocks * m->plan.slices * rows, sizeof *k->shared);
     k->levels = mem_alloc(m->inputs.passes * rows, sizeof *k->levels);
     k->values = mem_alloc(rows + a->outputs, sizeof *k->values);
-    if (!k->weights || !k->variance || !k->shared || !k->levels || !k->values) {
+    bool network = chip_needs_network(m->spec);
+    size_t columns = encoding_physical_columns(&m->plan, (uint32_t)m->spec->tile.columns);
+    k->crossing_S = network ? mem_alloc(a->column_blocks * columns * rows, sizeof *k->crossing_S) : NULL;
+    k->solved = network ? mem_alloc(m->inputs.passes * lines, sizeof *k->solved) : NULL;
+    k->solved_shared =
+        network ? mem_alloc((size_t)m->inputs.passes * a->column_blocks * m->plan.slices, sizeof *k->solved_shared) : NULL;
+    if (!k->weights || !k->variance || !k->shared || !k->levels || !k->values ||
+        (network && (!k->crossing_S || !k->solved || !k->solved_shared))) {
         block_destroy(k);
         return error_set(e, ERR_RUN, "matrix %s: out of memory", a->source.name);
     }
@@ -102,6 +115,17 @@ static enum status realise_tile(struct block *k, uint32_t c, struct tile_devices
     return OK;
 }
 
+/* Room of one tile in crossing_S. */
+static size_t tile_cells(const struct block *k) {
+    return (size_t)encoding_physical_columns(&k->m->plan, (uint32_t)k->m->spec->tile.columns) * k->rows;
+}
+
+static void keep_crossings(struct block *k, uint32_t c, const struct tile_devices *t) {
+    for (size_t i = 0; k->crossing_S && i < (size_t)t->physical_columns * k->rows; i++) {
+        k->crossing_S[c * tile_cells(k) + i] = (double)t->crossing_S[0][i];
+    }
+}
+
 static enum status realise_block(struct block *k, struct error *e) {
     const struct array *a = k->a;
     struct tile_devices *t = NULL;
@@ -115,6 +139,7 @@ static enum status realise_block(struct block *k, struct error *e) {
     enum status s = w && line ? OK : error_set(e, ERR_RUN, "matrix %s: out of memory", a->source.name);
     for (uint32_t c = 0; s == OK && c < a->column_blocks; c++) {
         s = realise_tile(k, c, t, w, line, e);
+        keep_crossings(k, c, t);
     }
     mem_free(w);
     mem_free(line);
@@ -195,7 +220,96 @@ static void bend(struct block *k) {
     }
 }
 
-static void drive(struct block *k, const float *x, const struct management_loop *loop) {
+/* ---- the network of a tile, where it cannot be folded ---- */
+
+/* g V s(V) and its slope, by a difference that is good enough for the steps of Newton. */
+static double cell_current(void *context, double volts, double g_S, double *derivative_S) {
+    const struct block *k = context;
+    const struct cell *cell = k->m->spec->tile.cell;
+    double h = 1e-4;
+    *derivative_S = g_S;
+    if (!k->m->bent) {
+        return g_S * volts;
+    }
+    *derivative_S *= ((volts + h) * cell_current_factor(cell, volts + h) -
+                      (volts - h) * cell_current_factor(cell, volts - h)) / (2 * h);
+    return g_S * volts * cell_current_factor(cell, volts);
+}
+
+/* Adds the mean currents of one pass of a tile to sum_A [columns]: a level is a voltage, or a time. */
+static enum status solve_pass(struct block *k, uint32_t c, const double *level, size_t columns, double *sum_A,
+                              struct error *e) {
+    struct wires wires = machine_wires_of(k->m);
+    double volts[4096], begin = 0, end; /* rows of a tile are no more */
+    bool driven[4096];
+    double *now_A = sum_A + columns;
+    struct network_problem p = {cell_current, k, k->m->spec->tile.wires.float_inactive ? driven : NULL, 0, 0};
+    do {
+        end = 1;
+        for (uint32_t i = 0; i < k->rows; i++) {
+            double size = fabs(level[i]);
+            driven[i] = k->m->inputs.voltage ? size > 0 : size > begin;
+            volts[i] = !driven[i] ? 0 : (k->m->inputs.voltage ? level[i] : copysign(1, level[i])) * network_volts(k->m);
+            end = driven[i] && !k->m->inputs.voltage ? fmin(end, size) : end;
+        }
+        TRY(network_newton(&wires, k->rows, columns, k->crossing_S + c * tile_cells(k), &p, volts, now_A, NULL, NULL, e));
+        for (size_t j = 0; j < columns; j++) {
+            sum_A[j] += (end - begin) * now_A[j];
+        }
+        begin = end;
+    } while (begin < 1);
+    return OK;
+}
+
+static void add_lines(struct block *k, uint32_t c, uint32_t pass, const double *sum_A) {
+    const struct machine *m = k->m;
+    const struct encoding_plan *plan = &m->plan;
+    const struct array *a = k->a;
+    uint32_t first = array_block_output(a, &m->spec->tile, c), end = array_block_output(a, &m->spec->tile, c + 1);
+    for (uint32_t o = first; o < end; o++) {
+        double weight = tile_weight_per_siemens(m, a->weight_scale[(size_t)k->b * a->columns + o]) / network_volts(m);
+        for (uint32_t s = 0; s < plan->slices; s++) {
+            double common_A = plan->shared_column && plan->shared_analog
+                                  ? sum_A[(size_t)(end - first) * plan->slices * plan->legs + s]
+                                  : 0;
+            for (uint32_t leg = 0; leg < plan->legs; leg++) {
+                double *line = &k->solved[((size_t)pass * a->lines + plan->line_of[s][leg]) * a->outputs + o];
+                *line += plan->part[s][leg] * weight *
+                         (sum_A[((size_t)(o - first) * plan->slices + s) * plan->legs + leg] - common_A);
+            }
+        }
+    }
+    for (uint32_t s = 0; a->shared && s < plan->slices; s++) {
+        k->solved_shared[((size_t)pass * a->column_blocks + c) * plan->slices + s] =
+            sum_A[(size_t)(end - first) * plan->slices * plan->legs + s] * plan->part[s][0] *
+            tile_weight_per_siemens(m, 1) / network_volts(m);
+    }
+}
+
+/* All passes of all tiles of the block. */
+static enum status solve_block(struct block *k, struct error *e) {
+    const struct machine *m = k->m;
+    const struct array *a = k->a;
+    for (size_t i = 0; i < (size_t)m->inputs.passes * a->lines * a->outputs; i++) {
+        k->solved[i] = 0;
+    }
+    for (uint32_t i = 0; i < m->inputs.passes * a->column_blocks; i++) {
+        uint32_t pass = i / a->column_blocks, c = i % a->column_blocks,
+                 outputs = array_block_output(a, &m->spec->tile, c + 1) - array_block_output(a, &m->spec->tile, c);
+        size_t columns = encoding_physical_columns(&m->plan, outputs);
+        double *sum_A = mem_alloc(2 * columns, sizeof *sum_A);
+        enum status s = sum_A ? solve_pass(k, c, k->levels + (size_t)pass * k->rows, columns, sum_A, e)
+                              : error_set(e, ERR_RUN, "matrix %s: out of memory", a->source.name);
+        if (s == OK) {
+            add_lines(k, c, pass, sum_A);
+        }
+        mem_free(sum_A);
+        TRY(s);
+    }
+    return OK;
+}
+
+static enum status drive(struct block *k, const float *x, const struct management_loop *loop, struct error *e) {
     const struct machine *m = k->m;
     k->range = input_range(k, x, loop);
     k->input_sum = 0;
@@ -212,9 +326,13 @@ static void drive(struct block *k, const float *x, const struct management_loop 
     for (uint32_t p = 0; p < m->inputs.passes; p++) {
         show(k, "pass", p, k->levels + (size_t)p * k->rows, k->rows);
     }
+    if (k->solved) {
+        TRY(solve_block(k, e));
+    }
     if (m->bent) {
         bend(k);
     }
+    return OK;
 }
 
 /* ---- step 6: sums and their noise
@@ -257,6 +375,12 @@ static double plain_pass(const struct block *k, uint32_t pass, const double *w) 
     return sum;
 }
 
+static double line_pass(const struct block *k, uint32_t pass, uint32_t line, uint32_t o) {
+    const struct array *a = k->a;
+    return k->solved ? k->solved[((size_t)pass * a->lines + line) * a->outputs + o]
+                     : plain_pass(k, pass, k->weights + ((size_t)o * a->lines + line) * k->rows);
+}
+
 /* Result of one group of passes before its ADC: weight x full-scale input. */
 static double analog_result(const struct block *k, uint32_t group, uint32_t line, uint32_t o) {
     const struct input_plan *plan = &k->m->inputs;
@@ -267,7 +391,7 @@ static double analog_result(const struct block *k, uint32_t group, uint32_t line
     bool phenomena = k->m->phenomena.any && scale > 0;
     for (uint32_t p = group_first(plan, group); p < group_end(plan, group); p++) {
         double gain = plan->groups == 1 ? (double)plan->pass[p].gain : 1;
-        sum += gain * (phenomena ? phenomenal_pass(k, p, line, o, w, scale) * scale : plain_pass(k, p, w));
+        sum += gain * (phenomena ? phenomenal_pass(k, p, line, o, w, scale) * scale : line_pass(k, p, line, o));
         for (uint32_t i = 0; i < k->rows; i++) {
             double level = k->levels[(size_t)p * k->rows + i];
             noise += gain * gain * level * level * variance[i];
@@ -296,7 +420,7 @@ static void show_currents(const struct block *k) {
         for (uint32_t l = 0; l < k->a->lines; l++) {
             for (uint32_t o = 0; o < k->a->outputs; o++) {
                 double scale = (double)k->a->weight_scale[(size_t)k->b * k->a->columns + o],
-                       sum = plain_pass(k, p, k->weights + ((size_t)o * k->a->lines + l) * k->rows);
+                       sum = line_pass(k, p, l, o);
                 k->values[o] = scale > 0 ? sum / tile_weight_per_siemens(m, (float)scale) * unit : 0;
             }
             show(k, cell.charge ? "charge_fC" : "column_current_uA", p * k->a->lines + l, k->values, k->a->outputs);
@@ -382,7 +506,8 @@ static double shared_result(const struct block *k, uint32_t c, uint32_t s) {
     for (uint32_t g = 0; g < plan->groups; g++) {
         double v = 0;
         for (uint32_t p = group_first(plan, g); p < group_end(plan, g); p++) {
-            v += (plan->groups == 1 ? (double)plan->pass[p].gain : 1) * plain_pass(k, p, w);
+            v += (plan->groups == 1 ? (double)plan->pass[p].gain : 1) *
+                 (k->solved ? k->solved_shared[(size_t)p * a->column_blocks * m->plan.slices + number] : plain_pass(k, p, w));
         }
         struct reader r = {(double)a->shared_full_scale[i], a->shared_gain ? (double)a->shared_gain[i] : 1,
                            a->shared_offset ? (double)a->shared_offset[i] : 0,
@@ -419,7 +544,8 @@ static void show_codes(const struct block *k, const double *codes, uint32_t grou
 }
 
 /* Adds one token's result of the block to y; codes: room for those of every output. */
-static void multiply_token(struct block *k, const float *x, double *codes, double *block_y, double *y) {
+static enum status multiply_token(struct block *k, const float *x, double *codes, double *block_y, double *y,
+                                  struct error *e) {
     const struct array *a = k->a;
     struct management_loop loop;
     uint32_t clipped;
@@ -431,7 +557,7 @@ static void multiply_token(struct block *k, const float *x, double *codes, doubl
     k->round = 0;
     do { /* once, unless the bound management repeats */
         clipped = 0;
-        drive(k, x, &loop);
+        TRY(drive(k, x, &loop, e));
         show_currents(k);
         for (uint32_t c = 0; c < a->column_blocks; c++) {
             for (uint32_t o = array_block_output(a, &k->m->spec->tile, c);
@@ -448,6 +574,7 @@ static void multiply_token(struct block *k, const float *x, double *codes, doubl
     for (uint32_t o = 0; o < a->outputs; o++) {
         y[o] += block_y[o];
     }
+    return OK;
 }
 
 enum status machine_multiply_reference(const struct machine *m, size_t matrix, const float *x, uint32_t tokens,
@@ -477,8 +604,8 @@ enum status machine_multiply_reference(const struct machine *m, size_t matrix, c
         for (uint32_t t = 0; status == OK && t < tokens; t++) {
             k.token = t;
             k.read = first_read + t;
-            multiply_token(&k, x + (size_t)t * a->inputs + a->row_begin[k.b], codes, block_y,
-                           y + (size_t)t * a->outputs);
+            status = multiply_token(&k, x + (size_t)t * a->inputs + a->row_begin[k.b], codes, block_y,
+                           y + (size_t)t * a->outputs, e);
         }
     }
     mem_free(codes);

@@ -91,24 +91,14 @@ static void wires_take_current(void **state) {
     fixture_close(f);
 }
 
-static void wires_that_cannot_be_folded(void **state) {
+static void wires_of_pairs_as_a_whole(void **state) {
     (void)state;
-    char sets[600];
+    char sets[400];
     struct fixture *f = NULL;
     struct error e = {0};
     snprintf(sets, sizeof sets, "effects.wires=on %s", wires_1_ohm);
     assert_int_equal(fixture_try("afm", sets, 4, 4, NULL, 0, NULL, 0, &f, &e), ERR_USAGE);
     assert_non_null(strstr(e.message, "tile.wires: cell model pcm_afm is a signed pair as a whole"));
-    const char *bent = "effects.cell_nonlinearity=on tile.cell.current.form=cubic tile.cell.current.reference_V=0.4 "
-                       "tile.cell.current.strength=1 tile.rows=4";
-    snprintf(sets, sizeof sets, "effects.wires=on %s %s", wires_1_ohm, bent);
-    assert_int_equal(fixture_try("pcm256", sets, 4, 4, NULL, 0, NULL, 0, &f, &e), ERR_USAGE);
-    assert_non_null(strstr(e.message, "tile.wires: cells whose current is not proportional to the voltage"));
-    snprintf(sets, sizeof sets, "effects.wires=on tile.wires.exact_nonlinear=on %s %s", wires_1_ohm, bent);
-    assert_int_equal(fixture_try("pcm256", sets, 4, 8, NULL, 0, NULL, 0, &f, &e), ERR_USAGE);
-    assert_non_null(strstr(e.message, "tile.wires: 2 tiles of cells whose current is not proportional"));
-    assert_int_equal(fixture_try("pcm256", sets, 4, 4, NULL, 0, NULL, 0, &f, &e), OK); /* one tile */
-    fixture_close(f);
 }
 
 /* ---- schedules ------------------------------------------------------------------------------------------------ */
@@ -221,7 +211,7 @@ static void temperature_acts_and_switches_off(void **state) {
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(wires_act_on_effective_weights),
     cmocka_unit_test(wires_take_current),
-    cmocka_unit_test(wires_that_cannot_be_folded),
+    cmocka_unit_test(wires_of_pairs_as_a_whole),
     cmocka_unit_test(refresh_programs_again),
     cmocka_unit_test(compensation_follows_its_schedule),
     cmocka_unit_test(exact_reference_knows_the_targets),

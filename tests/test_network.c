@@ -1,0 +1,263 @@
+/* Multiplies through networks that cannot be folded: nonlinear cells behind wires, floating rows. */
+#include "base/threads.h"
+#include "tests/machine_fixture.h"
+
+static const char wires[] = "effects.wires=on tile.wires.row_ohm=20 tile.wires.column_ohm=30 tile.wires.input_ohm=200 "
+                            "tile.wires.output_ohm=300 tile.wires.column_fF=1";
+static const char bent[] = "effects.cell_nonlinearity=on tile.cell.current.form=sinh tile.cell.current.reference_V=0.2 "
+                           "tile.cell.current.strength=2";
+
+/* Nothing else acts: inputs are exact levels, results exact currents. */
+static struct fixture *tile_of(const char *more, uint32_t outputs, uint32_t inputs, float *w) {
+    char sets[1024];
+    snprintf(sets, sizeof sets, "tile.cell=pcm_like tile.compensation=none tile.rows=16 tile.columns=8 tile.adc.share=1 "
+             "effects=off %s %s", wires, more);
+    return fixture_open("pcm256", sets, outputs, inputs, w, 20);
+}
+
+static double sinh_current(void *context, double volts, double g_S, double *derivative_S) {
+    (void)context; /* I = g V_ref sinh(k V / V_ref) / sinh k, k = 2 and V_ref = 0.2 V */
+    *derivative_S = g_S * 2 * cosh(10 * volts) / sinh(2);
+    return g_S * 0.2 * sinh(10 * volts) / sinh(2);
+}
+
+/* Currents of the two columns of one output -> what the multiply says of it. */
+static double result_of(const struct fixture *f, const double *A, uint32_t output, double range) {
+    const struct machine *m = f->machine;
+    return (A[2 * output] - A[2 * output + 1]) / 0.2 * (double)m->arrays[0]->weight_scale[output] / m->plan.span_S /
+           m->plan.devices * range;
+}
+
+/* Solves the crossings of the only tile. */
+static void solve_by_hand(const struct fixture *f, const double *volts, const bool *driven, bool nonlinear, double *A) {
+    struct tile_conductances t;
+    struct error e = {0};
+    struct wires w = {20, 30, 200, 300, WIRES_LEFT, WIRES_BOTTOM, 1};
+    struct network_problem p = {.current = nonlinear ? sinh_current : NULL, .driven = driven};
+    assert_int_equal(machine_tile_conductances(f->machine, 0, 0, 0, &t, &e), OK);
+    double *g_S = mem_alloc((size_t)t.rows * t.physical_columns, sizeof *g_S);
+    for (size_t i = 0; i < (size_t)t.rows * t.physical_columns; i++) {
+        g_S[i] = (double)t.crossing_S[i];
+    }
+    assert_int_equal(network_newton(&w, t.rows, t.physical_columns, g_S, &p, volts, A, NULL, NULL, &e), OK);
+    mem_free(g_S);
+    mem_free(t.crossing_S);
+    mem_free(t.effective_S);
+}
+
+/* Voltages: one solution. Pulses of 1, 0.5 and -0.5: the first half with all three rows, the second with one. Results are
+ * fp32: 1e-6 of the largest. Without the network they are off by more than 1 %. */
+static void multiply_is_the_network_by_hand(void **state) {
+    (void)state;
+    static const double level[3] = {1, 0.5, -0.5};
+    const float x[3] = {3, 1.5f, -1.5f};
+    for (int k = 0; k < 4; k++) {
+        bool pulses = k % 2, floating = k / 2;
+        char more[600];
+        snprintf(more, sizeof more, "%s tile.dac.coding=%s tile.wires.float_inactive=%s", bent,
+                 pulses ? "pulse_width" : "amplitude", floating ? "on" : "off");
+        struct fixture *f = tile_of(more, 4, 3, NULL);
+        double A[2][8], volts[3], largest = 0;
+        for (int half = 0; half < 2; half++) {
+            bool driven[3];
+            for (int i = 0; i < 3; i++) {
+                driven[i] = !pulses || half == 0 || i == 0;
+                volts[i] = driven[i] ? 0.2 * (pulses ? (level[i] > 0 ? 1 : -1) : level[i]) : 0;
+            }
+            solve_by_hand(f, volts, floating ? driven : NULL, true, A[half]);
+        }
+        float *y = multiply(f, x, 1), folded[4];
+        double *r = multiply_reference(f, x, 1), off = 0;
+        for (uint32_t o = 0; o < 4; o++) {
+            largest = fmax(largest, fabs((double)y[o]));
+        }
+        for (uint32_t o = 0; o < 4; o++) {
+            double want = (result_of(f, A[0], o, 3) + result_of(f, A[1], o, 3)) / 2;
+            assert_near(y[o], want, 1e-6 * largest);
+            assert_near(r[o], want, 1e-7 * largest);
+        }
+        if (!floating && !pulses) {
+            char ideal[600];
+            snprintf(ideal, sizeof ideal, "%s tile.dac.coding=amplitude effects.wires=off", bent);
+            struct fixture *g = tile_of(ideal, 4, 3, NULL);
+            float *without = multiply(g, x, 1);
+            memcpy(folded, without, sizeof folded);
+            for (uint32_t o = 0; o < 4; o++) {
+                off = fmax(off, fabs((double)(folded[o] - y[o])));
+            }
+            assert_true(off > 0.01 * largest);
+            mem_free(without);
+            fixture_close(g);
+        }
+        mem_free(y);
+        mem_free(r);
+        fixture_close(f);
+    }
+}
+
+/* Linear cells and no row at rest: floating changes nothing, the network says what folding says. Exact folding: fp32
+ * weights, 1e-6 of the full scale of a column; automatic: its tolerance for each of two columns. */
+static void linear_limit_is_folding(void **state) {
+    (void)state;
+    enum { K = 16, O = 8, T = 5 };
+    float *x = gaussians(T * K, 2);
+    for (int k = 0; k < 2; k++) {
+        char more[600];
+        const char *method = k ? "automatic" : "exact";
+        snprintf(more, sizeof more, "tile.dac.coding=amplitude tile.wires.float_inactive=on");
+        struct fixture *f = tile_of(more, O, K, NULL);
+        snprintf(more, sizeof more, "tile.dac.coding=amplitude tile.wires.method=%s", method);
+        struct fixture *g = tile_of(more, O, K, NULL);
+        float *y = multiply(f, x, T), *folded = multiply(g, x, T);
+        double worst = 0, full = 0;
+        for (int t = 0; t < T; t++) {
+            double range = 0;
+            for (int i = 0; i < K; i++) {
+                range = fmax(range, fabs((double)x[t * K + i]));
+            }
+            for (int o = 0; o < O; o++) {
+                double sum = 0;
+                for (int i = 0; i < K; i++) {
+                    sum += fabs((double)f->w[o * K + i]);
+                }
+                full = fmax(full, sum * range);
+                worst = fmax(worst, fabs((double)(y[t * O + o] - folded[t * O + o])));
+            }
+        }
+        assert_true(worst <= (k ? 2e-3 : 1e-6) * full);
+        mem_free(y);
+        mem_free(folded);
+        fixture_close(f);
+        fixture_close(g);
+    }
+    mem_free(x);
+}
+
+/* An input of 0 floats: another result than held at 0 V, that of the network by hand. */
+static void zero_inputs_float(void **state) {
+    (void)state;
+    const float x[3] = {1, 0, 1};
+    const double volts[3] = {0.2, 0, 0.2};
+    const bool driven[3] = {true, false, true};
+    struct fixture *f = tile_of("tile.dac.coding=amplitude tile.wires.float_inactive=on", 4, 3, NULL);
+    double floats[8], held[8], largest = 0, difference = 0;
+    solve_by_hand(f, volts, driven, false, floats);
+    solve_by_hand(f, volts, NULL, false, held);
+    float *y = multiply(f, x, 1);
+    for (uint32_t o = 0; o < 4; o++) {
+        largest = fmax(largest, fabs((double)y[o]));
+    }
+    for (uint32_t o = 0; o < 4; o++) {
+        assert_near(y[o], result_of(f, floats, o, 1), 1e-6 * largest);
+        difference = fmax(difference, fabs(result_of(f, floats, o, 1) - result_of(f, held, o, 1)));
+    }
+    assert_true(difference > 1e-4 * largest);
+    mem_free(y);
+    fixture_close(f);
+}
+
+/* Encodings, codings, sums of passes, tiles: the general multiply says what the reference says. Without ADCs fp32 is all
+ * that differs: 4e-6 of the sum of |w x|. Any number of threads: the same bytes. */
+static void general_is_the_reference(void **state) {
+    (void)state;
+    static const char *const how[] = {
+        "tile.encoding=differential_pair tile.dac.coding=bit_serial",
+        "tile.encoding=differential_pair tile.legs=digital tile.dac.coding=split tile.dac.sign=two_phase",
+        "tile.encoding=reference_column tile.dac.coding=amplitude",
+        "tile.encoding=offset_column tile.dac.coding=bit_serial tile.dac.accumulate=analog",
+        "tile.encoding=one_device tile.dac.coding=amplitude tile.wires.float_inactive=on",
+        "tile.encoding=differential_pair tile.slices=2 tile.slice_bits=2 tile.dac.coding=pulse_width tile.dac.bits=4",
+        "tile.encoding=differential_pair tile.devices=2 tile.slices=2 tile.slice_sum=analog tile.dac.coding=amplitude",
+    };
+    enum { K = 23, O = 11, T = 2 };
+    float *x = gaussians(T * K, 2);
+    int before = threads_count();
+    for (size_t k = 0; k < sizeof how / sizeof how[0]; k++) {
+        char more[700];
+        snprintf(more, sizeof more, "%s %s effects.dac=on tile.wires.exact_nonlinear=on", bent, how[k]);
+        float *y[2];
+        struct fixture *f = NULL;
+        for (int i = 0; i < 2; i++) {
+            threads_set(i ? 3 : 1);
+            if (f) {
+                fixture_close(f);
+            }
+            f = tile_of(more, O, K, NULL);
+            y[i] = multiply(f, x, T);
+        }
+        assert_memory_equal(y[0], y[1], T * O * sizeof(float));
+        double *r = multiply_reference(f, x, T), sizes;
+        for (uint32_t t = 0; t < T; t++) {
+            for (uint32_t o = 0; o < O; o++) {
+                exact_product(f, x, t, o, &sizes);
+                assert_near(y[0][t * O + o], r[t * O + o], 4e-6 * sizes);
+            }
+        }
+        assert_int_equal(f->machine->arrays[0]->row_blocks * f->machine->arrays[0]->column_blocks, 4);
+        mem_free(y[0]);
+        mem_free(y[1]);
+        mem_free(r);
+        fixture_close(f);
+    }
+    threads_set(before);
+    mem_free(x);
+}
+
+static enum status try_sets(const char *more, uint32_t outputs, struct error *e) {
+    char sets[1024];
+    struct fixture *f = NULL;
+    snprintf(sets, sizeof sets, "tile.cell=pcm_like tile.rows=16 tile.columns=8 tile.adc.share=1 effects=off %s %s", wires,
+             more);
+    enum status s = fixture_try("pcm256", sets, outputs, 4, NULL, 20, NULL, 0, &f, e);
+    if (s == OK) {
+        fixture_close(f);
+    }
+    return s;
+}
+
+static void many_tiles_are_asked_for(void **state) {
+    (void)state;
+    char more[700];
+    struct error e = {0};
+    assert_int_equal(try_sets(bent, 8, &e), OK); /* one tile */
+    assert_int_equal(try_sets(bent, 9, &e), ERR_USAGE);
+    assert_non_null(strstr(e.message, "tile.wires: cells whose current is not proportional to the voltage"));
+    assert_non_null(strstr(e.message, "2 tiles"));
+    assert_non_null(strstr(e.message, "s per token"));
+    assert_non_null(strstr(e.message, "tile.wires.exact_nonlinear=on"));
+    assert_int_equal(try_sets("tile.wires.float_inactive=on", 9, &e), ERR_USAGE);
+    assert_non_null(strstr(e.message, "tile.wires: floating rows"));
+    snprintf(more, sizeof more, "%s tile.wires.exact_nonlinear=on", bent);
+    assert_int_equal(try_sets(more, 9, &e), OK);
+    snprintf(more, sizeof more, "%s effects.wires=off tile.wires.float_inactive=on", bent);
+    assert_int_equal(try_sets(more, 9, &e), OK);
+    snprintf(more, sizeof more, "%s effects.adc_errors=on tile.phenomena.output_noise=0.1", bent);
+    assert_int_equal(try_sets(more, 8, &e), ERR_USAGE);
+    assert_non_null(strstr(e.message, "tile.phenomena: they act on a matrix of weights"));
+}
+
+/* A floating row behind a driver of 0 ohm: the message names the tile. */
+static void errors_of_the_network_are_told(void **state) {
+    (void)state;
+    const float x[4] = {1, 0, 1, 1};
+    struct error e = {0};
+    float y[4];
+    struct fixture *f = tile_of("tile.dac.coding=amplitude tile.wires.float_inactive=on tile.wires.row_ohm=0 "
+                                "tile.wires.input_ohm=0", 4, 4, NULL);
+    enum status s = machine_multiply(f->machine, 0, x, 1, 0, f->scratch, y, &f->record, &e);
+    assert_int_equal(s, ERR_USAGE);
+    assert_non_null(strstr(e.message, "matrix layers.3.q, tile of row block 0, column block 0: wires: row 1 floats"));
+    double r[4];
+    assert_int_equal(machine_multiply_reference(f->machine, 0, x, 1, 0, NULL, r, &e), ERR_USAGE);
+    fixture_close(f);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(multiply_is_the_network_by_hand),
+    cmocka_unit_test(linear_limit_is_folding),
+    cmocka_unit_test(zero_inputs_float),
+    cmocka_unit_test(general_is_the_reference),
+    cmocka_unit_test(many_tiles_are_asked_for),
+    cmocka_unit_test(errors_of_the_network_are_told),
+};
+const struct test_suite suite_network = {"network", tests, sizeof tests / sizeof tests[0]};
