@@ -210,11 +210,11 @@ static enum status read_tables(struct chip *c, const struct config_node *root, s
 /* ---- relations --------------------------------------------------------------------------------- */
 
 /* One contradiction: `key` is the one to change. */
-#define CONTRADICTION(e, root, key, ...)                                                                     \
-    do {                                                                                                     \
-        char where_[WHERE_BYTES], why_[ERROR_MESSAGE_BYTES / 2];                                             \
-        snprintf(why_, sizeof why_, __VA_ARGS__);                                                            \
-        return error_set(e, ERR_USAGE, "%s: %s: %s", where_is(root, key, where_, sizeof where_), key, why_); \
+#define CONTRADICTION(e, root, key, ...)                                                                               \
+    do {                                                                                                               \
+        char where_[WHERE_BYTES], why_[ERROR_MESSAGE_BYTES / 2];                                                       \
+        snprintf(why_, sizeof why_, __VA_ARGS__);                                                                      \
+        return error_set(e, ERR_USAGE, "%s: %s: %s", where_is(root, key, where_, sizeof where_), key, why_);           \
     } while (0)
 
 static enum status check_name(const struct chip_spec *s, const struct config_node *root, struct error *e) {
@@ -276,12 +276,12 @@ static enum status check_faults(const struct chip_spec *s, const struct config_n
     }
     if (!f->repair && (f->spare_rows > 0 || f->spare_columns > 0)) {
         CONTRADICTION(e, root, "tile.faults.repair",
-                      "off, but there are %d spare rows and %d spare columns (allowed: on, or no spares)", f->spare_rows,
-                      f->spare_columns);
+                      "off, but there are %d spare rows and %d spare columns (allowed: on, or no spares)",
+                      f->spare_rows, f->spare_columns);
     }
     if (f->spare_rows > s->tile.rows) {
-        CONTRADICTION(e, root, "tile.faults.spare_rows", "%d spares for %d rows (allowed: at most as many)", f->spare_rows,
-                      s->tile.rows);
+        CONTRADICTION(e, root, "tile.faults.spare_rows", "%d spares for %d rows (allowed: at most as many)",
+                      f->spare_rows, s->tile.rows);
     }
     if (f->spare_columns > s->tile.columns) {
         CONTRADICTION(e, root, "tile.faults.spare_columns", "%d spares for %d columns (allowed: at most as many)",
@@ -297,10 +297,11 @@ static enum status check_wires(const struct chip_spec *s, const struct config_no
         return OK;
     }
     if (t->encoding == ENCODING_SIGNED_UNIT) {
-        CONTRADICTION(e, root, "tile.wires",
-                      "cell model %s is a signed pair as a whole, the currents of its two columns are not known (allowed: no "
-                      "wires, or a cell of single devices)",
-                      t->cell_model);
+        CONTRADICTION(
+            e, root, "tile.wires",
+            "cell model %s is a signed pair as a whole, the currents of its two columns are not known (allowed: no "
+            "wires, or a cell of single devices)",
+            t->cell_model);
     }
     if (chip_needs_network(s) && phenomena_active(&t->phenomena, &s->effects).any) {
         CONTRADICTION(e, root, "tile.phenomena",

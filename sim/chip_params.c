@@ -155,10 +155,11 @@ static const struct param wires_rows[] = {
                AT(wires_spec, tolerance)),
     BOOL_ROW("float_inactive", "off", "rows of input 0, and pulses that have ended, float instead of being held at 0 V",
              AT(wires_spec, float_inactive)),
-    BOOL_ROW("exact_nonlinear", "off",
-             "networks that cannot be folded (nonlinear cells, floating rows) are solved by Newton: slow; for machines of "
-             "more than one tile too",
-             AT(wires_spec, exact_nonlinear)),
+    BOOL_ROW(
+        "exact_nonlinear", "off",
+        "networks that cannot be folded (nonlinear cells, floating rows) are solved by Newton: slow; for machines of "
+        "more than one tile too",
+        AT(wires_spec, exact_nonlinear)),
 };
 
 static const struct param faults_rows[] = {

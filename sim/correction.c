@@ -85,8 +85,8 @@ static enum status measure(struct fit *f, struct general_scratch *g, struct mult
     for (uint32_t v = 0; v < f->vectors; v += TOKENS) {
         uint32_t now = f->vectors - v < TOKENS ? f->vectors - v : TOKENS;
         TRY(multiply_one_block(f->m, f->matrix, f->block, f->x + (size_t)v * f->a->inputs, now,
-                           CORRECTION_READS + (uint64_t)f->block * f->vectors + v, g,
-                           f->measured + (size_t)v * f->a->outputs, f->range + v, record, e));
+                               CORRECTION_READS + (uint64_t)f->block * f->vectors + v, g,
+                               f->measured + (size_t)v * f->a->outputs, f->range + v, record, e));
     }
     return OK;
 }

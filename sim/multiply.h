@@ -42,9 +42,9 @@ struct network_work;
 struct network_scratch {
     size_t stride;
     int threads;
-    float *levels; /* [passes][TOKENS][stride] as driven: voltages or times, in units of digits */
-    float *sums;   /* [passes][TOKENS][lines][columns] what stands where sum w x level stands elsewhere */
-    float *shared; /* [passes][TOKENS][column blocks][slices] the same of shared columns */
+    float *levels;              /* [passes][TOKENS][stride] as driven: voltages or times, in units of digits */
+    float *sums;                /* [passes][TOKENS][lines][columns] what stands where sum w x level stands elsewhere */
+    float *shared;              /* [passes][TOKENS][column blocks][slices] the same of shared columns */
     struct network_work *works; /* [threads] */
 };
 

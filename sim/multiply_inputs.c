@@ -167,7 +167,8 @@ static void drive_levels(const struct block_work *w, const int16_t *codes, const
         add_phenomena(w, codes, x, token, pass, rows, levels);
     }
     if (w->g->network) {
-        memcpy(w->g->network->levels + ((size_t)pass * TOKENS + token) * w->g->network->stride, levels, rows * sizeof *levels);
+        memcpy(w->g->network->levels + ((size_t)pass * TOKENS + token) * w->g->network->stride, levels,
+               rows * sizeof *levels);
     }
     if (w->m->bent) {
         bend_currents(w, rows, levels);

@@ -1,15 +1,14 @@
 /* Multiplies of tiles whose wires cannot be folded into a matrix: nonlinear cells behind wires, floating rows.
  *
- * Every tile, token and pass of a block is one read of its network (network_pass.h) on the crossings as programmed; what a
- * line of an output takes from it,
- *   v = sum over its physical columns of part x I_j / V x weight per siemens x digit_limit
- * stands where sum w x level stands elsewhere: noise, converters and the digital part follow as always. Linear cells give
- * the same for any V, so that a chip without a read voltage takes 1 V.
+ * Every tile, token and pass of a block is one read of its network (network_pass.h) on the crossings as programmed;
+ * what a line of an output takes from it, v = sum over its physical columns of part x I_j / V x weight per siemens x
+ * digit_limit stands where sum w x level stands elsewhere: noise, converters and the digital part follow as always.
+ * Linear cells give the same for any V, so that a chip without a read voltage takes 1 V.
  *
- * Threads take one read after the other; each writes its own results, so that any number of threads gives the same bytes.
- * Memory: the crossings in fp32, and per thread one tile in double precision with its network.
- * Not solved but folded, at the voltage where the conductances are stated: variance of white noise, energy of the array,
- * the factors of the drift compensation.
+ * Threads take one read after the other; each writes its own results, so that any number of threads gives the same
+ * bytes. Memory: the crossings in fp32, and per thread one tile in double precision with its network. Not solved but
+ * folded, at the voltage where the conductances are stated: variance of white noise, energy of the array, the factors
+ * of the drift compensation.
  */
 #include <math.h>
 #include <string.h>
@@ -27,8 +26,8 @@ bool chip_needs_network(const struct chip_spec *s) {
 
 /* ---- what it costs -------------------------------------------------------------------------------------------- */
 
-/* Seconds of one solution = this x cells^1.5: measured, 128 x 256 to 256 x 512 cells, one core of a server of 2020, within
- * a factor of 2. */
+/* Seconds of one solution = this x cells^1.5: measured, 128 x 256 to 256 x 512 cells, one core of a server of 2020,
+ * within a factor of 2. */
 static const double SOLUTION_S = 1.4e-8;
 
 double network_token_s(const struct chip_spec *s, uint64_t tiles) {
@@ -45,7 +44,8 @@ double network_token_s(const struct chip_spec *s, uint64_t tiles) {
 
 static uint32_t physical_before(const struct machine *m, const struct array *a, uint32_t column_block) {
     const struct encoding_plan *p = &m->plan;
-    uint32_t outputs = column_block == a->column_blocks ? a->outputs : array_block_output(a, &m->spec->tile, column_block);
+    uint32_t outputs =
+        column_block == a->column_blocks ? a->outputs : array_block_output(a, &m->spec->tile, column_block);
     return outputs * p->slices * p->legs + (p->shared_column ? column_block * p->slices : 0);
 }
 
@@ -58,7 +58,8 @@ float *array_tile_crossings(const struct machine *m, const struct array *a, uint
            (size_t)array_block_rows(a, row_block) * physical_before(m, a, column_block);
 }
 
-/* ---- one read ------------------------------------------------------------------------------------------------------ */
+/* ---- one read ------------------------------------------------------------------------------------------------------
+ */
 
 /* What one thread needs. */
 struct network_work {
@@ -155,7 +156,8 @@ static void store_lines(const struct block_work *w, uint32_t c, size_t read, con
 
 double network_volts(const struct machine *m) { return m->bent ? m->spec->tile.read_voltage_V.value : 1; }
 
-static enum status read_tile(const struct block_work *w, struct network_work *k, uint32_t c, size_t read, struct error *e) {
+static enum status read_tile(const struct block_work *w, struct network_work *k, uint32_t c, size_t read,
+                             struct error *e) {
     const struct machine *m = w->m;
     const struct array *a = w->a;
     uint32_t rows = array_block_rows(a, w->block), solutions = 0, iterations = 0,
@@ -186,7 +188,8 @@ static enum status read_tile(const struct block_work *w, struct network_work *k,
     return OK;
 }
 
-/* ---- a block ---------------------------------------------------------------------------------------------------------- */
+/* ---- a block
+ * ---------------------------------------------------------------------------------------------------------- */
 
 static void read_tiles(void *context, size_t begin, size_t end, int worker) {
     const struct block_work *w = context;
@@ -232,7 +235,8 @@ void network_group_sum(const struct block_work *w, uint32_t group, uint32_t line
     for (uint32_t p = group_first(plan, group); p < group_end(plan, group); p++) {
         float gain = plan->groups == 1 ? plan->pass[p].gain : 1.0f;
         for (uint32_t t = 0; t < w->tokens; t++) {
-            const float *sums = w->g->network->sums + (((size_t)p * TOKENS + t) * a->lines + line) * a->columns + column;
+            const float *sums =
+                w->g->network->sums + (((size_t)p * TOKENS + t) * a->lines + line) * a->columns + column;
             for (uint32_t lane = 0; lane < PANEL && column + lane < a->outputs; lane++) {
                 out[t * PANEL + lane] += gain * sums[lane];
             }

@@ -29,12 +29,13 @@ struct block {
     double *weights, *variance; /* [outputs][lines][rows] effective weights, and their variance per read */
     double *shared;             /* [column blocks][slices][rows] */
     double *levels;             /* [passes][rows] in units of full scale */
-    /* Where wires cannot be folded: [column blocks][physical columns][rows] conductances before wires, and what a pass gives,
-     * in units of the weights, [passes][lines][outputs] and, of shared columns, [passes][column blocks][slices]. NULL: folded. */
+    /* Where wires cannot be folded: [column blocks][physical columns][rows] conductances before wires, and what a pass
+     * gives, in units of the weights, [passes][lines][outputs] and, of shared columns, [passes][column blocks][slices].
+     * NULL: folded. */
     double *crossing_S, *solved, *solved_shared;
-    double *values;             /* [inputs or lines x outputs] for stages */
-    double *average;            /* running mean of the noise management */
-    double range, input_sum;    /* of the token; the sum in units of the range */
+    double *values;          /* [inputs or lines x outputs] for stages */
+    double *average;         /* running mean of the noise management */
+    double range, input_sum; /* of the token; the sum in units of the range */
 };
 
 static void block_destroy(struct block *k) {
@@ -64,7 +65,8 @@ static enum status block_create(const struct machine *m, size_t matrix, struct b
     k->crossing_S = network ? mem_alloc(a->column_blocks * columns * rows, sizeof *k->crossing_S) : NULL;
     k->solved = network ? mem_alloc(m->inputs.passes * lines, sizeof *k->solved) : NULL;
     k->solved_shared =
-        network ? mem_alloc((size_t)m->inputs.passes * a->column_blocks * m->plan.slices, sizeof *k->solved_shared) : NULL;
+        network ? mem_alloc((size_t)m->inputs.passes * a->column_blocks * m->plan.slices, sizeof *k->solved_shared)
+                : NULL;
     if (!k->weights || !k->variance || !k->shared || !k->levels || !k->values ||
         (network && (!k->crossing_S || !k->solved || !k->solved_shared))) {
         block_destroy(k);
@@ -231,8 +233,9 @@ static double cell_current(void *context, double volts, double g_S, double *deri
     if (!k->m->bent) {
         return g_S * volts;
     }
-    *derivative_S *= ((volts + h) * cell_current_factor(cell, volts + h) -
-                      (volts - h) * cell_current_factor(cell, volts - h)) / (2 * h);
+    *derivative_S *=
+        ((volts + h) * cell_current_factor(cell, volts + h) - (volts - h) * cell_current_factor(cell, volts - h)) /
+        (2 * h);
     return g_S * volts * cell_current_factor(cell, volts);
 }
 
@@ -252,7 +255,8 @@ static enum status solve_pass(struct block *k, uint32_t c, const double *level, 
             volts[i] = !driven[i] ? 0 : (k->m->inputs.voltage ? level[i] : copysign(1, level[i])) * network_volts(k->m);
             end = driven[i] && !k->m->inputs.voltage ? fmin(end, size) : end;
         }
-        TRY(network_newton(&wires, k->rows, columns, k->crossing_S + c * tile_cells(k), &p, volts, now_A, NULL, NULL, e));
+        TRY(network_newton(&wires, k->rows, columns, k->crossing_S + c * tile_cells(k), &p, volts, now_A, NULL, NULL,
+                           e));
         for (size_t j = 0; j < columns; j++) {
             sum_A[j] += (end - begin) * now_A[j];
         }
@@ -507,7 +511,8 @@ static double shared_result(const struct block *k, uint32_t c, uint32_t s) {
         double v = 0;
         for (uint32_t p = group_first(plan, g); p < group_end(plan, g); p++) {
             v += (plan->groups == 1 ? (double)plan->pass[p].gain : 1) *
-                 (k->solved ? k->solved_shared[(size_t)p * a->column_blocks * m->plan.slices + number] : plain_pass(k, p, w));
+                 (k->solved ? k->solved_shared[(size_t)p * a->column_blocks * m->plan.slices + number]
+                            : plain_pass(k, p, w));
         }
         struct reader r = {(double)a->shared_full_scale[i], a->shared_gain ? (double)a->shared_gain[i] : 1,
                            a->shared_offset ? (double)a->shared_offset[i] : 0,
@@ -605,7 +610,7 @@ enum status machine_multiply_reference(const struct machine *m, size_t matrix, c
             k.token = t;
             k.read = first_read + t;
             status = multiply_token(&k, x + (size_t)t * a->inputs + a->row_begin[k.b], codes, block_y,
-                           y + (size_t)t * a->outputs, e);
+                                    y + (size_t)t * a->outputs, e);
         }
     }
     mem_free(codes);

@@ -51,9 +51,8 @@ static void drive(const struct network_pass *n, const double *level, double when
 enum status network_pass_read(const struct network_pass *n, const double *level, double *mean_A, double *mean_W,
                               uint32_t *solutions, uint32_t *iterations, struct error *e) {
     const struct cell *cell = n->bent;
-    struct network_problem p = {.current = n->bent ? bent_current : NULL,
-                                .context = (void *)&cell,
-                                .driven = n->floating ? n->driven : NULL};
+    struct network_problem p = {
+        .current = n->bent ? bent_current : NULL, .context = (void *)&cell, .driven = n->floating ? n->driven : NULL};
     double begin = 0, total_W = 0;
     size_t pieces = network_pass_ends(level, n->rows, n->ends);
     if (!n->pulses && pieces > 0) {

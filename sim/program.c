@@ -40,17 +40,17 @@ struct job {
     struct machine *m;
     struct array *a;
     size_t matrix;
-    double ages_s[AGES_MOST]; /* now; then, where they are needed: compensation measured, reference read */
+    double ages_s[AGES_MOST];             /* now; then, where they are needed: compensation measured, reference read */
     size_t age_count, readout, reference; /* indices into ages_s; reference = age_count: of the targets */
     bool compensated;
-    float *w;                              /* [outputs of the group][inputs] */
-    uint32_t first_block, end_block;       /* column blocks of the group */
-    double *row_S;                         /* [column_blocks][inputs] */
-    double *sum_now_S, *sum_reference_S;   /* [row_blocks][columns] sum of |readout| */
-    struct tile_result *results;           /* [row_blocks][column_blocks] */
-    struct work *works;                    /* [threads] */
-    pthread_mutex_t lock;                  /* of what follows */
-    size_t failed;                         /* lowest part with an error: it wins, whichever thread was first */
+    float *w;                            /* [outputs of the group][inputs] */
+    uint32_t first_block, end_block;     /* column blocks of the group */
+    double *row_S;                       /* [column_blocks][inputs] */
+    double *sum_now_S, *sum_reference_S; /* [row_blocks][columns] sum of |readout| */
+    struct tile_result *results;         /* [row_blocks][column_blocks] */
+    struct work *works;                  /* [threads] */
+    pthread_mutex_t lock;                /* of what follows */
+    size_t failed;                       /* lowest part with an error: it wins, whichever thread was first */
     enum status status;
     struct error error;
 };

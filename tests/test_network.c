@@ -10,8 +10,10 @@ static const char bent[] = "effects.cell_nonlinearity=on tile.cell.current.form=
 /* Nothing else acts: inputs are exact levels, results exact currents. */
 static struct fixture *tile_of(const char *more, uint32_t outputs, uint32_t inputs, float *w) {
     char sets[1024];
-    snprintf(sets, sizeof sets, "tile.cell=pcm_like tile.compensation=none tile.rows=16 tile.columns=8 tile.adc.share=1 "
-             "effects=off %s %s", wires, more);
+    snprintf(sets, sizeof sets,
+             "tile.cell=pcm_like tile.compensation=none tile.rows=16 tile.columns=8 tile.adc.share=1 "
+             "effects=off %s %s",
+             wires, more);
     return fixture_open("pcm256", sets, outputs, inputs, w, 20);
 }
 
@@ -45,8 +47,8 @@ static void solve_by_hand(const struct fixture *f, const double *volts, const bo
     mem_free(t.effective_S);
 }
 
-/* Voltages: one solution. Pulses of 1, 0.5 and -0.5: the first half with all three rows, the second with one. Results are
- * fp32: 1e-6 of the largest. Without the network they are off by more than 1 %. */
+/* Voltages: one solution. Pulses of 1, 0.5 and -0.5: the first half with all three rows, the second with one. Results
+ * are fp32: 1e-6 of the largest. Without the network they are off by more than 1 %. */
 static void multiply_is_the_network_by_hand(void **state) {
     (void)state;
     static const double level[3] = {1, 0.5, -0.5};
@@ -156,8 +158,8 @@ static void zero_inputs_float(void **state) {
     fixture_close(f);
 }
 
-/* Encodings, codings, sums of passes, tiles: the general multiply says what the reference says. Without ADCs fp32 is all
- * that differs: 4e-6 of the sum of |w x|. Any number of threads: the same bytes. */
+/* Encodings, codings, sums of passes, tiles: the general multiply says what the reference says. Without ADCs fp32 is
+ * all that differs: 4e-6 of the sum of |w x|. Any number of threads: the same bytes. */
 static void general_is_the_reference(void **state) {
     (void)state;
     static const char *const how[] = {
@@ -206,8 +208,8 @@ static void general_is_the_reference(void **state) {
 static enum status try_sets(const char *more, uint32_t outputs, struct error *e) {
     char sets[1024];
     struct fixture *f = NULL;
-    snprintf(sets, sizeof sets, "tile.cell=pcm_like tile.rows=16 tile.columns=8 tile.adc.share=1 effects=off %s %s", wires,
-             more);
+    snprintf(sets, sizeof sets, "tile.cell=pcm_like tile.rows=16 tile.columns=8 tile.adc.share=1 effects=off %s %s",
+             wires, more);
     enum status s = fixture_try("pcm256", sets, outputs, 4, NULL, 20, NULL, 0, &f, e);
     if (s == OK) {
         fixture_close(f);
@@ -243,7 +245,8 @@ static void errors_of_the_network_are_told(void **state) {
     struct error e = {0};
     float y[4];
     struct fixture *f = tile_of("tile.dac.coding=amplitude tile.wires.float_inactive=on tile.wires.row_ohm=0 "
-                                "tile.wires.input_ohm=0", 4, 4, NULL);
+                                "tile.wires.input_ohm=0",
+                                4, 4, NULL);
     enum status s = machine_multiply(f->machine, 0, x, 1, 0, f->scratch, y, &f->record, &e);
     assert_int_equal(s, ERR_USAGE);
     assert_non_null(strstr(e.message, "matrix layers.3.q, tile of row block 0, column block 0: wires: row 1 floats"));

@@ -179,8 +179,8 @@ static void time_of_programming(void **state) {
     (void)state;
     struct fixture *one = fixture_open("pcm256", "tile.rows=32 tile.columns=32", 32, 32, NULL, 0),
                    *four = fixture_open("pcm256", "tile.rows=32 tile.columns=32", 64, 64, NULL, 0),
-                   *rows = fixture_open("pcm256", "tile.rows=32 tile.columns=32 tile.program_parallel=32", 32, 32, NULL,
-                                        0);
+                   *rows =
+                       fixture_open("pcm256", "tile.rows=32 tile.columns=32 tile.program_parallel=32", 32, 32, NULL, 0);
     struct machine_programming a = machine_programming(one->machine), b = machine_programming(four->machine),
                                c = machine_programming(rows->machine);
     const struct programming_costs *k = cell_programming_costs(one->machine->spec->tile.cell);
