@@ -2,7 +2,8 @@
  *
  * code(x) = clamp(round(x limit / range), -limit, limit), rounding half to even. Rounding before clamping and after it
  * give the same codes, since the range is a whole number of steps. Source: the static quantisers of aihwkit-lightning
- * (2^bits - 2 steps over the whole range). Not modelled: gain, offset, non-linearity and noise of real converters.
+ * (2^bits - 2 steps over the whole range). Real circuits, with gain, offset, unequal steps and
+ * noise: adc.h, dac.h.
  */
 #include <math.h>
 

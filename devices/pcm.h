@@ -5,7 +5,8 @@
  *   drift        g_d = g_prog ((age + t0) / t0)^-nu,  nu = |mu(r) + sd(r) xi|, one exponent per device for life
  *   read         sd = |g_d| Q sqrt(ln((t + t_read) / (2 t_read))),  t = age + t0: the 1/f noise between the shortest
  *                and the longest time that the pulse and the age admit
- * Not modelled: noise of the amorphous phase beyond Q, temperature, crystallisation (retention), saturation at g_max.
+ * Temperature and retention (crystallisation): the groups of device.h. Not modelled: noise of the amorphous phase
+ * beyond Q, saturation at g_max.
  */
 #ifndef MHO_DEVICES_PCM_H
 #define MHO_DEVICES_PCM_H

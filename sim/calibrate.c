@@ -6,8 +6,10 @@
  *                that column (per_tile: one current for the whole tile). Of the target weights, which is what a chip
  *                can know; the published evaluation of the Analog Foundation Models takes the noisy ones, up to some
  *                10 % larger.
- *   calibrated   full scale = headroom x the largest |result| of the column over all calibration tokens (per_column),
- *                or of the largest current of the tile (per_tile). A column that only ever gave 0 gets range 0: it
+ *   static       full scale = adc.full_scale x what g_max stands for in that column
+ *   calibrated   full scale = headroom x a statistic of |result| over all calibration tokens, of the column
+ *                (per_column) or of the currents of the tile (per_tile): the largest, a quantile, or the clip point with
+ *                the smallest mean square of clipping and rounding together (adc.rule; histogram.h). A column that only ever gave 0 gets range 0: it
  *                reads 0, and anything else counts as saturated. The output head is the exception to per_column: each
  *                of its columns answers for one word, most words are not in the calibration text, and a word that was
  *                never likely would be clipped when it is (stories15M: 0.54 nats per token); none of its columns has
@@ -17,6 +19,7 @@
  *   maximum              max|x|
  *   standard_deviations  k x the unbiased standard deviation of x over all tokens and inputs of the block
  *   quantile             of |x|, from a histogram of 32 bins per octave (upper edge: at most 2.2 % too large)
+ *   mean_square          the clip point of |x| with the smallest mean square of clipping and rounding together
  *
  * While a calibration is open, ADCs have no limits and no steps; inputs are quantised with each token's own range
  * where no static range is known yet. One pass sets everything. Input ranges smaller than the data clip inputs later:
@@ -35,8 +38,8 @@ static bool wants_static(const struct machine *m) {
     return m->spec->tile.dac.range == INPUT_STATIC && (m->spec->effects.dac || m->spec->effects.adc);
 }
 
-/* Full scales are of use: for steps and limits, or as the unit of the converters' offsets. */
-/* Compression by the readout is said in shares of the range, whether codes act or not. */
+/* Full scales are of use: for steps and limits, as the unit of the converters' offsets, or of the compression by the
+ * readout, which is said in shares of the range whether codes act or not. */
 static bool wants_full_scales(const struct machine *m) {
     const struct phenomena_spec *p = &m->phenomena;
     bool compressed = p->nonlinearity > 0 || (p->series_resistance > 0 && p->slope_calibration > 0);

@@ -27,9 +27,6 @@ void array_free_converters(struct array *a) {
     mem_free(a->shared_gain);
     mem_free(a->shared_offset);
     mem_free(a->shared_state);
-    mem_free(a->shared_max);
-    mem_free(a->output_bins);
-    mem_free(a->output_origin);
     mem_free(a->noise_codes);
     mem_free(a->noise_unit);
     mem_free(a->phenomena);
@@ -114,8 +111,7 @@ static void make_tile_adcs(const struct machine *m, struct array *a, size_t matr
 static enum status make_adcs(const struct machine *m, struct array *a, size_t matrix, struct error *e) {
     const struct adc_place columns = {&a->adc_gain, &a->adc_offset, &a->adc_state},
                            shared = {&a->shared_gain, &a->shared_offset, &a->shared_state};
-    uint32_t tiles = a->row_blocks * a->column_blocks;
-    size_t shared_count = a->shared ? (size_t)tiles * m->plan.slices : 0;
+    size_t tiles = (size_t)a->row_blocks * a->column_blocks, shared_count = a->shared ? tiles * m->plan.slices : 0;
     float *scratch = mem_alloc(m->adc_states + 1, sizeof *scratch);
     if (!scratch || !allocate_adcs(m, (size_t)a->row_blocks * a->lines * a->columns, &columns) ||
         (shared_count && !allocate_adcs(m, shared_count, &shared))) {
@@ -176,22 +172,24 @@ bool periphery_is_plain(const struct chip_spec *s) {
            t->management.bound == BOUND_NONE && t->correction == CORRECTION_NONE;
 }
 
-static enum adc_use adc_use_of(const struct machine *m) {
+static enum status choose_adc_use(struct machine *m, struct error *e) {
     const struct adc *circuit = m->spec->tile.adc.circuit;
+    m->adc_use = ADC_IDEAL;
     if (!adc_errs(m->spec)) {
-        return ADC_IDEAL;
+        return OK;
     }
     const struct adc_model *model = adc_model_of(circuit);
     float gain, offset, *state = mem_alloc(m->adc_states + 1, sizeof *state);
-    bool linear = false;
-    if (state && model->linear) {
-        if (m->adc_states) {
-            model->make(adc_params(circuit), m->adc.bits, m->seed, DRAW_ADC, 0, state);
-        }
-        linear = model->linear(adc_params(circuit), m->adc_states ? state : NULL, &gain, &offset);
+    if (!state) {
+        return error_set(e, ERR_RUN, "converters: out of memory");
     }
+    if (m->adc_states) {
+        model->make(adc_params(circuit), m->adc.bits, m->seed, DRAW_ADC, 0, state);
+    }
+    bool linear = model->linear && model->linear(adc_params(circuit), m->adc_states ? state : NULL, &gain, &offset);
+    m->adc_use = linear ? ADC_LINEAR : ADC_CIRCUIT;
     mem_free(state);
-    return linear ? ADC_LINEAR : ADC_CIRCUIT;
+    return OK;
 }
 
 enum status machine_make_converters(struct machine *m, struct error *e) {
@@ -204,7 +202,7 @@ enum status machine_make_converters(struct machine *m, struct error *e) {
     m->dac_noise_sd = dac ? dac_noise_sd(tile->dac.circuit) : 0;
     m->adc_noise_sd = adc ? adc_noise_sd(tile->adc.circuit) : 0;
     m->adc_states = adc ? adc_state_count(tile->adc.circuit) : 0;
-    m->adc_use = adc_use_of(m);
+    TRY(choose_adc_use(m, e));
     for (size_t i = 0; i < m->count; i++) {
         struct array *a = m->arrays[i];
         if (!a) {

@@ -17,6 +17,7 @@
 
 #include "base/memory.h"
 #include "base/random.h"
+#include "sim/ledger.h"
 #include "sim/multiply.h"
 
 /* Reads of the calibration have numbers that no token has. */
@@ -24,7 +25,11 @@
 enum { STREAM_TEST_VECTORS = 0xE0 }; /* low byte of the stream RANDOM_CONVERTER */
 
 struct machine_calibration machine_calibration(const struct machine *m) {
-    return m->calibration;
+    struct machine_calibration c = m->calibration;
+    if (!chip_has_costs(m->chip)) {
+        c.seconds = c.joules = (double)NAN;
+    }
+    return c;
 }
 
 /* Sums of one column over the vectors. */
@@ -52,7 +57,7 @@ static void fit_destroy(struct fit *f) {
 
 static enum status fit_create(struct machine *m, size_t matrix, struct fit *f, struct error *e) {
     struct array *a = m->arrays[matrix];
-    size_t columns = (size_t)a->row_blocks * a->columns, vectors = (size_t)m->spec->tile.correction_vectors;
+    size_t vectors = (size_t)m->spec->tile.correction_vectors;
     *f = (struct fit){.m = m, .a = a, .matrix = matrix, .vectors = (uint32_t)vectors};
     mem_free(a->correction_gain);
     mem_free(a->correction_offset);
@@ -61,7 +66,7 @@ static enum status fit_create(struct machine *m, size_t matrix, struct fit *f, s
     f->measured = mem_alloc(vectors * a->outputs, sizeof *f->measured);
     f->range = mem_alloc(vectors, sizeof *f->range);
     f->w = mem_alloc((size_t)PANEL * a->inputs, sizeof *f->w);
-    if (!f->x || !f->measured || !f->range || !f->w || columns > SIZE_MAX / sizeof(float)) {
+    if (!f->x || !f->measured || !f->range || !f->w) {
         fit_destroy(f);
         return error_set(e, ERR_RUN, "matrix %s: out of memory for the correction", a->source.name);
     }
@@ -149,18 +154,13 @@ static enum status fit_array(struct machine *m, size_t matrix, struct general_sc
 
 static double multiply_J(const struct tile_spec *t, double array_S_sum, double dac_conversions,
                          double adc_conversions) {
-    double volts = t->read_voltage_V.value;
-    return volts * volts * t->pulse_s.value * array_S_sum + dac_conversions * t->dac.energy_J.value +
+    return array_energy_J(t, array_S_sum) + dac_conversions * t->dac.energy_J.value +
            adc_conversions * (t->adc.energy_J.value + t->post.energy_J.value);
 }
 
 static void add_costs(struct machine *m, double rounds, double joules) {
-    if (chip_has_costs(m->chip)) {
-        m->calibration.seconds += rounds * tile_work_of(m->spec).seconds;
-        m->calibration.joules += joules;
-    } else {
-        m->calibration.seconds = m->calibration.joules = (double)NAN;
-    }
+    m->calibration.seconds += rounds * tile_work_of(m->spec).seconds;
+    m->calibration.joules += joules;
 }
 
 enum status machine_fit_correction(struct machine *m, struct error *e) {

@@ -87,16 +87,19 @@ void ledger_inputs(struct ledger *l, int layer, uint64_t inputs, uint32_t tokens
     add(l, PART_VECTOR, layer, operations, (double)operations * s->vector.energy_J.value);
 }
 
+double array_energy_J(const struct tile_spec *t, double S_sum) {
+    struct cell_common cell = cell_common_of(t->cell);
+    double volts = t->read_voltage_V.value, per_S = cell.charge ? cell.g_max_F / cell.g_max_S : t->pulse_s.value;
+    return volts * volts * per_S * S_sum;
+}
+
 void ledger_multiply(struct ledger *l, const struct multiply_record *r) {
     const struct tile_spec *t = &chip_spec_of(l->chip)->tile;
     struct placement_matrix m = placement_matrix_at(l->placement, r->matrix);
     uint64_t mvm = (uint64_t)m.tiles * r->tokens + r->repeated_blocks * m.column_blocks,
              values = ((uint64_t)m.inputs + m.outputs) * r->tokens;
-    double volts = t->read_voltage_V.value;
-    struct cell_common cell = cell_common_of(t->cell); /* V^2 G t, or V^2 C */
-    double per_S = cell.charge ? cell.g_max_F / cell.g_max_S : t->pulse_s.value;
     add(l, PART_DAC, m.layer, r->dac_conversions, (double)r->dac_conversions * t->dac.energy_J.value);
-    add(l, PART_ARRAY, m.layer, mvm, volts * volts * per_S * r->array_S_sum);
+    add(l, PART_ARRAY, m.layer, mvm, array_energy_J(t, r->array_S_sum));
     add(l, PART_ADC, m.layer, r->adc_conversions, (double)r->adc_conversions * t->adc.energy_J.value);
     add(l, PART_DIGITAL_POST, m.layer, r->adc_conversions, (double)r->adc_conversions * t->post.energy_J.value);
     add_buffer(l, m.layer, values * (uint64_t)chip_spec_of(l->chip)->buffer.value_bits);

@@ -4,7 +4,7 @@
  * total is the sum over components, which is the sum over layers. Formulas:
  *   DAC      conversions x dac.energy_J              one per input, pass and column block; how long its pulse is
  *                                                    makes no difference
- *   array    read_voltage^2 x pulse x array_S_sum    sum over cells, tokens of G x |input| / full scale
+ *   array    array_energy_J(array_S_sum)             sum over cells, tokens of G x |input| / full scale
  *   ADC      conversions x adc.energy_J              one per output, line, row block and group of passes; the same
  *                                                    of a shared column
  *   post     conversions x post.energy_J             each ADC result is scaled and added once
@@ -53,6 +53,9 @@ uint64_t attention_keys(const struct digital_record *d, uint32_t t);
 /* Read and written for token t. */
 uint64_t attention_kv_bits(const struct digital_record *d, const struct chip_spec *s, uint32_t t);
 uint64_t attention_macs(const struct digital_record *d, uint32_t t);
+
+/* Of a multiply_record's array_S_sum: V^2 x pulse x G, or V^2 x C where the cell holds charges. */
+double array_energy_J(const struct tile_spec *t, double S_sum);
 
 void ledger_multiply(struct ledger *l, const struct multiply_record *m);
 void ledger_digital(struct ledger *l, const struct digital_record *d);

@@ -61,10 +61,11 @@ enum { LINE_VALUES = 4, COLUMN_VALUES = 3 };
 
 void array_destroy(struct array *a) {
     if (a) {
-        void *const blocks[] = {a->row_begin, a->row_offset, a->codes,       a->weights,         a->variance,
-                                a->noise,     a->row_S,      a->code_scale,  a->weight_scale,    a->offset,
-                                a->shared,    a->output_max, a->input_range, a->correction_gain, a->correction_offset,
-                                a->input,     a->crossings};
+        void *const blocks[] = {a->row_begin,     a->row_offset,   a->codes,         a->weights,         a->variance,
+                                a->noise,         a->row_S,        a->code_scale,    a->weight_scale,    a->offset,
+                                a->shared,        a->input_range,  a->output_max,    a->output_bins,
+                                a->output_origin, a->shared_max,   a->input,         a->correction_gain,
+                                a->correction_offset, a->crossings};
         for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
             mem_free(blocks[i]);
         }
@@ -190,9 +191,21 @@ void machine_destroy(struct machine *m) {
     }
 }
 
+/* Periods are counted, so their number must be one. */
+static enum status check_period(const char *key, double period_s, double age_s, struct error *e) {
+    static const double MOST_PERIODS = 1e9;
+    if (period_s > 0 && age_s / period_s > MOST_PERIODS) {
+        return error_set(e, ERR_USAGE, "%s: %g s are over more than %g times at the age of %g s (allowed: 0, or longer)",
+                         key, period_s, MOST_PERIODS, age_s);
+    }
+    return OK;
+}
+
 enum status chip_check_age(const struct chip *c, double age_s, struct error *e) {
     const struct tile_spec *tile = &chip_spec_of(c)->tile;
     struct cell_common cell = cell_common_of(tile->cell);
+    TRY(check_period("tile.refresh_period_s", tile->refresh_period_s, age_s, e));
+    TRY(check_period("tile.compensation_period_s", tile->compensation_period_s, age_s, e));
     age_s = age_since_programming_s(tile, age_s);
     if (!(age_s >= cell.min_age_s && age_s <= cell.max_age_s)) {
         return error_set(e, ERR_USAGE, "age: %g s is outside the time model of the cell (allowed: %g to %g s)", age_s,

@@ -130,18 +130,6 @@ static enum status check_spec(const struct chip_spec *s, struct error *e) {
     return OK;
 }
 
-static struct wires wires_of(const struct wires_spec *s) {
-    return (struct wires){
-        .row_ohm = s->row_ohm.value,
-        .column_ohm = s->column_ohm.value,
-        .input_ohm = s->input_ohm.value,
-        .output_ohm = s->output_ohm.value,
-        .input_end = s->input_end,
-        .output_end = s->output_end,
-        .segment = s->segment,
-    };
-}
-
 static bool allocate(struct tile_network *n) {
     n->g_S = mem_alloc(n->rows * n->columns, sizeof *n->g_S); /* a product of tile sizes: at most 4096 x 2^20 */
     n->volts = mem_alloc(n->rows, sizeof *n->volts);
@@ -180,7 +168,7 @@ enum status tile_network_create(const struct machine *m, size_t matrix, uint32_t
         return error_set(e, ERR_RUN, "network of a tile: out of memory");
     }
     n->machine = m;
-    n->wires = wires_of(&t->wires);
+    n->wires = machine_wires_of(m);
     n->floating = floating;
     n->bent = m->spec->effects.cell_nonlinearity && !cell_is_linear(t->cell);
     n->read_V = t->read_voltage_V.value;

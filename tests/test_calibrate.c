@@ -459,7 +459,35 @@ static void readouts_are_counted(void **state) {
     }
 }
 
+/* Capacitors: V^2 C of every cell that is on, once per readout, beside the conversions. 60 x 40 weights of 1, each one
+ * capacitor of 1 fF; 60 x 30 inputs on 3 column blocks, 60 x 40 results. Single precision adds the cells: 1e-6. */
+static void charge_readouts_cost_charge(void **state) {
+    (void)state;
+    float *w = mem_alloc(60 * 40, sizeof *w);
+    for (size_t i = 0; i < 60 * 40; i++) {
+        w[i] = 1;
+    }
+    struct fixture *f = fixture_open("pcm256",
+                                     "tile.rows=30 tile.columns=16 tile.cell=sram_capacitor effects=off "
+                                     "tile.dac.energy_J=1e-18 tile.adc.energy_J=1e-18 tile.post.energy_J=1e-18",
+                                     40, 60, w, 0);
+    double volts = chip_spec_of(f->chip)->tile.read_voltage_V.value;
+    double expected_J = volts * volts * 60 * 40 * 1e-15 + (60 * 30 * 3 + 2 * 60 * 40) * 1e-18;
+    assert_near(machine_calibration(f->machine).joules / expected_J, 1, 1e-6);
+    fixture_close(f);
+}
+
+/* A chip without costs knows no time and no energy, not even of nothing. */
+static void calibration_without_costs_is_not_known(void **state) {
+    (void)state;
+    struct fixture *f = fixture_open("ideal", "", 4, 4, NULL, 0);
+    assert_true(isnan(machine_calibration(f->machine).seconds) && isnan(machine_calibration(f->machine).joules));
+    fixture_close(f);
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(charge_readouts_cost_charge),
+    cmocka_unit_test(calibration_without_costs_is_not_known),
     cmocka_unit_test(mean_square_rule_is_the_best_clip),
     cmocka_unit_test(adc_quantile_is_that_of_the_results),
     cmocka_unit_test(static_values_are_taken),

@@ -383,6 +383,38 @@ static void general_multiplies_allocate_nothing(void **state) {
     fixture_close(f);
 }
 
+/* Every allocation of a machine with everything around its tiles, of its scratch and of the fit of its correction fails
+ * once: an error, no crash, no leak (sanitizers watch). */
+static void running_out_of_memory_is_an_error(void **state) {
+    (void)state;
+    struct fixture *f = fixture_open("pcm256",
+                                     "tile.rows=30 tile.adc.range=lambda tile.dac.sign=two_phase "
+                                     "tile.encoding=offset_column tile.management.noise=average_abs_max "
+                                     "tile.phenomena.output_noise=0.01 tile.correction=affine "
+                                     "tile.correction_vectors=4 " WHITE " " SAR " " PULSE,
+                                     10, 60, NULL, 0);
+    struct error e = {0};
+    size_t failures = 0;
+    threads_set(1);
+    for (enum status s = ERR_RUN; s != OK; failures++) {
+        struct machine *m = NULL;
+        mem_fail_at(failures + 1);
+        s = machine_create(f->chip, f->placement, &f->source, 1, &(struct machine_options){0}, &m, &e);
+        if (s == OK) {
+            struct multiply_scratch *scratch = multiply_scratch_create(m, 10);
+            s = scratch ? OK : error_set(&e, ERR_RUN, "out of memory");
+            multiply_scratch_destroy(scratch);
+        }
+        mem_fail_at(0);
+        machine_destroy(m);
+        assert_true(s == OK || (s == ERR_RUN && strstr(e.message, "out of memory")));
+        assert_true(failures < 200);
+    }
+    assert_in_range(failures, 50, 199); /* arrays, devices, converters, correction with its scratch, scratch */
+    threads_set(0);
+    fixture_close(f);
+}
+
 /* What cannot be together is refused with the key to change. */
 static void contradictions_are_named(void **state) {
     (void)state;
@@ -478,6 +510,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(noise_follows_the_read_number),
     cmocka_unit_test(white_noise_has_its_variance),
     cmocka_unit_test(general_multiplies_allocate_nothing),
+    cmocka_unit_test(running_out_of_memory_is_an_error),
     cmocka_unit_test(contradictions_are_named),
 };
 const struct test_suite suite_passes = {"passes", tests, sizeof tests / sizeof tests[0]};

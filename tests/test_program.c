@@ -143,6 +143,22 @@ static void compensation_follows_its_schedule(void **state) {
     fixture_close(at_999);
 }
 
+/* More periods than can be counted are refused, both sides: 1e9 and a few. */
+static void periods_are_not_endless(void **state) {
+    (void)state;
+    static const char *const keys[] = {"tile.refresh_period_s", "tile.compensation_period_s"};
+    for (size_t k = 0; k < 2; k++) {
+        char sets[64], said[128];
+        struct fixture *f = NULL;
+        struct error e = {0};
+        snprintf(sets, sizeof sets, "%s=1e-6", keys[k]);
+        fixture_close(fixture_open("pcm256", sets, 4, 4, NULL, 1000));
+        assert_int_equal(fixture_try("pcm256", sets, 4, 4, NULL, 1001, NULL, 0, &f, &e), ERR_USAGE);
+        snprintf(said, sizeof said, "%s: 1e-06 s are over more than 1e+09 times at the age of 1001 s", keys[k]);
+        assert_non_null(strstr(e.message, said));
+    }
+}
+
 /* Without noise, drift by one exponent for all: readout against the targets gives back exactly what drift took. */
 static void exact_reference_knows_the_targets(void **state) {
     (void)state;
@@ -214,6 +230,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(wires_of_pairs_as_a_whole),
     cmocka_unit_test(refresh_programs_again),
     cmocka_unit_test(compensation_follows_its_schedule),
+    cmocka_unit_test(periods_are_not_endless),
     cmocka_unit_test(exact_reference_knows_the_targets),
     cmocka_unit_test(programming_is_counted),
     cmocka_unit_test(time_of_programming),

@@ -2,6 +2,7 @@
  *   list         the cells, with range, source and status
  *   stats CELL   mean and spread after programming, of the drift exponent, and as read at given times
  *   fit DATA     lab data become a part (device_fit.c)
+ *   pictures     the pictures of docs/physics.md (pictures.c)
  */
 #include <stdio.h>
 #include <string.h>
