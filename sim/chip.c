@@ -13,6 +13,7 @@
 
 #include "sim/chip_load.h"
 #include "sim/passes.h"
+#include "sim/phenomena.h"
 #include "sim/encoding.h"
 #include "sim/phenomena.h"
 
@@ -345,6 +346,47 @@ static enum status check_phenomena(const struct chip_spec *s, const struct confi
     return OK;
 }
 
+/* What a ladder of differential pairs on pulses cannot be combined with. */
+static enum status check_ladder(const struct chip_spec *s, const struct config_node *root, struct error *e) {
+    const struct tile_spec *t = &s->tile;
+    const struct effects all = {.read_noise = true, .wires = true, .dac_errors = true, .adc_errors = true};
+    bool voltages = !dac_is_ideal(t->dac.circuit) && !dac_model_of(t->dac.circuit)->pulse;
+    if (!t->ladder.given) {
+        return OK;
+    }
+    if (t->wires.given) {
+        CONTRADICTION(e, root, "tile.ladder", "tile.wires describes the same wires already (allowed: one of the two)");
+    }
+    if (t->encoding != ENCODING_DIFFERENTIAL_PAIR || t->legs != COMBINE_ANALOG || t->slices > 1) {
+        CONTRADICTION(e, root, "tile.ladder",
+                      "its columns are pairs on one wire (allowed: tile.encoding=differential_pair, tile.legs=analog, "
+                      "tile.slices=1)");
+    }
+    if (cell_common_of(t->cell).charge) {
+        CONTRADICTION(e, root, "tile.ladder", "the cell %s gives charges (allowed: a cell that conducts)",
+                      t->cell_model);
+    }
+    if (t->dac.coding == CODING_AMPLITUDE || voltages) {
+        CONTRADICTION(e, root, t->dac.coding == CODING_AMPLITUDE ? "tile.dac.coding" : "tile.dac.circuit.model",
+                      "tile.ladder switches rails in time steps, there are no voltages between them (allowed: coding "
+                      "pulse_width, split or bit_serial, circuit ideal or pulse_width)");
+    }
+    if (t->rows % t->ladder.segments) {
+        CONTRADICTION(e, root, "tile.ladder.segments",
+                      "%d rows cannot be cut into %d equal segments (allowed: divisors of tile.rows)", t->rows,
+                      t->ladder.segments);
+    }
+    if (phenomena_active(&t->phenomena, &all).any) {
+        CONTRADICTION(e, root, "tile.phenomena", "not together with tile.ladder (allowed: all zero)");
+    }
+    if (s->effects.wires && s->effects.cell_nonlinearity && !cell_is_linear(t->cell)) {
+        CONTRADICTION(e, root, "tile.ladder",
+                      "not for cells whose current is not proportional to the voltage (allowed: "
+                      "effects.cell_nonlinearity=off)");
+    }
+    return OK;
+}
+
 static enum status check_tile(const struct chip_spec *s, const struct config_node *root, struct error *e) {
     const struct tile_spec *t = &s->tile;
     TRY(check_encoding(s, root, e));
@@ -357,6 +399,7 @@ static enum status check_tile(const struct chip_spec *s, const struct config_nod
     TRY(check_wires(s, root, e));
     TRY(check_conditions(s, root, e));
     TRY(check_phenomena(s, root, e));
+    TRY(check_ladder(s, root, e));
     if (t->columns % t->adc.share) {
         CONTRADICTION(
             e, root, "tile.adc.share",

@@ -53,6 +53,19 @@ struct wires_spec {
     bool exact_nonlinear;         /* networks that cannot be folded: for machines of many tiles too */
 };
 
+/* tile.ladder: the same resistance as aihwkit's tile with time-dependent IR drop has it (sim/ladder.h). Effect wires;
+ * counting: adc_errors. */
+struct ladder_spec {
+    bool given;                     /* the chip file has the group */
+    struct constant cell_ohm;       /* wire of a column per cell */
+    struct constant read_V;         /* rails: so much above and below the idle one */
+    struct constant sense_offset_V; /* of the converter against the idle rail */
+    struct constant oscillator_Hz;  /* of its counter, at 100 uA */
+    struct constant step_s;         /* of an input pulse */
+    int segments;                   /* nodes of the wire; divides the rows */
+    bool adc, sum;                  /* currents are counted in whole periods; steps are added, not as trapezoids */
+};
+
 /* tile.faults */
 struct faults_spec {
     double stuck_g_min, stuck_g_max, stuck_random; /* probability per device */
@@ -98,6 +111,7 @@ struct tile_spec {
     int slices, slice_bits, slice_sum, legs, devices; /* sim/encoding.h; slice_sum, legs: enum combination */
     double significance;
     struct wires_spec wires;
+    struct ladder_spec ladder;
     struct faults_spec faults;
     struct phenomena_spec phenomena;
     struct management_spec management;

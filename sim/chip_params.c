@@ -162,6 +162,20 @@ static const struct param wires_rows[] = {
         AT(wires_spec, exact_nonlinear)),
 };
 
+static const struct param ladder_rows[] = {
+    CONSTANT_ROW("cell_ohm", "ohm", 0, 1e6, "wire of a column per cell", AT(ladder_spec, cell_ohm)),
+    INT_ROW("segments", 1, 4096, NULL, "nodes of that wire; divides tile.rows", AT(ladder_spec, segments)),
+    CONSTANT_ROW("read_V", "V", 0.0001, 10, "rails of a pair, above and below the idle rail", AT(ladder_spec, read_V)),
+    CONSTANT_ROW("sense_offset_V", "V", -1, 1, "of the converter against the idle rail",
+                 AT(ladder_spec, sense_offset_V)),
+    CONSTANT_ROW("step_ns", "ns", 0.001, 1e6, "time of one step of an input pulse", AT(ladder_spec, step_s)),
+    CONSTANT_ROW("oscillator_GHz", "GHz", 0.001, 1000, "of the current-controlled oscillator at 100 uA",
+                 AT(ladder_spec, oscillator_Hz)),
+    BOOL_ROW("adc", "on", "results are whole periods of the oscillator (effect adc_errors)", AT(ladder_spec, adc)),
+    BOOL_ROW("sum", "off", "steps are added; off: trapezoids, which count half a step more per pulse",
+             AT(ladder_spec, sum)),
+};
+
 static const struct param faults_rows[] = {
     NUMBER_ROW("stuck_g_min", "", 0, 1, "0", "probability that a device is stuck at g_min",
                AT(faults_spec, stuck_g_min)),
@@ -305,6 +319,7 @@ const struct chip_table chip_tables[] = {
     {"", PARAM_TABLE("chip", chip_rows), 0, false, false, 0},
     GROUP("tile.", "tile", tile_rows, tile, false),
     OPTIONAL_GROUP("tile.wires.", "wires", wires_rows, tile.wires, tile.wires.given),
+    OPTIONAL_GROUP("tile.ladder.", "ladder", ladder_rows, tile.ladder, tile.ladder.given),
     ALL_DEFAULTS("tile.faults.", "faults", faults_rows, tile.faults),
     ALL_DEFAULTS("tile.phenomena.", "phenomena", phenomena_rows, tile.phenomena),
     ALL_DEFAULTS("tile.management.", "input management", management_rows, tile.management),

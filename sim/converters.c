@@ -168,8 +168,8 @@ bool periphery_is_plain(const struct chip_spec *s) {
     input_plan_make(t, true, &plan); /* not as the values see it: the layout of a chip does not depend on one effect */
     return plan.passes == 1 && plan.pass[0].sign == 0 && !dac_errs(s) && !adc_errs(s) &&
            (cell_is_linear(t->cell) || !s->effects.cell_nonlinearity) && !chip_needs_network(s) &&
-           !phenomena_active(&t->phenomena, &s->effects).any && t->management.noise == NOISE_NONE &&
-           t->management.bound == BOUND_NONE && t->correction == CORRECTION_NONE;
+           !phenomena_active(&t->phenomena, &s->effects).any && !(t->ladder.given && s->effects.wires) &&
+           t->management.noise == NOISE_NONE && t->management.bound == BOUND_NONE && t->correction == CORRECTION_NONE;
 }
 
 static enum status choose_adc_use(struct machine *m, struct error *e) {

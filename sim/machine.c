@@ -65,7 +65,7 @@ void array_destroy(struct array *a) {
                                 a->noise,         a->row_S,        a->code_scale,    a->weight_scale,    a->offset,
                                 a->shared,        a->input_range,  a->output_max,    a->output_bins,
                                 a->output_origin, a->shared_max,   a->input,         a->correction_gain,
-                                a->correction_offset, a->crossings};
+                                a->correction_offset, a->crossings, a->ladder_offset};
         for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
             mem_free(blocks[i]);
         }
@@ -130,6 +130,12 @@ static bool array_allocate_columns(struct array *a, const struct encoding_plan *
     return true;
 }
 
+static bool array_allocate_ladder(const struct machine *m, struct array *a) {
+    bool ladder = machine_ladder_acts(m);
+    a->ladder_offset = ladder ? mem_alloc((size_t)a->row_blocks * a->columns, sizeof *a->ladder_offset) : NULL;
+    return !ladder || a->ladder_offset;
+}
+
 static struct array *array_create(const struct machine *m, const struct matrix_source *source) {
     const struct chip_spec *spec = m->spec;
     struct array *a = mem_alloc(1, sizeof *a);
@@ -146,7 +152,7 @@ static struct array *array_create(const struct machine *m, const struct matrix_s
     a->lines = m->plan.lines;
     bool white = spec->effects.read_noise && cell_has_white_noise(spec->tile.cell);
     if (!array_cut(a, &spec->tile) || !array_allocate_weights(a, weights_are_codes(spec), white) ||
-        !array_allocate_columns(a, &m->plan)) {
+        !array_allocate_columns(a, &m->plan) || !array_allocate_ladder(m, a)) {
         array_destroy(a);
         return NULL;
     }

@@ -113,6 +113,7 @@ struct array {
     struct phenomena_column *phenomena; /* derived, where phenomena act; NULL: none */
 
     /* Per row block and output: [row_blocks][columns]. */
+    float *ladder_offset; /* tile.ladder: taken off a result per step of a pass, in units of the weights; NULL: none */
     float *weight_scale; /* |w| that full-scale conductance stands for: max|w| of the column or tile (targets) */
     float *column_max;   /* max|w| of the column in this block (targets) */
     float *compensation; /* factor of the drift compensation, digital, after the ADC */
@@ -183,6 +184,7 @@ struct tile_devices {
     float *white_variance; /* [physical_columns][rows] S^2 per read, first age of the list, wires included; NULL: no
                               white noise */
     struct fold_result fold; /* of the first age */
+    double *column_S;        /* [outputs] that the converters see behind tile.ladder; NULL: none */
     /* Private to tile_devices.c. */
     float *target_S;             /* [rows] */
     float *device_S[AGES_MOST];  /* one of several parallel devices; crossing_S where there is one */
@@ -192,6 +194,8 @@ struct tile_devices {
 /* Whether the wires of tiles act, and what they are. */
 bool machine_wires_act(const struct machine *m);
 struct wires machine_wires_of(const struct machine *m);
+/* Whether columns are ladders of pairs (sim/ladder.h); never together with wires. */
+bool machine_ladder_acts(const struct machine *m);
 struct fault_array machine_fault_array(const struct machine *m); /* lines of a full tile */
 /* For tiles of at most `rows` rows and `outputs` outputs. */
 enum status tile_devices_create(const struct machine *m, uint32_t rows, uint32_t outputs, struct tile_devices **out,

@@ -23,6 +23,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "base/threads.h"
+#include "sim/ladder.h"
 #include "sim/multiply.h"
 
 /* ---- scratch ------------------------------------------------------------------------------------------------------
@@ -378,6 +379,24 @@ static void record_results(const struct block_work *w, const float *v, uint32_t 
     }
 }
 
+/* The wire's own part of a result, then the counter; v in units of the weights x digits. */
+static void count_ladder(const struct block_work *w, const struct strip *s, uint32_t group, float *v) {
+    const struct machine *m = w->m;
+    double steps = 0;
+    for (uint32_t p = group_first(&m->inputs, group); p < group_end(&m->inputs, group); p++) {
+        steps += (m->inputs.groups == 1 ? (double)m->inputs.pass[p].gain : 1) * ladder_duration(m->inputs.pass[p].mask);
+    }
+    for (uint32_t lane = 0; lane < PANEL; lane++) {
+        double weight = tile_weight_per_siemens(m, w->a->weight_scale[s->column + lane]);
+        double offset = steps * (double)w->a->ladder_offset[s->column + lane];
+        for (uint32_t t = 0; weight > 0 && t < w->tokens; t++) {
+            double sum = (double)v[t * PANEL + lane] - offset;
+            bool counted = m->spec->effects.adc_errors && !m->calibrating;
+            v[t * PANEL + lane] = (float)(counted ? ladder_counted(&m->spec->tile.ladder, sum / weight) * weight : sum);
+        }
+    }
+}
+
 /* Results of one line and group: analog sum, noise, conversion; added to out. */
 static void read_line(const struct block_work *w, const struct strip *s, uint32_t group, const struct beyond *beyond,
                       float *out) {
@@ -393,6 +412,9 @@ static void read_line(const struct block_work *w, const struct strip *s, uint32_
     }
     if (a->variance) {
         add_white_noise(w, a->variance + (s->weights - a->weights), group, line, s->panel * PANEL, v);
+    }
+    if (a->ladder_offset) {
+        count_ladder(w, s, group, v);
     }
     if (w->m->calibrating) {
         record_results(w, v, s->panel * PANEL, s->index);

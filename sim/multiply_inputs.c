@@ -16,6 +16,7 @@
 #include <math.h>
 
 #include "base/random.h"
+#include "sim/ladder.h"
 #include "sim/multiply.h"
 
 void weigh_inputs(const int16_t *codes, const float *inputs, const float *row_S, uint32_t n, bool squared, double *sum,
@@ -94,12 +95,13 @@ void find_ranges(struct block_work *w) {
 /* One row, one pass: digit -> level. */
 static float converted_digit(const struct block_work *w, uint32_t row, int digit) {
     const float *table = w->a->dac_levels;
+    float counted = w->a->ladder_offset ? (float)ladder_steps(&w->m->spec->tile.ladder, digit) - (float)digit : 0.0f;
     if (!table) {
-        return (float)digit;
+        return (float)digit + counted;
     }
     int limit = w->m->inputs.digit_limit, size = digit < 0 ? -digit : digit;
     float level = table[(size_t)row * (size_t)(limit + 1) + (size_t)size] * (float)limit;
-    return digit < 0 ? -level : level;
+    return (digit < 0 ? -level : level) + counted;
 }
 
 /* Part of an exact input that a pass drives. */

@@ -16,6 +16,7 @@
 
 #include "base/memory.h"
 #include "base/random.h"
+#include "sim/ladder.h"
 #include "sim/multiply.h"
 
 /* One row block: what its devices say now, and one token on its way. */
@@ -196,6 +197,7 @@ static double driven_level(const struct block *k, uint32_t pass, uint32_t i, dou
         level = k->a->dac_levels ? (double)k->a->dac_levels[row * (size_t)(m->inputs.digit_limit + 1) + (size_t)size]
                                  : size / limit;
         level = digit < 0 ? -level : level;
+        level += k->a->ladder_offset ? (ladder_steps(&m->spec->tile.ladder, digit) - digit) / limit : 0;
     } else {
         level = !mine ? 0 : p->sign == 0 ? q / limit : fabs(q) / limit;
     }
@@ -385,6 +387,22 @@ static double line_pass(const struct block *k, uint32_t pass, uint32_t line, uin
                      : plain_pass(k, pass, k->weights + ((size_t)o * a->lines + line) * k->rows);
 }
 
+/* What a ladder of pairs makes of the sum of a group: its offset for every step, then whole periods of its counter. */
+static double ladder_result(const struct block *k, uint32_t group, uint32_t o, double sum) {
+    const struct machine *m = k->m;
+    const struct ladder_spec *ladder = &m->spec->tile.ladder;
+    size_t i = (size_t)k->b * k->a->columns + o;
+    double unit = tile_weight_per_siemens(m, k->a->weight_scale[i]) / m->inputs.digit_limit;
+    if (!(unit > 0)) {
+        return sum;
+    }
+    for (uint32_t p = group_first(&m->inputs, group); p < group_end(&m->inputs, group); p++) {
+        double gain = m->inputs.groups == 1 ? (double)m->inputs.pass[p].gain : 1;
+        sum -= gain * (double)k->a->ladder_offset[i] * ladder_duration(m->inputs.pass[p].mask) / m->inputs.digit_limit;
+    }
+    return m->spec->effects.adc_errors ? ladder_counted(ladder, sum / unit) * unit : sum;
+}
+
 /* Result of one group of passes before its ADC: weight x full-scale input. */
 static double analog_result(const struct block *k, uint32_t group, uint32_t line, uint32_t o) {
     const struct input_plan *plan = &k->m->inputs;
@@ -412,7 +430,7 @@ static double analog_result(const struct block *k, uint32_t group, uint32_t line
         sum += sqrt(noise) *
                gaussian(k, RANDOM_READ, k->matrix, result_number(k->m, a, k->read, k->round, k->b, group, line, o));
     }
-    return sum;
+    return a->ladder_offset ? ladder_result(k, group, o, sum) : sum;
 }
 
 /* Column currents (charges, where cells are capacitors) of one pass and line, where the read voltage is known. */

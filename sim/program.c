@@ -20,6 +20,7 @@
 #include "base/io.h"
 #include "base/memory.h"
 #include "base/threads.h"
+#include "sim/ladder.h"
 #include "sim/machine.h"
 
 enum { WEIGHTS_PER_GROUP = 1 << 22, READ_OUTPUTS = 16 };
@@ -209,6 +210,11 @@ static void store_tile(const struct job *j, struct work *k, uint32_t b, uint32_t
                 tile_line_variance(j->m, t, o, line, scale, k->variance);
             }
             array_store_line(j->m, a, b, line, first + o, k->line, t->white_variance ? k->variance : NULL, k->codes);
+        }
+        if (a->ladder_offset) {
+            a->ladder_offset[(size_t)b * a->columns + first + o] =
+                (float)(ladder_offset_S(&j->m->spec->tile.ladder, t->column_S[o]) *
+                        tile_weight_per_siemens(j->m, scale));
         }
     }
     float per_siemens = (float)tile_weight_per_siemens(j->m, 1);

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "sim/ladder.h"
 #include "sim/machine.h"
 
 /* One tile at work. */
@@ -42,6 +43,8 @@ struct wires machine_wires_of(const struct machine *m) {
                           w->input_end,     w->output_end,       w->segment};
 }
 
+bool machine_ladder_acts(const struct machine *m) { return m->spec->effects.wires && m->spec->tile.ladder.given; }
+
 struct fault_array machine_fault_array(const struct machine *m) {
     const struct tile_spec *t = &m->spec->tile;
     return (struct fault_array){(uint32_t)t->rows, encoding_physical_columns(&m->plan, (uint32_t)t->columns)};
@@ -56,6 +59,7 @@ void tile_devices_destroy(struct tile_devices *t) {
         mem_free(t->crossing_S[0]);
         mem_free(t->effective_S[0] == t->crossing_S[0] ? NULL : t->effective_S[0]);
         mem_free(t->fold_scratch);
+        mem_free(t->column_S);
         tile_faults_destroy(t->faults);
         mem_free(t->white_variance);
         mem_free(t->target_S);
@@ -65,9 +69,10 @@ void tile_devices_destroy(struct tile_devices *t) {
 
 /* All planes of `cells` floats: crossings, one of several parallel devices, effective conductances. */
 static bool allocate_planes(const struct machine *m, struct tile_devices *t, uint32_t rows, size_t cells) {
-    bool several = m->plan.devices > 1, white = has_white_noise(m), wires = machine_wires_act(m);
+    bool several = m->plan.devices > 1, white = has_white_noise(m), wires = machine_wires_act(m),
+         ladder = machine_ladder_acts(m);
     float *planes = mem_alloc((several ? 2u : 1u) * AGES_MOST * cells, sizeof *planes);
-    float *effective = wires ? mem_alloc(AGES_MOST * cells, sizeof *effective) : planes;
+    float *effective = wires || ladder ? mem_alloc(AGES_MOST * cells, sizeof *effective) : planes;
     for (size_t age = 0; planes && effective && age < AGES_MOST; age++) {
         t->crossing_S[age] = planes + age * cells;
         t->device_S[age] = several ? planes + (AGES_MOST + age) * cells : t->crossing_S[age];
@@ -75,13 +80,16 @@ static bool allocate_planes(const struct machine *m, struct tile_devices *t, uin
     }
     t->crossing_S[0] = planes;
     t->effective_S[0] = effective;
-    t->fold_scratch = wires ? mem_alloc(wires_fold_scratch_bytes(rows, cells / rows), 1) : NULL;
+    t->fold_scratch = wires    ? mem_alloc(wires_fold_scratch_bytes(rows, cells / rows), 1)
+                      : ladder ? mem_alloc(rows, sizeof(double))
+                               : NULL;
+    t->column_S = ladder ? mem_alloc(cells / rows / m->plan.legs, sizeof *t->column_S) : NULL;
     t->white_variance = white ? mem_alloc(cells, sizeof(float)) : NULL;
     t->target_S = mem_alloc(rows, sizeof(float));
     bool faulty = faults_act(m->spec, m->faults);
     t->faults = faulty ? tile_faults_create() : NULL;
-    return (!faulty || t->faults) && planes && effective && (!wires || t->fold_scratch) &&
-           (!white || t->white_variance) && t->target_S;
+    return (!faulty || t->faults) && planes && effective && ((!wires && !ladder) || t->fold_scratch) &&
+           (!ladder || t->column_S) && (!white || t->white_variance) && t->target_S;
 }
 
 enum status tile_devices_create(const struct machine *m, uint32_t rows, uint32_t outputs, struct tile_devices **out,
@@ -214,6 +222,26 @@ static enum status fold_wires(const struct place *p, struct tile_devices *t, str
     return OK;
 }
 
+/* Both legs of every output lie on one wire; plus comes first. */
+static void fold_ladders(const struct place *p, struct tile_devices *t) {
+    const struct tile_spec *tile = &p->m->spec->tile;
+    struct ladder ladder = {(uint32_t)tile->rows, (uint32_t)tile->ladder.segments, tile->ladder.cell_ohm.value};
+    double *share = t->fold_scratch;
+    for (size_t age = p->ages; machine_ladder_acts(p->m) && age-- > 0;) { /* column_S: of the first age */
+        for (uint32_t o = 0; o < p->outputs; o++) {
+            size_t at = (size_t)2 * o * p->rows;
+            const float *g_S = t->crossing_S[age] + at;
+            t->column_S[o] = ladder_fold(&ladder, g_S, g_S + p->rows, p->rows, o, share);
+            for (uint32_t i = 0; i < 2 * p->rows; i++) {
+                t->effective_S[age][at + i] = (float)((double)g_S[i] * share[i % p->rows]);
+            }
+        }
+    }
+    if (machine_ladder_acts(p->m)) {
+        attenuate_variance(t);
+    }
+}
+
 enum status tile_devices_realise(const struct machine *m, size_t matrix, uint32_t row_block, uint32_t column_block,
                                  const float *w, const double *ages_s, size_t ages,
                                  struct programming_count *programmed, struct fault_count *faults,
@@ -240,6 +268,7 @@ enum status tile_devices_realise(const struct machine *m, size_t matrix, uint32_
         add_white_variance(&p, t);
         add_devices(&p, t, k == 0);
     }
+    fold_ladders(&p, t);
     return fold_wires(&p, t, e);
 }
 

@@ -344,7 +344,7 @@ static void golden_cases(void **state) {
     for (size_t i = 0; i < json_array_size(cases); i++) {
         const json_t *j = json_array_get(cases, i);
         if (strncmp(json_string_value(json_object_get(j, "name")), "irdropt", 7) !=
-            0) { /* another engine: not modelled */
+            0) { /* another engine: test_ladder.c */
             check_case(root, j, &worst);
             done++;
         }
