@@ -54,7 +54,8 @@ struct fold_result {
 /* g_S, effective_S: [columns][rows] (column-major: one column's rows side by side, as the machine keeps them).
  * `scratch`: wires_fold_scratch_bytes(rows, columns) bytes, owned by the caller; nothing else is allocated except by
  * the exact method. Deterministic: fixed order of sums. Not finite or negative conductances are an error. Arrays may be
- * folded side by side, each with its own scratch. */
+ * folded side by side, each with its own scratch. result NULL: not wanted; the product is then not estimated, which
+ * saves most of its time. */
 size_t wires_fold_scratch_bytes(size_t rows, size_t columns);
 enum status wires_fold(const struct wires *w, size_t rows, size_t columns, const float *g_S,
                        const struct fold_options *o, void *scratch, float *effective_S, struct fold_result *result,
@@ -66,6 +67,10 @@ enum status wires_fold(const struct wires *w, size_t rows, size_t columns, const
 struct network;
 enum status network_create(const struct wires *w, size_t rows, size_t columns, const double *g_S, struct network **out,
                            struct error *e);
+/* The same for a few solutions: lines are solved in turns until the last change is below 1e-12 of the largest drop; the
+ * network is factorised after all where that takes more than 60 turns. */
+enum status network_create_for_few(const struct wires *w, size_t rows, size_t columns, const double *g_S,
+                                   struct network **out, struct error *e);
 void network_destroy(struct network *n);
 /* input_V[rows] -> out_A[columns]; power_W (may be NULL): what the sources deliver, wires included; node voltages (may
  * be NULL): row_V, column_V [rows][columns]. */

@@ -221,12 +221,18 @@ enum status wires_fold(const struct wires *w, size_t rows, size_t columns, const
                        const struct fold_options *o, void *scratch, float *effective_S, struct fold_result *result,
                        struct error *e) {
     TRY(check_input(w, rows, columns, g_S, o, e));
+    struct fold_result unwanted;
+    bool wanted = result || o->method != WIRES_PRODUCT;
+    result = result ? result : &unwanted;
     if (o->method == WIRES_EXACT) {
         return exact(w, rows, columns, g_S, effective_S, result, e);
     }
     struct fold f;
     prepare(&f, w, rows, columns, g_S, scratch);
     fold_product(&f, effective_S);
+    if (!wanted) {
+        return OK;
+    }
     *result = (struct fold_result){.used = WIRES_PRODUCT};
     estimate_product(&f, result);
     if (o->method == WIRES_PRODUCT || (o->method == WIRES_AUTOMATIC && result->estimated_error <= o->tolerance)) {

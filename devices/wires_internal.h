@@ -60,6 +60,13 @@ void network_residual(const struct network *n, const double *u, const double *ce
 /* u += (L + D)^-1 (-residual) by the last factors; `step` [unknowns] receives the change. */
 enum status network_newton_step(struct network *n, const double *residual, double *step, struct error *e);
 
+/* The same step without factors (wires_sweeps.c): rows, then columns, solved line by line. A part of the error stays.
+ * NULL: out of memory. g_S is kept, not copied. */
+struct sweeps;
+struct sweeps *sweeps_create(const struct lines *row, const struct lines *column, const double *g_S);
+void sweeps_destroy(struct sweeps *s);
+void sweeps_step(const struct sweeps *s, const double *residual, double *step);
+
 /* Effective conductances of `count` columns, [count][rows], in single precision: several at a time, not refined. */
 enum status network_columns(struct network *n, size_t first, size_t count, float *effective_S, struct error *e);
 

@@ -3,7 +3,8 @@
  * Unknowns and equations: devices/wires_internal.h. The matrix L + D is symmetric and positive definite (every wire
  * node is joined to an outside by resistances), so it is factorised once by CHOLMOD (Chen, Davis, Hager, Rajamanickam,
  * ACM TOMS 35, 2008), simplicial: plain loops in a fixed order, no BLAS, so the bits do not depend on threads. Each
- * solution is refined once with residuals taken branch by branch.
+ * solution is refined with residuals taken branch by branch. For a few solutions lines are solved in turns instead
+ * (wires_sweeps.c), by the same residuals.
  *
  * Currents are sums of cell currents g (V + u_row - u_column), never differences of node voltages over a small wire
  * resistance. By reciprocity the current that 1 V behind column j drives into the input of row i is the effective
@@ -28,13 +29,14 @@ struct network {
     cholmod_sparse *matrix;
     cholmod_factor *factor;
     cholmod_dense *step, *y, *e; /* kept between solves */
+    struct sweeps *sweeps;       /* NULL: factorised */
 };
 
 /* ---- nodes -------------------------------------------------------------------------------------------------- */
 
 static const size_t OUTSIDE = SIZE_MAX;
-enum { PASSES_MAX = 12 };
-static const double REFINED = 1e-14; /* change of the last pass, over the largest drop */
+enum { PASSES_MAX = 12, SWEEPS_MAX = 60 };
+static const double REFINED = 1e-14, SWEPT = 1e-12; /* change of the last pass, over the largest drop */
 
 static size_t row_node(const struct network *n, size_t row, size_t column) {
     return lines_ideal(&n->row) ? OUTSIDE : row * n->row.nodes + lines_node(&n->row, column);
@@ -237,10 +239,23 @@ enum status network_create(const struct wires *w, size_t rows, size_t columns, c
     return s;
 }
 
+enum status network_create_for_few(const struct wires *w, size_t rows, size_t columns, const double *g_S,
+                                   struct network **out, struct error *e) {
+    TRY(network_pattern(w, rows, columns, g_S, NULL, out, e));
+    (*out)->sweeps = sweeps_create(&(*out)->row, &(*out)->column, (*out)->g_S);
+    if (!(*out)->sweeps) {
+        network_destroy(*out);
+        *out = NULL;
+        return out_of_memory(e);
+    }
+    return OK;
+}
+
 void network_destroy(struct network *n) {
     if (!n) {
         return;
     }
+    sweeps_destroy(n->sweeps);
     cholmod_free_dense(&n->step, &n->common);
     cholmod_free_dense(&n->y, &n->common);
     cholmod_free_dense(&n->e, &n->common);
@@ -315,29 +330,50 @@ static void cell_currents(const struct network *n, const double *row_V, const do
     }
 }
 
+/* One pass towards the solution for voltages outside: u and cell currents; change: its largest, over the largest u. */
+static enum status improve(struct network *n, const double *row_V, const double *column_V, double *change,
+                           struct error *e) {
+    double *u = n->work, *residual = u + n->unknowns, *step = residual + n->unknowns, *cell_A = step + n->unknowns;
+    double most = 0, size = 0;
+    network_residual(n, u, cell_A, residual);
+    if (n->sweeps) {
+        sweeps_step(n->sweeps, residual, step);
+    } else {
+        TRY(network_newton_step(n, residual, step, e));
+    }
+    for (size_t k = 0; k < n->unknowns; k++) {
+        u[k] += step[k];
+        most = fmax(most, fabs(step[k]));
+        size = fmax(size, fabs(u[k]));
+    }
+    cell_currents(n, row_V, column_V, u, cell_A);
+    *change = most > 0 ? most / size : 0;
+    return OK;
+}
+
 /* u and cell currents for voltages outside. */
 static enum status solve(struct network *n, const double *row_V, const double *column_V, struct error *e) {
-    double *u = n->work, *residual = u + n->unknowns, *step = residual + n->unknowns, *cell_A = step + n->unknowns;
+    double *u = n->work, change = 1;
     memset(u, 0, n->unknowns * sizeof *u);
-    double change = 1, size = 0;
-    for (int pass = 0; change > REFINED * size; pass++) {
+    cell_currents(n, row_V, column_V, u, u + 3 * n->unknowns);
+    for (int pass = 0; n->sweeps && change > SWEPT; pass++) {
+        if (pass == SWEEPS_MAX) { /* the wires are too strong for it */
+            sweeps_destroy(n->sweeps);
+            n->sweeps = NULL;
+            TRY(network_factorise(n, n->g_S, e));
+        } else {
+            TRY(improve(n, row_V, column_V, &change, e));
+        }
+    }
+    for (int pass = 0; !n->sweeps && change > REFINED; pass++) {
         if (pass == PASSES_MAX) {
             return error_set(e, ERR_RUN,
                              "wires: the network is too stiff for doubles: solutions still change by %.1e (allowed: "
                              "terminals at most about 1e12 times the resistance of the wires)",
-                             change / size);
+                             change);
         }
-        cell_currents(n, row_V, column_V, u, cell_A);
-        network_residual(n, u, cell_A, residual);
-        TRY(network_newton_step(n, residual, step, e));
-        change = size = 0;
-        for (size_t k = 0; k < n->unknowns; k++) {
-            u[k] += step[k];
-            change = fmax(change, fabs(step[k]));
-            size = fmax(size, fabs(u[k]));
-        }
+        TRY(improve(n, row_V, column_V, &change, e));
     }
-    cell_currents(n, row_V, column_V, u, cell_A);
     return OK;
 }
 

@@ -64,14 +64,11 @@ struct machine_faults machine_faults(const struct machine *m) {
 
 /* ---- wires ------------------------------------------------------------------------------------------------------ */
 
-/* The exact network costs seconds on a large tile: two small tiles or one large one, a few columns each. */
-enum { MEASURED_TILES = 2, MEASURED_COLUMNS = 3, SMALL_TILE = 1 << 14 };
+enum { MEASURED_TILES = 2, MEASURED_COLUMNS = 3 };
 
 bool machine_measures_wires(const struct machine *m, uint64_t tile) {
     uint64_t tiles = placement_total(m->placement).tiles;
-    struct fault_array full = machine_fault_array(m);
-    int count = (uint64_t)full.rows * full.columns > SMALL_TILE ? 1 : MEASURED_TILES;
-    for (int i = 0; machine_wires_act(m) && i < count; i++) {
+    for (int i = 0; machine_wires_act(m) && i < MEASURED_TILES; i++) {
         double u = random_uniform(m->seed, random_stream(RANDOM_PROBE, 0), (uint64_t)i);
         if (tile == (uint64_t)(u * (double)tiles)) {
             return true;
@@ -117,7 +114,7 @@ static enum status measure(const struct machine *m, const struct tile_devices *t
     for (uint32_t column = 0; column < t->physical_columns; column++) {
         full_S = fmax(full_S, column_sum(t->effective_S[0] + (size_t)column * t->rows, t->rows));
     }
-    TRY(network_create(&wires, t->rows, t->physical_columns, g_S, &n, e));
+    TRY(network_create_for_few(&wires, t->rows, t->physical_columns, g_S, &n, e));
     enum status status = OK;
     for (uint32_t k = 0; status == OK && k < MEASURED_COLUMNS && k < t->physical_columns; k++) {
         uint32_t column = (uint32_t)((uint64_t)t->physical_columns * (2 * k + 1) / (2 * MEASURED_COLUMNS));

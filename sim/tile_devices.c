@@ -210,7 +210,7 @@ static enum status fold_wires(const struct place *p, struct tile_devices *t, str
         /* Other ages are only read out for the compensation: a mean, for which the product is good enough. */
         options.method = age > 0 && options.method == WIRES_AUTOMATIC ? WIRES_PRODUCT : options.method;
         if (wires_fold(&wires, t->rows, t->physical_columns, t->crossing_S[age], &options, t->fold_scratch,
-                       t->effective_S[age], &fold, e) != OK) {
+                       t->effective_S[age], age == 0 ? &fold : NULL, e) != OK) {
             return error_prefix(e, "matrix %s, tile of row block %u, column block %u", p->a->source.name, p->row_block,
                                 p->column_block);
         }

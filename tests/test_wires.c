@@ -356,6 +356,44 @@ static void exact_agrees_with_a_second_solver_in_every_variant(void **state) {
     mem_free(v);
 }
 
+/* Solutions by turns against those by factors: 1e-9 of the largest current is what the samples of a run need. The
+ * last case takes too many turns and is factorised: then nothing but rounding is left. */
+static void a_few_solutions_agree_with_factors(void **state) {
+    (void)state;
+    enum { ROWS = 48, COLUMNS = 64 };
+    const struct {
+        struct wires w;
+        double bound;
+    } cases[] = {{plain(0.35, 0.35), 1e-9},
+                 {{.row_ohm = 0.175, .column_ohm = 0.35, .input_ohm = 5, .output_ohm = 5, .segment = 1}, 1e-9},
+                 {{.row_ohm = 3, .column_ohm = 2, .input_ohm = 50, .segment = 3, .output_end = WIRES_ALTERNATE}, 1e-9},
+                 {{.row_ohm = 1, .segment = 1, .input_end = WIRES_BOTH_SIDES}, 1e-9},
+                 {{.column_ohm = 1, .output_ohm = 3, .segment = 1}, 1e-9},
+                 {{.segment = 1}, 1e-13},
+                 {plain(300, 300), 1e-9}, /* takes the most turns */
+                 {{.row_ohm = 10, .column_ohm = 10, .input_ohm = 1e4, .output_ohm = 1e4, .segment = 1}, 1e-12}};
+    double *g = golden_cells(ROWS, COLUMNS, 41, 0.2), *v = golden_inputs(ROWS, 42);
+    for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
+        struct network *n = network(&cases[k].w, ROWS, COLUMNS, g), *few = NULL;
+        double out[2][COLUMNS], column[2][ROWS], watt[2];
+        struct error e;
+        must(network_create_for_few(&cases[k].w, ROWS, COLUMNS, g, &few, &e), &e);
+        must(network_solve(n, v + 3 * ROWS, out[0], &watt[0], NULL, NULL, &e), &e);
+        must(network_solve(few, v + 3 * ROWS, out[1], &watt[1], NULL, NULL, &e), &e);
+        assert_near(relative(out[1], out[0], COLUMNS), 0, cases[k].bound);
+        assert_near(watt[1] / watt[0], 1, 1e-9);
+        for (size_t j = 0; j < COLUMNS; j += 21) {
+            must(network_column(n, j, column[0], &e), &e);
+            must(network_column(few, j, column[1], &e), &e);
+            assert_near(relative(column[1], column[0], ROWS), 0, cases[k].bound);
+        }
+        network_destroy(n);
+        network_destroy(few);
+    }
+    mem_free(g);
+    mem_free(v);
+}
+
 /* One cell: four resistances in a row; both ends halve what lies before the cell. */
 static void one_cell_is_resistances_in_series(void **state) {
     (void)state;
@@ -677,6 +715,15 @@ static void running_out_of_memory_is_an_error(void **state) {
         assert_true(ended || strstr(e.message, "out of memory"));
         assert_true(k > 1 || !ended);
     }
+    ended = false;
+    for (size_t k = 1; k < 100 && !ended; k++) {
+        struct network *few = NULL;
+        mem_fail_at(k);
+        enum status s = network_create_for_few(&w, SMALL_ROWS, SMALL_COLUMNS, g, &few, &e);
+        ended = s == OK;
+        assert_true(ended || (!few && strstr(e.message, "out of memory")));
+        network_destroy(few);
+    }
     mem_fail_at(0);
     assert_true(ended);
     mem_free(g);
@@ -687,6 +734,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(exact_agrees_in_all_topologies),
     cmocka_unit_test(exact_agrees_with_crosssim),
     cmocka_unit_test(exact_agrees_with_a_second_solver_in_every_variant),
+    cmocka_unit_test(a_few_solutions_agree_with_factors),
     cmocka_unit_test(one_cell_is_resistances_in_series),
     cmocka_unit_test(tiny_resistances_lose_no_digits),
     cmocka_unit_test(power_is_dissipated_somewhere),
