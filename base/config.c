@@ -20,6 +20,7 @@
 
 #include "base/config_node.h"
 #include "base/io.h"
+#include "base/params.h"
 
 enum { MAX_DEPTH = 32, MAX_BYTES = 16 << 20, MAX_VALUES = 16384, MAX_KEY_BYTES = 128, MAX_INCLUDES = 32 };
 
@@ -610,6 +611,11 @@ static enum status load_file(const struct reader *includer, int include_line, st
         status = fail_at(&r, (*out)->line, "the file is not a map (allowed: keys and values)");
     }
     return status;
+}
+
+bool config_is_path(const char *word) {
+    return strchr(word, '/') || text_ends_with(word, ".yaml") || text_ends_with(word, ".yml") ||
+           text_ends_with(word, ".json");
 }
 
 enum status config_load(struct arena *a, const char *path, struct config_node **out, struct error *e) {

@@ -25,6 +25,9 @@ enum config_kind { CONFIG_SCALAR, CONFIG_MAP, CONFIG_LIST };
 
 struct config_node; /* lives in the arena that it was loaded into; mutable only through these calls */
 
+/* Whether a word is the path of a file (has a '/', or ends in .yaml, .yml or .json), not a name of a catalogue. */
+bool config_is_path(const char *word);
+/* The tree of a file, which is a map. */
 enum status config_load(struct arena *a, const char *path, struct config_node **out, struct error *e);
 /* `name` stands for the file in messages. */
 enum status config_parse(struct arena *a, const char *text, size_t bytes, const char *name,

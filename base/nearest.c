@@ -60,3 +60,8 @@ const char *nearest_name(const char *word, const char *const *names, size_t coun
     }
     return best;
 }
+
+bool text_ends_with(const char *text, const char *end) {
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}

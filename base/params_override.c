@@ -8,11 +8,6 @@ static bool is_constant_map(const struct config_node *n) {
     return n && config_kind(n) == CONFIG_MAP && config_get(n, "value");
 }
 
-static bool ends_with(const char *text, const char *end) {
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
 enum status params_override(struct arena *a, struct config_node *root, const char *assignment, int ordinal,
                             struct error *e) {
     char key[KEY_BYTES];
@@ -22,11 +17,11 @@ enum status params_override(struct arena *a, struct config_node *root, const cha
     bool whole = is_constant_map(before);
     char parent_key[KEY_BYTES];
     snprintf(parent_key, sizeof parent_key, "%s", key);
-    if (ends_with(key, ".value")) {
+    if (text_ends_with(key, ".value")) {
         parent_key[strlen(key) - strlen(".value")] = 0;
     }
     struct config_node *constant = config_find(root, parent_key);
-    bool member = !whole && ends_with(key, ".value") && is_constant_map(constant);
+    bool member = !whole && text_ends_with(key, ".value") && is_constant_map(constant);
     TRY(config_set(a, root, assignment, ordinal, e)); /* says what is wrong with an assignment that is none */
     struct config_node *after = config_find(root, key), *provenance = NULL;
     if ((!whole && !member) || !after || config_kind(after) == CONFIG_MAP) {

@@ -222,18 +222,13 @@ static enum status take_all(struct taker *t, struct error *e) {
     return take_head(t, e);
 }
 
-static bool ends_with(const char *text, const char *ending) {
-    size_t n = strlen(text), k = strlen(ending);
-    return n >= k && strcmp(text + n - k, ending) == 0;
-}
-
 /* Tensors that files carry although they can be computed, or that the shape has read: rotary tables, causal masks, a
  * copy of a tied head. */
 static bool may_be_left(const struct taker *t, const char *name) {
     static const char *const endings[] = {"rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", "rope_freqs.weight",
                                           "rope_factors_short.weight", "rope_factors_long.weight"};
     for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
-        if (ends_with(name, endings[i])) {
+        if (text_ends_with(name, endings[i])) {
             return true;
         }
     }

@@ -20,15 +20,6 @@ enum { SLOTS = sizeof slots / sizeof slots[0], KEY_BYTES = 256, WHERE_BYTES = 51
 
 static enum status no_memory(struct error *e) { return error_set(e, ERR_RUN, "chip: out of memory"); }
 
-static bool ends_with(const char *text, const char *end) {
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
-static bool is_path(const char *name) {
-    return strchr(name, '/') || ends_with(name, ".yaml") || ends_with(name, ".yml") || ends_with(name, ".json");
-}
-
 enum status config_catalogue_path(struct arena *a, const char *folder, const char *name, char **path, struct error *e) {
     const char *data = data_directory();
     if (!data) {
@@ -126,7 +117,7 @@ static enum status load_part(struct arena *a, const struct config_node *at, cons
         return error_set(e, ERR_USAGE, "%s: %s: the name of a part is empty", config_where(at, where, sizeof where),
                          slot);
     }
-    if (is_path(name)) {
+    if (config_is_path(name)) {
         path = own_part_path(a, at, name);
         TRY(path ? OK : no_memory(e));
     } else {
@@ -137,10 +128,7 @@ static enum status load_part(struct arena *a, const struct config_node *at, cons
     }
     enum status loaded = config_load(a, path, out, e);
     if (loaded != OK) {
-        return is_path(name) ? error_prefix(e, "%s: %s", config_where(at, where, sizeof where), slot) : loaded;
-    }
-    if (config_kind(*out) != CONFIG_MAP) {
-        return error_set(e, ERR_USAGE, "%s: a part must be a map of keys", path);
+        return config_is_path(name) ? error_prefix(e, "%s: %s", config_where(at, where, sizeof where), slot) : loaded;
     }
     return OK;
 }
@@ -305,7 +293,7 @@ static enum status load_root(struct arena *a, const char *name, struct config_no
     static const char *const drop[] = {"include", NULL};
     char *path = NULL;
     struct config_node *file = NULL;
-    if (is_path(name)) {
+    if (config_is_path(name)) {
         path = arena_strdup(a, name);
     } else {
         TRY(config_catalogue_path(a, "chips", name, &path, e));
@@ -324,9 +312,6 @@ static enum status load_root(struct arena *a, const char *name, struct config_no
         return no_memory(e);
     }
     TRY(config_load(a, path, &file, e));
-    if (config_kind(file) != CONFIG_MAP) {
-        return error_set(e, ERR_USAGE, "%s: a chip file must be a map of keys", path);
-    }
     return copy_without(a, file, drop, root, e);
 }
 

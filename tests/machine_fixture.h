@@ -149,6 +149,12 @@ static inline void calibrate(struct fixture *f, const float *x, uint32_t tokens)
     }
 }
 
+/* Effective weight of one line, one row block and fp32 panels. */
+static inline float weight_at(const struct fixture *f, uint32_t o, uint32_t i) {
+    const struct array *a = f->machine->arrays[0];
+    return a->weights[((size_t)(o / PANEL) * a->row_stride + i) * PANEL + o % PANEL];
+}
+
 static inline double exact_product(const struct fixture *f, const float *x, uint32_t t, uint32_t o, double *sizes) {
     double sum = 0, all = 0;
     for (uint32_t i = 0; i < f->source.inputs; i++) {

@@ -24,12 +24,6 @@ static struct fixture *open_faulty(const char *sets) {
     return fixture_open("ideal", all, N, N, w, 0);
 }
 
-/* Effective weight of output o, input i (fp32 panels of one row block). */
-static float weight_at(const struct fixture *f, uint32_t o, uint32_t i) {
-    const struct array *a = f->machine->arrays[0];
-    return a->weights[((size_t)(o / PANEL) * a->row_stride + i) * PANEL + o % PANEL];
-}
-
 static uint32_t differing(const struct fixture *a, const struct fixture *b) {
     uint32_t count = 0;
     for (uint32_t k = 0; k < N * N; k++) {

@@ -6,12 +6,6 @@ enum { N = 40 };
 static const char wires_1_ohm[] = "tile.wires.row_ohm=1 tile.wires.column_ohm=1 tile.wires.input_ohm=2 "
                                   "tile.wires.output_ohm=3 tile.wires.column_fF=1";
 
-/* fp32 panel of one row block. */
-static float weight_at(const struct fixture *f, uint32_t o, uint32_t i) {
-    const struct array *a = f->machine->arrays[0];
-    return a->weights[((size_t)(o / PANEL) * a->row_stride + i) * PANEL + o % PANEL];
-}
-
 static bool same_weights(const struct fixture *a, const struct fixture *b) {
     const struct array *x = a->machine->arrays[0], *y = b->machine->arrays[0];
     size_t n = (size_t)x->row_stride * x->columns;

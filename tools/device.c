@@ -18,20 +18,14 @@
 
 /* ---- opening a cell ------------------------------------------------------------------------------------- */
 
-static bool is_path(const char *name) {
-    size_t n = strlen(name);
-    return strchr(name, '/') || (n > 5 && strcmp(name + n - 5, ".yaml") == 0) ||
-           (n > 4 && strcmp(name + n - 4, ".yml") == 0);
-}
-
 /* The file of a part: a path, or a name of configs/parts. */
 static enum status part_path(const char *name, struct arena *a, char **path, struct error *e) {
     const char *data = data_directory() ? data_directory() : ".";
-    *path = is_path(name) ? arena_strdup(a, name) : arena_printf(a, "%s/configs/parts/%s.yaml", data, name);
+    *path = config_is_path(name) ? arena_strdup(a, name) : arena_printf(a, "%s/configs/parts/%s.yaml", data, name);
     if (!*path) {
         return error_set(e, ERR_RUN, "%s: out of memory", name);
     }
-    if (!is_path(name) && !file_exists(*path)) {
+    if (!config_is_path(name) && !file_exists(*path)) {
         return cell_model_find(name, e) ? error_set(e, ERR_RUN, "%s: has no part in configs/parts", name) : ERR_USAGE;
     }
     return OK;
