@@ -169,9 +169,6 @@ static void estimate_product(struct fold *f, struct fold_result *r) {
 
 enum { COLUMNS_AT_ONCE = 16 };
 
-/* Factors alone lose digits where the terminal is far above the wires: 1e-16 x their ratio x about 30 was measured. */
-static bool stiff(const struct lines *l) { return l->step_ohm > 0 && l->port_ohm / l->step_ohm > 1e6; }
-
 /* Every column refined, one by one. */
 static enum status refined_columns(struct network *n, size_t rows, size_t columns, double *work, float *effective,
                                    struct error *e) {
@@ -197,7 +194,7 @@ static enum status exact(const struct wires *w, size_t rows, size_t columns, con
     struct network *n = NULL;
     enum status s = network_create(w, rows, columns, wide, &n, e);
     struct lines row = wires_rows(w, rows, columns), column = wires_columns(w, rows, columns);
-    bool refine = stiff(&row) || stiff(&column);
+    bool refine = lines_stiff(&row) || lines_stiff(&column);
     if (s == OK && refine) {
         s = refined_columns(n, rows, columns, wide, effective, e);
     }

@@ -474,3 +474,69 @@ enum status network_columns(struct network *n, size_t first, size_t count, float
     cholmod_free_dense(&b, &n->common);
     return solved ? OK : out_of_memory(e);
 }
+
+/* Right side for 1 V behind a row and 0 V behind everything else, into `b` (zero before). */
+static void drive_row(const struct network *n, size_t row, double *b) {
+    for (size_t j = 0; j < n->column.count; j++) {
+        double ampere = n->g_S[j * n->row.count + row];
+        size_t from = row_node(n, row, j), to = column_node(n, row, j);
+        if (from != OUTSIDE) {
+            b[from] -= ampere;
+        }
+        if (to != OUTSIDE) {
+            b[to] += ampere;
+        }
+    }
+}
+
+/* What every source delivers at u with 1 V behind `row`. */
+static void gather_sources(const struct network *n, size_t row, const double *u, double *source_S) {
+    for (size_t i = 0; i < n->row.count; i++) {
+        source_S[i] = 0;
+    }
+    for (size_t j = 0; j < n->column.count; j++) {
+        for (size_t i = 0; i < n->row.count; i++) {
+            double volts = (i == row ? 1 : 0) + at(u, row_node(n, i, j)) - at(u, column_node(n, i, j));
+            source_S[i] += n->g_S[j * n->row.count + i] * volts;
+        }
+    }
+}
+
+/* One right side after the other, refined. */
+static enum status refined_sources(struct network *n, double *source_S, struct error *e) {
+    size_t rows = n->row.count;
+    double *volts = mem_alloc(rows, sizeof *volts);
+    enum status s = volts ? OK : out_of_memory(e);
+    for (size_t k = 0; s == OK && k < rows; k++) {
+        volts[k] = 1;
+        s = solve(n, volts, NULL, e);
+        volts[k] = 0;
+        gather_sources(n, k, n->work, source_S + k * rows);
+    }
+    mem_free(volts);
+    return s;
+}
+
+enum status network_source_matrix(struct network *n, double *source_S, struct error *e) {
+    enum { AT_ONCE = 16 };
+    size_t rows = n->row.count;
+    bool solved = true;
+    if (lines_stiff(&n->row) || lines_stiff(&n->column)) {
+        return refined_sources(n, source_S, e);
+    }
+    for (size_t first = 0; solved && first < rows; first += AT_ONCE) {
+        size_t count = rows - first < AT_ONCE ? rows - first : AT_ONCE;
+        cholmod_dense *b = cholmod_zeros(n->unknowns, count, CHOLMOD_REAL, &n->common);
+        for (size_t k = 0; b && k < count; k++) {
+            drive_row(n, first + k, (double *)b->x + k * n->unknowns);
+        }
+        solved = b && (n->unknowns == 0 ||
+                       cholmod_solve2(CHOLMOD_A, n->factor, b, NULL, &n->step, NULL, &n->y, &n->e, &n->common));
+        for (size_t k = 0; solved && k < count; k++) {
+            const double *u = n->unknowns > 0 ? (double *)n->step->x + k * n->unknowns : NULL;
+            gather_sources(n, first + k, u, source_S + (first + k) * rows);
+        }
+        cholmod_free_dense(&b, &n->common);
+    }
+    return solved ? OK : out_of_memory(e);
+}

@@ -90,5 +90,12 @@ const char *input_contradiction(const struct chip_spec *s, char *why, size_t byt
                  t->cell_model);
         return "effects.cell_nonlinearity";
     }
+    if (cell_common_of(t->cell).charge && !drives_voltage(t) && t->dac.coding != CODING_BIT_SERIAL) {
+        snprintf(why, bytes,
+                 "%s drives times, but the charge of the cell %s depends on the voltage, not on how long it is there "
+                 "(allowed: amplitude, bit_serial)",
+                 t->dac.coding == CODING_SPLIT ? "split" : "pulse_width", t->cell_model);
+        return "tile.dac.coding";
+    }
     return NULL;
 }

@@ -5,9 +5,11 @@
  *   voltage-coded   u_i = l_i V all the time
  *   pulse-coded     u_i = sign(l_i) V during the first |l_i| of the pass; rows that have ended are at 0 V
  * Mean current of column j: (1/T) integral I_j dt. For linear cells behind drivers that always drive it is the
- * network's answer to the mean voltages l_i V, so one solution gives it. Energy is quadratic: between two ends of
- * pulses the voltages stand still, so it is added up over those pieces (as many as there are different levels). The
- * same pieces give currents where cells are not linear or inactive rows float; each is then a Newton solution.
+ * network's answer to the mean voltages l_i V, so one solution gives it. Power is quadratic, u' Y u with the currents
+ * Y that every row draws for 1 V on one: found once. Rows i and k are on together for the shorter of their pulses, so
+ *   energy = T V^2 sum over i, k of Y_ik sign(l_i l_k) min(|l_i|, |l_k|)
+ * Where cells are not linear or inactive rows float, every piece between two ends of pulses is solved by Newton
+ * (network_pass.h).
  *
  * Not modelled: what the drivers lose inside, charging of the lines (settling is an estimate beside it).
  */
@@ -18,6 +20,7 @@
 #include "base/io.h"
 #include "base/memory.h"
 #include "sim/machine.h"
+#include "sim/network_pass.h"
 
 /* ---- conductances ------------------------------------------------------------------------------------- */
 
@@ -89,12 +92,11 @@ struct tile_network {
     size_t rows, columns;
     double *g_S;             /* [columns][rows] crossings */
     struct network *network; /* NULL: Newton */
+    double *source_S;        /* [rows][rows] network_source_matrix, or not yet NULL */
     bool floating, bent;
     double read_V;
-    /* Of one read. */
-    double *volts, *ends;                 /* [rows] */
-    bool *driven;                         /* [rows] */
-    double *piece_A, *folded_A, *exact_A; /* [columns] */
+    struct network_pass pass;
+    double *folded_A, *exact_A; /* [columns] of one read */
 };
 
 void tile_network_destroy(struct tile_network *n) {
@@ -103,10 +105,11 @@ void tile_network_destroy(struct tile_network *n) {
         mem_free(n->tile.crossing_S);
         mem_free(n->tile.effective_S);
         mem_free(n->g_S);
-        mem_free(n->volts);
-        mem_free(n->ends);
-        mem_free(n->driven);
-        mem_free(n->piece_A);
+        mem_free(n->source_S);
+        mem_free(n->pass.row_V);
+        mem_free(n->pass.ends);
+        mem_free(n->pass.driven);
+        mem_free(n->pass.piece_A);
         mem_free(n->folded_A);
         mem_free(n->exact_A);
         mem_free(n);
@@ -132,13 +135,13 @@ static enum status check_spec(const struct chip_spec *s, struct error *e) {
 
 static bool allocate(struct tile_network *n) {
     n->g_S = mem_alloc(n->rows * n->columns, sizeof *n->g_S); /* a product of tile sizes: at most 4096 x 2^20 */
-    n->volts = mem_alloc(n->rows, sizeof *n->volts);
-    n->ends = mem_alloc(n->rows, sizeof *n->ends);
-    n->driven = mem_alloc(n->rows, sizeof *n->driven);
-    n->piece_A = mem_alloc(n->columns, sizeof *n->piece_A);
+    n->pass.row_V = mem_alloc(n->rows, sizeof *n->pass.row_V);
+    n->pass.ends = mem_alloc(n->rows, sizeof *n->pass.ends);
+    n->pass.driven = mem_alloc(n->rows, sizeof *n->pass.driven);
+    n->pass.piece_A = mem_alloc(n->columns, sizeof *n->pass.piece_A);
     n->folded_A = mem_alloc(n->columns, sizeof *n->folded_A);
     n->exact_A = mem_alloc(n->columns, sizeof *n->exact_A);
-    return n->g_S && n->volts && n->ends && n->driven && n->piece_A && n->folded_A && n->exact_A;
+    return n->g_S && n->pass.row_V && n->pass.ends && n->pass.driven && n->pass.piece_A && n->folded_A && n->exact_A;
 }
 
 static enum status build(struct tile_network *n, size_t matrix, uint32_t row_block, uint32_t column_block,
@@ -152,6 +155,14 @@ static enum status build(struct tile_network *n, size_t matrix, uint32_t row_blo
     for (size_t i = 0; i < n->rows * n->columns; i++) {
         n->g_S[i] = (double)n->tile.crossing_S[i];
     }
+    n->pass.wires = n->wires;
+    n->pass.rows = n->rows;
+    n->pass.columns = n->columns;
+    n->pass.g_S = n->g_S;
+    n->pass.bent = n->bent ? n->machine->spec->tile.cell : NULL;
+    n->pass.floating = n->floating;
+    n->pass.pulses = !n->machine->inputs.voltage;
+    n->pass.volts = n->read_V;
     if (n->floating || n->bent) {
         return OK;
     }
@@ -169,8 +180,8 @@ enum status tile_network_create(const struct machine *m, size_t matrix, uint32_t
     }
     n->machine = m;
     n->wires = machine_wires_of(m);
-    n->floating = floating;
-    n->bent = m->spec->effects.cell_nonlinearity && !cell_is_linear(t->cell);
+    n->floating = floating || t->wires.float_inactive;
+    n->bent = m->bent;
     n->read_V = t->read_voltage_V.value;
     enum status s = build(n, matrix, row_block, column_block, e);
     if (s != OK) {
@@ -182,65 +193,6 @@ enum status tile_network_create(const struct machine *m, size_t matrix, uint32_t
 }
 
 /* ---- one read ----------------------------------------------------------------------------------------- */
-
-/* I = g V s(V); its derivative needs no more than what lets Newton converge. */
-static double bent_current(void *context, double volts, double g_S, double *derivative_S) {
-    const struct cell *cell = context;
-    double h = 1e-5 * (fabs(volts) + 1e-3);
-    double above = (volts + h) * cell_current_factor(cell, volts + h);
-    double below = (volts - h) * cell_current_factor(cell, volts - h);
-    *derivative_S = g_S * (above - below) / (2 * h);
-    return g_S * volts * cell_current_factor(cell, volts);
-}
-
-/* Solves for n->volts, n->driven. */
-static enum status solve(struct tile_network *n, double *power_W, struct tile_read *count, struct error *e) {
-    count->solutions++;
-    if (n->network) {
-        return network_solve(n->network, n->volts, n->piece_A, power_W, NULL, NULL, e);
-    }
-    struct network_problem p = {
-        .current = n->bent ? bent_current : NULL,
-        .context = (void *)(uintptr_t)n->machine->spec->tile.cell,
-        .driven = n->floating ? n->driven : NULL,
-    };
-    int iterations = 0;
-    TRY(network_newton(&n->wires, n->rows, n->columns, n->g_S, &p, n->volts, n->piece_A, power_W, &iterations, e));
-    count->iterations += (uint32_t)iterations;
-    return OK;
-}
-
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Rows at `when` (share of the pass); true if any conducts. */
-static bool drive(struct tile_network *n, const double *level, bool pulses, double when) {
-    bool any = false;
-    for (size_t i = 0; i < n->rows; i++) {
-        double u = pulses ? (fabs(level[i]) > when ? copysign(1, level[i]) : 0) : level[i];
-        n->volts[i] = u * n->read_V;
-        n->driven[i] = u != 0;
-        any = any || u != 0;
-    }
-    return any;
-}
-
-/* Adds the piece [begin, end) of the pass. */
-static enum status add_piece(struct tile_network *n, const double *level, bool pulses, double begin, double end,
-                             double pass_s, struct tile_read *r, struct error *e) {
-    double power_W = 0;
-    if (end <= begin || !drive(n, level, pulses, begin)) {
-        return OK; /* nothing is driven, nothing flows */
-    }
-    TRY(solve(n, &power_W, r, e));
-    r->exact_J += power_W * (end - begin) * pass_s;
-    for (size_t j = 0; j < n->columns; j++) {
-        n->exact_A[j] += n->piece_A[j] * (end - begin);
-    }
-    return OK;
-}
 
 static void read_folded(struct tile_network *n, const double *level, bool pulses, double pass_s, struct tile_read *r) {
     for (size_t j = 0; j < n->columns; j++) {
@@ -267,27 +219,53 @@ static void settle(const struct tile_network *n, double pass_s, struct tile_read
     }
 }
 
+/* Mean over the pass of what the sources deliver: v' Y v of the voltages of a moment. In units of full scale, two rows
+ * are on together for the shorter of their levels. */
+static double pulse_power_W(const struct tile_network *n, const double *level) {
+    double sum_S = 0;
+    for (size_t i = 0; i < n->rows; i++) {
+        for (size_t k = 0; k < n->rows; k++) {
+            double together = fmin(fabs(level[i]), fabs(level[k]));
+            sum_S += n->source_S[i * n->rows + k] * (level[i] * level[k] < 0 ? -together : together);
+        }
+    }
+    return sum_S * n->pass.volts * n->pass.volts;
+}
+
+/* Linear cells behind drivers that always drive: the mean currents are those of the mean voltages. */
+static enum status read_linear(struct tile_network *n, const double *level, double *mean_W, struct tile_read *r,
+                               struct error *e) {
+    r->solutions++;
+    for (size_t i = 0; i < n->rows; i++) {
+        n->pass.row_V[i] = level[i] * n->pass.volts;
+    }
+    TRY(network_solve(n->network, n->pass.row_V, n->exact_A, mean_W, NULL, NULL, e));
+    size_t ends = n->pass.pulses ? network_pass_ends(level, n->rows, n->pass.ends) : 0;
+    if (ends == 1) {
+        *mean_W /= n->pass.ends[0]; /* of the mean voltages: the square of that share */
+    } else if (ends > 1) {
+        if (!n->source_S) {
+            n->source_S = mem_alloc(n->rows * n->rows, sizeof *n->source_S);
+            TRY(n->source_S ? network_source_matrix(n->network, n->source_S, e)
+                            : error_set(e, ERR_RUN, "network of a tile: out of memory"));
+        }
+        *mean_W = pulse_power_W(n, level);
+    }
+    return OK;
+}
+
 enum status tile_network_read(struct tile_network *n, const double *level, struct tile_read *out, struct error *e) {
     const struct tile_spec *t = &n->machine->spec->tile;
-    bool pulses = !n->machine->inputs.voltage;
-    double pass_s = t->pulse_s.value * n->machine->inputs.pulse_share;
+    double pass_s = t->pulse_s.value * n->machine->inputs.pulse_share, mean_W = 0;
     *out = (struct tile_read){.rows = (uint32_t)n->rows,
                               .physical_columns = (uint32_t)n->columns,
                               .columns_per_output = n->tile.columns_per_output,
                               .folded_A = n->folded_A,
                               .exact_A = n->exact_A};
-    memset(n->exact_A, 0, n->columns * sizeof *n->exact_A);
-    for (size_t i = 0; i < n->rows; i++) {
-        n->ends[i] = pulses ? fabs(level[i]) : 1;
-    }
-    qsort(n->ends, n->rows, sizeof *n->ends, ascending);
-    double begin = 0;
-    for (size_t i = 0; i < n->rows; i++) {
-        TRY(check_interrupted(e));
-        TRY(add_piece(n, level, pulses, begin, n->ends[i], pass_s, out, e));
-        begin = n->ends[i];
-    }
-    read_folded(n, level, pulses, pass_s, out);
+    TRY(n->network ? read_linear(n, level, &mean_W, out, e)
+                   : network_pass_read(&n->pass, level, n->exact_A, &mean_W, &out->solutions, &out->iterations, e));
+    out->exact_J = mean_W * pass_s;
+    read_folded(n, level, n->pass.pulses, pass_s, out);
     settle(n, pass_s, out);
     return OK;
 }
@@ -299,9 +277,9 @@ enum status tile_network_spice(struct tile_network *n, const double *level, FILE
                          "--float-inactive; --set effects.cell_nonlinearity=off)");
     }
     for (size_t i = 0; i < n->rows; i++) {
-        n->volts[i] = level[i] * n->read_V;
+        n->pass.row_V[i] = level[i] * n->read_V;
     }
-    TRY(network_solve(n->network, n->volts, n->exact_A, NULL, NULL, NULL, e));
-    return wires_write_spice(&n->wires, n->rows, n->columns, n->g_S, n->volts, n->exact_A,
+    TRY(network_solve(n->network, n->pass.row_V, n->exact_A, NULL, NULL, NULL, e));
+    return wires_write_spice(&n->wires, n->rows, n->columns, n->g_S, n->pass.row_V, n->exact_A,
                              "mho tile: mean voltages of the first pass of the first input", out, e);
 }

@@ -205,6 +205,39 @@ static void general_is_the_reference(void **state) {
     mem_free(x);
 }
 
+/* Power of any voltages from the matrix of the sources, all ends and lines of 0 ohm among them: 1e-9. Symmetric. */
+static void sources_are_a_matrix(void **state) {
+    (void)state;
+    static const struct wires cases[] = {
+        {20, 30, 200, 300, WIRES_LEFT, WIRES_BOTTOM, 1}, {20, 30, 0, 0, WIRES_BOTH_SIDES, WIRES_ALTERNATE, 2},
+        {0, 30, 0, 300, WIRES_RIGHT, WIRES_TOP, 1},      {20, 0, 5, 0, WIRES_RIGHT, WIRES_BOTH_ENDS, 1},
+        {0, 0, 0, 0, WIRES_LEFT, WIRES_BOTTOM, 1},       {1e-3, 1e-3, 1e6, 300, WIRES_LEFT, WIRES_BOTTOM, 3}};
+    enum { R = 21, C = 10 };
+    double g_S[R * C], volts[R], A[C], Y[R * R], power_W;
+    for (size_t i = 0; i < R * C; i++) {
+        g_S[i] = 20e-6 * (double)uniform(3, i);
+    }
+    for (size_t i = 0; i < R; i++) {
+        volts[i] = (double)uniform(4, i) - 0.5;
+    }
+    for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
+        struct network *n = NULL;
+        struct error e = {0};
+        double sum = 0;
+        assert_int_equal(network_create(&cases[k], R, C, g_S, &n, &e), OK);
+        assert_int_equal(network_source_matrix(n, Y, &e), OK);
+        assert_int_equal(network_solve(n, volts, A, &power_W, NULL, NULL, &e), OK);
+        for (size_t i = 0; i < R; i++) {
+            for (size_t j = 0; j < R; j++) {
+                sum += volts[i] * Y[i * R + j] * volts[j];
+                assert_near(Y[i * R + j], Y[j * R + i], 1e-9 * Y[0]);
+            }
+        }
+        assert_near(sum, power_W, 1e-9 * power_W);
+        network_destroy(n);
+    }
+}
+
 static enum status try_sets(const char *more, uint32_t outputs, struct error *e) {
     char sets[1024];
     struct fixture *f = NULL;
@@ -260,6 +293,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(linear_limit_is_folding),
     cmocka_unit_test(zero_inputs_float),
     cmocka_unit_test(general_is_the_reference),
+    cmocka_unit_test(sources_are_a_matrix),
     cmocka_unit_test(many_tiles_are_asked_for),
     cmocka_unit_test(errors_of_the_network_are_told),
 };

@@ -422,6 +422,8 @@ static void contradictions_are_named(void **state) {
         const char *chip, *sets, *message;
     } cases[] = {
         {"pcm256", "tile.dac.coding=split tile.dac.split_bits=7", "tile.dac.split_bits: 7 of the 7 bits"},
+        {"pcm256", "tile.cell=sram_capacitor", "tile.dac.coding: pulse_width drives times, but the charge"},
+        {"pcm256", "tile.cell=sram_capacitor tile.dac.coding=split", "tile.dac.coding: split drives times"},
         {"pcm256", "tile.dac.range_value=3", "tile.dac.range_value: 3 is given"},
         {"pcm256", "tile.dac.range=static tile.management.noise=abs_max", "tile.management.noise: it replaces"},
         {"ideal",
