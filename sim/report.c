@@ -81,6 +81,23 @@ static void flag_settling(const struct run *r, struct flags *out) {
     }
 }
 
+/* Refreshing wears the devices out, and takes its time. */
+static void flag_programming(const struct run *r, struct flags *out) {
+    if (!r->machine) {
+        return;
+    }
+    struct machine_programming p = machine_programming(r->machine);
+    double each_s = p.seconds / (double)p.programmings, period_s = chip_spec_of(r->chip)->tile.refresh_period_s;
+    if (p.endurance_used > 1) {
+        snprintf(out->text[out->count++], FLAG_BYTES, "%.3g programmings wear the devices out: %.3g x their endurance",
+                 (double)p.programmings, p.endurance_used);
+    }
+    if (p.programmings > 1 && each_s > period_s) {
+        snprintf(out->text[out->count++], FLAG_BYTES, "programming takes %.3g s, refresh is asked for every %.3g s",
+                 each_s, period_s);
+    }
+}
+
 void report_flags(const struct run *r, struct flags *out) {
     struct ledger_view v = run_ledger(r);
     out->count = 0;
@@ -92,6 +109,7 @@ void report_flags(const struct run *r, struct flags *out) {
                  100 * (double)v.saturated_adc / (double)v.converted_adc);
     }
     flag_settling(r, out);
+    flag_programming(r, out);
     if (r->full) {
         snprintf(out->text[out->count++], FLAG_BYTES,
                  "a step had more operations than there is room for: time is incomplete");

@@ -153,6 +153,9 @@ static void print_programming(const struct machine *m, FILE *out) {
     }
     fprintf(out, "programming: %.3g devices, %.3g pulses each", (double)p.devices,
             (double)p.pulses / (double)p.devices);
+    if (p.programmings > 1) {
+        fprintf(out, ", %.4g times", (double)p.programmings);
+    }
     if (p.failed) {
         fprintf(out, ", %" PRIu64 " failed", p.failed);
     }

@@ -553,6 +553,23 @@ static void test_text_and_report(void **state) {
     mem_free(err);
 }
 
+/* Refresh that no device survives, and that takes longer than its period; without refresh neither is said. */
+static void test_refresh_wears_out(void **state) {
+    (void)state;
+    const char *often[] = {"run", "--tokens", "1", "--age", "1month", "--set", "tile.refresh_period_s=0.1", NULL};
+    const char *never[] = {"run", "--tokens", "1", "--age", "1month", NULL};
+    char *out;
+    assert_int_equal(run_mho(often, 60, &out, NULL), 0);
+    assert_non_null(strstr(out, "2.592e+07 times"));
+    assert_non_null(strstr(out, "programmings wear the devices out"));
+    assert_non_null(strstr(out, "refresh is asked for every 0.1 s"));
+    mem_free(out);
+    assert_int_equal(run_mho(never, 60, &out, NULL), 0);
+    assert_null(strstr(out, " times"));
+    assert_null(strstr(out, "\n! "));
+    mem_free(out);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_wrong_words),
     cmocka_unit_test(test_wrong_models),
@@ -570,5 +587,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_effective_config_replays),
     cmocka_unit_test(test_help),
     cmocka_unit_test(test_text_and_report),
+    cmocka_unit_test(test_refresh_wears_out),
 };
 const struct test_suite suite_cli = {"cli", tests, sizeof tests / sizeof tests[0]};
