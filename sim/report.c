@@ -310,7 +310,7 @@ json_t *run_report_json(const struct run *r) {
     for (const char *const *m = report_not_modelled; *m; m++) {
         json_array_append_new(missing, json_string(*m));
     }
-    if (!run_wires_act(r)) {
+    if (!run_wires_modelled(r)) {
         json_array_append_new(missing, json_string("wire resistance (the chip has no tile.wires, or they are off)"));
     }
     for (size_t i = 0; i < flags.count; i++) {

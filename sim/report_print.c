@@ -189,7 +189,7 @@ static void print_notes(const struct run *r, FILE *out) {
     fprintf(out, "%zu of %zu constants are assumed; `mho chip show %s` lists them\n", constants.assumed, constants.all,
             chip_name(r->chip));
     fprintf(out, "not modelled: %slinks and networks, off-chip memory, loading of weights\n",
-            run_wires_act(r) ? "" : "wires, ");
+            run_wires_modelled(r) ? "" : "wires, ");
     for (size_t i = 0; i < flags.count; i++) {
         fprintf(out, "! %s\n", flags.text[i]);
     }

@@ -86,6 +86,11 @@ const struct machine *run_machine(const struct run *r) { return r->machine; }
 
 bool run_wires_act(const struct run *r) { return r->machine && machine_wires(r->machine).act; }
 
+bool run_wires_modelled(const struct run *r) {
+    const struct chip_spec *s = chip_spec_of(r->chip);
+    return run_wires_act(r) || (r->machine && s->tile.ladder.given && s->effects.wires);
+}
+
 void run_reset(struct run *r) {
     ledger_reset(&r->ledger);
     if (r->timeline) {

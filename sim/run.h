@@ -45,6 +45,8 @@ void run_record_multiply(struct run *r, const struct multiply_record *m);
 
 /* False without a machine, too. */
 bool run_wires_act(const struct run *r);
+/* Whether the resistance of wires counts at all: as a network, or as ladders of pairs. */
+bool run_wires_modelled(const struct run *r);
 
 /* Sums over all resources of a class; `busiest`: largest share of the makespan that one of them worked. */
 struct class_view { double busy_s, wait_s, critical_s, busiest; };

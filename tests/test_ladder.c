@@ -522,6 +522,37 @@ static void refused(void **state) {
     }
 }
 
+#define SET(text) "--set", text
+
+/* A report says that wires are not modelled, unless they are. */
+static void report_knows(void **state) {
+    (void)state;
+    for (int on = 0; on <= 1; on++) {
+        const char *const args[] = {"run",
+                                    "--json",
+                                    "--chip",
+                                    "ideal",
+                                    "--tokens",
+                                    "1",
+                                    "--prompt",
+                                    "One day",
+                                    SET("tile.ladder.cell_ohm=0.15"),
+                                    SET("tile.ladder.read_V=0.2"),
+                                    SET("tile.ladder.sense_offset_V=0.0005"),
+                                    SET("tile.ladder.step_ns=1"),
+                                    SET("tile.ladder.oscillator_GHz=6.24"),
+                                    SET("tile.ladder.segments=8"),
+                                    SET(on ? "effects.wires=on" : "effects.wires=off"),
+                                    NULL};
+        char *out = NULL, *err = NULL;
+        assert_int_equal(run_mho(args, 60, &out, &err), 0);
+        assert_non_null(strstr(out, "not_modelled"));
+        assert_true((strstr(out, "wire resistance") == NULL) == on);
+        mem_free(out);
+        mem_free(err);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(golden_functions),
     cmocka_unit_test(golden_chips),
@@ -532,5 +563,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(fast_is_the_reference),
     cmocka_unit_test(switched_off),
     cmocka_unit_test(refused),
+    cmocka_unit_test(report_knows),
 };
 const struct test_suite suite_ladder = {"ladder", tests, sizeof tests / sizeof tests[0]};
