@@ -134,6 +134,31 @@ static cholmod_sparse *assemble(struct network *n, const double *cell_S) {
     return a;
 }
 
+/* Marks the nodes next to a source. */
+static void mark_port(void *context, size_t a, size_t b, double siemens) {
+    int *last = context;
+    (void)siemens;
+    if (b == OUTSIDE) {
+        last[a] = 1;
+    }
+}
+
+/* Eliminates the nodes next to the sources last: what is left of the factors there is the array as the sources see it.
+ * Costs no more than an order without that wish: 7.3 against 7.7 million entries for 256 x 512 cells. NULL: out of
+ * memory. */
+static cholmod_factor *analyse(struct network *n) {
+    int *last = mem_alloc(2 * n->unknowns, sizeof *last), *order = last ? last + n->unknowns : NULL;
+    cholmod_factor *factor = NULL;
+    if (last) {
+        visit_lines(&n->row, 0, NULL, mark_port, last);
+        if (cholmod_camd(n->matrix, NULL, 0, last, order, &n->common)) {
+            factor = cholmod_analyze_p(n->matrix, order, NULL, 0, &n->common);
+        }
+    }
+    mem_free(last);
+    return factor;
+}
+
 enum status network_factorise(struct network *n, const double *cell_S, struct error *e) {
     if (n->unknowns == 0) {
         return OK;
@@ -144,7 +169,7 @@ enum status network_factorise(struct network *n, const double *cell_S, struct er
         return out_of_memory(e);
     }
     if (!n->factor) {
-        n->factor = cholmod_analyze(n->matrix, &n->common);
+        n->factor = analyse(n);
     }
     if (!n->factor || !cholmod_factorize(n->matrix, n->factor, &n->common) || n->common.status < CHOLMOD_OK) {
         return out_of_memory(e);
@@ -218,7 +243,8 @@ enum status network_pattern(const struct wires *w, size_t rows, size_t columns, 
     n->common.print = 0;
     /* The other ordering, METIS, draws from random numbers that all threads share. It is no faster here. */
     n->common.nmethods = 1;
-    n->common.method[0].ordering = CHOLMOD_AMD;
+    n->common.method[0].ordering = CHOLMOD_GIVEN; /* CAMD */
+    n->common.postorder = false;
     enum status s = fill_pattern(n, g_S, driven, e);
     if (s != OK) {
         network_destroy(n);
@@ -517,12 +543,100 @@ static enum status refined_sources(struct network *n, double *source_S, struct e
     return s;
 }
 
+/* ---- what the sources see -------------------------------------------------------------------------------------- */
+
+/* The last `count` unknowns of the factors, L D L': x = (L D L')^-1 x, where x is 0 before them. */
+static void solve_last(const cholmod_factor *f, size_t count, double *x) {
+    const int *start = f->p, *length = f->nz, *index = f->i;
+    const double *value = f->x;
+    int first = (int)(f->n - count);
+    for (int j = first; j < (int)f->n; j++) {
+        for (int k = start[j] + 1; k < start[j] + length[j]; k++) {
+            x[index[k] - first] -= value[k] * x[j - first];
+        }
+    }
+    for (int j = (int)f->n - 1; j >= first; j--) {
+        x[j - first] /= value[start[j]];
+        for (int k = start[j] + 1; k < start[j] + length[j]; k++) {
+            x[j - first] -= value[k] * x[index[k] - first];
+        }
+    }
+}
+
+/* Number of nodes next to a source, if the factors end with them. */
+static size_t last_ports(const struct network *n, int *is_port) {
+    size_t count = 0;
+    const int *order = n->factor->Perm;
+    visit_lines(&n->row, 0, NULL, mark_port, is_port);
+    for (size_t k = 0; k < n->unknowns; k++) {
+        count += (size_t)is_port[k];
+    }
+    for (size_t k = n->unknowns - count; k < n->unknowns; k++) {
+        if (!is_port[order[k]]) {
+            return 0;
+        }
+    }
+    return n->factor->is_ll || n->factor->is_super ? 0 : count;
+}
+
+/* Conductance between a node next to a source and its source: twice that of a port where one node has both ends. */
+static double port_S(const struct network *n) {
+    return (n->row.ends == ENDS_BOTH && n->row.nodes == 1 ? 2 : 1) / n->row.port_ohm;
+}
+
+/* i_r = sum over the ports p of row r of G (V_r - v_p), v = (L D L')^-1 G V at the ports. */
+static void sources_of_ports(const struct network *n, size_t count, double *x, double *source_S) {
+    const int *node = (const int *)n->factor->Perm + (n->unknowns - count);
+    double G = port_S(n);
+    memset(source_S, 0, n->row.count * n->row.count * sizeof *source_S);
+    for (size_t q = 0; q < count; q++) {
+        size_t from = (size_t)node[q] / n->row.nodes;
+        memset(x, 0, count * sizeof *x);
+        x[q] = G;
+        solve_last(n->factor, count, x);
+        source_S[from * n->row.count + from] += G;
+        for (size_t p = 0; p < count; p++) {
+            source_S[(size_t)node[p] / n->row.nodes * n->row.count + from] -= G * x[p];
+        }
+    }
+}
+
+/* Differences of voltages over a port: no port may be tiny against the cells of its row. */
+static bool ports_carry(const struct network *n) {
+    double largest_S = 0;
+    for (size_t i = 0; i < n->row.count; i++) {
+        double sum_S = 0;
+        for (size_t j = 0; j < n->column.count; j++) {
+            sum_S += n->g_S[j * n->row.count + i];
+        }
+        largest_S = fmax(largest_S, sum_S);
+    }
+    return !lines_ideal(&n->row) && largest_S * n->row.port_ohm > 1e-5;
+}
+
+/* False: the factors do not end with the ports, or no room. */
+static bool from_factors(const struct network *n, double *source_S) {
+    int *is_port = mem_alloc(n->unknowns, sizeof *is_port);
+    size_t count = is_port ? last_ports(n, is_port) : 0;
+    double *x = mem_alloc(count, sizeof *x);
+    bool found = x && count > 0;
+    if (found) {
+        sources_of_ports(n, count, x, source_S);
+    }
+    mem_free(x);
+    mem_free(is_port);
+    return found;
+}
+
 enum status network_source_matrix(struct network *n, double *source_S, struct error *e) {
     enum { AT_ONCE = 16 };
     size_t rows = n->row.count;
     bool solved = true;
     if (lines_stiff(&n->row) || lines_stiff(&n->column)) {
         return refined_sources(n, source_S, e);
+    }
+    if (ports_carry(n) && from_factors(n, source_S)) {
+        return OK;
     }
     for (size_t first = 0; solved && first < rows; first += AT_ONCE) {
         size_t count = rows - first < AT_ONCE ? rows - first : AT_ONCE;
