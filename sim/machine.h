@@ -42,6 +42,8 @@ const struct placement *machine_placement(const struct machine *m);
 struct multiply_scratch;
 struct multiply_scratch *multiply_scratch_create(const struct machine *m, uint32_t max_tokens);
 void multiply_scratch_destroy(struct multiply_scratch *s); /* NULL is fine */
+/* Forgets the running means of the noise management, the only thing that one multiply leaves to the next. */
+void multiply_scratch_reset(struct multiply_scratch *s);
 
 /* The values of run_multiply (sim.h): y [tokens][outputs]. first_read: number of the first token's read since the run
  * began; with the seed it fixes all noise that changes from read to read. Errors (ERR_RUN): inputs that are not finite;

@@ -35,6 +35,12 @@ void multiply_scratch_destroy(struct multiply_scratch *s) {
     }
 }
 
+void multiply_scratch_reset(struct multiply_scratch *s) {
+    if (s->general && s->general->averages) {
+        memset(s->general->averages, 0, s->general->tiles * sizeof *s->general->averages);
+    }
+}
+
 struct multiply_scratch *multiply_scratch_create(const struct machine *m, uint32_t max_tokens) {
     size_t stride = 0, blocks = 0;
     bool fp32 = false, noisy = false;

@@ -33,6 +33,7 @@ struct general_scratch {
     uint16_t *beyond;  /* [panels][TOKENS] results beyond the ADC range in each panel */
     uint16_t *repeat;  /* the same, counted as the bound management does */
     float *panels;    /* [threads][2][stride x PANEL] weights without sign, weights of the other phase: for phenomena */
+    size_t tiles;
     double *averages; /* [tiles] running means of the noise management; NULL: not wanted */
     struct network_scratch *network; /* NULL: wires are folded */
 };

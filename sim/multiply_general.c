@@ -94,6 +94,7 @@ struct general_scratch *general_scratch_create(const struct machine *m) {
     g->beyond = mem_alloc(2 * x.panels * TOKENS, sizeof *g->beyond);
     g->repeat = g->beyond ? g->beyond + x.panels * TOKENS : NULL;
     g->panels = mem_alloc(any ? (size_t)g->threads * 2 * stride * PANEL : 0, sizeof *g->panels);
+    g->tiles = x.tiles;
     g->averages = averages ? mem_alloc(x.tiles, sizeof *g->averages) : NULL;
     bool network = chip_needs_network(m->spec);
     g->network = network ? network_scratch_create(m, stride, x.columns, x.shared) : NULL;

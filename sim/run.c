@@ -99,6 +99,9 @@ void run_reset(struct run *r) {
     r->steps = r->tokens_total = r->single_steps = 0;
     r->single_s = r->several_s = 0;
     r->full = false;
+    if (r->scratch) {
+        multiply_scratch_reset(r->scratch);
+    }
 }
 
 /* ---- stages ------------------------------------------------------------------------------------ */

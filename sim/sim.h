@@ -245,7 +245,7 @@ struct run;
 enum status run_create(struct machine *m, uint32_t max_tokens, struct run **out, struct error *e);
 void run_destroy(struct run *r);
 const struct machine *run_machine(const struct run *r); /* borrowed */
-void run_reset(struct run *r); /* forgets records, ledger and timeline */
+void run_reset(struct run *r); /* as created: forgets records, ledger, timeline, running means of inputs */
 
 enum digital_op {
     OP_EMBED,      /* elements = hidden: table look-up */

@@ -383,6 +383,27 @@ static void general_multiplies_allocate_nothing(void **state) {
     fixture_close(f);
 }
 
+/* A running mean of inputs goes from token to token and from multiply to multiply, until a run is reset. */
+static void running_means_are_forgotten(void **state) {
+    (void)state;
+    struct fixture *f = fixture_open("pcm256", "tile.management.noise=average_abs_max tile.adc.range=lambda", 10, 60,
+                                     NULL, 0);
+    float *x = gaussians(3 * 60, 2), *y[3];
+    for (int k = 0; k < 3; k++) {
+        if (k == 2) {
+            multiply_scratch_reset(f->scratch);
+        }
+        y[k] = multiply(f, x, 3);
+    }
+    assert_true(memcmp(y[0], y[1], 3 * 10 * sizeof *y[0]) != 0);
+    assert_memory_equal(y[0], y[2], 3 * 10 * sizeof *y[0]);
+    for (int k = 0; k < 3; k++) {
+        mem_free(y[k]);
+    }
+    mem_free(x);
+    fixture_close(f);
+}
+
 /* Every allocation of a machine with everything around its tiles, of its scratch and of the fit of its correction fails
  * once: an error, no crash, no leak (sanitizers watch). */
 static void running_out_of_memory_is_an_error(void **state) {
@@ -512,6 +533,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(noise_follows_the_read_number),
     cmocka_unit_test(white_noise_has_its_variance),
     cmocka_unit_test(general_multiplies_allocate_nothing),
+    cmocka_unit_test(running_means_are_forgotten),
     cmocka_unit_test(running_out_of_memory_is_an_error),
     cmocka_unit_test(contradictions_are_named),
 };
