@@ -282,20 +282,3 @@ enum status csv_number(const struct csv *c, size_t row, size_t column, double *v
                      "%.*s: not a number (allowed: finite numbers, 0.5 or 1e-6, commas between them)", SHOWN_BYTES,
                      text);
 }
-
-enum status csv_numbers(const struct csv *c, double **values, struct error *e) {
-    *values = NULL;
-    double *v = mem_alloc(csv_rows(c) * c->columns, sizeof *v); /* no overflow: there is a pointer for every cell */
-    if (!v) {
-        return out_of_memory(c, e);
-    }
-    for (size_t i = 0; i < csv_rows(c) * c->columns; i++) {
-        enum status s = csv_number(c, i / c->columns, i % c->columns, &v[i], e);
-        if (s != OK) {
-            mem_free(v);
-            return s;
-        }
-    }
-    *values = v;
-    return OK;
-}

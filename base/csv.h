@@ -34,14 +34,11 @@ enum status csv_require(const struct csv *c, const char *name, size_t *column, s
 const char *csv_text(const struct csv *c, size_t row, size_t column);
 /* A finite number; an empty cell, words, NaN and infinities are errors. */
 enum status csv_number(const struct csv *c, size_t row, size_t column, double *value, struct error *e);
-/* All cells as numbers, [rows][columns]; mem_free. */
-enum status csv_numbers(const struct csv *c, double **values, struct error *e);
 
 /* Puts "file:line:column: " before a message about a cell: for values that are numbers but not allowed ones. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 5, 6)))
 #endif
-enum status
-csv_error(const struct csv *c, size_t row, size_t column, struct error *e, const char *format, ...);
+enum status csv_error(const struct csv *c, size_t row, size_t column, struct error *e, const char *format, ...);
 
 #endif

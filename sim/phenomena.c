@@ -200,15 +200,3 @@ bool management_repeat(const struct management_spec *m, double input_step, bool 
     }
     return true;
 }
-
-bool management_clipped(const struct management_spec *m, const double *y, const double *full_scale, size_t n) {
-    bool clipped = false;
-    for (size_t i = 0; i < n; i++) {
-        if (y[i] > full_scale[i]) {
-            clipped = true;
-        } else if (y[i] < -full_scale[i]) {
-            clipped = m->test_negative; /* off: also forgets a positive one before it, as aihwkit does */
-        }
-    }
-    return clipped;
-}

@@ -86,7 +86,5 @@ struct management_loop {
 };
 void management_begin(struct management_loop *l);
 bool management_repeat(const struct management_spec *m, double input_step, bool clipped, struct management_loop *l);
-/* Whether the results y [n] of a tile (before clipping, after rounding) count as clipped. */
-bool management_clipped(const struct management_spec *m, const double *y, const double *full_scale, size_t n);
 
 #endif
