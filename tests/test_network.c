@@ -238,6 +238,40 @@ static void sources_are_a_matrix(void **state) {
     }
 }
 
+/* Energy of pulses by hand, piece by piece: 1e-9. One length of pulse, and two. */
+static void energy_of_pulses(void **state) {
+    (void)state;
+    static const struct {
+        double level[3], later[3]; /* volts of full scale during the second half */
+    } cases[] = {{{0.5, 0.5, -0.5}, {0}}, {{1, 0.5, -0.5}, {1, 0, 0}}};
+    struct fixture *f = tile_of("tile.dac.coding=pulse_width", 4, 3, NULL);
+    struct wires w = machine_wires_of(f->machine);
+    struct tile_conductances t;
+    struct network *n = NULL;
+    struct tile_network *tile = NULL;
+    struct error e = {0};
+    double g_S[24], A[8], now_W, later_W;
+    assert_int_equal(machine_tile_conductances(f->machine, 0, 0, 0, &t, &e), OK);
+    for (size_t i = 0; i < 24; i++) {
+        g_S[i] = (double)t.crossing_S[i];
+    }
+    assert_int_equal(network_create(&w, 3, 8, g_S, &n, &e), OK);
+    assert_int_equal(tile_network_create(f->machine, 0, 0, 0, false, &tile, &e), OK);
+    for (size_t k = 0; k < 2; k++) {
+        const double now_V[3] = {0.2, 0.2, -0.2}, later_V[3] = {0.2 * cases[k].later[0], 0, 0};
+        struct tile_read r;
+        assert_int_equal(network_solve(n, now_V, A, &now_W, NULL, NULL, &e), OK);
+        assert_int_equal(network_solve(n, later_V, A, &later_W, NULL, NULL, &e), OK);
+        assert_int_equal(tile_network_read(tile, cases[k].level, &r, &e), OK);
+        assert_near(r.exact_J, (now_W + later_W) / 2 * r.pass_s, 1e-9 * r.exact_J);
+    }
+    tile_network_destroy(tile);
+    network_destroy(n);
+    mem_free(t.crossing_S);
+    mem_free(t.effective_S);
+    fixture_close(f);
+}
+
 static enum status try_sets(const char *more, uint32_t outputs, struct error *e) {
     char sets[1024];
     struct fixture *f = NULL;
@@ -294,6 +328,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(zero_inputs_float),
     cmocka_unit_test(general_is_the_reference),
     cmocka_unit_test(sources_are_a_matrix),
+    cmocka_unit_test(energy_of_pulses),
     cmocka_unit_test(many_tiles_are_asked_for),
     cmocka_unit_test(errors_of_the_network_are_told),
 };
