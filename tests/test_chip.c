@@ -244,6 +244,27 @@ static void effective_configuration_is_a_fixed_point(void **state) {
     assert_fixed_point(write_chip(good, NULL, NULL), NULL, 0);
 }
 
+/* pcm256_wires is a copy: nothing but its name, what it says of itself and its wires may differ. */
+static void the_chip_with_wires_is_pcm256(void **state) {
+    (void)state;
+    static const char *const own[] = {"chip", "about"};
+    char *text[2];
+    for (int i = 0; i < 2; i++) {
+        struct chip *c = load(i ? "pcm256_wires" : "pcm256", NULL, 0);
+        json_t *json = chip_config_json(c);
+        for (size_t k = 0; k < 2; k++) {
+            assert_int_equal(json_object_del(json, own[k]), 0);
+        }
+        assert_int_equal(json_object_del(json_object_get(json, "tile"), "wires"), i ? 0 : -1);
+        text[i] = json_dumps(json, JSON_INDENT(1) | JSON_SORT_KEYS);
+        json_decref(json);
+        chip_destroy(c);
+    }
+    assert_string_equal(text[1], text[0]);
+    free(text[0]);
+    free(text[1]);
+}
+
 /* ---- bad chip files ---------------------------------------------------------------------------- */
 
 struct bad {
@@ -537,6 +558,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(numbers_of_a_new_group),
     cmocka_unit_test(sets_change_the_hash),
     cmocka_unit_test(effective_configuration_is_a_fixed_point),
+    cmocka_unit_test(the_chip_with_wires_is_pcm256),
     cmocka_unit_test(bad_files_are_explained),
     cmocka_unit_test(bad_overrides_are_explained),
     cmocka_unit_test(unknown_chip_gets_the_nearest),
