@@ -259,7 +259,7 @@ static enum status check_folding(const struct chip_spec *spec, const struct plac
         "by Newton, about %.2g s per token on one core (allowed: tile.wires.exact_nonlinear=on to have that, "
         "one tile, %s, or effects.wires=off)",
         floating ? "floating rows" : "cells whose current is not proportional to the voltage",
-        (unsigned long long)tiles, network_token_s(spec, tiles),
+        (unsigned long long)tiles, network_token_s(spec, p),
         floating ? "tile.wires.float_inactive=off" : "effects.cell_nonlinearity=off");
 }
 

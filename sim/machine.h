@@ -250,7 +250,7 @@ size_t array_crossings(const struct machine *m, const struct array *a);
 float *array_tile_crossings(const struct machine *m, const struct array *a, uint32_t row_block, uint32_t column_block);
 double network_volts(const struct machine *m); /* of an input of full scale */
 /* Estimated seconds of the solutions for one token on all tiles, one core. */
-double network_token_s(const struct chip_spec *s, uint64_t tiles);
+double network_token_s(const struct chip_spec *s, const struct placement *p);
 
 /* One line, one pass, ideal converters, nothing around them: multiply.c does it, with integer weights where the inputs
  * have few bits. Else multiply_general.c, in fp32. machine.c */

@@ -30,14 +30,20 @@ bool chip_needs_network(const struct chip_spec *s) {
  * each, one core at about 2.5 GHz; within 20 %, other machines within a factor of 2. */
 static const double SOLUTION_S = 8.6e-8;
 
-double network_token_s(const struct chip_spec *s, uint64_t tiles) {
+double network_token_s(const struct chip_spec *s, const struct placement *p) {
     const struct tile_spec *t = &s->tile;
     struct encoding_plan plan;
     struct input_plan inputs;
+    double seconds = 0;
     input_plan_make(t, s->effects.dac, &inputs);
-    double columns = encoding_plan(s, &plan, NULL) == OK ? encoding_physical_columns(&plan, (uint32_t)t->columns) : 0;
-    double pieces = inputs.voltage ? 1 : fmin(inputs.digit_limit, t->rows);
-    return (double)tiles * inputs.passes * pieces * SOLUTION_S * pow(columns * t->rows, 1.5);
+    for (size_t i = 0; i < placement_matrices(p) && encoding_plan(s, &plan, NULL) == OK; i++) {
+        struct placement_matrix m = placement_matrix_at(p, i);
+        double tiles = m.analog ? (double)m.row_blocks * block_count(m.outputs, (uint32_t)t->columns) : 0;
+        double cells = tiles > 0 ? (double)m.inputs * encoding_physical_columns(&plan, m.outputs) / tiles : 0;
+        double rows = (double)m.inputs / fmax(m.row_blocks, 1);
+        seconds += tiles * (inputs.voltage ? 1 : fmin(inputs.digit_limit, rows)) * pow(cells, 1.5);
+    }
+    return seconds * inputs.passes * SOLUTION_S;
 }
 
 /* ---- crossings -------------------------------------------------------------------------------------------------- */
