@@ -267,7 +267,7 @@ static enum status fit_powers(const double *x, const double *y, const double *w,
     double *design = arena_alloc(a, n * k, sizeof *design);
     bool dropped[BASIS_MOST] = {false};
     for (bool again = design != NULL; again;) {
-        size_t used = 0, column[BASIS_MOST + 1];
+        size_t used = 0, column[BASIS_MOST + 1] = {0};
         struct lab_value found[BASIS_MOST];
         double chi2;
         for (size_t j = 0; j < k; j++) {

@@ -79,8 +79,8 @@ enum status network_solve(struct network *n, const double *input_V, double *out_
 /* One adjoint solve: effective conductance of column j for every row: E_j [rows]. */
 enum status network_column(struct network *n, size_t column, double *effective_S, struct error *e);
 
-/* source_S [rows][rows]: current that the source of row i delivers for 1 V behind row k and 0 V behind all others. Symmetric;
- * power of the sources = sum over i, k of V_i source_S V_k. */
+/* source_S [rows][rows]: current that the source of row i delivers for 1 V behind row k and 0 V behind all others.
+ * Symmetric; power of the sources = sum over i, k of V_i source_S V_k. */
 enum status network_source_matrix(struct network *n, double *source_S, struct error *e);
 
 /* Cells whose current is not proportional to their voltage, and inactive rows that float instead of being driven:

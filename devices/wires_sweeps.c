@@ -4,8 +4,8 @@
  * tridiagonal system, with the cells of the line to ground. One step solves all rows, then all columns with what the
  * rows' change drives into them (block Gauss-Seidel):
  *   (L + D)_r s_r = -residual_r,   (L + D)_c s_c = -residual_c + sum of g s_r over the cells of the node
- * The matrix is symmetric and positive definite, so the steps always lead to the solution; of the error, as much is left
- * each time as current finds its way back through a second cell: 0.1 where wires take some percent. Residuals are
+ * The matrix is symmetric and positive definite, so the steps always lead to the solution; of the error, as much is
+ * left each time as current finds its way back through a second cell: 0.1 where wires take some percent. Residuals are
  * those of the nodal equations, so nothing of the folding is used. For a few solutions of a large array this is far
  * cheaper than CHOLMOD's factors.
  */

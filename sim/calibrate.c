@@ -8,8 +8,9 @@
  *                10 % larger.
  *   static       full scale = adc.full_scale x what g_max stands for in that column
  *   calibrated   full scale = headroom x a statistic of |result| over all calibration tokens, of the column
- *                (per_column) or of the currents of the tile (per_tile): the largest, a quantile, or the clip point with
- *                the smallest mean square of clipping and rounding together (adc.rule; histogram.h). A column that only ever gave 0 gets range 0: it
+ *                (per_column) or of the currents of the tile (per_tile): the largest, a quantile, or the clip point
+ *                with the smallest mean square of clipping and rounding together (adc.rule; histogram.h). A column
+ *                that only ever gave 0 gets range 0: it
  *                reads 0, and anything else counts as saturated. The output head is the exception to per_column: each
  *                of its columns answers for one word, most words are not in the calibration text, and a word that was
  *                never likely would be clipped when it is (stories15M: 0.54 nats per token); none of its columns has

@@ -201,8 +201,9 @@ void machine_destroy(struct machine *m) {
 static enum status check_period(const char *key, double period_s, double age_s, struct error *e) {
     static const double MOST_PERIODS = 1e9;
     if (period_s > 0 && age_s / period_s > MOST_PERIODS) {
-        return error_set(e, ERR_USAGE, "%s: %g s are over more than %g times at the age of %g s (allowed: 0, or longer)",
-                         key, period_s, MOST_PERIODS, age_s);
+        return error_set(e, ERR_USAGE,
+                         "%s: %g s are over more than %g times at the age of %g s (allowed: 0, or longer)", key,
+                         period_s, MOST_PERIODS, age_s);
     }
     return OK;
 }

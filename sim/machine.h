@@ -99,7 +99,7 @@ struct array {
     int16_t *noise_codes; /* the same for mac_i16_noise: [row_blocks][panels][3 x PANEL] */
     float *noise_unit;    /* [row_blocks][columns] sd of a sum of codes = this x sqrt(what the kernel adds up) */
     float *row_S;    /* [inputs] conductance on each input, all columns and devices */
-    float *crossings; /* of tiles whose wires cannot be folded: conductances before wires (multiply_network.c), or NULL */
+    float *crossings; /* where wires cannot be folded: conductances before them (multiply_network.c), else NULL */
 
     /* Per row block, line and output: index ((size_t)b x lines + l) x columns + o. */
     float *code_scale;  /* effective weight (of the line) of one code; 1 for fp32 panels */
@@ -244,8 +244,8 @@ enum status tile_measure_wires(const struct machine *m, const struct tile_device
                                struct error *e);
 void machine_note_wires(struct machine *m, const struct fold_result *fold, const struct wires_measured *measured);
 
-/* Tiles whose wires cannot be folded (chip_needs_network). Size of array.crossings; where one tile begins in it: [physical
- * columns][rows]. multiply_network.c */
+/* Tiles whose wires cannot be folded (chip_needs_network). Size of array.crossings; where one tile begins in it:
+ * [physical columns][rows]. multiply_network.c */
 size_t array_crossings(const struct machine *m, const struct array *a);
 float *array_tile_crossings(const struct machine *m, const struct array *a, uint32_t row_block, uint32_t column_block);
 double network_volts(const struct machine *m); /* of an input of full scale */

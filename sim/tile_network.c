@@ -119,11 +119,13 @@ void tile_network_destroy(struct tile_network *n) {
 static enum status check_spec(const struct chip_spec *s, struct error *e) {
     if (cell_common_of(s->tile.cell).charge) {
         return error_set(e, ERR_USAGE,
-                         "tile.cell: its charges are added on a wire, there is no read current to solve for");
+                         "tile.cell: its charges are added on a wire, there is no read current to solve for "
+                         "(allowed: a cell of conductances)");
     }
     if (s->costs == COSTS_NONE) {
         return error_set(e, ERR_USAGE,
-                         "costs: none: the chip states no read voltage, so there are no currents to solve for");
+                         "costs: none: the chip states no read voltage, so there are no currents to solve for "
+                         "(allowed: full)");
     }
     if (!s->tile.wires.given) {
         return error_set(e, ERR_USAGE,

@@ -4,7 +4,8 @@
 #   floors    includes point down only: tools -> models -> sim -> devices -> base
 #   doors     models/ and tools/ see sim/ through sim/sim.h, tools/ sees models/ through models/model.h
 #   calls     allocation only in base/memory.c, exit only in tools/, results printed only by tools/, no getenv
-#   sizes     files under 1000 lines, functions up to 100 lines or listed with a reason in long_functions.txt
+#   sizes     files under 1000 lines, lines up to 120 columns, functions up to 100 lines or listed with a reason in
+#             long_functions.txt
 #   words     no left-over notes, no flags that break determinism, no blanks at line ends
 #   compile   no warnings from gcc and clang (whichever is there)
 #   cppcheck  no warnings from cppcheck (if it is there)
@@ -93,6 +94,7 @@ function_lengths() {
 
 check_sizes() {
     sources | xargs wc -l | awk '$2 != "total" && $1 >= 1000 { print $2 ":" $1 ": sizes: " $1 " lines (allowed: under 1000)" }'
+    sources | xargs awk 'length > 120 { print FILENAME ":" FNR ": sizes: a line of " length " columns (allowed: 120)" }'
     function_lengths > "$work/functions"
     allowed=tools/lint/long_functions.txt
     awk -v list="$allowed" '

@@ -72,6 +72,8 @@ sim/b.c|int x;  |words|sim/b.c:2: words: blanks at the end
 sim/b.c|int x;\t|words|sim/b.c:2: words: blanks at the end
 Makefile|OPT = -ffast\0055math|words|Makefile:2: words: flag that changes results
 sim/b.c|int f(int *p) { int a[2]; a[2] = *p; return a[0]; }|cppcheck|sim/b.c:2: cppcheck: arrayIndexOutOfBounds
+tools/b.c|/* xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx */|sizes|tools/b.c:2: sizes: a line of 121 columns (allowed: 120)
+tools/b.c|/* xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx */|sizes|
 CASES
 
 long_function() { # lines of the whole function
