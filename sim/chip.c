@@ -343,6 +343,34 @@ static enum status check_phenomena(const struct chip_spec *s, const struct confi
                       "%g, but both signs go in one pass (allowed: 0, or tile.dac.sign=two_phase)",
                       p->read_asymmetry_spread);
     }
+    if (p->ir_drop > 0 && s->effects.wires && s->tile.wires.given) {
+        CONTRADICTION(e, root, "tile.phenomena.ir_drop",
+                      "%g, but tile.wires has the same losses already (allowed: 0, no tile.wires, or effects.wires=off)",
+                      p->ir_drop);
+    }
+    return OK;
+}
+
+/* Keys that say how something works which another key leaves out. */
+static enum status check_idle_keys(const struct chip_spec *s, const struct config_node *root, struct error *e) {
+    const struct tile_spec *t = &s->tile;
+    if (t->compensation_period_s > 0 && t->compensation == COMPENSATION_NONE) {
+        CONTRADICTION(e, root, "tile.compensation_period_s",
+                      "%g s, but tile.compensation is none (allowed: 0, or tile.compensation = global, per_column, "
+                      "exact_reference)",
+                      t->compensation_period_s);
+    }
+    if (t->adc.rule != ADC_MAXIMUM && t->adc.range != ADC_CALIBRATED) {
+        CONTRADICTION(e, root, "tile.adc.rule",
+                      "a statistic of calibration outputs, but tile.adc.range is %s (allowed: maximum, or "
+                      "tile.adc.range = calibrated)",
+                      t->adc.range == ADC_STATIC ? "static" : "lambda");
+    }
+    if (t->dac.split_bits != SPLIT_BITS_STANDARD && t->dac.coding != CODING_SPLIT) {
+        CONTRADICTION(e, root, "tile.dac.split_bits",
+                      "%d, but tile.dac.coding is not split (allowed: %d, or tile.dac.coding = split)",
+                      t->dac.split_bits, SPLIT_BITS_STANDARD);
+    }
     return OK;
 }
 
@@ -400,6 +428,7 @@ static enum status check_tile(const struct chip_spec *s, const struct config_nod
     TRY(check_conditions(s, root, e));
     TRY(check_phenomena(s, root, e));
     TRY(check_ladder(s, root, e));
+    TRY(check_idle_keys(s, root, e));
     if (t->columns % t->adc.share) {
         CONTRADICTION(
             e, root, "tile.adc.share",

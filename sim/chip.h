@@ -34,6 +34,7 @@ enum adc_rule { ADC_MAXIMUM, ADC_QUANTILE, ADC_MEAN_SQUARE }; /* of calibration 
 enum adc_granularity { ADC_PER_COLUMN, ADC_PER_TILE };
 /* global: one factor per tile; exact_reference: the same against the targets instead of a first readout */
 enum compensation { COMPENSATION_NONE, COMPENSATION_GLOBAL, COMPENSATION_PER_COLUMN, COMPENSATION_EXACT_REFERENCE };
+#define SPLIT_BITS_STANDARD 3 /* default of tile.dac.split_bits */
 enum costs_mode { COSTS_FULL, COSTS_NONE };
 
 /* One flag per effect of design section 2 that is modelled; order = chip_effect_name. */

@@ -45,6 +45,9 @@ static const char *const granularity_names[] = {"per_column", "per_tile", NULL};
 #define CONSTANT_ROW(key, unit, low, high, help, at)                                                                   \
     { key, PARAM_CONSTANT, unit, low, high, NULL, help, at, NULL }
 
+#define STANDARD(number) TEXT_OF(number) /* a default that checks know as a number too */
+#define TEXT_OF(token) #token
+
 static const struct param chip_rows[] = {
     TEXT_ROW("chip", NULL, "name of the chip", AT(chip_spec, name)),
     TEXT_ROW("about", NULL, "one sentence: what it is and what it is not", AT(chip_spec, about)),
@@ -110,7 +113,7 @@ static const struct param tile_rows[] = {
                AT(tile_spec, dac.coding)),
     CHOICE_ROW("dac.sign", sign_names, "bipolar", "both signs in one pass, or positive inputs, then negative ones",
                AT(tile_spec, dac.sign)),
-    BITS_ROW("dac.split_bits", 1, 11, "3", "coding = split: bits of the low part", AT(tile_spec, dac.split_bits)),
+    BITS_ROW("dac.split_bits", 1, 11, STANDARD(SPLIT_BITS_STANDARD), "coding = split: bits of the low part", AT(tile_spec, dac.split_bits)),
     CHOICE_ROW("dac.accumulate", combination_names, "digital",
                "passes added by shift and add after the ADC, or as charge before it", AT(tile_spec, dac.accumulate)),
     NUMBER_ROW("dac.range_value", "", 0, 1e9, "0",

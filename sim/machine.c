@@ -264,6 +264,18 @@ static enum status check_folding(const struct chip_spec *spec, const struct plac
         floating ? "tile.wires.float_inactive=off" : "effects.cell_nonlinearity=off");
 }
 
+/* Devices cannot be programmed again before they have been programmed. Checked against the tiles programmed so far. */
+static enum status check_refresh(const struct machine *m, struct error *e) {
+    double period_s = m->spec->tile.refresh_period_s, least_s = m->slowest_tile_s / m->spec->tile.program_parallel;
+    if (period_s > 0 && period_s < least_s) { /* NAN: not known */
+        return error_set(e, ERR_USAGE,
+                         "tile.refresh_period_s: %g s, but programming a tile takes %g s (allowed: 0 for never, at "
+                         "least %g s, or more devices at once by tile.program_parallel)",
+                         period_s, least_s, least_s);
+    }
+    return OK;
+}
+
 static enum status program_all(struct machine *m, const struct matrix_source *sources, struct error *e) {
     uint64_t total = 0, done = 0, tiles = 0;
     for (size_t i = 0; i < m->count; i++) {
@@ -280,6 +292,7 @@ static enum status program_all(struct machine *m, const struct matrix_source *so
             }
             m->arrays[i]->first_tile = tiles;
             status = array_program(m, i, bar, done, e);
+            status = status == OK ? check_refresh(m, e) : status;
             done += (uint64_t)sources[i].inputs * sources[i].outputs;
             tiles += (uint64_t)m->arrays[i]->row_blocks * m->arrays[i]->column_blocks;
         }

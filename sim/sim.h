@@ -170,7 +170,7 @@ enum status machine_calibration_finish(struct machine *m, struct error *e);
 struct machine_programming {
     uint64_t devices, pulses, verify_reads, failed;
     double seconds, joules;      /* tiles side by side; in a tile, tile.program_parallel devices at a time */
-    double endurance_used;       /* largest share of a device's endurance, mean pulses per device x programmings */
+    double endurance_used;       /* share of a device's endurance: mean pulses per device x programmings */
     uint64_t programmings;       /* 1 + refreshes up to the machine's age */
 };
 struct machine_programming machine_programming(const struct machine *m);

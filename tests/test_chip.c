@@ -378,6 +378,21 @@ static const struct bad bad_files[] = {
     {"  mvm_ns: {value: 150, kind: published, source: paper2020}\n", "",
      "chip.yaml:4: tile.mvm_ns: required key is missing (allowed: {value: NUMBER, kind: "
      "measured|published|fitted|assumed, source: TEXT, spread: [LOW, HIGH]}, value from 0.001 to 1000000 ns)"},
+    {"    share: 4", "    share: 4\n    range: static\n    rule: quantile",
+     "chip.yaml:14: tile.adc.rule: a statistic of calibration outputs, but tile.adc.range is static (allowed: maximum, "
+     "or tile.adc.range = calibrated)"},
+    {"  encoding: differential_pair", "  encoding: differential_pair\n  compensation_period_s: 60",
+     "chip.yaml:9: tile.compensation_period_s: 60 s, but tile.compensation is none (allowed: 0, or tile.compensation = "
+     "global, per_column, exact_reference)"},
+    {"  encoding: differential_pair",
+     "  encoding: differential_pair\n  phenomena: {ir_drop: 1}\n  wires:\n"
+     "    row_ohm: {value: 1, kind: published, source: paper2020}\n"
+     "    column_ohm: {value: 1, kind: published, source: paper2020}\n"
+     "    input_ohm: {value: 1, kind: published, source: paper2020}\n"
+     "    output_ohm: {value: 1, kind: published, source: paper2020}\n"
+     "    column_fF: {value: 1, kind: published, source: paper2020}",
+     "chip.yaml:9: tile.phenomena.ir_drop: 1, but tile.wires has the same losses already (allowed: 0, no tile.wires, or "
+     "effects.wires=off)"},
     {"effects: on", "effects: some", "chip.yaml:22: effects: must be on, off, or a map of effects"},
     {"effects: on", "effects: {heat: off}",
      "chip.yaml:22: effects.heat = off: unknown key (allowed: programming_noise, drift, read_noise, faults, wires, "
@@ -471,6 +486,14 @@ static const struct bad bad_sets[] = {
     {NULL, "effects.heat=off",
      "--set 1: effects.heat = off: unknown key (allowed: programming_noise, drift, read_noise, faults, wires, "
      "cell_nonlinearity, temperature, dac, dac_errors, adc, adc_errors)"},
+    {NULL, "tile.dac.split_bits=4",
+     "--set 1: tile.dac.split_bits: 4, but tile.dac.coding is not split (allowed: 3, or tile.dac.coding = split)"},
+    {"ideal", "tile.compensation_period_s=100",
+     "--set 1: tile.compensation_period_s: 100 s, but tile.compensation is none (allowed: 0, or tile.compensation = "
+     "global, per_column, exact_reference)"},
+    {"afm", "tile.adc.rule=quantile",
+     "--set 1: tile.adc.rule: a statistic of calibration outputs, but tile.adc.range is lambda (allowed: maximum, or "
+     "tile.adc.range = calibrated)"},
     {"ideal", "tile.adc.energy_J=1e-12",
      "--set 1: tile.adc.energy_J: a cost key on a chip that declares costs: none (remove the key, or declare costs: "
      "full and give every cost)"},

@@ -140,17 +140,33 @@ static void compensation_follows_its_schedule(void **state) {
 /* More periods than can be counted are refused, both sides: 1e9 and a few. */
 static void periods_are_not_endless(void **state) {
     (void)state;
-    static const char *const keys[] = {"tile.refresh_period_s", "tile.compensation_period_s"};
+    static const char *const keys[] = {"tile.refresh_period_s", "tile.compensation_period_s"},
+                             *const chips[] = {"ideal", "pcm256"}; /* an ideal cell takes no time that is known */
     for (size_t k = 0; k < 2; k++) {
         char sets[64], said[128];
         struct fixture *f = NULL;
         struct error e = {0};
         snprintf(sets, sizeof sets, "%s=1e-6", keys[k]);
-        fixture_close(fixture_open("pcm256", sets, 4, 4, NULL, 1000));
-        assert_int_equal(fixture_try("pcm256", sets, 4, 4, NULL, 1001, NULL, 0, &f, &e), ERR_USAGE);
+        fixture_close(fixture_open(chips[k], sets, 4, 4, NULL, 1000));
+        assert_int_equal(fixture_try(chips[k], sets, 4, 4, NULL, 1001, NULL, 0, &f, &e), ERR_USAGE);
         snprintf(said, sizeof said, "%s: 1e-06 s are over more than 1e+09 times at the age of 1001 s", keys[k]);
         assert_non_null(strstr(e.message, said));
     }
+}
+
+/* 32 x 32 weights are 2048 devices of 20 pulses and reads of 150 + 512 ns, one after the other: 27.1 ms. Both sides. */
+static void refresh_is_not_faster_than_programming(void **state) {
+    (void)state;
+    struct fixture *f = fixture_open("pcm256", "tile.refresh_period_s=0.0272", 32, 32, NULL, 1);
+    struct error e = {0};
+    assert_near(machine_programming(f->machine).seconds / 37, 2048 * 20 * 662e-9, 1e-9); /* 1 + floor(1 / 0.0272) */
+    fixture_close(f);
+    assert_int_equal(fixture_try("pcm256", "tile.refresh_period_s=0.0271", 32, 32, NULL, 0, NULL, 0, &f, &e),
+                     ERR_USAGE);
+    assert_string_equal(e.message,
+                        "tile.refresh_period_s: 0.0271 s, but programming a tile takes 0.0271155 s (allowed: 0 for "
+                        "never, at least 0.0271155 s, or more devices at once by tile.program_parallel)");
+    fixture_close(fixture_open("pcm256", "tile.refresh_period_s=0.0271 tile.program_parallel=2", 32, 32, NULL, 0));
 }
 
 /* Without noise, drift by one exponent for all: readout against the targets gives back exactly what drift took. */
@@ -225,6 +241,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(refresh_programs_again),
     cmocka_unit_test(compensation_follows_its_schedule),
     cmocka_unit_test(periods_are_not_endless),
+    cmocka_unit_test(refresh_is_not_faster_than_programming),
     cmocka_unit_test(exact_reference_knows_the_targets),
     cmocka_unit_test(programming_is_counted),
     cmocka_unit_test(time_of_programming),
