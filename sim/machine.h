@@ -29,6 +29,7 @@
 #include "sim/faults.h"
 #include "sim/passes.h"
 #include "sim/phenomena.h"
+#include "sim/programming_error.h"
 #include "sim/record.h"
 #include "sim/sim.h"
 
@@ -138,6 +139,12 @@ struct array {
     uint64_t calibration_tokens;
 };
 
+/* What programming took and reached. */
+struct tile_programming {
+    struct programming_count count;
+    struct error_sums error;
+};
+
 struct machine {
     const struct chip *chip;
     const struct chip_spec *spec;
@@ -158,7 +165,7 @@ struct machine {
     struct array **arrays; /* [count], NULL: digital */
     struct fault_map *faults; /* or NULL */
     /* What programming found out: sums over all tiles. */
-    struct programming_count programmed;
+    struct tile_programming programmed;
     struct fault_count fault_count;
     struct machine_wires wires;
     struct machine_calibration calibration;
@@ -188,7 +195,7 @@ struct tile_devices {
     struct fold_result fold; /* of the first age */
     double *column_S;        /* [outputs] that the converters see behind tile.ladder; NULL: none */
     /* Private to tile_devices.c. */
-    float *target_S;             /* [rows] */
+    float *target_S, *written_S; /* [rows] of a column: targets; as written, where errors are sampled */
     float *device_S[AGES_MOST];  /* one of several parallel devices; crossing_S where there is one */
     void *fold_scratch;
     struct tile_faults *faults;  /* NULL: none act */
@@ -208,7 +215,7 @@ void tile_devices_destroy(struct tile_devices *t); /* NULL is fine */
  * counts where not NULL. */
 enum status tile_devices_realise(const struct machine *m, size_t matrix, uint32_t row_block, uint32_t column_block,
                                  const float *w, const double *ages_s, size_t ages,
-                                 struct programming_count *programmed, struct fault_count *faults,
+                                 struct tile_programming *programmed, struct fault_count *faults,
                                  struct tile_devices *t, struct error *e);
 /* What line l of output o (counted within the tile) says: sum of part x g [rows] in siemens, shared analog columns
  * taken off; age: index into the ages. Times tile_weight_per_siemens: effective weights. */
@@ -233,7 +240,7 @@ static inline uint64_t array_tile_number(const struct array *a, uint32_t row_blo
 }
 
 /* Sums of programming, in the order of the tiles. machine_statistics.c */
-void machine_note_tile(struct machine *m, const struct programming_count *tile);
+void machine_note_tile(struct machine *m, const struct tile_programming *tile);
 /* Exact solution of some columns of a sampled tile: error of folding relative to full scale, slowest settling. */
 struct wires_measured {
     uint64_t tiles;

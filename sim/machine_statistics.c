@@ -22,18 +22,20 @@ static double writes_s(const struct programming_costs *costs, const struct progr
     return (double)c->pulses * costs->pulse_s.value + (double)c->verify_reads * costs->verify_s.value;
 }
 
-void machine_note_tile(struct machine *m, const struct programming_count *tile) {
+void machine_note_tile(struct machine *m, const struct tile_programming *tile) {
+    const struct programming_count *c = &tile->count;
     const struct programming_costs *costs = cell_programming_costs(m->spec->tile.cell);
-    m->slowest_tile_s = costs ? fmax(m->slowest_tile_s, writes_s(costs, tile)) : (double)NAN;
-    m->programmed.devices += tile->devices;
-    m->programmed.pulses += tile->pulses;
-    m->programmed.verify_reads += tile->verify_reads;
-    m->programmed.failed += tile->failed;
+    m->slowest_tile_s = costs ? fmax(m->slowest_tile_s, writes_s(costs, c)) : (double)NAN;
+    m->programmed.count.devices += c->devices;
+    m->programmed.count.pulses += c->pulses;
+    m->programmed.count.verify_reads += c->verify_reads;
+    m->programmed.count.failed += c->failed;
+    error_sums_merge(&m->programmed.error, &tile->error);
 }
 
 struct machine_programming machine_programming(const struct machine *m) {
     const struct programming_costs *costs = cell_programming_costs(m->spec->tile.cell);
-    const struct programming_count *c = &m->programmed;
+    const struct programming_count *c = &m->programmed.count;
     struct machine_programming p = {.devices = c->devices,
                                     .pulses = c->pulses,
                                     .verify_reads = c->verify_reads,
@@ -41,7 +43,8 @@ struct machine_programming machine_programming(const struct machine *m) {
                                     .programmings = 1 + machine_refreshes(m),
                                     .seconds = (double)NAN,
                                     .joules = (double)NAN,
-                                    .endurance_used = (double)NAN};
+                                    .endurance_used = (double)NAN,
+                                    .error = error_sums_result(&m->programmed.error)};
     double times = (double)p.programmings;
     if (costs) {
         p.seconds = times * m->slowest_tile_s / m->spec->tile.program_parallel;

@@ -30,7 +30,7 @@ static const double READOUT_FLOOR = 1e-4;
 
 /* What one tile found out; written by the thread that has it, added up later. */
 struct tile_result {
-    struct programming_count programmed;
+    struct tile_programming programmed;
     struct fault_count faults;
     struct fold_result fold;
     struct wires_measured measured;

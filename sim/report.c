@@ -81,20 +81,15 @@ static void flag_settling(const struct run *r, struct flags *out) {
     }
 }
 
-/* Refreshing wears the devices out, and takes its time. */
+/* Refreshing wears the devices out. */
 static void flag_programming(const struct run *r, struct flags *out) {
     if (!r->machine) {
         return;
     }
     struct machine_programming p = machine_programming(r->machine);
-    double each_s = p.seconds / (double)p.programmings, period_s = chip_spec_of(r->chip)->tile.refresh_period_s;
     if (p.endurance_used > 1) {
         snprintf(out->text[out->count++], FLAG_BYTES, "%.3g programmings wear the devices out: %.3g x their endurance",
                  (double)p.programmings, p.endurance_used);
-    }
-    if (p.programmings > 1 && each_s > period_s) {
-        snprintf(out->text[out->count++], FLAG_BYTES, "programming takes %.3g s, refresh is asked for every %.3g s",
-                 each_s, period_s);
     }
 }
 
@@ -232,7 +227,35 @@ static json_t *conventions_json(const struct run *r) {
     return conventions;
 }
 
-static json_t *programming_json(const struct machine *m) {
+static json_t *error_moments_json(const struct error_moments *m) {
+    json_t *json = json_object();
+    json_object_set_new(json, "devices", count(m->count));
+    json_object_set_new(json, "mean", number(m->mean));
+    json_object_set_new(json, "sd", number(m->sd));
+    return json;
+}
+
+/* All in units of g_max - g_min. */
+static json_t *programming_error_json(const struct programming_error *error) {
+    json_t *json = error_moments_json(&error->all), *targets = json_array(), *histogram = json_object(),
+           *counts = json_array();
+    for (size_t i = 0; i < ERROR_TARGET_BINS; i++) {
+        json_array_append_new(targets, error_moments_json(&error->target[i]));
+    }
+    for (size_t i = 0; i < ERROR_BINS; i++) {
+        json_array_append_new(counts, count(error->histogram[i]));
+    }
+    json_object_set_new(histogram, "low", json_real(-ERROR_LIMIT));
+    json_object_set_new(histogram, "high", json_real(ERROR_LIMIT));
+    json_object_set_new(histogram, "below", count(error->below));
+    json_object_set_new(histogram, "above", count(error->above));
+    json_object_set_new(histogram, "counts", counts);
+    json_object_set_new(json, "by_target", targets);
+    json_object_set_new(json, "histogram", histogram);
+    return json;
+}
+
+json_t *machine_programming_json(const struct machine *m) {
     struct machine_programming p = machine_programming(m);
     json_t *json = json_object();
     json_object_set_new(json, "devices", count(p.devices));
@@ -243,11 +266,12 @@ static json_t *programming_json(const struct machine *m) {
     json_object_set_new(json, "time_s", number(p.seconds));
     json_object_set_new(json, "energy_J", number(p.joules));
     json_object_set_new(json, "endurance_used", number(p.endurance_used));
+    json_object_set_new(json, "error", programming_error_json(&p.error));
     return json;
 }
 
 /* null where no wires act. */
-static json_t *wires_json(const struct machine *m) {
+json_t *machine_wires_json(const struct machine *m) {
     struct machine_wires w = machine_wires(m);
     if (!w.act) {
         return json_null();
@@ -264,7 +288,7 @@ static json_t *wires_json(const struct machine *m) {
     return json;
 }
 
-static json_t *faults_json(const struct machine *m) {
+json_t *machine_faults_json(const struct machine *m) {
     struct machine_faults f = machine_faults(m);
     json_t *json = json_object();
     json_object_set_new(json, "stuck_devices", count(f.stuck));
@@ -292,7 +316,7 @@ static json_t *chip_json(const struct run *r) {
     return chip;
 }
 
-static json_t *calibration_json(const struct machine *m) {
+json_t *machine_calibration_json(const struct machine *m) {
     struct machine_calibration c = machine_calibration(m);
     json_t *calibration = json_object();
     json_object_set_new(calibration, "correction_mvms", count(c.correction_mvms));
@@ -318,9 +342,9 @@ json_t *run_report_json(const struct run *r) {
     }
     json_object_set_new(root, "chip", chip_json(r));
     if (r->machine) {
-        json_object_set_new(root, "programming", programming_json(r->machine));
-        json_object_set_new(root, "wires", wires_json(r->machine));
-        json_object_set_new(root, "faults", faults_json(r->machine));
+        json_object_set_new(root, "programming", machine_programming_json(r->machine));
+        json_object_set_new(root, "wires", machine_wires_json(r->machine));
+        json_object_set_new(root, "faults", machine_faults_json(r->machine));
     }
     json_object_set_new(root, "energy", energy_json(r, &v));
     json_object_set_new(root, "time", time_json(r, &v));
@@ -328,7 +352,7 @@ json_t *run_report_json(const struct run *r) {
     json_object_set_new(root, "mapping", mapping_json(r));
     json_object_set_new(root, "counts", counts_json(r, &v));
     if (r->machine) {
-        json_object_set_new(root, "calibration", calibration_json(r->machine));
+        json_object_set_new(root, "calibration", machine_calibration_json(r->machine));
     }
     json_object_set_new(root, "conventions", conventions_json(r));
     json_object_set_new(root, "not_modelled", missing);

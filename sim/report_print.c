@@ -144,7 +144,7 @@ static void print_energy(const struct run *r, const struct ledger_view *v, FILE 
     }
 }
 
-/* "programming: 265 million devices, 1.0 pulses each, 12.1 ms, 3.2 mJ" */
+/* "programming: 2.65e+08 devices, 20 pulses each, error mean -0.1 %, sd 2.9 % of the span, 12.1 ms, 3.2 mJ" */
 static void print_programming(const struct machine *m, FILE *out) {
     char text[2][QUANTITY_BYTES];
     struct machine_programming p = machine_programming(m);
@@ -158,6 +158,9 @@ static void print_programming(const struct machine *m, FILE *out) {
     }
     if (p.failed) {
         fprintf(out, ", %" PRIu64 " failed", p.failed);
+    }
+    if (isfinite(p.error.all.sd)) {
+        fprintf(out, ", error mean %.2g %%, sd %.2g %% of the span", 100 * p.error.all.mean, 100 * p.error.all.sd);
     }
     if (isfinite(p.seconds)) {
         fprintf(out, ", %s, %s\n", quantity(p.seconds, "s", text[0]), quantity(p.joules, "J", text[1]));

@@ -166,12 +166,26 @@ bool machine_static_without_ranges(const struct machine *m);
 enum status machine_calibration_begin(struct machine *m, struct error *e);
 enum status machine_calibration_finish(struct machine *m, struct error *e);
 
-/* What programming took; NAN where the cell's part does not say (never 0). */
+/* How far sampled devices are from their targets after programming (faults, drift and read noise apart), in units of
+ * the span g_max - g_min of a device. */
+enum { ERROR_TARGET_BINS = 10, ERROR_BINS = 100 };
+#define ERROR_LIMIT 0.25 /* the histogram's bins cut -0.25 to 0.25 into equal parts */
+struct error_moments {
+    uint64_t count;
+    double mean, sd; /* NAN: not enough devices */
+};
+struct programming_error {
+    struct error_moments all, target[ERROR_TARGET_BINS]; /* target: by |target|, equal parts of the span */
+    uint64_t histogram[ERROR_BINS], below, above;
+};
+
+/* What programming took and reached; NAN where the cell's part does not say (never 0). */
 struct machine_programming {
     uint64_t devices, pulses, verify_reads, failed;
     double seconds, joules;      /* tiles side by side; in a tile, tile.program_parallel devices at a time */
     double endurance_used;       /* share of a device's endurance: mean pulses per device x programmings */
     uint64_t programmings;       /* 1 + refreshes up to the machine's age */
+    struct programming_error error; /* of the last programming */
 };
 struct machine_programming machine_programming(const struct machine *m);
 
@@ -200,6 +214,12 @@ struct machine_calibration {
     double seconds, joules;
 };
 struct machine_calibration machine_calibration(const struct machine *m);
+
+/* The same as in the report of a run, for `mho tile`: new references; wires: null where none act. */
+json_t *machine_programming_json(const struct machine *m);
+json_t *machine_wires_json(const struct machine *m);
+json_t *machine_faults_json(const struct machine *m);
+json_t *machine_calibration_json(const struct machine *m);
 
 /* Every stage of a multiply, for `mho tile`: called with n values of one token on one row block. Names: "input",
  * "input_codes", "pass" (levels driven, one per pass), "column_current_uA" (per pass and line), "adc_codes", "output".

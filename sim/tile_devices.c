@@ -85,7 +85,8 @@ static bool allocate_planes(const struct machine *m, struct tile_devices *t, uin
                                : NULL;
     t->column_S = ladder ? mem_alloc(cells / rows / m->plan.legs, sizeof *t->column_S) : NULL;
     t->white_variance = white ? mem_alloc(cells, sizeof(float)) : NULL;
-    t->target_S = mem_alloc(rows, sizeof(float));
+    t->target_S = mem_alloc(2 * (size_t)rows, sizeof(float));
+    t->written_S = t->target_S ? t->target_S + rows : NULL;
     bool faulty = faults_act(m->spec, m->faults);
     t->faults = faulty ? tile_faults_create() : NULL;
     return (!faulty || t->faults) && planes && effective && ((!wires && !ladder) || t->fold_scratch) &&
@@ -106,16 +107,21 @@ enum status tile_devices_create(const struct machine *m, uint32_t rows, uint32_t
 
 /* ---- devices ------------------------------------------------------------------------------------------------ */
 
+static struct cell_conditions conditions_of(const struct machine *m) {
+    const struct effects *on = &m->spec->effects;
+    const struct tile_spec *tile = &m->spec->tile;
+    return (struct cell_conditions){.programming_noise = on->programming_noise,
+                                    .drift = on->drift,
+                                    .read_noise = on->read_noise,
+                                    .temperature = on->temperature,
+                                    .temperature_K = tile->temperature_K,
+                                    .reads = tile->reads};
+}
+
 static void realise_column(const struct place *p, struct tile_devices *t, uint32_t column, uint32_t device,
                            uint64_t first, struct programming_count *count) {
-    const struct effects *on = &p->m->spec->effects;
     const struct tile_spec *tile = &p->m->spec->tile;
-    struct cell_conditions conditions = {.programming_noise = on->programming_noise,
-                                         .drift = on->drift,
-                                         .read_noise = on->read_noise,
-                                         .temperature = on->temperature,
-                                         .temperature_K = tile->temperature_K,
-                                         .reads = tile->reads};
+    struct cell_conditions conditions = conditions_of(p->m);
     struct cell_draws draws = {p->seed, p->matrix << 8 | device, first};
     float *read_S[AGES_MOST];
     for (size_t age = 0; age < p->ages; age++) {
@@ -124,12 +130,24 @@ static void realise_column(const struct place *p, struct tile_devices *t, uint32
     cell_realise_ages(tile->cell, &conditions, &draws, t->target_S, p->ages_s, p->ages, read_S, count, p->rows);
 }
 
+/* Programs the targets of a column again, and adds up how far off they are. */
+static void sample_errors(const struct place *p, const struct tile_devices *t, uint32_t device, uint64_t first,
+                          struct error_sums *sums) {
+    const struct encoding_plan *plan = &p->m->plan;
+    struct cell_conditions conditions = conditions_of(p->m);
+    struct cell_draws draws = {p->seed, p->matrix << 8 | device, first};
+    cell_program(p->m->spec->tile.cell, &conditions, &draws, t->target_S, t->written_S, NULL, p->rows);
+    error_sums_add(sums, t->target_S, t->written_S, p->rows, plan->g_min_S, plan->span_S);
+}
+
 /* Parallel device k of every crossing, into device_S. */
 static void realise_devices(const struct place *p, struct tile_devices *t, uint32_t k,
-                            struct programming_count *count) {
+                            struct tile_programming *programmed) {
     const struct encoding_plan *plan = &p->m->plan;
     const struct array *a = p->a;
-    uint32_t column = 0;
+    struct programming_count *count = programmed ? &programmed->count : NULL;
+    uint32_t column = 0, stride = error_stride(a->outputs, (uint64_t)a->inputs * plan->slices * plan->legs *
+                                                               plan->devices);
     for (uint32_t o = 0; o < p->outputs; o++) {
         float scale = a->weight_scale[(size_t)p->row_block * a->columns + p->first_output + o];
         const float *w = p->w + (size_t)o * a->inputs + p->first_row;
@@ -138,6 +156,9 @@ static void realise_devices(const struct place *p, struct tile_devices *t, uint3
             for (uint32_t leg = 0; leg < plan->legs; leg++) {
                 encoding_targets(plan, w, p->rows, scale, s, leg, t->target_S);
                 realise_column(p, t, column++, encoding_device(plan, s, leg, k), first, count);
+                if (programmed && (p->first_output + o) % stride == 0) {
+                    sample_errors(p, t, encoding_device(plan, s, leg, k), first, &programmed->error);
+                }
             }
         }
     }
@@ -244,7 +265,7 @@ static void fold_ladders(const struct place *p, struct tile_devices *t) {
 
 enum status tile_devices_realise(const struct machine *m, size_t matrix, uint32_t row_block, uint32_t column_block,
                                  const float *w, const double *ages_s, size_t ages,
-                                 struct programming_count *programmed, struct fault_count *faults,
+                                 struct tile_programming *programmed, struct fault_count *faults,
                                  struct tile_devices *t, struct error *e) {
     const struct array *a = m->arrays[matrix];
     const struct tile_spec *tile = &m->spec->tile;

@@ -1,4 +1,5 @@
 /* Programming of machines: wires behind the conductances, schedules of refresh and compensation, what it takes. */
+#include "base/threads.h"
 #include "tests/machine_fixture.h"
 
 enum { N = 40 };
@@ -200,6 +201,56 @@ static void programming_is_counted(void **state) {
     fixture_close(f);
 }
 
+/* The cell's formula, per tenth of the range: normal, mean 0, sd 0.008 of the span, or in proportion to the target. The
+ * lowest tenth is left out: conductances end at 0. 4 standard errors of a normal distribution, and for the proportional
+ * one between the edges of its bin. */
+static void errors_follow_the_formula(void **state) {
+    (void)state;
+    static const char *const laws[] = {"independent", "proportional"};
+    for (int law = 0; law < 2; law++) {
+        char sets[256];
+        snprintf(sets, sizeof sets,
+                 "tile.cell=generic effects.programming_noise=on tile.cell.programming_error=%s "
+                 "tile.encoding=one_device effects.drift=on effects.read_noise=on tile.rows=50",
+                 laws[law]);
+        struct fixture *f = fixture_open("ideal", sets, 200, 100, NULL, 1e6);
+        struct programming_error error = machine_programming(f->machine).error;
+        assert_int_equal(error.all.count, 100 * 100); /* every second output: at most 2^14 devices of 20,000 */
+        uint64_t count = error.below + error.above, in_bins = 0;
+        for (size_t i = 0; i < ERROR_BINS; i++) {
+            count += error.histogram[i];
+        }
+        assert_int_equal(count, error.all.count);
+        for (int i = 0; i < ERROR_TARGET_BINS; i++) {
+            const struct error_moments *m = &error.target[i];
+            double n = (double)m->count, low = law ? 0.0008 * i : 0.008, high = law ? 0.0008 * (i + 1) : 0.008;
+            in_bins += m->count;
+            if (i > 0 && m->count > 30) {
+                assert_true(fabs(m->mean) <= 4 * high / sqrt(n));
+                assert_true(m->sd >= low * (1 - 4 / sqrt(2 * n)) && m->sd <= high * (1 + 4 / sqrt(2 * n)));
+            }
+        }
+        assert_int_equal(in_bins, error.all.count);
+        assert_true(error.target[5].count > 1000);
+        fixture_close(f);
+    }
+}
+
+static void errors_do_not_depend_on_threads(void **state) {
+    (void)state;
+    struct machine_programming p[2];
+    int threads = threads_count();
+    for (int i = 0; i < 2; i++) {
+        threads_set(1 + 3 * i);
+        struct fixture *f = fixture_open("pcm256", "tile.rows=16 tile.columns=16", 70, 90, NULL, 0);
+        p[i] = machine_programming(f->machine);
+        fixture_close(f);
+    }
+    threads_set(threads);
+    assert_true(p[0].error.all.count > 1000);
+    assert_memory_equal(&p[0].error, &p[1].error, sizeof p[0].error);
+}
+
 /* Tiles work side by side: four tiles take as long as one, and program_parallel divides the time. */
 static void time_of_programming(void **state) {
     (void)state;
@@ -244,6 +295,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(refresh_is_not_faster_than_programming),
     cmocka_unit_test(exact_reference_knows_the_targets),
     cmocka_unit_test(programming_is_counted),
+    cmocka_unit_test(errors_follow_the_formula),
+    cmocka_unit_test(errors_do_not_depend_on_threads),
     cmocka_unit_test(time_of_programming),
     cmocka_unit_test(temperature_acts_and_switches_off),
 };

@@ -487,6 +487,10 @@ static enum status report_json(const struct job *j, struct exact *x, struct erro
     json_put(root, "adc_saturated", json_integer((json_int_t)j->cost.saturated_adc));
     json_put(root, "dac_clipped", json_integer((json_int_t)j->cost.clipped_dac));
     json_put(root, "exact", j->o->exact ? exact_json(x) : json_null());
+    json_put(root, "programming", machine_programming_json(j->machine));
+    json_put(root, "wires", machine_wires_json(j->machine));
+    json_put(root, "faults", machine_faults_json(j->machine));
+    json_put(root, "calibration", machine_calibration_json(j->machine));
     json_put(root, "energy_J", energy_json(&j->cost));
     json_put(root, "total_energy_J", json_number(j->cost.total_J));
     json_put(root, "latency_s", json_number(j->latency_s));
@@ -595,6 +599,14 @@ static void print_costs(const struct job *j) {
     printf("\n");
 }
 
+static void print_programming(const struct job *j) {
+    struct machine_programming p = machine_programming(j->machine);
+    if (isfinite(p.error.all.sd)) {
+        printf("programming: %.3g devices, error mean %.2g %%, sd %.2g %% of the span\n", (double)p.devices,
+               100 * p.error.all.mean, 100 * p.error.all.sd);
+    }
+}
+
 static void print_repeats(const struct job *j) {
     struct moments sd = {0};
     for (size_t i = 0; i < (size_t)j->vectors * j->outputs; i++) {
@@ -619,6 +631,7 @@ static enum status report_text(const struct job *j, const struct exact *x, struc
     } else {
         printf("\nerror of the output: not known, the digital product is 0\n");
     }
+    print_programming(j);
     print_costs(j);
     if (j->o->repeat > 1) {
         print_repeats(j);
