@@ -84,6 +84,12 @@ enum status params_override(struct arena *a, struct config_node *root, const cha
 enum status params_check_unused(const struct param_table *const *tables, const char *const *prefixes, size_t count,
                                 const struct config_node *root, const char *const *skip, struct error *e);
 
+/* Puts place and key before the message in `e`, which is about relations between keys of `table` and names them as the
+ * table does ("g_min_uS = 30 is not below g_max_uS = 25"): of the keys named, the one that --set gave, else one of
+ * the map's own file, else the first. A message that names none gets the place of the model and the prefix. */
+enum status params_relation(const struct param_table *table, const struct config_node *map, const char *prefix,
+                            struct error *e);
+
 /* Writes the values of `in` into `map` at their keys (`prefix` is for messages only, as above), complete, in the file's
  * units, so that reading it again gives the same bits: the shortest decimal number that does. Nodes get the file
  * "(effective)". An error when no decimal number gives the value; does not happen to values that were read. */

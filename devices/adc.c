@@ -67,9 +67,7 @@ enum status adc_create(const struct config_node *map, const char *prefix, int bi
         TRY(params_read(&model->params, map, prefix, a, params, e));
     }
     if (model->prepare && model->prepare(params, bits, a, e) != OK) {
-        char where[512];
-        return error_prefix(e, "%s: %.*s", map ? config_where(map, where, sizeof where) : "", (int)strlen(prefix) - 1,
-                            prefix);
+        return params_relation(&model->params, map, prefix, e);
     }
     *c = (struct adc){model, params, bits};
     *out = c;

@@ -91,10 +91,12 @@ static enum status prepare(void *params, int bits, struct arena *a, struct error
             return error_set(e, ERR_RUN, "%s: out of memory", p->file);
         }
     }
-    TRY(csv_read(path, CSV_HEADER, &csv, e));
-    const enum status status = read_taps(p, bits, csv, a, e);
-    csv_destroy(csv);
-    return status;
+    enum status status = csv_read(path, CSV_HEADER, &csv, e);
+    if (status == OK) {
+        status = read_taps(p, bits, csv, a, e);
+        csv_destroy(csv);
+    }
+    return status == OK ? OK : error_prefix(e, "file");
 }
 
 static double noise_sd(const void *params, int bits) {

@@ -20,7 +20,7 @@ struct cell {
 
 static enum status read_group(struct cell *c, size_t g, const struct config_node *map, const char *prefix,
                               struct arena *a, struct error *e) {
-    char below[256], where[512];
+    char below[256];
     const struct cell_group *group = cell_groups[g];
     const struct config_node *node = config_get(map, group->name);
     if (!node) {
@@ -33,7 +33,7 @@ static enum status read_group(struct cell *c, size_t g, const struct config_node
     snprintf(below, sizeof below, "%s%s.", prefix, group->name);
     TRY(params_read(&group->params, node, below, a, params, e));
     if (group->check && group->check(params, e) != OK) {
-        return error_prefix(e, "%s: %s%s", config_where(node, where, sizeof where), prefix, group->name);
+        return params_relation(&group->params, node, below, e);
     }
     c->groups[g] = params;
     return OK;
@@ -62,7 +62,7 @@ enum status cell_create(const struct config_node *map, const char *prefix, struc
     }
     TRY(params_read(&model->params, map, prefix, a, params, e));
     if (model->check && model->check(params, e) != OK) {
-        return error_prefix(e, "%s: %s", config_where(map, where, sizeof where), prefix);
+        return params_relation(&model->params, map, prefix, e);
     }
     *c = (struct cell){.model = model, .params = params};
     for (size_t g = 0; g < CELL_GROUPS; g++) {

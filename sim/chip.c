@@ -22,6 +22,7 @@ enum { KEY_BYTES = 256, WHERE_BYTES = 512 };
 struct chip {
     struct arena *arena;
     struct chip_spec spec;
+    struct config_node *read; /* the tree as read, parts filled in: where every key came from */
     struct config_node *effective;
     uint64_t hash;
 };
@@ -303,6 +304,11 @@ static enum status check_wires(const struct chip_spec *s, const struct config_no
             "cell model %s is a signed pair as a whole, the currents of its two columns are not known (allowed: no "
             "wires, or a cell of single devices)",
             t->cell_model);
+    }
+    if (t->wires.float_inactive && !(t->wires.row_ohm.value + t->wires.input_ohm.value > 0)) {
+        CONTRADICTION(e, root, "tile.wires.input_ohm",
+                      "0 ohm, and tile.wires.row_ohm = 0: a row behind 0 ohm is its driver and cannot float (allowed: "
+                      "one of them above 0, or tile.wires.float_inactive=off)");
     }
     if (chip_needs_network(s) && phenomena_active(&t->phenomena, &s->effects).any) {
         CONTRADICTION(e, root, "tile.phenomena",
@@ -668,6 +674,7 @@ json_t *chip_config_json(const struct chip *c) { return config_json(c->effective
 static enum status build(struct chip *c, const char *name, const char *const *sets, size_t set_count, struct error *e) {
     struct config_node *root = NULL;
     TRY(chip_tree(c->arena, name, sets, set_count, &root, e));
+    c->read = root;
     TRY(read_tables(c, root, e));
     TRY(check_name(&c->spec, root, e));
     TRY(check_tile(&c->spec, root, e));
@@ -704,6 +711,9 @@ const struct chip_spec *chip_spec_of(const struct chip *c) { return &c->spec; }
 const char *chip_name(const struct chip *c) { return c->spec.name; }
 const char *chip_about(const struct chip *c) { return c->spec.about; }
 const struct config_node *chip_config(const struct chip *c) { return c->effective; }
+const char *chip_where(const struct chip *c, const char *key, char *buffer, size_t bytes) {
+    return where_is(c->read, key, buffer, bytes);
+}
 uint64_t chip_hash(const struct chip *c) { return c->hash; }
 bool chip_has_costs(const struct chip *c) { return c->spec.costs == COSTS_FULL; }
 

@@ -32,10 +32,10 @@ enum status config_catalogue_path(struct arena *a, const char *folder, const cha
     return *path ? OK : no_memory(e);
 }
 
-/* A copy of `map` (children shared) without the keys of `drop`. */
-static enum status copy_without(struct arena *a, const struct config_node *map, const char *const *drop,
-                                struct config_node **out, struct error *e) {
-    struct config_node *copy = config_new_map(a, config_file(map), config_line(map));
+/* A copy of `map` (children shared) without the keys of `drop`; its own place is that of `origin`. */
+static enum status copy_without(struct arena *a, const struct config_node *map, const struct config_node *origin,
+                                const char *const *drop, struct config_node **out, struct error *e) {
+    struct config_node *copy = config_new_map(a, config_file(origin), config_line(origin));
     if (!copy) {
         return no_memory(e);
     }
@@ -154,13 +154,13 @@ static enum status expand_node(struct arena *a, struct config_node *root, const 
         TRY(merge_sources(a, root, config_get(part, "sources"), e));
     }
     struct config_node *full = NULL, *label = config_new_scalar(a, name, config_file(named), config_line(named));
-    TRY(copy_without(a, part, part_drop, &full, e));
+    TRY(copy_without(a, part, config_kind(*node) == CONFIG_MAP ? *node : part, part_drop, &full, e));
     if (!label) {
         return no_memory(e);
     }
     TRY(config_put(a, full, "name", label, e));
     if (config_kind(*node) == CONFIG_MAP) {
-        TRY(copy_without(a, *node, own_drop, &own, e));
+        TRY(copy_without(a, *node, *node, own_drop, &own, e));
         TRY(config_merge(a, full, own, e));
     }
     *node = full;
@@ -312,7 +312,7 @@ static enum status load_root(struct arena *a, const char *name, struct config_no
         return no_memory(e);
     }
     TRY(config_load(a, path, &file, e));
-    return copy_without(a, file, drop, root, e);
+    return copy_without(a, file, file, drop, root, e);
 }
 
 enum status chip_tree(struct arena *a, const char *name, const char *const *sets, size_t set_count,

@@ -41,7 +41,9 @@ const char *chip_name(const struct chip *c);
 const char *chip_about(const struct chip *c);
 /* Complete effective configuration; reading it back (chip_load on its dump) gives the same chip. Borrowed. */
 const struct config_node *chip_config(const struct chip *c);
-/* The same as JSON, which chip_load reads too. New reference; NULL when out of memory. */
+/* "file:line", or "--set 2", of a key of the chip, or of the nearest group above it that was given; for messages. */
+const char *chip_where(const struct chip *c, const char *key, char *buffer, size_t bytes);
+/* The configuration as JSON, which chip_load reads too. New reference; NULL when out of memory. */
 json_t *chip_config_json(const struct chip *c);
 /* Any configuration tree as JSON. New reference; NULL when out of memory. */
 json_t *config_json(const struct config_node *n);

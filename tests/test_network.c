@@ -305,21 +305,19 @@ static void many_tiles_are_asked_for(void **state) {
     assert_non_null(strstr(e.message, "tile.phenomena: they act on a matrix of weights"));
 }
 
-/* A floating row behind a driver of 0 ohm: the message names the tile. */
-static void errors_of_the_network_are_told(void **state) {
+/* A floating row behind a driver of 0 ohm: refused before anything is programmed, with the key. */
+static void floating_needs_a_driver(void **state) {
     (void)state;
-    const float x[4] = {1, 0, 1, 1};
     struct error e = {0};
-    float y[4];
-    struct fixture *f = tile_of("tile.dac.coding=amplitude tile.wires.float_inactive=on tile.wires.row_ohm=0 "
-                                "tile.wires.input_ohm=0",
-                                4, 4, NULL);
-    enum status s = machine_multiply(f->machine, 0, x, 1, 0, f->scratch, y, &f->record, &e);
-    assert_int_equal(s, ERR_USAGE);
-    assert_non_null(strstr(e.message, "matrix layers.3.q, tile of row block 0, column block 0: wires: row 1 floats"));
-    double r[4];
-    assert_int_equal(machine_multiply_reference(f->machine, 0, x, 1, 0, NULL, r, &e), ERR_USAGE);
-    fixture_close(f);
+    static const char floats[] = "tile.dac.coding=amplitude tile.wires.float_inactive=on tile.wires.row_ohm=";
+    char sets[300];
+    snprintf(sets, sizeof sets, "%s0 tile.wires.input_ohm=0", floats);
+    assert_int_equal(try_sets(sets, 4, &e), ERR_USAGE);
+    assert_non_null(strstr(e.message, "tile.wires.input_ohm: 0 ohm, and tile.wires.row_ohm = 0"));
+    snprintf(sets, sizeof sets, "%s1e-3 tile.wires.input_ohm=0", floats);
+    assert_int_equal(try_sets(sets, 4, &e), OK);
+    snprintf(sets, sizeof sets, "%s0 tile.wires.input_ohm=1", floats);
+    assert_int_equal(try_sets(sets, 4, &e), OK);
 }
 
 static const struct CMUnitTest tests[] = {
@@ -330,6 +328,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(sources_are_a_matrix),
     cmocka_unit_test(energy_of_pulses),
     cmocka_unit_test(many_tiles_are_asked_for),
-    cmocka_unit_test(errors_of_the_network_are_told),
+    cmocka_unit_test(floating_needs_a_driver),
 };
 const struct test_suite suite_network = {"network", tests, sizeof tests / sizeof tests[0]};

@@ -462,6 +462,8 @@ static void table(void **state) {
                                         "latency",
                                         "20 reads",
                                         "no read differs from another",
+                                        "folded current, uA",
+                                        "exact current, uA",
                                         "exact network",
                                         "settles in"};
     char *out = NULL;

@@ -81,14 +81,29 @@ static json_t *groups_json(const struct cell *cell) {
     return groups;
 }
 
+/* In microsiemens as the part says it: 25 where 25e-6 x 1e6 is 24.999999999999996. */
+static double as_written(double value, double factor) {
+    char text[32];
+    double number;
+    return format_scaled(value, factor, text) && parse_double(text, &number) ? number : value / factor;
+}
+
+/* Of a cell of the charge domain the range is one of capacitances. */
+static void range_json(json_t *row, const struct cell_common *k) {
+    double low_F = k->g_max_F * (k->g_min_S / k->g_max_S);
+    json_put(row, "g_min_uS", k->charge ? json_null() : json_number(as_written(k->g_min_S, 1e-6)));
+    json_put(row, "g_max_uS", k->charge ? json_null() : json_number(as_written(k->g_max_S, 1e-6)));
+    json_put(row, "c_min_fF", k->charge ? json_number(as_written(low_F, 1e-15)) : json_null());
+    json_put(row, "c_max_fF", k->charge ? json_number(as_written(k->g_max_F, 1e-15)) : json_null());
+}
+
 static json_t *cell_json(const struct cell *cell) {
     const struct cell_model *m = cell_model_of(cell);
     struct cell_common k = cell_common_of(cell);
     json_t *row = json_object();
     json_put(row, "name", json_string(m->name));
     json_put(row, "about", json_string(m->about));
-    json_put(row, "g_min_uS", json_number(k.g_min_S * 1e6));
-    json_put(row, "g_max_uS", json_number(k.g_max_S * 1e6));
+    range_json(row, &k);
     json_put(row, "charge_domain", json_boolean(k.charge));
     json_put(row, "levels", k.levels ? json_integer(k.levels) : json_null());
     json_put(row, "t0_s", json_number(k.t0_s));
@@ -113,8 +128,12 @@ static void print_group(void *context, const char *group, bool present) {
 static void print_cell(const struct cell *cell) {
     const struct cell_model *m = cell_model_of(cell);
     struct cell_common k = cell_common_of(cell);
-    printf("%s: %s\n  range %.4g to %.4g uS%s, ", m->name, m->about, k.g_min_S * 1e6, k.g_max_S * 1e6,
-           k.charge ? " (capacitance, g_max = 1)" : "");
+    printf("%s: %s\n  range ", m->name, m->about);
+    if (k.charge) {
+        printf("%.4g to %.4g fF (capacitance), ", k.g_max_F * (k.g_min_S / k.g_max_S) * 1e15, k.g_max_F * 1e15);
+    } else {
+        printf("%.4g to %.4g uS, ", k.g_min_S * 1e6, k.g_max_S * 1e6);
+    }
     if (k.levels) {
         printf("%d levels, ", k.levels);
     }

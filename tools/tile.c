@@ -87,6 +87,21 @@ static enum status read_value(const struct csv *c, size_t row, size_t column, fl
     return OK;
 }
 
+/* Every stage of every input is kept until it is reported: a hundred bytes and more for each value. */
+enum { VECTORS_MOST = 1 << 16, VALUES_MOST = 1 << 21 };
+
+static enum status check_vectors(const struct job *j, size_t rows, size_t columns, struct error *e) {
+    size_t vectors = csv_rows(j->inputs_file), most = VALUES_MOST / (rows + columns);
+    most = most < 1 ? 1 : most > VECTORS_MOST ? VECTORS_MOST : most;
+    if (vectors > most) {
+        return error_set(e, ERR_USAGE,
+                         "%s: %zu input vectors: every stage of each is kept in memory (allowed: at most %zu lines for "
+                         "%zu x %zu weights; --repeat N reads every line N times)",
+                         j->o->inputs, vectors, most, rows, columns);
+    }
+    return OK;
+}
+
 static enum status check_sizes(const struct job *j, struct error *e) {
     size_t rows = csv_rows(j->weights_file), columns = csv_columns(j->weights_file);
     if (csv_columns(j->inputs_file) != rows) {
@@ -105,8 +120,21 @@ static enum status check_sizes(const struct job *j, struct error *e) {
                          "tile.rows=.. --set tile.columns=..)",
                          j->o->weights, rows, columns, chip_name(j->chip), most_rows, most_columns);
     }
-    if (csv_rows(j->inputs_file) > UINT32_MAX) {
-        return error_set(e, ERR_USAGE, "%s: too many lines", j->o->inputs);
+    return check_vectors(j, rows, columns, e);
+}
+
+/* One device per weight and no offset: nothing stands for a negative weight. */
+static enum status check_signs(const struct job *j, struct error *e) {
+    const struct config_node *encoding = config_find(chip_config(j->chip), "tile.encoding");
+    bool sign = !encoding || strcmp(config_text(encoding), "unsigned") != 0;
+    for (size_t i = 0; !sign && i < j->inputs; i++) {
+        for (size_t k = 0; k < j->outputs; k++) {
+            float w = j->w[k * j->inputs + i];
+            if (w < 0) {
+                return csv_error(j->weights_file, i, k, e,
+                                 "%g: negative (allowed: 0 and above with tile.encoding unsigned)", (double)w);
+            }
+        }
     }
     return OK;
 }
@@ -132,6 +160,7 @@ static enum status read_inputs(struct job *j, struct error *e) {
             TRY(read_value(j->weights_file, i, k, &j->w[k * j->inputs + i], e));
         }
     }
+    TRY(check_signs(j, e));
     for (size_t t = 0; t < j->vectors; t++) {
         for (size_t i = 0; i < j->inputs; i++) {
             TRY(read_value(j->inputs_file, t, i, &j->x[t * j->inputs + i], e));
@@ -295,9 +324,18 @@ static double relative_error(const double *a, const double *b, size_t n) {
 
 /* ---- the exact network ---------------------------------------------------------------------------------- */
 
+enum { SHOWN = 6 }; /* values of a stage on a terminal */
+
+/* Currents of all reads for a terminal, uA: the first ones of the first read, and the range of all. */
+struct currents {
+    double first[SHOWN + 1], low, high;
+};
+
 /* All reads of all passes of all inputs. */
 struct exact {
     json_t *folded_uA, *exact_uA; /* NULL without --json */
+    struct currents folded, solved;
+    size_t columns; /* of one read */
     double largest_A, largest_difference_A, folded_J, exact_J, settling_s, pass_s;
     uint64_t reads, solutions, iterations;
 };
@@ -310,7 +348,21 @@ static json_t *numbers_json(const double *values, size_t n, double factor) {
     return list;
 }
 
+static void add_currents(struct currents *c, const double *values_A, size_t n, bool first) {
+    for (size_t i = 0; i < n; i++) {
+        double uA = values_A[i] * 1e6;
+        if (first && i <= SHOWN) {
+            c->first[i] = uA;
+        }
+        c->low = first && i == 0 ? uA : fmin(c->low, uA);
+        c->high = first && i == 0 ? uA : fmax(c->high, uA);
+    }
+}
+
 static void add_read(struct exact *x, const struct tile_read *r) {
+    add_currents(&x->folded, r->folded_A, r->physical_columns, x->reads == 0);
+    add_currents(&x->solved, r->exact_A, r->physical_columns, x->reads == 0);
+    x->columns = r->physical_columns;
     for (size_t i = 0; i < r->physical_columns; i++) {
         x->largest_A = fmax(x->largest_A, fabs(r->exact_A[i]));
         x->largest_difference_A = fmax(x->largest_difference_A, fabs(r->folded_A[i] - r->exact_A[i]));
@@ -500,8 +552,6 @@ static enum status report_json(const struct job *j, struct exact *x, struct erro
 
 /* ---- a terminal ------------------------------------------------------------------------------------------ */
 
-enum { SHOWN = 6 }; /* values of a stage */
-
 static void print_values(const char *name, const char *shape, const double *values, size_t n, double low, double high) {
     printf("%-20s %-12s %11.5g %11.5g  ", name, shape, low, high);
     for (size_t i = 0; i < n && i < SHOWN; i++) {
@@ -566,11 +616,16 @@ static void print_stages(const struct job *j) {
 }
 
 static void print_exact(const struct exact *x) {
+    char shape[48];
+    snprintf(shape, sizeof shape, "%" PRIu64 " x %zu", x->reads, x->columns);
+    printf("\n");
+    print_values("folded current, uA", shape, x->folded.first, x->columns, x->folded.low, x->folded.high);
+    print_values("exact current, uA", shape, x->solved.first, x->columns, x->solved.low, x->solved.high);
     if (!(x->largest_A > 0)) {
-        printf("\nexact network: no current flows\n");
+        printf("exact network: no current flows\n");
         return;
     }
-    printf("\nexact network: folded currents off by %.3g of the largest (%.4g of %.4g uA), %" PRIu64 " solutions\n",
+    printf("exact network: folded currents off by %.3g of the largest (%.4g of %.4g uA), %" PRIu64 " solutions\n",
            exact_error(x), x->largest_difference_A * 1e6, x->largest_A * 1e6, x->solutions);
     printf("  energy of the array %.4g J, with folded wires %.4g J\n", x->exact_J, x->folded_J);
     if (isfinite(x->settling_s)) {
@@ -664,12 +719,34 @@ static enum status check_options(const struct options *o, struct error *e) {
     return OK;
 }
 
+/* A row that floats behind 0 ohm is its driver. Said before anything is solved. */
+static enum status check_floating(const struct job *j, struct error *e) {
+    static const char *const keys[] = {"tile.wires.input_ohm", "tile.wires.row_ohm"};
+    double ohm = 0;
+    bool known = true;
+    for (size_t i = 0; i < 2; i++) {
+        double one = 0;
+        const struct config_node *value = config_get(config_find(chip_config(j->chip), keys[i]), "value");
+        known = known && value && parse_double(config_text(value), &one); /* a chip without wires is refused later */
+        ohm += one;
+    }
+    char where[512];
+    if (j->o->float_inactive && known && !(ohm > 0)) {
+        return error_set(e, ERR_USAGE,
+                         "%s: %s = 0 ohm, and %s = 0: a row behind 0 ohm is its driver and cannot float (allowed: one "
+                         "of them above 0, or no --float-inactive)",
+                         chip_where(j->chip, keys[0], where, sizeof where), keys[0], keys[1]);
+    }
+    return OK;
+}
+
 static enum status tile_job(struct job *j, struct error *e) {
     TRY(parse_age(j->o, &j->age_s, e));
     TRY(open_chip(j->o, &j->chip, e));
     if (!j->chip) {
         return error_set(e, ERR_USAGE, "--chip none: has no tile (name a chip)");
     }
+    TRY(check_floating(j, e));
     TRY(read_inputs(j, e));
     TRY(program(j, e));
     TRY(multiply(j, e));
