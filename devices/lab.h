@@ -1,10 +1,13 @@
 /* Lab data become a cell: reading them, and estimating what the model `measured` needs.
  *
- * What is estimated (r = target / largest target, t = time after programming, t0 = the first time of the data,
- * L = ln(t / t0)):
+ * Times are ages t after programming, as everywhere in the program: a cell's drift counts from t0 after the write, which
+ * is age 0. What is estimated (r = target / largest target, L = ln((t + t0) / t0)):
  *   programming  g_prog = max(0, m(r) + s(r) xi)         m, s: polynomial or spline over r, by an information criterion
- *   drift        g(t) = g_prog (t / t0)^-nu              nu of each device: mean and sd per target
- *   read noise   sd of ln g = Q f(t), f(t) = sqrt(ln((t + t_read) / (2 t_read)))     Q per target
+ *   drift        g(t) = g_prog ((t + t0) / t0)^-nu       nu of each device: mean and sd per target
+ *   read noise   sd of ln g = Q f(t), f(t) = sqrt(ln((t + t0 + t_read) / (2 t_read)))     Q per target
+ *   t0           given, or sought: the one for which the regressions below leave least, S = dof ln(rss) along ln t0;
+ *                refused where S rises by less than 9 (three standard errors) towards either side. Reads that are all
+ *                long after t0 follow t^-nu for any t0, and the programmed value would be made up.
  *
  * Forms of data, CSV with a header line:
  *   raw      target_uS, time_s, g_uS[, device]                    one row per read; device: a whole number
@@ -13,10 +16,13 @@
  * With devices, every device has its own regression of ln g on L (weights 1 / f^2): its slope is -nu, the scatter
  * around it gives Q. Its reads count as independent in their slow noise: true for times a decade apart; closer ones
  * share some of it, and Q comes out too small. Without devices, the moments over them tell:
- *   Var(ln g) = (a + Q^2 f(t0)^2) + Q^2 L + sd_nu^2 L^2,    ln(mean g) = ln m - mean_nu L + sd_nu^2 L^2 / 2;
+ *   Var(ln g) = (a + Q^2 f(0)^2) + Q^2 L + sd_nu^2 L^2,    ln(mean g) = ln m - mean_nu L + sd_nu^2 L^2 / 2;
  * times then count as independent although the devices are the same, which makes the standard errors of drift too large
  * rather than too small.
  * The limit at 0 is taken out of mean and sd: they are those of the normal distribution before it.
+ *
+ * A fit that misses the means by 5 standard errors on average (chi2 / dof above 25) and by more than 1 % is refused.
+ * chi2 / dof of means over time is about 1 for reads of ever new devices, below 1 where the same devices are read again.
  *
  * Not estimated: correlation of a device's error with its exponent, other shapes than the normal distribution,
  * telegraph noise, retention, temperature.
@@ -45,7 +51,7 @@ struct lab_data {
     uint64_t hash; /* FNV-1a of the file's bytes */
 };
 
-/* Errors name file, line and cell: wrong columns, what is not a number, negative values, time 0, times of a device that
+/* Errors name file, line and cell: wrong columns, what is not a number, negative values, times of a device that
  * go backwards, rows that are there twice. */
 enum status lab_data_read(const char *path, struct lab_data *out, struct error *e);
 void lab_data_free(struct lab_data *d);
@@ -56,6 +62,7 @@ struct lab_options {
     int curve;              /* enum lab_curve_kind */
     bool drift, read_noise; /* false: left out, and 0 in the part */
     double t_read_s;        /* length of a read */
+    double t0_s;            /* 0: sought */
 };
 
 struct lab_value {
@@ -71,7 +78,7 @@ struct lab_target {
     struct lab_point *points;
     size_t point_count;
     double devices, left_out;      /* with devices: in the regressions; left out since a read was 0 */
-    struct lab_value mean_S, sd_S; /* at t0; read noise and the limit at 0 taken out */
+    struct lab_value mean_S, sd_S; /* at age 0; read noise and the limit at 0 taken out */
     double mean_fit_S, sd_fit_S;   /* the curves there: what the part says */
     struct lab_value nu, nu_sd;
     struct lab_value q; /* Q */
@@ -95,7 +102,9 @@ struct lab_curve {
 struct lab_result {
     struct lab_target *targets;
     size_t count;
-    double t0_s, longest_s, t_read_s;
+    double t0_s, t0_error_s; /* the error only where it was fitted */
+    bool t0_fitted;
+    double first_s, positive_s, longest_s, t_read_s; /* positive: the first one above 0 */
     bool drift, read_noise;
     struct lab_curve mean, sd;
     struct lab_quality regression; /* of ln g on L; residuals are relative */

@@ -308,7 +308,12 @@ static enum status put_head(const struct writer *w, const struct lab_result *r, 
     TRY(put(w, w->part, "model", "measured", e));
     TRY(put_constant(w, "g_max_uS", r->targets[r->count - 1].target_S * 1e6, CONSTANT_MEASURED, w->source, 0, e));
     TRY(put_constant(w, "g_min_uS", r->targets[0].target_S * 1e6, CONSTANT_MEASURED, w->source, 0, e));
-    TRY(put_constant(w, "t0_s", r->t0_s, CONSTANT_MEASURED, w->source, 0, e));
+    if (r->t0_fitted) {
+        TRY(put_constant(w, "t0_s", r->t0_s, CONSTANT_FITTED, w->source, r->t0_error_s / r->t0_s, e));
+    } else {
+        TRY(put_constant(w, "t0_s", r->t0_s, CONSTANT_ASSUMED,
+                         r->drift ? "as given to the fit" : "no drift estimated: the first time of the data", 0.5, e));
+    }
     TRY(put_constant(w, "t_read_s", r->read_noise ? r->t_read_s : 0, CONSTANT_ASSUMED,
                      r->read_noise ? "length of a read as given to the fit"
                                    : "no read noise estimated: no growth with age",

@@ -60,7 +60,7 @@ static enum status take_row(const struct lab_data *d, const struct columns *c, s
     double device = -1;
     *out = (struct lab_row){.row = row};
     TRY(take(d, row, c->target, "target", 0, false, &out->target_S, e));
-    TRY(take(d, row, c->time, "time after programming", 0, true, &out->time_s, e));
+    TRY(take(d, row, c->time, "time after programming", 0, false, &out->time_s, e));
     TRY(take(d, row, c->g, "conductance", 0, false, &out->g_S, e));
     if (d->raw && d->has_devices) {
         TRY(take_whole(d, row, c->device, "device", 0, &device, e));

@@ -83,7 +83,7 @@ static const char *write_raw(const float *reads, bool with_devices) {
                 if (with_devices) {
                     fprintf(f, "%d,", device);
                 }
-                fprintf(f, "%g,%g,%.7g\n", targets_uS[i], times_s[t], read_uS(reads, i, t, device));
+                fprintf(f, "%g,%g,%.7g\n", targets_uS[i], times_s[t] - 20, read_uS(reads, i, t, device));
             }
         }
     }
@@ -104,7 +104,7 @@ static const char *write_summary(const float *reads, bool with_counts) {
             for (int device = 0; device < DEVICES; device++) {
                 squares += pow(read_uS(reads, i, t, device) - mean, 2);
             }
-            fprintf(f, "%g,%.8g,%.8g,%g", targets_uS[i], mean, sqrt(squares / (DEVICES - 1)), times_s[t]);
+            fprintf(f, "%g,%.8g,%.8g,%g", targets_uS[i], mean, sqrt(squares / (DEVICES - 1)), times_s[t] - 20);
             fputs(with_counts ? ",1500\n" : "\n", f);
         }
     }
@@ -133,7 +133,7 @@ static void check_value(const char *what, double target_uS, struct lab_value v, 
     }
 }
 
-static const struct lab_options everything = {LAB_POLYNOMIAL, true, true, 250e-9};
+static const struct lab_options everything = {LAB_POLYNOMIAL, true, true, 250e-9, 0};
 
 static void devices_recover_the_truth(void **state) {
     (void)state;
@@ -204,12 +204,14 @@ static void exact_moments_give_exact_parameters(void **state) {
                    write = 0.05; /* relative error of the write */
             double f0 = log((1 + 250e-9) / 500e-9), variance = write * write + q * q * (f0 + l) + s * s * l * l;
             double mean = 4 * i * exp(-nu * l + s * s * l * l / 2);
-            fprintf(f, "%d,%.15g,%.15g,%.15g,1000\n", 4 * i, mean, mean * sqrt(expm1(variance)), exp(l));
+            fprintf(f, "%d,%.15g,%.15g,%.15g,1000\n", 4 * i, mean, mean * sqrt(expm1(variance)), expm1(l));
         }
     }
     fclose(f);
     struct lab_result r;
-    fit_file(path, &everything, a, &r);
+    fit_file(path, &everything, a, &r); /* S is ln(rss) near 0: a sharp minimum, found to 1e-7 and the rounding */
+    assert_near(r.t0_s, 1, 1e-4);
+    fit_file(path, &(struct lab_options){LAB_POLYNOMIAL, true, true, 250e-9, 1}, a, &r);
     for (int i = 0; i < 5;
          i++) { /* 15 digits in the file; f0 + l stands for f^2, which differs by t_read / t = 2.5e-7 */
         assert_near(r.targets[i].nu.value, 0.04 + 0.01 * i, 1e-9);
@@ -238,7 +240,7 @@ static void limit_at_zero(void **state) {
     }
     fclose(f);
     struct lab_result r;
-    fit_file(path, &(struct lab_options){LAB_POLYNOMIAL, false, false, 250e-9}, a, &r);
+    fit_file(path, &(struct lab_options){LAB_POLYNOMIAL, false, false, 250e-9, 0}, a, &r);
     for (size_t i = 0; i < r.count;
          i++) { /* 4 sigma of 4000 devices: 0.032 for the mean, about twice where half is lost */
         assert_near(r.targets[i].mean_S.value * 1e6, 0.4 * (double)i, 0.05);
@@ -258,14 +260,19 @@ static void spline(void **state) {
         fprintf(f, "%d,%.9g,0.1,1,400\n", i, i + 2 * sin(i * 0.5) + 3);
     }
     fclose(f);
-    struct lab_result polynomial, spline;
-    struct lab_options o = {LAB_POLYNOMIAL, false, false, 250e-9};
-    fit_file(path, &o, a, &polynomial);
+    struct lab_result r;
+    struct lab_data d;
+    struct error e;
+    struct lab_options o = {LAB_POLYNOMIAL, false, false, 250e-9, 0};
+    assert_int_equal(lab_data_read(path, &d, &e), OK);
+    assert_int_equal(lab_fit(&d, &o, a, &r, &e), ERR_USAGE); /* no noise in the data: what is left is the shape */
+    lab_data_free(&d);
+    assert_non_null(strstr(e.message, "programmed mean over the target: the model does not follow the data"));
+    assert_non_null(strstr(e.message, "--curve spline"));
     o.curve = LAB_SPLINE;
-    fit_file(path, &o, a, &spline);
-    assert_true(polynomial.mean.quality.rms > 1e-6); /* no noise in the data: what is left is the shape */
-    assert_true(spline.mean.quality.rms < 0.05e-6);
-    assert_int_equal(spline.sd.terms, 4); /* a constant needs no more than the least */
+    fit_file(path, &o, a, &r);
+    assert_true(r.mean.quality.rms < 0.05e-6);
+    assert_int_equal(r.sd.terms, 4); /* a constant needs no more than the least */
     arena_destroy(a);
 }
 
@@ -347,6 +354,93 @@ static void round_trip(void **state) {
     mem_free(text);
 }
 
+/* ---- the time base of the program ---------------------------------------------------------------------------- */
+
+enum { AGES = 4, OWN = 400 };
+static const double ages_s[AGES] = {1, 60, 3600, 86400};
+static const double own_t0_s = 20;
+
+/* Reads of 5 targets: 2 % of programming error, exponents 0.05 +- 0.005, 0.2 % per read; sums for the means. */
+static const char *write_own(const char *name, double shift_s, double mean_uS[5][AGES], double sd_uS[5][AGES]) {
+    const char *path = new_file(name);
+    FILE *f = fopen(path, "w");
+    fputs("target_uS,time_s,g_uS,device\n", f);
+    memset(mean_uS, 0, 5 * AGES * sizeof(double));
+    memset(sd_uS, 0, 5 * AGES * sizeof(double));
+    for (int i = 0; i < 5; i++) {
+        for (int k = 0; k < OWN; k++) {
+            uint64_t n = (uint64_t)(i * OWN + k);
+            double write = (double)random_gaussian(3, random_stream(RANDOM_TEST, 1), n);
+            double nu = 0.05 + 0.005 * (double)random_gaussian(3, random_stream(RANDOM_TEST, 2), n);
+            for (int t = 0; t < AGES; t++) {
+                double read = (double)random_gaussian(3, random_stream(RANDOM_TEST, 3), n * AGES + (uint64_t)t);
+                double g = 5 * (i + 1) * (1 + 0.02 * write) * pow(1 + (ages_s[t] + shift_s) / own_t0_s, -nu);
+                g *= 1 + 0.002 * read;
+                fprintf(f, "%d,%g,%.9g,%d\n", 5 * (i + 1), ages_s[t] + shift_s, g, k);
+                mean_uS[i][t] += g / OWN;
+                sd_uS[i][t] += g * g / OWN;
+            }
+        }
+    }
+    fclose(f);
+    for (int i = 0; i < 5 * AGES; i++) {
+        sd_uS[i / AGES][i % AGES] = sqrt(sd_uS[i / AGES][i % AGES] - pow(mean_uS[i / AGES][i % AGES], 2));
+    }
+    return path;
+}
+
+/* Data at ages around t0 -> t0 and exponent come back, and so do the data from `device stats` at the same ages. */
+static void ages_mean_the_same_everywhere(void **state) {
+    (void)state;
+    double mean_uS[5][AGES], sd_uS[5][AGES];
+    const char *path = write_own("own.csv", 0, mean_uS, sd_uS), *part = new_file("own.yaml");
+    char *out;
+    assert_int_equal(
+        run_mho((const char *const[]){"device", "fit", path, "--out", part, "--json", NULL}, 60, &out, NULL), 0);
+    json_t *fit = json_loads(out, 0, NULL);
+    mem_free(out);
+    double error_s = number_of(fit, "t0_error_s");
+    assert_near(number_of(fit, "t0_s"), own_t0_s, 4 * error_s);
+    assert_true(error_s < 1);
+    for (size_t i = 0; i < 5; i++) {
+        json_t *nu = json_object_get(json_array_get(json_object_get(fit, "targets"), i), "drift_exponent_mean");
+        assert_near(number_of(nu, "value"), 0.05, 4 * number_of(nu, "standard_error") + 4e-4); /* t0 is shared */
+    }
+    json_decref(fit);
+    assert_int_equal(run_mho((const char *const[]){"device", "stats", part, "--g", "0.2,0.4,0.6,0.8,1", "--time",
+                                                   "1,60,3600,86400", "--samples", "40000", "--json", NULL},
+                             60, &out, NULL),
+                     0);
+    json_t *root = json_loads(out, 0, NULL), *rows = json_object_get(root, "rows");
+    mem_free(out);
+    for (size_t n = 0; n < 5 * AGES; n++) {
+        double sd = sd_uS[n / AGES][n % AGES]; /* 400 devices in the data, 40000 in the statistics */
+        json_t *row = json_array_get(rows, n);
+        assert_near(number_of(row, "g_mean_uS"), mean_uS[n / AGES][n % AGES], 4 * sd * sqrt(1.0 / OWN + 1.0 / 40000));
+        assert_near(number_of(row, "g_sd_uS"), sd, 4 * sd * sqrt(0.5 / OWN + 0.5 / 40000));
+    }
+    json_decref(root);
+}
+
+/* What the data cannot say is asked for, and a t0 that they contradict is refused; no part is written. */
+static void time_bases_that_do_not_fit(void **state) {
+    (void)state;
+    double mean_uS[5][AGES], sd_uS[5][AGES];
+    const char *late = write_own("late.csv", 1e7, mean_uS, sd_uS), *own = write_own("own.csv", 0, mean_uS, sd_uS);
+    const char *part = new_file("never.yaml");
+    char *err;
+    assert_int_equal(run_mho((const char *const[]){"device", "fit", late, "--out", part, NULL}, 60, NULL, &err), 2);
+    assert_non_null(strstr(err, "late.csv: the data do not determine t0"));
+    assert_non_null(strstr(err, "allowed: --t0 SECONDS"));
+    mem_free(err);
+    assert_int_equal(
+        run_mho((const char *const[]){"device", "fit", own, "--out", part, "--t0", "2000", NULL}, 60, NULL, &err), 2);
+    assert_non_null(strstr(err, "own.csv: mean over time: the model does not follow the data: chi2 / dof"));
+    assert_non_null(strstr(err, "is --t0 right"));
+    mem_free(err);
+    assert_false(file_exists(part));
+}
+
 struct refused {
     const char *text, *says[3];
 };
@@ -370,7 +464,7 @@ static void hostile_data(void **state) {
         {RAW "1,1,2,1\n1,2\n", {"data.csv:3"}},
         {RAW "1,1,-2,1\n", {"data.csv:2:3", "conductance -2", "at least 0"}},
         {RAW "-1,1,2,1\n", {"data.csv:2:1", "target -1"}},
-        {RAW "1,0,2,1\n", {"data.csv:2:2", "time", "above 0"}},
+        {RAW "1,-1,2,1\n", {"data.csv:2:2", "time", "at least 0"}},
         {RAW "1,1,2,1.5\n", {"data.csv:2:4", "whole number"}},
         {RAW "1,10,2,7\n2,5,2,7\n1,5,2,7\n", {"data.csv:4:2", "device 7", "backwards"}},
         {RAW "1,10,2,7\n1,10,2,7\n", {"data.csv:3:2", "twice"}},
@@ -426,13 +520,13 @@ static void what_is_left_out(void **state) {
     }
     fclose(f);
     char *out, *err;
-    assert_int_equal(run_mho((const char *const[]){"device", "fit", path, "--out", part, NULL}, 60, &out, &err), 2);
+    assert_int_equal(run_mho((const char *const[]){"device", "fit", path, "--out", part, "--t0", "1", NULL}, 60, &out, &err), 2);
     assert_non_null(strstr(err, "read noise from drift"));
     assert_non_null(strstr(err, "--without"));
     mem_free(out);
     mem_free(err);
     assert_int_equal(
-        run_mho((const char *const[]){"device", "fit", path, "--out", part, "--without", "read_noise", NULL}, 60, &out,
+        run_mho((const char *const[]){"device", "fit", path, "--out", part, "--t0", "1", "--without", "read_noise", NULL}, 60, &out,
                 &err),
         0);
     mem_free(out);
@@ -465,7 +559,7 @@ static void out_of_memory_is_an_error(void **state) {
         mem_fail_at(n);
         enum status s = lab_data_read(path, &d, &e);
         if (s == OK) {
-            s = lab_fit(&d, &everything, a, &r, &e);
+            s = lab_fit(&d, &(struct lab_options){LAB_POLYNOMIAL, true, true, 250e-9, 1}, a, &r, &e);
             s = s == OK ? lab_part(&r, "test", a, &part, &e) : s;
             lab_data_free(&d);
         }
@@ -520,7 +614,7 @@ static void a_million_rows(void **state) {
     fclose(f);
     struct arena *a = arena_create();
     struct lab_result r;
-    fit_file(path, &(struct lab_options){LAB_POLYNOMIAL, false, false, 250e-9}, a, &r);
+    fit_file(path, &(struct lab_options){LAB_POLYNOMIAL, false, false, 250e-9, 0}, a, &r);
     assert_int_equal(r.count, 5);
     assert_int_equal((long)r.samples, 1000000);
     assert_near(r.targets[2].mean_S.value * 1e6, 3.5, 0.02);
@@ -535,6 +629,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(limit_at_zero),
     cmocka_unit_test(spline),
     cmocka_unit_test(round_trip),
+    cmocka_unit_test(ages_mean_the_same_everywhere),
+    cmocka_unit_test(time_bases_that_do_not_fit),
     cmocka_unit_test(hostile_data),
     cmocka_unit_test(what_is_left_out),
     cmocka_unit_test(out_of_memory_is_an_error),

@@ -396,7 +396,7 @@ static enum status device_command(const struct options *o, struct error *e) {
 }
 
 static const char *const names[] = {"g",   "time", "samples", "set",     "kelvin",    "reads",
-                                    "out", "plot", "curve",   "without", "read-time", NULL};
+                                    "out", "plot", "curve",   "without", "read-time", "t0", NULL};
 
 const struct command command_device = {
     "device",

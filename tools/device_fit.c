@@ -30,7 +30,7 @@ static enum status take_without(const char *list, struct lab_options *out, struc
 }
 
 static enum status take_options(const struct options *o, struct lab_options *out, struct error *e) {
-    static const char *const takes[] = {"out", "plot", "curve", "without", "read-time", NULL};
+    static const char *const takes[] = {"out", "plot", "curve", "without", "read-time", "t0", NULL};
     static const char *const curves[] = {"polynomial", "spline", NULL};
     TRY(options_only(o, takes, "device fit", e));
     TRY(check_words(o, 2, e));
@@ -38,7 +38,7 @@ static enum status take_options(const struct options *o, struct lab_options *out
         return error_set(e, ERR_USAGE, "device fit: needs %s (mho device fit data.csv --out part.yaml)",
                          o->words.count < 2 ? "the data" : "--out, the part file to write");
     }
-    *out = (struct lab_options){.drift = true, .read_noise = true, .t_read_s = o->read_time_s};
+    *out = (struct lab_options){.drift = true, .read_noise = true, .t_read_s = o->read_time_s, .t0_s = o->t0_s};
     while (o->curve && strcmp(curves[out->curve], o->curve) != 0) {
         if (!curves[++out->curve]) {
             return error_set(e, ERR_USAGE, "--curve %s: unknown (allowed: polynomial, spline)", o->curve);
@@ -146,10 +146,10 @@ static enum status plot_target(const struct lab_result *r, const struct lab_targ
         x[k] = t->points[k].time_s;
         y[k] = t->points[k].mean_S * 1e6;
     }
-    double first = log(x[0] / r->t0_s), last = log(x[n - 1] / r->t0_s);
+    double first = log1p(x[0] / r->t0_s), last = log1p(x[n - 1] / r->t0_s);
     for (size_t k = 0; k < CURVE_POINTS; k++) {
         double now = first + (last - first) * (double)k / (CURVE_POINTS - 1);
-        time[k] = r->t0_s * exp(now);
+        time[k] = r->t0_s * expm1(now);
         model[k] = y[0] * exp(-t->nu.value * (now - first) +
                               t->nu_sd.value * t->nu_sd.value * (now * now - first * first) / 2);
     }
@@ -247,7 +247,7 @@ static void print_curve(const char *what, const struct lab_curve *c) {
 }
 
 static void print_fit(const struct lab_data *d, const struct lab_result *r, const char *out) {
-    printf("%s: %zu rows, %zu targets, %g to %g s after programming%s\n\n", d->path, d->count, r->count, r->t0_s,
+    printf("%s: %zu rows, %zu targets, %g to %g s after programming%s\n\n", d->path, d->count, r->count, r->first_s,
            r->longest_s, d->has_devices ? ", devices told apart" : "");
     printf("%9s  %19s  %19s  %19s  %19s  %19s\n", "target uS", "mean uS", "sd uS", "drift exponent", "its sd",
            "read noise Q");
@@ -271,6 +271,15 @@ static void print_fit(const struct lab_data *d, const struct lab_result *r, cons
     if (r->drift) {
         print_quality("mean over time (relative)", &r->regression, 100, " %");
     }
+    if (r->drift || r->read_noise) {
+        printf("age 0 is t0 = %.5g s after the write (%s", r->t0_s, r->t0_fitted ? "fitted, +- " : "given)\n");
+        if (r->t0_fitted) {
+            printf("%.2g s)\n", r->t0_error_s);
+        }
+    }
+    printf(
+        "residuals: what the fit leaves of means and sds; chi2 / dof is about 1 where that is scatter alone, below 1\n"
+        "where the same devices were read again, far above 1 where the model is not that of the data\n");
     printf("\n%s written: a cell of model measured (mho device stats %s)\n", out, out);
 }
 
@@ -321,6 +330,7 @@ static enum status fit_json(const struct options *o, const struct lab_data *d, c
              json_pack("{s:s, s:s, s:I}", "file", file_name(d->path), "fnv1a", hash, "rows", (json_int_t)d->count));
     json_put(root, "part", json_string(o->out));
     json_put(root, "t0_s", json_number(r->t0_s));
+    json_put(root, "t0_error_s", r->t0_fitted ? json_number(r->t0_error_s) : json_null());
     json_put(root, "t_read_s", r->read_noise ? json_number(r->t_read_s) : json_null());
     for (size_t i = 0; i < r->count; i++) {
         json_array_append_new(rows, target_json(r, &r->targets[i]));

@@ -59,6 +59,8 @@ static const struct option_row rows[] = {
     {"without", TEXT, "A,B", 0, 0, "device fit: what not to estimate: drift, read_noise", AT(without)},
     {"read-time", NUMBER, "S", 1e-12, 1000, "device fit: length of a read in seconds (default: 2.5e-7)",
      AT(read_time_s)},
+    {"t0", NUMBER, "S", 1e-6, 1e6, "device fit: seconds from the write to age 0, where drift begins (default: fitted)",
+     AT(t0_s)},
     {"weights", TEXT, "FILE", 0, 0, "CSV: one line per tile row (input), one column per output", AT(weights)},
     {"inputs", TEXT, "FILE", 0, 0, "CSV of input vectors, one per line", AT(inputs)},
     {"exact", FLAG, NULL, 0, 0, "also solve the network of wires exactly", AT(exact)},
@@ -80,9 +82,19 @@ _Static_assert(ROWS <= 64, "options.given has a bit per row");
 static const char *const common[] = {"seed", "threads", "kernel", "json", "quiet", "help", NULL};
 
 static const struct options defaults = {
-    .model = "stories", .chip = "pcm256", .tokens = 64, .top_p = 1, .repetition_penalty = 1,
-    .window = 256, .seeds = 1, .samples = 100000, .repetitions = 5, .repeat = 1, .age = "0",
-    .read_time_s = 2.5e-7, .kelvin = 300,
+    .model = "stories",
+    .chip = "pcm256",
+    .tokens = 64,
+    .top_p = 1,
+    .repetition_penalty = 1,
+    .window = 256,
+    .seeds = 1,
+    .samples = 100000,
+    .repetitions = 5,
+    .repeat = 1,
+    .age = "0",
+    .read_time_s = 2.5e-7,
+    .kelvin = 300,
 };
 
 static bool in_list(const char *const *names, const char *name) {

@@ -37,7 +37,7 @@ struct options {
     bool hidden, no_special;
     const char *g, *time;
     const char *plot, *curve, *without; /* device fit */
-    double read_time_s;
+    double read_time_s, t0_s;
     const char *weights, *inputs, *spice; /* tile */
     bool exact, float_inactive;
     int64_t repeat;
