@@ -468,8 +468,9 @@ static void charge_readouts_cost_charge(void **state) {
         w[i] = 1;
     }
     struct fixture *f = fixture_open("pcm256",
-                                     "tile.rows=30 tile.columns=16 tile.cell=sram_capacitor tile.dac.coding=amplitude effects=off "
-                                     "tile.dac.energy_J=1e-18 tile.adc.energy_J=1e-18 tile.post.energy_J=1e-18",
+                                     "tile.rows=30 tile.columns=16 tile.cell=sram_capacitor effects=off "
+                                     "tile.dac.coding=amplitude tile.dac.energy_J=1e-18 tile.adc.energy_J=1e-18 "
+                                     "tile.post.energy_J=1e-18",
                                      40, 60, w, 0);
     double volts = chip_spec_of(f->chip)->tile.read_voltage_V.value;
     double expected_J = volts * volts * 60 * 40 * 1e-15 + (60 * 30 * 3 + 2 * 60 * 40) * 1e-18;
