@@ -1,7 +1,7 @@
 /* Lab data become a cell: reading them, and estimating what the model `measured` needs.
  *
- * Times are ages t after programming, as everywhere in the program: a cell's drift counts from t0 after the write, which
- * is age 0. What is estimated (r = target / largest target, L = ln((t + t0) / t0)):
+ * Times are ages t after programming, as everywhere in the program: a cell's drift counts from t0 after the write,
+ * which is age 0. What is estimated (r = target / largest target, L = ln((t + t0) / t0)):
  *   programming  g_prog = max(0, m(r) + s(r) xi)         m, s: polynomial or spline over r, by an information criterion
  *   drift        g(t) = g_prog ((t + t0) / t0)^-nu       nu of each device: mean and sd per target
  *   read noise   sd of ln g = Q f(t), f(t) = sqrt(ln((t + t0 + t_read) / (2 t_read)))     Q per target
@@ -22,7 +22,8 @@
  * The limit at 0 is taken out of mean and sd: they are those of the normal distribution before it.
  *
  * A fit that misses the means by 5 standard errors on average (chi2 / dof above 25) and by more than 1 % is refused.
- * chi2 / dof of means over time is about 1 for reads of ever new devices, below 1 where the same devices are read again.
+ * chi2 / dof of means over time is about 1 for reads of ever new devices, below 1 where the same devices are read
+ * again.
  *
  * Not estimated: correlation of a device's error with its exponent, other shapes than the normal distribution,
  * telegraph noise, retention, temperature.

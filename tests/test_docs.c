@@ -140,6 +140,41 @@ static void physics_names_everything(void **state) {
     mem_free(page);
 }
 
+/* An equation (an indented line), a picture, a reference, and what is left out. */
+static void check_section(const char *section, size_t n) {
+    static const char *const parts[] = {"\n\n    ", "\n![", "Reference: ", "Not modelled: "};
+    char text[8192];
+    assert_true(n < sizeof text);
+    memcpy(text, section, n);
+    text[n] = 0;
+    for (size_t k = 0; k < sizeof parts / sizeof parts[0]; k++) {
+        for (char *p = text; k == 2 && (p = strchr(p, '\n')); p++) { /* a line may end between two words */
+            *p = ' ';
+        }
+        if (!strstr(text, parts[k])) {
+            fail_msg("docs/physics.md: section \"%.40s\" lacks \"%s\"", text + 4, parts[k]);
+        }
+    }
+}
+
+static void sections_are_complete(void **state) {
+    (void)state;
+    static const char head[] = "\n## ";
+    char *page = text_of(docs(), "physics.md");
+    size_t bytes = strlen(page), first = 0, count = 0;
+    for (size_t at = 1; at <= bytes; at++) {
+        if (at == bytes || strncmp(page + at, head, strlen(head)) == 0) {
+            if (first) {
+                check_section(page + first, at - first);
+                count++;
+            }
+            first = at;
+        }
+    }
+    mem_free(page);
+    assert_true(count >= 20);
+}
+
 /* ---- charts ----------------------------------------------------------------------------------------------- */
 
 static enum status draw(const struct svg_chart *c, char **text, struct error *e) {
@@ -216,6 +251,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(pictures_are_current),
     cmocka_unit_test(links_lead_somewhere),
     cmocka_unit_test(physics_names_everything),
+    cmocka_unit_test(sections_are_complete),
     cmocka_unit_test(charts_put_values_where_they_belong),
     cmocka_unit_test(charts_that_cannot_be_drawn_are_refused),
     cmocka_unit_test(pictures_are_compared_by_their_numbers),

@@ -520,15 +520,16 @@ static void what_is_left_out(void **state) {
     }
     fclose(f);
     char *out, *err;
-    assert_int_equal(run_mho((const char *const[]){"device", "fit", path, "--out", part, "--t0", "1", NULL}, 60, &out, &err), 2);
+    assert_int_equal(
+        run_mho((const char *const[]){"device", "fit", path, "--out", part, "--t0", "1", NULL}, 60, &out, &err), 2);
     assert_non_null(strstr(err, "read noise from drift"));
     assert_non_null(strstr(err, "--without"));
     mem_free(out);
     mem_free(err);
-    assert_int_equal(
-        run_mho((const char *const[]){"device", "fit", path, "--out", part, "--t0", "1", "--without", "read_noise", NULL}, 60, &out,
-                &err),
-        0);
+    assert_int_equal(run_mho((const char *const[]){"device", "fit", path, "--out", part, "--t0", "1", "--without",
+                                                   "read_noise", NULL},
+                             60, &out, &err),
+                     0);
     mem_free(out);
     mem_free(err);
     assert_int_equal(run_mho((const char *const[]){"device", "fit", path, "--out", part, "--without", "noise", NULL},

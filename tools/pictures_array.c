@@ -124,6 +124,34 @@ static enum status draw_wire_folding(struct picture *p, struct error *e) {
     return OK;
 }
 
+/* A column of 6 uS cells with 0.5 fF each, read with 8 bits. */
+static enum status draw_settling(struct picture *p, struct error *e) {
+    enum { POINTS = 7, MOST = 1024 };
+    static const double ohms[] = {0.35, 1, 3};
+    static const char *const labels[] = {"0.35 ohm per cell", "1 ohm per cell", "3 ohm per cell"};
+    double *g = picture_numbers(p, MOST), *x = picture_numbers(p, POINTS);
+    struct svg_chart *c = picture_chart(p, "Settling of a column to half a step of 8 bits (0.5 fF per cell)", "rows",
+                                        true, "time (ns)", true);
+    for (size_t i = 0; g && i < MOST; i++) {
+        g[i] = 6e-6;
+    }
+    for (int k = 0; k < 3; k++) {
+        double *ns = picture_numbers(p, POINTS);
+        struct wires w = wires_of(ohms[k]);
+        if (!g || !x || !ns) {
+            return picture_no_memory(e);
+        }
+        for (size_t i = 0; i < POINTS; i++) {
+            size_t rows = (size_t)16 << i;
+            x[i] = (double)rows;
+            ns[i] = 1e9 * wires_settling_s(&w, rows, g, 0.5e-15, 0, 8);
+        }
+        picture_line(c, labels[k], x, ns, POINTS, k);
+        picture_points(c, NULL, x, ns, POINTS, k);
+    }
+    return OK;
+}
+
 /* ---- converters ----------------------------------------------------------------------------------------------- */
 
 static enum status parse_map(struct picture *p, const char *text, struct config_node **out, struct error *e) {
@@ -225,6 +253,11 @@ static enum status draw_adc_linearity(struct picture *p, struct error *e) {
 }
 
 const struct picture_source array_pictures[] = {
-    {"wire_losses", draw_wire_losses},   {"wire_folding", draw_wire_folding},   {"dac", draw_dac},
-    {"adc_transfer", draw_adc_transfer}, {"adc_linearity", draw_adc_linearity}, {NULL, NULL},
+    {"wire_losses", draw_wire_losses},
+    {"wire_folding", draw_wire_folding},
+    {"dac", draw_dac},
+    {"adc_transfer", draw_adc_transfer},
+    {"adc_linearity", draw_adc_linearity},
+    {"settling", draw_settling},
+    {NULL, NULL},
 };

@@ -235,10 +235,13 @@ static enum status draw_telegraph(struct picture *p, struct error *e) {
 }
 
 static enum status draw_retention(struct picture *p, struct error *e) {
-    static const char groups[] = "retention: {time_s: " ASSUMED(3e9) ", stretch: " ASSUMED(0.5) ", "
-                                 "time_log_sd: " ASSUMED(0.5) ", activation_energy_eV: " ASSUMED(1.1) "}\n"
-                                 "temperature: {reference_K: " ASSUMED(300) ", activation_energy_eV: " ASSUMED(0) ", "
-                                 "conductance_low_per_K: " ASSUMED(0) ", conductance_high_per_K: " ASSUMED(0) "}";
+    static const char groups[] = "retention: {time_s: " ASSUMED(3e9) ", stretch: " ASSUMED(
+        0.5) ", "
+             "time_log_sd: " ASSUMED(0.5) ", activation_energy_eV: " ASSUMED(
+                 1.1) "}\n"
+                      "temperature: {reference_K: " ASSUMED(300) ", activation_energy_eV: " ASSUMED(
+                          0) ", "
+                             "conductance_low_per_K: " ASSUMED(0) ", conductance_high_per_K: " ASSUMED(0) "}";
     static const double kelvin[] = {300, 328, 358};
     static const char *const labels[] = {"300 K", "328 K", "358 K"};
     const struct cell *cell;
@@ -345,9 +348,48 @@ static enum status draw_white_noise(struct picture *p, struct error *e) {
     return OK;
 }
 
+/* Pulses and verify reads, counted, times what the part says of one. */
+static enum status draw_programming_cost(struct picture *p, struct error *e) {
+    enum { POINTS = 8 };
+    static const double tolerance[POINTS] = {0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1};
+    static const char *const most[] = {"10", "100"};
+    static const char *const labels[] = {"at most 10 pulses", "at most 100 pulses"};
+    float *target = arena_alloc(p->arena, DEVICES, sizeof *target), *got = arena_alloc(p->arena, DEVICES, sizeof *got);
+    if (!target || !got) {
+        return picture_no_memory(e);
+    }
+    fill(target, 12.5e-6, DEVICES);
+    struct svg_chart *c = picture_chart(p, "Cost of programming one device to 12.5 uS (pcm_like, write-verify)",
+                                        "half width of the band / g_max", true, "energy (nJ)", true);
+    for (int k = 0; k < 2; k++) {
+        double *nJ = picture_numbers(p, POINTS);
+        for (size_t i = 0; nJ && i < POINTS; i++) {
+            const struct cell *cell;
+            struct cell_draws d = {.seed = SEED, .where = 0};
+            struct programming_count n = {0};
+            char *group = arena_printf(p->arena,
+                                       "programming: {mode: write_verify, max_pulses: %s, tolerance: {value: %g, kind: "
+                                       "assumed, source: for a picture, spread: [1, 1]}}",
+                                       most[k], tolerance[i]);
+            TRY(group ? cell_with(p, "pcm_like", group, &cell, e) : picture_no_memory(e));
+            cell_program(cell, &everything, &d, target, got, &n, DEVICES);
+            const struct programming_costs *costs = cell_programming_costs(cell);
+            nJ[i] = 1e9 / DEVICES *
+                    ((double)n.pulses * costs->pulse_J.value + (double)n.verify_reads * costs->verify_J.value);
+        }
+        if (!nJ) {
+            return picture_no_memory(e);
+        }
+        picture_line(c, labels[k], tolerance, nJ, POINTS, k);
+        picture_points(c, NULL, tolerance, nJ, POINTS, k);
+    }
+    return OK;
+}
+
 const struct picture_source cell_pictures[] = {
     {"programming", draw_programming},
     {"write_verify", draw_write_verify},
+    {"programming_cost", draw_programming_cost},
     {"drift", draw_drift},
     {"read_noise", draw_read_noise},
     {"telegraph", draw_telegraph},

@@ -24,6 +24,7 @@ static enum status read_rows(void *context, uint32_t first, uint32_t count, floa
 
 /* A machine with one matrix; free with `forget`. */
 struct tile {
+    const char *base; /* chip of the catalogue; NULL: ideal */
     struct chip *chip;
     struct placement *placement;
     struct machine *machine;
@@ -44,7 +45,7 @@ static enum status make_tile(const struct matrix *m, const char *const *sets, do
     while (sets[count]) {
         count++;
     }
-    TRY(chip_load("ideal", sets, count, &t->chip, e));
+    TRY(chip_load(t->base ? t->base : "ideal", sets, count, &t->chip, e));
     t->source = (struct matrix_source){.name = "weights",
                                        .layer = -1,
                                        .role = MATRIX_HEAD,
@@ -335,7 +336,170 @@ static enum status draw_correction(struct picture *p, struct error *e) {
     return OK;
 }
 
+/* ---- ranges and management ----------------------------------------------------------------------------------------
+ */
+
+/* Error of the product over the values of one key, for two or three sets of others. */
+static enum status draw_sweep(struct picture *p, struct svg_chart *c, const char *key, const double *x, size_t n,
+                              const char *const (*others)[4], const char *const *labels, int curves, struct error *e) {
+    struct matrix m;
+    float *in;
+    TRY(make_matrix(p, &m, &in, e));
+    for (int k = 0; k < curves; k++) {
+        double *y = picture_numbers(p, n);
+        for (size_t i = 0; y && i < n; i++) {
+            const char *sets[] = {arena_printf(p->arena, "%s=%g", key, x[i]),
+                                  "effects.dac=on",
+                                  "effects.adc=on",
+                                  others[k][0],
+                                  others[k][1],
+                                  others[k][2],
+                                  NULL};
+            if (!sets[0]) {
+                return picture_no_memory(e);
+            }
+            TRY(error_of(&m, in, sets, 0, &y[i], e));
+        }
+        if (!y) {
+            return picture_no_memory(e);
+        }
+        picture_line(c, labels[k], x, y, n, k);
+        picture_points(c, NULL, x, y, n, k);
+    }
+    return OK;
+}
+
+static enum status draw_adc_ranges(struct picture *p, struct error *e) {
+    enum { POINTS = 9 };
+    static const double headroom[POINTS] = {0.3, 0.4, 0.5, 0.65, 0.8, 0.9, 1, 1.5, 2};
+    static const char *const others[][4] = {{"tile.adc.bits=5"}, {"tile.adc.bits=6"}, {"tile.adc.bits=8"}};
+    static const char *const labels[] = {"5 bits", "6 bits", "8 bits"};
+    struct svg_chart *c =
+        picture_chart(p, "ADC range: saturation on the left, coarse steps on the right",
+                      "range / largest calibration output (headroom)", false, "error of the product (%)", true);
+    return draw_sweep(p, c, "tile.adc.headroom", headroom, POINTS, others, labels, 3, e);
+}
+
+static enum status draw_management(struct picture *p, struct error *e) {
+    enum { POINTS = 8 };
+    static const double full_scale[POINTS] = {1, 1.5, 2, 3, 4, 6, 12, 32};
+    static const char *const others[][4] = {{"tile.adc.range=static"},
+                                            {"tile.adc.range=static", "tile.management.bound=iterative"}};
+    static const char *const labels[] = {"results clip", "bound management: again with halved inputs"};
+    struct svg_chart *c =
+        picture_chart(p, "Bound management: a fixed ADC range that may be too small",
+                      "full scale (largest weight x largest input)", true, "error of the product (%)", true);
+    return draw_sweep(p, c, "tile.adc.full_scale", full_scale, POINTS, others, labels, 2, e);
+}
+
+/* ---- phenomena -------------------------------------------------------------------------------------------------- */
+
+static enum status draw_phenomena(struct picture *p, struct error *e) {
+    static const char *const which[] = {"tile.phenomena.nonlinearity=0.5", "tile.phenomena.series_resistance=0.05",
+                                        "tile.phenomena.output_noise=0.1"};
+    static const char *const labels[] = {"S-shaped compression", "series resistance", "output noise"};
+    struct matrix m;
+    float *x;
+    double *digital = picture_numbers(p, VECTORS * SIDE);
+    TRY(make_matrix(p, &m, &x, e));
+    struct svg_chart *c = picture_chart(p, "Phenomena of a whole tile, one at a time: error of each result",
+                                        "exact product", false, "result - exact", false);
+    for (int k = 0; k < 3; k++) {
+        double *y = picture_numbers(p, VECTORS * SIDE);
+        const char *const sets[] = {"effects.adc_errors=on", "effects.wires=on", which[k], NULL};
+        if (!digital || !y) {
+            return picture_no_memory(e);
+        }
+        TRY(multiply(&m, x, sets, 0, y, digital, e));
+        for (size_t i = 0; i < VECTORS * SIDE; i++) {
+            y[i] -= digital[i];
+        }
+        picture_points(c, labels[k], digital, y, 3 * SIDE, k);
+    }
+    return OK;
+}
+
+/* ---- time and energy of a read ------------------------------------------------------------------------------------
+ */
+
+/* One multiply of chip pcm256: its seconds, and the joules of one component. */
+static enum status read_once(const struct matrix *m, const float *x, const char *set, int part, double *time_s,
+                             double *energy_J, struct error *e) {
+    const char *const sets[] = {"tile.adc.range=static", set, NULL};
+    struct tile t = {.base = "pcm256"};
+    float out[SIDE];
+    enum status s = make_tile(m, sets, 0, &t, e);
+    if (s == OK) {
+        s = run_create(t.machine, 1, &t.run, e);
+    }
+    if (s == OK) {
+        run_begin_step(t.run, 1);
+        s = run_multiply(t.run, 0, x, 1, out, e);
+        double start_s = run_step_start_s(t.run);
+        *time_s = run_end_step(t.run) - start_s;
+        *energy_J = run_ledger(t.run).energy_J[part];
+    }
+    forget(&t);
+    return s;
+}
+
+static enum status draw_sharing(struct picture *p, struct error *e) {
+    enum { POINTS = 6 };
+    static const double share[POINTS] = {1, 2, 4, 8, 16, 32};
+    struct matrix m;
+    float *x;
+    double *ns = picture_numbers(p, POINTS), joules;
+    TRY(make_matrix(p, &m, &x, e));
+    for (size_t i = 0; ns && i < POINTS; i++) {
+        const char *set = arena_printf(p->arena, "tile.adc.share=%g", share[i]);
+        TRY(set ? read_once(&m, x, set, 0, &ns[i], &joules, e) : picture_no_memory(e));
+        ns[i] *= 1e9;
+    }
+    if (!ns) {
+        return picture_no_memory(e);
+    }
+    struct svg_chart *c = picture_chart(p, "Shared converters: time of one multiply (pcm256)", "columns per converter",
+                                        true, "time (ns)", true);
+    picture_line(c, "time of one multiply", share, ns, POINTS, 0);
+    picture_points(c, NULL, share, ns, POINTS, 0);
+    return OK;
+}
+
+static enum status draw_read_energy(struct picture *p, struct error *e) {
+    enum { POINTS = 9 };
+    struct matrix m;
+    float *x;
+    double *rows = picture_numbers(p, POINTS), *pJ = picture_numbers(p, POINTS), seconds;
+    TRY(make_matrix(p, &m, &x, e));
+    for (size_t i = 0; rows && pJ && i < POINTS; i++) {
+        float in[SIDE] = {0};
+        for (size_t k = 0; k < SIDE * i / (POINTS - 1); k++) {
+            in[k] = 1;
+        }
+        rows[i] = (double)(SIDE * i / (POINTS - 1));
+        TRY(read_once(&m, in, "tile.adc.share=1", PART_ARRAY, &seconds, &pJ[i], e));
+        pJ[i] *= 1e12;
+    }
+    if (!rows || !pJ) {
+        return picture_no_memory(e);
+    }
+    struct svg_chart *c = picture_chart(p, "Energy of a read: what flows through 128 x 128 cells (pcm256)",
+                                        "rows with an input of full scale", false, "energy of the array (pJ)", false);
+    picture_line(c, "energy of the array", rows, pJ, POINTS, 0);
+    picture_points(c, NULL, rows, pJ, POINTS, 0);
+    return OK;
+}
+
 const struct picture_source tile_pictures[] = {
-    {"encoding", draw_encoding},         {"input_coding", draw_input_coding}, {"faults", draw_faults},
-    {"compensation", draw_compensation}, {"correction", draw_correction},     {NULL, NULL},
+    {"encoding", draw_encoding},
+    {"input_coding", draw_input_coding},
+    {"faults", draw_faults},
+    {"compensation", draw_compensation},
+    {"correction", draw_correction},
+    {"adc_ranges", draw_adc_ranges},
+    {"management", draw_management},
+    {"phenomena", draw_phenomena},
+    {"sharing", draw_sharing},
+    {"read_energy", draw_read_energy},
+    {NULL, NULL},
 };
