@@ -227,22 +227,14 @@ static void dot_products(const struct piece *p, uint32_t panel, uint32_t b, stru
 static uint32_t convert_results(const float *v, uint32_t tokens, const float *to_code, const float *to_output,
                                 float limit, const float *range, uint32_t stride, float *y) {
     const float shift = 12582912.0f;
-    float in[PANEL], out[PANEL], code[PANEL]; /* of their own: the compiler knows that nothing else writes them */
     uint32_t saturated[PANEL] = {0}, sum = 0;
-    memcpy(in, to_code, sizeof in);
-    memcpy(out, to_output, sizeof out);
     for (uint32_t t = 0; t < tokens; t++) {
-        float scale = range[(size_t)t * stride];
         for (uint32_t lane = 0; lane < PANEL; lane++) {
-            code[lane] = v[t * PANEL + lane] * in[lane];
-            saturated[lane] += fabsf(code[lane]) >= limit + 0.5f;
-        }
-        for (uint32_t lane = 0; lane < PANEL; lane++) {
-            float high = code[lane] > limit ? limit : code[lane], low = high < -limit ? -limit : high;
-            code[lane] = ((low + shift) - shift) * out[lane] * scale;
-        }
-        for (uint32_t lane = 0; lane < PANEL; lane++) {
-            y[t * PANEL + lane] += code[lane];
+            float code = v[t * PANEL + lane] * to_code[lane];
+            saturated[lane] += fabsf(code) >= limit + 0.5f;
+            code = code > limit ? limit : code;
+            code = code < -limit ? -limit : code;
+            y[t * PANEL + lane] += ((code + shift) - shift) * to_output[lane] * range[(size_t)t * stride];
         }
     }
     for (uint32_t lane = 0; lane < PANEL; lane++) {
