@@ -60,7 +60,8 @@ static void attenuation(const struct ladder *l, const float *g, size_t cells, fl
 static void prepare(struct fold *f, const struct wires *w, size_t rows, size_t columns, const float *g, void *memory) {
     size_t cells = rows * columns;
     *f = (struct fold){.rows = rows, .columns = columns, .cells = cells, .g = g, .vectors = memory};
-    float *scratch = (float *)(f->vectors + FOLD_VECTORS * (rows + columns));
+    void *planes = f->vectors + FOLD_VECTORS * (rows + columns);
+    float *scratch = planes;
     f->row = wires_rows(w, rows, columns);
     f->column = wires_columns(w, rows, columns);
     f->gT = scratch;
@@ -83,8 +84,7 @@ void fold_product(const struct fold *f, float *effective) {
     }
 }
 
-/* ---- the series for one field
- * ---------------------------------------------------------------------------------------- */
+/* ---- the series for one field ------------------------------------------------------------------------------------ */
 
 static double sum_floats(const float *a, size_t n) {
     double s = 0;

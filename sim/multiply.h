@@ -102,18 +102,20 @@ static inline uint64_t result_number(const struct machine *m, const struct array
 /* x[i] -> its square root within 2^-21, negative ones: 0. Plain arithmetic that becomes vector code (sqrtf sets errno):
  * three steps of Newton's method for 1 / sqrt(x). n <= TOKENS x PANEL. */
 static inline void take_roots(float *x, uint32_t n) {
-    int32_t bits[TOKENS * PANEL];
-    float size[TOKENS * PANEL], guess[TOKENS * PANEL];
+    float size[TOKENS * PANEL];
+    union {
+        float value[TOKENS * PANEL];
+        int32_t bits[TOKENS * PANEL];
+    } guess;
     for (uint32_t i = 0; i < n; i++) {
         size[i] = 0.5f * (x[i] + fabsf(x[i]));
+        guess.value[i] = size[i];
     }
-    memcpy(bits, size, n * sizeof *bits);
     for (uint32_t i = 0; i < n; i++) {
-        bits[i] = 0x5f375a86 - (bits[i] >> 1);
+        guess.bits[i] = 0x5f375a86 - (guess.bits[i] >> 1);
     }
-    memcpy(guess, bits, n * sizeof *bits);
     for (uint32_t i = 0; i < n; i++) {
-        float half = 0.5f * size[i], y = guess[i];
+        float half = 0.5f * size[i], y = guess.value[i];
         y = y * (1.5f - half * y * y);
         y = y * (1.5f - half * y * y);
         y = y * (1.5f - half * y * y);

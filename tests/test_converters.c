@@ -166,18 +166,18 @@ static void thresholds_are_where_they_belong(void **state) {
     }
 }
 
-/* The same at other widths, every 2^(N-5)th threshold and its neighbours. */
+/* The same at other widths, all thresholds up to 8 bits, then every 2^(N-5)th and its neighbours. */
 static void thresholds_at_other_widths(void **state) {
     (void)state;
-    static const int widths[] = {2, 3, 5, 11, 14};
-    for (size_t w = 0; w < 5; w++) {
-        for (size_t i = 0; i < PERFECT - 2; i++) { /* flash and table: at most 8 bits here */
+    static const int widths[] = {2, 3, 4, 5, 6, 7, 8, 11, 14};
+    for (size_t w = 0; w < sizeof widths / sizeof widths[0]; w++) {
+        for (size_t i = 0; i < PERFECT && (i < 7 || widths[w] <= 8); i++) { /* flash: at most 8 bits; table with it */
             const struct adc *c = perfect(i, widths[w]);
             float s[MOST_STATES];
             make_state(c, 5, s);
             for (int32_t k = lowest(c) + 1; k <= highest(c); k++) {
                 const double t = ideal_threshold(i, widths[w], k);
-                if (widths[w] <= 5 || (k + 1) % (1 << (widths[w] - 5)) < 3) {
+                if (widths[w] <= 8 || (k + 1) % (1 << (widths[w] - 5)) < 3) {
                     assert_int_equal(code_of(c, s, t + NEAR), k);
                     assert_int_equal(code_of(c, s, t - NEAR), k - 1);
                 }
@@ -496,6 +496,34 @@ static void redundancy_forgives_comparators(void **state) {
         for (int k = 0; k < 255; k++) {
             assert_near(t[k], (k - 127 + last) / 128, NEAR);
         }
+    }
+}
+
+/* What an offset of the comparator does by theory. SAR: one comparator decides every bit, so every threshold moves by
+ * the offset. Cyclic: the two comparators of the stage are forgiven; the last one sees 2^(N-1) times the input, so every
+ * threshold moves by the 2^(N-1)th part of its offset. NEAR: as for thresholds; sd within 4 standard errors. */
+static void comparator_offsets_move_thresholds(void **state) {
+    (void)state;
+    enum { N = 2000 };
+    const double offset = 0.03;
+    static const int32_t codes[] = {-127, -64, -1, 0, 1, 33, 64, 127};
+    for (int kind = 0; kind < 2; kind++) {
+        const struct adc *c = kind ? ADC(8, STAGES, "cyclic", 0.0, 400.0, offset, 0.0)
+                                   : ADC(8, SAR, "off", 0.0, 400.0, offset, 0.0);
+        const double sd = kind ? offset / 128 : offset;
+        struct sample moved = {0, 0, 0};
+        for (uint64_t i = 0; i < N; i++) {
+            float s[MOST_STATES];
+            make_state(c, i, s);
+            const double move = transition(c, s, 0, -0.25, 0.25);
+            sample_add(&moved, move);
+            for (size_t k = 0; i < 50 && k < sizeof codes / sizeof codes[0]; k++) {
+                const double t = codes[k] / 128.0 + move;
+                assert_int_equal(code_of(c, s, t + NEAR), codes[k]);
+                assert_int_equal(code_of(c, s, t - NEAR), codes[k] - 1);
+            }
+        }
+        assert_sample(&moved, 0, sd, 0);
     }
 }
 
@@ -932,6 +960,7 @@ static const struct CMUnitTest tests[] = {
     TEST(finite_gain_loses_codes),
     TEST(mismatch_makes_jumps),
     TEST(redundancy_forgives_comparators),
+    TEST(comparator_offsets_move_thresholds),
     TEST(thermal_noise_has_its_sd),
     TEST(bad_tables_are_refused),
     TEST(perfect_inputs_are_equal_steps),

@@ -160,7 +160,7 @@ static void exact_agrees_with_crosssim(void **state) {
     size_t k, compared = 0;
     json_array_foreach(json_object_get(root, "parasitics"), k, c) {
         if (number_of(c, "Rp_row_terminal") > 0) {
-            continue; /* a different circuit there: peers.md */
+            continue; /* a different circuit there (it misses nodal analysis by 6 %): two of the four cases */
         }
         size_t rows = (size_t)number_of(c, "rows"), columns = (size_t)number_of(c, "cols");
         double *g = golden_cells(rows, columns, (uint64_t)number_of(c, "seed_G"), 0);
@@ -174,7 +174,8 @@ static void exact_agrees_with_crosssim(void **state) {
         mem_free(g);
         mem_free(out);
     }
-    assert_true(compared >= 2);
+    assert_int_equal(k, 4);
+    assert_int_equal(compared, 2);
     json_decref(root);
 }
 
