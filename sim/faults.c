@@ -294,6 +294,34 @@ void fault_count_add(const struct fault_count *one, struct fault_count *all) {
     all->stuck_left += one->stuck_left;
     all->dead_rows_left += one->dead_rows_left;
     all->dead_columns_left += one->dead_columns_left;
+    all->lines_left += one->lines_left;
+}
+
+static void visit_side(const struct side *s, bool rows, void (*visit)(void *ctx, const struct fault_line *line),
+                       void *ctx) {
+    for (uint32_t i = 0; i < s->used + s->spares; i++) {
+        bool moved = s->holds[i] != i, faulty = s->dead[i] || (!rows && s->stuck[i] > 0);
+        if (s->holds[i] != NOTHING && (moved || faulty)) {
+            struct fault_line line = {.row = rows,
+                                      .moved = moved,
+                                      .dead = s->dead[i],
+                                      .line = s->holds[i],
+                                      .spare = moved ? i - s->used : 0,
+                                      .stuck = s->stuck[i]};
+            visit(ctx, &line);
+        }
+    }
+}
+
+void tile_faults_visit(struct tile_faults *f, void (*visit)(void *ctx, const struct fault_line *line), void *ctx) {
+    count_stuck(f, &f->rows, &f->columns, true);
+    count_stuck(f, &f->columns, &f->rows, false);
+    visit_side(&f->rows, true, visit, ctx);
+    visit_side(&f->columns, false, visit, ctx);
+}
+
+static void count_left(void *ctx, const struct fault_line *line) {
+    *(uint64_t *)ctx += line->dead || (!line->row && line->stuck > 0);
 }
 
 static void repair(struct tile_faults *f, const struct faults_spec *s, struct fault_count *count) {
@@ -309,6 +337,7 @@ static void repair(struct tile_faults *f, const struct faults_spec *s, struct fa
     mine.stuck_left = count_acting(f);
     mine.dead_rows_left = count_dead(&f->rows);
     mine.dead_columns_left = count_dead(&f->columns);
+    tile_faults_visit(f, count_left, &mine.lines_left);
     if (count) {
         fault_count_add(&mine, count);
     }

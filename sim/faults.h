@@ -41,6 +41,7 @@ struct fault_count {
     uint64_t stuck, dead_rows, dead_columns;  /* of the lines in use, before repair; stuck: devices, dead ones too */
     uint64_t repaired_rows, repaired_columns; /* lines moved to spares */
     uint64_t stuck_left, dead_rows_left, dead_columns_left;
+    uint64_t lines_left; /* dead rows, and columns that are dead or have stuck devices on rows that are not dead */
 };
 
 void fault_count_add(const struct fault_count *one, struct fault_count *all);
@@ -61,6 +62,14 @@ void tile_faults_destroy(struct tile_faults *f); /* NULL is fine */
 /* Draws, looks up and repairs. Adds to `count` where not NULL. */
 enum status tile_faults_find(struct tile_faults *f, const struct chip_spec *s, const struct fault_map *map,
                              const struct fault_place *at, struct fault_count *count, struct error *e);
+/* Every line in use that was moved to a spare, or that still has faults where it is now (a row: only if it is dead; a
+ * column: dead, or with stuck devices): rows, then columns. */
+struct fault_line {
+    bool row, moved, dead;
+    uint32_t line, spare; /* spare: number among the spares, if moved */
+    uint64_t stuck;       /* devices, where it is now */
+};
+void tile_faults_visit(struct tile_faults *f, void (*visit)(void *ctx, const struct fault_line *line), void *ctx);
 /* What acts after repair, on parallel device `device` of every crossing: g_S [physical_columns][rows]. */
 void tile_faults_apply(const struct tile_faults *f, uint32_t device, float *g_S);
 

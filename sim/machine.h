@@ -167,6 +167,7 @@ struct machine {
     /* What programming found out: sums over all tiles. */
     struct tile_programming programmed;
     struct fault_count fault_count;
+    struct machine_fault_list moved, left; /* lines */
     struct machine_wires wires;
     struct machine_calibration calibration;
     double slowest_tile_s; /* of programming, one device at a time; NAN: not known */
@@ -239,6 +240,10 @@ static inline uint64_t array_tile_number(const struct array *a, uint32_t row_blo
     return a->first_tile + (uint64_t)row_block * a->column_blocks + column_block;
 }
 
+/* Lines of a tile that were moved or have faults left: into m->moved and m->left, drawn again. count: of this tile.
+ * tile_devices.c */
+enum status machine_list_faults(struct machine *m, const struct array *a, size_t matrix, uint32_t row_block,
+                                uint32_t column_block, const struct fault_count *count, struct error *e);
 /* Sums of programming, in the order of the tiles. machine_statistics.c */
 void machine_note_tile(struct machine *m, const struct tile_programming *tile);
 /* Exact solution of some columns of a sampled tile: error of folding relative to full scale, slowest settling. */

@@ -65,6 +65,11 @@ struct machine_faults machine_faults(const struct machine *m) {
                                    c->dead_rows_left, c->dead_columns_left};
 }
 
+void machine_fault_lists(const struct machine *m, struct machine_fault_list *moved, struct machine_fault_list *left) {
+    *moved = m->moved;
+    *left = m->left;
+}
+
 /* ---- wires ------------------------------------------------------------------------------------------------------ */
 
 enum { MEASURED_TILES = 2, MEASURED_COLUMNS = 3 };

@@ -325,7 +325,7 @@ static void set_tile_compensation(const struct job *j, uint32_t b, uint32_t colu
 
 /* ---- one matrix -------------------------------------------------------------------------------------------------- */
 
-static void add_results(struct job *j) {
+static enum status add_results(struct job *j, struct error *e) {
     struct array *a = j->a;
     for (uint32_t i = 0; i < a->inputs; i++) {
         double sum_S = 0;
@@ -340,7 +340,10 @@ static void add_results(struct job *j) {
         if (machine_wires_act(j->m)) {
             machine_note_wires(j->m, &j->results[i].fold, &j->results[i].measured);
         }
+        TRY(machine_list_faults(j->m, a, j->matrix, (uint32_t)(i / a->column_blocks), (uint32_t)(i % a->column_blocks),
+                                &j->results[i].faults, e));
     }
+    return OK;
 }
 
 /* Column blocks [first, end) from reading to panels. */
@@ -380,8 +383,7 @@ static enum status program_groups(struct job *j, int threads, uint32_t size, str
             set_tile_compensation(j, b, c);
         }
     }
-    add_results(j);
-    return OK;
+    return add_results(j, e);
 }
 
 /* The longest block of either side. */

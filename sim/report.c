@@ -288,8 +288,28 @@ json_t *machine_wires_json(const struct machine *m) {
     return json;
 }
 
+static json_t *fault_lines_json(const struct machine_fault_list *list) {
+    json_t *json = json_object(), *lines = json_array();
+    for (size_t i = 0; i < list->total && i < FAULT_LINES_MOST; i++) {
+        const struct machine_fault_line *one = &list->lines[i];
+        json_t *line = json_object();
+        json_object_set_new(line, "tile", count(one->tile));
+        json_object_set_new(line, "line", json_string(one->row ? "row" : "column"));
+        json_object_set_new(line, "from", count(one->line));
+        json_object_set_new(line, "to_spare", one->moved ? count(one->spare) : json_null());
+        json_object_set_new(line, "dead", json_boolean(one->dead));
+        json_object_set_new(line, "stuck_devices_left", count(one->stuck));
+        json_array_append_new(lines, line);
+    }
+    json_object_set_new(json, "total", count(list->total));
+    json_object_set_new(json, "lines", lines);
+    return json;
+}
+
 json_t *machine_faults_json(const struct machine *m) {
     struct machine_faults f = machine_faults(m);
+    struct machine_fault_list moved, left;
+    machine_fault_lists(m, &moved, &left);
     json_t *json = json_object();
     json_object_set_new(json, "stuck_devices", count(f.stuck));
     json_object_set_new(json, "dead_rows", count(f.dead_rows));
@@ -299,6 +319,8 @@ json_t *machine_faults_json(const struct machine *m) {
     json_object_set_new(json, "stuck_devices_left", count(f.stuck_left));
     json_object_set_new(json, "dead_rows_left", count(f.dead_rows_left));
     json_object_set_new(json, "dead_columns_left", count(f.dead_columns_left));
+    json_object_set_new(json, "lines_moved", fault_lines_json(&moved));
+    json_object_set_new(json, "lines_left", fault_lines_json(&left));
     return json;
 }
 

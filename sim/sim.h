@@ -207,6 +207,20 @@ struct machine_faults {
         dead_columns_left;
 };
 struct machine_faults machine_faults(const struct machine *m);
+/* The first lines, in the order of tiles, rows, columns, that were moved to spares; and those that have faults after
+ * that (a row: only if it is dead). Numbers count from 0; columns are physical ones, spares are counted on their own. */
+enum { FAULT_LINES_MOST = 64 };
+struct machine_fault_line {
+    uint64_t tile; /* in the order of placement */
+    bool row, moved, dead;
+    uint32_t line, spare; /* spare: where it was moved to, if it was */
+    uint64_t stuck;       /* devices left on it; of a column: on rows that are not dead, and the other way round */
+};
+struct machine_fault_list {
+    struct machine_fault_line lines[FAULT_LINES_MOST];
+    uint64_t total; /* may be more than are listed */
+};
+void machine_fault_lists(const struct machine *m, struct machine_fault_list *moved, struct machine_fault_list *left);
 
 /* What tiles did for their own correction, beside the model's work: multiplies of one tile, and what they took; NAN for
  * a chip without costs. Tiles work side by side. */

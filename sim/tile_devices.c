@@ -172,20 +172,76 @@ static void realise_devices(const struct place *p, struct tile_devices *t, uint3
     }
 }
 
+static struct fault_place fault_place_of(const struct machine *m, const struct array *a, size_t matrix,
+                                         uint32_t row_block, uint32_t column_block) {
+    struct cell_common cell = cell_common_of(m->spec->tile.cell);
+    uint32_t outputs = array_block_output(a, &m->spec->tile, column_block + 1) -
+                       array_block_output(a, &m->spec->tile, column_block);
+    return (struct fault_place){.seed = m->seed, /* not of the programming: devices are stuck for life */
+                                .matrix = matrix,
+                                .tile_in_matrix = (uint64_t)row_block * a->column_blocks + column_block,
+                                .tile_number = array_tile_number(a, row_block, column_block),
+                                .rows = array_block_rows(a, row_block),
+                                .physical_columns = encoding_physical_columns(&m->plan, outputs),
+                                .devices = m->plan.devices,
+                                .full = machine_fault_array(m),
+                                .g_min_S = cell.g_min_S,
+                                .g_max_S = cell.g_max_S};
+}
+
 static enum status find_faults(const struct place *p, const struct tile_devices *t, struct fault_count *count,
                                struct error *e) {
-    struct cell_common cell = cell_common_of(p->m->spec->tile.cell);
-    struct fault_place at = {.seed = p->m->seed, /* not of the programming: devices are stuck for life */
-                             .matrix = p->matrix,
-                             .tile_in_matrix = (uint64_t)p->row_block * p->a->column_blocks + p->column_block,
-                             .tile_number = array_tile_number(p->a, p->row_block, p->column_block),
-                             .rows = t->rows,
-                             .physical_columns = t->physical_columns,
-                             .devices = p->m->plan.devices,
-                             .full = machine_fault_array(p->m),
-                             .g_min_S = cell.g_min_S,
-                             .g_max_S = cell.g_max_S};
+    struct fault_place at = fault_place_of(p->m, p->a, p->matrix, p->row_block, p->column_block);
     return t->faults ? tile_faults_find(t->faults, p->m->spec, p->m->faults, &at, count, e) : OK;
+}
+
+struct listing {
+    struct machine *m;
+    uint64_t tile;
+};
+
+static void list_line(struct machine_fault_list *list, uint64_t tile, const struct fault_line *line) {
+    if (list->total < FAULT_LINES_MOST) {
+        list->lines[list->total] = (struct machine_fault_line){.tile = tile,
+                                                               .row = line->row,
+                                                               .moved = line->moved,
+                                                               .dead = line->dead,
+                                                               .line = line->line,
+                                                               .spare = line->spare,
+                                                               .stuck = line->stuck};
+    }
+    list->total++;
+}
+
+static void list_fault(void *ctx, const struct fault_line *line) {
+    const struct listing *l = ctx;
+    if (line->moved) {
+        list_line(&l->m->moved, l->tile, line);
+    }
+    if (line->dead || (!line->row && line->stuck > 0)) {
+        list_line(&l->m->left, l->tile, line);
+    }
+}
+
+enum status machine_list_faults(struct machine *m, const struct array *a, size_t matrix, uint32_t row_block,
+                                uint32_t column_block, const struct fault_count *count, struct error *e) {
+    uint64_t moved = count->repaired_rows + count->repaired_columns, left = count->lines_left;
+    bool wanted = (moved > 0 && m->moved.total < FAULT_LINES_MOST) || (left > 0 && m->left.total < FAULT_LINES_MOST);
+    if (!wanted) {
+        m->moved.total += moved;
+        m->left.total += left;
+        return OK;
+    }
+    struct fault_place at = fault_place_of(m, a, matrix, row_block, column_block);
+    struct listing listing = {m, at.tile_number};
+    struct tile_faults *f = tile_faults_create();
+    enum status s = f ? tile_faults_find(f, m->spec, m->faults, &at, NULL, e)
+                      : error_set(e, ERR_RUN, "faults of a tile: out of memory");
+    if (s == OK) {
+        tile_faults_visit(f, list_fault, &listing);
+    }
+    tile_faults_destroy(f);
+    return s;
 }
 
 /* Adds the parallel device in device_S to the crossings. */

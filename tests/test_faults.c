@@ -95,6 +95,12 @@ static void counts_follow_the_probabilities(void **state) {
     assert_near(c.dead_columns, columns * .03, 4 * sqrt(columns * .03 * .97));
     assert_int_equal(c.stuck_left, c.stuck);
     assert_int_equal(c.dead_rows_left, c.dead_rows);
+    struct machine_fault_list moved, left; /* more than fit: in the order of tiles */
+    machine_fault_lists(f->machine, &moved, &left);
+    assert_true(moved.total == 0 && left.total > c.dead_rows + c.dead_columns && left.total > FAULT_LINES_MOST);
+    for (size_t i = 1; i < FAULT_LINES_MOST; i++) {
+        assert_true(left.lines[i].tile >= left.lines[i - 1].tile);
+    }
     fixture_close(f);
 }
 
@@ -127,6 +133,27 @@ static void faults_are_for_life(void **state) {
 
 /* ---- repair --------------------------------------------------------------------------------------------------- */
 
+static void assert_line(const struct machine_fault_list *list, size_t i, struct machine_fault_line expected) {
+    assert_true(i < list->total);
+    const struct machine_fault_line *l = &list->lines[i];
+    assert_true(l->tile == expected.tile && l->row == expected.row && l->line == expected.line);
+    assert_true(l->moved == expected.moved && l->spare == expected.spare);
+    assert_true(l->dead == expected.dead && l->stuck == expected.stuck);
+}
+
+/* What the machine of the test below, with one spare of each kind, did and left. */
+static void assert_lists_of_one_spare(const struct fixture *f) {
+    struct machine_fault_list moved, left;
+    machine_fault_lists(f->machine, &moved, &left);
+    assert_int_equal(moved.total, 2);
+    assert_line(&moved, 0, (struct machine_fault_line){.row = true, .moved = true, .line = 2});
+    assert_line(&moved, 1, (struct machine_fault_line){.moved = true, .line = 4});
+    assert_int_equal(left.total, 3);
+    assert_line(&left, 0, (struct machine_fault_line){.row = true, .dead = true, .line = 5});
+    assert_line(&left, 1, (struct machine_fault_line){.line = 6, .stuck = 3});
+    assert_line(&left, 2, (struct machine_fault_line){.line = 8, .stuck = 1});
+}
+
 static void spares_repair_what_they_can(void **state) {
     (void)state;
     char sets[700];
@@ -151,6 +178,7 @@ static void spares_repair_what_they_can(void **state) {
     assert_int_equal(c.dead_rows_left, 1);
     assert_int_equal(c.dead_columns_left, 0);
     assert_int_equal(c.stuck_left, 4);
+    assert_lists_of_one_spare(some);
     /* Two spare columns: the dead one and the one with three stuck devices; one of them stays. */
     snprintf(sets, sizeof sets, "tile.faults.map=%s tile.faults.spare_rows=2 tile.faults.spare_columns=2", map);
     struct fixture *most = open_faulty(sets);
