@@ -218,7 +218,7 @@ enum status wires_fold(const struct wires *w, size_t rows, size_t columns, const
                        const struct fold_options *o, void *scratch, float *effective_S, struct fold_result *result,
                        struct error *e) {
     TRY(check_input(w, rows, columns, g_S, o, e));
-    struct fold_result unwanted;
+    struct fold_result unwanted = {.used = WIRES_PRODUCT};
     bool wanted = result || o->method != WIRES_PRODUCT;
     result = result ? result : &unwanted;
     if (o->method == WIRES_EXACT) {

@@ -351,7 +351,8 @@ static enum status check_phenomena(const struct chip_spec *s, const struct confi
     }
     if (p->ir_drop > 0 && s->effects.wires && s->tile.wires.given) {
         CONTRADICTION(e, root, "tile.phenomena.ir_drop",
-                      "%g, but tile.wires has the same losses already (allowed: 0, no tile.wires, or effects.wires=off)",
+                      "%g, but tile.wires has the same losses already (allowed: 0, no tile.wires, or "
+                      "effects.wires=off)",
                       p->ir_drop);
     }
     return OK;

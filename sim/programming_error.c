@@ -1,9 +1,9 @@
-/* What programming reached: the distribution of error = (programmed - target) / (g_max - g_min) of single devices, right
- * after the last pulse, before drift, read noise and faults.
+/* What programming reached: the distribution of error = (programmed - target) / (g_max - g_min) of single devices,
+ * right after the last pulse, before drift, read noise and faults.
  *
- * Sampled: of every matrix the devices of every k-th output (all inputs, slices, legs and parallel devices), k such that
- * at most about 2^14 devices per matrix are looked at; shared columns are left out. The devices are programmed a second
- * time for it: the same random numbers give the same conductances, and the loop over all devices keeps nothing.
+ * Sampled: of every matrix the devices of every k-th output (all inputs, slices, legs and parallel devices), k such
+ * that at most about 2^14 devices per matrix are looked at; shared columns are left out. The devices are programmed a
+ * second time for it: the same random numbers give the same conductances, and the loop over all devices keeps nothing.
  * One thread adds up a tile, tiles are merged in their order: the same bytes for any thread count.
  * By target: bin k of 10 holds |target| from g_min + k/10 to g_min + (k + 1)/10 of the span.
  * sd: with n - 1; NAN where there are fewer than two devices, mean NAN where there is none.

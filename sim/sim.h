@@ -208,7 +208,8 @@ struct machine_faults {
 };
 struct machine_faults machine_faults(const struct machine *m);
 /* The first lines, in the order of tiles, rows, columns, that were moved to spares; and those that have faults after
- * that (a row: only if it is dead). Numbers count from 0; columns are physical ones, spares are counted on their own. */
+ * that (a row: only if it is dead). Numbers count from 0; columns are physical ones, spares are counted on their
+ * own. */
 enum { FAULT_LINES_MOST = 64 };
 struct machine_fault_line {
     uint64_t tile; /* in the order of placement */

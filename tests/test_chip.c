@@ -391,7 +391,8 @@ static const struct bad bad_files[] = {
      "    input_ohm: {value: 1, kind: published, source: paper2020}\n"
      "    output_ohm: {value: 1, kind: published, source: paper2020}\n"
      "    column_fF: {value: 1, kind: published, source: paper2020}",
-     "chip.yaml:9: tile.phenomena.ir_drop: 1, but tile.wires has the same losses already (allowed: 0, no tile.wires, or "
+     "chip.yaml:9: tile.phenomena.ir_drop: 1, but tile.wires has the same losses already (allowed: 0, no "
+     "tile.wires, or "
      "effects.wires=off)"},
     {"effects: on", "effects: some", "chip.yaml:22: effects: must be on, off, or a map of effects"},
     {"effects: on", "effects: {heat: off}",

@@ -553,8 +553,8 @@ static void test_text_and_report(void **state) {
     mem_free(err);
 }
 
-/* Refresh that no device survives is flagged; without refresh nothing is said; refresh that takes longer than its period
- * is refused. */
+/* Refresh that no device survives is flagged; without refresh nothing is said; refresh that takes longer than its
+ * period is refused. */
 static void test_refresh_wears_out(void **state) {
     (void)state;
     const char *often[] = {"run", "--tokens", "1", "--age", "1month", "--set", "tile.refresh_period_s=10", NULL};

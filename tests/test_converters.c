@@ -500,8 +500,8 @@ static void redundancy_forgives_comparators(void **state) {
 }
 
 /* What an offset of the comparator does by theory. SAR: one comparator decides every bit, so every threshold moves by
- * the offset. Cyclic: the two comparators of the stage are forgiven; the last one sees 2^(N-1) times the input, so every
- * threshold moves by the 2^(N-1)th part of its offset. NEAR: as for thresholds; sd within 4 standard errors. */
+ * the offset. Cyclic: the two comparators of the stage are forgiven; the last one sees 2^(N-1) times the input, so
+ * every threshold moves by the 2^(N-1)th part of its offset. NEAR: as for thresholds; sd within 4 standard errors. */
 static void comparator_offsets_move_thresholds(void **state) {
     (void)state;
     enum { N = 2000 };
