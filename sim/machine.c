@@ -298,7 +298,7 @@ static enum status program_all(struct machine *m, const struct matrix_source *so
         }
     }
     progress_destroy(bar);
-    return status;
+    return status == OK ? machine_measure_wires(m, e) : status;
 }
 
 enum status machine_create(const struct chip *c, const struct placement *p, const struct matrix_source *m, size_t count,

@@ -169,6 +169,11 @@ struct machine {
     struct fault_count fault_count;
     struct machine_fault_list moved, left; /* lines */
     struct machine_wires wires;
+    struct worst_fold {
+        bool any;
+        double estimate;
+        uint64_t tile; /* in the order of placement */
+    } worst_fold[WIRES_EXACT + 1]; /* by the method used: the tile with the largest estimate */
     struct machine_calibration calibration;
     double slowest_tile_s; /* of programming, one device at a time; NAN: not known */
     bool calibrating;
@@ -246,15 +251,9 @@ enum status machine_list_faults(struct machine *m, const struct array *a, size_t
                                 uint32_t column_block, const struct fault_count *count, struct error *e);
 /* Sums of programming, in the order of the tiles. machine_statistics.c */
 void machine_note_tile(struct machine *m, const struct tile_programming *tile);
-/* Exact solution of some columns of a sampled tile: error of folding relative to full scale, slowest settling. */
-struct wires_measured {
-    uint64_t tiles;
-    double error, settling_s;
-};
-bool machine_measures_wires(const struct machine *m, uint64_t tile);
-enum status tile_measure_wires(const struct machine *m, const struct tile_devices *t, struct wires_measured *out,
-                               struct error *e);
-void machine_note_wires(struct machine *m, const struct fold_result *fold, const struct wires_measured *measured);
+/* One tile more whose wires were folded; then, of all tiles: exact solution of some columns of some of them. */
+void machine_note_wires(struct machine *m, const struct fold_result *fold, uint64_t tile);
+enum status machine_measure_wires(struct machine *m, struct error *e);
 
 /* Tiles whose wires cannot be folded (chip_needs_network). Size of array.crossings; where one tile begins in it:
  * [physical columns][rows]. multiply_network.c */

@@ -33,7 +33,6 @@ struct tile_result {
     struct tile_programming programmed;
     struct fault_count faults;
     struct fold_result fold;
-    struct wires_measured measured;
 };
 
 /* What all threads that program one matrix share. */
@@ -245,9 +244,6 @@ static enum status program_tile(struct job *j, struct work *k, uint32_t b, uint3
     TRY(tile_devices_realise(j->m, j->matrix, b, column_block, w, j->ages_s, j->age_count, &result->programmed,
                              &result->faults, k->devices, e));
     result->fold = k->devices->fold;
-    if (machine_measures_wires(j->m, array_tile_number(a, b, column_block))) {
-        TRY(tile_measure_wires(j->m, k->devices, &result->measured, e));
-    }
     if (j->compensated) {
         read_for_compensation(j, k, b, column_block, w);
     }
@@ -338,7 +334,7 @@ static enum status add_results(struct job *j, struct error *e) {
         machine_note_tile(j->m, &j->results[i].programmed);
         fault_count_add(&j->results[i].faults, &j->m->fault_count);
         if (machine_wires_act(j->m)) {
-            machine_note_wires(j->m, &j->results[i].fold, &j->results[i].measured);
+            machine_note_wires(j->m, &j->results[i].fold, a->first_tile + i);
         }
         TRY(machine_list_faults(j->m, a, j->matrix, (uint32_t)(i / a->column_blocks), (uint32_t)(i % a->column_blocks),
                                 &j->results[i].faults, e));

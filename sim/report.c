@@ -283,6 +283,7 @@ json_t *machine_wires_json(const struct machine *m) {
     json_object_set_new(json, "mean_loss", number(w.mean_loss));
     json_object_set_new(json, "largest_estimated_error", number(w.largest_estimate));
     json_object_set_new(json, "measured_tiles", count(w.measured_tiles));
+    json_object_set_new(json, "measured_columns", count(w.measured_columns));
     json_object_set_new(json, "measured_error", number(w.measured_error));
     json_object_set_new(json, "settling_s", number(w.settling_s));
     return json;

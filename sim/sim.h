@@ -196,7 +196,7 @@ struct machine_wires {
     bool act;
     uint64_t tiles, product, corrected, exact; /* tiles folded by each method */
     double largest_estimate, mean_loss;        /* relative to full scale; 1 - sum E / sum G */
-    uint64_t measured_tiles;
+    uint64_t measured_tiles, measured_columns; /* tiles: the largest estimate of each method, and two by the seed */
     double measured_error;                     /* largest, relative to full scale */
     double settling_s;                         /* slowest measured column; NAN: capacitance not known */
 };

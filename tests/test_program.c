@@ -96,6 +96,35 @@ static void wires_of_pairs_as_a_whole(void **state) {
     assert_non_null(strstr(e.message, "tile.wires: cell model pcm_afm is a signed pair as a whole"));
 }
 
+/* Of 100 tiles one conducts much; its folding is the worst, and it is measured whatever the seed: the error is that of
+ * the same tile alone. Three columns of each measured tile. */
+static void worst_tile_is_measured(void **state) {
+    (void)state;
+    enum { TILE = 16, SIDE = 10, ALL = TILE * SIDE, AT = 7 };
+    float *one = mem_alloc(TILE * TILE, sizeof *one), *many = mem_alloc(ALL * ALL, sizeof *many);
+    for (size_t o = 0; o < ALL; o++) {
+        for (size_t i = 0; i < ALL; i++) {
+            bool full = o / TILE == AT && i / TILE == AT;
+            many[o * ALL + i] = full || i % TILE == 0 ? 1 : 0.01f;
+        }
+    }
+    for (size_t i = 0; i < TILE * TILE; i++) {
+        one[i] = 1;
+    }
+    char sets[512];
+    snprintf(sets, sizeof sets, "effects.wires=on tile.rows=16 tile.columns=16 tile.wires.method=product %s",
+             wires_1_ohm);
+    struct fixture *alone = fixture_open("ideal", sets, TILE, TILE, one, 0),
+                   *f = fixture_open("ideal", sets, ALL, ALL, many, 0);
+    struct machine_wires a = machine_wires(alone->machine), b = machine_wires(f->machine);
+    assert_int_equal(a.measured_tiles, 1);
+    assert_int_equal(b.measured_tiles, 3);
+    assert_int_equal(b.measured_columns, 9);
+    assert_true(a.measured_error > 0 && b.measured_error == a.measured_error);
+    fixture_close(alone);
+    fixture_close(f);
+}
+
 /* ---- schedules ------------------------------------------------------------------------------------------------ */
 
 /* With refresh, the first programming is the one without; after a period the devices are as old as their last
@@ -289,6 +318,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(wires_act_on_effective_weights),
     cmocka_unit_test(wires_take_current),
     cmocka_unit_test(wires_of_pairs_as_a_whole),
+    cmocka_unit_test(worst_tile_is_measured),
     cmocka_unit_test(refresh_programs_again),
     cmocka_unit_test(compensation_follows_its_schedule),
     cmocka_unit_test(periods_are_not_endless),
