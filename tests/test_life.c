@@ -231,7 +231,7 @@ static void bad_groups_are_refused(void **state) {
         ", single_pulse_factor: " X("1") ", tolerance: " X("0.1") ", max_pulses: 1, verify_noise: " X("0")
         ", pulse_ns: " X("1") ", pulse_pJ: " X("1") ", verify_ns: " X("1") ", verify_pJ: " X("1")
         ", endurance_pulses: " X("0") "}";
-    assert_refused(half_a_pulse, "tile.cell.programming: published_pulses = 2.5 is not a whole number");
+    assert_refused(half_a_pulse, "tile.cell.programming.published_pulses = 2.5 is not a whole number");
 }
 
 /* On a chip: --set reaches a group, an unknown key names the nearest, the source is checked, the constants are visited,
