@@ -358,7 +358,7 @@ static enum status check_phenomena(const struct chip_spec *s, const struct confi
     return OK;
 }
 
-/* Keys that say how something works which another key leaves out. */
+/* Keys that say how something works which another key leaves out, and schedules that leave no time for it. */
 static enum status check_idle_keys(const struct chip_spec *s, const struct config_node *root, struct error *e) {
     const struct tile_spec *t = &s->tile;
     if (t->compensation_period_s > 0 && t->compensation == COMPENSATION_NONE) {
@@ -366,6 +366,18 @@ static enum status check_idle_keys(const struct chip_spec *s, const struct confi
                       "%g s, but tile.compensation is none (allowed: 0, or tile.compensation = global, per_column, "
                       "exact_reference)",
                       t->compensation_period_s);
+    }
+    if (t->correction_period_s > 0 && t->correction == CORRECTION_NONE) {
+        CONTRADICTION(e, root, "tile.correction_period_s",
+                      "%g s, but tile.correction is none (allowed: 0, or tile.correction = affine)",
+                      t->correction_period_s);
+    }
+    double fit_s = s->costs == COSTS_FULL ? t->correction_vectors * tile_work_of(s).seconds : 0;
+    if (t->correction_period_s > 0 && t->correction_period_s < fit_s) {
+        CONTRADICTION(e, root, "tile.correction_period_s",
+                      "%g s, but %d test vectors take %g s (allowed: 0 for once after each programming, at least %g s, "
+                      "or fewer tile.correction_vectors)",
+                      t->correction_period_s, t->correction_vectors, fit_s, fit_s);
     }
     if (t->adc.rule != ADC_MAXIMUM && t->adc.range != ADC_CALIBRATED) {
         CONTRADICTION(e, root, "tile.adc.rule",

@@ -107,6 +107,7 @@ struct tile_spec {
     double compensation_period_s; /* 0: at the machine's age; else at the last whole period before it */
     double refresh_period_s;      /* 0: programmed once; else programmed again after every period */
     int correction, correction_vectors;
+    double correction_period_s;   /* 0: fitted once after each programming; else again after every period */
     int program_parallel;         /* devices of a tile that are written at once */
     double temperature_K, reads;  /* reads of every device before this run */
     int slices, slice_bits, slice_sum, legs, devices; /* sim/encoding.h; slice_sum, legs: enum combination */

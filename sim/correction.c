@@ -6,6 +6,9 @@
  *   ideal          y_v = sum w x over the target weights, exact
  *   fit            gain, offset with the smallest sum over v of (y_v - gain m_v - offset range_v)^2
  *   used           y = gain m + offset x input range, digital, after drift compensation
+ * When: right after each programming, and again every tile.correction_period_s; in use is the last one, fitted to the
+ * devices as they were then: drift since is not corrected. Where that is another age than the machine's, the matrix is
+ * programmed once more at that age, with the converters and ranges of the machine, and forgotten.
  * A column that gives nothing keeps gain 1, offset 0. The digital units' work of the fit is not counted.
  *
  * Time: tiles work side by side, vectors one after the other. Energy: conversions and array of those multiplies.
@@ -163,6 +166,79 @@ static void add_costs(struct machine *m, double rounds, double joules) {
     m->calibration.joules += joules;
 }
 
+/* Age since the last programming at which the correction in use was fitted. */
+static double fit_age_s(const struct machine *m) {
+    const struct tile_spec *t = &m->spec->tile;
+    double now_s = machine_age_since_programming_s(m), period_s = t->correction_period_s,
+           start_s = cell_common_of(t->cell).min_age_s;
+    return period_s > 0 ? fmax(floor(now_s / period_s) * period_s, start_s) : start_s;
+}
+
+/* How often it has been fitted. A schedule of its own begins with every programming. */
+static double corrections_of(const struct machine *m) {
+    const struct tile_spec *t = &m->spec->tile;
+    double period_s = t->correction_period_s, refreshes = (double)machine_refreshes(m);
+    return period_s > 0 ? refreshes * fmax(ceil(t->refresh_period_s / period_s), 1) + 1 +
+                              floor(machine_age_since_programming_s(m) / period_s)
+                        : refreshes + 1;
+}
+
+/* Ranges and full scales are those of the machine, at any age. */
+static enum status copy_ranges(const struct machine *m, const struct array *from, struct array *to, struct error *e) {
+    size_t lines = (size_t)from->row_blocks * from->lines * from->columns,
+           shared = from->shared ? (size_t)from->row_blocks * from->column_blocks * m->plan.slices : 0;
+    memcpy(to->full_scale, from->full_scale, lines * sizeof *to->full_scale);
+    if (shared) {
+        memcpy(to->shared_full_scale, from->shared_full_scale, shared * sizeof *to->shared_full_scale);
+    }
+    to->input_range = from->input_range ? mem_alloc(from->row_blocks, sizeof *to->input_range) : NULL;
+    if (from->input_range && !to->input_range) {
+        return error_set(e, ERR_RUN, "matrix %s: out of memory for the correction", from->source.name);
+    }
+    if (from->input_range) {
+        memcpy(to->input_range, from->input_range, from->row_blocks * sizeof *to->input_range);
+    }
+    return OK;
+}
+
+/* `then`: the machine with this one array, at the age of the fit. */
+static enum status fit_then(struct machine *then, const struct array *now, size_t matrix, struct general_scratch *g,
+                            struct multiply_record *record, struct error *e) {
+    struct array *a = then->arrays[matrix];
+    a->first_tile = now->first_tile;
+    TRY(array_program(then, matrix, NULL, 0, e));
+    TRY(machine_make_converters(then, e));
+    TRY(copy_ranges(then, now, a, e));
+    array_derive(then, a, matrix);
+    return fit_array(then, matrix, g, record, e);
+}
+
+/* The correction of a matrix as it was at another age. */
+static enum status fit_array_at(const struct machine *m, size_t matrix, double age_s, struct general_scratch *g,
+                                struct multiply_record *record, struct error *e) {
+    struct array *now = m->arrays[matrix];
+    struct machine then = *m; /* what programming counts in it is forgotten */
+    then.since_programming_s = age_s;
+    then.arrays = mem_alloc(m->count, sizeof(struct array *));
+    struct array *a = then.arrays ? array_create(&then, &now->source) : NULL;
+    if (!a) {
+        mem_free(then.arrays);
+        return error_set(e, ERR_RUN, "matrix %s: out of memory for the correction", now->source.name);
+    }
+    then.arrays[matrix] = a;
+    enum status s = fit_then(&then, now, matrix, g, record, e);
+    if (s == OK) {
+        mem_free(now->correction_gain);
+        mem_free(now->correction_offset);
+        now->correction_gain = a->correction_gain;
+        now->correction_offset = a->correction_offset;
+        a->correction_gain = a->correction_offset = NULL;
+    }
+    array_destroy(a);
+    mem_free(then.arrays);
+    return s;
+}
+
 enum status machine_fit_correction(struct machine *m, struct error *e) {
     const struct tile_spec *tile = &m->spec->tile;
     if (tile->correction == CORRECTION_NONE) {
@@ -170,18 +246,22 @@ enum status machine_fit_correction(struct machine *m, struct error *e) {
     }
     struct general_scratch *g = general_scratch_create(m);
     struct multiply_record record = {0};
+    uint64_t tiles = 0;
+    double fit_s = fit_age_s(m), now_s = machine_age_since_programming_s(m), times = corrections_of(m);
     enum status s = g ? OK : error_set(e, ERR_RUN, "correction: out of memory");
     for (size_t i = 0; s == OK && i < m->count; i++) {
         if (m->arrays[i]) {
-            s = fit_array(m, i, g, &record, e);
-            m->calibration.correction_mvms +=
-                (uint64_t)tile->correction_vectors * m->arrays[i]->row_blocks * m->arrays[i]->column_blocks;
+            s = fit_s < now_s ? fit_array_at(m, i, fit_s, g, &record, e) : fit_array(m, i, g, &record, e);
+            tiles += (uint64_t)m->arrays[i]->row_blocks * m->arrays[i]->column_blocks;
         }
     }
     general_scratch_destroy(g);
     if (s == OK) {
-        add_costs(m, tile->correction_vectors,
-                  multiply_J(tile, record.array_S_sum, (double)record.dac_conversions, (double)record.adc_conversions));
+        m->calibration.corrections += (uint64_t)times;
+        m->calibration.correction_mvms += (uint64_t)times * (uint64_t)tile->correction_vectors * tiles;
+        add_costs(m, times * tile->correction_vectors,
+                  times * multiply_J(tile, record.array_S_sum, (double)record.dac_conversions,
+                                     (double)record.adc_conversions));
     }
     return s;
 }

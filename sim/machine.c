@@ -39,9 +39,7 @@ static double age_since_programming_s(const struct tile_spec *tile, double age_s
     return period_s > 0 ? fmax(age_s - floor(age_s / period_s) * period_s, 0) : age_s;
 }
 
-double machine_age_since_programming_s(const struct machine *m) {
-    return age_since_programming_s(&m->spec->tile, m->age_s);
-}
+double machine_age_since_programming_s(const struct machine *m) { return m->since_programming_s; }
 
 /* The seed itself at first; then one for each programming, far from it (the finaliser of SplitMix64). */
 uint64_t machine_device_seed(const struct machine *m) {
@@ -136,7 +134,7 @@ static bool array_allocate_ladder(const struct machine *m, struct array *a) {
     return !ladder || a->ladder_offset;
 }
 
-static struct array *array_create(const struct machine *m, const struct matrix_source *source) {
+struct array *array_create(const struct machine *m, const struct matrix_source *source) {
     const struct chip_spec *spec = m->spec;
     struct array *a = mem_alloc(1, sizeof *a);
     if (!a) {
@@ -213,6 +211,7 @@ enum status chip_check_age(const struct chip *c, double age_s, struct error *e) 
     struct cell_common cell = cell_common_of(tile->cell);
     TRY(check_period("tile.refresh_period_s", tile->refresh_period_s, age_s, e));
     TRY(check_period("tile.compensation_period_s", tile->compensation_period_s, age_s, e));
+    TRY(check_period("tile.correction_period_s", tile->correction_period_s, age_s, e));
     age_s = age_since_programming_s(tile, age_s);
     if (!(age_s >= cell.min_age_s && age_s <= cell.max_age_s)) {
         return error_set(e, ERR_USAGE, "age: %g s is outside the time model of the cell (allowed: %g to %g s)", age_s,
@@ -321,6 +320,7 @@ enum status machine_create(const struct chip *c, const struct placement *p, cons
                                 .placement = p,
                                 .seed = o->seed,
                                 .age_s = o->age_s,
+                                .since_programming_s = age_since_programming_s(&spec->tile, o->age_s),
                                 .count = count,
                                 .plan = plan,
                                 .simple = machine_is_simple(spec),

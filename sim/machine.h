@@ -150,7 +150,7 @@ struct machine {
     const struct chip_spec *spec;
     const struct placement *placement;
     uint64_t seed;
-    double age_s;
+    double age_s, since_programming_s; /* since the first programming, since the last */
     struct converter dac, adc;
     /* How results are converted (converters.c). */
     enum adc_use { ADC_ABSENT, ADC_IDEAL, ADC_LINEAR, ADC_CIRCUIT } adc_use; /* linear: with adc_gain, adc_offset */
@@ -266,6 +266,9 @@ double network_token_s(const struct chip_spec *s, const struct placement *p);
 /* One line, one pass, ideal converters, nothing around them: multiply.c does it, with integer weights where the inputs
  * have few bits. Else multiply_general.c, in fp32. machine.c */
 bool machine_is_simple(const struct chip_spec *s);
+
+/* An array of m for `source`, empty; NULL when out of memory. machine.c */
+struct array *array_create(const struct machine *m, const struct matrix_source *source);
 
 /* How often the machine has been programmed again (tile.refresh_period_s), and its age since the last time. */
 uint64_t machine_refreshes(const struct machine *m);

@@ -342,6 +342,7 @@ static json_t *chip_json(const struct run *r) {
 json_t *machine_calibration_json(const struct machine *m) {
     struct machine_calibration c = machine_calibration(m);
     json_t *calibration = json_object();
+    json_object_set_new(calibration, "corrections", count(c.corrections));
     json_object_set_new(calibration, "correction_mvms", count(c.correction_mvms));
     json_object_set_new(calibration, "readout_mvms", count(c.readout_mvms));
     json_object_set_new(calibration, "seconds", number(c.seconds));

@@ -226,7 +226,8 @@ void machine_fault_lists(const struct machine *m, struct machine_fault_list *mov
 /* What tiles did for their own correction, beside the model's work: multiplies of one tile, and what they took; NAN for
  * a chip without costs. Tiles work side by side. */
 struct machine_calibration {
-    uint64_t correction_mvms; /* test vectors of the affine correction */
+    uint64_t corrections;     /* how often the affine correction was fitted, up to the machine's age */
+    uint64_t correction_mvms; /* its test vectors */
     uint64_t readout_mvms;    /* of the drift compensation, one per input and readout: reference, then on schedule */
     double seconds, joules;
 };

@@ -431,6 +431,71 @@ static void correction_undoes_gain_and_offset(void **state) {
     mem_free(x);
 }
 
+/* Devices that lose the same share: the gain undoes what drift took until the fit, (t / 20 s + 1)^0.1, and nothing
+ * after it. Two tiles of 64 vectors each time. Single precision and 64 vectors of a sum: 1e-5. */
+static void correction_follows_its_schedule(void **state) {
+    (void)state;
+    static const struct {
+        const char *sets;
+        double age_s, fit_s;
+        uint64_t times;
+    } cases[] = {
+        {"", 0, 0, 1},
+        {"", 5000, 0, 1},
+        {"tile.correction_period_s=1000", 999, 0, 1},
+        {"tile.correction_period_s=1000", 1000, 1000, 2},
+        {"tile.correction_period_s=1000", 2999, 2000, 3},
+        {"tile.refresh_period_s=1500", 3600, 0, 3},
+        {"tile.refresh_period_s=1500 tile.correction_period_s=500", 4100, 1000, 9},
+        {"tile.refresh_period_s=1500 tile.correction_period_s=400", 3500, 400, 10},
+    };
+    for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
+        char sets[512];
+        snprintf(sets, sizeof sets,
+                 "tile.cell=pcm_like effects.drift=on tile.cell.drift_mean=[0,0.1,0.1,0.1] tile.cell.drift_sd=[0,0,0,0] "
+                 "tile.rows=30 tile.correction=affine %s",
+                 cases[k].sets);
+        struct fixture *f = fixture_open("ideal", sets, 20, 60, NULL, cases[k].age_s);
+        const struct array *a = f->machine->arrays[0];
+        for (uint32_t i = 0; i < 2 * a->columns; i++) {
+            if (i % a->columns < 20) {
+                assert_near(a->correction_gain[i], pow(cases[k].fit_s / 20 + 1, 0.1), 1e-5);
+            }
+        }
+        assert_int_equal(machine_calibration(f->machine).corrections, cases[k].times);
+        assert_int_equal(machine_calibration(f->machine).correction_mvms, cases[k].times * 64 * 2);
+        fixture_close(f);
+    }
+}
+
+/* Time and energy of every fit, with noisy converters and calibrated ranges; a period shorter than its 64 vectors of
+ * 132.9 ns is refused. */
+static void corrections_cost_each_time(void **state) {
+    (void)state;
+    static const char sets[] = "tile.rows=30 tile.columns=16 tile.correction=affine tile.compensation=none";
+    char often[256];
+    float *x = gaussians(20 * 60, 2);
+    struct machine_calibration c[2];
+    for (int i = 0; i < 2; i++) {
+        snprintf(often, sizeof often, "%s tile.correction_period_s=%d", sets, i ? 1000 : 0);
+        struct fixture *f = fixture_open("pcm256", often, 40, 60, NULL, 3600);
+        calibrate(f, x, 20);
+        c[i] = machine_calibration(f->machine);
+        fixture_close(f);
+    }
+    mem_free(x);
+    assert_near(c[0].seconds * 1e9, 64 * 132.9, 1e-3);
+    assert_near(c[1].seconds * 1e9, 4 * 64 * 132.9, 1e-3);
+    assert_true(c[1].joules > 3.5 * c[0].joules && c[1].joules < 4.1 * c[0].joules); /* less current after drift */
+    struct fixture *f = NULL;
+    struct error e = {0};
+    snprintf(often, sizeof often, "%s tile.correction_period_s=8.5e-6", sets);
+    assert_int_equal(fixture_try("pcm256", often, 4, 4, NULL, 0, NULL, 0, &f, &e), ERR_USAGE);
+    assert_non_null(strstr(e.message, "tile.correction_period_s: 8.5e-06 s, but 64 test vectors take 8.5056e-06 s"));
+    snprintf(often, sizeof often, "%s tile.correction_period_s=8.6e-6", sets);
+    fixture_close(fixture_open("pcm256", often, 4, 4, NULL, 0));
+}
+
 /* pcm256 on tiles of 30 x 16: readouts at programming and at an age; the same on a schedule; seconds by hand: every
  * input of a tile once. */
 static void readouts_are_counted(void **state) {
@@ -493,6 +558,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(adc_quantile_is_that_of_the_results),
     cmocka_unit_test(static_values_are_taken),
     cmocka_unit_test(correction_undoes_gain_and_offset),
+    cmocka_unit_test(correction_follows_its_schedule),
+    cmocka_unit_test(corrections_cost_each_time),
     cmocka_unit_test(readouts_are_counted),
     cmocka_unit_test(unset_ranges_are_refused),
     cmocka_unit_test(calibrated_range_is_headroom_times_the_largest),

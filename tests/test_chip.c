@@ -492,6 +492,9 @@ static const struct bad bad_sets[] = {
     {"ideal", "tile.compensation_period_s=100",
      "--set 1: tile.compensation_period_s: 100 s, but tile.compensation is none (allowed: 0, or tile.compensation = "
      "global, per_column, exact_reference)"},
+    {"ideal", "tile.correction_period_s=100",
+     "--set 1: tile.correction_period_s: 100 s, but tile.correction is none (allowed: 0, or tile.correction = "
+     "affine)"},
     {"afm", "tile.adc.rule=quantile",
      "--set 1: tile.adc.rule: a statistic of calibration outputs, but tile.adc.range is lambda (allowed: maximum, or "
      "tile.adc.range = calibrated)"},
