@@ -6,8 +6,8 @@
  * again.
  * Endurance: mean pulses per device and programming x programmings / pulses that a device endures.
  * Wires: on a few tiles (of every way of folding that was used the one with the largest estimate, and two chosen by the
- * seed), three columns are solved exactly (one adjoint solve each); the error of a column is the largest that inputs between -1 and 1 can cause: sum of |folded - exact| over its rows, relative to the
- * largest column of the tile.
+ * seed), three columns are solved exactly (one adjoint solve each); the error of a column is the largest that inputs
+ * between -1 and 1 can cause: sum of |folded - exact| over its rows, relative to the largest column of the tile.
  * Not modelled: time of moving data to the tiles, selection of devices, programming of spares.
  */
 #include <math.h>
