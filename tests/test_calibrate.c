@@ -452,8 +452,8 @@ static void correction_follows_its_schedule(void **state) {
     for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
         char sets[512];
         snprintf(sets, sizeof sets,
-                 "tile.cell=pcm_like effects.drift=on tile.cell.drift_mean=[0,0.1,0.1,0.1] tile.cell.drift_sd=[0,0,0,0] "
-                 "tile.rows=30 tile.correction=affine %s",
+                 "tile.cell=pcm_like effects.drift=on tile.cell.drift_mean=[0,0.1,0.1,0.1] "
+                 "tile.cell.drift_sd=[0,0,0,0] tile.rows=30 tile.correction=affine %s",
                  cases[k].sets);
         struct fixture *f = fixture_open("ideal", sets, 20, 60, NULL, cases[k].age_s);
         const struct array *a = f->machine->arrays[0];
