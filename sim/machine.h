@@ -63,9 +63,6 @@ enum status machine_multiply_reference(const struct machine *m, size_t matrix, c
 
 enum { ROUNDS_MOST = 32 }; /* of the bound management: repeats of one read */
 
-/* Inputs smaller than this count as 0: the inverse of a range must stay finite. */
-#define SMALLEST_RANGE 1e-36f
-
 /* The quantile rule counts |x| in bins of 1/32 octave from 2^-32 to 2^32, so a quantile is at most 2.2 % too large. */
 enum { BINS_PER_OCTAVE = 32, BIN_OCTAVES = 64, RANGE_BINS = BINS_PER_OCTAVE * BIN_OCTAVES };
 

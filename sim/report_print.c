@@ -180,9 +180,18 @@ static void print_wires(const struct machine *m, FILE *out) {
 static void print_faults(const struct machine *m, FILE *out) {
     struct machine_faults f = machine_faults(m);
     if (f.stuck || f.dead_rows || f.dead_columns) {
-        fprintf(out, "faults: %" PRIu64 " devices, %" PRIu64 " lines; after repair %" PRIu64 " and %" PRIu64 "\n",
-                f.stuck, f.dead_rows + f.dead_columns, f.stuck_left, f.dead_rows_left + f.dead_columns_left);
+        fprintf(out,
+                "faults: %" PRIu64 " devices, %" PRIu64 " lines; %" PRIu64 " lines on spares; left %" PRIu64
+                " devices, %" PRIu64 " lines\n",
+                f.stuck, f.dead_rows + f.dead_columns, f.repaired_rows + f.repaired_columns, f.stuck_left,
+                f.dead_rows_left + f.dead_columns_left);
     }
+}
+
+void machine_report_print(const struct machine *m, FILE *out) {
+    print_programming(m, out);
+    print_wires(m, out);
+    print_faults(m, out);
 }
 
 static void print_notes(const struct run *r, FILE *out) {
@@ -216,9 +225,7 @@ void run_report_print(const struct run *r, int columns, FILE *out) {
     print_bound(r, v.makespan_s, out);
     print_energy(r, &v, out);
     if (r->machine) {
-        print_programming(r->machine, out);
-        print_wires(r->machine, out);
-        print_faults(r->machine, out);
+        machine_report_print(r->machine, out);
     }
     print_notes(r, out);
 }

@@ -148,6 +148,10 @@ uint64_t placement_machine_bytes(const struct chip *c, const struct placement *p
 
 /* ---- machine ------------------------------------------------------------------------------- */
 
+/* A row block whose inputs, and a column whose weights, are all smaller than this in size counts as 0: the inverse of
+ * its scale must stay finite. */
+#define SMALLEST_RANGE 1e-36f
+
 struct machine;
 struct machine_options { uint64_t seed; double age_s; }; /* age: after the end of programming */
 /* Programs every analog matrix: reads each weight once, keeps 2 bytes per weight (4 where the inputs are not
@@ -238,6 +242,8 @@ json_t *machine_programming_json(const struct machine *m);
 json_t *machine_wires_json(const struct machine *m);
 json_t *machine_faults_json(const struct machine *m);
 json_t *machine_calibration_json(const struct machine *m);
+/* What the text report of a run says of them, one line each: programming; wires and faults where there are any. */
+void machine_report_print(const struct machine *m, FILE *out);
 
 /* Every stage of a multiply, for `mho tile`: called with n values of one token on one row block. Names: "input",
  * "input_codes", "pass" (levels driven, one per pass), "column_current_uA" (per pass and line), "adc_codes", "output".

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <jansson.h>
+
 #include "base/io.h"
 #include "base/memory.h"
 #include "base/svg.h"
@@ -47,6 +49,25 @@ static void keys_are_current(void **state) {
     }
     mem_free(out);
     mem_free(committed);
+}
+
+/* How much of the default chip is assumed stands in the text of the README. */
+static void assumptions_are_current(void **state) {
+    (void)state;
+    char *out, said[100], *page = text_of(data_directory(), "README.md");
+    assert_int_equal(run_mho((const char *const[]){"chip", "check", "pcm256", "--json", NULL}, 60, &out, NULL), 0);
+    json_error_t why;
+    json_t *root = json_loads(out, 0, &why), *assumed = json_object_get(json_object_get(root, "kinds"), "assumed");
+    size_t all = json_array_size(json_object_get(root, "constants"));
+    assert_true(json_is_integer(assumed) && all > 0);
+    snprintf(said, sizeof said, "%lld of its %zu constants are assumptions", (long long)json_integer_value(assumed),
+             all);
+    if (!strstr(page, said)) {
+        fail_msg("README.md does not say that %s", said);
+    }
+    json_decref(root);
+    mem_free(out);
+    mem_free(page);
 }
 
 /* A third of a pixel: another machine may round the last digit of a coordinate differently. */
@@ -248,6 +269,7 @@ static void pictures_are_compared_by_their_numbers(void **state) {
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(keys_are_current),
+    cmocka_unit_test(assumptions_are_current),
     cmocka_unit_test(pictures_are_current),
     cmocka_unit_test(links_lead_somewhere),
     cmocka_unit_test(physics_names_everything),

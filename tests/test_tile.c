@@ -210,6 +210,11 @@ static void keys(void **state) {
     json_object_foreach((json_t *)energy, name, part) { sum += json_number_value(part); }
     assert_true(number(energy, "adc") > 0 && number(energy, "dac") > 0 && number(energy, "array") > 0);
     assert_near(sum, number(root, "total_energy_J"), 1e-9 * sum);
+    /* what leaks is told apart from what works, and of how much hardware it is */
+    assert_near(number(root, "static_energy_J"), number(energy, "static"), 1e-9 * sum);
+    assert_near(number(root, "dynamic_energy_J") + number(root, "static_energy_J"), sum, 1e-9 * sum);
+    assert_true(number(root, "dynamic_energy_J") > 0 && number(root, "dynamic_energy_J") < 0.5 * sum);
+    assert_non_null(strstr(json_string_value(json_object_get(root, "static_energy_of")), "whole chips"));
     none = tile(weights, inputs, "--chip ideal");
     assert_true(json_is_null(json_object_get(none, "latency_s")) &&
                 json_is_null(json_object_get(none, "total_energy_J")));
@@ -447,6 +452,52 @@ static void mistakes(void **state) {
     mem_free(err);
 }
 
+/* Values that single precision holds, but not their inverse, are 0 to the tile, and it says so: an input, and a column,
+ * is lost when all of it is below 1e-36. */
+static void too_small(void **state) {
+    (void)state;
+    json_t *root = tile("1e-40,1\n1e-45,0.5\n", "1e-37,1e-50\n1e-50,0\n1e-36,1e-37\n0,0\n", "");
+    assert_int_equal(json_integer_value(json_object_get(root, "inputs_read_as_zero")), 2);
+    assert_int_equal(json_integer_value(json_object_get(root, "columns_programmed_as_zero")), 1);
+    assert_true(value(json_object_get(root, "output"), 1, 1) == 0 && value(json_object_get(root, "output"), 2, 1) > 0);
+    json_decref(root);
+    char *out = NULL;
+    assert_int_equal(run_tile("1e-40,1\n1e-45,0.5\n", "1e-37,0\n1,0\n", "", &out, NULL), 0);
+    assert_non_null(strstr(out, "1 of 2 inputs count as 0: all their values are below 1e-36"));
+    assert_non_null(strstr(out, "1 of 2 columns count as 0: all their weights are below 1e-36"));
+    mem_free(out);
+    assert_int_equal(run_tile(weights, "1e-40,1\n0,0\n", "", &out, NULL), 0);
+    assert_null(strstr(out, "count as 0"));
+    mem_free(out);
+}
+
+/* What the text says of the hardware around the multiply is what the JSON says. */
+static void faults_programming_and_wires(void **state) {
+    (void)state;
+    static const char options[] = WIRES "--set tile.faults.dead_columns=0.5 --set tile.faults.spare_columns=1 --set "
+                                        "tile.columns=4 --seed 3";
+    char *out = NULL, expected[200];
+    json_t *root = tile(weights, inputs, options);
+    const json_t *programming = json_object_get(root, "programming"), *faults = json_object_get(root, "faults"),
+                 *wires = json_object_get(root, "wires");
+    assert_int_equal(run_tile(weights, inputs, options, &out, NULL), 0);
+    double devices = number(programming, "devices"), dead = number(faults, "dead_columns");
+    assert_true(dead > 0 && number(faults, "repaired_columns") > 0);
+    snprintf(expected, sizeof expected, "programming: %.3g devices, %.3g pulses each", devices,
+             number(programming, "pulses") / devices);
+    assert_non_null(strstr(out, expected));
+    snprintf(expected, sizeof expected, "faults: %g devices, %g lines; %g lines on spares; left %g devices, %g lines",
+             number(faults, "stuck_devices"), dead, number(faults, "repaired_columns"),
+             number(faults, "stuck_devices_left"), number(faults, "dead_columns_left"));
+    assert_non_null(strstr(out, expected));
+    snprintf(expected, sizeof expected, "wires: %.2g %% of the current lost; folding off by %.1g",
+             100 * number(wires, "mean_loss"), number(wires, "measured_error"));
+    assert_non_null(strstr(out, expected));
+    assert_non_null(strstr(out, "of whole chips: every tile"));
+    json_decref(root);
+    mem_free(out);
+}
+
 /* For people: every stage has its line. */
 static void table(void **state) {
     (void)state;
@@ -482,6 +533,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(keys),          cmocka_unit_test(seeds_and_repeats), cmocka_unit_test(noisy_repeats),
     cmocka_unit_test(exact_network), cmocka_unit_test(floating_rows),     cmocka_unit_test(bent_currents),
     cmocka_unit_test(netlist),       cmocka_unit_test(mistakes),          cmocka_unit_test(table),
+    cmocka_unit_test(too_small),     cmocka_unit_test(faults_programming_and_wires),
 };
 
 const struct test_suite suite_tile = {"tile", tests, sizeof tests / sizeof tests[0]};

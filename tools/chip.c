@@ -313,9 +313,7 @@ static enum status chip_command(const struct options *o, struct error *e) {
         }
         known[i] = kinds[i].name;
     }
-    const char *near = nearest_name(word, known, KINDS);
-    return error_set(e, ERR_USAGE, "chip %s: what to do? (allowed: list, show NAME, check NAME, params, support%s%s%s)",
-                     word, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    return unknown_kind(o, "chip", command_chip.words, known, KINDS, e);
 }
 
 static const char *const names[] = {"chip", "set", "markdown", NULL};

@@ -37,6 +37,9 @@ enum status parse_number_list(const char *text, const char *what, bool durations
 enum status check_utf8(const char *text, size_t bytes, const char *where, struct error *e);
 /* More words than the subcommand takes are an error; so is --seed + --seeds past 2^64. */
 enum status check_words(const struct options *o, size_t at_most, struct error *e);
+/* The error for a first word that is missing or none of the `count` that the subcommand takes; usage: its `words`. */
+enum status unknown_kind(const struct options *o, const char *command, const char *usage, const char *const *kinds,
+                         size_t count, struct error *e);
 
 /* A programmed machine with one run on it, and everything to free it. Zero-initialise. */
 struct analog {

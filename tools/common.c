@@ -45,6 +45,17 @@ enum status check_words(const struct options *o, size_t at_most, struct error *e
     return OK;
 }
 
+enum status unknown_kind(const struct options *o, const char *command, const char *usage, const char *const *kinds,
+                         size_t count, struct error *e) {
+    const char *word = o->words.count ? o->words.items[0] : "", *near = nearest_name(word, kinds, count);
+    if (!word[0]) {
+        return error_set(e, ERR_USAGE, "%s: what to do? (usage: mho %s %s; mho %s --help says more)", command, command,
+                         usage, command);
+    }
+    return error_set(e, ERR_USAGE, "%s %s: unknown (allowed: %s%s%s%s)", command, word, usage,
+                     near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+}
+
 enum status check_utf8(const char *text, size_t bytes, const char *where, struct error *e) {
     for (size_t i = 0; i < bytes;) {
         utf8proc_int32_t point;

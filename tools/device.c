@@ -390,9 +390,7 @@ static enum status device_command(const struct options *o, struct error *e) {
     if (strcmp(word, kinds[3]) == 0) {
         return device_pictures(o, e);
     }
-    const char *near = nearest_name(word, kinds, 4);
-    return error_set(e, ERR_USAGE, "device %s: what to do? (allowed: list, stats CELL, fit DATA.csv, pictures%s%s%s)",
-                     word, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    return unknown_kind(o, "device", command_device.words, kinds, 4, e);
 }
 
 static const char *const names[] = {"g",   "time", "samples", "set",     "kelvin",    "reads",

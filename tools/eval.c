@@ -371,9 +371,7 @@ static enum status eval_command(const struct options *o, struct error *e) {
     if (strcmp(kind, kinds[1]) == 0) {
         return logits(o, e);
     }
-    const char *near = nearest_name(kind, kinds, 2);
-    return error_set(e, ERR_USAGE, "eval %s: what to evaluate? (allowed: perplexity, logits%s%s%s)", kind,
-                     near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    return unknown_kind(o, "eval", command_eval.words, kinds, 2, e);
 }
 
 static const char *const names[] = {"model", "chip", "set", "text", "limit",  "window", "seeds",

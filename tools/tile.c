@@ -35,6 +35,7 @@ struct job {
     uint32_t inputs, outputs, vectors;
     float *w; /* [outputs][inputs] */
     float *x; /* [vectors][inputs] */
+    uint32_t lost_inputs, lost_columns; /* that are not 0, but so small that they count as 0 */
     struct matrix_source source;
     struct chip *chip;
     struct placement *placement;
@@ -76,16 +77,20 @@ static void close_job(struct job *j) {
 
 /* ---- reading ------------------------------------------------------------------------------------------- */
 
-/* One number that single precision holds. */
-static enum status read_value(const struct csv *c, size_t row, size_t column, float *out, struct error *e) {
+/* One number that single precision holds. Widens *largest to its size. */
+static enum status read_value(const struct csv *c, size_t row, size_t column, float *out, double *largest,
+                              struct error *e) {
     double value;
     TRY(csv_number(c, row, column, &value, e));
     if (fabs(value) > (double)FLT_MAX) {
         return csv_error(c, row, column, e, "%g: too large (allowed: %g at most)", value, (double)FLT_MAX);
     }
     *out = (float)value;
+    *largest = fmax(*largest, fabs(value));
     return OK;
 }
+
+static bool counts_as_zero(double largest) { return largest > 0 && (float)largest < SMALLEST_RANGE; }
 
 /* Every stage of every input is kept until it is reported: a hundred bytes and more for each value. */
 enum { VECTORS_MOST = 1 << 16, VALUES_MOST = 1 << 21 };
@@ -155,16 +160,20 @@ static enum status read_inputs(struct job *j, struct error *e) {
     if (!j->w || !j->x || !j->output || !j->digital || !j->reads) {
         return error_set(e, ERR_RUN, "tile: out of memory");
     }
-    for (size_t i = 0; i < j->inputs; i++) {
-        for (size_t k = 0; k < j->outputs; k++) {
-            TRY(read_value(j->weights_file, i, k, &j->w[k * j->inputs + i], e));
+    for (size_t k = 0; k < j->outputs; k++) {
+        double largest = 0;
+        for (size_t i = 0; i < j->inputs; i++) {
+            TRY(read_value(j->weights_file, i, k, &j->w[k * j->inputs + i], &largest, e));
         }
+        j->lost_columns += counts_as_zero(largest);
     }
     TRY(check_signs(j, e));
     for (size_t t = 0; t < j->vectors; t++) {
+        double largest = 0;
         for (size_t i = 0; i < j->inputs; i++) {
-            TRY(read_value(j->inputs_file, t, i, &j->x[t * j->inputs + i], e));
+            TRY(read_value(j->inputs_file, t, i, &j->x[t * j->inputs + i], &largest, e));
         }
+        j->lost_inputs += counts_as_zero(largest);
     }
     return OK;
 }
@@ -488,6 +497,12 @@ static json_t *energy_json(const struct ledger_view *v) {
     return parts;
 }
 
+static double static_J(const struct job *j) { return j->cost.energy_J[PART_STATIC]; }
+
+/* What the rest of a chip leaks while one tile works is most of the energy of one tile. */
+static const char static_of[] =
+    "whole chips: every tile, digital unit and memory leaks while these inputs are worked on";
+
 static json_t *repeat_json(const struct job *j) {
     json_t *repeat = json_object(), *mean = json_array(), *sd = json_array();
     for (size_t t = 0; t < j->vectors; t++) {
@@ -536,6 +551,8 @@ static enum status report_json(const struct job *j, struct exact *x, struct erro
     json_put(root, "fast_difference", json_number(j->fast_difference));
     json_put(root, "conductances", conductances_json(&j->conductances));
     json_put(root, "stages", stages_json(j));
+    json_put(root, "inputs_read_as_zero", json_integer(j->lost_inputs));
+    json_put(root, "columns_programmed_as_zero", json_integer(j->lost_columns));
     json_put(root, "adc_saturated", json_integer((json_int_t)j->cost.saturated_adc));
     json_put(root, "dac_clipped", json_integer((json_int_t)j->cost.clipped_dac));
     json_put(root, "exact", j->o->exact ? exact_json(x) : json_null());
@@ -545,6 +562,9 @@ static enum status report_json(const struct job *j, struct exact *x, struct erro
     json_put(root, "calibration", machine_calibration_json(j->machine));
     json_put(root, "energy_J", energy_json(&j->cost));
     json_put(root, "total_energy_J", json_number(j->cost.total_J));
+    json_put(root, "dynamic_energy_J", json_number(j->cost.total_J - static_J(j)));
+    json_put(root, "static_energy_J", json_number(static_J(j)));
+    json_put(root, "static_energy_of", json_string(static_of));
     json_put(root, "latency_s", json_number(j->latency_s));
     json_put(root, "repeat", j->o->repeat > 1 ? repeat_json(j) : json_null());
     return json_finish(root, e);
@@ -644,21 +664,25 @@ static void print_costs(const struct job *j) {
         printf("energy and time: not known, the chip declares no costs\n");
         return;
     }
-    printf("latency %.4g s; energy of %u input%s %.4g J:", j->latency_s, j->vectors, j->vectors == 1 ? "" : "s",
-           v->total_J);
+    printf("latency %.4g s; dynamic energy of %u input%s %.4g J:", j->latency_s, j->vectors,
+           j->vectors == 1 ? "" : "s", v->total_J - static_J(j));
     for (int c = 0; c < PART_COUNT; c++) {
-        if (v->energy_J[c] > 0) {
+        if (c != PART_STATIC && v->energy_J[c] > 0) {
             printf("  %s %.3g", component_name((enum component)c), v->energy_J[c]);
         }
     }
-    printf("\n");
+    printf("\nstatic energy %.4g J, of %s\n", static_J(j), static_of);
 }
 
-static void print_programming(const struct job *j) {
-    struct machine_programming p = machine_programming(j->machine);
-    if (isfinite(p.error.all.sd)) {
-        printf("programming: %.3g devices, error mean %.2g %%, sd %.2g %% of the span\n", (double)p.devices,
-               100 * p.error.all.mean, 100 * p.error.all.sd);
+/* Numbers that single precision holds, but whose inverse it does not. */
+static void print_lost(const struct job *j) {
+    if (j->lost_inputs) {
+        printf("! %u of %u inputs count as 0: all their values are below %g in size\n", j->lost_inputs, j->vectors,
+               (double)SMALLEST_RANGE);
+    }
+    if (j->lost_columns) {
+        printf("! %u of %u columns count as 0: all their weights are below %g in size\n", j->lost_columns, j->outputs,
+               (double)SMALLEST_RANGE);
     }
 }
 
@@ -686,7 +710,8 @@ static enum status report_text(const struct job *j, const struct exact *x, struc
     } else {
         printf("\nerror of the output: not known, the digital product is 0\n");
     }
-    print_programming(j);
+    print_lost(j);
+    machine_report_print(j->machine, stdout);
     print_costs(j);
     if (j->o->repeat > 1) {
         print_repeats(j);
