@@ -85,6 +85,38 @@ size_t adc_state_count(const struct adc *c) {
 
 double adc_noise_sd(const struct adc *c) { return c->model->noise_sd ? c->model->noise_sd(c->params, c->bits) : 0; }
 
+static int32_t code_of(const struct adc *c, const float *state, float v) {
+    int32_t code;
+    c->model->convert(c->params, c->bits, state, 0, &v, NULL, &code, 1);
+    return code;
+}
+
+/* The transition to the code that a far input of this sign gives, and that code. Looked for near `guess` first. */
+static float last_transition(const struct adc *c, const float *state, float sign, float guess, int32_t *code) {
+    static const float near[] = {0x1p-20f, -0x1p-20f, 0x1p-10f, -0x1p-10f, 0x1p-4f, -0x1p-4f};
+    float inside = 0, beyond = 4; /* |v|: without and with that code */
+    *code = code_of(c, state, sign * beyond);
+    for (size_t i = 0; beyond - inside > 0x1p-22f; i++) {
+        float v = i < sizeof near / sizeof near[0] ? guess + near[i] : 0.5f * (inside + beyond);
+        if (v > inside && v < beyond) {
+            *(code_of(c, state, sign * v) == *code ? &beyond : &inside) = v;
+        }
+    }
+    return sign * beyond;
+}
+
+void adc_range(const struct adc *c, const float *state, float *low, float *high) {
+    double step, shift;
+    int32_t lowest, highest;
+    c->model->value(c->params, c->bits, &step, &shift);
+    float top = (float)((c->model->highest(c->params, c->bits) + shift - 0.5) * step),
+          bottom = (float)((c->model->lowest(c->params, c->bits) + shift + 0.5) * step),
+          last = last_transition(c, state, 1, top, &highest), first = last_transition(c, state, -1, -bottom, &lowest),
+          width = highest - lowest > 1 ? (last - first) / (float)(highest - lowest - 1) : (float)step;
+    *low = first - width;
+    *high = last + width;
+}
+
 enum status adc_dump(const struct adc *c, struct arena *a, struct config_node *map, struct error *e) {
     struct config_node *name = config_new_scalar(a, c->model->name, "(effective)", 0);
     if (!name) {

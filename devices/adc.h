@@ -52,6 +52,11 @@ int adc_bits(const struct adc *c);
 bool adc_is_ideal(const struct adc *c); /* the codes of converter_code, nothing drawn */
 size_t adc_state_count(const struct adc *c); /* floats per instance */
 double adc_noise_sd(const struct adc *c);    /* 0: none */
+/* The range that one instance can encode, in units of full scale: one of its steps below its first transition to one
+ * above its last (as in adc_measure; its step: their distance / their number). A conversion saturates when the value
+ * that reaches the quantiser, noise included, lies at an end of it or beyond: there the error of an ideal converter
+ * exceeds half a step. Gain, offset and mismatch move the range; this holds for every circuit. */
+void adc_range(const struct adc *c, const float *state, float *low, float *high);
 enum status adc_dump(const struct adc *c, struct arena *a, struct config_node *map, struct error *e);
 
 /* What a test bench measures. Any array may be NULL; n = highest - lowest.

@@ -5,10 +5,11 @@
  *            ((row block x column blocks + column block) x lines + line) x per tile + (column of the tile) / share
  *   shared columns (encoding offset_column): one ADC each, numbered after those
  * Circuits that are the ideal converter behind a gain and an offset become those two numbers; the others keep their own
- * state. Errors act where the effects dac_errors, adc_errors are on. Those that are errors of codes (tables of levels,
+ * state, and behind it the two ends of their range (adc_range), beyond which a conversion counts as saturated. Errors act where the effects dac_errors, adc_errors are on. Those that are errors of codes (tables of levels,
  * circuits that are not linear) need the effect dac, adc as well: without it there are no codes.
  */
 #include <math.h>
+#include <string.h>
 
 #include "base/kernels.h"
 #include "base/memory.h"
@@ -63,11 +64,13 @@ static void make_adc(const struct machine *m, size_t matrix, uint64_t instance, 
                      float *offset) {
     const struct adc *circuit = m->spec->tile.adc.circuit;
     const struct adc_model *model = adc_model_of(circuit);
-    if (m->adc_states) {
+    if (adc_state_count(circuit)) {
         model->make(adc_params(circuit), m->adc.bits, m->seed, (uint64_t)matrix << 8 | DRAW_ADC, instance, state);
     }
     if (gain) {
-        model->linear(adc_params(circuit), m->adc_states ? state : NULL, gain, offset);
+        model->linear(adc_params(circuit), adc_state_count(circuit) ? state : NULL, gain, offset);
+    } else {
+        adc_range(circuit, state, &state[adc_state_count(circuit)], &state[adc_state_count(circuit) + 1]);
     }
 }
 
@@ -80,16 +83,27 @@ static bool allocate_adcs(const struct machine *m, size_t n, const struct adc_pl
     bool linear = m->adc_use == ADC_LINEAR;
     *to->gain = linear ? mem_alloc(n, sizeof **to->gain) : NULL;
     *to->offset = linear ? mem_alloc(n, sizeof **to->offset) : NULL;
-    *to->state = !linear && m->adc_states ? mem_alloc(n * m->adc_states, sizeof **to->state) : NULL;
-    return linear ? *to->gain && *to->offset : !m->adc_states || *to->state;
+    *to->state = linear ? NULL : mem_alloc(n * m->adc_states, sizeof **to->state);
+    return linear ? *to->gain && *to->offset : *to->state != NULL;
 }
 
 static void set_adc(const struct machine *m, size_t matrix, uint64_t instance, size_t at, float *scratch,
                     const struct adc_place *to) {
     if (m->adc_use == ADC_LINEAR) {
         make_adc(m, matrix, instance, scratch, *to->gain + at, *to->offset + at);
-    } else if (m->adc_states) {
+    } else {
         make_adc(m, matrix, instance, *to->state + at * m->adc_states, NULL, NULL);
+    }
+}
+
+/* The same converter as that of the result before. */
+static void share_adc(const struct machine *m, size_t at, const struct adc_place *to) {
+    if (m->adc_use == ADC_LINEAR) {
+        (*to->gain)[at] = (*to->gain)[at - 1];
+        (*to->offset)[at] = (*to->offset)[at - 1];
+    } else {
+        memcpy(*to->state + at * m->adc_states, *to->state + (at - 1) * m->adc_states,
+               m->adc_states * sizeof **to->state);
     }
 }
 
@@ -103,7 +117,12 @@ static void make_tile_adcs(const struct machine *m, struct array *a, size_t matr
     for (uint32_t line = 0; line < a->lines; line++) {
         uint64_t base = (((uint64_t)b * a->column_blocks + c) * a->lines + line) * per_tile;
         for (uint32_t o = first; o < end; o++) {
-            set_adc(m, matrix, base + (o - first) / share, ((size_t)b * a->lines + line) * a->columns + o, scratch, to);
+            size_t at = ((size_t)b * a->lines + line) * a->columns + o;
+            if ((o - first) % share) {
+                share_adc(m, at, to);
+            } else {
+                set_adc(m, matrix, base + (o - first) / share, at, scratch, to);
+            }
         }
     }
 }
@@ -179,15 +198,17 @@ static enum status choose_adc_use(struct machine *m, struct error *e) {
         return OK;
     }
     const struct adc_model *model = adc_model_of(circuit);
-    float gain, offset, *state = mem_alloc(m->adc_states + 1, sizeof *state);
+    size_t states = adc_state_count(circuit);
+    float gain, offset, *state = mem_alloc(states + 1, sizeof *state);
     if (!state) {
         return error_set(e, ERR_RUN, "converters: out of memory");
     }
-    if (m->adc_states) {
+    if (states) {
         model->make(adc_params(circuit), m->adc.bits, m->seed, DRAW_ADC, 0, state);
     }
-    bool linear = model->linear && model->linear(adc_params(circuit), m->adc_states ? state : NULL, &gain, &offset);
+    bool linear = model->linear && model->linear(adc_params(circuit), states ? state : NULL, &gain, &offset);
     m->adc_use = linear ? ADC_LINEAR : ADC_CIRCUIT;
+    m->adc_states = states + (linear ? 0 : 2);
     mem_free(state);
     return OK;
 }
@@ -201,7 +222,7 @@ enum status machine_make_converters(struct machine *m, struct error *e) {
     m->bent = on->cell_nonlinearity && !cell_is_linear(tile->cell);
     m->dac_noise_sd = dac ? dac_noise_sd(tile->dac.circuit) : 0;
     m->adc_noise_sd = adc ? adc_noise_sd(tile->adc.circuit) : 0;
-    m->adc_states = adc ? adc_state_count(tile->adc.circuit) : 0;
+    m->adc_states = 0;
     TRY(choose_adc_use(m, e));
     for (size_t i = 0; i < m->count; i++) {
         struct array *a = m->arrays[i];

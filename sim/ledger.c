@@ -67,7 +67,8 @@ void ledger_reset(struct ledger *l) {
     memset(l->kv_bits, 0, l->rows * sizeof *l->kv_bits);
     memset(l->clips, 0, l->rows * sizeof *l->clips);
     memset(l->count, 0, sizeof l->count);
-    l->mvm = l->macs = l->saturated_adc = l->converted_adc = l->clipped_dac = l->converted_dac = l->digital_macs = 0;
+    l->mvm = l->macs = l->digital_macs = l->converted_adc = l->converted_dac = 0;
+    l->saturated_adc = l->results_adc = l->clipped_dac = l->inputs_dac = 0;
 }
 
 /* ---- entries ----------------------------------------------------------------------------------- */
@@ -106,14 +107,16 @@ void ledger_multiply(struct ledger *l, const struct multiply_record *r) {
     l->mvm += mvm;
     l->macs += (uint64_t)m.inputs * m.outputs * r->tokens;
     l->converted_dac += r->dac_conversions;
+    l->inputs_dac += r->dac_inputs;
     l->clipped_dac += r->dac_clipped;
     l->converted_adc += r->adc_conversions;
+    l->results_adc += r->adc_results;
     l->saturated_adc += r->adc_saturated;
     uint64_t *row = l->clips[placement_layer_row(l->placement, m.layer)];
     row[CLIP_DAC] += r->dac_clipped;
-    row[CLIP_DAC_OF] += r->dac_conversions;
+    row[CLIP_DAC_OF] += r->dac_inputs;
     row[CLIP_ADC] += r->adc_saturated;
-    row[CLIP_ADC_OF] += r->adc_conversions;
+    row[CLIP_ADC_OF] += r->adc_results;
 }
 
 static void add_attention(struct ledger *l, const struct digital_record *d) {
@@ -178,8 +181,10 @@ struct ledger_view ledger_view(const struct ledger *l, double makespan_s) {
                             .mvm = l->mvm,
                             .macs = l->macs,
                             .saturated_adc = l->saturated_adc,
+                            .results_adc = l->results_adc,
                             .converted_adc = l->converted_adc,
                             .clipped_dac = l->clipped_dac,
+                            .inputs_dac = l->inputs_dac,
                             .converted_dac = l->converted_dac,
                             .layers = l->rows};
     bool costs = chip_has_costs(l->chip);

@@ -23,7 +23,7 @@
 #include "sim/record.h"
 
 /* Per layer: values out of range, and of how many conversions. */
-enum { CLIP_DAC, CLIP_DAC_OF, CLIP_ADC, CLIP_ADC_OF, CLIPS };
+enum { CLIP_DAC, CLIP_DAC_OF, CLIP_ADC, CLIP_ADC_OF, CLIPS }; /* OF: inputs, results (record.h) */
 
 struct ledger {
     const struct chip *chip;
@@ -33,7 +33,7 @@ struct ledger {
     uint64_t count[PART_COUNT];
     uint64_t (*clips)[CLIPS];          /* [rows] */
     uint64_t *kv_bits;                 /* [rows]: largest KV cache seen */
-    uint64_t mvm, macs, saturated_adc, converted_adc, clipped_dac, converted_dac, digital_macs;
+    uint64_t mvm, macs, saturated_adc, results_adc, converted_adc, clipped_dac, inputs_dac, converted_dac, digital_macs;
 };
 
 enum status ledger_create(const struct chip *c, const struct placement *p, struct ledger *out, struct error *e);

@@ -354,9 +354,11 @@ static void fill_record(const struct machine *m, const struct array *a, const st
         r->dac_full_scales += s->full_scales[t] * a->column_blocks;
         r->dac_clipped += s->clipped[t] * a->column_blocks;
     }
+    uint64_t of_read = work.groups * ((uint64_t)a->outputs * work.lines + (uint64_t)a->column_blocks * work.shared);
+    r->dac_inputs = (uint64_t)r->tokens * a->inputs * a->column_blocks;
+    r->adc_results = (uint64_t)r->tokens * a->row_blocks * of_read;
     r->dac_conversions = row_reads * work.passes * a->column_blocks;
-    r->adc_conversions = ((uint64_t)r->tokens * a->row_blocks + r->repeated_blocks) * work.groups *
-                         ((uint64_t)a->outputs * work.lines + (uint64_t)a->column_blocks * work.shared);
+    r->adc_conversions = r->adc_results + r->repeated_blocks * of_read;
 }
 
 static enum status check_inputs(const struct array *a, const float *x, uint32_t tokens, struct error *e) {

@@ -30,6 +30,7 @@ struct general_scratch {
     double *input_sum; /* [TOKENS] sum of the inputs' codes, in units of full scale */
     float *shared;     /* [column blocks][slices][TOKENS] results of the shared columns, in units of full scale */
     float *y;          /* [TOKENS][columns] results of the block */
+    uint16_t *shared_beyond; /* [column blocks][slices][TOKENS] conversions of theirs beyond the ADC range */
     uint16_t *beyond;  /* [panels][TOKENS] results beyond the ADC range in each panel */
     uint16_t *repeat;  /* the same, counted as the bound management does */
     float *panels;    /* [threads][2][stride x PANEL] weights without sign, weights of the other phase: for phenomena */
@@ -77,6 +78,7 @@ struct block_work {
     struct general_scratch *g;
     double *array_S, *full_scales; /* of token 0 here: added to */
     uint64_t *clipped;
+    uint64_t clipped_now[TOKENS]; /* in the last read of this block */
 };
 
 /* Number of one pass of one read of one row block, for the noise of what happens in it: `read` counts tokens since the
@@ -145,7 +147,7 @@ void weigh_inputs(const int16_t *codes, const float *levels, const float *row_S,
  * become levels. They are finite. */
 double management_input_step(const struct machine *m); /* 1 / steps of the DAC over its whole range; 0 without steps */
 void find_ranges(struct block_work *w);
-void drive_token(const struct block_work *w, uint32_t token);
+void drive_token(struct block_work *w, uint32_t token);
 
 /* One row block alone, at most TOKENS tokens: y [tokens][outputs] are its results, ranges [tokens] what its inputs of
  * full scale stood for. Adds to the sums of the record, array_S_sum and conversions included. */

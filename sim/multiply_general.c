@@ -38,6 +38,7 @@ void general_scratch_destroy(struct general_scratch *g) {
         mem_free(g->sizes);
         mem_free(g->input_sum);
         mem_free(g->shared);
+        mem_free(g->shared_beyond);
         mem_free(g->y);
         mem_free(g->beyond);
         mem_free(g->panels);
@@ -90,6 +91,7 @@ struct general_scratch *general_scratch_create(const struct machine *m) {
     g->sizes = any ? mem_alloc(levels, sizeof *g->sizes) : NULL;
     g->input_sum = mem_alloc(TOKENS, sizeof *g->input_sum);
     g->shared = mem_alloc(x.shared * TOKENS, sizeof *g->shared);
+    g->shared_beyond = mem_alloc(x.shared * TOKENS, sizeof *g->shared_beyond);
     g->y = mem_alloc(x.columns * TOKENS, sizeof *g->y);
     g->beyond = mem_alloc(2 * x.panels * TOKENS, sizeof *g->beyond);
     g->repeat = g->beyond ? g->beyond + x.panels * TOKENS : NULL;
@@ -99,7 +101,7 @@ struct general_scratch *general_scratch_create(const struct machine *m) {
     bool network = chip_needs_network(m->spec);
     g->network = network ? network_scratch_create(m, stride, x.columns, x.shared) : NULL;
     if (!g->codes || !g->levels || ((x.noisy || any) && !g->squares) || (any && (!g->far || !g->sizes)) ||
-        !g->input_sum || !g->shared || !g->y || !g->beyond || !g->panels || (averages && !g->averages) ||
+        !g->input_sum || !g->shared || !g->shared_beyond || !g->y || !g->beyond || !g->panels || (averages && !g->averages) ||
         (network && !g->network)) {
         general_scratch_destroy(g);
         return NULL;
@@ -119,14 +121,14 @@ struct readers {
     uint64_t columns, column; /* noise of a conversion: number event x columns + column + lane */
 };
 
-/* Beyond the range: where a converter without errors would have clipped. */
+/* Results beyond the range of their converter (adc_range), as the value reaches its quantiser. */
 struct beyond {
     uint16_t *all, *counted;
 };
 
-static void count_beyond(const struct machine *m, const struct beyond *to, uint32_t t, float code, float low,
+static void count_beyond(const struct machine *m, const struct beyond *to, uint32_t t, float value, float low,
                          float high) {
-    bool above = code >= high + 0.5f, below = code <= low - 0.5f;
+    bool above = value >= high, below = value <= low;
     to->all[t] = (uint16_t)(to->all[t] + (above || below));
     to->counted[t] = (uint16_t)(to->counted[t] + (above || (below && m->spec->tile.management.test_negative)));
 }
@@ -146,7 +148,7 @@ static void convert_linear(const struct machine *m, const struct readers *r, uin
             float code = v[t * PANEL + lane] * r->to_code[lane];
             code = r->gain ? code * r->gain[lane] + r->offset[lane] * limit : code;
             code += z ? sd * z[t * PANEL + lane] : 0.0f;
-            count_beyond(m, beyond, t, code, -limit, limit);
+            count_beyond(m, beyond, t, code, -limit - 0.5f, limit + 0.5f);
             code = code > limit ? limit : code;
             code = code < -limit ? -limit : code;
             v[t * PANEL + lane] = nearest(code);
@@ -161,14 +163,14 @@ static void convert_circuit(const struct machine *m, const struct readers *r, ui
     const void *params = adc_params(m->spec->tile.adc.circuit);
     double step, shift;
     model->value(params, m->adc.bits, &step, &shift);
-    float limit = (float)m->adc.limit, low = (float)((model->lowest(params, m->adc.bits) + shift) * step) * limit,
-          high = (float)((model->highest(params, m->adc.bits) + shift) * step) * limit;
+    float limit = (float)m->adc.limit, sd = (float)m->adc_noise_sd;
     for (uint32_t t = 0; t < tokens; t++) {
         float in[PANEL];
         int32_t codes[PANEL];
         for (uint32_t lane = 0; lane < r->lanes; lane++) {
+            const float *range = r->state + (lane + 1) * r->states - 2;
             in[lane] = v[t * PANEL + lane] * r->to_code[lane] / limit;
-            count_beyond(m, beyond, t, in[lane] * limit, low, high);
+            count_beyond(m, beyond, t, in[lane] + (z ? sd * z[t * PANEL + lane] : 0.0f), range[0], range[1]);
         }
         model->convert(params, m->adc.bits, r->state, r->states, in, z ? z + t * PANEL : NULL, codes, r->lanes);
         for (uint32_t lane = 0; lane < r->lanes; lane++) {
@@ -402,7 +404,7 @@ static void count_ladder(const struct block_work *w, const struct strip *s, uint
 static void read_line(const struct block_work *w, const struct strip *s, uint32_t group, const struct beyond *beyond,
                       float *out) {
     struct array *a = w->a;
-    uint32_t line = s->line;
+    uint32_t line = s->line, left = a->outputs - s->panel * PANEL;
     float v[TOKENS * PANEL];
     if (w->m->phenomena.any && !w->m->calibrating) {
         phenomenal_sum(w, s, group, v);
@@ -426,7 +428,7 @@ static void read_line(const struct block_work *w, const struct strip *s, uint32_
                         .offset = a->adc_offset ? a->adc_offset + s->index : NULL,
                         .states = w->m->adc_states,
                         .state = a->adc_state ? a->adc_state + s->index * w->m->adc_states : NULL,
-                        .lanes = PANEL,
+                        .lanes = left < PANEL ? left : PANEL,
                         .group = group,
                         .columns = adc_numbers(w->m, a),
                         .column = (uint64_t)line * a->columns + (uint64_t)s->panel * PANEL};
@@ -483,7 +485,7 @@ static void read_shared(const struct block_work *w, uint32_t number) {
     const float *weights = a->shared + (size_t)number * a->inputs + a->row_begin[w->block];
     size_t index = (size_t)w->block * a->column_blocks * w->m->plan.slices + number;
     uint32_t rows = array_block_rows(a, w->block);
-    uint16_t all[TOKENS] = {0}, counted[TOKENS] = {0}; /* tiles, not results, have these columns: not counted */
+    uint16_t all[TOKENS] = {0}, counted[TOKENS] = {0}; /* the bound management looks at the outputs only */
     struct beyond beyond = {all, counted};
     float *out = w->g->shared + (size_t)number * TOKENS, limit = (float)plan->digit_limit;
     memset(out, 0, TOKENS * sizeof *out);
@@ -521,13 +523,18 @@ static void read_shared(const struct block_work *w, uint32_t number) {
             out[t] += v[t * PANEL] * gain;
         }
     }
+    for (uint32_t t = 0; t < w->tokens; t++) {
+        if (!w->idle[t]) {
+            w->g->shared_beyond[number * TOKENS + t] = all[t];
+        }
+    }
 }
 
 /* ---- a block
  * -------------------------------------------------------------------------------------------------------------- */
 
 static void drive_some(void *context, size_t begin, size_t end, int worker) {
-    const struct block_work *w = context;
+    struct block_work *w = context;
     (void)worker;
     for (uint32_t t = (uint32_t)begin; t < end; t++) {
         if (!w->idle[t]) {
@@ -627,8 +634,12 @@ static enum status multiply_block(struct block_work *w, float *y, struct multipl
         finish_token(w, t, y + (size_t)t * w->a->outputs);
         r->repeated_blocks += executions[t] - 1;
         *row_reads += (uint64_t)executions[t] * array_block_rows(w->a, w->block);
+        w->clipped[t] += w->clipped_now[t];
         for (uint32_t panel = 0; panel < w->a->panels; panel++) {
             r->adc_saturated += w->g->beyond[panel * TOKENS + t];
+        }
+        for (uint32_t i = 0; w->a->shared && i < w->a->column_blocks * w->m->plan.slices; i++) {
+            r->adc_saturated += w->g->shared_beyond[i * TOKENS + t];
         }
     }
     return OK;

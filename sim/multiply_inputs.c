@@ -198,7 +198,7 @@ static void drive_pass(const struct block_work *w, const int16_t *codes, const f
     w->array_S[token] += sum_S / limit / (plan->voltage ? limit : 1) * plan->pulse_share;
 }
 
-void drive_token(const struct block_work *w, uint32_t token) {
+void drive_token(struct block_work *w, uint32_t token) {
     const struct machine *m = w->m;
     struct general_scratch *g = w->g;
     uint32_t rows = array_block_rows(w->a, w->block);
@@ -207,7 +207,7 @@ void drive_token(const struct block_work *w, uint32_t token) {
     float inverse_step = w->range[token] > 0 ? (float)m->dac.limit / w->range[token] : 0.0f;
     double sum = 0;
     if (m->spec->effects.dac) {
-        w->clipped[token] += kernels()->quantise_i16(x, rows, inverse_step, m->dac.limit, codes);
+        w->clipped_now[token] = kernels()->quantise_i16(x, rows, inverse_step, m->dac.limit, codes);
     }
     for (uint32_t i = 0; i < rows; i++) {
         sum += m->spec->effects.dac ? (double)codes[i] : (double)x[i] * (double)inverse_step;

@@ -475,7 +475,7 @@ static double converted(const struct block *k, const struct reader *r, double v,
         *beyond = v > 0 ? 1 : v < 0 ? -1 : 0;
         return 0;
     }
-    double u = v / r->full, highest = m->adc.limit, lowest = -highest, step = 1.0 / m->adc.limit, shift = 0;
+    double u = v / r->full, step = 1.0 / m->adc.limit, shift = 0, highest = 1 + step / 2, lowest = -highest;
     if (m->adc_use == ADC_CIRCUIT) {
         const struct adc_model *model = adc_model_of(m->spec->tile.adc.circuit);
         const void *params = adc_params(m->spec->tile.adc.circuit);
@@ -483,14 +483,15 @@ static double converted(const struct block *k, const struct reader *r, double v,
         int32_t out;
         model->convert(params, m->adc.bits, r->state, 0, &in, m->adc_noise_sd > 0 ? &z : NULL, &out, 1);
         model->value(params, m->adc.bits, &step, &shift);
-        highest = model->highest(params, m->adc.bits);
-        lowest = model->lowest(params, m->adc.bits);
         *code = out;
+        u += m->adc_noise_sd * noise;
+        lowest = (double)r->state[m->adc_states - 2];
+        highest = (double)r->state[m->adc_states - 1];
     } else {
         u = r->gain * u + r->offset + m->adc_noise_sd * noise;
         *code = converter_code(m->adc, u, 1, NULL);
     }
-    *beyond = u >= (highest + shift) * step + step / 2 ? 1 : u <= (lowest + shift) * step - step / 2 ? -1 : 0;
+    *beyond = u >= highest ? 1 : u <= lowest ? -1 : 0;
     return (*code + shift) * step * r->full;
 }
 

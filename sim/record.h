@@ -20,8 +20,13 @@ struct multiply_record {
     uint64_t repeated_rounds; /* sum over tokens of those of the row block with the most: one after the other in time */
     uint64_t dac_conversions; /* inputs read x passes x column blocks: every tile has its own row converters */
     uint64_t adc_conversions; /* block reads x groups of passes x (outputs x lines + shared columns) */
-    uint64_t dac_clipped;     /* inputs beyond their range, times column blocks; 0 when the effect dac is off */
-    uint64_t adc_saturated;   /* results beyond the ADC range; 0 when the effect adc is off */
+    /* What ended up in the results: a read that the bound management repeated is thrown away, its clipping with it.
+     * Rates: dac_clipped / dac_inputs, adc_saturated / adc_results. */
+    uint64_t dac_inputs;      /* inputs x column blocks */
+    uint64_t dac_clipped;     /* of these, beyond their range; 0 when the effect dac is off */
+    uint64_t adc_results;     /* conversions of the last read of each block: adc_conversions without repeats */
+    uint64_t adc_saturated;   /* of these, beyond the range of their converter (adc_range of devices/adc.h, shared columns
+                                 included); 0 when the effect adc is off */
 };
 
 #endif

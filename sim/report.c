@@ -99,9 +99,9 @@ void report_flags(const struct run *r, struct flags *out) {
     flag_energy(&v, out);
     flag_bits(r, out);
     flag_kv(r, out);
-    if (v.converted_adc && (double)v.saturated_adc > 0.01 * (double)v.converted_adc) {
+    if (v.results_adc && (double)v.saturated_adc > 0.01 * (double)v.results_adc) {
         snprintf(out->text[out->count++], FLAG_BYTES, "%.1f %% of the ADC results are saturated",
-                 100 * (double)v.saturated_adc / (double)v.converted_adc);
+                 100 * (double)v.saturated_adc / (double)v.results_adc);
     }
     flag_settling(r, out);
     flag_programming(r, out);
@@ -199,15 +199,17 @@ static json_t *counts_json(const struct run *r, const struct ledger_view *v) {
     json_object_set_new(counts, "analog_macs", count(v->macs));
     json_object_set_new(counts, "digital_macs", count(r->ledger.digital_macs));
     json_object_set_new(counts, "dac_clipped", count(v->clipped_dac));
+    json_object_set_new(counts, "dac_inputs", count(v->inputs_dac));
     json_object_set_new(counts, "adc_saturated", count(v->saturated_adc));
+    json_object_set_new(counts, "adc_results", count(v->results_adc));
     json_t *layers = json_array(); /* the last entry: everything outside a layer */
     for (size_t row = 0; row < v->layers; row++) {
         const uint64_t *of = r->ledger.clips[row];
         json_t *one = json_object();
         json_object_set_new(one, "dac_clipped", count(of[CLIP_DAC]));
-        json_object_set_new(one, "dac_conversions", count(of[CLIP_DAC_OF]));
+        json_object_set_new(one, "dac_inputs", count(of[CLIP_DAC_OF]));
         json_object_set_new(one, "adc_saturated", count(of[CLIP_ADC]));
-        json_object_set_new(one, "adc_conversions", count(of[CLIP_ADC_OF]));
+        json_object_set_new(one, "adc_results", count(of[CLIP_ADC_OF]));
         json_array_append_new(layers, one);
     }
     json_object_set_new(counts, "clipped_by_layer", layers);

@@ -337,7 +337,10 @@ struct ledger_view {
     double energy_J[PART_COUNT];
     uint64_t count[PART_COUNT]; /* conversions, MVMs, operations, bits: see component_count_unit */
     double total_J, makespan_s;
-    uint64_t mvm, macs, saturated_adc, converted_adc, clipped_dac, converted_dac;
+    uint64_t mvm, macs, converted_adc, converted_dac; /* everything that was done */
+    /* Conversions beyond the range, and of how many: those that count for the results (no repeats, no passes of the
+     * DAC). */
+    uint64_t saturated_adc, results_adc, clipped_dac, inputs_dac;
     size_t layers;              /* rows of by_layer: layers of the model + 1 (everything outside a layer, last) */
 };
 const char *component_count_unit(enum component c);

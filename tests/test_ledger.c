@@ -60,6 +60,7 @@ static struct multiply_record half_scale(const struct placement *p, size_t matri
                                     .array_S_sum = 0.5 * 10e-6 * m.inputs * m.outputs * tokens,
                                     .dac_conversions = (uint64_t)m.inputs * m.column_blocks * tokens,
                                     .adc_conversions = (uint64_t)m.outputs * m.row_blocks * tokens,
+                                    .adc_results = (uint64_t)m.outputs * m.row_blocks * tokens,
                                     .adc_saturated = 1};
 }
 
@@ -174,6 +175,7 @@ static void counts_by_hand(void **state) {
     assert_int_equal(v.count[PART_ADC], T * (layers * (300 * 2 + 100 * 2 + 300 * 3) + 1000 * 2));
     assert_int_equal(v.count[PART_DIGITAL_POST], v.count[PART_ADC]);
     assert_int_equal(v.saturated_adc, layers * 3 + 1);
+    assert_int_equal(v.results_adc, v.count[PART_ADC]);
     /* Inputs: 2 operations each (range and scaling), 300 once for q and k together. Norm 4, RoPE 3, residual 1,
      * embed 1, sample 1. */
     assert_int_equal(v.count[PART_VECTOR],

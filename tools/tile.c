@@ -554,7 +554,9 @@ static enum status report_json(const struct job *j, struct exact *x, struct erro
     json_put(root, "inputs_read_as_zero", json_integer(j->lost_inputs));
     json_put(root, "columns_programmed_as_zero", json_integer(j->lost_columns));
     json_put(root, "adc_saturated", json_integer((json_int_t)j->cost.saturated_adc));
+    json_put(root, "adc_results", json_integer((json_int_t)j->cost.results_adc));
     json_put(root, "dac_clipped", json_integer((json_int_t)j->cost.clipped_dac));
+    json_put(root, "dac_inputs", json_integer((json_int_t)j->cost.inputs_dac));
     json_put(root, "exact", j->o->exact ? exact_json(x) : json_null());
     json_put(root, "programming", machine_programming_json(j->machine));
     json_put(root, "wires", machine_wires_json(j->machine));
@@ -656,9 +658,9 @@ static void print_exact(const struct exact *x) {
 
 static void print_costs(const struct job *j) {
     const struct ledger_view *v = &j->cost;
-    if (v->converted_adc) {
+    if (v->results_adc) {
         printf("saturated: %" PRIu64 " of %" PRIu64 " ADC results, %" PRIu64 " of %" PRIu64 " inputs clipped\n",
-               v->saturated_adc, v->converted_adc, v->clipped_dac, v->converted_dac);
+               v->saturated_adc, v->results_adc, v->clipped_dac, v->inputs_dac);
     }
     if (!chip_has_costs(j->chip)) {
         printf("energy and time: not known, the chip declares no costs\n");
