@@ -34,17 +34,19 @@
 #include "sim/histogram.h"
 #include "sim/machine.h"
 
-/* The range is the unit of the ADC's scale too: without the effect dac it still counts, it only clips nothing. */
-static bool wants_static(const struct machine *m) {
-    return m->spec->tile.dac.range == INPUT_STATIC && (m->spec->effects.dac || m->spec->effects.adc);
-}
-
 /* Full scales are of use: for steps and limits, as the unit of the converters' offsets, or of the compression by the
  * readout, which is said in shares of the range whether codes act or not. */
 static bool wants_full_scales(const struct machine *m) {
     const struct phenomena_spec *p = &m->phenomena;
     bool compressed = p->nonlinearity > 0 || (p->series_resistance > 0 && p->slope_calibration > 0);
     return m->spec->effects.adc || m->adc_use == ADC_LINEAR || compressed;
+}
+
+/* A range that has to be found out: it quantises and limits the inputs, and it is the unit of full scales, errors of
+ * the readout included. Without the effect dac it clips nothing. One that is stated costs nothing to find: it always
+ * counts, so that no effect changes what a chip drives but dac and dac_errors. */
+static bool wants_static(const struct machine *m) {
+    return m->spec->tile.dac.range == INPUT_STATIC && (m->spec->effects.dac || wants_full_scales(m));
 }
 
 static bool wants_adc_data(const struct machine *m) {
@@ -193,9 +195,10 @@ enum status machine_initial_ranges(struct machine *m, struct error *e) {
         if (!a) {
             continue;
         }
-        if (wants_static(m) && m->spec->tile.dac.range_value > 0) {
+        bool fixed = m->spec->tile.dac.range == INPUT_STATIC;
+        if (fixed && m->spec->tile.dac.range_value > 0) {
             TRY(take_chip_range(m, a, e));
-        } else if (wants_static(m) && a->source.input_range) {
+        } else if (fixed && a->source.input_range) {
             TRY(take_model_ranges(a, e));
         }
         if (wants_full_scales(m)) {

@@ -68,11 +68,13 @@ static inline void fixture_close(struct fixture *f) {
 static inline enum status fixture_try(const char *chip, const char *sets, uint32_t outputs, uint32_t inputs, float *w,
                                double age_s, const float *ranges, uint32_t range_count, struct fixture **out,
                                struct error *e) {
-    char text[1024];
-    const char *list[32];
+    enum { SETS_MOST = 80 };
+    char text[4096];
+    const char *list[SETS_MOST];
     size_t count = 0;
-    snprintf(text, sizeof text, "%s", sets);
+    assert_in_range(snprintf(text, sizeof text, "%s", sets), 0, sizeof text - 1);
     for (char *save = NULL, *one = strtok_r(text, " ", &save); one; one = strtok_r(NULL, " ", &save)) {
+        assert_in_range(count, 0, SETS_MOST - 1);
         list[count++] = one;
     }
     struct fixture *f = mem_alloc(1, sizeof *f);
