@@ -34,6 +34,7 @@ struct layer {
 
 struct model {
     struct weights *weights;
+    bool shapes;                 /* opened without tensors: matrices have sizes and no data */
     struct tokenizer *tokenizer; /* NULL: none */
     struct arena *arena;         /* everything below lives there */
     const struct family *family;
@@ -93,6 +94,7 @@ struct session {
     struct run *run;             /* NULL: digital */
     uint32_t context, max_batch, position;
     bool keep_hidden;
+    bool values;                 /* false: only the run is told what is done */
     int threads;
     int32_t *history;            /* [context] ids so far */
     int rope_set;                /* divisors that the cached keys were turned with */

@@ -143,7 +143,9 @@ enum status linear_multiply(struct session *s, int matrix, const float *x, uint3
     if (s->linear[matrix].analog) {
         return run_multiply(s->run, (size_t)matrix, x, tokens, y, e);
     }
-    multiply_digital(s, matrix, x, tokens, y);
+    if (s->values) {
+        multiply_digital(s, matrix, x, tokens, y);
+    }
     record(s, OP_MATMUL, m->layer, tokens, (uint64_t)m->inputs * m->outputs);
     return OK;
 }
@@ -153,7 +155,7 @@ void linear_add_bias(struct session *s, int matrix, uint32_t tokens, float *y) {
     if (!m->bias) {
         return;
     }
-    for (uint32_t t = 0; t < tokens; t++) {
+    for (uint32_t t = 0; s->values && t < tokens; t++) {
         vector_add(y + (size_t)t * m->outputs, m->bias, m->outputs);
     }
     record(s, OP_BIAS, m->layer, tokens, m->outputs);

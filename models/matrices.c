@@ -55,11 +55,28 @@ static enum status wrong_shape(const struct taker *t, const struct tensor *tenso
                      tensor->name, found, expected);
 }
 
+/* A tensor that has a shape and no data. */
+static enum status take_shape(struct taker *t, const char *name, int rank, uint64_t rows, uint64_t columns,
+                              const struct tensor **out, struct error *e) {
+    struct tensor *made = arena_alloc(t->model->arena, 1, sizeof *made);
+    const char *own = arena_strdup(t->model->arena, name);
+    if (!made || !own) {
+        return no_memory(t, e);
+    }
+    *made = (struct tensor){.name = own, .type = TENSOR_F32, .rank = rank, .shape = {rows, columns, 0, 0}};
+    t->model->view.parameters += rows * (rank == 2 ? columns : 1);
+    *out = made;
+    return OK;
+}
+
 /* rank 1: `rows` elements; rank 2: [rows][columns]. */
 static enum status take(struct taker *t, const char *stem, const char *ending, int rank, uint64_t rows,
                         uint64_t columns, const struct tensor **out, struct error *e) {
     char name[NAME_BYTES];
     full_name(t, stem, ending, name);
+    if (t->model->shapes) {
+        return take_shape(t, name, rank, rows, columns, out, e);
+    }
     const struct tensor *tensor = weights_find(t->model->weights, name);
     if (!tensor) {
         return error_set(e, ERR_RUN, "%s: tensor %s: missing (the %s family needs it)", weights_path(t->model->weights),
@@ -83,7 +100,9 @@ static enum status take_vector(struct taker *t, const char *stem, const char *en
     if (!values) {
         return no_memory(t, e);
     }
-    tensor_rows_f32(tensor, 0, 1, values);
+    if (tensor->data) {
+        tensor_rows_f32(tensor, 0, 1, values);
+    }
     for (uint32_t i = 0; i < count; i++) {
         values[i] += (float)offset;
     }
@@ -267,7 +286,7 @@ enum status model_take_tensors(struct model *m, struct error *e) {
     } else {
         status = take_all(&t, e);
     }
-    if (status == OK) {
+    if (status == OK && !m->shapes) {
         status = check_all_used(&t, e);
     }
     mem_free(t.used);

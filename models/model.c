@@ -38,17 +38,17 @@ static void fill_view(struct model *m) {
 }
 
 static enum status open_parts(struct model *m, const char *path, struct error *e) {
-    TRY(weights_open(path, &m->weights, e));
+    TRY(m->shapes ? weights_open_shapes(path, &m->weights, e) : weights_open(path, &m->weights, e));
     TRY(shape_read(m->weights, m->arena, &m->family, &m->shape, e));
-    if (weights_count(m->weights) == 0) {
-        return error_set(e, ERR_RUN, "%s: the file holds no tensors", path);
+    if (!m->shapes && weights_count(m->weights) == 0) {
+        return error_set(e, ERR_RUN, "%s: the file holds no tensors (allowed without them: --shapes-only)", path);
     }
     TRY(model_take_tensors(m, e));
     fill_view(m);
-    return open_tokenizer(m, e);
+    return m->shapes ? OK : open_tokenizer(m, e);
 }
 
-enum status model_open(const char *path, struct model **out, struct error *e) {
+static enum status open_as(const char *path, bool shapes, struct model **out, struct error *e) {
     char *found = NULL;
     TRY(model_resolve(path, &found, e));
     struct model *m = mem_alloc(1, sizeof *m);
@@ -56,6 +56,7 @@ enum status model_open(const char *path, struct model **out, struct error *e) {
     if (!m || !(m->arena = arena_create())) {
         status = error_set(e, ERR_RUN, "%s: out of memory", path);
     } else {
+        m->shapes = shapes;
         status = open_parts(m, found, e);
     }
     mem_free(found);
@@ -65,6 +66,12 @@ enum status model_open(const char *path, struct model **out, struct error *e) {
     }
     *out = m;
     return OK;
+}
+
+enum status model_open(const char *path, struct model **out, struct error *e) { return open_as(path, false, out, e); }
+
+enum status model_open_shapes(const char *path, struct model **out, struct error *e) {
+    return open_as(path, true, out, e);
 }
 
 void model_close(struct model *m) {

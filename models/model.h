@@ -16,6 +16,9 @@ struct model;
 enum status model_resolve(const char *name, char **path, struct error *e);
 /* A folder or GGUF file, or a bundled name ("stories"). */
 enum status model_open(const char *path, struct model **out, struct error *e);
+/* The shape alone, for costs without values: a folder with config.json, a config.json, a GGUF file or a bundled name.
+ * Weights are neither needed nor read; no tokenizer. Only sessions without values work on it. */
+enum status model_open_shapes(const char *path, struct model **out, struct error *e);
 void model_close(struct model *m);
 
 struct model_shape {
@@ -41,6 +44,7 @@ struct session_options {
     uint32_t max_batch;   /* largest number of tokens in one forward call; 0 = 128 (longer inputs are cut) */
     struct run *run;      /* analog machine; NULL = digital. Borrowed. */
     bool keep_hidden;     /* record hidden states of the last forward call */
+    bool shapes;          /* no values: steps are noted in the run, nothing is computed (session_advance) */
 };
 /* All memory is allocated here. Prepares the digital form of the weights that it will multiply digitally (fp32 for
  * quantised types). */
@@ -59,6 +63,9 @@ enum logits_wanted { LOGITS_NONE, LOGITS_LAST, LOGITS_ALL };
  * vocabulary, NaN out of a tile. */
 enum status session_forward(struct session *s, const int32_t *ids, uint32_t count, enum logits_wanted wanted,
                             const float **logits, struct error *e);
+/* A session without values: notes in its run what the forward pass of `count` more tokens does; cuts at max_batch like
+ * session_forward. */
+enum status session_advance(struct session *s, uint32_t count, enum logits_wanted wanted, struct error *e);
 /* keep_hidden: row 0 = after the embedding, row l+1 = after layer l, row layers+1 = after the final norm; each
  * [count][hidden] of the last call. */
 const float *session_hidden(const struct session *s, uint32_t row);

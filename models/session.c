@@ -27,18 +27,22 @@ static enum status check_options(const struct model *m, const struct session_opt
                          "session: context of %u positions: the model was made for fewer (allowed: 1 to %u)",
                          o->context, m->shape.context);
     }
+    if (m->shapes && !o->shapes) {
+        return error_set(e, ERR_USAGE, "session: %s was opened without weights (allowed: sessions without values)",
+                         m->view.path);
+    }
     return OK;
 }
 
-static enum status prepare_matrices(struct session *s, const struct machine *machine, struct error *e) {
+static enum status prepare_matrices(struct session *s, struct error *e) {
     const struct model *m = s->model;
     s->linear = mem_alloc(m->matrix_count, sizeof *s->linear);
     if (!s->linear) {
         return no_memory(s, e);
     }
     for (size_t i = 0; i < m->matrix_count; i++) {
-        s->linear[i].analog = machine && machine_is_analog(machine, i);
-        if (!s->linear[i].analog) {
+        s->linear[i].analog = s->run && run_is_analog(s->run, i);
+        if (!s->linear[i].analog && s->values) {
             TRY(linear_prepare(&s->linear[i], &m->matrices[i], e));
         }
     }
@@ -122,10 +126,13 @@ enum status session_create(const struct model *m, const struct session_options *
     s->keep_hidden = o->keep_hidden;
     s->threads = threads_count();
     enum status status;
-    TRY_GOTO(status, prepare_matrices(s, o->run ? run_machine(o->run) : NULL, e), failed);
-    TRY_GOTO(status, create_cache(s, e), failed);
-    TRY_GOTO(status, create_rope(s, e), failed);
-    TRY_GOTO(status, create_buffers(s, e), failed);
+    s->values = !o->shapes;
+    TRY_GOTO(status, prepare_matrices(s, e), failed);
+    if (s->values) {
+        TRY_GOTO(status, create_cache(s, e), failed);
+        TRY_GOTO(status, create_rope(s, e), failed);
+        TRY_GOTO(status, create_buffers(s, e), failed);
+    }
     *out = s;
     return OK;
 failed:
@@ -177,6 +184,9 @@ uint64_t session_weight_bytes(const struct session *s) {
 
 static enum status check_call(const struct session *s, const int32_t *ids, uint32_t count, enum logits_wanted wanted,
                               struct error *e) {
+    if (!s->values) {
+        return error_set(e, ERR_USAGE, "session: it has no values (allowed: session_advance)");
+    }
     if (count == 0) {
         return error_set(e, ERR_USAGE, "session: no ids (allowed: at least 1)");
     }
@@ -198,12 +208,12 @@ static enum status check_call(const struct session *s, const int32_t *ids, uint3
     return OK;
 }
 
-/* Steps of at most max_batch tokens from s->position to `end`, ids from the history. */
+/* Steps of at most max_batch tokens from s->position to `end`, ids from the history (none without values). */
 static enum status run_to(struct session *s, uint32_t end, enum logits_wanted wanted, struct error *e) {
     while (s->position < end) {
         uint32_t left = end - s->position, count = left < s->max_batch ? left : s->max_batch;
         enum logits_wanted now = count == left ? wanted : LOGITS_NONE;
-        TRY(transformer_step(s, s->history + s->position, count, now, e));
+        TRY(transformer_step(s, s->values ? s->history + s->position : NULL, count, now, e));
         s->position += count;
     }
     return OK;
@@ -232,6 +242,18 @@ enum status session_forward(struct session *s, const int32_t *ids, uint32_t coun
         *logits = wanted == LOGITS_NONE ? NULL : s->logits;
     }
     return OK;
+}
+
+enum status session_advance(struct session *s, uint32_t count, enum logits_wanted wanted, struct error *e) {
+    if (s->values) {
+        return error_set(e, ERR_USAGE, "session: this one computes values (allowed: session_forward with ids)");
+    }
+    if (count == 0 || count > s->context - s->position) {
+        return error_set(e, ERR_USAGE, "session: %u tokens after position %u (allowed: at least 1; %u positions)", count,
+                         s->position, s->context);
+    }
+    TRY(choose_rope(s, s->position + count, e));
+    return run_to(s, s->position + count, wanted, e);
 }
 
 const float *session_hidden(const struct session *s, uint32_t row) {

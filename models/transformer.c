@@ -7,8 +7,7 @@
  *
  * Linear layers go to the machine when it holds them (linear.c); every other operation is done here in fp32 and
  * recorded in the run as work of a digital unit. Which family the model is of does not matter any more: the shape says
- * what
- * exists. */
+ * what exists. A session without values leaves out the arithmetic and records the same operations. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -21,8 +20,13 @@ enum { SMALL_WORK = 1 << 16 }; /* elements below which threads cost more than th
 
 /* body over the tokens of a step of `elements` elements. */
 static void for_tokens(const struct session *s, uint32_t tokens, size_t elements, parallel_body *body, void *context) {
-    parallel_for(tokens, 0, elements > SMALL_WORK ? s->threads : 1, body, context);
+    if (s->values) {
+        parallel_for(tokens, 0, elements > SMALL_WORK ? s->threads : 1, body, context);
+    }
 }
+
+/* A place in a buffer; sessions without values have no buffers. */
+static float *part(float *buffer, size_t floats) { return buffer ? buffer + floats : NULL; }
 
 void record(struct session *s, enum digital_op op, int layer, uint32_t tokens, uint64_t elements) {
     if (s->run) {
@@ -58,7 +62,7 @@ static void join_run(struct session *s) {
 
 /* ---- pieces ---------------------------------------------------------------------------------- */
 
-static void embed(struct session *s, const int32_t *ids, uint32_t tokens) {
+static void embed_values(struct session *s, const int32_t *ids, uint32_t tokens) {
     const struct model *m = s->model;
     uint32_t D = m->shape.hidden;
     float scale = (float)m->shape.embedding_scale;
@@ -73,7 +77,13 @@ static void embed(struct session *s, const int32_t *ids, uint32_t tokens) {
             vector_add(x, s->block, D);
         }
     }
-    record(s, OP_EMBED, -1, tokens, D);
+}
+
+static void embed(struct session *s, const int32_t *ids, uint32_t tokens) {
+    if (s->values) {
+        embed_values(s, ids, tokens);
+    }
+    record(s, OP_EMBED, -1, tokens, s->model->shape.hidden);
 }
 
 struct norm_job { const struct shape *shape; const struct norm *norm; const float *x; float *out; };
@@ -105,7 +115,9 @@ static void add_residual(struct session *s, const struct norm *post, int layer, 
     if (post->weight) {
         normalise(s, post, layer, s->block, tokens, s->block);
     }
-    vector_add(s->x, s->block, (size_t)tokens * s->model->shape.hidden);
+    if (s->values) {
+        vector_add(s->x, s->block, (size_t)tokens * s->model->shape.hidden);
+    }
     record(s, OP_RESIDUAL, layer, tokens, s->model->shape.hidden);
 }
 
@@ -116,7 +128,7 @@ static void normalise_heads(struct session *s, const struct norm *n, int layer, 
     if (!n->weight) {
         return;
     }
-    for (uint32_t t = 0; t < tokens; t++) {
+    for (uint32_t t = 0; s->values && t < tokens; t++) {
         for (uint32_t i = 0; i < heads; i++) {
             float *head = h.data + t * h.stride + (size_t)i * p->head_dim;
             vector_rms_norm(head, n->weight, p->head_dim, p->norm_eps, head);
@@ -161,13 +173,13 @@ static enum status project_qkv(struct session *s, const struct layer *l, uint32_
     size_t Q = (size_t)p->heads * p->head_dim, KV = (size_t)p->kv_heads * p->head_dim;
     if (l->qkv != NO_MATRIX) {
         *q = (struct rows){s->qkv, Q + 2 * KV};
-        *k = (struct rows){s->qkv + Q, Q + 2 * KV};
-        *v = (struct rows){s->qkv + Q + KV, Q + 2 * KV};
+        *k = (struct rows){part(s->qkv, Q), Q + 2 * KV};
+        *v = (struct rows){part(s->qkv, Q + KV), Q + 2 * KV};
         return linear_apply(s, l->qkv, s->normed, T, s->qkv, e);
     }
     *q = (struct rows){s->qkv, Q};
-    *k = (struct rows){s->qkv + T * Q, KV};
-    *v = (struct rows){s->qkv + T * (Q + KV), KV};
+    *k = (struct rows){part(s->qkv, T * Q), KV};
+    *v = (struct rows){part(s->qkv, T * (Q + KV)), KV};
     fork_run(s);
     TRY(linear_multiply(s, l->q, s->normed, T, q->data, e));
     TRY(linear_multiply(s, l->k, s->normed, T, k->data, e));
@@ -188,8 +200,10 @@ static enum status attention_block(struct session *s, uint32_t layer, uint32_t T
     normalise_heads(s, &l->q_norm, (int)layer, q, p->heads, T);
     normalise_heads(s, &l->k_norm, (int)layer, k, p->kv_heads, T);
     rotate(s, (int)layer, q, k, T);
-    attention_store(s, layer, k, v, T);
-    attention_apply(s, layer, q, T, s->attended);
+    if (s->values) {
+        attention_store(s, layer, k, v, T);
+        attention_apply(s, layer, q, T, s->attended);
+    }
     record_attention(s, layer, T);
     TRY(linear_apply(s, l->o, s->attended, T, s->block, e));
     add_residual(s, &l->post_attention_norm, (int)layer, T);
@@ -228,7 +242,7 @@ static enum status project_gate_up(struct session *s, const struct layer *l, uin
     size_t F = s->model->shape.intermediate;
     if (l->gate_up != NO_MATRIX) {
         *gate = (struct rows){s->gate_up, 2 * F};
-        *up = (struct rows){s->gate_up + F, 2 * F};
+        *up = (struct rows){part(s->gate_up, F), 2 * F};
         return linear_apply(s, l->gate_up, s->normed, T, s->gate_up, e);
     }
     *up = (struct rows){s->gate_up, F};
@@ -236,7 +250,7 @@ static enum status project_gate_up(struct session *s, const struct layer *l, uin
     if (l->gate == NO_MATRIX) {
         return linear_apply(s, l->up, s->normed, T, up->data, e);
     }
-    *gate = (struct rows){s->gate_up + T * F, F};
+    *gate = (struct rows){part(s->gate_up, T * F), F};
     fork_run(s);
     TRY(linear_multiply(s, l->gate, s->normed, T, gate->data, e));
     TRY(linear_multiply(s, l->up, s->normed, T, up->data, e));
@@ -286,11 +300,15 @@ static enum status check_logits(const struct session *s, uint32_t first, uint32_
 static enum status head(struct session *s, uint32_t T, enum logits_wanted wanted, struct error *e) {
     const struct shape *p = &s->model->shape;
     uint32_t count = wanted == LOGITS_ALL ? T : 1, first = T - count;
-    normalise(s, &s->model->final_norm, -1, s->x + (size_t)first * p->hidden, count, s->normed);
+    normalise(s, &s->model->final_norm, -1, part(s->x, (size_t)first * p->hidden), count, s->normed);
     TRY(linear_apply(s, s->model->head, s->normed, count, s->logits, e));
-    TRY(check_logits(s, first, count, e));
+    if (s->values) {
+        TRY(check_logits(s, first, count, e));
+    }
     if (p->final_cap > 0.0) {
-        vector_soft_cap(s->logits, (size_t)count * p->vocabulary, (float)p->final_cap);
+        if (s->values) {
+            vector_soft_cap(s->logits, (size_t)count * p->vocabulary, (float)p->final_cap);
+        }
         record(s, OP_ACTIVATION, -1, count, p->vocabulary);
     }
     record(s, OP_SAMPLE, -1, count, p->vocabulary);

@@ -319,6 +319,41 @@ enum status weights_open(const char *path, struct weights **out, struct error *e
     return is_directory(path) ? open_folder(path, out, e) : open_gguf(path, out, e);
 }
 
+/* A config.json without tensors; `folder` is what messages and weights_path() call it. */
+static enum status open_config(const char *folder, struct weights **out, struct error *e) {
+    json_t *config = NULL;
+    TRY(load_object(folder, "config.json", CONFIG_LIMIT, &config, e));
+    struct weights *w = weights_new(folder, 0);
+    if (!w) {
+        json_decref(config);
+        return out_of_memory(folder, e);
+    }
+    w->config = config;
+    return finish(w, OK, out, e);
+}
+
+enum status weights_open_shapes(const char *path, struct weights **out, struct error *e) {
+    static const char file[] = "config.json";
+    size_t length = strlen(path), tail = sizeof file - 1;
+    *out = NULL;
+    if (is_directory(path)) {
+        return open_config(path, out, e);
+    }
+    if (length < tail || strcmp(path + length - tail, file) != 0 || (length > tail && path[length - tail - 1] != '/')) {
+        return open_gguf(path, out, e);
+    }
+    char *folder = length > tail ? mem_strdup(path) : mem_strdup(".");
+    if (!folder) {
+        return out_of_memory(path, e);
+    }
+    if (length > tail) {
+        folder[length - tail - (length > tail + 1)] = 0; /* "/config.json" keeps its slash */
+    }
+    enum status s = open_config(folder, out, e);
+    mem_free(folder);
+    return s;
+}
+
 /* ---- reading ------------------------------------------------------------ */
 
 const char *weights_path(const struct weights *w) { return w->path; }

@@ -41,6 +41,9 @@ struct weights;
 /* path: a folder with config.json (+ *.safetensors [+ index]) or a .gguf file. A GGUF file with no tensors (vocabulary
  * only) opens fine. */
 enum status weights_open(const char *path, struct weights **out, struct error *e);
+/* The description alone, no tensors: a folder with config.json (weights in it are left alone), a config.json itself, or
+ * a GGUF file. */
+enum status weights_open_shapes(const char *path, struct weights **out, struct error *e);
 void weights_close(struct weights *w);
 const char *weights_path(const struct weights *w);
 bool weights_is_gguf(const struct weights *w);

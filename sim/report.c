@@ -352,6 +352,23 @@ json_t *machine_calibration_json(const struct machine *m) {
     return calibration;
 }
 
+/* What energies depend on in the data; of a run without values: what they were computed with. */
+static json_t *activity_json(const struct run *r) {
+    const struct activity *given = run_shapes_activity(r);
+    struct activity a = given ? *given : run_activity(r);
+    json_t *activity = json_object(), *by_role = json_object();
+    for (int role = 0; role < MATRIX_ROLES; role++) {
+        if (isfinite(a.array_S_per_weight[role])) {
+            json_object_set_new(by_role, matrix_role_name((enum matrix_role)role), number(a.array_S_per_weight[role]));
+        }
+    }
+    json_object_set_new(activity, "array_S_per_weight", by_role);
+    json_object_set_new(activity, "repeated_blocks", number(a.repeated_blocks));
+    json_object_set_new(activity, "tokens", count(a.tokens));
+    json_object_set_new(activity, "source", given ? json_string(a.source) : json_string("this run"));
+    return activity;
+}
+
 json_t *run_report_json(const struct run *r) {
     struct ledger_view v = run_ledger(r);
     struct flags flags;
@@ -377,6 +394,7 @@ json_t *run_report_json(const struct run *r) {
     json_object_set_new(root, "area", area_json(r));
     json_object_set_new(root, "mapping", mapping_json(r));
     json_object_set_new(root, "counts", counts_json(r, &v));
+    json_object_set_new(root, "activity", activity_json(r));
     if (r->machine) {
         json_object_set_new(root, "calibration", machine_calibration_json(r->machine));
     }

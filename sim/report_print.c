@@ -202,6 +202,10 @@ static void print_notes(const struct run *r, FILE *out) {
             chip_name(r->chip));
     fprintf(out, "not modelled: %slinks and networks, off-chip memory, loading of weights\n",
             run_wires_modelled(r) ? "" : "wires, ");
+    if (run_shapes_activity(r)) {
+        fprintf(out, "no values were computed: array energy from activity %s; clipping is not known\n",
+                run_shapes_activity(r)->source);
+    }
     for (size_t i = 0; i < flags.count; i++) {
         fprintf(out, "! %s\n", flags.text[i]);
     }

@@ -20,7 +20,9 @@
 #include "sim/run.h"
 
 #include <math.h>
+#include <string.h>
 
+#include "sim/activity.h"
 #include "sim/placement.h"
 
 enum { STAGES_MOST = 3, DIGITAL_PER_LAYER = 24, DIGITAL_OUTSIDE = 64 };
@@ -82,7 +84,31 @@ void run_destroy(struct run *r) {
     }
 }
 
+enum status run_create_shapes(const struct chip *c, const struct placement *p, const struct activity *a,
+                              uint32_t max_tokens, struct run **out, struct error *e) {
+    TRY(run_create_costs(c, p, max_tokens, out, e));
+    (*out)->activity = *a;
+    (*out)->shapes = true;
+    return OK;
+}
+
 const struct machine *run_machine(const struct run *r) { return r->machine; }
+
+bool run_is_analog(const struct run *r, size_t matrix) { return placement_matrix_at(r->placement, matrix).analog; }
+
+const struct activity *run_shapes_activity(const struct run *r) { return r->shapes ? &r->activity : NULL; }
+
+struct activity run_activity(const struct run *r) {
+    struct activity a = {.tokens = r->tokens_total};
+    for (int role = 0; role < MATRIX_ROLES; role++) {
+        a.array_S_per_weight[role] = r->role_weights[role] > 0 ? r->role_S[role] / r->role_weights[role] : (double)NAN;
+    }
+    if (r->blocks > 0) {
+        a.repeated_blocks = r->repeated_blocks / r->blocks;
+        a.repeated_rounds = r->repeated_rounds / r->multiplied_tokens;
+    }
+    return a;
+}
 
 bool run_wires_act(const struct run *r) { return r->machine && machine_wires(r->machine).act; }
 
@@ -98,6 +124,9 @@ void run_reset(struct run *r) {
     }
     r->steps = r->tokens_total = r->single_steps = 0;
     r->single_s = r->several_s = 0;
+    memset(r->role_S, 0, sizeof r->role_S);
+    memset(r->role_weights, 0, sizeof r->role_weights);
+    r->blocks = r->repeated_blocks = r->repeated_rounds = r->multiplied_tokens = 0;
     r->full = false;
     if (r->scratch) {
         multiply_scratch_reset(r->scratch);
@@ -184,11 +213,21 @@ static void prepare_inputs(struct run *r, const struct placement_matrix *m, stru
     r->prepared_inputs = m->inputs;
 }
 
+static void note_activity(struct run *r, const struct placement_matrix *m, const struct multiply_record *record) {
+    r->role_S[m->role] += record->array_S_sum;
+    r->role_weights[m->role] += (double)m->inputs * m->outputs * record->tokens;
+    r->blocks += (double)m->row_blocks * record->tokens;
+    r->multiplied_tokens += record->tokens;
+    r->repeated_blocks += (double)record->repeated_blocks;
+    r->repeated_rounds += (double)record->repeated_rounds;
+}
+
 void run_record_multiply(struct run *r, const struct multiply_record *record) {
     const struct chip_spec *s = chip_spec_of(r->chip);
     struct placement_matrix m = placement_matrix_at(r->placement, record->matrix);
     struct front at = r->front;
     prepare_inputs(r, &m, &at);
+    note_activity(r, &m, record);
     ledger_multiply(&r->ledger, record);
     if (!r->timeline) {
         return;
@@ -205,7 +244,11 @@ void run_record_multiply(struct run *r, const struct multiply_record *record) {
 
 enum status run_multiply(struct run *r, size_t matrix, const float *x, uint32_t tokens, float *y, struct error *e) {
     struct multiply_record record;
-    TRY(machine_multiply(r->machine, matrix, x, tokens, r->tokens_total, r->scratch, y, &record, e));
+    if (r->shapes) {
+        record = shape_record(r->chip, r->placement, &r->activity, matrix, tokens);
+    } else {
+        TRY(machine_multiply(r->machine, matrix, x, tokens, r->tokens_total, r->scratch, y, &record, e));
+    }
     run_record_multiply(r, &record);
     if (r->full) {
         return error_set(e, ERR_RUN, "run: this step has more operations or tokens than the run was made for");

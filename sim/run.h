@@ -19,7 +19,11 @@ enum { FRONT_MOST = 64 }; /* operations that one operation can wait for */
 struct front { uint32_t operations[FRONT_MOST]; uint32_t count; };
 
 struct run {
-    struct machine *machine; /* NULL: records are handed in (run_record_multiply) */
+    struct machine *machine; /* NULL: records are handed in (run_record_multiply), or made from `activity` */
+    struct activity activity;  /* of a run of shapes */
+    bool shapes;
+    double role_S[MATRIX_ROLES], role_weights[MATRIX_ROLES]; /* sums for run_activity: S; weights x tokens */
+    double blocks, repeated_blocks, repeated_rounds, multiplied_tokens;
     const struct chip *chip;
     const struct placement *placement;
     struct multiply_scratch *scratch;

@@ -287,8 +287,24 @@ enum status tile_network_spice(struct tile_network *n, const double *level, FILE
 struct run;
 /* max_tokens: the largest step (T). All memory is allocated here; multiplies allocate nothing. */
 enum status run_create(struct machine *m, uint32_t max_tokens, struct run **out, struct error *e);
+/* What the energy of a multiply needs to know about data, as means over a real run. */
+struct activity {
+    double array_S_per_weight[MATRIX_ROLES]; /* |input| / full scale x conductance of all devices of a weight, per token;
+                                                NAN: no matrix of this role was measured */
+    double repeated_blocks, repeated_rounds; /* of the bound management: per token and row block; per token */
+    uint64_t tokens;                         /* measured */
+    const char *source;                      /* where it was measured; borrowed */
+};
+struct activity run_activity(const struct run *r);
+/* A run without a machine and without values: run_multiply takes x = y = NULL and counts what `a` says; a role that was
+ * not measured takes the mean over all weights that were. Chip, placement and a->source must outlive the run. */
+enum status run_create_shapes(const struct chip *c, const struct placement *p, const struct activity *a,
+                              uint32_t max_tokens, struct run **out, struct error *e);
+/* NULL for a run with a machine. */
+const struct activity *run_shapes_activity(const struct run *r);
+bool run_is_analog(const struct run *r, size_t matrix); /* whether run_multiply takes it */
 void run_destroy(struct run *r);
-const struct machine *run_machine(const struct run *r); /* borrowed */
+const struct machine *run_machine(const struct run *r); /* borrowed; NULL: it has none */
 void run_reset(struct run *r); /* as created: forgets records, ledger, timeline, running means of inputs */
 
 enum digital_op {

@@ -51,6 +51,9 @@ enum status analog_create(const struct model *m, const struct chip *c, uint64_t 
                           struct analog *out, struct error *e);
 void analog_destroy(struct analog *a);
 
+/* mho run --shapes-only (shapes.c). */
+enum status shapes_run(const struct options *o, struct error *e);
+
 /* ---- results ---------------------------------------------------------------------------------------- */
 
 /* {mho, command, seed, config_hash, config}: config of `c` (NULL = digital reference). */

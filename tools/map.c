@@ -89,7 +89,7 @@ static enum status map_command(const struct options *o, struct error *e) {
         s = error_set(e, ERR_USAGE, "--chip none: nothing to place (name a chip)");
     }
     if (s == OK) {
-        s = open_model(o, &model, e);
+        s = model_open_shapes(o->model, &model, e);
     }
     if (s == OK) {
         s = place(o, model, chip, e);

@@ -29,6 +29,8 @@ static const struct option_row rows[] = {
     {"chat", FLAG, NULL, 0, 0, "put the prompt into the model's chat format", AT(chat)},
     {"chat-format", TEXT, "NAME", 0, 0, "chat format by name instead of the model's own template", AT(chat_format)},
     {"tokens", INT, "N", 1, 1e6, "how many tokens to write (default: 64)", AT(tokens)},
+    {"shapes-only", FLAG, NULL, 0, 0, "costs of a config.json without weights: no values, no text", AT(shapes_only)},
+    {"prompt-tokens", INT, "P", 1, 1e7, "with --shapes-only: length of the prompt (default: 128)", AT(prompt_tokens)},
     {"context", INT, "N", 2, 1e6, "positions of the KV cache (default: the model's, at most 4096)", AT(context)},
     {"age", TEXT, "T", 0, 0, "time since programming: 0, 1h, 1d, 1month, 1y; a list for eval", AT(age)},
     {"compare", FLAG, NULL, 0, 0, "also run the digital reference; show where the two part", AT(compare)},
@@ -85,6 +87,7 @@ static const struct options defaults = {
     .model = "stories",
     .chip = "pcm256",
     .tokens = 64,
+    .prompt_tokens = 128,
     .top_p = 1,
     .repetition_penalty = 1,
     .window = 256,
@@ -234,6 +237,11 @@ enum status options_parse(int argc, char **argv, int first, const char *const *n
         }
     }
     return OK;
+}
+
+bool option_given(const struct options *o, const char *name) {
+    const struct option_row *row = row_named(name, strlen(name));
+    return row && (o->given >> (row - rows) & 1);
 }
 
 enum status options_only(const struct options *o, const char *const *names, const char *what, struct error *e) {

@@ -25,8 +25,8 @@ struct options {
     const char *model, *chip, *kernel, *out;
     struct text_list sets;
     const char *prompt, *prompt_file, *system, *chat_format;
-    bool chat, compare;
-    int64_t tokens, context;
+    bool chat, compare, shapes_only;
+    int64_t tokens, prompt_tokens, context;
     uint64_t seed;
     const char *age; /* text: one duration, or a list for eval */
     double temperature, top_p, min_p, repetition_penalty;
@@ -57,6 +57,9 @@ enum status options_parse(int argc, char **argv, int first, const char *const *n
 /* Some words of a subcommand take fewer options than others: one that was given and is not among `names` (nor common)
  * is an error, since it would be ignored. `what`: subcommand and word, for the message. */
 enum status options_only(const struct options *o, const char *const *names, const char *what, struct error *e);
+
+/* Whether an option was on the command line. */
+bool option_given(const struct options *o, const char *name);
 
 /* One line per option of `names`, then the common ones. */
 void options_help(const char *const *names, FILE *out);

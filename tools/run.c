@@ -536,6 +536,12 @@ static enum status work(struct job *j, struct error *e) {
 }
 
 static enum status run_command(const struct options *o, struct error *e) {
+    if (o->shapes_only) {
+        return shapes_run(o, e);
+    }
+    if (option_given(o, "prompt-tokens")) {
+        return error_set(e, ERR_USAGE, "--prompt-tokens: only with --shapes-only (a prompt has its own length)");
+    }
     struct job j = {.o = o};
     enum status s = work(&j, e);
     clean_up(&j);
@@ -544,7 +550,8 @@ static enum status run_command(const struct options *o, struct error *e) {
 
 static const char *const names[] = {
     "model", "chip", "set", "prompt", "prompt-file", "chat", "chat-format", "system", "tokens", "context", "age",
-    "compare", "temperature", "top-k", "top-p", "min-p", "repetition-penalty", "bos", "out", NULL,
+    "compare", "temperature", "top-k", "top-p", "min-p", "repetition-penalty", "bos", "out",
+    "shapes-only", "prompt-tokens", NULL,
 };
 
 const struct command command_run = {
@@ -552,5 +559,6 @@ const struct command command_run = {
     "examples:\n"
     "  mho run --prompt \"Lily saw a frog\" --tokens 100\n"
     "  mho run --chip afm --compare --age 1month\n"
-    "  mho run --model model.gguf --chat --prompt \"What is the capital of France?\" --json",
+    "  mho run --model model.gguf --chat --prompt \"What is the capital of France?\" --json\n"
+    "  mho run --shapes-only --model Llama-3.1-70B/config.json --prompt-tokens 2048 --tokens 256",
 };

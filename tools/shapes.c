@@ -1,0 +1,206 @@
+/* mho run --shapes-only: time, energy and area of a model of which only the shape is known.
+ *
+ * Everything that does not depend on values is counted as in a run with values: the same forward pass, without its
+ * arithmetic. What does (the current of the arrays) is measured first, on the bundled model programmed on the same
+ * chip, and said so in the report.
+ */
+#include <math.h>
+#include <stdio.h>
+
+#include "base/io.h"
+#include "base/memory.h"
+#include "tools/columns.h"
+#include "tools/command.h"
+
+enum { MEASURED_TOKENS = 64, TEXT_LIMIT = 1 << 20, LARGEST_STEP = 1 << 20 };
+
+static const char measured_model[] = "stories";
+
+struct shapes_job {
+    const struct options *o;
+    struct chip *chip;
+    struct model *model;
+    struct activity activity;
+    char source[160]; /* of the activity */
+    struct placement *placement;
+    struct run *run;
+    struct session *session;
+    double ttft_s, total_s, host_s;
+};
+
+/* ---- activity ------------------------------------------------------------------------------------------ */
+
+static enum status text_ids(const struct model *m, struct token_list *ids, struct error *e) {
+    char *path = data_directory() ? path_join(data_directory(), "configs/calibration/text.txt") : NULL;
+    char *text = NULL;
+    size_t bytes = 0;
+    if (!path) {
+        return error_set(e, ERR_RUN, "configs/calibration/text.txt: the data folder was not found");
+    }
+    enum status s = read_file(path, TEXT_LIMIT, &text, &bytes, e);
+    mem_free(path);
+    if (s == OK) {
+        s = tokenizer_encode(model_tokenizer(m), text, bytes, false, false, ids, e);
+    }
+    mem_free(text);
+    if (s == OK && ids->count < MEASURED_TOKENS) {
+        s = error_set(e, ERR_RUN, "configs/calibration/text.txt: %zu tokens (allowed: at least %d)", ids->count,
+                      MEASURED_TOKENS);
+    }
+    return s;
+}
+
+static enum status run_bundled(const struct model *m, struct run *run, struct error *e) {
+    struct token_list ids = {NULL, 0, 0};
+    struct session *s = NULL;
+    struct session_options so = {.context = MEASURED_TOKENS, .max_batch = MEASURED_TOKENS, .run = run};
+    enum status status = text_ids(m, &ids, e);
+    if (status == OK) {
+        status = session_create(m, &so, &s, e);
+    }
+    if (status == OK) {
+        status = session_forward(s, ids.ids, MEASURED_TOKENS, LOGITS_LAST, NULL, e);
+    }
+    session_destroy(s);
+    token_list_clear(&ids);
+    return status;
+}
+
+static enum status measure_activity(struct shapes_job *j, struct error *e) {
+    struct model *m = NULL;
+    struct analog analog = {NULL, NULL, NULL};
+    enum status s = model_open(measured_model, &m, e);
+    double age_s = 0;
+    if (s == OK) {
+        s = parse_age(j->o, &age_s, e);
+    }
+    if (s == OK) {
+        s = analog_create(m, j->chip, j->o->seed, age_s, MEASURED_TOKENS, &analog, e);
+    }
+    if (s == OK) {
+        s = run_bundled(m, analog.run, e);
+    }
+    if (s == OK) {
+        j->activity = run_activity(analog.run);
+        snprintf(j->source, sizeof j->source, "measured on the bundled model %s: %d tokens on this chip, seed %llu",
+                 measured_model, MEASURED_TOKENS, (unsigned long long)j->o->seed);
+        j->activity.source = j->source;
+    }
+    analog_destroy(&analog);
+    model_close(m);
+    return s == OK ? OK : error_prefix(e, "activity of the arrays, on model %s", measured_model);
+}
+
+/* ---- the run ------------------------------------------------------------------------------------------- */
+
+static enum status check_options(const struct options *o, struct error *e) {
+    static const char *const values_only[] = {"prompt",      "prompt-file", "chat",  "chat-format", "system",
+                                              "compare",     "temperature", "top-k", "top-p",       "min-p",
+                                              "repetition-penalty", "bos"};
+    for (size_t i = 0; i < sizeof values_only / sizeof values_only[0]; i++) {
+        if (option_given(o, values_only[i])) {
+            return error_set(e, ERR_USAGE, "--%s: --shapes-only has no values and no text", values_only[i]);
+        }
+    }
+    return check_words(o, 0, e);
+}
+
+static enum status prepare(struct shapes_job *j, struct error *e) {
+    const struct options *o = j->o;
+    TRY(check_options(o, e));
+    if (o->out) {
+        TRY(json_writable(o->out, e));
+    }
+    TRY(open_chip(o, &j->chip, e));
+    if (!j->chip || !chip_has_costs(j->chip)) {
+        return error_set(e, ERR_USAGE, "--shapes-only: chip %s has no costs, so there would be nothing to tell",
+                         o->chip);
+    }
+    TRY(model_open_shapes(o->model, &j->model, e));
+    uint64_t wanted = (uint64_t)o->prompt_tokens + (uint64_t)o->tokens, most = model_shape(j->model)->context;
+    most = o->context > 0 && (uint64_t)o->context < most ? (uint64_t)o->context : most;
+    if (wanted > most) {
+        return error_set(e, ERR_USAGE,
+                         "--prompt-tokens %lld --tokens %lld: more than the context has (allowed: together at most "
+                         "%llu)",
+                         (long long)o->prompt_tokens, (long long)o->tokens, (unsigned long long)most);
+    }
+    TRY(measure_activity(j, e));
+    size_t count;
+    const struct matrix_source *sources = model_matrices(j->model, &count);
+    TRY(placement_create(j->chip, sources, count, &j->placement, e));
+    uint32_t step = o->prompt_tokens < LARGEST_STEP ? (uint32_t)o->prompt_tokens : LARGEST_STEP;
+    TRY(run_create_shapes(j->chip, j->placement, &j->activity, step, &j->run, e));
+    struct session_options so = {
+        .context = (uint32_t)wanted, .max_batch = step, .run = j->run, .shapes = true};
+    return session_create(j->model, &so, &j->session, e);
+}
+
+static enum status advance(struct shapes_job *j, struct error *e) {
+    double start_s = now_s();
+    struct progress *progress = progress_create("tokens", (uint64_t)j->o->tokens);
+    enum status s = session_advance(j->session, (uint32_t)j->o->prompt_tokens, LOGITS_LAST, e);
+    j->ttft_s = run_ledger(j->run).makespan_s;
+    for (int64_t t = 1; t < j->o->tokens && s == OK; t++) {
+        s = session_advance(j->session, 1, LOGITS_LAST, e);
+        progress_update(progress, (uint64_t)t);
+        s = s == OK ? check_interrupted(e) : s;
+    }
+    progress_destroy(progress);
+    j->total_s = run_ledger(j->run).makespan_s;
+    j->host_s = now_s() - start_s;
+    return s;
+}
+
+/* ---- results ------------------------------------------------------------------------------------------- */
+
+static json_t *build_json(const struct shapes_job *j) {
+    json_t *root = json_envelope("run", j->o, j->chip), *latency = json_object();
+    json_put(root, "model", json_string(j->o->model));
+    json_put(root, "shapes_only", json_true());
+    json_put(root, "parameters", json_integer((json_int_t)model_shape(j->model)->parameters));
+    json_put(root, "prompt_tokens", json_integer((json_int_t)j->o->prompt_tokens));
+    json_put(root, "generated_tokens", json_integer((json_int_t)j->o->tokens));
+    json_put(latency, "ttft_s", json_number(j->ttft_s));
+    json_put(latency, "tpot_s",
+             json_number(j->o->tokens > 1 ? (j->total_s - j->ttft_s) / (double)(j->o->tokens - 1) : (double)NAN));
+    json_put(latency, "total_s", json_number(j->total_s));
+    json_put(root, "latency", latency);
+    json_t *report = run_report_json(j->run);
+    json_object_update(root, report);
+    json_decref(report);
+    return root;
+}
+
+static enum status report(const struct shapes_job *j, struct error *e) {
+    json_t *root = build_json(j);
+    enum status s = OK;
+    if (j->o->out) {
+        json_add_host(root);
+        s = json_write(root, j->o->out, e);
+    }
+    if (s == OK && j->o->json) {
+        return json_finish(root, e);
+    }
+    json_decref(root);
+    TRY(s);
+    const struct model_shape *m = model_shape(j->model);
+    printf("%s (%s, %.3g parameters): shapes only, %lld prompt tokens, %lld generated\n\n", m->path, m->family,
+           (double)m->parameters, (long long)j->o->prompt_tokens, (long long)j->o->tokens);
+    run_report_print(j->run, terminal_columns(), stdout);
+    printf("host: %.2f s for the simulation\n", j->host_s);
+    return finish_output(e);
+}
+
+enum status shapes_run(const struct options *o, struct error *e) {
+    struct shapes_job j = {.o = o};
+    enum status s = prepare(&j, e);
+    s = s == OK ? advance(&j, e) : s;
+    s = s == OK ? report(&j, e) : s;
+    session_destroy(j.session);
+    run_destroy(j.run);
+    placement_destroy(j.placement);
+    model_close(j.model);
+    chip_destroy(j.chip);
+    return s;
+}
