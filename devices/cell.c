@@ -6,6 +6,7 @@
  */
 #include <string.h>
 
+#include "base/memory.h"
 #include "base/random.h"
 #include "devices/groups.h"
 #include "devices/history.h"
@@ -146,17 +147,17 @@ double cell_current_factor(const struct cell *c, double volts) {
 
 /* One run of devices: short enough for the first-level cache, a multiple of the four numbers of a random block and of
  * the blocks of a history. */
-enum { RUN = 256, AGES = 4 };
+enum { RUN = 256 };
 
-/* What is the same for all devices of a call, at up to AGES ages. */
-struct life {
+struct cell_life {
     const struct cell *cell;
-    const struct cell_conditions *k;
+    struct cell_conditions k;
+    uint64_t seed;
     struct cell_common common;
-    bool noisy, ageing; /* read noise acts; drift acts */
+    bool noisy; /* read noise acts */
     size_t age_count;
-    double age_s[AGES], drift_age_s[AGES], retention_age_s[AGES];
-    struct history_moment history[AGES];
+    double age_s[CELL_LIFE_AGES], drift_age_s[CELL_LIFE_AGES], retention_age_s[CELL_LIFE_AGES];
+    struct history_moment history[CELL_LIFE_AGES];
 };
 
 /* How much faster a process of this activation energy runs than at the reference temperature. */
@@ -176,9 +177,9 @@ static double retention_age(const struct cell *c, const struct cell_conditions *
     return r ? age_s * acceleration(c, k, &r->activation_J) : age_s;
 }
 
-static struct life life_of(const struct cell *c, const struct cell_conditions *k, uint64_t seed, const double *ages_s,
-                           size_t age_count) {
-    struct life l = {.cell = c, .k = k, .common = cell_common_of(c), .age_count = age_count};
+static struct cell_life life_of(const struct cell *c, const struct cell_conditions *k, uint64_t seed,
+                                const double *ages_s, size_t age_count) {
+    struct cell_life l = {.cell = c, .k = *k, .seed = seed, .common = cell_common_of(c), .age_count = age_count};
     l.noisy = k->read_noise && c->model->read_sd;
     for (size_t a = 0; a < age_count; a++) {
         l.age_s[a] = ages_s[a];
@@ -202,19 +203,19 @@ static void program_run(const struct cell *c, const struct cell_conditions *k, c
     }
 }
 
-static void drift_run(const struct life *l, size_t a, const struct cell_draws *d, const float *target_S,
+static void drift_run(const struct cell_life *l, size_t a, const struct cell_draws *d, const float *target_S,
                       const float *programmed_S, float *out_S, size_t n) {
     const struct cell *c = l->cell;
-    if (!l->k->drift || !c->model->drift) {
+    if (!l->k.drift || !c->model->drift) {
         memcpy(out_S, programmed_S, n * sizeof *out_S);
     } else {
         c->model->drift(c->params, d, target_S, programmed_S, l->drift_age_s[a], out_S, n);
     }
-    if (l->k->drift && c->groups[GROUP_RETENTION]) {
+    if (l->k.drift && c->groups[GROUP_RETENTION]) {
         retention_loss(c->groups[GROUP_RETENTION], d, l->common.g_min_S, l->retention_age_s[a], out_S, n);
     }
-    if (l->k->drift && c->groups[GROUP_DISTURB]) {
-        disturb_shift(c->groups[GROUP_DISTURB], &l->common, l->k->reads, out_S, n);
+    if (l->k.drift && c->groups[GROUP_DISTURB]) {
+        disturb_shift(c->groups[GROUP_DISTURB], &l->common, l->k.reads, out_S, n);
     }
 }
 
@@ -239,7 +240,7 @@ static void add_read_noise(const struct cell *c, const float *target_S, const fl
     }
 }
 
-static void read_run(const struct life *l, size_t a, const struct cell_draws *d, const float *target_S,
+static void read_run(const struct cell_life *l, size_t a, const struct cell_draws *d, const float *target_S,
                      const float *programmed_S, float *out_S, size_t n) {
     const struct cell *c = l->cell;
     float state[RUN];
@@ -251,32 +252,50 @@ static void read_run(const struct life *l, size_t a, const struct cell_draws *d,
     if (l->noisy) {
         add_read_noise(c, target_S, programmed_S, l->age_s[a], state, out_S, n);
     }
-    if (l->k->read_noise && c->groups[GROUP_TELEGRAPH]) {
+    if (l->k.read_noise && c->groups[GROUP_TELEGRAPH]) {
         telegraph_switch(c->groups[GROUP_TELEGRAPH], d, l->age_s[a] + l->common.t0_s, out_S, n);
     }
-    if (l->k->temperature && c->groups[GROUP_TEMPERATURE]) {
-        temperature_conductance(c->groups[GROUP_TEMPERATURE], l->k->temperature_K, l->common.g_max_S, out_S, n);
+    if (l->k.temperature && c->groups[GROUP_TEMPERATURE]) {
+        temperature_conductance(c->groups[GROUP_TEMPERATURE], l->k.temperature_K, l->common.g_max_S, out_S, n);
+    }
+}
+
+enum status cell_life_create(const struct cell *c, const struct cell_conditions *k, uint64_t seed,
+                             const double *ages_s, size_t age_count, struct cell_life **out, struct error *e) {
+    struct cell_life *l = mem_alloc(1, sizeof *l);
+    if (!l) {
+        return error_set(e, ERR_RUN, "cell %s: out of memory", c->model->name);
+    }
+    *l = life_of(c, k, seed, ages_s, age_count);
+    *out = l;
+    return OK;
+}
+
+void cell_life_destroy(struct cell_life *l) { mem_free(l); }
+
+void cell_life_realise(const struct cell_life *l, uint64_t where, uint64_t first, const float *target_S,
+                       float *const *read_S, struct programming_count *count, size_t n) {
+    struct programming_count ignored = {0};
+    for (size_t done = 0; done < n; done += RUN) {
+        struct cell_draws here = {l->seed, where, first + done};
+        float programmed_S[RUN];
+        size_t now = n - done < RUN ? n - done : RUN;
+        program_run(l->cell, &l->k, &here, target_S + done, programmed_S, count ? count : &ignored, now);
+        for (size_t a = 0; a < l->age_count; a++) {
+            float *out_S = read_S[a] + done;
+            drift_run(l, a, &here, target_S + done, programmed_S, out_S, now);
+            read_run(l, a, &here, target_S + done, programmed_S, out_S, now);
+        }
     }
 }
 
 void cell_realise_ages(const struct cell *c, const struct cell_conditions *k, const struct cell_draws *d,
                        const float *target_S, const double *ages_s, size_t age_count, float *const *read_S,
                        struct programming_count *count, size_t n) {
-    struct programming_count ignored = {0};
-    for (size_t from = 0; from < age_count; from += AGES) {
-        struct life l = life_of(c, k, d->seed, ages_s + from, age_count - from < AGES ? age_count - from : AGES);
-        for (size_t done = 0; done < n; done += RUN) {
-            struct cell_draws here = *d;
-            here.first += done;
-            float programmed_S[RUN];
-            size_t now = n - done < RUN ? n - done : RUN;
-            program_run(c, k, &here, target_S + done, programmed_S, count && from == 0 ? count : &ignored, now);
-            for (size_t a = 0; a < l.age_count; a++) {
-                float *out_S = read_S[from + a] + done;
-                drift_run(&l, a, &here, target_S + done, programmed_S, out_S, now);
-                read_run(&l, a, &here, target_S + done, programmed_S, out_S, now);
-            }
-        }
+    for (size_t from = 0; from < age_count; from += CELL_LIFE_AGES) {
+        size_t now = age_count - from < CELL_LIFE_AGES ? age_count - from : CELL_LIFE_AGES;
+        struct cell_life l = life_of(c, k, d->seed, ages_s + from, now);
+        cell_life_realise(&l, d->where, d->first, target_S, read_S + from, from == 0 ? count : NULL, n);
     }
 }
 

@@ -111,6 +111,17 @@ void cell_realise(const struct cell *c, const struct cell_conditions *k, const s
 void cell_realise_ages(const struct cell *c, const struct cell_conditions *k, const struct cell_draws *d,
                        const float *target_S, const double *ages_s, size_t age_count, float *const *read_S,
                        struct programming_count *count, size_t n);
+/* The same for many runs of devices: what depends on seed, conditions and ages alone is worked out once, in `create`.
+ * age_count <= CELL_LIFE_AGES. Owned by the caller, immutable, for any number of threads; the cell must outlive it.
+ * Error: out of memory. */
+enum { CELL_LIFE_AGES = 4 };
+struct cell_life;
+enum status cell_life_create(const struct cell *c, const struct cell_conditions *k, uint64_t seed,
+                             const double *ages_s, size_t age_count, struct cell_life **out, struct error *e);
+void cell_life_destroy(struct cell_life *l); /* NULL is fine */
+/* target_S [n], read_S [age_count][n]; where, first: of struct cell_draws. Allocates nothing. */
+void cell_life_realise(const struct cell_life *l, uint64_t where, uint64_t first, const float *target_S,
+                       float *const *read_S, struct programming_count *count, size_t n);
 /* The programming step alone, with the cell's own process (write-verify where the part has it). */
 void cell_program(const struct cell *c, const struct cell_conditions *k, const struct cell_draws *d,
                   const float *target_S, float *programmed_S, struct programming_count *count, size_t n);

@@ -27,7 +27,7 @@
 
 #include "base/random.h"
 
-enum { BLOCK = 64, DECADES = 2 };
+enum { BLOCK = 64, RUN = 4 * BLOCK, DECADES = 2 };
 
 /* Upper end of the range of component k as log10 of seconds. */
 static double top_decade(int k) { return 1 + DECADES * k; }
@@ -70,35 +70,58 @@ struct history_moment history_at(uint64_t seed, double time_s, double read_s) {
     return m;
 }
 
-/* n devices of one block of BLOCK. Two random blocks hold the phases of its eight components. */
-static void block_state(const struct history_moment *m, const struct cell_draws *d, uint64_t first, float *state,
-                        size_t n) {
-    uint64_t stream = random_stream(RANDOM_READ_STATE, d->where);
-    uint32_t phase[HISTORY_PARTS];
-    random_block(d->seed, random_stream(RANDOM_READ_PHASE, d->where), first / BLOCK * 2, phase);
-    if (m->part[m->count - 1].component >= 4) {
-        random_block(d->seed, random_stream(RANDOM_READ_PHASE, d->where), first / BLOCK * 2 + 1, phase + 4);
-    }
-    for (size_t p = 0; p < m->count; p++) {
-        float c[BLOCK];
-        double shift = ((double)phase[m->part[p].component] + 0.5) * 0x1p-32;
-        random_gaussian_fill(m->part[p].seed[m->part[p].offset + shift >= 1], stream, first, p ? c : state, n);
-        float *to = p ? c : state, weight = m->part[p].weight;
-        for (size_t i = 0; i < n; i++) {
-            to[i] *= weight;
+/* Which parts of each of `blocks` blocks from number `first_block` on are in the later slot: bit p of later[b]. Two random
+ * blocks hold the phases of the eight components. */
+static void find_slots(const struct history_moment *m, const struct cell_draws *d, uint64_t first_block, size_t blocks,
+                       uint8_t *later) {
+    uint64_t stream = random_stream(RANDOM_READ_PHASE, d->where);
+    for (size_t b = 0; b < blocks; b++) {
+        uint32_t phase[HISTORY_PARTS];
+        random_block(d->seed, stream, (first_block + b) * 2, phase);
+        if (m->part[m->count - 1].component >= 4) {
+            random_block(d->seed, stream, (first_block + b) * 2 + 1, phase + 4);
         }
-        for (size_t i = 0; p && i < n; i++) {
-            state[i] += c[i];
+        later[b] = 0;
+        for (size_t p = 0; p < m->count; p++) {
+            double shift = ((double)phase[m->part[p].component] + 0.5) * 0x1p-32;
+            later[b] |= (uint8_t)((m->part[p].offset + shift >= 1) << p);
+        }
+    }
+}
+
+/* Values of part p of n devices. Neighbouring blocks in the same slot have the same seed: one fill for all of them. */
+static void part_values(const struct history_moment *m, size_t p, uint64_t stream, uint64_t first, const uint8_t *later,
+                        float *c, size_t n) {
+    for (size_t done = 0, b = 0; done < n;) {
+        unsigned slot = later[b] >> p & 1;
+        size_t end = done;
+        while (end < n && (later[b] >> p & 1) == slot) {
+            size_t next = end + BLOCK - (size_t)((first + end) % BLOCK);
+            end = next < n ? next : n;
+            b += end < n;
+        }
+        random_gaussian_fill(m->part[p].seed[slot], stream, first + done, c + done, end - done);
+        done = end;
+    }
+}
+
+/* At most RUN devices. */
+static void run_state(const struct history_moment *m, const struct cell_draws *d, uint64_t first, float *state,
+                      size_t n) {
+    uint8_t later[RUN / BLOCK + 1];
+    find_slots(m, d, first / BLOCK, (size_t)((first + n - 1) / BLOCK - first / BLOCK) + 1, later);
+    for (size_t p = 0; p < m->count; p++) {
+        float c[RUN], weight = m->part[p].weight;
+        part_values(m, p, random_stream(RANDOM_READ_STATE, d->where), first, later, c, n);
+        for (size_t i = 0; i < n; i++) {
+            state[i] = p ? state[i] + weight * c[i] : weight * c[i];
         }
     }
 }
 
 void history_state(const struct history_moment *m, const struct cell_draws *d, float *state, size_t n) {
-    for (size_t done = 0; done < n;) {
-        uint64_t first = d->first + done;
-        size_t room = BLOCK - (size_t)(first % BLOCK), now = n - done < room ? n - done : room;
-        block_state(m, d, first, state + done, now);
-        done += now;
+    for (size_t done = 0; done < n; done += RUN) {
+        run_state(m, d, d->first + done, state + done, n - done < RUN ? n - done : RUN);
     }
 }
 

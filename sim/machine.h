@@ -182,7 +182,7 @@ static inline uint32_t array_block_rows(const struct array *a, uint32_t b) {
     return a->row_begin[b + 1] - a->row_begin[b];
 }
 
-enum { AGES_MOST = 3 };
+enum { AGES_MOST = 3 }; /* at most CELL_LIFE_AGES */
 
 /* The devices of one tile, realised (again) from the seed: programming, the reference and `mho tile` all take them from
  * here. Memory owned by the caller's tile_devices (create once, use for many tiles). tile_devices.c */

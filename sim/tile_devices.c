@@ -26,7 +26,7 @@ struct place {
     uint64_t seed, matrix;
     uint32_t row_block, column_block, first_row, rows, first_output, outputs;
     const float *w;
-    const double *ages_s;
+    const struct cell_life *life;
     size_t ages;
 };
 
@@ -120,14 +120,11 @@ static struct cell_conditions conditions_of(const struct machine *m) {
 
 static void realise_column(const struct place *p, struct tile_devices *t, uint32_t column, uint32_t device,
                            uint64_t first, struct programming_count *count) {
-    const struct tile_spec *tile = &p->m->spec->tile;
-    struct cell_conditions conditions = conditions_of(p->m);
-    struct cell_draws draws = {p->seed, p->matrix << 8 | device, first};
     float *read_S[AGES_MOST];
     for (size_t age = 0; age < p->ages; age++) {
         read_S[age] = t->device_S[age] + (size_t)column * p->rows;
     }
-    cell_realise_ages(tile->cell, &conditions, &draws, t->target_S, p->ages_s, p->ages, read_S, count, p->rows);
+    cell_life_realise(p->life, p->matrix << 8 | device, first, t->target_S, read_S, count, p->rows);
 }
 
 /* Programs the targets of a column again, and adds up how far off they are. */
@@ -319,16 +316,30 @@ static void fold_ladders(const struct place *p, struct tile_devices *t) {
     }
 }
 
+/* All parallel devices of all crossings, with faults. */
+static void realise_crossings(const struct place *p, struct tile_devices *t, struct tile_programming *programmed) {
+    for (uint32_t k = 0; k < p->m->plan.devices; k++) {
+        realise_devices(p, t, k, programmed);
+        for (size_t age = 0; t->faults && age < p->ages; age++) {
+            tile_faults_apply(t->faults, k, t->device_S[age]);
+        }
+        add_white_variance(p, t);
+        add_devices(p, t, k == 0);
+    }
+}
+
 enum status tile_devices_realise(const struct machine *m, size_t matrix, uint32_t row_block, uint32_t column_block,
                                  const float *w, const double *ages_s, size_t ages,
                                  struct tile_programming *programmed, struct fault_count *faults,
                                  struct tile_devices *t, struct error *e) {
     const struct array *a = m->arrays[matrix];
     const struct tile_spec *tile = &m->spec->tile;
-    uint32_t first = block_begin(a->outputs, (uint32_t)tile->columns, (enum split_mode)tile->split, column_block),
-             end = block_begin(a->outputs, (uint32_t)tile->columns, (enum split_mode)tile->split, column_block + 1);
-    struct place p = {m, a, machine_device_seed(m), matrix, row_block, column_block, a->row_begin[row_block],
-                      array_block_rows(a, row_block), first, end - first, w, ages_s, ages};
+    uint32_t first = array_block_output(a, tile, column_block), end = array_block_output(a, tile, column_block + 1);
+    uint64_t seed = machine_device_seed(m);
+    struct cell_conditions conditions = conditions_of(m);
+    struct cell_life *life;
+    struct place p = {m, a, seed, matrix, row_block, column_block, a->row_begin[row_block],
+                      array_block_rows(a, row_block), first, end - first, w, NULL, ages};
     t->rows = p.rows;
     t->outputs = p.outputs;
     t->physical_columns = encoding_physical_columns(&m->plan, p.outputs);
@@ -337,14 +348,10 @@ enum status tile_devices_realise(const struct machine *m, size_t matrix, uint32_
         memset(t->white_variance, 0, (size_t)t->physical_columns * t->rows * sizeof *t->white_variance);
     }
     TRY(find_faults(&p, t, faults, e));
-    for (uint32_t k = 0; k < m->plan.devices; k++) {
-        realise_devices(&p, t, k, programmed);
-        for (size_t age = 0; t->faults && age < ages; age++) {
-            tile_faults_apply(t->faults, k, t->device_S[age]);
-        }
-        add_white_variance(&p, t);
-        add_devices(&p, t, k == 0);
-    }
+    TRY(cell_life_create(tile->cell, &conditions, seed, ages_s, ages, &life, e));
+    p.life = life;
+    realise_crossings(&p, t, programmed);
+    cell_life_destroy(life);
     fold_ladders(&p, t);
     return fold_wires(&p, t, e);
 }
