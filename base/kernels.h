@@ -63,6 +63,8 @@ struct kernels {
 
     /* out[i] = Gaussian number first+i of (seed, stream): see random.h; bit-identical in all kernels */
     void (*gaussian_fill)(uint64_t seed, uint64_t stream, uint64_t first, float *out, size_t n);
+    /* out[16 i + j] = number j of block blocks[i] of the fast Gaussian numbers: see random.h; bit-identical too */
+    void (*gaussian_blocks)(uint64_t seed, uint64_t stream, const uint64_t *blocks, size_t n, float *out);
 };
 
 /* Coefficients for one column of mac_i16_noise, codes[0], codes[PANEL], codes[2*PANEL], of a weight's variance

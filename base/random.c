@@ -37,6 +37,16 @@ void random_gaussian_fill(uint64_t seed, uint64_t stream, uint64_t first, float 
     kernels()->gaussian_fill(seed, stream, first, out, n);
 }
 
+float random_gaussian_fast(uint64_t seed, uint64_t stream, uint64_t index) {
+    float z[GAUSSIAN_BLOCK];
+    gaussian_sixteen(seed, stream, index / GAUSSIAN_BLOCK, z);
+    return z[index % GAUSSIAN_BLOCK];
+}
+
+void random_gaussian_blocks(uint64_t seed, uint64_t stream, const uint64_t *blocks, size_t n, float *out) {
+    kernels()->gaussian_blocks(seed, stream, blocks, n, out);
+}
+
 void random_uniform_fill(uint64_t seed, uint64_t stream, uint64_t first, float *out, size_t n) {
     uint32_t word[4] = {0};
     for (size_t i = 0; i < n; i++) {

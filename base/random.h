@@ -27,9 +27,10 @@ enum random_what {
     RANDOM_TELEGRAPH = 11,   /* traps; where as for programming, block (not index) = weight in the matrix */
     RANDOM_VERIFY = 12,      /* noise of verify reads, addressing as for programming */
     RANDOM_READ_PHASE = 13,  /* moments at which slow read noise is renewed; block = 64 neighbouring devices */
+    RANDOM_READ = 5,         /* white noise of each read; where = matrix, index = result_number (sim/multiply.h) in
+                                blocks of sixteen */
     RANDOM_PROBE = 15,       /* which tiles are solved exactly, to measure the folding of wires; index = number */
     /* Numbers given away, nothing draws from them yet. A number is never used for something else. */
-    RANDOM_READ = 5,         /* white per-read noise; where = matrix, index = read * columns + column */
     RANDOM_FAULTS = 6,
     RANDOM_CONVERTER = 7,    /* DAC/ADC mismatch and noise */
     RANDOM_WIRES = 20,       /* signs of the fields that check a folded network; where = 0, field << 32 | block */
@@ -49,6 +50,13 @@ double random_uniform(uint64_t seed, uint64_t stream, uint64_t index);
 float random_gaussian(uint64_t seed, uint64_t stream, uint64_t index);
 /* out[i] = random_gaussian(seed, stream, first + i), bit for bit, n at a time; fast. */
 void random_gaussian_fill(uint64_t seed, uint64_t stream, uint64_t first, float *out, size_t n);
+/* Noise that is drawn afresh for every multiply: sixteen Gaussian numbers from one Philox block, ten times as fast
+ * (random_inline.h says how, and how far from a Gaussian). Number i is lane i % 16 of block i / 16. The same stream must
+ * not be used with the functions above. */
+enum { GAUSSIAN_BLOCK = 16 };
+float random_gaussian_fast(uint64_t seed, uint64_t stream, uint64_t index);
+/* out[16 i + j] = number j of block blocks[i] */
+void random_gaussian_blocks(uint64_t seed, uint64_t stream, const uint64_t *blocks, size_t n, float *out);
 /* out[i] = (float)random_uniform(...): in (0, 1], since the upper 2^-25 rounds to 1 */
 void random_uniform_fill(uint64_t seed, uint64_t stream, uint64_t first, float *out, size_t n);
 

@@ -15,6 +15,15 @@
  *   sin(2 pi x) = x S(x^2) and cos(2 pi x) = 1 + x^2 C(x^2), deg S = deg C = 3.
  *   Q, S, C interpolate at the Chebyshev nodes; relative errors 1.9e-8, 3.6e-8, 1.3e-8.
  *
+ * Sixteen at once (gaussian_sixteen), for noise that is drawn afresh for every multiply: a tenth of the work. Byte b of
+ * the block becomes x = s (A + B s^2), s = b - 127.5: variance 1/16, and fourth cumulant 0 (what A and B are for); the
+ * 16 values then go through the Hadamard transform, 16 sums with all patterns of signs that are orthogonal to each
+ * other. Each number is thus a sum of 16 independent terms without skewness and without excess: its distribution
+ * differs from the Gaussian one by 0.1 % of the tail at 3 sd, 3.4 % at 4 sd, 16 % at 5 sd (exact, by inverting the
+ * characteristic function), |z| < 9.42. The sixteen are uncorrelated, and independent up to sixth order.
+ * The idea of transforming a block orthogonally is C. S. Wallace's (Fast pseudorandom generators for normal and
+ * exponential variates, ACM TOMS 22, 1996); here nothing is fed back.
+ *
  * Error of z against the same formula in double: at most GAUSSIAN_ERROR (tests/test_random.c states the
  * largest found). Largest |z|: sqrt(66 ln 2) = 6.764.
  */
@@ -38,6 +47,7 @@ static const float LOG_Q[9] = {-0.5f,        0.33332753f,  -0.2503051f, 0.193908
 static const float SIN_S[4] = {6.28318548f, -41.3416634f, 81.5925446f, -75.4016113f};
 static const float COS_C[4] = {-19.7392082f, 64.9393692f, -85.4488220f, 59.4241066f};
 static const float LN_2 = 0.693147182f;
+static const float CUBIC_A = 1.18665196e-3f, CUBIC_B = 2.10890943e-7f; /* gaussian_sixteen: see above */
 
 static inline void philox_block(uint64_t seed, uint64_t stream, uint64_t block, uint32_t c[4]) {
     uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
@@ -95,6 +105,28 @@ static inline void gaussian_block(uint64_t seed, uint64_t stream, uint64_t block
         gaussian_angle(word[pair + 1], &cosine, &sine);
         z[pair] = r * cosine;
         z[pair + 1] = r * sine;
+    }
+}
+
+/* The sixteen numbers of one block. Number 4 k + w starts from byte k of word w; then the four stages of the transform,
+ * each for pairs of numbers `step` apart. */
+static inline void gaussian_sixteen(uint64_t seed, uint64_t stream, uint64_t block, float z[16]) {
+    static const int steps[4] = {4, 8, 1, 2};
+    uint32_t word[4];
+    philox_block(seed, stream, block, word);
+    for (int i = 0; i < 16; i++) {
+        const float s = (float)(int32_t)(word[i % 4] >> (8 * (i / 4)) & 255u) - 127.5f;
+        z[i] = s * (s * s * CUBIC_B + CUBIC_A);
+    }
+    for (int stage = 0; stage < 4; stage++) {
+        const int step = steps[stage];
+        for (int i = 0; i < 16; i++) {
+            if (!(i & step)) {
+                const float a = z[i], b = z[i + step];
+                z[i] = a + b;
+                z[i + step] = a - b;
+            }
+        }
     }
 }
 

@@ -163,19 +163,28 @@ struct piece {
     uint32_t t, tokens;  /* tokens [t, t + tokens), at most TOKENS */
 };
 
-/* Normal numbers of the white noise of one panel: NOISE_BLOCKS row blocks together, since short runs are dear. */
+/* Gaussian numbers of the white noise of one panel: NOISE_BLOCKS row blocks together, since short runs are dear. */
 enum { NOISE_BLOCKS = 8 };
 struct normals {
-    float z[TOKENS][NOISE_BLOCKS * PANEL];
+    float z[TOKENS][NOISE_BLOCKS * PANEL]; /* tokens [blocks x PANEL] apart, blocks: as many as are left, at most these */
 };
 
+static uint32_t noise_blocks(const struct array *a, uint32_t b) {
+    uint32_t left = a->row_blocks - b / NOISE_BLOCKS * NOISE_BLOCKS;
+    return left < NOISE_BLOCKS ? left : NOISE_BLOCKS;
+}
+
 static void draw_normals(const struct piece *p, uint32_t panel, uint32_t b, struct normals *out) {
-    uint32_t left = p->a->row_blocks - b, blocks = left < NOISE_BLOCKS ? left : NOISE_BLOCKS;
+    uint32_t blocks = noise_blocks(p->a, b);
+    uint64_t numbers[TOKENS * NOISE_BLOCKS];
     for (uint32_t t = 0; t < p->tokens; t++) {
-        kernels()->gaussian_fill(p->m->seed, random_stream(RANDOM_READ, p->matrix),
-                                 result_number(p->m, p->a, p->first_read + p->t + t, 0, b, 0, 0, panel * PANEL),
-                                 out->z[t], (size_t)blocks * PANEL);
+        uint64_t first = result_number(p->m, p->a, p->first_read + p->t + t, 0, b, 0, 0, panel * PANEL);
+        for (uint32_t i = 0; i < blocks; i++) {
+            numbers[t * blocks + i] = first / GAUSSIAN_BLOCK + i;
+        }
     }
+    random_gaussian_blocks(p->m->seed, random_stream(RANDOM_READ, p->matrix), numbers, (size_t)p->tokens * blocks,
+                           out->z[0]);
 }
 
 /* Sums of codes with the white noise of their read. */
@@ -193,7 +202,7 @@ static void noisy_products(const struct piece *p, uint32_t panel, uint32_t b, st
                              p->tokens, a->noise_codes + block * 3 * PANEL, sums, variance);
     take_roots(variance, p->tokens * PANEL);
     for (uint32_t t = 0; t < p->tokens; t++) {
-        const float *z = normals->z[t] + b % NOISE_BLOCKS * PANEL;
+        const float *z = normals->z[0] + ((size_t)t * noise_blocks(a, b) + b % NOISE_BLOCKS) * PANEL;
         for (uint32_t lane = 0; lane < PANEL; lane++) {
             v[t * PANEL + lane] = (float)sums[t * PANEL + lane] + z[lane] * unit[lane] * variance[t * PANEL + lane];
         }

@@ -3,9 +3,11 @@
 #ifndef MHO_SIM_MULTIPLY_H
 #define MHO_SIM_MULTIPLY_H
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
+#include "base/random.h"
 #include "sim/machine.h"
 
 enum {
@@ -92,8 +94,9 @@ static inline uint64_t work_event(const struct block_work *w, uint32_t token, ui
     return event_number(w->m, w->a, w->first_read + token, w->round, w->block, pass);
 }
 
-/* Number of one result of one group of passes, for its noise: those of a panel, read and line lie side by side, block
- * after block, so that they can be drawn together. */
+/* Number of one result of one group of passes, for its noise: those of a panel lie side by side (one GAUSSIAN_BLOCK),
+ * block after block. */
+static_assert((int)GAUSSIAN_BLOCK == (int)PANEL, "the noise of a panel is one draw");
 static inline uint64_t result_number(const struct machine *m, const struct array *a, uint64_t read, uint32_t round,
                                      uint32_t block, uint32_t pass, uint32_t line, uint32_t column) {
     uint64_t rounds = m->spec->tile.management.bound == BOUND_NONE ? 1 : ROUNDS_MOST;

@@ -231,16 +231,17 @@ static void group_sum(const struct block_work *w, const float *panel, const floa
 
 static void add_white_noise(const struct block_work *w, const float *variance, uint32_t group, uint32_t line,
                             uint32_t column, float *v) {
-    float sum[TOKENS * PANEL], z[PANEL];
+    float sum[TOKENS * PANEL], z[TOKENS * PANEL];
+    uint64_t numbers[TOKENS];
     group_sum(w, variance, w->g->squares, group, 2, sum);
     take_roots(sum, w->tokens * PANEL);
     for (uint32_t t = 0; t < w->tokens; t++) {
-        kernels()->gaussian_fill(w->m->seed, random_stream(RANDOM_READ, w->matrix),
-                                 result_number(w->m, w->a, w->first_read + t, w->round, w->block, group, line, column),
-                                 z, PANEL);
-        for (uint32_t lane = 0; lane < PANEL; lane++) {
-            v[t * PANEL + lane] += z[lane] * sum[t * PANEL + lane];
-        }
+        numbers[t] = result_number(w->m, w->a, w->first_read + t, w->round, w->block, group, line, column) /
+                     GAUSSIAN_BLOCK;
+    }
+    random_gaussian_blocks(w->m->seed, random_stream(RANDOM_READ, w->matrix), numbers, w->tokens, z);
+    for (uint32_t i = 0; i < w->tokens * PANEL; i++) {
+        v[i] += z[i] * sum[i];
     }
 }
 

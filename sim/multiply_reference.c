@@ -428,7 +428,9 @@ static double analog_result(const struct block *k, uint32_t group, uint32_t line
     }
     if (noise > 0) {
         sum += sqrt(noise) *
-               gaussian(k, RANDOM_READ, k->matrix, result_number(k->m, a, k->read, k->round, k->b, group, line, o));
+               (double)random_gaussian_fast(
+                   k->m->seed, random_stream(RANDOM_READ, k->matrix),
+                   result_number(k->m, a, k->read, k->round, k->b, group, line, o));
     }
     return a->ladder_offset ? ladder_result(k, group, o, sum) : sum;
 }

@@ -188,6 +188,28 @@ static void gaussian_is_the_same_in_all_sets(void **state) {
     free_array(out);
 }
 
+static void fast_gaussian_is_the_same_in_all_sets(void **state) {
+    (void)state;
+    enum { N = 77 };
+    uint64_t blocks[N];
+    float *expected = mem_alloc(N * 16, sizeof *expected), *out = odd_floats(N * 16);
+    for (size_t i = 0; i < N; i++) {
+        blocks[i] = i % 3 == 0 ? i : ((uint64_t)i << 34) + i * i;
+    }
+    for (size_t n = 0; n <= N; n += n < 20 ? 1 : 19) {
+        const uint64_t seed = 0xfedcba9876543210u + n, stream = 0x0123456789abcdefu * n;
+        set[sets - 1]->gaussian_blocks(seed, stream, blocks, n, expected);
+        for (size_t s = 0; s < sets; s++) {
+            memset(out, 0xff, N * 16 * sizeof *out);
+            set[s]->gaussian_blocks(seed, stream, blocks, n, out);
+            assert_memory_equal(out, expected, n * 16 * sizeof *out);
+            assert_true(n == N || bits_of_float(out[16 * n]) == UINT32_MAX);
+        }
+    }
+    mem_free(expected);
+    free_array(out);
+}
+
 /* --- matrices ----------------------------------------------------------------------------------- */
 
 /* A row-major matrix in each stored type with the same values: singles that are exact in bfloat16 and half. */
@@ -566,6 +588,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup(absmax_sees_every_element, find_sets),
     cmocka_unit_test_setup(quantise_rounds_half_to_even_and_counts, find_sets),
     cmocka_unit_test_setup(quantise_is_the_same_in_all_sets, find_sets),
+    cmocka_unit_test_setup(fast_gaussian_is_the_same_in_all_sets, find_sets),
     cmocka_unit_test_setup(gaussian_is_the_same_in_all_sets, find_sets),
     cmocka_unit_test_setup(gemv_keeps_its_bound_in_every_type, find_sets),
     cmocka_unit_test_setup(every_half_is_converted_exactly, find_sets),

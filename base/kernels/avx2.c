@@ -483,13 +483,19 @@ INLINE simde__m256i xor3(simde__m256i a, simde__m256i b, simde__m256i c) {
     return simde_mm256_xor_si256(simde_mm256_xor_si256(a, b), c);
 }
 
-/* Words of blocks block .. block + 3, one block per 64-bit lane: radius holds word 0 in the lower half and word 2 in
- * the upper, angle 1 and 3. Only lower halves enter the multiplies, so upper halves may hold anything until the end. */
-INLINE void philox_group(const uint64_t keys[PHILOX_ROUNDS][2], uint64_t stream, uint64_t block, simde__m256i *radius,
-                         simde__m256i *angle) {
+static void philox_keys(uint64_t seed, uint64_t keys[PHILOX_ROUNDS][2]) {
+    for (uint32_t round = 0; round < PHILOX_ROUNDS; round++) {
+        keys[round][0] = (uint32_t)seed + round * PHILOX_W0;
+        keys[round][1] = (uint32_t)(seed >> 32) + round * PHILOX_W1;
+    }
+}
+
+/* Words of four blocks, one per 64-bit lane: radius holds word 0 in the lower half and word 2 in the upper, angle 1 and
+ * 3. Only lower halves enter the multiplies, so upper halves may hold anything until the end. */
+INLINE void philox_group(const uint64_t keys[PHILOX_ROUNDS][2], uint64_t stream, simde__m256i blocks,
+                         simde__m256i *radius, simde__m256i *angle) {
     const simde__m256i m0 = simde_mm256_set1_epi64x(PHILOX_M0), m1 = simde_mm256_set1_epi64x(PHILOX_M1);
-    simde__m256i c0 =
-        simde_mm256_add_epi64(simde_mm256_set1_epi64x((int64_t)block), simde_mm256_set_epi64x(3, 2, 1, 0));
+    simde__m256i c0 = blocks;
     simde__m256i c1 = simde_mm256_srli_epi64(c0, 32);
     simde__m256i c2 = simde_mm256_set1_epi64x((int64_t)stream), c3 = simde_mm256_srli_epi64(c2, 32);
     for (size_t round = 0; round < PHILOX_ROUNDS; round++) {
@@ -552,7 +558,9 @@ INLINE void angle_of(simde__m256i b, simde__m256 *cosine, simde__m256 *sine) {
 INLINE void gaussian_group(const uint64_t keys[PHILOX_ROUNDS][2], uint64_t stream, uint64_t block, float *out) {
     simde__m256i radius_word, angle_word;
     simde__m256 cosine, sine;
-    philox_group(keys, stream, block, &radius_word, &angle_word);
+    const simde__m256i blocks =
+        simde_mm256_add_epi64(simde_mm256_set1_epi64x((int64_t)block), simde_mm256_set_epi64x(3, 2, 1, 0));
+    philox_group(keys, stream, blocks, &radius_word, &angle_word);
     const simde__m256 r = radius_of(radius_word);
     angle_of(angle_word, &cosine, &sine);
     const simde__m256 a = simde_mm256_mul_ps(r, cosine), b = simde_mm256_mul_ps(r, sine);
@@ -564,10 +572,7 @@ INLINE void gaussian_group(const uint64_t keys[PHILOX_ROUNDS][2], uint64_t strea
 
 static void avx2_gaussian_fill(uint64_t seed, uint64_t stream, uint64_t first, float *out, size_t n) {
     uint64_t keys[PHILOX_ROUNDS][2];
-    for (uint32_t round = 0; round < PHILOX_ROUNDS; round++) {
-        keys[round][0] = (uint32_t)seed + round * PHILOX_W0;
-        keys[round][1] = (uint32_t)(seed >> 32) + round * PHILOX_W1;
-    }
+    philox_keys(seed, keys);
     uint64_t block = first / 4;
     size_t skip = first % 4; /* numbers of the first block before `first` */
     while (n > 0) {
@@ -588,6 +593,59 @@ static void avx2_gaussian_fill(uint64_t seed, uint64_t stream, uint64_t first, f
     }
 }
 
+/* gaussian_sixteen for two blocks: a register of their words, one block per 128 bits, into 32 numbers. */
+INLINE void sixteen_of_two(simde__m256i words, float *out) {
+    const simde__m256 near = simde_mm256_setr_ps(1, -1, 1, -1, 1, -1, 1, -1),
+                      far = simde_mm256_setr_ps(1, 1, -1, -1, 1, 1, -1, -1);
+    simde__m256 z[4];
+    for (int k = 0; k < 4; k++) {
+        const simde__m256i byte = simde_mm256_and_si256(simde_mm256_srl_epi32(words, simde_mm_cvtsi32_si128(8 * k)),
+                                                        simde_mm256_set1_epi32(255));
+        const simde__m256 s = simde_mm256_sub_ps(simde_mm256_cvtepi32_ps(byte), simde_mm256_set1_ps(127.5f));
+        z[k] = simde_mm256_mul_ps(s, mul_add(simde_mm256_mul_ps(s, s), simde_mm256_set1_ps(CUBIC_B), CUBIC_A));
+    }
+    const simde__m256 a = simde_mm256_add_ps(z[0], z[1]), b = simde_mm256_sub_ps(z[0], z[1]);
+    const simde__m256 c = simde_mm256_add_ps(z[2], z[3]), d = simde_mm256_sub_ps(z[2], z[3]);
+    z[0] = simde_mm256_add_ps(a, c);
+    z[1] = simde_mm256_add_ps(b, d);
+    z[2] = simde_mm256_sub_ps(a, c);
+    z[3] = simde_mm256_sub_ps(b, d);
+    for (int k = 0; k < 4; k++) { /* own + other lane, other - own for the upper of two; products with 1 are exact */
+        z[k] = simde_mm256_add_ps(simde_mm256_permute_ps(z[k], 0xb1), simde_mm256_mul_ps(z[k], near));
+        z[k] = simde_mm256_add_ps(simde_mm256_permute_ps(z[k], 0x4e), simde_mm256_mul_ps(z[k], far));
+    }
+    for (int k = 0; k < 4; k += 2) { /* 128 bits = numbers 4 k .. 4 k + 3 of one block */
+        simde_mm256_storeu_ps(out + 4 * k, simde_mm256_permute2f128_ps(z[k], z[k + 1], 0x20));
+        simde_mm256_storeu_ps(out + 4 * k + PANEL, simde_mm256_permute2f128_ps(z[k], z[k + 1], 0x31));
+    }
+}
+
+/* Four blocks; unpacking puts even ones into one register and odd ones into the other. */
+INLINE void sixteen_of_four(const uint64_t keys[PHILOX_ROUNDS][2], uint64_t stream, const uint64_t *blocks,
+                            float *out) {
+    const simde__m256i paired = simde_mm256_permute4x64_epi64(load_words(blocks), 0xd8); /* 0 2 1 3 */
+    simde__m256i radius, angle;
+    philox_group(keys, stream, paired, &radius, &angle);
+    sixteen_of_two(simde_mm256_unpacklo_epi32(radius, angle), out);
+    sixteen_of_two(simde_mm256_unpackhi_epi32(radius, angle), out + 2 * PANEL);
+}
+
+static void avx2_gaussian_blocks(uint64_t seed, uint64_t stream, const uint64_t *blocks, size_t n, float *out) {
+    uint64_t keys[PHILOX_ROUNDS][2];
+    philox_keys(seed, keys);
+    size_t i = 0;
+    for (; i + GROUP_BLOCKS <= n; i += GROUP_BLOCKS) {
+        sixteen_of_four(keys, stream, blocks + i, out + i * PANEL);
+    }
+    if (i < n) {
+        uint64_t last[GROUP_BLOCKS] = {0};
+        float z[GROUP_BLOCKS * PANEL];
+        memcpy(last, blocks + i, (n - i) * sizeof *blocks);
+        sixteen_of_four(keys, stream, last, z);
+        memcpy(out + i * PANEL, z, (n - i) * PANEL * sizeof *z);
+    }
+}
+
 const struct kernels kernels_avx2 = {
 #if defined(__aarch64__)
     .name = "neon",
@@ -603,6 +661,7 @@ const struct kernels kernels_avx2 = {
     .absmax_f32 = avx2_absmax_f32,
     .quantise_i16 = avx2_quantise_i16,
     .gaussian_fill = avx2_gaussian_fill,
+    .gaussian_blocks = avx2_gaussian_blocks,
 };
 
 #else

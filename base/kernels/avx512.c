@@ -484,12 +484,19 @@ static void avx512_mac_i16_noise(const int16_t *panel, size_t rows, const int16_
 
 enum { GROUP_BLOCKS = 8, GROUP = 4 * GROUP_BLOCKS };
 
-/* Words of blocks block .. block + 7, one block per 64-bit lane: radius holds word 0 in the lower half and word 2 in
- * the upper, angle 1 and 3. Only lower halves enter the multiplies, so upper halves may hold anything until the end. */
-INLINE void philox_group(const uint64_t keys[PHILOX_ROUNDS][2], uint64_t stream, uint64_t block, __m512i *radius,
+static void philox_keys(uint64_t seed, uint64_t keys[PHILOX_ROUNDS][2]) {
+    for (uint32_t round = 0; round < PHILOX_ROUNDS; round++) {
+        keys[round][0] = (uint32_t)seed + round * PHILOX_W0;
+        keys[round][1] = (uint32_t)(seed >> 32) + round * PHILOX_W1;
+    }
+}
+
+/* Words of eight blocks, one per 64-bit lane: radius holds word 0 in the lower half and word 2 in the upper, angle 1
+ * and 3. Only lower halves enter the multiplies, so upper halves may hold anything until the end. */
+INLINE void philox_group(const uint64_t keys[PHILOX_ROUNDS][2], uint64_t stream, __m512i blocks, __m512i *radius,
                          __m512i *angle) {
     const __m512i m0 = _mm512_set1_epi64(PHILOX_M0), m1 = _mm512_set1_epi64(PHILOX_M1);
-    __m512i c0 = _mm512_add_epi64(_mm512_set1_epi64((int64_t)block), _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0));
+    __m512i c0 = blocks;
     __m512i c1 = _mm512_srli_epi64(c0, 32);
     __m512i c2 = _mm512_set1_epi64((int64_t)stream), c3 = _mm512_srli_epi64(c2, 32);
     for (size_t round = 0; round < PHILOX_ROUNDS; round++) {
@@ -546,7 +553,9 @@ INLINE void angle_of(__m512i b, __m512 *cosine, __m512 *sine) {
 INLINE void gaussian_group(const uint64_t keys[PHILOX_ROUNDS][2], uint64_t stream, uint64_t block, float *out) {
     __m512i radius_word, angle_word;
     __m512 cosine, sine;
-    philox_group(keys, stream, block, &radius_word, &angle_word);
+    const __m512i blocks =
+        _mm512_add_epi64(_mm512_set1_epi64((int64_t)block), _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0));
+    philox_group(keys, stream, blocks, &radius_word, &angle_word);
     const __m512 r = radius_of(radius_word);
     angle_of(angle_word, &cosine, &sine);
     const __m512 a = _mm512_mul_ps(r, cosine), b = _mm512_mul_ps(r, sine);
@@ -559,10 +568,7 @@ INLINE void gaussian_group(const uint64_t keys[PHILOX_ROUNDS][2], uint64_t strea
 
 static void avx512_gaussian_fill(uint64_t seed, uint64_t stream, uint64_t first, float *out, size_t n) {
     uint64_t keys[PHILOX_ROUNDS][2];
-    for (uint32_t round = 0; round < PHILOX_ROUNDS; round++) {
-        keys[round][0] = (uint32_t)seed + round * PHILOX_W0;
-        keys[round][1] = (uint32_t)(seed >> 32) + round * PHILOX_W1;
-    }
+    philox_keys(seed, keys);
     uint64_t block = first / 4;
     size_t skip = first % 4; /* numbers of the first block before `first` */
     while (n > 0) {
@@ -583,6 +589,66 @@ static void avx512_gaussian_fill(uint64_t seed, uint64_t stream, uint64_t first,
     }
 }
 
+/* own + other lane for the lower of two lanes, other - own for the upper; sign: 1 and -1. The product is exact. */
+INLINE __m512 butterfly(__m512 x, __m512 other, __m512 sign) { return _mm512_fmadd_ps(x, sign, other); }
+
+/* gaussian_sixteen for four blocks: a register of their words, one block per 128 bits, into 64 numbers. */
+INLINE void sixteen_of_four(__m512i words, float *out) {
+    const __m512 plus = _mm512_set1_ps(1.0f), minus = _mm512_set1_ps(-1.0f);
+    const __m512 near = _mm512_mask_blend_ps(0xaaaa, plus, minus), far = _mm512_mask_blend_ps(0xcccc, plus, minus);
+    __m512 z[4];
+    for (unsigned k = 0; k < 4; k++) {
+        const __m512i byte = _mm512_and_si512(_mm512_srli_epi32(words, 8 * k), _mm512_set1_epi32(255));
+        const __m512 s = _mm512_sub_ps(_mm512_cvtepi32_ps(byte), _mm512_set1_ps(127.5f));
+        const __m512 cubic = _mm512_mul_ps(_mm512_mul_ps(s, s), _mm512_set1_ps(CUBIC_B));
+        z[k] = _mm512_mul_ps(s, _mm512_add_ps(cubic, _mm512_set1_ps(CUBIC_A)));
+    }
+    const __m512 a = _mm512_add_ps(z[0], z[1]), b = _mm512_sub_ps(z[0], z[1]);
+    const __m512 c = _mm512_add_ps(z[2], z[3]), d = _mm512_sub_ps(z[2], z[3]);
+    z[0] = _mm512_add_ps(a, c);
+    z[1] = _mm512_add_ps(b, d);
+    z[2] = _mm512_sub_ps(a, c);
+    z[3] = _mm512_sub_ps(b, d);
+    for (unsigned k = 0; k < 4; k++) {
+        z[k] = butterfly(z[k], _mm512_permute_ps(z[k], 0xb1), near); /* lanes 1 0 3 2 */
+        z[k] = butterfly(z[k], _mm512_permute_ps(z[k], 0x4e), far);  /* lanes 2 3 0 1 */
+    }
+    /* 128 bits = numbers 4 k .. 4 k + 3 of one block: turned, so that a register holds a block */
+    const __m512 low01 = _mm512_shuffle_f32x4(z[0], z[1], 0x44), high01 = _mm512_shuffle_f32x4(z[0], z[1], 0xee);
+    const __m512 low23 = _mm512_shuffle_f32x4(z[2], z[3], 0x44), high23 = _mm512_shuffle_f32x4(z[2], z[3], 0xee);
+    _mm512_storeu_ps(out, _mm512_shuffle_f32x4(low01, low23, 0x88));
+    _mm512_storeu_ps(out + LANES, _mm512_shuffle_f32x4(low01, low23, 0xdd));
+    _mm512_storeu_ps(out + 2 * LANES, _mm512_shuffle_f32x4(high01, high23, 0x88));
+    _mm512_storeu_ps(out + 3 * LANES, _mm512_shuffle_f32x4(high01, high23, 0xdd));
+}
+
+/* Eight blocks; unpacking puts even ones into one register and odd ones into the other. */
+INLINE void sixteen_of_eight(const uint64_t keys[PHILOX_ROUNDS][2], uint64_t stream, const uint64_t *blocks,
+                             float *out) {
+    const __m512i in_order = _mm512_loadu_si512(blocks);
+    const __m512i paired = _mm512_permutexvar_epi64(_mm512_set_epi64(7, 3, 6, 2, 5, 1, 4, 0), in_order);
+    __m512i radius, angle;
+    philox_group(keys, stream, paired, &radius, &angle);
+    sixteen_of_four(_mm512_unpacklo_epi32(radius, angle), out);
+    sixteen_of_four(_mm512_unpackhi_epi32(radius, angle), out + 4 * LANES);
+}
+
+static void avx512_gaussian_blocks(uint64_t seed, uint64_t stream, const uint64_t *blocks, size_t n, float *out) {
+    uint64_t keys[PHILOX_ROUNDS][2];
+    philox_keys(seed, keys);
+    size_t i = 0;
+    for (; i + GROUP_BLOCKS <= n; i += GROUP_BLOCKS) {
+        sixteen_of_eight(keys, stream, blocks + i, out + i * LANES);
+    }
+    if (i < n) {
+        uint64_t last[GROUP_BLOCKS] = {0};
+        float z[GROUP_BLOCKS * LANES];
+        memcpy(last, blocks + i, (n - i) * sizeof *blocks);
+        sixteen_of_eight(keys, stream, last, z);
+        memcpy(out + i * LANES, z, (n - i) * LANES * sizeof *z);
+    }
+}
+
 const struct kernels kernels_avx512 = {
     .name = "avx512",
     .dot_f32 = avx512_dot_f32,
@@ -594,6 +660,7 @@ const struct kernels kernels_avx512 = {
     .absmax_f32 = avx512_absmax_f32,
     .quantise_i16 = avx512_quantise_i16,
     .gaussian_fill = avx512_gaussian_fill,
+    .gaussian_blocks = avx512_gaussian_blocks,
 };
 
 #else

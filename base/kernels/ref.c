@@ -134,6 +134,12 @@ static void ref_gaussian_fill(uint64_t seed, uint64_t stream, uint64_t first, fl
     }
 }
 
+static void ref_gaussian_blocks(uint64_t seed, uint64_t stream, const uint64_t *blocks, size_t n, float *out) {
+    for (size_t i = 0; i < n; i++) {
+        gaussian_sixteen(seed, stream, blocks[i], out + 16 * i);
+    }
+}
+
 const struct kernels kernels_ref = {
     .name = "ref",
     .dot_f32 = ref_dot_f32,
@@ -145,4 +151,5 @@ const struct kernels kernels_ref = {
     .absmax_f32 = ref_absmax_f32,
     .quantise_i16 = ref_quantise_i16,
     .gaussian_fill = ref_gaussian_fill,
+    .gaussian_blocks = ref_gaussian_blocks,
 };
