@@ -457,6 +457,92 @@ enum status network_column(struct network *n, size_t column, double *effective_S
     return OK;
 }
 
+/* ---- from outside to outside ------------------------------------------------------------------------------------ */
+
+/* The last `count` unknowns of x = (L D L')^-1 x with the factors L D L'; x is 0 before `first`. What lies between is
+ * left eliminated. */
+static void solve_last(const cholmod_factor *f, size_t first, size_t count, double *x) {
+    const int *start = f->p, *length = f->nz, *index = f->i;
+    const double *value = f->x;
+    int last = (int)(f->n - count);
+    for (int j = (int)first; j < (int)f->n; j++) {
+        for (int k = start[j] + 1; x[j] != 0 && k < start[j] + length[j]; k++) {
+            x[index[k]] -= value[k] * x[j];
+        }
+    }
+    for (int j = (int)f->n - 1; j >= last; j--) {
+        x[j] /= value[start[j]];
+        for (int k = start[j] + 1; k < start[j] + length[j]; k++) {
+            x[j] -= value[k] * x[index[k]];
+        }
+    }
+}
+
+/* Number of nodes next to a source, if the factors end with them; 0: not. is_port [unknowns], zero before. */
+static size_t last_ports(const struct network *n, int *is_port) {
+    size_t count = 0;
+    const int *order = n->factor->Perm;
+    visit_lines(&n->row, 0, NULL, mark_port, is_port);
+    for (size_t k = 0; k < n->unknowns; k++) {
+        count += (size_t)is_port[k];
+    }
+    for (size_t k = n->unknowns - count; k < n->unknowns; k++) {
+        if (!is_port[order[k]]) {
+            return 0;
+        }
+    }
+    return n->factor->is_ll || n->factor->is_super ? 0 : count;
+}
+
+/* Conductance between a node next to an outside and that outside: twice that of a port where one node has both ends. */
+static double port_S(const struct lines *l) { return (l->ends == ENDS_BOTH && l->nodes == 1 ? 2 : 1) / l->port_ohm; }
+
+/* What reaches the inputs from 1 V behind a column, without what lies between: G into the column's ports, G v out of
+ * the rows'. All terms are positive. x [unknowns], row_S [rows]. */
+static void column_of_ports(const struct network *n, size_t ports, const int *place, size_t column, double *x,
+                            double *row_S) {
+    const struct lines *l = &n->column;
+    const int *node = n->factor->Perm;
+    size_t first = n->unknowns, base = n->row_unknowns + column * l->nodes;
+    size_t at_ends[] = {base, base + l->nodes - 1};
+    bool open[] = {lines_at_first(l, column), lines_at_last(l, column)};
+    memset(x, 0, n->unknowns * sizeof *x);
+    memset(row_S, 0, n->row.count * sizeof *row_S);
+    for (int end = 0; end < 2; end++) {
+        if (open[end]) {
+            size_t k = (size_t)place[at_ends[end]];
+            x[k] = port_S(l);
+            first = k < first ? k : first;
+        }
+    }
+    solve_last(n->factor, first, ports, x);
+    for (size_t k = n->unknowns - ports; k < n->unknowns; k++) {
+        row_S[(size_t)node[k] / n->row.nodes] += port_S(&n->row) * x[k];
+    }
+}
+
+/* False: lines without ports, factors that do not end with them, or no room. */
+static bool columns_from_factors(const struct network *n, size_t first, size_t count, float *effective_S) {
+    if (lines_ideal(&n->row) || lines_ideal(&n->column)) {
+        return false;
+    }
+    int *place = mem_alloc(n->unknowns, sizeof *place);
+    double *x = mem_alloc(n->unknowns + n->row.count, sizeof *x), *row_S = x ? x + n->unknowns : NULL;
+    size_t ports = place && x ? last_ports(n, place) : 0;
+    for (size_t k = 0; ports > 0 && k < n->unknowns; k++) {
+        place[((const int *)n->factor->Perm)[k]] = (int)k;
+    }
+    for (size_t k = 0; ports > 0 && k < count; k++) {
+        column_of_ports(n, ports, place, first + k, x, row_S);
+        for (size_t i = 0; i < n->row.count; i++) {
+            effective_S[k * n->row.count + i] = (float)row_S[i];
+        }
+    }
+    mem_free(place);
+    mem_free(x);
+    return ports > 0;
+}
+
 /* Right side for 1 V behind a column and 0 V behind everything else: the currents of its cells, into `b` (zero before).
  */
 static void drive_column(const struct network *n, size_t column, double *b) {
@@ -484,6 +570,9 @@ static void gather_rows(const struct network *n, size_t column, const double *u,
 }
 
 enum status network_columns(struct network *n, size_t first, size_t count, float *effective_S, struct error *e) {
+    if (columns_from_factors(n, first, count, effective_S)) {
+        return OK;
+    }
     cholmod_dense *b = cholmod_zeros(n->unknowns, count, CHOLMOD_REAL, &n->common);
     if (!b) {
         return out_of_memory(e);
@@ -545,57 +634,19 @@ static enum status refined_sources(struct network *n, double *source_S, struct e
 
 /* ---- what the sources see -------------------------------------------------------------------------------------- */
 
-/* The last `count` unknowns of the factors, L D L': x = (L D L')^-1 x, where x is 0 before them. */
-static void solve_last(const cholmod_factor *f, size_t count, double *x) {
-    const int *start = f->p, *length = f->nz, *index = f->i;
-    const double *value = f->x;
-    int first = (int)(f->n - count);
-    for (int j = first; j < (int)f->n; j++) {
-        for (int k = start[j] + 1; k < start[j] + length[j]; k++) {
-            x[index[k] - first] -= value[k] * x[j - first];
-        }
-    }
-    for (int j = (int)f->n - 1; j >= first; j--) {
-        x[j - first] /= value[start[j]];
-        for (int k = start[j] + 1; k < start[j] + length[j]; k++) {
-            x[j - first] -= value[k] * x[index[k] - first];
-        }
-    }
-}
-
-/* Number of nodes next to a source, if the factors end with them. */
-static size_t last_ports(const struct network *n, int *is_port) {
-    size_t count = 0;
-    const int *order = n->factor->Perm;
-    visit_lines(&n->row, 0, NULL, mark_port, is_port);
-    for (size_t k = 0; k < n->unknowns; k++) {
-        count += (size_t)is_port[k];
-    }
-    for (size_t k = n->unknowns - count; k < n->unknowns; k++) {
-        if (!is_port[order[k]]) {
-            return 0;
-        }
-    }
-    return n->factor->is_ll || n->factor->is_super ? 0 : count;
-}
-
-/* Conductance between a node next to a source and its source: twice that of a port where one node has both ends. */
-static double port_S(const struct network *n) {
-    return (n->row.ends == ENDS_BOTH && n->row.nodes == 1 ? 2 : 1) / n->row.port_ohm;
-}
-
-/* i_r = sum over the ports p of row r of G (V_r - v_p), v = (L D L')^-1 G V at the ports. */
+/* i_r = sum over the ports p of row r of G (V_r - v_p), v = (L D L')^-1 G V at the ports. x [unknowns] */
 static void sources_of_ports(const struct network *n, size_t count, double *x, double *source_S) {
-    const int *node = (const int *)n->factor->Perm + (n->unknowns - count);
-    double G = port_S(n);
+    const int *node = n->factor->Perm;
+    double G = port_S(&n->row);
+    size_t first = n->unknowns - count;
     memset(source_S, 0, n->row.count * n->row.count * sizeof *source_S);
-    for (size_t q = 0; q < count; q++) {
+    for (size_t q = first; q < n->unknowns; q++) {
         size_t from = (size_t)node[q] / n->row.nodes;
-        memset(x, 0, count * sizeof *x);
+        memset(x + first, 0, count * sizeof *x);
         x[q] = G;
-        solve_last(n->factor, count, x);
+        solve_last(n->factor, q, count, x);
         source_S[from * n->row.count + from] += G;
-        for (size_t p = 0; p < count; p++) {
+        for (size_t p = first; p < n->unknowns; p++) {
             source_S[(size_t)node[p] / n->row.nodes * n->row.count + from] -= G * x[p];
         }
     }
@@ -615,10 +666,10 @@ static bool ports_carry(const struct network *n) {
 }
 
 /* False: the factors do not end with the ports, or no room. */
-static bool from_factors(const struct network *n, double *source_S) {
+static bool sources_from_factors(const struct network *n, double *source_S) {
     int *is_port = mem_alloc(n->unknowns, sizeof *is_port);
     size_t count = is_port ? last_ports(n, is_port) : 0;
-    double *x = mem_alloc(count, sizeof *x);
+    double *x = mem_alloc(n->unknowns, sizeof *x);
     bool found = x && count > 0;
     if (found) {
         sources_of_ports(n, count, x, source_S);
@@ -635,7 +686,7 @@ enum status network_source_matrix(struct network *n, double *source_S, struct er
     if (lines_stiff(&n->row) || lines_stiff(&n->column)) {
         return refined_sources(n, source_S, e);
     }
-    if (ports_carry(n) && from_factors(n, source_S)) {
+    if (ports_carry(n) && sources_from_factors(n, source_S)) {
         return OK;
     }
     for (size_t first = 0; solved && first < rows; first += AT_ONCE) {
