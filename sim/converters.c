@@ -5,8 +5,9 @@
  *            ((row block x column blocks + column block) x lines + line) x per tile + (column of the tile) / share
  *   shared columns (encoding offset_column): one ADC each, numbered after those
  * Circuits that are the ideal converter behind a gain and an offset become those two numbers; the others keep their own
- * state, and behind it the two ends of their range (adc_range), beyond which a conversion counts as saturated. Errors act where the effects dac_errors, adc_errors are on. Those that are errors of codes (tables of levels,
- * circuits that are not linear) need the effect dac, adc as well: without it there are no codes.
+ * state, and behind it the two ends of their range (adc_range), beyond which a conversion counts as saturated. Errors
+ * act where the effects dac_errors, adc_errors are on. Those that are errors of codes (tables of levels, circuits that
+ * are not linear) need the effect dac, adc as well: without it there are no codes.
  */
 #include <math.h>
 #include <string.h>

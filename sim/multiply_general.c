@@ -101,8 +101,8 @@ struct general_scratch *general_scratch_create(const struct machine *m) {
     bool network = chip_needs_network(m->spec);
     g->network = network ? network_scratch_create(m, stride, x.columns, x.shared) : NULL;
     if (!g->codes || !g->levels || ((x.noisy || any) && !g->squares) || (any && (!g->far || !g->sizes)) ||
-        !g->input_sum || !g->shared || !g->shared_beyond || !g->y || !g->beyond || !g->panels || (averages && !g->averages) ||
-        (network && !g->network)) {
+        !g->input_sum || !g->shared || !g->shared_beyond || !g->y || !g->beyond || !g->panels ||
+        (averages && !g->averages) || (network && !g->network)) {
         general_scratch_destroy(g);
         return NULL;
     }

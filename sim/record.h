@@ -25,8 +25,8 @@ struct multiply_record {
     uint64_t dac_inputs;      /* inputs x column blocks */
     uint64_t dac_clipped;     /* of these, beyond their range; 0 when the effect dac is off */
     uint64_t adc_results;     /* conversions of the last read of each block: adc_conversions without repeats */
-    uint64_t adc_saturated;   /* of these, beyond the range of their converter (adc_range of devices/adc.h, shared columns
-                                 included); 0 when the effect adc is off */
+    uint64_t adc_saturated;   /* of these, beyond the range of their converter (adc_range of devices/adc.h, shared
+                                 columns included); 0 when the effect adc is off */
 };
 
 #endif

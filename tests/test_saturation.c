@@ -1,4 +1,4 @@
-/* When a conversion counts as saturated, and of how many: one definition (adc_range of devices/adc.h) for every circuit.
+/* When a conversion counts as saturated, and of how many: one definition (adc_range of devices/adc.h), every circuit.
  *
  * Weights of 1, inputs in units of the ADC's full scale: what reaches a converter is the input.
  */
