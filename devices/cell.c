@@ -167,6 +167,12 @@ static double acceleration(const struct cell *c, const struct cell_conditions *k
     return acts ? temperature_acceleration(energy_J->value, t->reference_K.value, k->temperature_K) : 1;
 }
 
+void cell_temperature_range(const struct cell *c, double *low_K, double *high_K) {
+    const struct temperature *t = c->groups[GROUP_TEMPERATURE];
+    *low_K = t ? t->valid_from_K.value : 300;
+    *high_K = t ? t->valid_to_K.value : 300;
+}
+
 double cell_drift_age(const struct cell *c, const struct cell_conditions *k, double age_s) {
     const struct temperature *t = c->groups[GROUP_TEMPERATURE];
     return t ? age_s * acceleration(c, k, &t->activation_J) : age_s;

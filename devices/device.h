@@ -130,6 +130,9 @@ void cell_program(const struct cell *c, const struct cell_conditions *k, const s
  * without the effect, the group `temperature` or an activation energy. Must lie in the time model too. */
 double cell_drift_age(const struct cell *c, const struct cell_conditions *k, double age_s);
 
+/* Temperatures that the part has numbers for; 300 to 300 where it has no group `temperature`. */
+void cell_temperature_range(const struct cell *c, double *low_K, double *high_K);
+
 /* White noise: sd of what changes from one read of a device to the next, from its conductance as read. All zero where
  * the part has no group `white_noise`; cell_has_white_noise tells. */
 bool cell_has_white_noise(const struct cell *c);

@@ -31,7 +31,7 @@ extern const struct cell_group cell_group_programming; /* programming.c */
 
 /* ---- temperature.c */
 struct temperature {
-    struct constant reference_K, activation_J, low_per_K, high_per_K;
+    struct constant reference_K, activation_J, low_per_K, high_per_K, valid_from_K, valid_to_K;
 };
 /* exp(E / k (1 / T0 - 1 / T)): how much faster a process of activation energy E runs at T than at T0 */
 double temperature_acceleration(double energy_J, double reference_K, double kelvin);

@@ -8,7 +8,8 @@
  * (retention.c). k_B = 1.380649e-23 J/K (SI).
  *
  * T is the temperature of the whole time since programming and of the read. The linear coefficient is a first
- * approximation: valid some tens of kelvin around T0. For activated transport with energy E_g it is E_g / (k_B T0^2):
+ * approximation that holds some tens of kelvin around T0; every part states from where to where (valid_from_K,
+ * valid_to_K), and a temperature outside is refused. For activated transport with energy E_g it is E_g / (k_B T0^2):
  * 0.1 eV gives 1.3 % per kelvin at 300 K.
  * Not modelled: temperature that changes with time, noise that depends on it, self-heating, the scatter of the
  * coefficient from device to device.
@@ -29,13 +30,28 @@ static const struct param rows[] = {
      "relative change of a conductance near 0 per kelvin", AT(low_per_K), NULL},
     {"conductance_high_per_K", PARAM_CONSTANT, "per_K", -0.1, 0.1, NULL, "the same at g_max; linear between",
      AT(high_per_K), NULL},
+    {"valid_from_K", PARAM_CONSTANT, "K", 1, 1000, NULL, "lowest temperature for which these numbers hold",
+     AT(valid_from_K), NULL},
+    {"valid_to_K", PARAM_CONSTANT, "K", 1, 1000, NULL, "highest one", AT(valid_to_K), NULL},
 };
+
+static enum status check(const void *group, struct error *e) {
+    const struct temperature *t = group;
+    double low_K = t->valid_from_K.value, high_K = t->valid_to_K.value, reference_K = t->reference_K.value;
+    return low_K <= reference_K && reference_K <= high_K
+               ? OK
+               : error_set(e, ERR_USAGE,
+                           "valid_from_K = %g, valid_to_K = %g: the reference temperature %g K does not lie between "
+                           "(allowed: valid_from_K <= reference_K <= valid_to_K)",
+                           low_K, high_K, reference_K);
+}
 
 const struct cell_group cell_group_temperature = {
     .name = "temperature",
     .about = "conductance coefficient and Arrhenius acceleration of drift",
     .params = PARAM_TABLE("cell group temperature", rows),
     .params_bytes = sizeof(struct temperature),
+    .check = check,
 };
 
 double temperature_acceleration(double energy_J, double reference_K, double kelvin) {

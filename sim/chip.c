@@ -321,8 +321,16 @@ static enum status check_wires(const struct chip_spec *s, const struct config_no
 /* What the cell does not model must not be asked of it in silence. */
 static enum status check_conditions(const struct chip_spec *s, const struct config_node *root, struct error *e) {
     const struct tile_spec *t = &s->tile;
-    bool other = t->temperature_K < 300 || t->temperature_K > 300;
-    if (s->effects.temperature && other && !cell_has_group(t->cell, "temperature")) {
+    double low_K, high_K;
+    cell_temperature_range(t->cell, &low_K, &high_K);
+    bool other = t->temperature_K < low_K || t->temperature_K > high_K;
+    if (s->effects.temperature && other && cell_has_group(t->cell, "temperature")) {
+        CONTRADICTION(e, root, "tile.temperature_K",
+                      "%g K: the numbers of this %s hold from %g to %g K (allowed: %g to %g, see "
+                      "tile.cell.temperature.valid_from_K and valid_to_K; or effects.temperature=off)",
+                      t->temperature_K, t->cell_model, low_K, high_K, low_K, high_K);
+    }
+    if (s->effects.temperature && other) {
         CONTRADICTION(e, root, "tile.temperature_K",
                       "%g K, but this %s does not say what temperature does (allowed: 300, a cell with the group "
                       "temperature, or effects.temperature=off)",

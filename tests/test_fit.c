@@ -582,6 +582,7 @@ static void stats_refuse_what_a_part_does_not_model(void **state) {
     } rows[] = {
         {{"device", "stats", "pcm_joshi", "--reads", "5", NULL}, "group disturb"},
         {{"device", "stats", "ideal", "--kelvin", "350", NULL}, "group temperature"},
+        {{"device", "stats", "pcm_like", "--kelvin", "1000", NULL}, "hold from 273 to 358 K (allowed: 273 to 358)"},
         {{"device", "stats", "pcm_like", "--set", "g_maxuS=3", NULL}, "g_max_uS"},
         {{"device", "stats", "pcm_like", "--set", "g_max_uS=-3", NULL}, "out of range"},
         {{"device", "stats", "/no/such.yaml", NULL}, "/no/such.yaml"},

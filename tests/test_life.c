@@ -22,7 +22,7 @@ enum { SAMPLES = 1 << 16 };
 #define X(value) "{value: " value ", kind: published, source: a test}"
 #define TEMPERATURE(energy, low, high)                                                                     \
     "temperature={reference_K: " X("300") ", activation_energy_eV: " X(energy) ", conductance_low_per_K: " X(low) \
-    ", conductance_high_per_K: " X(high) "}"
+    ", conductance_high_per_K: " X(high) ", valid_from_K: " X("200") ", valid_to_K: " X("500") "}"
 #define RETENTION(time, stretch, log_sd, energy)                                                               \
     "retention={time_s: " X(time) ", stretch: " X(stretch) ", time_log_sd: " X(log_sd) ", activation_energy_eV: " X( \
         energy) "}"
@@ -234,6 +234,42 @@ static void bad_groups_are_refused(void **state) {
     assert_refused(half_a_pulse, "tile.cell.programming.published_pulses = 2.5 is not a whole number");
 }
 
+static void assert_chip_refused(const char *set, const char *const *expected) {
+    struct chip *c = NULL;
+    struct error e = {0};
+    assert_int_equal(chip_load("pcm256", &set, 1, &c, &e), ERR_USAGE);
+    for (; *expected; expected++) {
+        if (!strstr(e.message, *expected)) {
+            fail_msg("'%s' does not say '%s'", e.message, *expected);
+        }
+    }
+}
+
+/* A part says for which temperatures its numbers hold: the ends are allowed, beyond them nothing is extrapolated, and
+ * without the effect the temperature does not matter. */
+static void temperatures_without_numbers_are_refused(void **state) {
+    (void)state;
+    static const char *const allowed[] = {"tile.temperature_K=273", "tile.temperature_K=358"},
+                             *const off[] = {"tile.temperature_K=1000", "effects.temperature=off"},
+                             *const says[] = {"tile.temperature_K: ", "hold from 273 to 358 K", "(allowed: 273 to 358",
+                                              "--set 1", NULL};
+    struct error e = {0};
+    for (size_t i = 0; i < 3; i++) {
+        struct chip *c = NULL;
+        if (chip_load("pcm256", i < 2 ? &allowed[i] : off, i < 2 ? 1 : 2, &c, &e) != OK) {
+            fail_msg("%s", e.message);
+        }
+        chip_destroy(c);
+    }
+    assert_chip_refused("tile.temperature_K=1000", says);
+    assert_chip_refused("tile.temperature_K=358.1", says + 1);
+    assert_chip_refused("tile.temperature_K=272.9", says + 1);
+    assert_refused("temperature={reference_K: " X("300") ", activation_energy_eV: " X("0") ", conductance_low_per_K: " X(
+                       "0") ", conductance_high_per_K: " X("0") ", valid_from_K: " X("310") ", valid_to_K: " X(
+                       "400") "}",
+                   "the reference temperature 300 K does not lie between");
+}
+
 /* On a chip: --set reaches a group, an unknown key names the nearest, the source is checked, the constants are visited,
  * and the effective configuration is a fixed point. */
 static void count_retention(void *ctx, const char *key, const char *unit, const struct constant *k) {
@@ -433,9 +469,9 @@ static void currents_have_their_form(void **state) {
 /* Heat that would drift a cell beyond its time model is refused; the limit itself is not. */
 static void heat_counts_towards_the_age_limit(void **state) {
     (void)state;
-    double most_s = 3.1536e9, factor = exp(1.0 / 8.617333262e-5 * (1 / 300.0 - 1 / 360.0));
+    double most_s = 3.1536e9, factor = exp(1.0 / 8.617333262e-5 * (1 / 300.0 - 1 / 350.0));
     const char *const sets[] = {"tile.cell=pcm_like", "tile.cell.temperature.activation_energy_eV=" X("1"),
-                                "tile.temperature_K=360", "effects.temperature=off"};
+                                "tile.temperature_K=350", "effects.temperature=off"};
     struct chip *hot = NULL, *off = NULL;
     struct error e = {0};
     if (chip_load("pcm256", sets, 3, &hot, &e) != OK || chip_load("pcm256", sets, 4, &off, &e) != OK) {
@@ -443,7 +479,7 @@ static void heat_counts_towards_the_age_limit(void **state) {
     }
     assert_int_equal(chip_check_age(hot, 0.999 * most_s / factor, &e), OK);
     assert_int_equal(chip_check_age(hot, 1.001 * most_s / factor, &e), ERR_USAGE);
-    assert_non_null(strstr(e.message, "at 360 K drift as far as"));
+    assert_non_null(strstr(e.message, "at 350 K drift as far as"));
     assert_int_equal(chip_check_age(off, most_s, &e), OK);
     chip_destroy(hot);
     chip_destroy(off);
@@ -770,6 +806,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(absent_groups_do_nothing),
     cmocka_unit_test(neutral_groups_change_no_bit),
     cmocka_unit_test(bad_groups_are_refused),
+    cmocka_unit_test(temperatures_without_numbers_are_refused),
     cmocka_unit_test(chips_know_the_groups),
     cmocka_unit_test(temperature_scales_conductance),
     cmocka_unit_test(heat_ages_faster),

@@ -325,8 +325,14 @@ static enum status sample_grid(const struct options *o, const struct grid *r, st
 /* What a part does not model must not be asked of it in silence. */
 static enum status check_conditions(const struct options *o, const struct cell *cell, struct error *e) {
     const char *name = cell_model_of(cell)->name;
-    bool warm = o->kelvin < 300 || o->kelvin > 300;
-    if (warm && !cell_has_group(cell, "temperature")) {
+    double low_K, high_K;
+    cell_temperature_range(cell, &low_K, &high_K);
+    bool other = o->kelvin < low_K || o->kelvin > high_K;
+    if (other && cell_has_group(cell, "temperature")) {
+        return error_set(e, ERR_USAGE, "--kelvin %g: the numbers of cell %s hold from %g to %g K (allowed: %g to %g)",
+                         o->kelvin, name, low_K, high_K, low_K, high_K);
+    }
+    if (other) {
         return error_set(
             e, ERR_USAGE,
             "--kelvin %g: cell %s does not say what temperature does (allowed: 300, or a part with the group "

@@ -241,7 +241,8 @@ static enum status draw_retention(struct picture *p, struct error *e) {
                  1.1) "}\n"
                       "temperature: {reference_K: " ASSUMED(300) ", activation_energy_eV: " ASSUMED(
                           0) ", "
-                             "conductance_low_per_K: " ASSUMED(0) ", conductance_high_per_K: " ASSUMED(0) "}";
+                             "conductance_low_per_K: " ASSUMED(0) ", conductance_high_per_K: " ASSUMED(0) ", "
+                             "valid_from_K: " ASSUMED(273) ", valid_to_K: " ASSUMED(358) "}";
     static const double kelvin[] = {300, 328, 358};
     static const char *const labels[] = {"300 K", "328 K", "358 K"};
     const struct cell *cell;
