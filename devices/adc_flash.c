@@ -9,8 +9,8 @@
  * State: the 2^N - 1 taps (so at most 8 bits). Draws: 2^N resistors, then 2^N - 1 comparators.
  * Not modelled: bowing by the comparators' input currents, metastability.
  */
-#include <stdlib.h>
 
+#include "base/sort.h"
 #include "devices/adc_models.h"
 
 enum { MOST_BITS = 8 };
@@ -41,11 +41,6 @@ static size_t state_count(const void *params, int bits) {
     return ((size_t)1 << bits) - 1;
 }
 
-static int by_size(const void *a, const void *b) {
-    const float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
-}
-
 static void make(const void *params, int bits, uint64_t seed, uint64_t where, uint64_t instance, float *state) {
     const struct flash *p = params;
     const size_t resistors = (size_t)1 << bits, taps = resistors - 1;
@@ -60,7 +55,7 @@ static void make(const void *params, int bits, uint64_t seed, uint64_t where, ui
         const double offset = p->comparator_offset.value * (double)z[resistors + k];
         state[k] = (float)(2 * below[k] / total - 1 + offset);
     }
-    qsort(state, taps, sizeof *state, by_size);
+    sort_floats(state, taps);
 }
 
 static double noise_sd(const void *params, int bits) {

@@ -70,8 +70,8 @@ struct history_moment history_at(uint64_t seed, double time_s, double read_s) {
     return m;
 }
 
-/* Which parts of each of `blocks` blocks from number `first_block` on are in the later slot: bit p of later[b]. Two random
- * blocks hold the phases of the eight components. */
+/* Which parts of each of `blocks` blocks from number `first_block` on are in the later slot: bit p of later[b]. Two
+ * random blocks hold the phases of the eight components. */
 static void find_slots(const struct history_moment *m, const struct cell_draws *d, uint64_t first_block, size_t blocks,
                        uint8_t *later) {
     uint64_t stream = random_stream(RANDOM_READ_PHASE, d->where);

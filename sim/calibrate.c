@@ -31,6 +31,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/sort.h"
 #include "sim/histogram.h"
 #include "sim/machine.h"
 
@@ -381,11 +382,6 @@ static void set_line_scales(const struct machine *m, struct array *a, uint32_t b
     }
 }
 
-static int by_size(const void *a, const void *b) {
-    float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
-}
-
 /* Raises the full scales of a row block and line to their median. */
 static enum status raise_to_median(struct array *a, uint32_t b, uint32_t line, struct error *e) {
     float *full = a->full_scale + ((size_t)b * a->lines + line) * a->columns;
@@ -394,7 +390,7 @@ static enum status raise_to_median(struct array *a, uint32_t b, uint32_t line, s
         return error_set(e, ERR_RUN, "matrix %s: out of memory", a->source.name);
     }
     memcpy(sorted, full, a->outputs * sizeof *sorted);
-    qsort(sorted, a->outputs, sizeof *sorted, by_size);
+    sort_floats(sorted, a->outputs);
     float least = sorted[a->outputs / 2];
     for (uint32_t o = 0; o < a->outputs; o++) {
         full[o] = full[o] > least ? full[o] : least;

@@ -28,7 +28,6 @@ void multiply_scratch_destroy(struct multiply_scratch *s) {
         mem_free(s->inputs);
         mem_free(s->token_range);
         mem_free(s->array_S);
-        mem_free(s->full_scales);
         mem_free(s->clipped);
         general_scratch_destroy(s->general);
         mem_free(s);
@@ -63,10 +62,9 @@ struct multiply_scratch *multiply_scratch_create(const struct machine *m, uint32
     s->inputs = mem_alloc(fp32 ? stride * max_tokens : 0, sizeof *s->inputs);
     s->token_range = mem_alloc(blocks * max_tokens, sizeof *s->token_range); /* blocks <= stride */
     s->array_S = mem_alloc(max_tokens, sizeof *s->array_S);
-    s->full_scales = mem_alloc(max_tokens, sizeof *s->full_scales);
     s->clipped = mem_alloc(max_tokens, sizeof *s->clipped);
     s->general = m->simple ? NULL : general_scratch_create(m);
-    if (!s->codes || !s->squares || !s->inputs || !s->token_range || !s->array_S || !s->full_scales || !s->clipped ||
+    if (!s->codes || !s->squares || !s->inputs || !s->token_range || !s->array_S || !s->clipped ||
         (!m->simple && !s->general)) {
         multiply_scratch_destroy(s);
         return NULL;
@@ -94,7 +92,7 @@ static size_t convert_block(const struct machine *m, const struct array *a, cons
  * resolution in its own block only. False when an input is not finite. */
 static bool convert_token(const struct machine *m, const struct array *a, const float *x, uint32_t t,
                           struct multiply_scratch *s) {
-    double sum = 0, sum_S = 0;
+    double sum_S = 0;
     uint64_t clipped = 0;
     bool finite = true;
     for (uint32_t b = 0; b < a->row_blocks; b++) {
@@ -107,7 +105,7 @@ static bool convert_token(const struct machine *m, const struct array *a, const 
         float *inputs = a->weights ? s->inputs + at : NULL;
         clipped += convert_block(m, a, mine, rows, a->input_range ? a->input_range[b] : range, s->codes + at, inputs);
         weigh_inputs(a->weights ? NULL : s->codes + at, inputs, a->row_S + a->row_begin[b], rows, m->inputs.voltage,
-                     &sum, &sum_S);
+                     &sum_S);
         if (a->noise) {
             square_codes(s->codes + at, rows, m->dac.limit, s->squares + at);
             if (rows % 2) {
@@ -116,7 +114,6 @@ static bool convert_token(const struct machine *m, const struct array *a, const 
         }
         s->token_range[(size_t)t * a->row_blocks + b] = a->input_range ? 1.0f : range;
     }
-    s->full_scales[t] = sum / m->dac.limit;
     s->array_S[t] = sum_S / m->dac.limit / (m->inputs.voltage ? m->dac.limit : 1);
     s->clipped[t] = clipped;
     return finite;
@@ -360,7 +357,6 @@ static void fill_record(const struct machine *m, const struct array *a, const st
     struct tile_work work = tile_work_of(m->spec);
     for (uint32_t t = 0; t < r->tokens; t++) {
         r->array_S_sum += s->array_S[t];
-        r->dac_full_scales += s->full_scales[t] * a->column_blocks;
         r->dac_clipped += s->clipped[t] * a->column_blocks;
     }
     uint64_t of_read = work.groups * ((uint64_t)a->outputs * work.lines + (uint64_t)a->column_blocks * work.shared);

@@ -59,7 +59,6 @@ struct multiply_scratch {
     float *inputs;      /* [tokens][row_stride], for fp32 panels; NULL where no array has them */
     float *token_range; /* [tokens][row blocks] factor of a block's outputs: its input range if it is the token's own */
     double *array_S;    /* [tokens] sum of |input| / full scale x row conductance */
-    double *full_scales;             /* [tokens] sum of |input| / full scale */
     uint64_t *clipped;               /* [tokens] */
     struct general_scratch *general; /* NULL: every array is simple */
 };
@@ -78,7 +77,7 @@ struct block_work {
     struct management_loop loop[TOKENS];
     bool idle[TOKENS]; /* token has its result already */
     struct general_scratch *g;
-    double *array_S, *full_scales; /* of token 0 here: added to */
+    double *array_S; /* of token 0 here: added to */
     uint64_t *clipped;
     uint64_t clipped_now[TOKENS]; /* in the last read of this block */
 };
@@ -140,10 +139,10 @@ float network_shared_sum(const struct block_work *w, uint32_t pass, uint32_t tok
 struct general_scratch *general_scratch_create(const struct machine *m); /* NULL when out of memory */
 void general_scratch_destroy(struct general_scratch *g);                 /* NULL is fine */
 
-/* Adds the sums of |input| and |input| x row conductance of one block (inputs in codes or levels; squared: |input|^2 in
- * the second), in eight running sums each: a fixed order that becomes vector code. Single precision within a block:
- * relative error below 1e-5. */
-void weigh_inputs(const int16_t *codes, const float *levels, const float *row_S, uint32_t n, bool squared, double *sum,
+/* Adds the sum of |input| x row conductance of one block (inputs in codes or levels, the other NULL; squared:
+ * |input|^2), in eight running sums: a fixed order that becomes vector code. Single precision within a block: relative
+ * error below 1e-5. */
+void weigh_inputs(const int16_t *codes, const float *levels, const float *row_S, uint32_t n, bool squared,
                   double *sum_S);
 
 /* Step 5 (multiply_inputs.c): ranges of all tokens that are not idle, in their order; then the inputs of one token
@@ -159,8 +158,8 @@ enum status multiply_one_block(struct machine *m, size_t matrix, uint32_t block,
                                struct multiply_record *record, struct error *e);
 
 /* The values of machine_multiply on a machine that is not simple, with what the record says of saturation and repeats;
- * row_reads: sum of the inputs of all blocks that were read. Arguments are checked, inputs are finite. s->array_S,
- * full_scales, clipped are filled. */
+ * row_reads: sum of the inputs of all blocks that were read. Arguments are checked, inputs are finite. s->array_S and
+ * s->clipped are filled. */
 enum status multiply_general(struct machine *m, size_t matrix, const float *x, uint32_t tokens, uint64_t first_read,
                              struct multiply_scratch *s, float *y, struct multiply_record *record, uint64_t *row_reads,
                              struct error *e);

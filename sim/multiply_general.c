@@ -652,7 +652,7 @@ enum status multiply_general(struct machine *m, size_t matrix, const float *x, u
     struct array *a = m->arrays[matrix];
     memset(y, 0, (size_t)tokens * a->outputs * sizeof *y);
     for (uint32_t t = 0; t < tokens; t++) {
-        s->array_S[t] = s->full_scales[t] = 0;
+        s->array_S[t] = 0;
         s->clipped[t] = 0;
     }
     for (uint32_t t = 0; t < tokens; t += TOKENS) {
@@ -667,7 +667,6 @@ enum status multiply_general(struct machine *m, size_t matrix, const float *x, u
                                    .first_read = first_read + t,
                                    .g = s->general,
                                    .array_S = s->array_S + t,
-                                   .full_scales = s->full_scales + t,
                                    .clipped = s->clipped + t};
             TRY(multiply_block(&w, y + (size_t)t * a->outputs, record, executions, row_reads, e));
             for (uint32_t i = 0; i < now; i++) {
@@ -686,7 +685,7 @@ enum status multiply_one_block(struct machine *m, size_t matrix, uint32_t block,
                                struct multiply_record *record, struct error *e) {
     struct array *a = m->arrays[matrix];
     struct tile_work work = tile_work_of(m->spec);
-    double array_S[TOKENS] = {0}, full_scales[TOKENS] = {0};
+    double array_S[TOKENS] = {0};
     uint64_t clipped[TOKENS] = {0}, row_reads = 0, blocks = tokens;
     uint32_t executions[TOKENS];
     struct block_work w = {.m = m,
@@ -698,7 +697,6 @@ enum status multiply_one_block(struct machine *m, size_t matrix, uint32_t block,
                            .first_read = first_read,
                            .g = g,
                            .array_S = array_S,
-                           .full_scales = full_scales,
                            .clipped = clipped};
     memset(y, 0, (size_t)tokens * a->outputs * sizeof *y);
     TRY(multiply_block(&w, y, record, executions, &row_reads, e));

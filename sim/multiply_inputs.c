@@ -19,19 +19,16 @@
 #include "sim/ladder.h"
 #include "sim/multiply.h"
 
-void weigh_inputs(const int16_t *codes, const float *inputs, const float *row_S, uint32_t n, bool squared, double *sum,
-                  double *sum_S) {
-    float plain[8] = {0}, weighted[8] = {0};
+void weigh_inputs(const int16_t *codes, const float *inputs, const float *row_S, uint32_t n, bool squared, double *sum_S) {
+    float weighted[8] = {0};
     for (uint32_t i = 0; i < n; i += 8) {
         uint32_t now = n - i < 8 ? n - i : 8;
         for (uint32_t j = 0; j < now; j++) {
             float size = fabsf(codes ? (float)codes[i + j] : inputs[i + j]);
-            plain[j] += size;
             weighted[j] += (squared ? size * size : size) * row_S[i + j];
         }
     }
     for (uint32_t j = 0; j < 8; j++) {
-        *sum += (double)plain[j];
         *sum_S += (double)weighted[j];
     }
 }
@@ -183,7 +180,7 @@ static void drive_pass(const struct block_work *w, const int16_t *codes, const f
     const struct input_plan *plan = &w->m->inputs;
     uint32_t rows = array_block_rows(w->a, w->block);
     size_t at = ((size_t)pass * TOKENS + token) * g->stride;
-    double sum = 0, sum_S = 0, limit = plan->digit_limit;
+    double sum_S = 0, limit = plan->digit_limit;
     drive_levels(w, codes, x, inverse_step, token, pass, g->levels + at);
     for (uint32_t i = 0; g->squares && i < rows; i++) {
         g->squares[at + i] = g->levels[at + i] * g->levels[at + i];
@@ -193,8 +190,7 @@ static void drive_pass(const struct block_work *w, const int16_t *codes, const f
         g->far[at + i] = g->levels[at + i] * (1 - near * near);
         g->sizes[at + i] = fabsf(g->levels[at + i]);
     }
-    weigh_inputs(NULL, g->levels + at, w->a->row_S + w->a->row_begin[w->block], rows, plan->voltage, &sum, &sum_S);
-    w->full_scales[token] += sum / limit;
+    weigh_inputs(NULL, g->levels + at, w->a->row_S + w->a->row_begin[w->block], rows, plan->voltage, &sum_S);
     w->array_S[token] += sum_S / limit / (plan->voltage ? limit : 1) * plan->pulse_share;
 }
 

@@ -1,7 +1,7 @@
 /* The analog multiply in double precision, one plain loop per step of design section 3. Slow on purpose, never
  * optimised: what the fast paths are tested against, and what `mho tile` shows stage by stage.
  *
- * Shares with the fast paths: the random numbers and their addresses, the devices (tile_devices.h part of machine.h),
+ * Shares with the fast paths: the random numbers and their addresses, the devices (tile_devices.c),
  * what was drawn of the converters, their ranges, the circuits' own codes, the factors of drift compensation and
  * correction. Everything else is said again here: effective weights, ranges and digits of the inputs, levels, sums,
  * noise, conversion, digital part.

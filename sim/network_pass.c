@@ -2,10 +2,10 @@
 #include "sim/network_pass.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/io.h"
+#include "base/sort.h"
 #include "devices/device.h"
 
 /* I = g V s(V); its derivative needs no more than what lets Newton converge. */
@@ -18,11 +18,6 @@ static double bent_current(void *context, double volts, double g_S, double *deri
     return g_S * volts * cell_current_factor(cell, volts);
 }
 
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 size_t network_pass_ends(const double *level, size_t rows, double *ends) {
     size_t used = 0, distinct = 0;
     for (size_t i = 0; i < rows; i++) {
@@ -30,7 +25,7 @@ size_t network_pass_ends(const double *level, size_t rows, double *ends) {
             ends[used++] = fabs(level[i]);
         }
     }
-    qsort(ends, used, sizeof *ends, ascending);
+    sort_doubles(ends, used);
     for (size_t i = 0; i < used; i++) {
         if (distinct == 0 || ends[i] > ends[distinct - 1]) {
             ends[distinct++] = ends[i];

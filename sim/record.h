@@ -12,9 +12,6 @@ struct multiply_record {
     /* Sum over tokens and tile rows of |input| / full scale x G_row, where G_row (siemens) is the sum of the realised
      * conductances of all devices on that input, in all tiles. Energy of the array = V^2 x pulse_s x array_S_sum. */
     double array_S_sum;
-    /* Sum over tokens and inputs of |input| / full scale, times the column blocks (each has its own DAC): the part of
-     * dac_conversions that counts where a converter's energy follows the length of its pulse. */
-    double dac_full_scales;
     /* Repeats of the bound management: reads beyond one of every row block for every token. */
     uint64_t repeated_blocks; /* sum over tokens and row blocks */
     uint64_t repeated_rounds; /* sum over tokens of those of the row block with the most: one after the other in time */

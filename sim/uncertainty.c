@@ -7,10 +7,10 @@
  * Not included: the times (they act on static energy only), conductances other than the window of the cell.
  */
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/random.h"
+#include "base/sort.h"
 #include "sim/run.h"
 
 enum { DRAWS = 1000, TERMS_MOST = 32, FACTORS_MOST = 4 };
@@ -99,11 +99,6 @@ static double draw_J(const struct terms *all, uint64_t draw) {
     return sum_J;
 }
 
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 void run_energy_quantiles(const struct run *r, double quantiles_J[3]) {
     static const double wanted[3] = {0.1, 0.5, 0.9};
     struct terms all = {.count = 0};
@@ -116,7 +111,7 @@ void run_energy_quantiles(const struct run *r, double quantiles_J[3]) {
     for (uint64_t d = 0; d < DRAWS; d++) {
         sums_J[d] = draw_J(&all, d);
     }
-    qsort(sums_J, DRAWS, sizeof *sums_J, by_value);
+    sort_doubles(sums_J, DRAWS);
     for (int q = 0; q < 3; q++) {
         quantiles_J[q] = sums_J[(size_t)(wanted[q] * DRAWS)];
     }

@@ -1,9 +1,9 @@
 /* Ranges of the converters: from the model, from lambda, from calibration; and what calibration refuses. */
 #include <math.h>
-#include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/sort.h"
 #include "tests/machine_fixture.h"
 
 static void unset_ranges_are_refused(void **state) {
@@ -78,11 +78,6 @@ static void calibrated_range_is_headroom_times_the_largest(void **state) {
     mem_free(x);
 }
 
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* In the output head no range is below the median: a word that calibration never made likely is not clipped later. */
 static void head_ranges_reach_the_median(void **state) {
     (void)state;
@@ -95,7 +90,7 @@ static void head_ranges_reach_the_median(void **state) {
         for (uint32_t o = 0; o < 20; o++) {
             own[o] = sorted[o] = 1.5 * largest_result(f, x, 30, b, o, 0);
         }
-        qsort(sorted, 20, sizeof *sorted, by_value);
+        sort_doubles(sorted, 20);
         assert_true(sorted[0] < 0.99 * sorted[10] &&
                     sorted[19] > 1.01 * sorted[10]); /* some are raised, some are not */
         for (uint32_t o = 0; o < 20; o++) {
@@ -359,7 +354,7 @@ static void adc_quantile_is_that_of_the_results(void **state) {
                     sorted[n++] = fabs(x[i]) / 2;
                 }
             }
-            qsort(sorted, n, sizeof *sorted, by_value);
+            sort_doubles(sorted, n);
             double low = sorted[(int)ceil(0.9 * n) - 1], full = f->machine->arrays[0]->full_scale[o];
             assert_true(full >= low * (1 - 1e-6) && full <= low * 1.0906);
         }

@@ -11,6 +11,7 @@
 #include "base/io.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "base/sort.h"
 #include "devices/groups.h"
 #include "devices/history.h"
 #include "devices/vector_math.h"
@@ -546,11 +547,6 @@ static void telegraph_noise_switches(void **state) {
 
 /* ---- read noise as one history ------------------------------------------------------------------------------ */
 
-static int ascending(const void *x, const void *y) {
-    float a = *(const float *)x, b = *(const float *)y;
-    return (a > b) - (a < b);
-}
-
 static void states_at(double time_s, double read_s, uint64_t seed, float *z) {
     struct history_moment m = history_at(seed, time_s, read_s);
     history_state(&m, &(struct cell_draws){seed, 7, 64}, z, SAMPLES);
@@ -566,7 +562,7 @@ static void history_is_normal_at_any_time(void **state) {
         states_at(times_s[k], 250e-9, 40 + k, z);
         assert_near(mean_of(z, SAMPLES), 0, 4 / sqrt(SAMPLES));
         assert_near(sd_of(z, SAMPLES), 1, 4 / sqrt(2.0 * SAMPLES));
-        qsort(z, SAMPLES, sizeof *z, ascending);
+        sort_floats(z, SAMPLES);
         double distance = 0;
         for (int i = 0; i < SAMPLES; i++) {
             double p = 0.5 * erfc(-z[i] / sqrt(2));

@@ -26,6 +26,7 @@
 #include "base/kernels.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "base/sort.h"
 #include "base/threads.h"
 #include "devices/wires.h"
 #include "tools/command.h"
@@ -89,13 +90,8 @@ struct bench {
     json_t *rows;           /* NULL: print */
 };
 
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static double median(struct series *s) {
-    qsort(s->seconds, (size_t)s->count, sizeof s->seconds[0], by_value);
+    sort_doubles(s->seconds, (size_t)s->count);
     int n = s->count;
     return n % 2 ? s->seconds[n / 2] : 0.5 * (s->seconds[n / 2 - 1] + s->seconds[n / 2]);
 }
