@@ -62,7 +62,7 @@ uint32_t topology_default_hub(const struct topology *t) {
            : t->kind == TOPOLOGY_HTREE ? TOPOLOGY_ROOT : 0;
 }
 
-/* ---- htree: vertices in levels, the root is 0, children of v are DEGREE v + 1 .. DEGREE v + DEGREE ---------------- */
+/* ---- htree: vertices in levels, the root is 0, children of v are DEGREE v + 1 .. DEGREE v + DEGREE ---- */
 
 static uint32_t vertex_of(const struct topology *t, uint32_t node) {
     return node == TOPOLOGY_ROOT ? 0 : (t->leaves == 1 ? 0 : t->switches) + node;
