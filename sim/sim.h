@@ -82,10 +82,14 @@ void chip_params_markdown(FILE *out);
 void chip_visit_params(void (*visit)(void *ctx, const char *table, const char *prefix, bool cost,
                                      const struct param *row),
                        void *ctx);
-/* What goes together: every effect with every encoding, input coding and ADC circuit, tried on a small chip that has
- * them all (16 x 8 tiles, cells of phase-change memory). The answer is that of chip_load. */
+/* What goes together, tried on a small chip that has it all (16 x 8 tiles, cells of phase-change memory); the answer is
+ * that of chip_load. Every effect with every encoding, input coding and ADC circuit, inputs bipolar, passes added after
+ * the ADC; every effect with every encoding and the other ways to drive signs and add passes, on ramp ADCs; every DAC
+ * circuit with every way to drive, on differential pairs. */
 struct support_cell {
     const char *effect, *encoding, *coding, *converter;
+    const char *sign, *accumulate; /* of the inputs */
+    const char *circuit;           /* of the DAC */
     const struct chip *chip; /* all effects but `effect`, dac, adc and adc_errors are off; NULL: refused; borrowed */
     const char *reason;      /* why it is refused: "key: why (allowed: ...)" */
 };

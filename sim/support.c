@@ -9,7 +9,7 @@
 
 #include "sim/passes.h"
 
-enum { SETS_MOST = 40, KEY_BYTES = 96, SET_BYTES = 256 };
+enum { SETS_MOST = 44, KEY_BYTES = 96, SET_BYTES = 256 };
 
 struct sets {
     char text[SETS_MOST][SET_BYTES];
@@ -64,16 +64,17 @@ static const struct {
     {"flash", "resistor_mismatch", "0.01"},
     {"flash", "comparator_offset", "0.002"},
     {"flash", "noise_LSB", "0.3"},
+    {"table", "file", "configs/parts/adc_table_8b.csv"},
+    {"table", "noise_LSB", "0.3"},
 };
 
-static void add_dac_circuit(struct sets *s, const char *coding) {
-    bool pulse = strcmp(coding, "pulse_width") == 0 || strcmp(coding, "split") == 0;
-    add(s, "tile.dac.circuit.model", pulse ? "pulse_width" : "r_2r");
-    add(s, pulse ? "tile.dac.circuit.jitter_LSB" : "tile.dac.circuit.mismatch", pulse ? "0.3" : "0.01");
-    if (!pulse) {
-        add(s, "tile.dac.circuit.noise_LSB", "0.3");
-    }
-}
+/* The same of the DAC circuits. */
+static const struct {
+    const char *circuit, *key, *value;
+} dac_circuits[] = {
+    {"r_2r", "mismatch", "0.01"},     {"r_2r", "noise_LSB", "0.3"},  {"c_2c", "mismatch", "0.01"},
+    {"c_2c", "parasitic", "0.01"},    {"c_2c", "noise_LSB", "0.3"},  {"pulse_width", "jitter_LSB", "0.3"},
+};
 
 static void fill_sets(const struct support_cell *c, struct sets *s) {
     char key[KEY_BYTES];
@@ -85,7 +86,16 @@ static void fill_sets(const struct support_cell *c, struct sets *s) {
     add(s, "tile.cell", strcmp(c->encoding, "signed_unit") == 0 ? "pcm_afm" : "pcm_like");
     add(s, "tile.encoding", c->encoding);
     add(s, "tile.dac.coding", c->coding);
+    add(s, "tile.dac.sign", c->sign);
+    add(s, "tile.dac.accumulate", c->accumulate);
+    add(s, "tile.dac.circuit.model", c->circuit);
     add(s, "tile.adc.circuit.model", c->converter);
+    for (size_t i = 0; i < sizeof dac_circuits / sizeof dac_circuits[0]; i++) {
+        if (strcmp(dac_circuits[i].circuit, c->circuit) == 0) {
+            snprintf(key, sizeof key, "tile.dac.circuit.%s", dac_circuits[i].key);
+            add(s, key, dac_circuits[i].value);
+        }
+    }
     for (size_t i = 0; i < sizeof circuits / sizeof circuits[0]; i++) {
         if (strcmp(circuits[i].circuit, c->converter) == 0) {
             snprintf(key, sizeof key, "tile.adc.circuit.%s", circuits[i].key);
@@ -96,9 +106,6 @@ static void fill_sets(const struct support_cell *c, struct sets *s) {
         if (strcmp(needs[i].effect, c->effect) == 0) {
             add(s, needs[i].key, needs[i].value);
         }
-    }
-    if (strcmp(c->effect, "dac_errors") == 0) {
-        add_dac_circuit(s, c->coding);
     }
     static const char *const on[] = {"effects.dac", "effects.adc", "effects.adc_errors"};
     add(s, "effects", "off");
@@ -147,21 +154,80 @@ static const char *const *choices_of(const char *key) {
     return NULL;
 }
 
-enum status chip_visit_support(enum status (*visit)(void *ctx, const struct support_cell *cell, struct error *e),
-                               void *ctx, struct error *e) {
-    struct support_cell c = {0};
-    for (size_t i = 0; i < chip_effect_count(); i++) {
-        c.effect = chip_effect_name(i);
-        for (const char *const *encoding = choices_of("encoding"); *encoding; encoding++) {
-            c.encoding = *encoding;
-            for (const char *const *coding = choices_of("dac.coding"); *coding; coding++) {
-                c.coding = *coding;
-                for (const struct adc_model *const *adc = adc_models; *adc; adc++) {
-                    c.converter = (*adc)->name;
-                    TRY(try_cell(&c, visit, ctx, e));
+struct visitor {
+    enum status (*visit)(void *ctx, const struct support_cell *cell, struct error *e);
+    void *ctx;
+    struct support_cell cell; /* to be tried next */
+};
+
+static enum status try_next(struct visitor *v, struct error *e) { return try_cell(&v->cell, v->visit, v->ctx, e); }
+
+/* The circuit that makes the errors of a way to drive; whole codes of a bit-serial input are refused. */
+static const char *usual_circuit(const struct support_cell *c) {
+    bool pulse = strcmp(c->coding, "pulse_width") == 0 || strcmp(c->coding, "split") == 0;
+    return strcmp(c->effect, "dac_errors") != 0 ? "ideal" : pulse ? "pulse_width" : "r_2r";
+}
+
+static enum status visit_converters(struct visitor *v, struct error *e) {
+    for (const struct adc_model *const *adc = adc_models; *adc; adc++) {
+        v->cell.converter = (*adc)->name;
+        TRY(try_next(v, e));
+    }
+    return OK;
+}
+
+/* Every sign and accumulation but the first, which visit_converters has. */
+static enum status visit_drives(struct visitor *v, struct error *e) {
+    const char *const *signs = choices_of("dac.sign"), *const *sums = choices_of("dac.accumulate");
+    v->cell.converter = "ramp";
+    for (size_t sign = 0; signs[sign]; sign++) {
+        for (size_t sum = 0; sums[sum]; sum++) {
+            v->cell.sign = signs[sign];
+            v->cell.accumulate = sums[sum];
+            if (strcmp(signs[sign], "bipolar") != 0 || strcmp(sums[sum], "digital") != 0) {
+                TRY(try_next(v, e));
+            }
+        }
+    }
+    return OK;
+}
+
+static enum status visit_circuits(struct visitor *v, struct error *e) {
+    v->cell.effect = "dac_errors";
+    v->cell.encoding = choices_of("encoding")[0];
+    v->cell.converter = "ramp";
+    for (const char *const *coding = choices_of("dac.coding"); *coding; coding++) {
+        for (const char *const *sign = choices_of("dac.sign"); *sign; sign++) {
+            for (const char *const *sum = choices_of("dac.accumulate"); *sum; sum++) {
+                v->cell.coding = *coding;
+                v->cell.sign = *sign;
+                v->cell.accumulate = *sum;
+                for (const struct dac_model *const *dac = dac_models; *dac; dac++) {
+                    v->cell.circuit = (*dac)->name;
+                    TRY(try_next(v, e));
                 }
             }
         }
     }
     return OK;
+}
+
+enum status chip_visit_support(enum status (*visit)(void *ctx, const struct support_cell *cell, struct error *e),
+                               void *ctx, struct error *e) {
+    struct visitor v = {visit, ctx, {0}};
+    for (size_t i = 0; i < chip_effect_count(); i++) {
+        v.cell.effect = chip_effect_name(i);
+        for (const char *const *encoding = choices_of("encoding"); *encoding; encoding++) {
+            v.cell.encoding = *encoding;
+            for (const char *const *coding = choices_of("dac.coding"); *coding; coding++) {
+                v.cell.coding = *coding;
+                v.cell.circuit = usual_circuit(&v.cell);
+                v.cell.sign = "bipolar";
+                v.cell.accumulate = "digital";
+                TRY(visit_converters(&v, e));
+                TRY(visit_drives(&v, e));
+            }
+        }
+    }
+    return visit_circuits(&v, e);
 }

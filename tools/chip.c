@@ -255,14 +255,17 @@ static enum status print_support(void *context, const struct support_cell *c, st
     char line[sizeof s->line];
     (void)e;
     if (s->rows) {
-        json_array_append_new(s->rows, json_pack("{s:s, s:s, s:s, s:s, s:b, s:s}", "effect", c->effect, "encoding",
-                                                 c->encoding, "coding", c->coding, "converter", c->converter,
-                                                 "supported", c->chip != NULL, "reason", c->reason));
+        json_array_append_new(
+            s->rows, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:s}", "effect", c->effect, "encoding",
+                               c->encoding, "coding", c->coding, "sign", c->sign, "accumulate", c->accumulate,
+                               "dac_circuit", c->circuit, "converter", c->converter, "supported", c->chip != NULL,
+                               "reason", c->reason));
         return OK;
     }
-    snprintf(line, sizeof line, "%-18s %-18s %-12s", c->effect, c->encoding, c->coding);
+    snprintf(line, sizeof line, "%-18s %-17s %-11s %-9s %-7s %-11s", c->effect, c->encoding, c->coding, c->sign,
+             c->accumulate, c->circuit);
     if (strcmp(line, s->line) != 0) {
-        printf("%s%s", s->line[0] ? "\n" : "", line);
+        printf("\n%s", line);
         snprintf(s->line, sizeof s->line, "%s", line);
     }
     if (c->chip) {
@@ -277,6 +280,10 @@ static enum status show_support(const struct options *o, struct error *e) {
     TRY(options_only(o, no_options, "chip support", e));
     TRY(check_words(o, 1, e));
     struct support s = {.rows = o->json ? json_array() : NULL};
+    if (!o->json) {
+        printf("%-18s %-17s %-11s %-9s %-7s %-11s ADC circuits", "effect", "encoding", "coding", "sign", "passes",
+               "DAC circuit");
+    }
     enum status status = chip_visit_support(print_support, &s, e);
     if (status != OK) {
         json_decref(s.rows);
