@@ -1,4 +1,4 @@
-/* The catalogue: which files lie in configs/chips and configs/parts. Read once per folder, kept for the life of the
+/* The catalogue: which files lie in configs/chips, configs/parts and configs/validation. Read once per folder, kept for the life of the
  * process. */
 #include "sim/chip_load.h"
 
@@ -6,14 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FOLDERS = 2 };
+enum { FOLDERS = 3 };
 
 static struct listing {
     const char *folder;
     const char **names;
     size_t count;
     struct arena *arena;
-} listings[FOLDERS] = {{"chips", NULL, 0, NULL}, {"parts", NULL, 0, NULL}};
+} listings[FOLDERS] = {{"chips", NULL, 0, NULL}, {"parts", NULL, 0, NULL}, {"validation", NULL, 0, NULL}};
 
 static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
 
@@ -75,7 +75,10 @@ static enum status read_folder(struct listing *l, struct error *e) {
 
 enum status config_catalogue(const char *folder, const char *const **names, size_t *count, struct error *e) {
     static bool registered;
-    struct listing *l = strcmp(folder, "chips") == 0 ? &listings[0] : &listings[1];
+    struct listing *l = listings;
+    while (strcmp(folder, l->folder) != 0) {
+        l++; /* every caller names one of the three */
+    }
     if (!l->names) {
         enum status status = read_folder(l, e);
         if (status != OK) {

@@ -375,4 +375,47 @@ json_t *run_report_json(const struct run *r);
  * notes about what is not modelled. */
 void run_report_print(const struct run *r, int columns, FILE *out);
 
+/* ---- validation ----------------------------------------------------------------------------- */
+
+/* configs/validation/NAME.yaml: what a paper published about a chip of the catalogue, beside what the machine says.
+ * The rules that keep the comparison honest are in validation_rules.c; a file that breaks one does not load. */
+enum point_role {
+    ROLE_PREDICTED, /* no constant was fitted to it, and it follows from no other point by arithmetic */
+    ROLE_FITTED,    /* `constants` were chosen so that it comes out */
+    ROLE_DERIVED,   /* the arithmetic of other points of the chip: shown, not counted */
+    POINT_ROLES
+};
+const char *point_role_name(enum point_role r);
+
+struct validation_point {
+    const char *quantity, *component, *unit; /* component: part of the boundary that is meant; "" the whole */
+    double published, simulated, error;      /* simulated, error = simulated / published - 1: NAN before the run */
+    enum point_role role;
+    const char *source, *why;                /* why: reason of an error that is left; "" none */
+    const char *const *sets, *const *constants; /* settings of the point; fitted constants */
+    size_t set_count, constant_count;
+};
+struct validation_count {
+    size_t points, predicted, fitted, derived, constants; /* points = predicted + fitted; constants that were fitted */
+    size_t within;                                        /* points off by at most VALIDATION_GOAL */
+    double worst;                                         /* largest |error| of a point; 0 without points, NAN before the run */
+};
+#define VALIDATION_GOAL 0.1
+
+struct validation;
+/* `name`: of configs/validation, or a path as in chip_load. */
+enum status validation_load(const char *name, struct validation **out, struct error *e);
+void validation_destroy(struct validation *v); /* NULL is fine */
+/* Simulates every point; about a tenth of a second. */
+enum status validation_run(struct validation *v, struct error *e);
+const char *validation_chip(const struct validation *v);
+const char *validation_about(const struct validation *v);
+/* "dac + array + adc, 2 operations per MAC": what the whole is, for reports. */
+const char *validation_boundary(const struct validation *v);
+size_t validation_points(const struct validation *v);
+struct validation_point validation_point_at(const struct validation *v, size_t i);
+struct validation_count validation_count(const struct validation *v);
+/* As chip_catalogue, of configs/validation. */
+enum status validation_catalogue(const char *const **names, struct error *e);
+
 #endif

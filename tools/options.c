@@ -69,7 +69,7 @@ static const struct option_row rows[] = {
     {"float-inactive", FLAG, NULL, 0, 0, "with --exact: rows of input 0 float, not held at 0 V", AT(float_inactive)},
     {"spice", TEXT, "FILE", 0, 0, "write the network of the first input as a netlist for ngspice", AT(spice)},
     {"repeat", INT, "N", 1, 1e6, "read every input N times (default: 1)", AT(repeat)},
-    {"markdown", FLAG, NULL, 0, 0, "chip params: as a page of documentation", AT(markdown)},
+    {"markdown", FLAG, NULL, 0, 0, "chip params, validate: as a page of documentation", AT(markdown)},
     {"repetitions", INT, "N", 1, 1000, "measurements per row; the median counts (default: 5)", AT(repetitions)},
     {"seed", UINT, "S", 0, 9.2e18, "every random number follows from it (default: 0)", AT(seed)},
     {"threads", INT, "N", 1, 1024, "worker threads (default: all cores); results do not depend on it", AT(threads)},
