@@ -380,7 +380,7 @@ static enum status check_idle_keys(const struct chip_spec *s, const struct confi
                       "%g s, but tile.correction is none (allowed: 0, or tile.correction = affine)",
                       t->correction_period_s);
     }
-    double fit_s = s->costs == COSTS_FULL ? t->correction_vectors * tile_work_of(s).seconds : 0;
+    double fit_s = s->costs == COSTS_FULL ? t->correction_vectors * tile_work_of(s).interval_s : 0;
     if (t->correction_period_s > 0 && t->correction_period_s < fit_s) {
         CONTRADICTION(e, root, "tile.correction_period_s",
                       "%g s, but %d test vectors take %g s (allowed: 0 for once after each programming, at least %g s, "

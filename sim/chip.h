@@ -15,7 +15,9 @@
 
 enum encoding { ENCODING_DIFFERENTIAL_PAIR, ENCODING_SIGNED_UNIT, ENCODING_ONE_DEVICE, ENCODING_OFFSET_COLUMN,
                 ENCODING_REFERENCE_COLUMN, ENCODING_UNSIGNED };
-enum combination { COMBINE_ANALOG, COMBINE_DIGITAL }; /* legs, slices, input passes: before or after the ADC */
+/* legs, slices, input passes: before or after the ADC; legs: after, with one converter for both, one after the other */
+enum combination { COMBINE_ANALOG, COMBINE_DIGITAL, COMBINE_IN_TURNS };
+enum overlap { OVERLAP_NONE, OVERLAP_SAMPLE_HOLD, OVERLAP_FULL }; /* of the stages of a tile: sim/passes.h */
 enum input_coding { CODING_AMPLITUDE, CODING_PULSE_WIDTH, CODING_BIT_SERIAL, CODING_SPLIT };
 enum input_sign { SIGN_BIPOLAR, SIGN_TWO_PHASE }; /* one pass with both signs, or positive then negative inputs */
 enum correction { CORRECTION_NONE, CORRECTION_AFFINE };
@@ -111,6 +113,7 @@ struct tile_spec {
     int program_parallel;         /* devices of a tile that are written at once */
     double temperature_K, reads;  /* reads of every device before this run */
     int slices, slice_bits, slice_sum, legs, devices; /* sim/encoding.h; slice_sum, legs: enum combination */
+    int overlap;
     double significance;
     struct wires_spec wires;
     struct ladder_spec ladder;

@@ -10,6 +10,8 @@ static const char *const costs_names[] = {"full", "none", NULL};
 static const char *const encoding_names[] = {"differential_pair", "signed_unit", "one_device", "offset_column",
                                              "reference_column",  "unsigned",    NULL};
 static const char *const combination_names[] = {"analog", "digital", NULL};
+static const char *const leg_names[] = {"analog", "digital", "in_turns", NULL};
+static const char *const overlap_names[] = {"none", "sample_hold", "full", NULL};
 static const char *const coding_names[] = {"amplitude", "pulse_width", "bit_serial", "split", NULL};
 static const char *const sign_names[] = {"bipolar", "two_phase", NULL};
 static const char *const correction_names[] = {"none", "affine", NULL};
@@ -70,8 +72,13 @@ static const struct param tile_rows[] = {
     TEXT_ROW("cell.model", NULL, "physics of the cell (`mho device list`)", AT(tile_spec, cell_model)),
     CHOICE_ROW("encoding", encoding_names, NULL, "weight to conductances: sign by a pair of legs, an offset, or none",
                AT(tile_spec, encoding)),
-    CHOICE_ROW("legs", combination_names, "analog",
-               "plus and minus subtracted as currents, or each with its own ADC result", AT(tile_spec, legs)),
+    CHOICE_ROW("legs", leg_names, "analog",
+               "plus and minus subtracted as currents, each with its own ADC result, or both by one ADC in turns",
+               AT(tile_spec, legs)),
+    CHOICE_ROW("overlap", overlap_names, "none",
+               "while results are converted the array works on the next pass (sample_hold); inputs and results of other "
+               "vectors are moved as well (full)",
+               AT(tile_spec, overlap)),
     INT_ROW("devices", 1, 8, "1", "devices in parallel per leg and slice", AT(tile_spec, devices)),
     INT_ROW("slices", 1, 8, "1", "slices that a weight's magnitude is spread over", AT(tile_spec, slices)),
     BITS_ROW("slice_bits", 0, 8, "0", "bits of a slice; 0: analog slices of a given significance",

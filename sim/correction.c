@@ -162,7 +162,7 @@ static double multiply_J(const struct tile_spec *t, double array_S_sum, double d
 }
 
 static void add_costs(struct machine *m, double rounds, double joules) {
-    m->calibration.seconds += rounds * tile_work_of(m->spec).seconds;
+    m->calibration.seconds += rounds * tile_work_of(m->spec).interval_s;
     m->calibration.joules += joules;
 }
 

@@ -40,9 +40,9 @@ static enum status check_statistics(const struct tile_spec *t, const struct cell
         return error_set(e, ERR_USAGE, "tile.slices: %d slices of a cell that is a signed pair as a whole (allowed: 1)",
                          t->slices);
     }
-    if (t->legs == COMBINE_DIGITAL && t->encoding != ENCODING_DIFFERENTIAL_PAIR) {
-        return error_set(e, ERR_USAGE,
-                         "tile.legs: digital needs two legs (allowed with encoding differential_pair only)");
+    if (t->legs != COMBINE_ANALOG && t->encoding != ENCODING_DIFFERENTIAL_PAIR) {
+        return error_set(e, ERR_USAGE, "tile.legs: %s needs two legs (allowed with encoding differential_pair only)",
+                         t->legs == COMBINE_DIGITAL ? "digital" : "in_turns");
     }
     return OK;
 }
@@ -181,7 +181,7 @@ enum status encoding_plan(const struct chip_spec *s, struct encoding_plan *out, 
     plan_magnitude(out);
     TRY(check_levels(t, out, e));
     plan_slices(out, t->significance);
-    plan_lines(out, t->legs == COMBINE_DIGITAL, t->slice_sum == COMBINE_DIGITAL);
+    plan_lines(out, t->legs != COMBINE_ANALOG, t->slice_sum == COMBINE_DIGITAL);
     plan_offset(out);
     return OK;
 }

@@ -11,7 +11,8 @@
  *     reference_column   the same column, subtracted as a current before the ADC
  *     unsigned           one leg: w, which must not be negative
  *     signed_unit        one leg of a cell with the statistics of a whole pair
- *   tile.legs            analog: plus and minus are subtracted before the ADC (one line); digital: a line each
+ *   tile.legs            analog: plus and minus are subtracted before the ADC (one line); digital: a line each;
+ *                        in_turns: a line each, driven and converted one after the other by the same converters
  *   tile.slices, tile.slice_bits
  *     1 slice            the magnitude itself
  *     slice_bits = 0     N slices of significance f^0, f^1, ...: the least significant is filled first, the next only

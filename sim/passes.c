@@ -47,27 +47,54 @@ void input_plan_make(const struct tile_spec *t, bool quantised, struct input_pla
     out->pulse_share = whole ? 1.0 : (double)out->digit_limit / limit;
 }
 
+/* drive_s: of one round. The formulas are in passes.h. */
+static void find_times(const struct tile_spec *t, double rounds, double drive_s, struct tile_work *out) {
+    double rest_s = t->mvm_s.value - t->pulse_s.value, more_s = (t->adc.share - 1) * t->conversion_s.value,
+           move_s = t->overlap == OVERLAP_FULL ? rest_s - t->conversion_s.value : 0, convert_s = rest_s - move_s + more_s,
+           longest_s = fmax(drive_s, convert_s);
+    if (t->overlap == OVERLAP_NONE) {
+        out->interval_s = out->latency_s = rounds * (drive_s + convert_s);
+        return;
+    }
+    out->interval_s = fmax(rounds * longest_s, move_s);
+    out->latency_s = move_s + drive_s + convert_s + (rounds - 1) * longest_s;
+}
+
 struct tile_work tile_work_of(const struct chip_spec *s) {
     const struct tile_spec *t = &s->tile;
     struct encoding_plan encoding = {.lines = 1, .slices = 1};
     struct input_plan inputs;
     encoding_plan(s, &encoding, NULL); /* chip_load has checked that it can be made */
     input_plan_make(t, true, &inputs);
-    double pulse_s = t->pulse_s.value, end_s = t->mvm_s.value - pulse_s + (t->adc.share - 1) * t->conversion_s.value;
-    return (struct tile_work){
-        .passes = inputs.passes,
+    uint32_t turns = t->legs == COMBINE_IN_TURNS ? LEGS : 1;
+    struct tile_work work = {
+        .passes = inputs.passes * turns,
         .groups = inputs.groups,
         .lines = encoding.lines,
+        .converters = encoding.lines / turns,
         .shared = encoding.shared_column && !encoding.shared_analog ? encoding.slices : 0,
         .unit_cells = encoding.slices,
         .shared_cells = encoding.shared_column ? encoding.slices : 0,
-        .seconds =
-            s->costs == COSTS_FULL ? inputs.groups * end_s + inputs.passes * pulse_s * inputs.pulse_share : (double)NAN,
+        .interval_s = (double)NAN,
+        .latency_s = (double)NAN,
     };
+    if (s->costs == COSTS_FULL) {
+        double rounds = inputs.groups * turns;
+        find_times(t, rounds, work.passes / rounds * t->pulse_s.value * inputs.pulse_share, &work);
+    }
+    return work;
 }
 
 const char *input_contradiction(const struct chip_spec *s, char *why, size_t bytes) {
     const struct tile_spec *t = &s->tile;
+    double least_s = t->pulse_s.value + t->conversion_s.value;
+    if (t->overlap == OVERLAP_FULL && t->mvm_s.value < least_s * (1 - 1e-12)) {
+        snprintf(why, bytes,
+                 "full: a multiply of %g ns leaves no time to move inputs and results beside a pulse and a conversion of "
+                 "%g ns together (allowed: tile.mvm_ns of at least that, or sample_hold)",
+                 t->mvm_s.value * 1e9, least_s * 1e9);
+        return "tile.overlap";
+    }
     if (t->dac.coding == CODING_SPLIT && t->dac.split_bits >= t->dac.bits - 1) {
         snprintf(why, bytes,
                  "%d of the %d bits of a magnitude leave nothing for the high part (allowed: below tile.dac.bits - 1)",

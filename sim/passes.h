@@ -60,14 +60,22 @@ static inline uint32_t group_end(const struct input_plan *p, uint32_t group) {
 
 /* What a tile does in one multiply, for counts and times. */
 struct tile_work {
-    uint32_t passes, groups; /* drives; conversions of a line */
+    uint32_t passes, groups; /* drives, those of the second leg included; conversions of a line */
     uint32_t lines, shared;  /* converted results per output; and per tile (shared columns) */
+    uint32_t converters;     /* per output: the lines, less those that take turns */
     uint32_t unit_cells;     /* per weight: one for each slice */
     uint32_t shared_cells;   /* per row: of shared columns, converted or not */
-    double seconds;          /* NAN for a chip without costs */
+    double interval_s, latency_s; /* between multiplies, and of one; NAN for a chip without costs */
 };
-/* seconds = groups x (mvm - pulse + (share - 1) x conversion) + passes x pulse x pulse_share: the passes come one after
- * the other, each group ends with its conversions. tile.mvm is a multiply of one pass. */
+/* A multiply is R rounds (groups, twice where legs take turns). A round drives its passes, D = passes x pulse x
+ * pulse_share, and ends with its conversions, C = mvm - pulse + (share - 1) x conversion. tile.mvm is a multiply of one
+ * pass. tile.overlap says what the tile does at the same time:
+ *   none         latency = interval = R (D + C)
+ *   sample_hold  D of a round while C of the one before it:  interval = R max(D, C),  latency = D + C + (R - 1) max(D, C)
+ *   full         the same, and of C the inputs and results of a multiply, M = mvm - pulse - conversion, are moved beside
+ *                other multiplies: with C' = C - M,  interval = max(R max(D, C'), M),
+ *                latency = M + D + C' + (R - 1) max(D, C')
+ * So the throughput of a tile is that of its longest stage, its latency the sum. */
 struct tile_work tile_work_of(const struct chip_spec *s);
 
 /* What contradicts in the keys of the inputs: NULL where all is well, else the key to change, with the reason in `why`.

@@ -222,6 +222,16 @@ static void note_activity(struct run *r, const struct placement_matrix *m, const
     r->repeated_rounds += (double)record->repeated_rounds;
 }
 
+/* The first token of a step fills the pipeline of the tiles, the others follow at its pace. */
+static void add_tiles(struct run *r, const struct multiply_record *record, struct front *at) {
+    struct tile_work work = tile_work_of(chip_spec_of(r->chip));
+    double reads = 1 + (double)record->repeated_rounds / record->tokens; /* repeats: shared out evenly over the tokens */
+    int64_t *durations_ps = add_stage(r, record->matrix, at);
+    for (uint32_t t = 0; durations_ps && t < r->tokens; t++) {
+        durations_ps[t] = picoseconds((t ? work.interval_s : work.latency_s) * reads);
+    }
+}
+
 void run_record_multiply(struct run *r, const struct multiply_record *record) {
     const struct chip_spec *s = chip_spec_of(r->chip);
     struct placement_matrix m = placement_matrix_at(r->placement, record->matrix);
@@ -233,12 +243,8 @@ void run_record_multiply(struct run *r, const struct multiply_record *record) {
         return;
     }
     uint64_t moved_bits = ((uint64_t)m.inputs + m.outputs) * (uint64_t)s->buffer.value_bits;
-    double tiles_s = tile_work_of(s).seconds;
-    if (record->repeated_rounds) { /* shared out evenly over the tokens */
-        tiles_s *= 1 + (double)record->repeated_rounds / record->tokens;
-    }
     add_even_stage(r, unit_resource(r, m.layer, UNIT_BUFFER), memory_ps(&s->buffer, moved_bits), &at);
-    add_even_stage(r, record->matrix, picoseconds(tiles_s), &at);
+    add_tiles(r, record, &at);
     end_operation(r, &at);
 }
 
