@@ -128,7 +128,6 @@ static struct multiply_record scaled(const struct multiply_record *one, uint32_t
         .matrix = 0,
         .tokens = vectors,
         .array_S_sum = one->array_S_sum * times,
-        .dac_full_scales = one->dac_full_scales * times,
         .dac_conversions = one->dac_conversions / SAMPLE * tiles * vectors,
         .adc_conversions = one->adc_conversions / SAMPLE * tiles * vectors,
     };
