@@ -61,6 +61,21 @@ const char *nearest_name(const char *word, const char *const *names, size_t coun
     return best;
 }
 
+size_t named_row(const char *what, const char *word, const char *const *names, size_t count, struct error *e) {
+    char known[1024] = "";
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(names[i], word) == 0) {
+            return i;
+        }
+        strncat(known, i ? ", " : "", sizeof known - strlen(known) - 1);
+        strncat(known, names[i], sizeof known - strlen(known) - 1);
+    }
+    const char *near = nearest_name(word, names, count);
+    error_set(e, ERR_USAGE, "%s '%s' is unknown%s%s%s (allowed: %s)", what, word, near ? ": did you mean '" : "",
+              near ? near : "", near ? "'" : "", known);
+    return count;
+}
+
 bool text_ends_with(const char *text, const char *end) {
     size_t n = strlen(text), m = strlen(end);
     return n >= m && strcmp(text + n - m, end) == 0;

@@ -3,10 +3,9 @@
  */
 #include "devices/adc.h"
 
-#include <string.h>
-
 #include "base/random.h"
 #include "devices/adc_models.h"
+#include "devices/circuit.h"
 
 const struct adc_model *const adc_models[] = {
     &adc_ideal, &adc_ramp, &adc_sar, &adc_pipeline, &adc_cyclic, &adc_flash, &adc_table, NULL,
@@ -22,36 +21,20 @@ struct adc {
 
 const struct adc_model *adc_model_find(const char *name, struct error *e) {
     const char *names[ADC_MODELS];
-    char known[256] = "";
     for (size_t i = 0; i < ADC_MODELS; i++) {
         names[i] = adc_models[i]->name;
-        if (strcmp(names[i], name) == 0) {
-            return adc_models[i];
-        }
-        strncat(known, i ? ", " : "", sizeof known - strlen(known) - 1);
-        strncat(known, names[i], sizeof known - strlen(known) - 1);
     }
-    const char *near = nearest_name(name, names, ADC_MODELS);
-    error_set(e, ERR_USAGE, "ADC circuit '%s' is unknown%s%s%s (allowed: %s)", name, near ? ": did you mean '" : "",
-              near ? near : "", near ? "'" : "", known);
-    return NULL;
+    size_t row = named_row("ADC circuit", name, names, ADC_MODELS, e);
+    return row < ADC_MODELS ? adc_models[row] : NULL;
 }
 
 /* The model named by a circuit's map; no map: ideal. */
 static enum status model_of_map(const struct config_node *map, const char *prefix, const struct adc_model **out,
                                 struct error *e) {
-    char where[512];
-    *out = &adc_ideal;
-    if (!map) {
-        return OK;
-    }
-    const struct config_node *name = config_get(map, "model");
-    if (!name || !config_text(name)) {
-        return error_set(e, ERR_USAGE, "%s: %smodel: missing: a circuit is a map that names its model",
-                         config_where(map, where, sizeof where), prefix);
-    }
-    *out = adc_model_find(config_text(name), e);
-    return *out ? OK : error_prefix(e, "%s: %smodel", config_where(name, where, sizeof where), prefix);
+    const struct config_node *name = NULL;
+    TRY(circuit_name(map, prefix, &name, e));
+    *out = name ? adc_model_find(config_text(name), e) : &adc_ideal;
+    return *out ? OK : circuit_refused(name, prefix, e);
 }
 
 enum status adc_create(const struct config_node *map, const char *prefix, int bits, struct arena *a,
@@ -118,12 +101,7 @@ void adc_range(const struct adc *c, const float *state, float *low, float *high)
 }
 
 enum status adc_dump(const struct adc *c, struct arena *a, struct config_node *map, struct error *e) {
-    struct config_node *name = config_new_scalar(a, c->model->name, "(effective)", 0);
-    if (!name) {
-        return error_set(e, ERR_RUN, "ADC circuit %s: out of memory", c->model->name);
-    }
-    TRY(config_put(a, map, "model", name, e));
-    return params_dump(&c->model->params, c->params, "", a, map, e);
+    return circuit_dump(c->model->name, &c->model->params, c->params, a, map, e);
 }
 
 /* ---- shared by the circuits ------------------------------------------------------------------------------- */

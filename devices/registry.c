@@ -1,6 +1,4 @@
 /* All cell models. A new technology is one file and one row here. */
-#include <string.h>
-
 #include "devices/device.h"
 #include "devices/models.h"
 
@@ -28,17 +26,7 @@ const struct cell_model *cell_model_find(const char *name, struct error *e) {
     const char *names[CELL_MODELS];
     for (size_t i = 0; i < CELL_MODELS; i++) {
         names[i] = cell_models[i]->name;
-        if (strcmp(names[i], name) == 0) {
-            return cell_models[i];
-        }
     }
-    const char *near = nearest_name(name, names, CELL_MODELS);
-    char known[1024] = "";
-    for (size_t i = 0; i < CELL_MODELS; i++) {
-        strncat(known, i ? ", " : "", sizeof known - strlen(known) - 1);
-        strncat(known, names[i], sizeof known - strlen(known) - 1);
-    }
-    error_set(e, ERR_USAGE, "cell model '%s' is unknown%s%s%s (allowed: %s)", name, near ? ": did you mean '" : "",
-              near ? near : "", near ? "'" : "", known);
-    return NULL;
+    size_t row = named_row("cell model", name, names, CELL_MODELS, e);
+    return row < CELL_MODELS ? cell_models[row] : NULL;
 }

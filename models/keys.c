@@ -7,12 +7,10 @@ static const json_t *json_value(const struct keys *k, struct key name) {
     return v && !json_is_null(v) ? v : NULL;
 }
 
-static const char *gguf_key(const struct keys *k, struct key name, struct error *e) {
-    const char *full = arena_printf(k->arena, "%s.%s", k->architecture, name.gguf);
-    if (!full) {
-        error_set(e, ERR_RUN, "%s: out of memory", k->where);
-    }
-    return full;
+/* The key as it stands in the GGUF file; NULL when this family has no such key there. */
+static enum status gguf_key(const struct keys *k, struct key name, const char **full, struct error *e) {
+    *full = name.gguf ? arena_printf(k->arena, "%s.%s", k->architecture, name.gguf) : NULL;
+    return *full || !name.gguf ? OK : error_set(e, ERR_RUN, "%s: out of memory", k->where);
 }
 
 static enum status missing(const struct keys *k, struct key name, bool *found, struct error *e) {
@@ -42,38 +40,86 @@ static enum status here(bool *found) {
 
 static const char *shown_name(const struct keys *k, struct key name) { return k->gguf ? name.gguf : name.json; }
 
+/* The four kinds of values, whichever file they come from. *there: whether the key is. */
+
+static enum status find_count(const struct keys *k, struct key name, uint64_t *value, bool *there, struct error *e) {
+    const char *full = NULL;
+    if (k->gguf) {
+        TRY(gguf_key(k, name, &full, e));
+        return full ? gguf_get_u64(k->gguf, full, value, there, e) : OK;
+    }
+    const json_t *v = json_value(k, name);
+    if (v && !json_is_integer(v)) {
+        return wrong_type(k, name, "an integer", v, e);
+    }
+    *there = v != NULL;
+    *value = v ? (uint64_t)json_integer_value(v) : 0;
+    return OK;
+}
+
+static enum status find_number(const struct keys *k, struct key name, double *value, bool *there, struct error *e) {
+    const char *full = NULL;
+    if (k->gguf) {
+        TRY(gguf_key(k, name, &full, e));
+        return full ? gguf_get_f64(k->gguf, full, value, there, e) : OK;
+    }
+    const json_t *v = json_value(k, name);
+    if (v && !json_is_number(v)) {
+        return wrong_type(k, name, "a number", v, e);
+    }
+    *there = v != NULL;
+    *value = json_number_value(v);
+    return OK;
+}
+
+static enum status find_flag(const struct keys *k, struct key name, bool *value, bool *there, struct error *e) {
+    const char *full = NULL;
+    if (k->gguf) {
+        TRY(gguf_key(k, name, &full, e));
+        return full ? gguf_get_bool(k->gguf, full, value, there, e) : OK;
+    }
+    const json_t *v = json_value(k, name);
+    if (v && !json_is_boolean(v)) {
+        return wrong_type(k, name, "true or false", v, e);
+    }
+    *there = v != NULL;
+    *value = v ? json_is_true(v) : *value;
+    return OK;
+}
+
+static enum status find_text(const struct keys *k, struct key name, const char **value, bool *there, struct error *e) {
+    const char *full = NULL, *text = NULL;
+    size_t bytes = 0;
+    if (!k->gguf) {
+        const json_t *v = json_value(k, name);
+        if (v && !json_is_string(v)) {
+            return wrong_type(k, name, "text", v, e);
+        }
+        *there = v != NULL;
+        *value = v ? json_string_value(v) : *value;
+        return OK;
+    }
+    TRY(gguf_key(k, name, &full, e));
+    if (full) {
+        TRY(gguf_get_text(k->gguf, full, &text, &bytes, there, e));
+    }
+    *value = *there ? arena_strndup(k->arena, text, bytes) : *value;
+    return !*there || *value ? OK : error_set(e, ERR_RUN, "%s: out of memory", k->where);
+}
+
 enum status key_count(const struct keys *k, struct key name, uint32_t min, uint32_t max, uint32_t *out, bool *found,
                       struct error *e) {
     uint64_t value = 0;
-    if (k->gguf) {
-        bool there = false;
-        if (name.gguf) {
-            const char *full = gguf_key(k, name, e);
-            if (!full) {
-                return ERR_RUN;
-            }
-            TRY(gguf_get_u64(k->gguf, full, &value, &there, e));
-        }
-        if (!there) {
-            return missing(k, name, found, e);
-        }
-    } else {
-        const json_t *v = json_value(k, name);
-        if (!v) {
-            return missing(k, name, found, e);
-        }
-        if (!json_is_integer(v)) {
-            return wrong_type(k, name, "an integer", v, e);
-        }
-        if (json_integer_value(v) < 0) {
-            return error_set(e, ERR_RUN, "%s: %s = %lld: out of range (allowed: %u to %u)", k->where, name.json,
-                             (long long)json_integer_value(v), min, max);
-        }
-        value = (uint64_t)json_integer_value(v);
+    bool there = false;
+    TRY(find_count(k, name, &value, &there, e));
+    if (!there) {
+        return missing(k, name, found, e);
     }
     if (value < min || value > max) {
-        return error_set(e, ERR_RUN, "%s: %s = %llu: out of range (allowed: %u to %u)", k->where, shown_name(k, name),
-                         (unsigned long long)value, min, max);
+        bool negative = !k->gguf && value > INT64_MAX; /* JSON has signed integers */
+        return error_set(e, ERR_RUN, "%s: %s = %s%llu: out of range (allowed: %u to %u)", k->where,
+                         shown_name(k, name), negative ? "-" : "",
+                         (unsigned long long)(negative ? 0 - value : value), min, max);
     }
     *out = (uint32_t)value;
     return here(found);
@@ -81,28 +127,11 @@ enum status key_count(const struct keys *k, struct key name, uint32_t min, uint3
 
 enum status key_number(const struct keys *k, struct key name, double min, double max, double *out, bool *found,
                        struct error *e) {
-    double value = 0.0;
-    if (k->gguf) {
-        bool there = false;
-        if (name.gguf) {
-            const char *full = gguf_key(k, name, e);
-            if (!full) {
-                return ERR_RUN;
-            }
-            TRY(gguf_get_f64(k->gguf, full, &value, &there, e));
-        }
-        if (!there) {
-            return missing(k, name, found, e);
-        }
-    } else {
-        const json_t *v = json_value(k, name);
-        if (!v) {
-            return missing(k, name, found, e);
-        }
-        if (!json_is_number(v)) {
-            return wrong_type(k, name, "a number", v, e);
-        }
-        value = json_number_value(v);
+    double value = 0;
+    bool there = false;
+    TRY(find_number(k, name, &value, &there, e));
+    if (!there) {
+        return missing(k, name, found, e);
     }
     if (!(value >= min && value <= max)) {
         return error_set(e, ERR_RUN, "%s: %s = %g: out of range (allowed: %g to %g)", k->where, shown_name(k, name),
@@ -113,55 +142,15 @@ enum status key_number(const struct keys *k, struct key name, double min, double
 }
 
 enum status key_flag(const struct keys *k, struct key name, bool *out, bool *found, struct error *e) {
-    if (k->gguf) {
-        bool there = false;
-        if (name.gguf) {
-            const char *full = gguf_key(k, name, e);
-            if (!full) {
-                return ERR_RUN;
-            }
-            TRY(gguf_get_bool(k->gguf, full, out, &there, e));
-        }
-        return there ? here(found) : missing(k, name, found, e);
-    }
-    const json_t *v = json_value(k, name);
-    if (!v) {
-        return missing(k, name, found, e);
-    }
-    if (!json_is_boolean(v)) {
-        return wrong_type(k, name, "true or false", v, e);
-    }
-    *out = json_is_true(v);
-    return here(found);
+    bool there = false;
+    TRY(find_flag(k, name, out, &there, e));
+    return there ? here(found) : missing(k, name, found, e);
 }
 
 enum status key_text(const struct keys *k, struct key name, const char **out, bool *found, struct error *e) {
-    if (k->gguf) {
-        bool there = false;
-        const char *text = NULL;
-        size_t bytes = 0;
-        if (name.gguf) {
-            const char *full = gguf_key(k, name, e);
-            if (!full) {
-                return ERR_RUN;
-            }
-            TRY(gguf_get_text(k->gguf, full, &text, &bytes, &there, e));
-        }
-        if (!there) {
-            return missing(k, name, found, e);
-        }
-        *out = arena_strndup(k->arena, text, bytes);
-        return *out ? here(found) : error_set(e, ERR_RUN, "%s: out of memory", k->where);
-    }
-    const json_t *v = json_value(k, name);
-    if (!v) {
-        return missing(k, name, found, e);
-    }
-    if (!json_is_string(v)) {
-        return wrong_type(k, name, "text", v, e);
-    }
-    *out = json_string_value(v);
-    return here(found);
+    bool there = false;
+    TRY(find_text(k, name, out, &there, e));
+    return there ? here(found) : missing(k, name, found, e);
 }
 
 enum status key_map(const struct keys *k, const char *name, struct keys *inner, bool *found, struct error *e) {

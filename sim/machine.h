@@ -220,6 +220,10 @@ enum status tile_devices_realise(const struct machine *m, size_t matrix, uint32_
                                  const float *w, const double *ages_s, size_t ages,
                                  struct tile_programming *programmed, struct fault_count *faults,
                                  struct tile_devices *t, struct error *e);
+/* The same at the machine's age, weights read from their source into w, room for [outputs of the tile][inputs of the
+ * matrix]. Errors: those of the source, of faults and of wires. */
+enum status tile_devices_read(const struct machine *m, size_t matrix, uint32_t row_block, uint32_t column_block,
+                              float *w, struct tile_devices *t, struct error *e);
 /* What line l of output o (counted within the tile) says: sum of part x g [rows] in siemens, shared analog columns
  * taken off; age: index into the ages. Times tile_weight_per_siemens: effective weights. */
 void tile_line_S(const struct machine *m, const struct tile_devices *t, uint32_t output, uint32_t line, size_t age,

@@ -19,7 +19,8 @@
 #include "sim/ladder.h"
 #include "sim/multiply.h"
 
-void weigh_inputs(const int16_t *codes, const float *inputs, const float *row_S, uint32_t n, bool squared, double *sum_S) {
+void weigh_inputs(const int16_t *codes, const float *inputs, const float *row_S, uint32_t n, bool squared,
+                  double *sum_S) {
     float weighted[8] = {0};
     for (uint32_t i = 0; i < n; i += 8) {
         uint32_t now = n - i < 8 ? n - i : 8;

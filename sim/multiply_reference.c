@@ -85,14 +85,12 @@ static void show(const struct block *k, const char *stage, uint32_t index, const
 /* ---- steps 1 to 4: devices, wires included ------------------------------------------------------------------------
  */
 
-static enum status realise_tile(struct block *k, uint32_t c, struct tile_devices *t, float *w, float *line,
+static enum status take_tile(struct block *k, uint32_t c, struct tile_devices *t, float *w, float *line,
                                 struct error *e) {
     const struct machine *m = k->m;
     const struct array *a = k->a;
     uint32_t first = array_block_output(a, &m->spec->tile, c), end = array_block_output(a, &m->spec->tile, c + 1);
-    double age_s = machine_age_since_programming_s(m);
-    TRY(a->source.read_rows(a->source.context, first, end - first, w, e));
-    TRY(tile_devices_realise(m, k->matrix, k->b, c, w, &age_s, 1, NULL, NULL, t, e));
+    TRY(tile_devices_read(m, k->matrix, k->b, c, w, t, e));
     for (uint32_t o = first; o < end; o++) {
         float scale = a->weight_scale[(size_t)k->b * a->columns + o];
         for (uint32_t l = 0; l < a->lines; l++) {
@@ -141,7 +139,7 @@ static enum status realise_block(struct block *k, struct error *e) {
     float *w = mem_alloc((size_t)most * a->inputs, sizeof *w), *line = mem_alloc(k->rows, sizeof *line);
     enum status s = w && line ? OK : error_set(e, ERR_RUN, "matrix %s: out of memory", a->source.name);
     for (uint32_t c = 0; s == OK && c < a->column_blocks; c++) {
-        s = realise_tile(k, c, t, w, line, e);
+        s = take_tile(k, c, t, w, line, e);
         keep_crossings(k, c, t);
     }
     mem_free(w);

@@ -356,6 +356,16 @@ enum status tile_devices_realise(const struct machine *m, size_t matrix, uint32_
     return fold_wires(&p, t, e);
 }
 
+enum status tile_devices_read(const struct machine *m, size_t matrix, uint32_t row_block, uint32_t column_block,
+                              float *w, struct tile_devices *t, struct error *e) {
+    const struct array *a = m->arrays[matrix];
+    uint32_t first = array_block_output(a, &m->spec->tile, column_block),
+             end = array_block_output(a, &m->spec->tile, column_block + 1);
+    double age_s = machine_age_since_programming_s(m);
+    TRY(a->source.read_rows(a->source.context, first, end - first, w, e));
+    return tile_devices_realise(m, matrix, row_block, column_block, w, &age_s, 1, NULL, NULL, t, e);
+}
+
 /* ---- lines --------------------------------------------------------------------------------------------------- */
 
 /* Adds part x column to sum; the first column of a line is copied. */

@@ -24,16 +24,6 @@
 
 /* ---- conductances ------------------------------------------------------------------------------------- */
 
-static enum status realise_tile(const struct machine *m, size_t matrix, uint32_t row_block, uint32_t column_block,
-                                float *w, struct tile_devices *t, struct error *e) {
-    const struct array *a = m->arrays[matrix];
-    uint32_t first = array_block_output(a, &m->spec->tile, column_block);
-    uint32_t end = array_block_output(a, &m->spec->tile, column_block + 1);
-    double age_s = machine_age_since_programming_s(m);
-    TRY(a->source.read_rows(a->source.context, first, end - first, w, e));
-    return tile_devices_realise(m, matrix, row_block, column_block, w, &age_s, 1, NULL, NULL, t, e);
-}
-
 static enum status copy_conductances(const struct machine *m, const struct tile_devices *t,
                                      struct tile_conductances *out, struct error *e) {
     size_t cells = (size_t)t->rows * t->physical_columns;
@@ -68,7 +58,7 @@ enum status machine_tile_conductances(const struct machine *m, size_t matrix, ui
     struct tile_devices *t = NULL;
     TRY(tile_devices_create(m, array_block_rows(a, row_block), outputs, &t, e));
     float *w = mem_alloc((size_t)outputs * a->inputs, sizeof *w);
-    enum status s = w ? realise_tile(m, matrix, row_block, column_block, w, t, e)
+    enum status s = w ? tile_devices_read(m, matrix, row_block, column_block, w, t, e)
                       : error_set(e, ERR_RUN, "conductances of a tile: out of memory");
     if (s == OK) {
         s = copy_conductances(m, t, out, e);
