@@ -159,6 +159,7 @@ static const struct { const char *name; double factor; } units[] = {
     {"ohm", 1}, {"kohm", 1e3},
     {"F", 1}, {"pF", 1e-12}, {"fF", 1e-15}, {"aF", 1e-18},
     {"Hz", 1}, {"kHz", 1e3}, {"MHz", 1e6}, {"GHz", 1e9},
+    {"m", 1}, {"mm", 1e-3}, {"um", 1e-6}, {"nm", 1e-9},
     {"mm2", 1e-6}, {"um2", 1e-12}, {"nm2", 1e-18},
     {"bits", 1}, {"bytes", 1},
     {"Bps", 1}, {"MBps", 1e6}, {"GBps", 1e9}, /* bytes per second */

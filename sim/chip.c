@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "sim/chip_costs.h"
 #include "sim/chip_load.h"
 #include "sim/passes.h"
 #include "sim/phenomena.h"
@@ -21,7 +22,8 @@ enum { KEY_BYTES = 256, WHERE_BYTES = 512 };
 
 struct chip {
     struct arena *arena;
-    struct chip_spec spec;
+    struct chip_spec given; /* as the file says */
+    struct chip_spec spec;  /* as it acts: converter costs by their models, scaled to node and supply */
     struct config_node *read; /* the tree as read, parts filled in: where every key came from */
     struct config_node *effective;
     uint64_t hash;
@@ -52,9 +54,13 @@ static bool *given_of(const struct chip_spec *spec, const struct chip_table *t) 
     return t->given_offset ? (bool *)((char *)(uintptr_t)spec + t->given_offset) : NULL;
 }
 
+static bool table_selected(const struct chip_spec *spec, const struct chip_table *t) {
+    return !t->select_key || *(const int *)(const void *)((const char *)spec + t->select_offset) == t->select;
+}
+
 static bool table_read(const struct chip_spec *spec, const struct chip_table *t) {
     const bool *given = given_of(spec, t);
-    return (!t->cost || spec->costs == COSTS_FULL) && (!given || *given);
+    return (!t->cost || spec->costs == COSTS_FULL) && (!given || *given) && table_selected(spec, t);
 }
 
 /* The map that holds a table's keys: the group named by its prefix. */
@@ -70,6 +76,57 @@ static enum status group_of(const struct config_node *root, const struct chip_ta
     }
     if (*out && config_kind(*out) != CONFIG_MAP) {
         return error_set(e, ERR_USAGE, "%s: %s: must be a map of keys", config_where(*out, where, sizeof where), name);
+    }
+    return OK;
+}
+
+/* The choices that tables hang on, before the tables are read. */
+static enum status read_selections(struct chip_spec *spec, const struct config_node *root, struct error *e) {
+    char where[WHERE_BYTES];
+    for (size_t i = 0; i < chip_table_count; i++) {
+        const struct chip_table *t = &chip_tables[i];
+        const struct config_node *node = t->select_key ? config_find(root, t->select_key) : NULL;
+        const char *text = node && config_text(node) ? config_text(node) : "";
+        int choice = 0;
+        while (node && t->select_names[choice] && strcmp(text, t->select_names[choice]) != 0) {
+            choice++;
+        }
+        if (node && !t->select_names[choice]) {
+            const char *near = nearest_name(text, t->select_names, (size_t)choice);
+            return error_set(e, ERR_USAGE, "%s: %s = %s: not a choice%s%s (allowed: `mho chip params` lists them)",
+                             config_where(node, where, sizeof where), t->select_key, text, near ? ", nearest is " : "",
+                             near ? near : "");
+        }
+        if (t->select_key) {
+            *(int *)(void *)((char *)spec + t->select_offset) = choice;
+        }
+    }
+    return OK;
+}
+
+/* A key of a group that another choice would read. */
+static enum status refuse_unselected(const struct chip_spec *spec, const struct config_node *root,
+                                     const struct chip_table *t, struct error *e) {
+    char key[KEY_BYTES], where[WHERE_BYTES];
+    int choice = *(const int *)(const void *)((const char *)spec + t->select_offset);
+    for (size_t i = 0; i < t->table.count; i++) {
+        snprintf(key, sizeof key, "%s%s", t->prefix, t->table.rows[i].key);
+        const struct config_node *node = config_find(root, key);
+        bool taken = !node;
+        for (size_t j = 0; !taken && j < chip_table_count; j++) {
+            const struct chip_table *other = &chip_tables[j];
+            for (size_t k = 0; table_read(spec, other) && k < other->table.count; k++) {
+                taken = taken || (strcmp(other->prefix, t->prefix) == 0 &&
+                                  strcmp(other->table.rows[k].key, t->table.rows[i].key) == 0);
+            }
+        }
+        if (!taken) {
+            return error_set(e, ERR_USAGE,
+                             "%s: %s: belongs to %s = %s, which is %s here (allowed: remove the key or the part that "
+                             "brings it, or %s = %s)",
+                             config_where(node, where, sizeof where), key, t->select_key, t->select_names[t->select],
+                             t->select_names[choice], t->select_key, t->select_names[t->select]);
+        }
     }
     return OK;
 }
@@ -152,7 +209,7 @@ static enum status find_models(const struct config_node *root, struct models *m,
 static enum status check_keys(const struct chip *c, const struct config_node *root, const struct models *m,
                               struct error *e) {
     static const char *const skip[] = {"sources", NULL};
-    enum { MOST = 48 };
+    enum { MOST = 64 };
     const struct param_table *tables[MOST];
     const char *prefixes[MOST];
     size_t count = 0;
@@ -160,8 +217,10 @@ static enum status check_keys(const struct chip *c, const struct config_node *ro
         if (table_read(&c->spec, &chip_tables[i])) {
             tables[count] = &chip_tables[i].table;
             prefixes[count++] = chip_tables[i].prefix;
-        } else if (chip_tables[i].cost) {
+        } else if (chip_tables[i].cost && c->spec.costs == COSTS_NONE) {
             TRY(refuse_costs(root, &chip_tables[i], e));
+        } else if (!table_selected(&c->spec, &chip_tables[i])) {
+            TRY(refuse_unselected(&c->spec, root, &chip_tables[i], e));
         }
     }
     tables[count] = &m->cell->params;
@@ -183,6 +242,7 @@ static enum status read_tables(struct chip *c, const struct config_node *root, s
     const struct config_node *map = NULL;
     struct models models = {NULL, NULL, NULL};
     c->spec.costs = costs && strcmp(costs, "none") == 0 ? COSTS_NONE : COSTS_FULL;
+    TRY(read_selections(&c->spec, root, e));
     for (size_t i = 0; i < chip_table_count; i++) {
         bool *given = given_of(&c->spec, &chip_tables[i]);
         if (given || table_read(&c->spec, &chip_tables[i])) {
@@ -442,9 +502,18 @@ static enum status check_ladder(const struct chip_spec *s, const struct config_n
     return OK;
 }
 
+/* What converter models, node and supply need of each other. */
+static enum status check_costs(const struct chip_spec *s, const struct config_node *root, struct error *e) {
+    char reason[ERROR_MESSAGE_BYTES / 2];
+    const char *key = s->costs == COSTS_FULL ? cost_contradiction(s, reason, sizeof reason) : NULL;
+    if (key) {
+        CONTRADICTION(e, root, key, "%s", reason);
+    }
+    return OK;
+}
+
 static enum status check_tile(const struct chip_spec *s, const struct config_node *root, struct error *e) {
     const struct tile_spec *t = &s->tile;
-    TRY(check_encoding(s, root, e));
     char reason[ERROR_MESSAGE_BYTES / 2];
     const char *key = input_contradiction(s, reason, sizeof reason);
     if (key) {
@@ -637,7 +706,7 @@ static enum status dump_effective(struct chip *c, const struct config_node *root
         const struct chip_table *t = &chip_tables[i];
         if (table_read(&c->spec, t)) {
             TRY(dump_group(c, t->prefix, &map, e));
-            TRY(params_dump(&t->table, (const char *)&c->spec + t->offset, t->prefix, c->arena, map, e));
+            TRY(params_dump(&t->table, (const char *)&c->given + t->offset, t->prefix, c->arena, map, e));
         }
     }
     map = config_find(c->effective, "tile.cell");
@@ -698,6 +767,12 @@ static enum status build(struct chip *c, const char *name, const char *const *se
     c->read = root;
     TRY(read_tables(c, root, e));
     TRY(check_name(&c->spec, root, e));
+    TRY(check_encoding(&c->spec, root, e));
+    TRY(check_costs(&c->spec, root, e));
+    c->given = c->spec;
+    if (c->spec.costs == COSTS_FULL) {
+        TRY(chip_costs_act(&c->given, c->arena, &c->spec, e));
+    }
     TRY(check_tile(&c->spec, root, e));
     TRY(check_input_circuit(&c->spec, root, e));
     TRY(read_roles(c, root, e));
@@ -729,6 +804,7 @@ void chip_destroy(struct chip *c) {
 }
 
 const struct chip_spec *chip_spec_of(const struct chip *c) { return &c->spec; }
+const struct chip_spec *chip_given_of(const struct chip *c) { return &c->given; }
 const char *chip_name(const struct chip *c) { return c->spec.name; }
 const char *chip_about(const struct chip *c) { return c->spec.about; }
 const struct config_node *chip_config(const struct chip *c) { return c->effective; }

@@ -38,6 +38,12 @@ enum adc_granularity { ADC_PER_COLUMN, ADC_PER_TILE };
 enum compensation { COMPENSATION_NONE, COMPENSATION_GLOBAL, COMPENSATION_PER_COLUMN, COMPENSATION_EXACT_REFERENCE };
 #define SPLIT_BITS_STANDARD 3 /* default of tile.dac.split_bits */
 enum costs_mode { COSTS_FULL, COSTS_NONE };
+/* What a converter costs follows a model (sim/converter_cost.h); order = names in chip_params.c. */
+enum adc_cost_model { ADC_COST_CONSTANT, ADC_COST_SURVEY, ADC_COST_TWO_TERM, ADC_COST_STEPS, ADC_COST_PER_BIT };
+enum dac_cost_model { DAC_COST_CONSTANT, DAC_COST_STEPS, DAC_COST_PER_BIT };
+enum conversion_time { TIME_GIVEN, TIME_MODEL }; /* of tile.adc: tile.conversion_ns, or by its cost model */
+enum step_count { STEPS_LEVELS, STEPS_HALF, STEPS_BITS }; /* 2^bits - 1, 2^(bits - 1) - 1, bits */
+enum switch_names { SWITCH_OFF, SWITCH_ON };
 
 /* One flag per effect of design section 2 that is modelled; order = chip_effect_name. */
 struct effects {
@@ -102,6 +108,56 @@ struct management_spec {
     bool test_negative;          /* bm_test_negative_bound */
 };
 
+/* tile.adc.cost, tile.dac.cost with model: steps */
+struct steps_cost {
+    int count;                                 /* step_count */
+    struct constant energy_fixed_J, energy_step_J, time_fixed_s, time_step_s, area_m2, area_bit_m2;
+};
+
+/* tile.adc.cost: only the members of the model in use are filled. */
+struct adc_cost_spec {
+    int model, time;                           /* adc_cost_model, conversion_time */
+    struct {
+        double enob_loss, rate_Hz;             /* rate 0: one conversion per tile.conversion */
+        int interleaved;                       /* converters that share the rate */
+        struct constant energy_factor, area_factor; /* of real converters around the regression */
+    } survey;
+    struct {
+        struct constant k1_F, k2_F, voltage_V, area_m2, area_exponent, time_bit_s, time_bit_row_s;
+    } two_term;
+    struct steps_cost steps;
+    struct {
+        struct constant energy_fixed_J, energy_bit_J, time_fixed_s, time_bit_s, area_m2, area_bit_m2;
+    } per_bit;
+};
+
+/* tile.dac.cost */
+struct dac_cost_spec {
+    int model;                                 /* dac_cost_model */
+    struct steps_cost steps;                   /* without times */
+    struct {
+        struct constant bit_F, voltage_V, area_m2, area_bit_m2;
+    } per_bit;
+};
+
+/* supply: the voltage that the chip works at, and the one that its constants were given for. */
+struct supply_spec {
+    bool given;                                /* the chip file has the group */
+    double voltage_V, nominal_V;
+    struct constant static_exponent;           /* static power ~ V^this */
+    bool tile_times;                           /* times of the tiles follow the clock */
+    struct {
+        bool given;
+        struct param_numbers voltage_V, clock_Hz; /* points, in rising order */
+    } clock;
+};
+
+/* scaling: parts that name their node are scaled to the chip's. */
+struct scaling_spec {
+    double voltage_V;                          /* at which the polynomials of both nodes are taken */
+    struct constant error;                     /* factor on every scaled constant */
+};
+
 struct tile_spec {
     int rows, columns;
     int encoding, scale, split; /* enums above */
@@ -133,8 +189,11 @@ struct tile_spec {
         double range_value;          /* static range of the chip itself; 0: from the model or calibration */
         const char *circuit_model;   /* "ideal" where the file has no circuit */
         const struct dac *circuit;
+        struct dac_cost_spec cost;   /* cost */
+        bool follows_supply;         /* cost: energy ~ V^2 */
+        double node_m;               /* cost: that its constants are of; 0: not stated */
         int energy_bits;             /* cost: bits that energy_J was given for */
-        struct constant energy_J;    /* cost: per conversion */
+        struct constant energy_J;    /* cost: per conversion; by the model where there is one (chip_costs.c) */
         struct constant area_m2;     /* cost: per row */
     } dac;
     struct {
@@ -146,14 +205,21 @@ struct tile_spec {
         double full_scale;                 /* range = static: weight x input / (weight scale x input range) */
         const char *circuit_model;         /* "ideal" where the file has no circuit */
         const struct adc *circuit;
+        struct adc_cost_spec cost;         /* cost */
+        bool follows_supply;               /* cost: energy ~ V^2 */
+        double node_m;                     /* cost: that its constants are of; 0: not stated (survey: the chip's) */
         int energy_bits;                   /* cost: bits that energy_J was given for */
-        struct constant energy_J, area_m2; /* cost: per conversion; per converter */
+        struct constant energy_J, area_m2; /* cost: per conversion; per converter; by the model where there is one */
+        double static_W;                   /* cost, derived: leakage of all converters of a tile, by the model */
     } adc;
     struct {
         const char *name;
+        bool follows_supply;
+        double node_m;
         struct constant energy_J; /* cost: per ADC result: scale, offset, accumulate */
         struct constant area_m2;  /* cost: per column */
     } post;
+    bool array_follows_supply;       /* cost: read_voltage is made from the supply */
     struct constant read_voltage_V;  /* cost: amplitude of a read pulse */
     struct constant pulse_s;         /* cost: longest input pulse (code = limit) */
     struct constant mvm_s;           /* cost: input, integration and first round of conversion, one multiply */
@@ -167,6 +233,8 @@ struct unit_spec {
     const char *name;
     int lanes;                   /* operations per cycle */
     int latency_cycles;          /* fill */
+    bool follows_supply;         /* energy ~ V^2 */
+    double node_m;               /* that the constants are of; 0: not stated */
     struct constant energy_J;    /* per operation */
     struct constant area_m2;     /* per unit */
     struct constant static_W;    /* per unit */
@@ -177,6 +245,8 @@ struct memory_spec {
     const char *name;
     int value_bits;              /* of one stored number */
     int capacity_KiB;            /* per chip */
+    bool follows_supply;         /* energy ~ V^2 */
+    double node_m;               /* that the constants are of; 0: not stated */
     struct constant energy_J_per_bit; /* read or written */
     struct constant bandwidth_Bps, latency_s;
     struct constant area_m2_per_bit, static_W;
@@ -190,6 +260,10 @@ struct chip_spec {
     int tiles_per_chip;
     bool replicate;              /* as many chips as the model needs */
     double clock_Hz;             /* of the digital units */
+    double node_m;               /* cost: of the chip; 0: not stated */
+    int scale_to_node;           /* cost: enum switch_names */
+    struct scaling_spec scaling; /* cost */
+    struct supply_spec supply;   /* cost */
     const char *analog;          /* placement rule: "all" or roles "q,k,v,o" */
     bool analog_role[MATRIX_ROLES];
     int calibration_tokens;      /* how many tokens of the calibration text */
@@ -197,7 +271,10 @@ struct chip_spec {
     struct memory_spec kv, buffer;              /* buffer: activations, and the weights of digital matrices */
 };
 
+/* What acts: converter costs by their models, constants scaled to the chip's node and supply. */
 const struct chip_spec *chip_spec_of(const struct chip *c);
+/* What the file says, before that. */
+const struct chip_spec *chip_given_of(const struct chip *c);
 
 /* Wires act that cannot be folded into a matrix: nonlinear cells, floating rows (multiply_network.c). */
 bool chip_needs_network(const struct chip_spec *s);
@@ -210,6 +287,10 @@ struct chip_table {
     size_t offset;      /* of the table's struct in struct chip_spec */
     bool cost;          /* read only when the chip has costs */
     bool optional;      /* the whole group may be left out */
+    const char *select_key;         /* dotted key of a choice: read only where it is `select`. NULL: always */
+    size_t select_offset;           /* of that choice in struct chip_spec */
+    int select;
+    const char *const *select_names; /* the choices, the first is the default */
     size_t given_offset; /* of the bool that says whether it was there; then its rows are only read if so. 0: every row
                             has a default and a missing group means all defaults */
 };

@@ -5,14 +5,19 @@
 
 enum { TITLE_BYTES = 128 };
 
-static struct chip_keys of_chip(const struct chip_table *t) {
-    return (struct chip_keys){t->table.name, "", "", "", t->prefix, t->cost, t->optional, &t->table};
+/* `when` keeps the text of the answer. */
+static struct chip_keys of_chip(const struct chip_table *t, char when[TITLE_BYTES]) {
+    when[0] = 0;
+    if (t->select_key) {
+        snprintf(when, TITLE_BYTES, "where %s is %s", t->select_key, t->select_names[t->select]);
+    }
+    return (struct chip_keys){t->table.name, when, "", "", t->prefix, t->cost, t->optional, &t->table};
 }
 
 void chip_visit_keys(void (*visit)(void *ctx, const struct chip_keys *keys), void *ctx) {
     char title[TITLE_BYTES], prefix[TITLE_BYTES];
     for (size_t i = 0; i < chip_table_count; i++) {
-        struct chip_keys k = of_chip(&chip_tables[i]);
+        struct chip_keys k = of_chip(&chip_tables[i], title);
         visit(ctx, &k);
     }
     for (const struct cell_model *const *m = cell_models; *m; m++) {

@@ -30,6 +30,11 @@ static const char *const input_range_names[] = {"per_token", "static", NULL};
 static const char *const static_rule_names[] = {"maximum", "standard_deviations", "quantile", "mean_square", NULL};
 static const char *const adc_range_names[] = {"calibrated", "lambda", "static", NULL};
 static const char *const granularity_names[] = {"per_column", "per_tile", NULL};
+static const char *const adc_cost_names[] = {"constant", "survey", "two_term", "steps", "per_bit", NULL};
+static const char *const dac_cost_names[] = {"constant", "steps", "per_bit", NULL};
+static const char *const time_names[] = {"given", "model", NULL};
+static const char *const step_names[] = {"levels", "half_levels", "bits", NULL};
+static const char *const switch_names[] = {"off", "on", NULL};
 
 #define AT(type, member) offsetof(struct type, member)
 #define INT_ROW(key, low, high, standard, help, at)                                                                    \
@@ -44,11 +49,17 @@ static const char *const granularity_names[] = {"per_column", "per_tile", NULL};
     { key, PARAM_CHOICE, "", 0, 0, standard, help, at, names }
 #define TEXT_ROW(key, standard, help, at)                                                                              \
     { key, PARAM_TEXT, "", 0, 0, standard, help, at, NULL }
+#define NODE_ROW(key, at)                                                                                              \
+    NUMBER_ROW(key, "nm", 0, 1000, "0", "node that its constants are of, for scale_to_node; 0: not stated", at)
+#define SUPPLY_ROW(key, at) BOOL_ROW(key, "on", "its energy goes with the square of supply.voltage_V", at)
 #define CONSTANT_ROW(key, unit, low, high, help, at)                                                                   \
     { key, PARAM_CONSTANT, unit, low, high, NULL, help, at, NULL }
 
 #define STANDARD(number) TEXT_OF(number) /* a default that checks know as a number too */
 #define TEXT_OF(token) #token
+
+#define CONSTANT_ROW_DEFAULT(key, unit, low, high, standard, help, at)                                                 \
+    { key, PARAM_CONSTANT, unit, low, high, standard, help, at, NULL }
 
 static const struct param chip_rows[] = {
     TEXT_ROW("chip", NULL, "name of the chip", AT(chip_spec, name)),
@@ -278,21 +289,146 @@ static const struct param tile_cost_rows[] = {
     CONSTANT_ROW("pulse_ns", "ns", 0.001, 1e6, "longest input pulse (largest code)", AT(tile_spec, pulse_s)),
     CONSTANT_ROW("mvm_ns", "ns", 0.001, 1e6, "one multiply: input, integration, first round of conversion",
                  AT(tile_spec, mvm_s)),
-    CONSTANT_ROW("conversion_ns", "ns", 0.001, 1e6, "each further round of a shared ADC", AT(tile_spec, conversion_s)),
     CONSTANT_ROW("cell_area_um2", "um2", 1e-6, 1e6, "one unit cell", AT(tile_spec, cell_area_m2)),
     CONSTANT_ROW("static_W", "W", 0, 100, "leakage and clock of one tile, all the time", AT(tile_spec, static_W)),
+    BOOL_ROW("array_follows_supply", "off", "read_voltage_V is made from the supply: it changes with it",
+             AT(tile_spec, array_follows_supply)),
+    CHOICE_ROW("dac.cost.model", dac_cost_names, "constant", "what energy and area follow",
+               AT(tile_spec, dac.cost.model)),
+    NODE_ROW("dac.node_nm", AT(tile_spec, dac.node_m)),
+    SUPPLY_ROW("dac.follows_supply", AT(tile_spec, dac.follows_supply)),
+    CHOICE_ROW("adc.cost.model", adc_cost_names, "constant", "what energy, area and time follow",
+               AT(tile_spec, adc.cost.model)),
+    CHOICE_ROW("adc.cost.time", time_names, "given",
+               "given: tile.conversion_ns and tile.mvm_ns as they stand; model: the cost model gives the time of a "
+               "conversion, and tile.mvm_ns is a multiply without one",
+               AT(tile_spec, adc.cost.time)),
+    NODE_ROW("adc.node_nm", AT(tile_spec, adc.node_m)),
+    SUPPLY_ROW("adc.follows_supply", AT(tile_spec, adc.follows_supply)),
+    NODE_ROW("post.node_nm", AT(tile_spec, post.node_m)),
+    SUPPLY_ROW("post.follows_supply", AT(tile_spec, post.follows_supply)),
+    CONSTANT_ROW("post.energy_J", "J", 1e-18, 1e-6, "one ADC result: scale, offset, accumulate",
+                 AT(tile_spec, post.energy_J)),
+    CONSTANT_ROW("post.area_um2", "um2", 0, 1e7, "one column", AT(tile_spec, post.area_m2)),
+};
+
+/* ---- converters: one table per cost model ------------------------------------------------------------------ */
+
+static const struct param given_time_rows[] = {
+    CONSTANT_ROW("conversion_ns", "ns", 0.001, 1e6, "each further round of a shared ADC", AT(tile_spec, conversion_s)),
+};
+
+static const struct param dac_constant_rows[] = {
     CONSTANT_ROW("dac.energy_J", "J", 1e-18, 1e-6, "one input conversion, row driver included",
                  AT(tile_spec, dac.energy_J)),
     BITS_ROW("dac.energy_bits", 1, 16, "8", "bits that dac.energy_J was given for; a report says when they differ",
              AT(tile_spec, dac.energy_bits)),
     CONSTANT_ROW("dac.area_um2", "um2", 0, 1e7, "one row", AT(tile_spec, dac.area_m2)),
+};
+
+static const struct param adc_constant_rows[] = {
     CONSTANT_ROW("adc.energy_J", "J", 1e-18, 1e-6, "one output conversion", AT(tile_spec, adc.energy_J)),
     BITS_ROW("adc.energy_bits", 1, 16, "8", "bits that adc.energy_J was given for; a report says when they differ",
              AT(tile_spec, adc.energy_bits)),
     CONSTANT_ROW("adc.area_um2", "um2", 0, 1e7, "one converter", AT(tile_spec, adc.area_m2)),
-    CONSTANT_ROW("post.energy_J", "J", 1e-18, 1e-6, "one ADC result: scale, offset, accumulate",
-                 AT(tile_spec, post.energy_J)),
-    CONSTANT_ROW("post.area_um2", "um2", 0, 1e7, "one column", AT(tile_spec, post.area_m2)),
+};
+
+static const struct param survey_rows[] = {
+    NUMBER_ROW("enob_loss", "", 0, 8, "0", "bits minus effective bits (ENOB)", AT(adc_cost_spec, survey.enob_loss)),
+    NUMBER_ROW("rate_Hz", "Hz", 0, 1e12, "0", "conversions per second; 0: one per tile.conversion_ns",
+               AT(adc_cost_spec, survey.rate_Hz)),
+    INT_ROW("interleaved", 1, 4096, "1", "converters that share the rate and act as one",
+            AT(adc_cost_spec, survey.interleaved)),
+    CONSTANT_ROW("energy_factor", "", 0.001, 1e4, "on the energy of the regression, which is a best case",
+                 AT(adc_cost_spec, survey.energy_factor)),
+    CONSTANT_ROW("area_factor", "", 0.001, 1e4, "on its area", AT(adc_cost_spec, survey.area_factor)),
+};
+
+static const struct param two_term_rows[] = {
+    CONSTANT_ROW("k1_fF", "fF", 0, 1e9, "energy (k1 bits + k2 4^bits) V^2: logic", AT(adc_cost_spec, two_term.k1_F)),
+    CONSTANT_ROW("k2_fF", "fF", 0, 1e9, "the same: noise", AT(adc_cost_spec, two_term.k2_F)),
+    CONSTANT_ROW("voltage_V", "V", 0.01, 100, "the same: V", AT(adc_cost_spec, two_term.voltage_V)),
+    CONSTANT_ROW("area_um2", "um2", 0, 1e7, "area x 2^bits x 10^(area_exponent bits)",
+                 AT(adc_cost_spec, two_term.area_m2)),
+    CONSTANT_ROW("area_exponent", "", -10, 10, "the same, per bit", AT(adc_cost_spec, two_term.area_exponent)),
+    CONSTANT_ROW("time_bit_ns", "ns", 0, 1e6, "time bits x (time_bit + rows x time_bit_row)",
+                 AT(adc_cost_spec, two_term.time_bit_s)),
+    CONSTANT_ROW("time_bit_row_ns", "ns", 0, 1e6, "the same, per row of the tile",
+                 AT(adc_cost_spec, two_term.time_bit_row_s)),
+};
+
+#define STEP_ROWS(type, member)                                                                                        \
+    CHOICE_ROW("steps", step_names, "levels", "steps of a conversion: 2^bits - 1, 2^(bits - 1) - 1, or bits",          \
+               AT(type, member.count)),                                                                                \
+        CONSTANT_ROW("energy_fixed_J", "J", 0, 1e-6, "energy_fixed + steps x energy_step",                             \
+                     AT(type, member.energy_fixed_J)),                                                                 \
+        CONSTANT_ROW("energy_step_J", "J", 0, 1e-6, "the same, per step", AT(type, member.energy_step_J)),             \
+        CONSTANT_ROW("area_um2", "um2", 0, 1e7, "area + bits x area_bit", AT(type, member.area_m2)),                   \
+        CONSTANT_ROW("area_bit_um2", "um2", 0, 1e7, "the same, per bit", AT(type, member.area_bit_m2))
+
+static const struct param adc_steps_rows[] = {
+    STEP_ROWS(adc_cost_spec, steps),
+    CONSTANT_ROW("time_fixed_ns", "ns", 0, 1e6, "time_fixed + steps x time_step",
+                 AT(adc_cost_spec, steps.time_fixed_s)),
+    CONSTANT_ROW("time_step_ns", "ns", 0, 1e6, "the same, per step", AT(adc_cost_spec, steps.time_step_s)),
+};
+
+static const struct param dac_steps_rows[] = {STEP_ROWS(dac_cost_spec, steps)};
+
+static const struct param adc_per_bit_rows[] = {
+    CONSTANT_ROW("energy_fixed_J", "J", 0, 1e-6, "energy_fixed + bits x energy_bit",
+                 AT(adc_cost_spec, per_bit.energy_fixed_J)),
+    CONSTANT_ROW("energy_bit_J", "J", 0, 1e-6, "the same, per bit", AT(adc_cost_spec, per_bit.energy_bit_J)),
+    CONSTANT_ROW("time_fixed_ns", "ns", 0, 1e6, "time_fixed + bits x time_bit",
+                 AT(adc_cost_spec, per_bit.time_fixed_s)),
+    CONSTANT_ROW("time_bit_ns", "ns", 0, 1e6, "the same, per bit", AT(adc_cost_spec, per_bit.time_bit_s)),
+    CONSTANT_ROW("area_um2", "um2", 0, 1e7, "area + bits x area_bit", AT(adc_cost_spec, per_bit.area_m2)),
+    CONSTANT_ROW("area_bit_um2", "um2", 0, 1e7, "the same, per bit", AT(adc_cost_spec, per_bit.area_bit_m2)),
+};
+
+static const struct param dac_per_bit_rows[] = {
+    CONSTANT_ROW("bit_fF", "fF", 0, 1e9, "energy bits x bit_fF x voltage_V^2", AT(dac_cost_spec, per_bit.bit_F)),
+    CONSTANT_ROW("voltage_V", "V", 0.01, 100, "the same", AT(dac_cost_spec, per_bit.voltage_V)),
+    CONSTANT_ROW("area_um2", "um2", 0, 1e7, "area + bits x area_bit", AT(dac_cost_spec, per_bit.area_m2)),
+    CONSTANT_ROW("area_bit_um2", "um2", 0, 1e7, "the same, per bit", AT(dac_cost_spec, per_bit.area_bit_m2)),
+};
+
+/* ---- node and supply --------------------------------------------------------------------------------------- */
+
+static const struct param node_rows[] = {
+    NUMBER_ROW("node_nm", "nm", 0, 1000, "0", "process of the chip; 0: not stated", AT(chip_spec, node_m)),
+    CHOICE_ROW("scale_to_node", switch_names, "off",
+               "energies, areas and static power of parts that state a node_nm are scaled to the chip's",
+               AT(chip_spec, scale_to_node)),
+};
+
+static const struct param scaling_rows[] = {
+    NUMBER_ROW("voltage_V", "V", 0.4, 1.4, "0.8", "at which the energies of both nodes are compared",
+               AT(scaling_spec, voltage_V)),
+    CONSTANT_ROW_DEFAULT("error", "", 0.01, 100,
+                         "{value: 1, kind: assumed, source: \"a fit to simulated inverters and rings, applied to whole "
+                         "blocks\", spread: [0.7, 1.5]}",
+                         "factor on every scaled constant", AT(scaling_spec, error)),
+};
+
+static const struct param supply_rows[] = {
+    NUMBER_ROW("voltage_V", "V", 0.1, 10, NULL, "that the chip works at", AT(supply_spec, voltage_V)),
+    NUMBER_ROW("nominal_V", "V", 0.1, 10, NULL, "that its constants were given for", AT(supply_spec, nominal_V)),
+    CONSTANT_ROW_DEFAULT("static_exponent", "", 0, 10,
+                         "{value: 2, kind: assumed, source: \"a leakage current about proportional to the voltage\", "
+                         "spread: [0.5, 2]}",
+                         "static power goes with this power of the voltage", AT(supply_spec, static_exponent)),
+    BOOL_ROW("tile_times", "off", "pulse, multiply and conversion follow supply.clock too",
+             AT(supply_spec, tile_times)),
+};
+
+static const struct param supply_clock_rows[] = {
+    {"voltage_V", PARAM_NUMBERS, "V", 0.1, 10, NULL, "points: voltages, rising", AT(supply_spec, clock.voltage_V),
+     NULL},
+    {"clock_GHz", PARAM_NUMBERS, "GHz", 0.001, 100, NULL,
+     "points: clock at each; clock_GHz is that at supply.nominal_V, and changes as the points do between there and "
+     "supply.voltage_V",
+     AT(supply_spec, clock.clock_Hz), NULL},
 };
 
 static const struct param unit_rows[] = {
@@ -300,6 +436,8 @@ static const struct param unit_rows[] = {
     INT_ROW("lanes", 1, 1000000, NULL, "operations per clock cycle (attention, matmul: MACs)", AT(unit_spec, lanes)),
     INT_ROW("latency_cycles", 0, 1000000, NULL, "cycles from the first operand to the first result",
             AT(unit_spec, latency_cycles)),
+    NODE_ROW("node_nm", AT(unit_spec, node_m)),
+    SUPPLY_ROW("follows_supply", AT(unit_spec, follows_supply)),
     CONSTANT_ROW("energy_J", "J", 1e-18, 1e-6, "one operation (attention, matmul: one MAC)", AT(unit_spec, energy_J)),
     CONSTANT_ROW("area_um2", "um2", 0, 1e10, "the unit; one per chip", AT(unit_spec, area_m2)),
     CONSTANT_ROW("static_W", "W", 0, 1000, "leakage and clock of the unit, all the time", AT(unit_spec, static_W)),
@@ -309,6 +447,8 @@ static const struct param memory_rows[] = {
     TEXT_ROW("name", "", "part that the memory was made from", AT(memory_spec, name)),
     BITS_ROW("value_bits", 1, 64, NULL, "bits of one stored number", AT(memory_spec, value_bits)),
     INT_ROW("capacity_KiB", 1, 2147483647, NULL, "capacity per chip", AT(memory_spec, capacity_KiB)),
+    NODE_ROW("node_nm", AT(memory_spec, node_m)),
+    SUPPLY_ROW("follows_supply", AT(memory_spec, follows_supply)),
     CONSTANT_ROW("energy_J_per_bit", "J_per_bit", 1e-18, 1e-6, "one bit read or written",
                  AT(memory_spec, energy_J_per_bit)),
     CONSTANT_ROW("bandwidth_GBps", "GBps", 1e-6, 1e6, "sustained", AT(memory_spec, bandwidth_Bps)),
@@ -319,26 +459,54 @@ static const struct param memory_rows[] = {
                  AT(memory_spec, static_W)),
 };
 
-#define GROUP(prefix, name, rows, member, cost)                                                                        \
-    { prefix, PARAM_TABLE(name, rows), offsetof(struct chip_spec, member), cost, false, 0 }
-#define ALL_DEFAULTS(prefix, name, rows, member)                                                                       \
-    { prefix, PARAM_TABLE(name, rows), offsetof(struct chip_spec, member), false, true, 0 }
-#define OPTIONAL_GROUP(prefix, name, rows, member, given)                                                              \
+#define IN_CHIP(member) offsetof(struct chip_spec, member)
+#define GROUP(prefix_, name_, rows_, member, cost_)                                                                    \
+    { .prefix = prefix_, .table = PARAM_TABLE(name_, rows_), .offset = IN_CHIP(member), .cost = cost_ }
+#define ALL_DEFAULTS(prefix_, name_, rows_, member)                                                                    \
+    { .prefix = prefix_, .table = PARAM_TABLE(name_, rows_), .offset = IN_CHIP(member), .optional = true }
+#define OPTIONAL_GROUP(prefix_, name_, rows_, member, given, cost_)                                                    \
     {                                                                                                                  \
-        prefix, PARAM_TABLE(name, rows), offsetof(struct chip_spec, member), false, true,                              \
-            offsetof(struct chip_spec, given)                                                                          \
+        .prefix = prefix_, .table = PARAM_TABLE(name_, rows_), .offset = IN_CHIP(member), .cost = cost_,               \
+        .optional = true, .given_offset = IN_CHIP(given)                                                               \
     }
+#define SELECTED(prefix_, name_, rows_, member, optional_, key, choice, value, names)                                  \
+    {                                                                                                                  \
+        .prefix = prefix_, .table = PARAM_TABLE(name_, rows_), .offset = IN_CHIP(member), .cost = true,                \
+        .optional = optional_, .select_key = key, .select_offset = IN_CHIP(choice), .select = value,                   \
+        .select_names = names                                                                                          \
+    }
+#define ADC_MODEL(prefix, name, rows, member, value)                                                                   \
+    SELECTED(prefix, "ADC cost: " name, rows, member, false, "tile.adc.cost.model", tile.adc.cost.model, value,        \
+             adc_cost_names)
+#define DAC_MODEL(prefix, name, rows, member, value)                                                                   \
+    SELECTED(prefix, "DAC cost: " name, rows, member, false, "tile.dac.cost.model", tile.dac.cost.model, value,        \
+             dac_cost_names)
 
 const struct chip_table chip_tables[] = {
-    {"", PARAM_TABLE("chip", chip_rows), 0, false, false, 0},
+    {.prefix = "", .table = PARAM_TABLE("chip", chip_rows)},
     GROUP("tile.", "tile", tile_rows, tile, false),
-    OPTIONAL_GROUP("tile.wires.", "wires", wires_rows, tile.wires, tile.wires.given),
-    OPTIONAL_GROUP("tile.ladder.", "ladder", ladder_rows, tile.ladder, tile.ladder.given),
+    OPTIONAL_GROUP("tile.wires.", "wires", wires_rows, tile.wires, tile.wires.given, false),
+    OPTIONAL_GROUP("tile.ladder.", "ladder", ladder_rows, tile.ladder, tile.ladder.given, false),
     ALL_DEFAULTS("tile.faults.", "faults", faults_rows, tile.faults),
     ALL_DEFAULTS("tile.phenomena.", "phenomena", phenomena_rows, tile.phenomena),
     ALL_DEFAULTS("tile.management.", "input management", management_rows, tile.management),
     ALL_DEFAULTS("effects.", "effects", effect_rows, effects),
+    {.prefix = "", .table = PARAM_TABLE("process", node_rows), .cost = true},
+    SELECTED("scaling.", "scaling to the node", scaling_rows, scaling, true, "scale_to_node", scale_to_node, SWITCH_ON,
+             switch_names),
+    OPTIONAL_GROUP("supply.", "supply", supply_rows, supply, supply.given, true),
+    OPTIONAL_GROUP("supply.clock.", "clock of a supply", supply_clock_rows, supply, supply.clock.given, true),
     GROUP("tile.", "tile costs", tile_cost_rows, tile, true),
+    SELECTED("tile.", "tile costs, time of a conversion", given_time_rows, tile, false, "tile.adc.cost.time",
+             tile.adc.cost.time, TIME_GIVEN, time_names),
+    DAC_MODEL("tile.", "constant", dac_constant_rows, tile, DAC_COST_CONSTANT),
+    DAC_MODEL("tile.dac.cost.", "steps", dac_steps_rows, tile.dac.cost, DAC_COST_STEPS),
+    DAC_MODEL("tile.dac.cost.", "per bit", dac_per_bit_rows, tile.dac.cost, DAC_COST_PER_BIT),
+    ADC_MODEL("tile.", "constant", adc_constant_rows, tile, ADC_COST_CONSTANT),
+    ADC_MODEL("tile.adc.cost.", "survey", survey_rows, tile.adc.cost, ADC_COST_SURVEY),
+    ADC_MODEL("tile.adc.cost.", "two terms", two_term_rows, tile.adc.cost, ADC_COST_TWO_TERM),
+    ADC_MODEL("tile.adc.cost.", "steps", adc_steps_rows, tile.adc.cost, ADC_COST_STEPS),
+    ADC_MODEL("tile.adc.cost.", "per bit", adc_per_bit_rows, tile.adc.cost, ADC_COST_PER_BIT),
     GROUP("vector.", "vector unit", unit_rows, vector, true),
     GROUP("attention.", "attention unit", unit_rows, attention, true),
     GROUP("matmul.", "digital matrix unit", unit_rows, matmul, true),

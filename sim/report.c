@@ -63,13 +63,19 @@ static void flag_kv(const struct run *r, struct flags *out) {
     }
 }
 
-/* The energy of a converter is a constant: it does not know that its bits were changed. */
+/* A converter whose energy is a constant does not know that its bits were changed. */
 static void flag_bits(const struct run *r, struct flags *out) {
     const struct tile_spec *t = &chip_spec_of(r->chip)->tile;
-    if (chip_has_costs(r->chip) && (t->dac.bits != t->dac.energy_bits || t->adc.bits != t->adc.energy_bits)) {
-        snprintf(out->text[out->count++], FLAG_BYTES,
-                 "DAC %d, ADC %d bits, but their energies are those of %d and %d bits", t->dac.bits, t->adc.bits,
-                 t->dac.energy_bits, t->adc.energy_bits);
+    if (!chip_has_costs(r->chip)) {
+        return;
+    }
+    if (t->dac.cost.model == DAC_COST_CONSTANT && t->dac.bits != t->dac.energy_bits) {
+        snprintf(out->text[out->count++], FLAG_BYTES, "DAC of %d bits, but its energy is that of %d bits", t->dac.bits,
+                 t->dac.energy_bits);
+    }
+    if (t->adc.cost.model == ADC_COST_CONSTANT && t->adc.bits != t->adc.energy_bits) {
+        snprintf(out->text[out->count++], FLAG_BYTES, "ADC of %d bits, but its energy is that of %d bits", t->adc.bits,
+                 t->adc.energy_bits);
     }
 }
 

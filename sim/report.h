@@ -8,7 +8,7 @@ extern const char *const report_not_modelled[]; /* NULL-terminated */
 extern const char *const report_boundary;
 
 /* What a reader must not overlook: numbers that cannot be right, capacity that does not suffice. */
-enum { FLAGS_MOST = 8, FLAG_BYTES = 160 };
+enum { FLAGS_MOST = 24, FLAG_BYTES = 160 };
 struct flags {
     char text[FLAGS_MOST][FLAG_BYTES];
     size_t count;

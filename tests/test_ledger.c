@@ -420,7 +420,7 @@ static void absurd_numbers_are_flagged(void **state) {
         const char *flag;
     } cases[] = {{dear, "pJ per MAC in the tiles, outside 0.001 to 100 pJ"},
                  {small, "KV cache needs 0.0 MiB, the chips hold 0.0 MiB"},
-                 {coarse, "DAC 8, ADC 6 bits, but their energies are those of 8 and 8 bits"},
+                 {coarse, "ADC of 6 bits, but its energy is that of 8 bits"},
                  {large, NULL}};
     for (size_t i = 0; i < 4; i++) {
         struct bench b = make("pcm256", cases[i].set, 1, model, MATRICES, 4);
