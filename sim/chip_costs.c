@@ -32,7 +32,7 @@ static void act_adc(struct chip_spec *s) {
     struct tile_work work = tile_work_of(s);
     t->adc.energy_J.value = c.energy_J;
     t->adc.area_m2.value = c.area_m2;
-    t->adc.static_W = c.static_W * ((double)(t->columns / t->adc.share) * work.lines + work.shared);
+    t->adc.static_W = c.static_W * ((double)(t->columns / t->adc.share) * work.converters + work.shared);
     if (t->adc.cost.time == TIME_MODEL) {
         t->conversion_s.value = c.conversion_s;
         t->mvm_s.value += c.conversion_s; /* was given without */

@@ -176,13 +176,13 @@ static void two_terms(void **state) {
     assert_near(t->adc.area_m2.value * 1e12, 2085, 1);
     assert_near(t->conversion_s.value, 8 * (0.640 + 104 * 0.00653) * 1e-9, 1e-20); /* 10.55 ns */
     assert_near(t->mvm_s.value, 20e-9 + t->conversion_s.value, 1e-20); /* was given without a conversion */
-    assert_near(tile_work_of(chip_spec_of(c)).seconds, t->mvm_s.value, 1e-20);
+    assert_near(tile_work_of(chip_spec_of(c)).latency_s, t->mvm_s.value, 1e-20);
     chip_destroy(c);
     t = tile_of("{bits: 8, share: 4, cost: {" TWO_TERM "}}", DAC, CONVERSION, &c); /* times as given */
-    assert_near(tile_work_of(chip_spec_of(c)).seconds, 20e-9 + 3 * 5e-9, 1e-20);
+    assert_near(tile_work_of(chip_spec_of(c)).latency_s, 20e-9 + 3 * 5e-9, 1e-20);
     chip_destroy(c);
     t = tile_of("{bits: 8, share: 4, cost: {" TWO_TERM ", time: model}}", DAC, "", &c);
-    assert_near(tile_work_of(chip_spec_of(c)).seconds, 20e-9 + 4 * t->conversion_s.value, 1e-20);
+    assert_near(tile_work_of(chip_spec_of(c)).latency_s, 20e-9 + 4 * t->conversion_s.value, 1e-20);
     chip_destroy(c);
     struct error e;
     t = tile_of("{bits: 11, cost: {" TWO_TERM "}}", DAC, CONVERSION, &c);
