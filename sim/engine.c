@@ -82,13 +82,14 @@ static bool allocate(struct engine *g, const struct engine_options *o) {
     g->log.events = mem_alloc(o->log_events, sizeof *g->log.events);
     g->log.tasks = mem_alloc(o->log_tasks, sizeof *g->log.tasks);
     g->tasks = mem_alloc(g->task_capacity = o->tasks, sizeof *g->tasks);
+    g->open = mem_alloc(g->open_capacity = o->tasks, sizeof *g->open);
     g->dependencies = mem_alloc(g->dependency_capacity = o->dependencies, sizeof *g->dependencies);
     g->runs = mem_alloc(g->run_capacity = o->tasks, sizeof *g->runs);
     g->durations = mem_alloc(g->duration_capacity = o->durations, sizeof *g->durations);
     g->heap = mem_alloc(g->heap_capacity = o->tasks + 2 * resources, sizeof *g->heap);
     g->watched = mem_alloc(g->watched_capacity = WATCHED_AT_FIRST, sizeof *g->watched);
-    return g->resources && g->touched && g->log.events && g->log.tasks && g->tasks && g->dependencies && g->runs &&
-           g->durations && g->heap && g->watched;
+    return g->resources && g->touched && g->log.events && g->log.tasks && g->tasks && g->open && g->dependencies &&
+           g->runs && g->durations && g->heap && g->watched;
 }
 
 enum status engine_create(const struct engine_resource *resources, size_t count, const struct engine_options *o,
@@ -126,6 +127,7 @@ void engine_destroy(struct engine *g) {
         mem_free(g->log.events);
         mem_free(g->log.tasks);
         mem_free(g->tasks);
+        mem_free(g->open);
         mem_free(g->dependencies);
         mem_free(g->runs);
         mem_free(g->durations);
@@ -156,12 +158,12 @@ void engine_reset(struct engine *g) {
     g->now = g->end = 0;
     g->events = 0;
     g->touched_count = g->live = 0;
-    g->free_task = g->open_task = g->free_dependency = g->free_run = NONE;
+    g->free_task = g->free_dependency = g->free_run = NONE;
     for (uint32_t i = g->tasks_used; i-- > 0;) {
         free_task(g, i);
     }
     g->dependencies_used = g->runs_used = 0;
-    g->dependencies_live = g->durations_used = g->heap_count = g->watched_count = 0;
+    g->open_count = g->dependencies_live = g->durations_used = g->heap_count = g->watched_count = 0;
     memset(g->free_durations, 0xff, sizeof g->free_durations);
     g->peak = (struct engine_peak){0};
     g->trouble = GOES_ON;
@@ -247,8 +249,9 @@ static uint32_t take_task(struct engine *g) {
         g->free_task = g->tasks[index].sibling;
         return index;
     }
-    if (g->tasks_used >= INDEX_MOST ||
-        !reserve(g, &g->tasks, &g->task_capacity, sizeof *g->tasks, (size_t)g->tasks_used + 1)) {
+    size_t need = (size_t)g->tasks_used + 1;
+    if (need > INDEX_MOST || !reserve(g, &g->tasks, &g->task_capacity, sizeof *g->tasks, need) ||
+        !reserve(g, &g->open, &g->open_capacity, sizeof *g->open, need)) {
         return NONE;
     }
     index = g->tasks_used++;
@@ -280,8 +283,7 @@ enum status engine_add(struct engine *g, const struct engine_task *t, uint64_t *
         return error_set(e, ERR_RUN, "engine: out of memory for the durations of %u items", t->items);
     }
     to->missing = t->release > g->now;
-    to->sibling = g->open_task;
-    g->open_task = index;
+    g->open[g->open_count++] = index;
     g->live++;
     at_least(&g->peak.tasks, g->live);
     if (g->log.capacity) {
@@ -713,14 +715,14 @@ static void serve(struct engine *g, uint32_t resource) {
 
 /* Tasks that were added since take part: those that miss nothing are ready. */
 static void close_tasks(struct engine *g) {
-    for (uint32_t index = g->open_task, next; index != NONE; index = next) {
-        next = g->tasks[index].sibling;
-        g->tasks[index].open = false;
-        if (g->tasks[index].missing == 0) {
-            become_ready(g, index);
+    for (size_t i = 0; i < g->open_count; i++) {
+        struct task *t = &g->tasks[g->open[i]];
+        t->open = false;
+        if (t->missing == 0) {
+            become_ready(g, g->open[i]);
         }
     }
-    g->open_task = NONE;
+    g->open_count = 0;
 }
 
 static void report(struct engine *g, struct engine_report *r) {
@@ -783,7 +785,7 @@ enum status engine_advance(struct engine *g, struct engine_report *r, struct err
             serve(g, g->touched[i]);
         }
         g->touched_count = 0;
-        if (!g->heap_count) {
+        if (!g->heap_count || g->trouble != GOES_ON) {
             break;
         }
         g->now = g->heap[0].time;

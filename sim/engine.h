@@ -27,8 +27,9 @@
  *
  * Memory. Everything is allocated by engine_create from the numbers in engine_options; what is exhausted doubles (by
  * the calls that may return ERR_RUN), but the log, which never grows. Finished tasks are used again, so memory follows
- * what is in flight: about 150 bytes per task, 24 per dependency, 8 or 16 per item with durations of its own, 16 per
- * running event, 48 per logged event. A caller that reserves enough sees no allocation after engine_create.
+ * what is in flight: about 150 bytes per task, 24 per dependency, 8 per number of an array of durations, 16 per running
+ * event, 40 per logged event and 32 per logged task. A caller that reserves enough sees no allocation after
+ * engine_create.
  *
  * Cost: O(log(running events)) per event, plus its dependencies.
  *
@@ -117,7 +118,8 @@ struct engine_report {
 /* Runs until a task with `watch` has all its results, or until nothing is left. Between (1) and (3) of an instant: a
  * task that the caller adds upon the report takes part in this instant. Several at one time are reported one by one,
  * smallest key first, before anything starts. ERR_USAGE: tasks wait for each other in a cycle, or time passes 2^62;
- * ERR_RUN: out of memory. After an error only engine_reset and engine_destroy are allowed. */
+ * ERR_RUN: out of memory. After an error of this function, or ERR_RUN of one above, only engine_reset and
+ * engine_destroy are allowed. */
 enum status engine_advance(struct engine *g, struct engine_report *r, struct error *e);
 
 /* ---- results ----------------------------------------------------------------------------------- */
@@ -133,7 +135,7 @@ struct engine_use {
     int64_t idle;          /* servers * makespan - busy; -1 where servers are unlimited */
     int64_t wait;          /* sum over events of start - ready; of those that still wait: up to now */
     int64_t last_end;
-    uint64_t waiting, longest_queue; /* events: now; most that were left when an instant was over */
+    uint64_t waiting, longest_queue; /* events: now; most that were left when servers had started what they can */
 };
 struct engine_use engine_use(const struct engine *g, size_t resource);
 

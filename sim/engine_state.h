@@ -106,7 +106,9 @@ struct engine {
 
     struct task *tasks;
     size_t task_capacity;
-    uint32_t tasks_used, free_task, open_task, live;
+    uint32_t tasks_used, free_task, live;
+    uint32_t *open; /* tasks added since the last advance */
+    size_t open_capacity, open_count;
     struct dependency *dependencies;
     size_t dependency_capacity, dependencies_live;
     uint32_t dependencies_used, free_dependency;
