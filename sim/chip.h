@@ -19,6 +19,7 @@ enum encoding { ENCODING_DIFFERENTIAL_PAIR, ENCODING_SIGNED_UNIT, ENCODING_ONE_D
 enum combination { COMBINE_ANALOG, COMBINE_DIGITAL, COMBINE_IN_TURNS };
 enum overlap { OVERLAP_NONE, OVERLAP_SAMPLE_HOLD, OVERLAP_FULL }; /* of the stages of a tile: sim/passes.h */
 enum input_coding { CODING_AMPLITUDE, CODING_PULSE_WIDTH, CODING_BIT_SERIAL, CODING_SPLIT };
+enum bit_pulses { PULSES_ONE, PULSES_WEIGHTED }; /* bit serial: a bit takes one pulse, or as many as it weighs */
 enum input_sign { SIGN_BIPOLAR, SIGN_TWO_PHASE }; /* one pass with both signs, or positive then negative inputs */
 enum correction { CORRECTION_NONE, CORRECTION_AFFINE };
 enum bound_management { BOUND_NONE, BOUND_ITERATIVE, BOUND_ITERATIVE_WORST_CASE };
@@ -186,6 +187,7 @@ struct tile_spec {
         double static_parameter;     /* number of standard deviations, or quantile */
         int coding, sign;            /* input_coding, input_sign */
         int split_bits, accumulate;  /* coding split: bits of the low part; combination */
+        int groups, bit_pulses;      /* accumulate analog: conversions; enum bit_pulses */
         double range_value;          /* static range of the chip itself; 0: from the model or calibration */
         const char *circuit_model;   /* "ideal" where the file has no circuit */
         const struct dac *circuit;

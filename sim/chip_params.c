@@ -13,6 +13,7 @@ static const char *const combination_names[] = {"analog", "digital", NULL};
 static const char *const leg_names[] = {"analog", "digital", "in_turns", NULL};
 static const char *const overlap_names[] = {"none", "sample_hold", "full", NULL};
 static const char *const coding_names[] = {"amplitude", "pulse_width", "bit_serial", "split", NULL};
+static const char *const bit_pulses_names[] = {"one", "weighted", NULL};
 static const char *const sign_names[] = {"bipolar", "two_phase", NULL};
 static const char *const correction_names[] = {"none", "affine", NULL};
 static const char *const adc_rule_names[] = {"maximum", "quantile", "mean_square", NULL};
@@ -138,6 +139,11 @@ static const struct param tile_rows[] = {
              AT(tile_spec, dac.split_bits)),
     CHOICE_ROW("dac.accumulate", combination_names, "digital",
                "passes added by shift and add after the ADC, or as charge before it", AT(tile_spec, dac.accumulate)),
+    INT_ROW("dac.groups", 1, 11, "1", "accumulate = analog: conversions that the digits of an input are shared out to",
+            AT(tile_spec, dac.groups)),
+    CHOICE_ROW("dac.bit_pulses", bit_pulses_names, "one",
+               "coding = bit_serial, accumulate = analog: a bit takes one pulse, or as many as it weighs",
+               AT(tile_spec, dac.bit_pulses)),
     NUMBER_ROW("dac.range_value", "", 0, 1e9, "0",
                "range = static: full scale in units of the inputs; 0: model or calibration",
                AT(tile_spec, dac.range_value)),

@@ -220,7 +220,7 @@ static void group_sum(const struct block_work *w, const float *panel, const floa
     uint32_t rows = array_block_rows(w->a, w->block), first = group_first(plan, group), end = group_end(plan, group);
     float one[TOKENS * PANEL];
     for (uint32_t p = first; p < end; p++) {
-        float gain = plan->groups == 1 ? plan->pass[p].gain : 1.0f, factor = power == 2 ? gain * gain : gain;
+        float gain = plan->pass[p].share, factor = power == 2 ? gain * gain : gain;
         kernels()->gemm_panel_f32(panel, rows, levels + (size_t)p * TOKENS * w->g->stride, w->g->stride, w->tokens, one,
                                   PANEL, PANEL);
         for (uint32_t i = 0; i < w->tokens * PANEL; i++) {
@@ -351,7 +351,7 @@ static void phenomenal_sum(const struct block_work *w, const struct strip *s, ui
     const struct input_plan *plan = &w->m->inputs;
     float one[TOKENS * PANEL];
     for (uint32_t p = group_first(plan, group); p < group_end(plan, group); p++) {
-        float gain = plan->groups == 1 ? plan->pass[p].gain : 1.0f;
+        float gain = plan->pass[p].share;
         phenomenal_product(w, s, p, one);
         for (uint32_t i = 0; i < w->tokens * PANEL; i++) {
             v[i] = (p == group_first(plan, group) ? 0.0f : v[i]) + gain * one[i];
@@ -388,7 +388,7 @@ static void count_ladder(const struct block_work *w, const struct strip *s, uint
     const struct machine *m = w->m;
     double steps = 0;
     for (uint32_t p = group_first(&m->inputs, group); p < group_end(&m->inputs, group); p++) {
-        steps += (m->inputs.groups == 1 ? (double)m->inputs.pass[p].gain : 1) * ladder_duration(m->inputs.pass[p].mask);
+        steps += (double)m->inputs.pass[p].share * ladder_duration(m->inputs.pass[p].mask);
     }
     for (uint32_t lane = 0; lane < PANEL; lane++) {
         double weight = tile_weight_per_siemens(m, w->a->weight_scale[s->column + lane]);
@@ -434,7 +434,7 @@ static void read_line(const struct block_work *w, const struct strip *s, uint32_
                         .columns = adc_numbers(w->m, a),
                         .column = (uint64_t)line * a->columns + (uint64_t)s->panel * PANEL};
     convert(w, &r, v, beyond);
-    float gain = w->m->inputs.groups == 1 ? 1.0f : w->m->inputs.pass[group].gain;
+    float gain = w->m->inputs.group_gain[group];
     for (uint32_t lane = 0; lane < PANEL; lane++) {
         float factor =
             gain * (w->m->calibrating ? open_factor(w, line, s->index + lane, s->column + lane) : r.to_output[lane]);
@@ -507,7 +507,7 @@ static void read_shared(const struct block_work *w, uint32_t number) {
         for (uint32_t p = group_first(plan, group); p < group_end(plan, group); p++) {
             for (uint32_t t = 0; t < w->tokens; t++) {
                 const float *levels = w->g->levels + ((size_t)p * TOKENS + t) * w->g->stride;
-                float gain = plan->groups == 1 ? plan->pass[p].gain : 1.0f;
+                float gain = plan->pass[p].share;
                 v[t * PANEL] += gain * (w->g->network ? network_shared_sum(w, p, t, number)
                                                       : kernels()->dot_f32(weights, levels, rows));
             }
@@ -519,7 +519,7 @@ static void read_shared(const struct block_work *w, uint32_t number) {
         r.group = group;
         convert(w, &r, v, &beyond);
         bool codes = w->m->spec->effects.adc && !w->m->calibrating;
-        float gain = (plan->groups == 1 ? 1.0f : plan->pass[group].gain) * (codes ? step : 1 / limit);
+        float gain = plan->group_gain[group] * (codes ? step : 1 / limit);
         for (uint32_t t = 0; t < w->tokens; t++) {
             out[t] += v[t * PANEL] * gain;
         }

@@ -192,7 +192,8 @@ static void drive_pass(const struct block_work *w, const int16_t *codes, const f
         g->sizes[at + i] = fabsf(g->levels[at + i]);
     }
     weigh_inputs(NULL, g->levels + at, w->a->row_S + w->a->row_begin[w->block], rows, plan->voltage, &sum_S);
-    w->array_S[token] += sum_S / limit / (plan->voltage ? limit : 1) * plan->pulse_share;
+    w->array_S[token] += sum_S / limit / (plan->voltage ? limit : 1) * plan->pulse_share *
+                         plan->pass[pass].pulses;
 }
 
 void drive_token(struct block_work *w, uint32_t token) {

@@ -239,7 +239,7 @@ void network_group_sum(const struct block_work *w, uint32_t group, uint32_t line
     const struct array *a = w->a;
     memset(out, 0, (size_t)w->tokens * PANEL * sizeof *out);
     for (uint32_t p = group_first(plan, group); p < group_end(plan, group); p++) {
-        float gain = plan->groups == 1 ? plan->pass[p].gain : 1.0f;
+        float gain = plan->pass[p].share;
         for (uint32_t t = 0; t < w->tokens; t++) {
             const float *sums =
                 w->g->network->sums + (((size_t)p * TOKENS + t) * a->lines + line) * a->columns + column;

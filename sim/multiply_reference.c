@@ -395,7 +395,7 @@ static double ladder_result(const struct block *k, uint32_t group, uint32_t o, d
         return sum;
     }
     for (uint32_t p = group_first(&m->inputs, group); p < group_end(&m->inputs, group); p++) {
-        double gain = m->inputs.groups == 1 ? (double)m->inputs.pass[p].gain : 1;
+        double gain = (double)m->inputs.pass[p].share;
         sum -= gain * (double)k->a->ladder_offset[i] * ladder_duration(m->inputs.pass[p].mask) / m->inputs.digit_limit;
     }
     return m->spec->effects.adc_errors ? ladder_counted(ladder, sum / unit) * unit : sum;
@@ -410,7 +410,7 @@ static double analog_result(const struct block *k, uint32_t group, uint32_t line
     double scale = (double)a->weight_scale[(size_t)k->b * a->columns + o], sum = 0, noise = 0;
     bool phenomena = k->m->phenomena.any && scale > 0;
     for (uint32_t p = group_first(plan, group); p < group_end(plan, group); p++) {
-        double gain = plan->groups == 1 ? (double)plan->pass[p].gain : 1;
+        double gain = (double)plan->pass[p].share;
         sum += gain * (phenomena ? phenomenal_pass(k, p, line, o, w, scale) * scale : line_pass(k, p, line, o));
         for (uint32_t i = 0; i < k->rows; i++) {
             double level = k->levels[(size_t)p * k->rows + i];
@@ -511,7 +511,7 @@ static double digital_sum(const struct block *k, uint32_t o, uint32_t *clipped, 
             int beyond;
             double v = converted(k, &r, analog_result(k, g, l, o), &codes[g * a->lines + l], &beyond);
             *clipped += beyond > 0 || (beyond < 0 && m->spec->tile.management.test_negative);
-            y += m->plan.line_factor[l] * (plan->groups == 1 ? 1 : (double)plan->pass[g].gain) * v;
+            y += m->plan.line_factor[l] * (double)plan->group_gain[g] * v;
         }
     }
     return y * k->range;
@@ -529,7 +529,7 @@ static double shared_result(const struct block *k, uint32_t c, uint32_t s) {
     for (uint32_t g = 0; g < plan->groups; g++) {
         double v = 0;
         for (uint32_t p = group_first(plan, g); p < group_end(plan, g); p++) {
-            v += (plan->groups == 1 ? (double)plan->pass[p].gain : 1) *
+            v += (double)plan->pass[p].share *
                  (k->solved ? k->solved_shared[(size_t)p * a->column_blocks * m->plan.slices + number]
                             : plain_pass(k, p, w));
         }
@@ -538,7 +538,7 @@ static double shared_result(const struct block *k, uint32_t c, uint32_t s) {
                            a->shared_state ? a->shared_state + i * m->adc_states : NULL,
                            event_number(m, a, k->read, k->round, k->b, g) * adc_numbers(m, a) +
                                (uint64_t)a->lines * a->columns + number};
-        y += (plan->groups == 1 ? 1 : (double)plan->pass[g].gain) * converted(k, &r, v, &code, &beyond);
+        y += (double)plan->group_gain[g] * converted(k, &r, v, &code, &beyond);
     }
     return y * m->plan.line_factor[m->plan.line_of[s][0]];
 }

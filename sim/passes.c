@@ -8,8 +8,10 @@
 
 static int full_mask(int bits) { return (1 << bits) - 1; }
 
+static int phases_of(const struct tile_spec *t) { return t->dac.sign == SIGN_TWO_PHASE ? 2 : 1; }
+
 static void add_digit(struct input_plan *out, const struct tile_spec *t, int shift, int mask) {
-    int phases = t->dac.sign == SIGN_TWO_PHASE ? 2 : 1;
+    int phases = phases_of(t);
     for (int phase = 0; phase < phases; phase++) {
         out->pass[out->passes++] =
             (struct input_pass){.shift = shift, .mask = mask, .sign = phases == 1 ? 0 : 1 - 2 * phase};
@@ -21,6 +23,37 @@ static void add_digit(struct input_plan *out, const struct tile_spec *t, int shi
 static bool drives_voltage(const struct tile_spec *t) {
     bool circuit = t->dac.circuit && !dac_is_ideal(t->dac.circuit);
     return circuit ? !dac_model_of(t->dac.circuit)->pulse : t->dac.coding == CODING_AMPLITUDE;
+}
+
+/* Gains of group g, which converts passes first[g] .. first[g + 1] - 1 together. */
+static void plan_gains(struct input_plan *out, const struct tile_spec *t, int limit, uint32_t g) {
+    const struct input_pass *low = &out->pass[out->first[g]];
+    uint32_t count = out->first[g + 1] - out->first[g], phases = (uint32_t)phases_of(t);
+    bool weighted = t->dac.coding == CODING_BIT_SERIAL && t->dac.bit_pulses == PULSES_WEIGHTED;
+    double whole = 0, sign = count == 1 && low->sign < 0 ? -1 : 1;
+    for (uint32_t p = out->first[g]; p < out->first[g + 1]; p += count == 1 ? 1 : phases) {
+        whole += (double)out->pass[p].mask * (1 << out->pass[p].shift) / limit;
+    }
+    whole = count == 1 ? (double)(1 << low->shift) * out->digit_limit / limit : whole;
+    out->group_gain[g] = (float)(sign * whole);
+    for (uint32_t p = out->first[g]; p < out->first[g + 1]; p++) {
+        struct input_pass *pass = &out->pass[p];
+        double size = (double)(1 << pass->shift) * out->digit_limit / limit / whole;
+        pass->share = (float)(sign * (pass->sign < 0 ? -size : size));
+        pass->pulses = weighted ? (1 << (pass->shift - low->shift)) * pass->mask : 1;
+    }
+}
+
+static void plan_groups(struct input_plan *out, const struct tile_spec *t, int limit) {
+    uint32_t phases = (uint32_t)phases_of(t), digits = out->passes / phases, wanted = (uint32_t)t->dac.groups;
+    bool analog = t->dac.accumulate == COMBINE_ANALOG;
+    out->groups = !analog ? out->passes : wanted < digits ? wanted : digits;
+    for (uint32_t g = 0; g <= out->groups; g++) {
+        out->first[g] = analog ? g * digits / out->groups * phases : g;
+    }
+    for (uint32_t g = 0; g < out->groups; g++) {
+        plan_gains(out, t, limit, g);
+    }
 }
 
 void input_plan_make(const struct tile_spec *t, bool quantised, struct input_plan *out) {
@@ -36,12 +69,7 @@ void input_plan_make(const struct tile_spec *t, bool quantised, struct input_pla
     } else {
         add_digit(out, t, 0, limit);
     }
-    for (uint32_t p = 0; p < out->passes; p++) {
-        struct input_pass *pass = &out->pass[p];
-        double size = (double)(1 << pass->shift) * out->digit_limit / limit;
-        pass->gain = (float)(pass->sign < 0 ? -size : size);
-    }
-    out->groups = t->dac.accumulate == COMBINE_ANALOG ? 1 : out->passes;
+    plan_groups(out, t, limit);
     out->voltage = drives_voltage(t);
     bool whole = out->voltage || t->dac.coding == CODING_BIT_SERIAL;
     out->pulse_share = whole ? 1.0 : (double)out->digit_limit / limit;
@@ -78,9 +106,12 @@ struct tile_work tile_work_of(const struct chip_spec *s) {
         .interval_s = (double)NAN,
         .latency_s = (double)NAN,
     };
+    for (uint32_t p = 0; p < inputs.passes; p++) {
+        work.pulses += (uint32_t)inputs.pass[p].pulses * turns;
+    }
     if (s->costs == COSTS_FULL) {
         double rounds = inputs.groups * turns;
-        find_times(t, rounds, work.passes / rounds * t->pulse_s.value * inputs.pulse_share, &work);
+        find_times(t, rounds, work.pulses / rounds * t->pulse_s.value * inputs.pulse_share, &work);
     }
     return work;
 }
@@ -100,6 +131,21 @@ const char *input_contradiction(const struct chip_spec *s, char *why, size_t byt
                  "%d of the %d bits of a magnitude leave nothing for the high part (allowed: below tile.dac.bits - 1)",
                  t->dac.split_bits, t->dac.bits - 1);
         return "tile.dac.split_bits";
+    }
+    if (t->dac.groups > 1 && (t->dac.accumulate != COMBINE_ANALOG || t->dac.groups > t->dac.bits - 1 ||
+                              t->dac.coding == CODING_AMPLITUDE || t->dac.coding == CODING_PULSE_WIDTH)) {
+        snprintf(why, bytes,
+                 "%d conversions for the passes of an input (allowed: 1, or with tile.dac.accumulate = analog and coding "
+                 "bit_serial or split at most one for each digit)",
+                 t->dac.groups);
+        return "tile.dac.groups";
+    }
+    if (t->dac.bit_pulses == PULSES_WEIGHTED &&
+        (t->dac.coding != CODING_BIT_SERIAL || t->dac.accumulate != COMBINE_ANALOG)) {
+        snprintf(why, bytes,
+                 "weighted, but it is no charge of single bits that is added (allowed: one, or tile.dac.coding = "
+                 "bit_serial with tile.dac.accumulate = analog)");
+        return "tile.dac.bit_pulses";
     }
     if (t->dac.range_value > 0 && t->dac.range != INPUT_STATIC) {
         snprintf(why, bytes, "%g is given, but the ranges are found per token (allowed: 0, or tile.dac.range = static)",

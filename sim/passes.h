@@ -15,11 +15,15 @@
  *   gain = sign 2^shift digit_limit / limit
  *
  * tile.dac.accumulate: digital: each pass has its ADC conversion, the codes are scaled by gain and added (shift and
- * add); analog: the charges of all passes are scaled by gain and added before one conversion. Passes that are
- * converted together are a group.
+ * add); analog: the charges of the passes are scaled by gain and added before one conversion, or before tile.dac.groups
+ * of them, equal parts of the digits, low ones first. Passes that are converted together are a group: gain = share (of
+ * the pass within its group) x group_gain, so that a group of full inputs is full scale for its converter.
+ *
+ * tile.dac.bit_pulses, of bit_serial with accumulate: analog: what scales a charge. one: something after the pulse;
+ * weighted: bit k of a group is driven for 2^k pulses.
  *
  * In time: a pulse-coded pass is as long as its longest digit (digit_limit steps of pulse / limit); an
- * amplitude-coded one, and a bit, takes a whole pulse.
+ * amplitude-coded one takes a whole pulse, a bit one pulse or, weighted, 2^k.
  */
 #ifndef MHO_SIM_PASSES_H
 #define MHO_SIM_PASSES_H
@@ -31,12 +35,15 @@ enum { PASSES_MOST = 24 }; /* 11 bits of a 12-bit code, in two phases */
 struct input_pass {
     int shift, mask;
     int sign;   /* 0: both signs; 1, -1: positive, negative inputs only, driven as positive levels */
-    float gain; /* of its result: x / range per unit of digit / digit_limit */
+    int pulses; /* that it lasts */
+    float share; /* of its result within its group */
 };
 
 struct input_plan {
     uint32_t passes;
-    uint32_t groups; /* conversions per line: `passes`, or 1 */
+    uint32_t groups; /* conversions per line */
+    uint32_t first[PASSES_MOST + 1]; /* [groups + 1]: passes of group g are first[g] to first[g + 1] - 1 */
+    float group_gain[PASSES_MOST];   /* of the group's result */
     int digit_limit;
     bool voltage;       /* a level is a voltage, not a time: the current of a non-linear cell depends on it */
     double pulse_share; /* length of a pass / tile.pulse */
@@ -53,23 +60,22 @@ static inline int input_digit(const struct input_pass *p, int q) {
 }
 
 /* Passes of a group: [first, end). */
-static inline uint32_t group_first(const struct input_plan *p, uint32_t group) { return p->groups == 1 ? 0 : group; }
-static inline uint32_t group_end(const struct input_plan *p, uint32_t group) {
-    return p->groups == 1 ? p->passes : group + 1;
-}
+static inline uint32_t group_first(const struct input_plan *p, uint32_t group) { return p->first[group]; }
+static inline uint32_t group_end(const struct input_plan *p, uint32_t group) { return p->first[group + 1]; }
 
 /* What a tile does in one multiply, for counts and times. */
 struct tile_work {
     uint32_t passes, groups; /* drives, those of the second leg included; conversions of a line */
+    uint32_t pulses;         /* of all passes */
     uint32_t lines, shared;  /* converted results per output; and per tile (shared columns) */
     uint32_t converters;     /* per output: the lines, less those that take turns */
     uint32_t unit_cells;     /* per weight: one for each slice */
     uint32_t shared_cells;   /* per row: of shared columns, converted or not */
     double interval_s, latency_s; /* between multiplies, and of one; NAN for a chip without costs */
 };
-/* A multiply is R rounds (groups, twice where legs take turns). A round drives its passes, D = passes x pulse x
- * pulse_share, and ends with its conversions, C = mvm - pulse + (share - 1) x conversion. tile.mvm is a multiply of one
- * pass. tile.overlap says what the tile does at the same time:
+/* A multiply is R rounds (groups, twice where legs take turns). A round drives its passes, D = pulses x pulse x
+ * pulse_share (the mean of all rounds), and ends with its conversions, C = mvm - pulse + (share - 1) x conversion.
+ * tile.mvm is a multiply of one pass. tile.overlap says what the tile does at the same time:
  *   none         latency = interval = R (D + C)
  *   sample_hold  D of a round while C of the one before it:  interval = R max(D, C),  latency = D + C + (R - 1) max(D, C)
  *   full         the same, and of C the inputs and results of a multiply, M = mvm - pulse - conversion, are moved beside

@@ -41,10 +41,44 @@ static void digits_are_the_code(void **state) {
                         int d = input_digit(&p.pass[i], q);
                         assert_in_range(d + p.digit_limit, 0, 2 * p.digit_limit);
                         assert_true(sign == SIGN_BIPOLAR || d >= 0);
-                        sum += (double)p.pass[i].gain * d / p.digit_limit;
+                        assert_near(p.pass[i].share, 1, 0);
+                        sum += (double)p.group_gain[i] * d / p.digit_limit;
                     }
                     assert_near(sum, (double)q / limit, 1e-6); /* gains are single precision */
                 }
+            }
+        }
+    }
+}
+
+/* Bits whose charges are added in up to five groups: each group of all bits is full scale, the gains make the code. */
+static void groups_are_full_scale(void **state) {
+    (void)state;
+    for (int groups = 1; groups <= 5; groups++) {
+        for (int sign = SIGN_BIPOLAR; sign <= SIGN_TWO_PHASE; sign++) {
+            struct tile_spec t = {.dac = {.bits = 8,
+                                          .coding = CODING_BIT_SERIAL,
+                                          .sign = sign,
+                                          .groups = groups,
+                                          .bit_pulses = PULSES_WEIGHTED,
+                                          .accumulate = COMBINE_ANALOG}};
+            struct input_plan p;
+            input_plan_make(&t, true, &p);
+            assert_int_equal(p.groups, groups);
+            for (int q = -127; q <= 127; q++) {
+                double sum = 0;
+                for (uint32_t g = 0; g < p.groups; g++) {
+                    double part = 0;
+                    for (uint32_t i = group_first(&p, g); i < group_end(&p, g); i++) {
+                        part += (double)p.pass[i].share * input_digit(&p.pass[i], q);
+                        assert_int_equal(p.pass[i].pulses,
+                                         1 << (p.pass[i].shift - p.pass[group_first(&p, g)].shift));
+                    }
+                    assert_true(fabs(part) <= 1 + 1e-6);
+                    assert_near(q == 127 ? part : 1, 1, 1e-6); /* shares are single precision */
+                    sum += (double)p.group_gain[g] * part;
+                }
+                assert_near(sum, q / 127.0, 1e-6);
             }
         }
     }
@@ -171,6 +205,9 @@ static const char *const general_sets[] = {
     "effects.dac=on effects.adc=on tile.dac.sign=two_phase",
     "effects.dac=on effects.adc=on tile.dac.coding=bit_serial",
     "effects.dac=on effects.adc=on tile.dac.coding=bit_serial tile.dac.accumulate=analog",
+    "effects.dac=on effects.adc=on tile.dac.coding=bit_serial tile.dac.accumulate=analog tile.dac.groups=3",
+    "effects.dac=on effects.adc=on tile.dac.coding=bit_serial tile.dac.accumulate=analog tile.dac.groups=2 "
+    "tile.dac.sign=two_phase tile.legs=in_turns tile.encoding=differential_pair " WHITE,
     "effects.dac=on effects.adc=on tile.dac.coding=split tile.dac.sign=two_phase tile.dac.range=static",
     "effects.adc=on tile.dac.sign=two_phase tile.dac.accumulate=analog",
     "effects.dac=on effects.adc=on tile.legs=digital",
@@ -470,6 +507,11 @@ static void contradictions_are_named(void **state) {
         {"pcm256", "tile.dac.coding=split tile.dac.split_bits=7", "tile.dac.split_bits: 7 of the 7 bits"},
         {"pcm256", "tile.cell=sram_capacitor", "tile.dac.coding: pulse_width drives times, but the charge"},
         {"pcm256", "tile.cell=sram_capacitor tile.dac.coding=split", "tile.dac.coding: split drives times"},
+        {"pcm256", "tile.dac.groups=2", "tile.dac.groups: 2 conversions"},
+        {"pcm256", "tile.dac.groups=2 tile.dac.coding=bit_serial", "tile.dac.groups: 2 conversions"},
+        {"pcm256", "tile.dac.groups=8 tile.dac.coding=bit_serial tile.dac.accumulate=analog", "tile.dac.groups: 8"},
+        {"pcm256", "tile.dac.bit_pulses=weighted", "tile.dac.bit_pulses: weighted"},
+        {"pcm256", "tile.overlap=full", "tile.overlap: full: a multiply of 132.9 ns"},
         {"pcm256", "tile.dac.range_value=3", "tile.dac.range_value: 3 is given"},
         {"pcm256", "tile.dac.range=static tile.management.noise=abs_max", "tile.management.noise: it replaces"},
         {"ideal",
@@ -500,17 +542,26 @@ static void passes_and_lines_are_counted(void **state) {
     static const struct {
         const char *sets;
         uint64_t passes, conversions; /* conversions of a row block and token */
-        double time_ns;
+        double time_ns, interval_ns; /* interval 0: as long */
     } cases[] = {
-        {"", 1, O, 132.9},
-        {"tile.dac.sign=two_phase", 2, 2 * O, 2 * 132.9},
-        {"tile.dac.sign=two_phase tile.dac.accumulate=analog", 2, O, 132.9 + 127},
-        {"tile.dac.coding=bit_serial", 7, 7 * O, 7 * 132.9},
-        {"tile.dac.coding=split tile.dac.split_bits=3", 2, 2 * O, 2 * (5.9 + 15)},
-        {"tile.legs=digital tile.slices=2 tile.significance=3", 1, 4 * O, 132.9},
-        {"tile.cell=ideal tile.encoding=offset_column", 1, O + 3, 132.9},
-        {"tile.cell=ideal tile.encoding=reference_column", 1, O, 132.9},
-        {"tile.adc.share=4", 1, O, 132.9 + 3 * 76.5},
+        {"", 1, O, 132.9, 0},
+        {"tile.dac.coding=bit_serial tile.dac.accumulate=analog tile.dac.groups=2", 7, 2 * O, 2 * 5.9 + 7 * 127, 0},
+        {"tile.dac.coding=bit_serial tile.dac.accumulate=analog tile.dac.groups=2 tile.dac.bit_pulses=weighted", 7,
+         2 * O, 2 * 5.9 + (7 + 15) * 127, 0}, /* bits 0 to 2, bits 3 to 6 */
+        {"tile.legs=in_turns tile.dac.sign=two_phase", 4, 4 * O, 4 * 132.9, 0},
+        {"tile.overlap=sample_hold tile.adc.share=4", 1, O, 132.9 + 3 * 76.5, 5.9 + 3 * 76.5},
+        {"tile.overlap=sample_hold tile.adc.share=2 tile.dac.coding=bit_serial", 7, 7 * O, 6 * 127 + 132.9 + 76.5,
+         7 * 127},
+        {"tile.overlap=full tile.mvm_ns=300 tile.adc.share=4", 1, O, 300 + 3 * 76.5, 4 * 76.5},
+        {"tile.overlap=full tile.mvm_ns=900 tile.adc.share=4", 1, O, 900 + 3 * 76.5, 900 - 127 - 76.5},
+        {"tile.dac.sign=two_phase", 2, 2 * O, 2 * 132.9, 0},
+        {"tile.dac.sign=two_phase tile.dac.accumulate=analog", 2, O, 132.9 + 127, 0},
+        {"tile.dac.coding=bit_serial", 7, 7 * O, 7 * 132.9, 0},
+        {"tile.dac.coding=split tile.dac.split_bits=3", 2, 2 * O, 2 * (5.9 + 15), 0},
+        {"tile.legs=digital tile.slices=2 tile.significance=3", 1, 4 * O, 132.9, 0},
+        {"tile.cell=ideal tile.encoding=offset_column", 1, O + 3, 132.9, 0},
+        {"tile.cell=ideal tile.encoding=reference_column", 1, O, 132.9, 0},
+        {"tile.adc.share=4", 1, O, 132.9 + 3 * 76.5, 0},
     };
     float *x = gaussians(T * K, 2);
     for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
@@ -522,6 +573,8 @@ static void passes_and_lines_are_counted(void **state) {
         assert_int_equal(f->record.dac_conversions, cases[k].passes * T * K * 3);
         assert_int_equal(f->record.adc_conversions, cases[k].conversions * T * 3);
         assert_near(tile_work_of(f->machine->spec).latency_s * 1e9, cases[k].time_ns, 1e-6);
+        assert_near(tile_work_of(f->machine->spec).interval_s * 1e9,
+                    cases[k].interval_ns > 0 ? cases[k].interval_ns : cases[k].time_ns, 1e-6);
         fixture_close(f);
     }
     mem_free(x);
@@ -550,6 +603,7 @@ static void repeats_are_counted(void **state) {
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(digits_are_the_code),
+    cmocka_unit_test(groups_are_full_scale),
     cmocka_unit_test(passes_recompose),
     cmocka_unit_test(general_is_the_reference),
     cmocka_unit_test(passes_and_lines_are_counted),
