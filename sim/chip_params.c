@@ -121,7 +121,7 @@ static const struct param tile_rows[] = {
     NUMBER_ROW("correction_period_s", "s", 0, 1e12, "0",
                "the correction is fitted after each programming, and again every so often; 0: not again",
                AT(tile_spec, correction_period_s)),
-    INT_ROW("correction_vectors", 4, 4096, "64", "test vectors of the correction", AT(tile_spec, correction_vectors)),
+    INT_ROW("correction_vectors", 16, 4096, "64", "test vectors of the correction", AT(tile_spec, correction_vectors)),
     TEXT_ROW("dac.name", "", "part that the DAC was made from", AT(tile_spec, dac.name)),
     BITS_ROW("dac.bits", 2, 12, NULL, "input codes -(2^(b-1)-1) .. 2^(b-1)-1", AT(tile_spec, dac.bits)),
     CHOICE_ROW("dac.range", input_range_names, "per_token",

@@ -1,15 +1,23 @@
 /* Affine correction: every column of every tile learns the gain and offset that its converters and devices have, from
  * test vectors, as published chips do; and what this and the readouts of the drift compensation take.
  *
- *   test vectors   standard normal numbers x a third of the input range (per token: the range is their own largest)
+ *   test vectors   standard normal numbers x a third of the input range, cut off at the range (per token: the range is
+ *                  their own largest)
  *   measured       m_v = result of the tile through everything that acts, noise included, without correction
  *   ideal          y_v = sum w x over the target weights, exact
- *   fit            gain, offset with the smallest sum over v of (y_v - gain m_v - offset range_v)^2
+ *   fit            gain, offset with the smallest S1 = sum over v of (y_v - gain m_v - offset range_v)^2, over the n
+ *                  vectors where no conversion of the column saturated: clipped results say nothing of gain and offset
  *   used           y = gain m + offset x input range, digital, after drift compensation
+ * A column stays as it is (gain 1, offset 0) where
+ *   - fewer than 16 vectors are not clipped;
+ *   - the fit is no better than chance: with S0 = sum (y_v - m_v)^2 of the same vectors, an F test of two parameters
+ *     gives p = (S1 / S0)^((n - 2) / 2), the share of columns without any error that would look as good; p > 0.01;
+ *   - it would make the sum over all vectors, the clipped ones included, larger.
+ * Both numbers of columns are reported.
  * When: right after each programming, and again every tile.correction_period_s; in use is the last one, fitted to the
  * devices as they were then: drift since is not corrected. Where that is another age than the machine's, the matrix is
  * programmed once more at that age, with the converters and ranges of the machine, and forgotten.
- * A column that gives nothing keeps gain 1, offset 0. The digital units' work of the fit is not counted.
+ * A column that gives nothing keeps gain 1, offset 0, too. The digital units' work of the fit is not counted.
  *
  * Time: tiles work side by side, vectors one after the other. Energy: conversions and array of those multiplies.
  * Readout of the drift compensation: every input of a tile once at full scale, alone (as aihwkit reads them).
@@ -35,9 +43,23 @@ struct machine_calibration machine_calibration(const struct machine *m) {
     return c;
 }
 
-/* Sums of one column over the vectors. */
+enum { VECTORS_LEAST = 16 };
+static const double CHANCE = 0.01;
+
+/* Sums of one column over the vectors that are not clipped. */
 struct moments {
     double mm, mr, rr, ym, yr;
+    uint32_t count;
+};
+
+struct affine {
+    double gain, offset;
+};
+
+/* What the fits of all matrices took and gave. */
+struct totals {
+    struct multiply_record record;
+    uint64_t corrected, left, clipped, results;
 };
 
 struct fit {
@@ -48,28 +70,36 @@ struct fit {
     float *x;        /* [vectors][inputs] */
     float *measured; /* [vectors][outputs] */
     float *range;    /* [vectors] */
+    uint8_t *beyond; /* [vectors][outputs] a conversion saturated */
+    double *ideal;   /* [vectors] of one column */
     float *w;        /* [PANEL][inputs] */
+    struct totals *totals;
 };
 
 static void fit_destroy(struct fit *f) {
     mem_free(f->x);
     mem_free(f->measured);
     mem_free(f->range);
+    mem_free(f->beyond);
+    mem_free(f->ideal);
     mem_free(f->w);
 }
 
-static enum status fit_create(struct machine *m, size_t matrix, struct fit *f, struct error *e) {
+static enum status fit_create(struct machine *m, size_t matrix, struct totals *totals, struct fit *f,
+                              struct error *e) {
     struct array *a = m->arrays[matrix];
     size_t vectors = (size_t)m->spec->tile.correction_vectors;
-    *f = (struct fit){.m = m, .a = a, .matrix = matrix, .vectors = (uint32_t)vectors};
+    *f = (struct fit){.m = m, .a = a, .matrix = matrix, .vectors = (uint32_t)vectors, .totals = totals};
     mem_free(a->correction_gain);
     mem_free(a->correction_offset);
     a->correction_gain = a->correction_offset = NULL; /* measured without */
     f->x = mem_alloc(vectors * a->inputs, sizeof *f->x);
     f->measured = mem_alloc(vectors * a->outputs, sizeof *f->measured);
     f->range = mem_alloc(vectors, sizeof *f->range);
+    f->beyond = mem_alloc(vectors * a->outputs, sizeof *f->beyond);
+    f->ideal = mem_alloc(vectors, sizeof *f->ideal);
     f->w = mem_alloc((size_t)PANEL * a->inputs, sizeof *f->w);
-    if (!f->x || !f->measured || !f->range || !f->w) {
+    if (!f->x || !f->measured || !f->range || !f->beyond || !f->ideal || !f->w) {
         fit_destroy(f);
         return error_set(e, ERR_RUN, "matrix %s: out of memory for the correction", a->source.name);
     }
@@ -80,44 +110,93 @@ static void make_vectors(struct fit *f) {
     uint64_t stream = random_stream(RANDOM_CONVERTER, (uint64_t)f->matrix << 8 | STREAM_TEST_VECTORS);
     random_gaussian_fill(f->m->seed, stream, 0, f->x, (size_t)f->vectors * f->a->inputs);
     for (uint32_t b = 0; b < f->a->row_blocks; b++) {
-        float scale = (f->a->input_range ? f->a->input_range[b] : 1.0f) / 3;
+        float range = f->a->input_range ? f->a->input_range[b] : INFINITY, scale = (isfinite(range) ? range : 1) / 3;
         for (uint32_t v = 0; v < f->vectors; v++) {
             for (uint32_t i = f->a->row_begin[b]; i < f->a->row_begin[b + 1]; i++) {
-                f->x[(size_t)v * f->a->inputs + i] *= scale;
+                float *x = &f->x[(size_t)v * f->a->inputs + i];
+                *x = fmaxf(fminf(*x * scale, range), -range);
             }
         }
     }
 }
 
-static enum status measure(struct fit *f, struct general_scratch *g, struct multiply_record *record, struct error *e) {
+static enum status measure(struct fit *f, struct general_scratch *g, struct error *e) {
     for (uint32_t v = 0; v < f->vectors; v += TOKENS) {
         uint32_t now = f->vectors - v < TOKENS ? f->vectors - v : TOKENS;
+        struct block_results out = {f->measured + (size_t)v * f->a->outputs, f->range + v,
+                                    f->beyond + (size_t)v * f->a->outputs};
         TRY(multiply_one_block(f->m, f->matrix, f->block, f->x + (size_t)v * f->a->inputs, now,
-                               CORRECTION_READS + (uint64_t)f->block * f->vectors + v, g,
-                               f->measured + (size_t)v * f->a->outputs, f->range + v, record, e));
+                               CORRECTION_READS + (uint64_t)f->block * f->vectors + v, g, &out, &f->totals->record, e));
     }
     return OK;
 }
 
-/* w [inputs] of one output: its gain and offset in this block. */
-static void fit_column(const struct fit *f, uint32_t output, const float *w, float *gain, float *offset) {
+static double measured_of(const struct fit *f, uint32_t v, uint32_t output) {
+    return (double)f->measured[(size_t)v * f->a->outputs + output];
+}
+
+static bool clipped(const struct fit *f, uint32_t v, uint32_t output) {
+    return f->beyond[(size_t)v * f->a->outputs + output] != 0;
+}
+
+/* w [inputs] of one output: its exact results in this block. */
+static void make_ideal(struct fit *f, const float *w) {
     uint32_t first = f->a->row_begin[f->block], rows = array_block_rows(f->a, f->block);
+    for (uint32_t v = 0; v < f->vectors; v++) {
+        f->ideal[v] = 0;
+        for (uint32_t i = 0; i < rows; i++) {
+            f->ideal[v] += (double)w[first + i] * (double)f->x[(size_t)v * f->a->inputs + first + i];
+        }
+    }
+}
+
+static struct moments moments_of(const struct fit *f, uint32_t output) {
     struct moments s = {0};
     for (uint32_t v = 0; v < f->vectors; v++) {
-        double y = 0, m = (double)f->measured[(size_t)v * f->a->outputs + output], r = (double)f->range[v];
-        for (uint32_t i = 0; i < rows; i++) {
-            y += (double)w[first + i] * (double)f->x[(size_t)v * f->a->inputs + first + i];
+        double y = f->ideal[v], m = measured_of(f, v, output), r = (double)f->range[v];
+        if (!clipped(f, v, output)) {
+            s.mm += m * m;
+            s.mr += m * r;
+            s.rr += r * r;
+            s.ym += y * m;
+            s.yr += y * r;
+            s.count++;
         }
-        s.mm += m * m;
-        s.mr += m * r;
-        s.rr += r * r;
-        s.ym += y * m;
-        s.yr += y * r;
     }
+    return s;
+}
+
+/* Sum of the squares of what is left, over all vectors or those that are not clipped. */
+static double rest(const struct fit *f, uint32_t output, const struct affine *a, bool all) {
+    double sum = 0;
+    for (uint32_t v = 0; v < f->vectors; v++) {
+        double left = f->ideal[v] - a->gain * measured_of(f, v, output) - a->offset * (double)f->range[v];
+        sum += all || !clipped(f, v, output) ? left * left : 0;
+    }
+    return sum;
+}
+
+/* The fit of one column (f->ideal is its own), or the identity where no fit is better. */
+static struct affine fit_column(const struct fit *f, uint32_t output) {
+    const struct affine identity = {1, 0};
+    struct moments s = moments_of(f, output);
     double determinant = s.mm * s.rr - s.mr * s.mr;
-    bool known = determinant > 1e-9 * s.mm * s.rr;
-    *gain = known ? (float)((s.ym * s.rr - s.yr * s.mr) / determinant) : 1.0f;
-    *offset = known ? (float)((s.yr * s.mm - s.ym * s.mr) / determinant) : 0.0f;
+    f->totals->results += f->vectors;
+    f->totals->clipped += f->vectors - s.count;
+    f->totals->left++;
+    if (s.count < VECTORS_LEAST || !(determinant > 1e-9 * s.mm * s.rr)) {
+        return identity;
+    }
+    struct affine fitted = {(s.ym * s.rr - s.yr * s.mr) / determinant, (s.yr * s.mm - s.ym * s.mr) / determinant};
+    fitted = (struct affine){(double)(float)fitted.gain, (double)(float)fitted.offset};
+    double before = rest(f, output, &identity, false), after = rest(f, output, &fitted, false);
+    double chance = before > 0 ? pow(after / before, 0.5 * (s.count - 2)) : 1;
+    if (!(chance < CHANCE) || rest(f, output, &fitted, true) > rest(f, output, &identity, true)) {
+        return identity;
+    }
+    f->totals->left--;
+    f->totals->corrected++;
+    return fitted;
 }
 
 static enum status fit_block(struct fit *f, float *gain, float *offset, struct error *e) {
@@ -126,17 +205,20 @@ static enum status fit_block(struct fit *f, float *gain, float *offset, struct e
         uint32_t lanes = a->outputs - o < PANEL ? a->outputs - o : PANEL;
         TRY(a->source.read_rows(a->source.context, o, lanes, f->w, e));
         for (uint32_t lane = 0; lane < lanes; lane++) {
-            fit_column(f, o + lane, f->w + (size_t)lane * a->inputs, gain + o + lane, offset + o + lane);
+            make_ideal(f, f->w + (size_t)lane * a->inputs);
+            struct affine fitted = fit_column(f, o + lane);
+            gain[o + lane] = (float)fitted.gain;
+            offset[o + lane] = (float)fitted.offset;
         }
     }
     return OK;
 }
 
-static enum status fit_array(struct machine *m, size_t matrix, struct general_scratch *g,
-                             struct multiply_record *record, struct error *e) {
+static enum status fit_array(struct machine *m, size_t matrix, struct general_scratch *g, struct totals *totals,
+                             struct error *e) {
     struct array *a = m->arrays[matrix];
     struct fit f;
-    TRY(fit_create(m, matrix, &f, e));
+    TRY(fit_create(m, matrix, totals, &f, e));
     size_t columns = (size_t)a->row_blocks * a->columns;
     float *gain = mem_alloc(columns, sizeof *gain), *offset = mem_alloc(columns, sizeof *offset);
     enum status s = gain && offset ? OK : error_set(e, ERR_RUN, "matrix %s: out of memory", a->source.name);
@@ -144,7 +226,7 @@ static enum status fit_array(struct machine *m, size_t matrix, struct general_sc
         make_vectors(&f);
     }
     for (f.block = 0; s == OK && f.block < a->row_blocks; f.block++) {
-        s = measure(&f, g, record, e);
+        s = measure(&f, g, e);
         s = s == OK ? fit_block(&f, gain + (size_t)f.block * a->columns, offset + (size_t)f.block * a->columns, e) : s;
     }
     a->correction_gain = gain;
@@ -203,19 +285,19 @@ static enum status copy_ranges(const struct machine *m, const struct array *from
 
 /* `then`: the machine with this one array, at the age of the fit. */
 static enum status fit_then(struct machine *then, const struct array *now, size_t matrix, struct general_scratch *g,
-                            struct multiply_record *record, struct error *e) {
+                            struct totals *totals, struct error *e) {
     struct array *a = then->arrays[matrix];
     a->first_tile = now->first_tile;
     TRY(array_program(then, matrix, NULL, 0, e));
     TRY(machine_make_converters(then, e));
     TRY(copy_ranges(then, now, a, e));
     array_derive(then, a, matrix);
-    return fit_array(then, matrix, g, record, e);
+    return fit_array(then, matrix, g, totals, e);
 }
 
 /* The correction of a matrix as it was at another age. */
 static enum status fit_array_at(const struct machine *m, size_t matrix, double age_s, struct general_scratch *g,
-                                struct multiply_record *record, struct error *e) {
+                                struct totals *totals, struct error *e) {
     struct array *now = m->arrays[matrix];
     struct machine then = *m; /* what programming counts in it is forgotten */
     then.since_programming_s = age_s;
@@ -226,7 +308,7 @@ static enum status fit_array_at(const struct machine *m, size_t matrix, double a
         return error_set(e, ERR_RUN, "matrix %s: out of memory for the correction", now->source.name);
     }
     then.arrays[matrix] = a;
-    enum status s = fit_then(&then, now, matrix, g, record, e);
+    enum status s = fit_then(&then, now, matrix, g, totals, e);
     if (s == OK) {
         mem_free(now->correction_gain);
         mem_free(now->correction_offset);
@@ -245,13 +327,13 @@ enum status machine_fit_correction(struct machine *m, struct error *e) {
         return OK;
     }
     struct general_scratch *g = general_scratch_create(m);
-    struct multiply_record record = {0};
+    struct totals totals = {.corrected = 0};
     uint64_t tiles = 0;
     double fit_s = fit_age_s(m), now_s = machine_age_since_programming_s(m), times = corrections_of(m);
     enum status s = g ? OK : error_set(e, ERR_RUN, "correction: out of memory");
     for (size_t i = 0; s == OK && i < m->count; i++) {
         if (m->arrays[i]) {
-            s = fit_s < now_s ? fit_array_at(m, i, fit_s, g, &record, e) : fit_array(m, i, g, &record, e);
+            s = fit_s < now_s ? fit_array_at(m, i, fit_s, g, &totals, e) : fit_array(m, i, g, &totals, e);
             tiles += (uint64_t)m->arrays[i]->row_blocks * m->arrays[i]->column_blocks;
         }
     }
@@ -260,8 +342,12 @@ enum status machine_fit_correction(struct machine *m, struct error *e) {
         m->calibration.corrections += (uint64_t)times;
         m->calibration.correction_mvms += (uint64_t)times * (uint64_t)tile->correction_vectors * tiles;
         add_costs(m, times * tile->correction_vectors,
-                  times * multiply_J(tile, record.array_S_sum, (double)record.dac_conversions,
-                                     (double)record.adc_conversions));
+                  times * multiply_J(tile, totals.record.array_S_sum, (double)totals.record.dac_conversions,
+                                     (double)totals.record.adc_conversions));
+        m->calibration.columns_corrected = totals.corrected;
+        m->calibration.columns_left = totals.left;
+        m->calibration.test_results = totals.results;
+        m->calibration.test_results_clipped = totals.clipped;
     }
     return s;
 }

@@ -80,6 +80,7 @@ struct block_work {
     double *array_S; /* of token 0 here: added to */
     uint64_t *clipped;
     uint64_t clipped_now[TOKENS]; /* in the last read of this block */
+    uint8_t *beyond; /* [tokens][outputs] whether a conversion behind the result saturated; NULL: not wanted */
 };
 
 /* Number of one pass of one read of one row block, for the noise of what happens in it: `read` counts tokens since the
@@ -152,9 +153,14 @@ void find_ranges(struct block_work *w);
 void drive_token(struct block_work *w, uint32_t token);
 
 /* One row block alone, at most TOKENS tokens: y [tokens][outputs] are its results, ranges [tokens] what its inputs of
- * full scale stood for. Adds to the sums of the record, array_S_sum and conversions included. */
+ * full scale stood for, beyond [tokens][outputs] whether a conversion behind the result saturated. Adds to the sums of
+ * the record, array_S_sum and conversions included. */
+struct block_results {
+    float *y, *ranges;
+    uint8_t *beyond;
+};
 enum status multiply_one_block(struct machine *m, size_t matrix, uint32_t block, const float *x, uint32_t tokens,
-                               uint64_t first_read, struct general_scratch *g, float *y, float *ranges,
+                               uint64_t first_read, struct general_scratch *g, const struct block_results *out,
                                struct multiply_record *record, struct error *e);
 
 /* The values of machine_multiply on a machine that is not simple, with what the record says of saturation and repeats;

@@ -123,12 +123,16 @@ struct readers {
 
 /* Results beyond the range of their converter (adc_range), as the value reaches its quantiser. */
 struct beyond {
-    uint16_t *all, *counted;
+    uint16_t *all, *counted; /* [tokens] */
+    uint8_t *lanes;          /* [tokens][PANEL] whether any was; NULL: not wanted */
 };
 
-static void count_beyond(const struct machine *m, const struct beyond *to, uint32_t t, float value, float low,
-                         float high) {
+static void count_beyond(const struct machine *m, const struct beyond *to, uint32_t t, uint32_t lane, float value,
+                         float low, float high) {
     bool above = value >= high, below = value <= low;
+    if (to->lanes && (above || below)) {
+        to->lanes[t * PANEL + lane] = 1;
+    }
     to->all[t] = (uint16_t)(to->all[t] + (above || below));
     to->counted[t] = (uint16_t)(to->counted[t] + (above || (below && m->spec->tile.management.test_negative)));
 }
@@ -148,7 +152,7 @@ static void convert_linear(const struct machine *m, const struct readers *r, uin
             float code = v[t * PANEL + lane] * r->to_code[lane];
             code = r->gain ? code * r->gain[lane] + r->offset[lane] * limit : code;
             code += z ? sd * z[t * PANEL + lane] : 0.0f;
-            count_beyond(m, beyond, t, code, -limit - 0.5f, limit + 0.5f);
+            count_beyond(m, beyond, t, lane, code, -limit - 0.5f, limit + 0.5f);
             code = code > limit ? limit : code;
             code = code < -limit ? -limit : code;
             v[t * PANEL + lane] = nearest(code);
@@ -170,7 +174,7 @@ static void convert_circuit(const struct machine *m, const struct readers *r, ui
         for (uint32_t lane = 0; lane < r->lanes; lane++) {
             const float *range = r->state + (lane + 1) * r->states - 2;
             in[lane] = v[t * PANEL + lane] * r->to_code[lane] / limit;
-            count_beyond(m, beyond, t, in[lane] + (z ? sd * z[t * PANEL + lane] : 0.0f), range[0], range[1]);
+            count_beyond(m, beyond, t, lane, in[lane] + (z ? sd * z[t * PANEL + lane] : 0.0f), range[0], range[1]);
         }
         model->convert(params, m->adc.bits, r->state, r->states, in, z ? z + t * PANEL : NULL, codes, r->lanes);
         for (uint32_t lane = 0; lane < r->lanes; lane++) {
@@ -449,7 +453,8 @@ static void read_panel(const struct block_work *w, uint32_t panel, int worker) {
     float out[TOKENS * PANEL] = {0},
                        *room = w->g->panels + (w->m->phenomena.any ? (size_t)worker * 2 * w->g->stride * PANEL : 0);
     uint16_t all[TOKENS] = {0}, counted[TOKENS] = {0};
-    struct beyond beyond = {all, counted};
+    uint8_t lanes[TOKENS * PANEL] = {0};
+    struct beyond beyond = {all, counted, w->beyond ? lanes : NULL};
     for (uint32_t line = 0; line < a->lines; line++) {
         struct strip s = {.weights =
                               a->weights +
@@ -473,6 +478,9 @@ static void read_panel(const struct block_work *w, uint32_t panel, int worker) {
             w->g->beyond[panel * TOKENS + t] = all[t];
             w->g->repeat[panel * TOKENS + t] = counted[t];
         }
+        for (uint32_t o = panel * PANEL; w->beyond && !w->idle[t] && o < a->outputs && o < (panel + 1) * PANEL; o++) {
+            w->beyond[(size_t)t * a->outputs + o] = lanes[t * PANEL + o % PANEL];
+        }
     }
 }
 
@@ -487,7 +495,7 @@ static void read_shared(const struct block_work *w, uint32_t number) {
     size_t index = (size_t)w->block * a->column_blocks * w->m->plan.slices + number;
     uint32_t rows = array_block_rows(a, w->block);
     uint16_t all[TOKENS] = {0}, counted[TOKENS] = {0}; /* the bound management looks at the outputs only */
-    struct beyond beyond = {all, counted};
+    struct beyond beyond = {all, counted, NULL};
     float *out = w->g->shared + (size_t)number * TOKENS, limit = (float)plan->digit_limit;
     memset(out, 0, TOKENS * sizeof *out);
     float step = a->shared_full_scale[index] / (float)w->m->adc.limit,
@@ -680,8 +688,21 @@ enum status multiply_general(struct machine *m, size_t matrix, const float *x, u
     return OK;
 }
 
+/* A shared column is taken off every output of its tile. */
+static void spread_shared_beyond(const struct block_work *w) {
+    const struct array *a = w->a;
+    for (uint32_t i = 0; a->shared && i < a->column_blocks * w->m->plan.slices * w->tokens; i++) {
+        const struct tile_spec *tile = &w->m->spec->tile;
+        uint32_t number = i / w->tokens, t = i % w->tokens, c = number / w->m->plan.slices,
+                 first = array_block_output(a, tile, c), end = array_block_output(a, tile, c + 1);
+        if (w->g->shared_beyond[number * TOKENS + t]) {
+            memset(w->beyond + (size_t)t * a->outputs + first, 1, end - first);
+        }
+    }
+}
+
 enum status multiply_one_block(struct machine *m, size_t matrix, uint32_t block, const float *x, uint32_t tokens,
-                               uint64_t first_read, struct general_scratch *g, float *y, float *ranges,
+                               uint64_t first_read, struct general_scratch *g, const struct block_results *out,
                                struct multiply_record *record, struct error *e) {
     struct array *a = m->arrays[matrix];
     struct tile_work work = tile_work_of(m->spec);
@@ -697,11 +718,13 @@ enum status multiply_one_block(struct machine *m, size_t matrix, uint32_t block,
                            .first_read = first_read,
                            .g = g,
                            .array_S = array_S,
-                           .clipped = clipped};
-    memset(y, 0, (size_t)tokens * a->outputs * sizeof *y);
-    TRY(multiply_block(&w, y, record, executions, &row_reads, e));
+                           .clipped = clipped,
+                           .beyond = out->beyond};
+    memset(out->y, 0, (size_t)tokens * a->outputs * sizeof *out->y);
+    TRY(multiply_block(&w, out->y, record, executions, &row_reads, e));
+    spread_shared_beyond(&w);
     for (uint32_t t = 0; t < tokens; t++) {
-        ranges[t] = w.range[t];
+        out->ranges[t] = w.range[t];
         record->array_S_sum += array_S[t];
         blocks += executions[t] - 1;
     }

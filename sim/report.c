@@ -352,6 +352,10 @@ json_t *machine_calibration_json(const struct machine *m) {
     json_t *calibration = json_object();
     json_object_set_new(calibration, "corrections", count(c.corrections));
     json_object_set_new(calibration, "correction_mvms", count(c.correction_mvms));
+    json_object_set_new(calibration, "columns_corrected", count(c.columns_corrected));
+    json_object_set_new(calibration, "columns_not_corrected", count(c.columns_left));
+    json_object_set_new(calibration, "test_results", count(c.test_results));
+    json_object_set_new(calibration, "test_results_clipped", count(c.test_results_clipped));
     json_object_set_new(calibration, "readout_mvms", count(c.readout_mvms));
     json_object_set_new(calibration, "seconds", number(c.seconds));
     json_object_set_new(calibration, "joules", number(c.joules));

@@ -188,10 +188,19 @@ static void print_faults(const struct machine *m, FILE *out) {
     }
 }
 
+static void print_correction(const struct machine *m, FILE *out) {
+    struct machine_calibration c = machine_calibration(m);
+    if (c.corrections) {
+        fprintf(out, "correction: %" PRIu64 " columns, %" PRIu64 " left as they are; %.2g %% of test results clipped\n",
+                c.columns_corrected, c.columns_left, 100 * (double)c.test_results_clipped / (double)c.test_results);
+    }
+}
+
 void machine_report_print(const struct machine *m, FILE *out) {
     print_programming(m, out);
     print_wires(m, out);
     print_faults(m, out);
+    print_correction(m, out);
 }
 
 static void print_notes(const struct run *r, FILE *out) {

@@ -236,6 +236,9 @@ void machine_fault_lists(const struct machine *m, struct machine_fault_list *mov
 struct machine_calibration {
     uint64_t corrections;     /* how often the affine correction was fitted, up to the machine's age */
     uint64_t correction_mvms; /* its test vectors */
+    /* Of the fit in use: columns of tiles with and without a correction (no fit was better than none); results of test
+     * vectors, and those that were left out because a conversion saturated. */
+    uint64_t columns_corrected, columns_left, test_results, test_results_clipped;
     uint64_t readout_mvms;    /* of the drift compensation, one per input and readout: reference, then on schedule */
     double seconds, joules;
 };
@@ -246,7 +249,8 @@ json_t *machine_programming_json(const struct machine *m);
 json_t *machine_wires_json(const struct machine *m);
 json_t *machine_faults_json(const struct machine *m);
 json_t *machine_calibration_json(const struct machine *m);
-/* What the text report of a run says of them, one line each: programming; wires and faults where there are any. */
+/* What the text report of a run says of them, one line each: programming; wires, faults and the affine
+ * correction where there are any. */
 void machine_report_print(const struct machine *m, FILE *out);
 
 /* Every stage of a multiply, for `mho tile`: called with n values of one token on one row block. Names: "input",

@@ -426,6 +426,143 @@ static void correction_undoes_gain_and_offset(void **state) {
     mem_free(x);
 }
 
+enum { PAIR_INPUTS = 48, PAIR_OUTPUTS = 40 };
+
+/* Squares of what the tile is off: [PAIR_OUTPUTS] summed over tokens, and per token, summed over outputs. */
+static void squares(struct fixture *f, bool corrected, const float *x, uint32_t tokens, uint64_t first_read,
+                    double *of_output, double *of_token) {
+    float *y = mem_alloc((size_t)tokens * PAIR_OUTPUTS, sizeof *y), *gain = f->machine->arrays[0]->correction_gain;
+    struct error e = {0};
+    f->machine->arrays[0]->correction_gain = corrected ? gain : NULL;
+    assert_int_equal(machine_multiply(f->machine, 0, x, tokens, first_read, f->scratch, y, &f->record, &e), OK);
+    f->machine->arrays[0]->correction_gain = gain;
+    memset(of_output, 0, PAIR_OUTPUTS * sizeof *of_output);
+    memset(of_token, 0, tokens * sizeof *of_token);
+    for (uint32_t t = 0; t < tokens; t++) {
+        for (uint32_t o = 0; o < PAIR_OUTPUTS; o++) {
+            double sizes, off = (double)y[t * PAIR_OUTPUTS + o] - exact_product(f, x, t, o, &sizes);
+            of_output[o] += off * off;
+            of_token[t] += off * off;
+        }
+    }
+    mem_free(y);
+}
+
+#define NOISY                                                                                                          \
+    "effects.dac=on effects.adc=on effects.adc_errors=on tile.adc.circuit.model=ramp "                                 \
+    "tile.adc.circuit.gain_spread=0.005 tile.adc.circuit.offset_LSB=0.2 tile.adc.circuit.noise_LSB=2 "
+#define CLIPPING "effects.dac=on effects.adc=on tile.adc.range=static tile.adc.full_scale="
+
+static const struct correction_case {
+    const char *chip, *sets;
+    uint32_t calibration; /* inputs that the ranges are calibrated on */
+} correction_cases[] = {
+    {"pcm256", "", 1},
+    {"pcm256", "", 2},
+    {"pcm256", "tile.correction_vectors=16", 2},
+    {"pcm256", "tile.adc.headroom=0.5", 5},
+    {"pcm256", "tile.adc.granularity=per_column tile.adc.headroom=1", 3},
+    {"pcm256", "", 20},
+    {"ideal", NOISY, 3},
+    {"ideal", NOISY "tile.correction_vectors=16", 20},
+    {"ideal", CLIPPING "2 tile.dac.range=static tile.dac.range_value=3", 0},
+    {"ideal", CLIPPING "0.5", 0},
+    {"ideal", CLIPPING "0.5 tile.encoding=offset_column", 0},
+};
+
+static struct fixture *open_case(const struct correction_case *k) {
+    char sets[700];
+    snprintf(sets, sizeof sets, "%s tile.correction=affine", k->sets);
+    struct fixture *f = fixture_open(k->chip, sets, PAIR_OUTPUTS, PAIR_INPUTS, NULL, 0);
+    float *x = gaussians(20 * PAIR_INPUTS, 2);
+    calibrate(f, x, k->calibration);
+    mem_free(x);
+    return f;
+}
+
+/* On the vectors that it was fitted to, with the same noise, no column gets worse (1e-5: single precision). */
+static void correction_helps_its_own_vectors(void **state) {
+    (void)state;
+    for (size_t k = 0; k < sizeof correction_cases / sizeof correction_cases[0]; k++) {
+        struct fixture *f = open_case(&correction_cases[k]);
+        const struct array *a = f->machine->arrays[0];
+        uint32_t n = (uint32_t)f->machine->spec->tile.correction_vectors;
+        float *x = mem_alloc((size_t)n * PAIR_INPUTS, sizeof *x), range = a->input_range ? a->input_range[0] : 0;
+        double off[2][PAIR_OUTPUTS], of_token[MAX_TOKENS];
+        random_gaussian_fill(7, random_stream(RANDOM_CONVERTER, 0xE0), 0, x, (size_t)n * PAIR_INPUTS);
+        for (size_t i = 0; i < (size_t)n * PAIR_INPUTS; i++) {
+            x[i] *= (range > 0 ? range : 1) / 3;
+            x[i] = range > 0 ? fmaxf(fminf(x[i], range), -range) : x[i];
+        }
+        for (int on = 0; on < 2; on++) {
+            squares(f, on, x, n, 0x12345678901u, off[on], of_token);
+        }
+        for (uint32_t o = 0; o < PAIR_OUTPUTS; o++) {
+            if (!(off[1][o] <= off[0][o] * (1 + 1e-5))) {
+                fail_msg("%s %s: column %u: %g with correction, %g without", correction_cases[k].chip,
+                         correction_cases[k].sets, o, off[1][o], off[0][o]);
+            }
+        }
+        struct machine_calibration c = machine_calibration(f->machine);
+        assert_int_equal(c.columns_corrected + c.columns_left, PAIR_OUTPUTS);
+        assert_int_equal(c.test_results, n * PAIR_OUTPUTS);
+        for (uint32_t o = 0; o < PAIR_OUTPUTS; o++) { /* a column that is left stays as it is, and is counted */
+            c.columns_left -= a->correction_gain[o] >= 1 && a->correction_gain[o] <= 1 &&
+                              a->correction_offset[o] >= 0 && a->correction_offset[o] <= 0;
+        }
+        assert_int_equal(c.columns_left, 0);
+        mem_free(x);
+        fixture_close(f);
+    }
+}
+
+/* On 64 inputs that neither ranges nor fit have seen: the mean of the difference of the squares, with minus without
+ * correction, is at most 3 of its standard errors above 0. */
+static void correction_is_harmless_on_fresh_inputs(void **state) {
+    (void)state;
+    enum { T = 64 };
+    float *fresh = gaussians(T * PAIR_INPUTS, 3);
+    for (size_t k = 0; k < sizeof correction_cases / sizeof correction_cases[0]; k++) {
+        struct fixture *f = open_case(&correction_cases[k]);
+        double of_output[PAIR_OUTPUTS], off[2][T], mean = 0, square = 0, before = 0;
+        for (int on = 0; on < 2; on++) {
+            squares(f, on, fresh, T, 0, of_output, off[on]);
+        }
+        for (int t = 0; t < T; t++) {
+            mean += (off[1][t] - off[0][t]) / T;
+            square += (off[1][t] - off[0][t]) * (off[1][t] - off[0][t]) / T;
+            before += off[0][t] / T;
+        }
+        double error = sqrt((square - mean * mean) / T);
+        if (!(mean <= 3 * error)) {
+            fail_msg("%s %s: squares %g without correction, %g more with it, standard error %g",
+                     correction_cases[k].chip, correction_cases[k].sets, before, mean, error);
+        }
+        fixture_close(f);
+    }
+    mem_free(fresh);
+}
+
+/* Nothing to learn from: every result is clipped, or there is no error at all. Too few vectors are refused. */
+static void columns_without_a_fit_are_left(void **state) {
+    (void)state;
+    struct fixture *f = fixture_open("ideal", CLIPPING "1e-4 tile.correction=affine", 20, 30, NULL, 0);
+    struct machine_calibration c = machine_calibration(f->machine);
+    assert_int_equal(c.columns_left, 20);
+    assert_int_equal(c.columns_corrected, 0);
+    assert_true(c.test_results_clipped > 0.99 * 20 * 64);
+    fixture_close(f);
+    f = fixture_open("ideal", "effects.dac=on effects.adc=on tile.adc.range=lambda tile.correction=affine", 20, 30,
+                     NULL, 0);
+    c = machine_calibration(f->machine); /* quantisation alone: chance allows 1 % of the columns */
+    assert_true(c.columns_left >= 19 && c.test_results_clipped == 0);
+    fixture_close(f);
+    struct error e = {0};
+    static const char few[] = "tile.correction=affine tile.correction_vectors=15";
+    assert_int_equal(fixture_try("ideal", few, 4, 4, NULL, 0, NULL, 0, &f, &e), ERR_USAGE);
+    assert_non_null(strstr(e.message, "tile.correction_vectors = 15: out of range (allowed: a whole number from 16"));
+}
+
 /* Devices that lose the same share: the gain undoes what drift took until the fit, (t / 20 s + 1)^0.1, and nothing
  * after it. Two tiles of 64 vectors each time. Single precision and 64 vectors of a sum: 1e-5. */
 static void correction_follows_its_schedule(void **state) {
@@ -553,6 +690,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(adc_quantile_is_that_of_the_results),
     cmocka_unit_test(static_values_are_taken),
     cmocka_unit_test(correction_undoes_gain_and_offset),
+    cmocka_unit_test(correction_helps_its_own_vectors),
+    cmocka_unit_test(correction_is_harmless_on_fresh_inputs),
+    cmocka_unit_test(columns_without_a_fit_are_left),
     cmocka_unit_test(correction_follows_its_schedule),
     cmocka_unit_test(corrections_cost_each_time),
     cmocka_unit_test(readouts_are_counted),

@@ -265,9 +265,9 @@ static void temperatures_without_numbers_are_refused(void **state) {
     assert_chip_refused("tile.temperature_K=1000", says);
     assert_chip_refused("tile.temperature_K=358.1", says + 1);
     assert_chip_refused("tile.temperature_K=272.9", says + 1);
-    assert_refused("temperature={reference_K: " X("300") ", activation_energy_eV: " X("0") ", conductance_low_per_K: " X(
-                       "0") ", conductance_high_per_K: " X("0") ", valid_from_K: " X("310") ", valid_to_K: " X(
-                       "400") "}",
+    assert_refused("temperature={reference_K: " X("300") ", activation_energy_eV: " X("0")
+                   ", conductance_low_per_K: " X("0") ", conductance_high_per_K: " X("0") ", valid_from_K: " X("310")
+                   ", valid_to_K: " X("400") "}",
                    "the reference temperature 300 K does not lie between");
 }
 

@@ -474,7 +474,7 @@ static void running_out_of_memory_is_an_error(void **state) {
                                      "tile.rows=30 tile.adc.range=lambda tile.dac.sign=two_phase "
                                      "tile.encoding=offset_column tile.management.noise=average_abs_max "
                                      "tile.phenomena.output_noise=0.01 tile.correction=affine "
-                                     "tile.correction_vectors=4 " WHITE " " SAR " " PULSE,
+                                     "tile.correction_vectors=16 " WHITE " " SAR " " PULSE,
                                      10, 60, NULL, 0);
     struct error e = {0};
     size_t failures = 0;
