@@ -26,7 +26,7 @@ endif
 
 COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 CFLAGS_ALL = $(CSTD) $(WARN) $(WERROR) $(OPT) $(FP) $(SAN) $(SYS) -pthread -I. $(PKG_CFLAGS) $(CFLAGS)
-LIBS_ALL   = $(PKG_LIBS) -lcholmod $(SAN) -lm -pthread $(if $(filter Linux,$(UNAME_S)),-ldl)
+LIBS_ALL   = $(PKG_LIBS) -lcholmod -lsuitesparseconfig $(SAN) -lm -pthread $(if $(filter Linux,$(UNAME_S)),-ldl)
 
 LIB_SRC  := $(wildcard base/*.c base/kernels/*.c devices/*.c sim/*.c models/*.c models/families/*.c)
 TOOL_SRC := $(wildcard tools/*.c)

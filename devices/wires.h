@@ -14,9 +14,9 @@
  *   product     E = G x row attenuation x column transfer: two sweeps over tridiagonal lines, O(cells)
  *   corrected   + what the product leaves out: smooth, so its sums over even and odd lines nearly give it; if need be
  *               its largest part in full, O(rows x columns^2) (devices/wires_corrected.c)
- *   exact       sparse Cholesky (CHOLMOD, simplicial: same bits for any thread count); each column is what 1 V behind it
  *   exact       sparse Cholesky (CHOLMOD, simplicial: same bits for any thread count); a column is what 1 V behind it
  *               drives into the inputs
+ *   automatic   the cheapest whose estimated error is below the tolerance
  * Times of 256 x 256 cells on one core: 1, 10 to 50, 800 ms.
  * Not modelled: capacitance and inductance of the lines during a pulse (settling time is an estimate), leakage between
  * lines, temperature of the wire.

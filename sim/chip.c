@@ -358,6 +358,12 @@ static enum status check_wires(const struct chip_spec *s, const struct config_no
     if (!t->wires.given || !s->effects.wires) {
         return OK;
     }
+    if (cell_common_of(t->cell).charge) {
+        CONTRADICTION(e, root, "tile.wires",
+                      "the cell %s gives charges, and no steady current flows through wires to a capacitor (allowed: "
+                      "effects.wires=off, no wires, or a cell that conducts)",
+                      t->cell_model);
+    }
     if (t->encoding == ENCODING_SIGNED_UNIT) {
         CONTRADICTION(
             e, root, "tile.wires",

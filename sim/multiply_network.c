@@ -20,7 +20,7 @@
 
 bool chip_needs_network(const struct chip_spec *s) {
     const struct tile_spec *t = &s->tile;
-    return s->effects.wires && t->wires.given && !cell_common_of(t->cell).charge &&
+    return s->effects.wires && t->wires.given &&
            (t->wires.float_inactive || (s->effects.cell_nonlinearity && !cell_is_linear(t->cell)));
 }
 

@@ -9,7 +9,7 @@
  * k). When the devices are programmed again (tile.refresh_period_s), the seed is another one: same streams, new
  * numbers.
  * Wires (tile.wires, devices/wires.h): the array in use, without lines that hold nothing; crossings become effective
- * conductances, at every age. Cells of charge have none.
+ * conductances, at every age.
  * What a line says, in units of the weights (symbols: encoding.h): scale x sum of part x g / (devices x span).
  */
 #include <math.h>
@@ -33,8 +33,7 @@ struct place {
 /* ---- memory ------------------------------------------------------------------------------------------------ */
 
 bool machine_wires_act(const struct machine *m) {
-    const struct tile_spec *t = &m->spec->tile;
-    return m->spec->effects.wires && t->wires.given && !cell_common_of(t->cell).charge;
+    return m->spec->effects.wires && m->spec->tile.wires.given;
 }
 
 struct wires machine_wires_of(const struct machine *m) {

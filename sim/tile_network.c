@@ -117,6 +117,12 @@ static enum status check_spec(const struct chip_spec *s, struct error *e) {
                          "costs: none: the chip states no read voltage, so there are no currents to solve for "
                          "(allowed: full)");
     }
+    if (s->tile.ladder.given) { /* never with tile.wires */
+        return error_set(e, ERR_USAGE,
+                         "tile.ladder: its steps add up in closed form, so that the output is exact as it is; --exact "
+                         "and --spice solve networks of tile.wires (allowed: neither of them, or tile.wires.row_ohm, "
+                         "column_ohm, input_ohm, output_ohm and column_fF in place of tile.ladder)");
+    }
     if (!s->tile.wires.given) {
         return error_set(e, ERR_USAGE,
                          "tile.wires: the chip states no wires, so there is no network to solve (allowed: give "

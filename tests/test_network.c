@@ -320,6 +320,85 @@ static void floating_needs_a_driver(void **state) {
     assert_int_equal(try_sets(sets, 4, &e), OK);
 }
 
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
+
+static enum status read_and_write(const struct machine *m, bool floating, const double *level, FILE *netlist,
+                                  struct error *e) {
+    struct tile_network *n = NULL;
+    struct tile_read r;
+    enum status s = tile_network_create(m, 0, 0, 0, floating, &n, e);
+    if (s == OK) {
+        s = tile_network_read(n, level, &r, e);
+    }
+    if (s == OK && !floating) {
+        s = tile_network_spice(n, level, netlist, e);
+    }
+    tile_network_destroy(n);
+    return s;
+}
+
+/* Exact reads, netlists and Newton of a tile: every allocation fails once. An error that says so, or a result where
+ * there is another way; nothing leaked (sanitizers watch). */
+static void tiles_out_of_memory_are_an_error(void **state) {
+    (void)state;
+    static const double level[4] = {1, 0.5, -0.25, 0};
+    struct fixture *f = tile_of("", 3, 4, NULL);
+    FILE *netlist = tmpfile();
+    assert_non_null(netlist);
+    threads_set(1);
+    for (int floating = 0; floating <= 1; floating++) {
+        struct error e = {0};
+        size_t before = mem_allocations(), failures = 0;
+        assert_int_equal(read_and_write(f->machine, floating, level, netlist, &e), OK);
+        size_t allocations = mem_allocations() - before;
+        for (size_t n = 1; n <= allocations; n++) {
+            mem_fail_at(n);
+            enum status s = read_and_write(f->machine, floating, level, netlist, &e);
+            mem_fail_at(0);
+            if (s != OK) {
+                assert_int_equal(s, ERR_RUN);
+                assert_non_null(strstr(e.message, "out of memory"));
+                failures++;
+            }
+        }
+        assert_true(failures > 20 && failures + 2 >= allocations); /* the sources are found without factors, too */
+    }
+    threads_set(0);
+    fclose(netlist);
+    fixture_close(f);
+}
+
+/* The same of the multiply that solves networks. */
+static void multiplies_out_of_memory_are_an_error(void **state) {
+    (void)state;
+    struct fixture *f = tile_of("tile.dac.coding=amplitude tile.wires.float_inactive=on", 3, 4, NULL);
+    const float x[4] = {1, 0.5f, 0, 0.25f};
+    float y[3];
+    struct error e = {0};
+    size_t failures = 0;
+    threads_set(1);
+    for (enum status s = ERR_RUN; s != OK; failures++) {
+        mem_fail_at(failures + 1);
+        s = machine_multiply(f->machine, 0, x, 1, 0, f->scratch, y, &f->record, &e);
+        mem_fail_at(0);
+        assert_true(s == OK || (s == ERR_RUN && strstr(e.message, "out of memory")));
+        assert_true(failures < 200);
+    }
+    assert_true(failures > 5);
+    failures = 0;
+    for (bool created = false; !created; failures++) {
+        mem_fail_at(failures + 1);
+        struct multiply_scratch *scratch = multiply_scratch_create(f->machine, 1);
+        mem_fail_at(0);
+        created = scratch;
+        multiply_scratch_destroy(scratch);
+        assert_true(failures < 200);
+    }
+    assert_true(failures > 10);
+    threads_set(0);
+    fixture_close(f);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(multiply_is_the_network_by_hand),
     cmocka_unit_test(linear_limit_is_folding),
@@ -329,5 +408,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(energy_of_pulses),
     cmocka_unit_test(many_tiles_are_asked_for),
     cmocka_unit_test(floating_needs_a_driver),
+    cmocka_unit_test(tiles_out_of_memory_are_an_error),
+    cmocka_unit_test(multiplies_out_of_memory_are_an_error),
 };
 const struct test_suite suite_network = {"network", tests, sizeof tests / sizeof tests[0]};

@@ -512,6 +512,8 @@ static void contradictions_are_named(void **state) {
         {"pcm256", "tile.dac.groups=8 tile.dac.coding=bit_serial tile.dac.accumulate=analog", "tile.dac.groups: 8"},
         {"pcm256", "tile.dac.bit_pulses=weighted", "tile.dac.bit_pulses: weighted"},
         {"pcm256", "tile.overlap=full", "tile.overlap: full: a multiply of 132.9 ns"},
+        {"pcm256_wires", "tile.cell=sram_capacitor tile.dac.coding=amplitude tile.dac.circuit.model=ideal",
+         "tile.wires: the cell sram_capacitor gives charges"},
         {"pcm256", "tile.dac.range_value=3", "tile.dac.range_value: 3 is given"},
         {"pcm256", "tile.dac.range=static tile.management.noise=abs_max", "tile.management.noise: it replaces"},
         {"ideal",

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <suitesparse/SuiteSparse_config.h>
 
 #include "tests/wires_arrays.h"
 
@@ -730,6 +731,81 @@ static void running_out_of_memory_is_an_error(void **state) {
     mem_free(g);
 }
 
+/* CHOLMOD's own memory: its n-th request fails, once (0: none does). */
+static size_t cholmod_fails_at, cholmod_requests;
+static bool cholmod_request_fails(void) { return ++cholmod_requests == cholmod_fails_at; }
+static void *failing_malloc(size_t bytes) { return cholmod_request_fails() ? NULL : malloc(bytes); }
+static void *failing_calloc(size_t n, size_t bytes) { return cholmod_request_fails() ? NULL : calloc(n, bytes); }
+static void *failing_realloc(void *p, size_t bytes) { return cholmod_request_fails() ? NULL : realloc(p, bytes); }
+
+static void set_cholmod_memory(bool failing) {
+#if SUITESPARSE_MAIN_VERSION >= 7
+    SuiteSparse_config_malloc_func_set(failing ? failing_malloc : malloc);
+    SuiteSparse_config_calloc_func_set(failing ? failing_calloc : calloc);
+    SuiteSparse_config_realloc_func_set(failing ? failing_realloc : realloc);
+#else
+    SuiteSparse_config.malloc_func = failing ? failing_malloc : malloc;
+    SuiteSparse_config.calloc_func = failing ? failing_calloc : calloc;
+    SuiteSparse_config.realloc_func = failing ? failing_realloc : realloc;
+#endif
+}
+
+enum solver { FACTORS, ADJOINT, SOURCES, NEWTON, FOLDED, SOLVERS };
+
+static enum status solve_by(enum solver solver, const double *g, const double *v, double *out, struct error *e) {
+    struct wires w = plain(1, 1), one_sided = {.row_ohm = 1, .segment = 1}; /* without ports at the columns */
+    struct network_problem p = {.current = sinh_cell};
+    struct network *n = NULL;
+    if (solver == NEWTON) {
+        return network_newton(&w, SMALL_ROWS, SMALL_COLUMNS, g, &p, v, out, NULL, NULL, e);
+    }
+    if (solver == FOLDED) {
+        float g_S[SMALL_ROWS * SMALL_COLUMNS], effective_S[SMALL_ROWS * SMALL_COLUMNS];
+        for (size_t k = 0; k < SMALL_ROWS * SMALL_COLUMNS; k++) {
+            g_S[k] = (float)g[k];
+        }
+        struct fold_result r;
+        return wires_fold(&one_sided, SMALL_ROWS, SMALL_COLUMNS, g_S, &(struct fold_options){WIRES_EXACT, 1e-3}, NULL,
+                          effective_S, &r, e);
+    }
+    enum status s = network_create(&w, SMALL_ROWS, SMALL_COLUMNS, g, &n, e);
+    double sources[SMALL_ROWS * SMALL_ROWS];
+    if (s == OK) {
+        s = solver == FACTORS   ? network_solve(n, v, out, NULL, NULL, NULL, e)
+            : solver == ADJOINT ? network_column(n, 1, sources, e)
+                                : network_source_matrix(n, sources, e);
+    }
+    network_destroy(n);
+    return s;
+}
+
+/* Without injected failures the next solution is right again: nothing is left behind. */
+static void cholmod_without_memory_is_an_error(void **state) {
+    (void)state;
+    double *g = golden_cells(SMALL_ROWS, SMALL_COLUMNS, 71, 0), v[SMALL_ROWS] = {0.1}, out[SMALL_ROWS];
+    struct error e;
+    set_cholmod_memory(true);
+    for (int solver = 0; solver < SOLVERS; solver++) {
+        size_t failures = 0;
+        cholmod_fails_at = cholmod_requests = 0;
+        must(solve_by((enum solver)solver, g, v, out, &e), &e);
+        size_t requests = cholmod_requests;
+        for (size_t k = 1; k <= requests; k++) {
+            cholmod_fails_at = k;
+            cholmod_requests = 0;
+            e.message[0] = 0;
+            if (solve_by((enum solver)solver, g, v, out, &e) != OK) {
+                assert_non_null(strstr(e.message, "out of memory"));
+                failures++;
+            }
+        }
+        print_message("# solver %d: %zu of %zu requests are needed\n", solver, failures, requests);
+        assert_true(failures > 10); /* a failed try to give memory back is none */
+    }
+    set_cholmod_memory(false);
+    mem_free(g);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(exact_agrees_with_badcrossbar),
     cmocka_unit_test(exact_agrees_in_all_topologies),
@@ -748,5 +824,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(bad_wires_are_refused),
     cmocka_unit_test(bad_arrays_are_refused),
     cmocka_unit_test(running_out_of_memory_is_an_error),
+    cmocka_unit_test(cholmod_without_memory_is_an_error),
 };
 const struct test_suite suite_wires = {"wires", tests, sizeof tests / sizeof tests[0]};
