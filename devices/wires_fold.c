@@ -28,6 +28,20 @@ size_t wires_fold_scratch_bytes(size_t rows, size_t columns) {
            (PRODUCT_PLANES + CORRECTION_PLANES) * rows * columns * sizeof(float);
 }
 
+/* Measured at 256 x 256 to 1024 x 2048 cells: 1.9e-8 to 3.3e-8 per cell, 1.8e-9 to 3e-9 per row and pair of columns,
+ * 3.3e-8 to 4.7e-8 per cell^1.5. */
+double wires_fold_s(enum wires_method method, size_t rows, size_t columns) {
+    double cells = (double)rows * (double)columns, product_s = 3e-8 * cells,
+           corrected_s = product_s + 2.5e-9 * cells * (double)columns, exact_s = 4.5e-8 * pow(cells, 1.5);
+    switch (method) {
+    case WIRES_PRODUCT: return product_s;
+    case WIRES_CORRECTED: return corrected_s;
+    case WIRES_EXACT: return exact_s;
+    case WIRES_AUTOMATIC: break;
+    }
+    return corrected_s + exact_s;
+}
+
 static enum status check_input(const struct wires *w, size_t rows, size_t columns, const float *g_S,
                                const struct fold_options *o, struct error *e) {
     TRY(wires_check_array("wires", w, rows, columns, e));

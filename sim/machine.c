@@ -263,6 +263,20 @@ static enum status check_folding(const struct chip_spec *spec, const struct plac
         floating ? "tile.wires.float_inactive=off" : "effects.cell_nonlinearity=off");
 }
 
+struct chip_fold_times chip_fold_times(const struct chip *c, uint32_t inputs, uint32_t outputs) {
+    const struct chip_spec *s = chip_spec_of(c);
+    struct encoding_plan plan;
+    if (!s->effects.wires || !s->tile.wires.given || encoding_plan(s, &plan, NULL) != OK) {
+        return (struct chip_fold_times){0, 0, 0};
+    }
+    enum wires_method method = (enum wires_method)s->tile.wires.method;
+    size_t columns = encoding_physical_columns(&plan, outputs);
+    return (struct chip_fold_times){
+        .least_s = wires_fold_s(method == WIRES_AUTOMATIC ? WIRES_PRODUCT : method, inputs, columns),
+        .most_s = wires_fold_s(method, inputs, columns),
+        .exact_s = wires_fold_s(WIRES_EXACT, inputs, columns)};
+}
+
 /* Devices cannot be programmed again before they have been programmed. Checked against the tiles programmed so far. */
 static enum status check_refresh(const struct machine *m, struct error *e) {
     double period_s = m->spec->tile.refresh_period_s, least_s = m->slowest_tile_s / m->spec->tile.program_parallel;

@@ -49,6 +49,12 @@ json_t *chip_config_json(const struct chip *c);
 json_t *config_json(const struct config_node *n);
 /* False for a chip that declares `costs: none`: its energies, areas and times are not known (NAN, null), not 0. */
 bool chip_has_costs(const struct chip *c);
+/* Processor seconds on one core of folding the wires of one tile once: by the cheapest method that the chip allows, at
+ * most, and of its exact network. All 0 where wires do not act. Within a factor of 2. */
+struct chip_fold_times {
+    double least_s, most_s, exact_s;
+};
+struct chip_fold_times chip_fold_times(const struct chip *c, uint32_t inputs, uint32_t outputs);
 uint64_t chip_hash(const struct chip *c);
 /* Every effect that exists, with its state. */
 size_t chip_effect_count(void);

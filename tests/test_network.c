@@ -320,6 +320,25 @@ static void floating_needs_a_driver(void **state) {
     assert_int_equal(try_sets(sets, 4, &e), OK);
 }
 
+/* What is said before large tiles: nothing without wires, automatic at most what all methods take together; twice the
+ * rows and columns are 8 times the factorisation. */
+static void folding_time_is_estimated(void **state) {
+    (void)state;
+    struct fixture *f = tile_of("", 3, 4, NULL), *none = tile_of("effects.wires=off", 3, 4, NULL),
+                   *product = tile_of("tile.wires.method=product", 3, 4, NULL);
+    struct chip_fold_times t = chip_fold_times(f->chip, 512, 256), twice = chip_fold_times(f->chip, 1024, 512),
+                           off = chip_fold_times(none->chip, 512, 256), p = chip_fold_times(product->chip, 512, 256);
+    assert_true(off.least_s == 0 && off.most_s == 0 && off.exact_s == 0);
+    assert_true(t.least_s > 0 && t.least_s < t.exact_s && t.exact_s < t.most_s);
+    assert_true(p.least_s == t.least_s && p.most_s == p.least_s);
+    assert_near(twice.exact_s / t.exact_s, 8, 1e-9);
+    /* 512 x 512 cells (pairs) took 6.2 s; within a factor of 2 */
+    assert_true(t.exact_s > 3.1 && t.exact_s < 12.4);
+    fixture_close(f);
+    fixture_close(none);
+    fixture_close(product);
+}
+
 /* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 static enum status read_and_write(const struct machine *m, bool floating, const double *level, FILE *netlist,
@@ -408,6 +427,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(energy_of_pulses),
     cmocka_unit_test(many_tiles_are_asked_for),
     cmocka_unit_test(floating_needs_a_driver),
+    cmocka_unit_test(folding_time_is_estimated),
     cmocka_unit_test(tiles_out_of_memory_are_an_error),
     cmocka_unit_test(multiplies_out_of_memory_are_an_error),
 };

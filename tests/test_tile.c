@@ -300,6 +300,23 @@ static void exact_network(void **state) {
     json_decref(root);
 }
 
+/* Wires in time steps are no network to solve, and the message says why, not that wires are missing. */
+static void ladders_have_no_network(void **state) {
+    (void)state;
+    static const char *const options[] = {"--exact", "--spice /dev/null"};
+    for (size_t k = 0; k < 2; k++) {
+        char all[1024], *out = NULL, *err = NULL;
+        snprintf(all, sizeof all,
+                 "%s --set tile.ladder.cell_ohm=0.15 --set tile.ladder.segments=8 --set tile.ladder.read_V=0.2 --set "
+                 "tile.ladder.sense_offset_V=0.0005 --set tile.ladder.step_ns=1 --set tile.ladder.oscillator_GHz=6.24",
+                 options[k]);
+        assert_int_equal(run_tile(three, two_inputs, all, &out, &err), 2);
+        assert_non_null(strstr(err, "tile.ladder: its steps add up in closed form"));
+        mem_free(out);
+        mem_free(err);
+    }
+}
+
 /* A floating row takes the voltage that its cells give it: other currents than with the row at 0 V, and less power. */
 static void floating_rows(void **state) {
     (void)state;
@@ -534,6 +551,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(exact_network), cmocka_unit_test(floating_rows),     cmocka_unit_test(bent_currents),
     cmocka_unit_test(netlist),       cmocka_unit_test(mistakes),          cmocka_unit_test(table),
     cmocka_unit_test(too_small),     cmocka_unit_test(faults_programming_and_wires),
+    cmocka_unit_test(ladders_have_no_network),
 };
 
 const struct test_suite suite_tile = {"tile", tests, sizeof tests / sizeof tests[0]};

@@ -232,10 +232,27 @@ static enum status calibrate(struct job *j, float *y, struct error *e) {
     return OK;
 }
 
+/* Seconds that nobody should wait for without knowing why. */
+static const double ANNOUNCED_S = 20;
+
+/* One network is one factorisation: nothing tells how far it is. A tile is folded when it is programmed, when folding
+ * is measured and for this report; once more, and solved, for --exact and --spice. */
+static void announce_folding(const struct job *j) {
+    struct chip_fold_times t = chip_fold_times(j->chip, j->inputs, j->outputs);
+    bool solved = j->o->exact || j->o->spice;
+    double times = solved ? 4 : 3, exact_s = solved ? t.exact_s : 0;
+    if (times * t.most_s + exact_s >= ANNOUNCED_S) {
+        notice("the wires of %u x %u weights: %.0f to %.0f s of one core, the stronger the longer (allowed: "
+               "tile.wires.method=product, a larger tile.wires.tolerance, or effects.wires=off)",
+               j->inputs, j->outputs, times * t.least_s + exact_s, times * t.most_s + exact_s);
+    }
+}
+
 static enum status program(struct job *j, struct error *e) {
     struct machine_options options = {.seed = j->o->seed, .age_s = j->age_s};
     TRY(chip_check_age(j->chip, j->age_s, e));
     TRY(place(j, e));
+    announce_folding(j);
     TRY(machine_create(j->chip, j->placement, &j->source, 1, &options, &j->machine, e));
     TRY(run_create(j->machine, 1, &j->run, e));
     return machine_tile_conductances(j->machine, 0, 0, 0, &j->conductances, e);
