@@ -39,7 +39,10 @@ TEST_OBJ := $(TEST_SRC:%.c=$(BUILD)/%.o) $(BUILD)/tests/suites.o
 ISA_base/kernels/avx2.o    := $(if $(filter x86_64,$(UNAME_M)),-mavx2 -mfma -mf16c)
 ISA_base/kernels/avx512.o  := $(if $(filter x86_64,$(UNAME_M)),-mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni)
 
-.PHONY: all objects demo check lint asan docs clean deps FORCE
+PREFIX  ?= /usr/local
+DESTDIR ?=
+
+.PHONY: all objects demo check lint asan docs install installcheck clean deps FORCE
 all:
 	@tools/install/deps.sh build print
 	@$(MAKE) --no-print-directory $(BUILD)/mho
@@ -94,6 +97,14 @@ asan:
 docs: $(BUILD)/mho
 	$(BUILD)/mho chip params --markdown > docs/parameters.md
 	$(BUILD)/mho device pictures --out docs/pictures
+
+# The program, and what it reads: chips, parts, the calibration text and the bundled model. It finds them from its own path
+# (base/files.c), so an installed tree may be moved. DESTDIR goes before every path, for packages.
+install: $(BUILD)/mho
+	tools/install/install.sh $(BUILD)/mho '$(DESTDIR)$(PREFIX)'
+
+installcheck: $(BUILD)/mho
+	tools/install/check.sh $(BUILD)/mho
 
 lint:
 	tools/lint/selftest.sh

@@ -227,7 +227,12 @@ static bool holds_data(const char *folder) {
     return snprintf(probe, sizeof probe, "%s/configs/chips", folder) < (int)sizeof probe && is_directory(probe);
 }
 
-/* The program lies in build/ or build/VARIANT/ of its tree. */
+/* Takes `folder`, or `below` it, as the folder of the data if it is. */
+static bool take_data(const char *folder, const char *below) {
+    return snprintf(data_path, sizeof data_path, "%s%s", folder, below) < (int)sizeof data_path && holds_data(data_path);
+}
+
+/* The program lies in build/ or build/VARIANT/ of its tree, or in bin/ beside share/mho/ where it is installed. */
 static bool data_above(const char *program) {
     char folder[PATH_MAX];
     if (strlen(program) >= sizeof folder) {
@@ -238,8 +243,7 @@ static bool data_above(const char *program) {
         return false;
     }
     for (int level = 0; level < 2 && go_up(folder); level++) {
-        if (holds_data(folder)) {
-            memcpy(data_path, folder, sizeof folder);
+        if (take_data(folder, "") || (level == 0 && take_data(folder, "/share/mho"))) {
             return true;
         }
     }
@@ -248,13 +252,6 @@ static bool data_above(const char *program) {
 
 const char *data_directory(void) {
     char running[PATH_MAX];
-    if (data_above(program_path) || (running_program(running, sizeof running) && data_above(running))) {
-        return data_path;
-    }
-#ifdef MHO_DATA_DIR
-    if (holds_data(MHO_DATA_DIR)) {
-        return MHO_DATA_DIR;
-    }
-#endif
-    return NULL;
+    bool found = data_above(program_path) || (running_program(running, sizeof running) && data_above(running));
+    return found ? data_path : NULL;
 }

@@ -31,8 +31,8 @@ enum status output_commit(struct output *o, struct error *e);
 void output_abort(struct output *o); /* NULL is fine */
 enum status make_directory(const char *path, struct error *e); /* with parents; existing is fine */
 
-/* Folder that holds configs/ and models/: found from the program's own path (build/.. ), else the
- * compiled-in MHO_DATA_DIR. Not from the environment. NULL if neither exists. Borrowed. */
+/* Folder that holds configs/ and models/, found from the program's own path: the tree above build/, or share/mho beside
+ * the bin/ that it is installed in. Not from the environment. NULL if neither exists. Borrowed. */
 const char *data_directory(void);
 void set_program_path(const char *argv0);
 

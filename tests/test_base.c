@@ -288,6 +288,16 @@ static void folder_of_the_data(void **state) {
         assert_string_equal(data_directory(), real);
         free(real);
     }
+    const char *prefix = scratch_directory(), *program = in(prefix, "bin/mho"); /* installed */
+    char expected[2048];
+    assert_int_equal(make_directory(in(prefix, "share/mho/configs/chips"), &err), OK);
+    assert_int_equal(make_directory(in(prefix, "bin"), &err), OK);
+    write_file(program, "");
+    set_program_path(program);
+    char *real = realpath(prefix, NULL);
+    snprintf(expected, sizeof expected, "%s/share/mho", real);
+    assert_string_equal(data_directory(), expected);
+    free(real);
     /* A bare name, found through PATH, says nothing: the running program counts, which lies in this tree. */
     set_program_path("mho");
     const char *found = data_directory();

@@ -1,0 +1,20 @@
+#!/bin/sh
+# Usage: install.sh PROGRAM PREFIX, from the root of the tree. Program to PREFIX/bin, what it reads to PREFIX/share/mho,
+# pages to PREFIX/share/doc/mho.
+set -eu
+program=$1 prefix=$2
+
+put() { # put FOLDER FILES: keeps the files' paths below FOLDER
+    folder=$1
+    shift
+    for file; do
+        mkdir -p "$folder/$(dirname "$file")"
+        install -m 644 "$file" "$folder/$file"
+    done
+}
+
+mkdir -p "$prefix/bin"
+install -m 755 "$program" "$prefix/bin/mho"
+put "$prefix/share/mho" $(find configs models/stories -type f)
+put "$prefix/share/doc/mho" README.md CHANGELOG.md LICENSE $(find docs -type f)
+echo "installed: $prefix/bin/mho, $prefix/share/mho, $prefix/share/doc/mho"
