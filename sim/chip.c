@@ -384,6 +384,28 @@ static enum status check_wires(const struct chip_spec *s, const struct config_no
     return OK;
 }
 
+static enum status check_network(const struct chip_spec *s, const struct config_node *root, struct error *e) {
+    const struct network_spec *n = &s->network;
+    if (!n->given) {
+        return OK;
+    }
+    int cores = s->tiles_per_chip / n->tiles_per_core + (s->tiles_per_chip % n->tiles_per_core != 0);
+    bool mesh = n->topology == TOPOLOGY_MESH;
+    if (mesh && (int64_t)n->columns * n->rows < cores) {
+        CONTRADICTION(e, root, "network.columns",
+                      "a mesh of %d x %d does not hold %d cores (allowed: at least as many)", n->columns, n->rows,
+                      cores);
+    }
+    if (!mesh && (n->columns || n->rows)) {
+        CONTRADICTION(e, root, n->columns ? "network.columns" : "network.rows", "only a mesh has columns and rows");
+    }
+    if (n->hub >= (mesh ? n->columns * n->rows : cores)) {
+        CONTRADICTION(e, root, "network.hub", "node %d is not there (allowed: -1 to %d)", n->hub,
+                      (mesh ? n->columns * n->rows : cores) - 1);
+    }
+    return OK;
+}
+
 /* What the cell does not model must not be asked of it in silence. */
 static enum status check_conditions(const struct chip_spec *s, const struct config_node *root, struct error *e) {
     const struct tile_spec *t = &s->tile;
@@ -781,6 +803,7 @@ static enum status build(struct chip *c, const char *name, const char *const *se
     }
     TRY(check_tile(&c->spec, root, e));
     TRY(check_input_circuit(&c->spec, root, e));
+    TRY(check_network(&c->spec, root, e));
     TRY(read_roles(c, root, e));
     TRY(check_sources(c, root, e));
     return dump_effective(c, root, e);

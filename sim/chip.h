@@ -12,6 +12,7 @@
 #include "devices/device.h"
 #include "devices/wires.h"
 #include "sim/sim.h"
+#include "sim/topology.h"
 
 enum encoding { ENCODING_DIFFERENTIAL_PAIR, ENCODING_SIGNED_UNIT, ENCODING_ONE_DEVICE, ENCODING_OFFSET_COLUMN,
                 ENCODING_REFERENCE_COLUMN, ENCODING_UNSIGNED };
@@ -254,6 +255,26 @@ struct memory_spec {
     struct constant area_m2_per_bit, static_W;
 };
 
+/* network: between the cores of a chip (sim/interconnect.h). */
+struct network_spec {
+    bool given;
+    int topology;                         /* topology_kind */
+    int columns, rows;                    /* mesh */
+    int tiles_per_core;                   /* share a node */
+    int hub;                              /* node of the digital units; -1: in the middle, or at the root */
+    int flit_bits, hop_cycles;
+    bool reduction;                       /* partial sums are added where they meet; else at the hub */
+    struct constant hop_energy_J_per_bit; /* link and router */
+    struct constant router_area_m2, router_static_W;
+};
+
+/* chip_link: one in, one out per chip. */
+struct chip_link_spec {
+    bool given;
+    struct constant bandwidth_Bps; /* each way */
+    struct constant latency_s, energy_J_per_bit, area_m2, static_W;
+};
+
 struct chip_spec {
     const char *name, *about;
     int costs;                   /* costs_mode */
@@ -270,6 +291,8 @@ struct chip_spec {
     bool analog_role[MATRIX_ROLES];
     int calibration_tokens;      /* how many tokens of the calibration text */
     struct unit_spec vector, attention, matmul; /* matmul: for matrices that stay digital; an operation is a MAC */
+    struct network_spec network;
+    struct chip_link_spec chip_link;
     struct memory_spec kv, buffer;              /* buffer: activations, and the weights of digital matrices */
 };
 

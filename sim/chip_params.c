@@ -6,6 +6,7 @@
  */
 #include "sim/chip.h"
 
+static const char *const topology_names[] = {"none", "bus", "htree", "mesh", NULL};
 static const char *const costs_names[] = {"full", "none", NULL};
 static const char *const encoding_names[] = {"differential_pair", "signed_unit", "one_device", "offset_column",
                                              "reference_column",  "unsigned",    NULL};
@@ -465,6 +466,34 @@ static const struct param memory_rows[] = {
                  AT(memory_spec, static_W)),
 };
 
+static const struct param network_rows[] = {
+    CHOICE_ROW("topology", topology_names, NULL, "how the cores of a chip are joined", AT(network_spec, topology)),
+    INT_ROW("columns", 0, 4096, "0", "of a mesh", AT(network_spec, columns)),
+    INT_ROW("rows", 0, 4096, "0", "of a mesh", AT(network_spec, rows)),
+    INT_ROW("tiles_per_core", 1, 1000000, "1", "tiles that share a node", AT(network_spec, tiles_per_core)),
+    INT_ROW("hub", -1, 16777215, "-1", "node of the digital units; -1: the middle of a mesh, the root of a tree",
+            AT(network_spec, hub)),
+    BITS_ROW("flit_bits", 1, 65536, "64", "that a link carries per cycle", AT(network_spec, flit_bits)),
+    INT_ROW("hop_cycles", 1, 1000, "1", "of a head over one link and its router", AT(network_spec, hop_cycles)),
+    BOOL_ROW("reduction", "on", "partial sums are added where they meet; off: all travel to the hub",
+             AT(network_spec, reduction)),
+    CONSTANT_ROW("hop_energy_J_per_bit", "J_per_bit", 0, 1e-6, "one bit over one link and its router",
+                 AT(network_spec, hop_energy_J_per_bit)),
+    CONSTANT_ROW("router_area_um2", "um2", 0, 1e9, "one router with its links", AT(network_spec, router_area_m2)),
+    CONSTANT_ROW("router_static_W", "W", 0, 100, "leakage and clock of a router, all the time",
+                 AT(network_spec, router_static_W)),
+};
+
+static const struct param chip_link_rows[] = {
+    CONSTANT_ROW("bandwidth_GBps", "GBps", 1e-6, 1e6, "each way, of one chip", AT(chip_link_spec, bandwidth_Bps)),
+    CONSTANT_ROW("latency_ns", "ns", 0, 1e9, "from chip to chip", AT(chip_link_spec, latency_s)),
+    CONSTANT_ROW("energy_J_per_bit", "J_per_bit", 0, 1e-6, "one bit from chip to chip",
+                 AT(chip_link_spec, energy_J_per_bit)),
+    CONSTANT_ROW("area_um2", "um2", 0, 1e10, "of the link's circuits on a chip", AT(chip_link_spec, area_m2)),
+    CONSTANT_ROW("static_W", "W", 0, 1000, "of the link's circuits on a chip, all the time",
+                 AT(chip_link_spec, static_W)),
+};
+
 #define IN_CHIP(member) offsetof(struct chip_spec, member)
 #define GROUP(prefix_, name_, rows_, member, cost_)                                                                    \
     { .prefix = prefix_, .table = PARAM_TABLE(name_, rows_), .offset = IN_CHIP(member), .cost = cost_ }
@@ -516,6 +545,8 @@ const struct chip_table chip_tables[] = {
     GROUP("vector.", "vector unit", unit_rows, vector, true),
     GROUP("attention.", "attention unit", unit_rows, attention, true),
     GROUP("matmul.", "digital matrix unit", unit_rows, matmul, true),
+    OPTIONAL_GROUP("network.", "network", network_rows, network, network.given, true),
+    OPTIONAL_GROUP("chip_link.", "chip link", chip_link_rows, chip_link, chip_link.given, true),
     GROUP("kv.", "KV memory", memory_rows, kv, true),
     GROUP("buffer.", "activation buffer", memory_rows, buffer, true),
 };

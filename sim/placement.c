@@ -18,6 +18,7 @@ struct placement {
     struct arena *arena;
     size_t count, layers;
     struct placement_matrix *matrices;
+    uint64_t *first_tile; /* [count] */
     uint64_t *home; /* [layers]: home chip */
     struct placement_total total;
 };
@@ -84,6 +85,7 @@ static enum status add_up(struct placement *p, struct error *e) {
     const struct chip_spec *s = chip_spec_of(p->chip);
     struct placement_total *t = &p->total;
     for (size_t i = 0; i < p->count; i++) {
+        p->first_tile[i] = t->tiles;
         t->tiles += p->matrices[i].tiles;
     }
     uint64_t per_chip = (uint64_t)s->tiles_per_chip;
@@ -109,8 +111,9 @@ static enum status fill(struct placement *p, const struct matrix_source *m, stru
         }
     }
     p->matrices = arena_alloc(p->arena, p->count, sizeof *p->matrices);
+    p->first_tile = arena_alloc(p->arena, p->count, sizeof *p->first_tile);
     p->home = arena_alloc(p->arena, p->layers, sizeof *p->home);
-    if (!p->matrices || !p->home) {
+    if (!p->matrices || !p->first_tile || !p->home) {
         return error_set(e, ERR_RUN, "placement: out of memory");
     }
     for (size_t i = 0; i < p->count; i++) {
@@ -152,6 +155,7 @@ struct placement_matrix placement_matrix_at(const struct placement *p, size_t i)
 struct placement_total placement_total(const struct placement *p) {
     return p->total;
 }
+uint64_t placement_first_tile(const struct placement *p, size_t matrix) { return p->first_tile[matrix]; }
 size_t placement_layers(const struct placement *p) { return p->layers; }
 
 size_t placement_layer_row(const struct placement *p, int layer) {

@@ -5,6 +5,8 @@
 
 #include "sim/sim.h"
 
+/* Number of the first tile of a matrix; its blocks follow row block by row block. */
+uint64_t placement_first_tile(const struct placement *p, size_t matrix);
 /* Number of model layers: largest layer + 1. */
 size_t placement_layers(const struct placement *p);
 /* Row of a layer in tables that have one more row for everything outside a layer (-1 and what is too large), last. */

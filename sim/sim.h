@@ -303,8 +303,8 @@ struct run;
 enum status run_create(struct machine *m, uint32_t max_tokens, struct run **out, struct error *e);
 /* What the energy of a multiply needs to know about data, as means over a real run. */
 struct activity {
-    double array_S_per_weight[MATRIX_ROLES]; /* |input| / full scale x conductance of all devices of a weight, per token;
-                                                NAN: no matrix of this role was measured */
+    double array_S_per_weight[MATRIX_ROLES]; /* |input| / full scale x conductance of all devices of a weight, per
+                                                token; NAN: no matrix of this role was measured */
     double repeated_blocks, repeated_rounds; /* of the bound management: per token and row block; per token */
     uint64_t tokens;                         /* measured */
     const char *source;                      /* where it was measured; borrowed */
