@@ -219,6 +219,7 @@ enum status machine_make_converters(struct machine *m, struct error *e) {
     const struct effects *on = &m->spec->effects;
     bool dac = dac_errs(m->spec), adc = adc_errs(m->spec);
     input_plan_make(tile, on->dac, &m->inputs);
+    input_plan_make(tile, true, &m->hardware);
     m->phenomena = phenomena_active(&tile->phenomena, on);
     m->bent = on->cell_nonlinearity && !cell_is_linear(tile->cell);
     m->dac_noise_sd = dac ? dac_noise_sd(tile->dac.circuit) : 0;

@@ -151,7 +151,8 @@ struct machine {
     struct converter dac, adc;
     /* How results are converted (converters.c). */
     enum adc_use { ADC_ABSENT, ADC_IDEAL, ADC_LINEAR, ADC_CIRCUIT } adc_use; /* linear: with adc_gain, adc_offset */
-    struct input_plan inputs; /* as the values see it: one pass per phase without the effect dac */
+    struct input_plan inputs;   /* as the values see it: one pass per phase without the effect dac */
+    struct input_plan hardware; /* as the chip drives them, whichever effects act: what flows and what it takes */
     size_t adc_states;        /* floats that describe one converter: its circuit's, then its range (converters.c) */
     double dac_noise_sd, adc_noise_sd; /* of one conversion, in units of full scale */
     bool bent;                /* currents are not proportional to voltages */

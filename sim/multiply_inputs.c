@@ -122,9 +122,8 @@ static void add_noise(const struct block_work *w, uint32_t token, uint32_t pass,
     }
 }
 
-static void bend_currents(const struct block_work *w, uint32_t rows, float *levels) {
+static void bend_currents(const struct block_work *w, const struct input_plan *plan, uint32_t rows, float *levels) {
     const struct tile_spec *t = &w->m->spec->tile;
-    const struct input_plan *plan = &w->m->inputs;
     double volts = t->read_voltage_V.value, common = cell_current_factor(t->cell, volts);
     for (uint32_t i = 0; i < rows; i++) {
         double share = fabs((double)levels[i]) / plan->digit_limit;
@@ -171,7 +170,38 @@ static void drive_levels(const struct block_work *w, const int16_t *codes, const
                rows * sizeof *levels);
     }
     if (w->m->bent) {
-        bend_currents(w, rows, levels);
+        bend_currents(w, &w->m->inputs, rows, levels);
+    }
+}
+
+/* Adds what one pass draws from the rows, levels [rows] in digits of the plan. */
+static void add_current(const struct block_work *w, const struct input_plan *plan, uint32_t pass, const float *levels,
+                        uint32_t token) {
+    double sum_S = 0, limit = plan->digit_limit;
+    weigh_inputs(NULL, levels, w->a->row_S + w->a->row_begin[w->block], array_block_rows(w->a, w->block), plan->voltage,
+                 &sum_S);
+    w->array_S[token] +=
+        sum_S / limit / (plan->voltage ? limit : 1) * plan->pulse_share * plan->pass[pass].pulses;
+}
+
+/* Whether the values see other passes than the chip drives: digits without the effect dac. What flows is then that of
+ * the codes and digits that the chip would drive. */
+static bool other_passes(const struct machine *m) { return m->hardware.passes != m->inputs.passes; }
+
+static void add_hardware_currents(const struct block_work *w, const float *x, float inverse_step, uint32_t token) {
+    const struct machine *m = w->m;
+    uint32_t rows = array_block_rows(w->a, w->block);
+    int16_t *codes = w->g->codes + (size_t)token * w->g->stride;
+    float levels[4096]; /* rows of a tile are no more */
+    kernels()->quantise_i16(x, rows, inverse_step, m->dac.limit, codes);
+    for (uint32_t p = 0; p < m->hardware.passes; p++) {
+        for (uint32_t i = 0; i < rows; i++) {
+            levels[i] = (float)input_digit(&m->hardware.pass[p], codes[i]);
+        }
+        if (m->bent) {
+            bend_currents(w, &m->hardware, rows, levels);
+        }
+        add_current(w, &m->hardware, p, levels, token);
     }
 }
 
@@ -181,7 +211,6 @@ static void drive_pass(const struct block_work *w, const int16_t *codes, const f
     const struct input_plan *plan = &w->m->inputs;
     uint32_t rows = array_block_rows(w->a, w->block);
     size_t at = ((size_t)pass * TOKENS + token) * g->stride;
-    double sum_S = 0, limit = plan->digit_limit;
     drive_levels(w, codes, x, inverse_step, token, pass, g->levels + at);
     for (uint32_t i = 0; g->squares && i < rows; i++) {
         g->squares[at + i] = g->levels[at + i] * g->levels[at + i];
@@ -191,9 +220,9 @@ static void drive_pass(const struct block_work *w, const int16_t *codes, const f
         g->far[at + i] = g->levels[at + i] * (1 - near * near);
         g->sizes[at + i] = fabsf(g->levels[at + i]);
     }
-    weigh_inputs(NULL, g->levels + at, w->a->row_S + w->a->row_begin[w->block], rows, plan->voltage, &sum_S);
-    w->array_S[token] += sum_S / limit / (plan->voltage ? limit : 1) * plan->pulse_share *
-                         plan->pass[pass].pulses;
+    if (!other_passes(w->m)) {
+        add_current(w, plan, pass, g->levels + at, token);
+    }
 }
 
 void drive_token(struct block_work *w, uint32_t token) {
@@ -213,5 +242,8 @@ void drive_token(struct block_work *w, uint32_t token) {
     g->input_sum[token] = sum / m->dac.limit;
     for (uint32_t p = 0; p < m->inputs.passes; p++) {
         drive_pass(w, codes, x, inverse_step, token, p);
+    }
+    if (other_passes(m)) {
+        add_hardware_currents(w, x, inverse_step, token);
     }
 }

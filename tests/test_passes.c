@@ -582,6 +582,45 @@ static void passes_and_lines_are_counted(void **state) {
     mem_free(x);
 }
 
+/* An effect that is off takes an error away, not the hardware: what a multiply counts and draws without the effects dac
+ * and adc is what it counts and draws with them. Inputs are whole codes, so that rounding changes nothing (1e-5: single
+ * precision). */
+static void effects_do_not_change_costs(void **state) {
+    (void)state;
+    static const char *const drives[] = {
+        "tile.dac.coding=pulse_width",
+        "tile.dac.coding=amplitude",
+        "tile.dac.coding=bit_serial",
+        "tile.dac.coding=bit_serial tile.dac.sign=two_phase",
+        "tile.dac.coding=bit_serial tile.dac.accumulate=analog tile.legs=digital",
+        "tile.dac.coding=split",
+        "tile.dac.coding=split tile.dac.sign=two_phase tile.dac.split_bits=2",
+        ("tile.dac.coding=bit_serial tile.cell.current.form=cubic tile.cell.current.reference_V=0.4 "
+         "tile.cell.current.strength=1"),
+    };
+    float x[20];
+    for (int i = 0; i < 20; i++) {
+        x[i] = (float)(i == 0 ? 127 : (i * 37) % 255 - 127) / 127;
+    }
+    for (size_t k = 0; k < sizeof drives / sizeof drives[0]; k++) {
+        struct multiply_record of[2];
+        for (int off = 0; off < 2; off++) {
+            char sets[400];
+            snprintf(sets, sizeof sets, "%s tile.adc.range=lambda%s", drives[k],
+                     off ? " effects.dac=off effects.adc=off" : "");
+            struct fixture *f = fixture_open("pcm256", sets, 8, 20, NULL, 0);
+            mem_free(multiply(f, x, 1));
+            of[off] = f->record;
+            fixture_close(f);
+        }
+        if (fabs(of[1].array_S_sum / of[0].array_S_sum - 1) > 1e-5) {
+            fail_msg("%s: %g S with, %g S without the effects", drives[k], of[0].array_S_sum, of[1].array_S_sum);
+        }
+        assert_int_equal(of[0].dac_conversions, of[1].dac_conversions);
+        assert_int_equal(of[0].adc_conversions, of[1].adc_conversions);
+    }
+}
+
 /* Every repeat is a whole read: full scale 0.2 clips 1 and -1 of an identity until the inputs are divided by 8. */
 static void repeats_are_counted(void **state) {
     (void)state;
@@ -610,6 +649,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(general_is_the_reference),
     cmocka_unit_test(passes_and_lines_are_counted),
     cmocka_unit_test(repeats_are_counted),
+    cmocka_unit_test(effects_do_not_change_costs),
     cmocka_unit_test(what_is_supported_runs),
     cmocka_unit_test(noise_follows_the_read_number),
     cmocka_unit_test(white_noise_has_its_variance),
