@@ -1,7 +1,8 @@
 /* Area: counts x constants. Whole chips are counted: a tile that holds no weights is still there.
  *
  *   per tile  rows x (columns x slices + shared columns) x cell area; rows x DAC; columns / share x lines (those
- *             that take turns once) + shared columns ADCs; columns x post-processing. A unit cell holds the legs and parallel devices of one slice.
+ *             that take turns once) + shared columns ADCs; columns x lines integrators; columns x post-processing. A
+ *             unit cell holds the legs and parallel devices of one slice.
  *   per chip  tiles_per_chip tiles; one vector, attention and matrix unit; KV memory and buffer: bits of
  *             capacity x area per bit
  * Not modelled: wiring between blocks, pads, power supply, control processor, spare lines of tile.faults.
@@ -25,6 +26,7 @@ struct area_view placement_area(const struct chip *c, const struct placement *p)
     double cells = (double)t->rows * (t->columns * (double)work.unit_cells + work.shared_cells),
            converters = (double)(t->columns / t->adc.share) * work.converters + work.shared;
     v.part_mm2[PART_ARRAY] = tiles * cells * t->cell_area_m2.value * mm2;
+    v.part_mm2[PART_SAMPLING] = tiles * t->columns * work.converters * t->integrator.area_m2.value * mm2;
     v.part_mm2[PART_ADC] = tiles * converters * t->adc.area_m2.value * mm2;
     v.part_mm2[PART_DIGITAL_POST] = tiles * t->columns * t->post.area_m2.value * mm2;
     v.part_mm2[PART_VECTOR] = chips * s->vector.area_m2.value * mm2;

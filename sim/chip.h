@@ -160,6 +160,22 @@ struct scaling_spec {
     struct constant error;                     /* factor on every scaled constant */
 };
 
+/* tile.array: where a paper gives the energy of the array, or columns are not held at a virtual ground. */
+struct array_cost_spec {
+    bool given;               /* the chip file has the group */
+    struct constant energy_J; /* per pass of a tile */
+    bool follows_supply;      /* energy ~ V^2 */
+};
+
+/* tile.integrator: what holds or adds up the charges of a column before its converter; the component `sampling`. */
+struct integrator_spec {
+    bool given;
+    struct constant sample_J, pulse_J; /* per result and pass; per result and pulse */
+    struct constant between_s;         /* between two groups of passes */
+    struct constant area_m2;           /* per result of a column */
+    bool follows_supply;
+};
+
 struct tile_spec {
     int rows, columns;
     int encoding, scale, split; /* enums above */
@@ -223,6 +239,8 @@ struct tile_spec {
         struct constant area_m2;  /* cost: per column */
     } post;
     bool array_follows_supply;       /* cost: read_voltage is made from the supply */
+    struct array_cost_spec array;    /* cost */
+    struct integrator_spec integrator; /* cost */
     struct constant read_voltage_V;  /* cost: amplitude of a read pulse */
     struct constant pulse_s;         /* cost: longest input pulse (code = limit) */
     struct constant mvm_s;           /* cost: input, integration and first round of conversion, one multiply */

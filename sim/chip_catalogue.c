@@ -1,5 +1,5 @@
-/* The catalogue: which files lie in configs/chips, configs/parts and configs/validation. Read once per folder, kept for the life of the
- * process. */
+/* The catalogue: which files lie in configs/chips, configs/parts and configs/validation. Read once per folder, kept for
+ * the life of the process. */
 #include "sim/chip_load.h"
 
 #include <dirent.h>

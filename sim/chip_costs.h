@@ -4,7 +4,7 @@
  *   converters  energy, area, leakage and time by tile.adc.cost and tile.dac.cost (sim/converter_cost.h)
  *   node        scale_to_node: on: energy and area of every part with a node_nm other than the chip's
  *               (sim/node_scaling.h) x scaling.error; its static power with the area (the same leakage per area)
- *   supply      u = voltage_V / nominal_V: dynamic energy x u^2 of DAC, ADC, post-processing, digital units and
+ *   supply      u = voltage_V / nominal_V: dynamic energy x u^2 of DAC, integrators, ADC, post-processing, a published array energy, digital units and
  *               memories, each unless its follows_supply is off; read_voltage_V x u only where
  *               tile.array_follows_supply says that it is made from the supply; static power x u^static_exponent;
  *               with supply.clock the clock x f(voltage) / f(nominal), and with supply.tile_times the times of the

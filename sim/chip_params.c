@@ -89,8 +89,8 @@ static const struct param tile_rows[] = {
                "plus and minus subtracted as currents, each with its own ADC result, or both by one ADC in turns",
                AT(tile_spec, legs)),
     CHOICE_ROW("overlap", overlap_names, "none",
-               "while results are converted the array works on the next pass (sample_hold); inputs and results of other "
-               "vectors are moved as well (full)",
+               "while results are converted the array works on the next pass (sample_hold), and inputs and results of "
+               "other vectors are moved (full)",
                AT(tile_spec, overlap)),
     INT_ROW("devices", 1, 8, "1", "devices in parallel per leg and slice", AT(tile_spec, devices)),
     INT_ROW("slices", 1, 8, "1", "slices that a weight's magnitude is spread over", AT(tile_spec, slices)),
@@ -319,6 +319,21 @@ static const struct param tile_cost_rows[] = {
     CONSTANT_ROW("post.area_um2", "um2", 0, 1e7, "one column", AT(tile_spec, post.area_m2)),
 };
 
+static const struct param array_rows[] = {
+    CONSTANT_ROW("energy_J", "J", 1e-18, 1e-3, "one pass of a tile, whatever the data, in place of V^2 G t",
+                 AT(array_cost_spec, energy_J)),
+    SUPPLY_ROW("follows_supply", AT(array_cost_spec, follows_supply)),
+};
+
+static const struct param integrator_rows[] = {
+    CONSTANT_ROW("sample_energy_J", "J", 0, 1e-6, "one result of a column, each pass", AT(integrator_spec, sample_J)),
+    CONSTANT_ROW("pulse_energy_J", "J", 0, 1e-6, "one column, each pulse", AT(integrator_spec, pulse_J)),
+    CONSTANT_ROW("between_ns", "ns", 0, 1e6, "from the conversions of a group of passes to the next group",
+                 AT(integrator_spec, between_s)),
+    CONSTANT_ROW("area_um2", "um2", 0, 1e7, "one column", AT(integrator_spec, area_m2)),
+    SUPPLY_ROW("follows_supply", AT(integrator_spec, follows_supply)),
+};
+
 /* ---- converters: one table per cost model ------------------------------------------------------------------ */
 
 static const struct param given_time_rows[] = {
@@ -529,6 +544,8 @@ const struct chip_table chip_tables[] = {
     {.prefix = "", .table = PARAM_TABLE("process", node_rows), .cost = true},
     SELECTED("scaling.", "scaling to the node", scaling_rows, scaling, true, "scale_to_node", scale_to_node, SWITCH_ON,
              switch_names),
+    OPTIONAL_GROUP("tile.array.", "published energy of the array", array_rows, tile.array, tile.array.given, true),
+    OPTIONAL_GROUP("tile.integrator.", "integrators", integrator_rows, tile.integrator, tile.integrator.given, true),
     OPTIONAL_GROUP("supply.", "supply", supply_rows, supply, supply.given, true),
     OPTIONAL_GROUP("supply.clock.", "clock of a supply", supply_clock_rows, supply, supply.clock.given, true),
     GROUP("tile.", "tile costs", tile_cost_rows, tile, true),

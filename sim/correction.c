@@ -237,10 +237,11 @@ static enum status fit_array(struct machine *m, size_t matrix, struct general_sc
 
 /* ---- costs ------------------------------------------------------------------------------------------------------ */
 
-static double multiply_J(const struct tile_spec *t, double array_S_sum, double dac_conversions,
+static double multiply_J(const struct chip_spec *s, double array_S_sum, double mvms, double dac_conversions,
                          double adc_conversions) {
-    return array_energy_J(t, array_S_sum) + dac_conversions * t->dac.energy_J.value +
-           adc_conversions * (t->adc.energy_J.value + t->post.energy_J.value);
+    const struct tile_spec *t = &s->tile;
+    return array_energy_J(s, array_S_sum, mvms) + dac_conversions * t->dac.energy_J.value +
+           sampling_energy_J(s, adc_conversions) + adc_conversions * (t->adc.energy_J.value + t->post.energy_J.value);
 }
 
 static void add_costs(struct machine *m, double rounds, double joules) {
@@ -342,8 +343,9 @@ enum status machine_fit_correction(struct machine *m, struct error *e) {
         m->calibration.corrections += (uint64_t)times;
         m->calibration.correction_mvms += (uint64_t)times * (uint64_t)tile->correction_vectors * tiles;
         add_costs(m, times * tile->correction_vectors,
-                  times * multiply_J(tile, totals.record.array_S_sum, (double)totals.record.dac_conversions,
-                                     (double)totals.record.adc_conversions));
+                  times * multiply_J(m->spec, totals.record.array_S_sum,
+                                     (double)tile->correction_vectors * (double)tiles,
+                                     (double)totals.record.dac_conversions, (double)totals.record.adc_conversions));
         m->calibration.columns_corrected = totals.corrected;
         m->calibration.columns_left = totals.left;
         m->calibration.test_results = totals.results;
@@ -383,5 +385,5 @@ void machine_count_readouts(struct machine *m) {
         }
     }
     m->calibration.readout_mvms += (uint64_t)(readouts * mvms);
-    add_costs(m, readouts * longest, readouts * multiply_J(t, row_S, dac, adc));
+    add_costs(m, readouts * longest, readouts * multiply_J(m->spec, row_S, mvms, dac, adc));
 }

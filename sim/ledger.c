@@ -4,12 +4,15 @@
 #include <math.h>
 #include <string.h>
 
+#include "sim/passes.h"
 #include "sim/placement.h"
 
-static const char *const component_names[PART_COUNT] = {"dac",       "array",     "adc",    "digital_post",   "vector",
-                                                        "attention", "kv_memory", "buffer", "digital_matmul", "static"};
-static const char *const count_units[PART_COUNT] = {"conversions", "MVMs", "conversions", "results", "operations",
-                                                    "MACs",        "bits", "bits",        "MACs",    ""};
+static const char *const component_names[PART_COUNT] = {"dac",    "array",          "sampling",  "adc",
+                                                        "digital_post", "vector",   "attention", "kv_memory",
+                                                        "buffer", "digital_matmul", "static"};
+static const char *const count_units[PART_COUNT] = {"conversions", "MVMs",       "samples", "conversions",
+                                                    "results",     "operations", "MACs",    "bits",
+                                                    "bits",        "MACs",       ""};
 
 const char *component_name(enum component c) { return component_names[c]; }
 const char *component_count_unit(enum component c) { return count_units[c]; }
@@ -88,19 +91,37 @@ void ledger_inputs(struct ledger *l, int layer, uint64_t inputs, uint32_t tokens
     add(l, PART_VECTOR, layer, operations, (double)operations * s->vector.energy_J.value);
 }
 
-double array_energy_J(const struct tile_spec *t, double S_sum) {
+double array_energy_J(const struct chip_spec *s, double S_sum, double mvms) {
+    const struct tile_spec *t = &s->tile;
+    if (t->array.given) {
+        return mvms * tile_work_of(s).passes * t->array.energy_J.value;
+    }
     struct cell_common cell = cell_common_of(t->cell);
     double volts = t->read_voltage_V.value, per_S = cell.charge ? cell.g_max_F / cell.g_max_S : t->pulse_s.value;
     return volts * volts * per_S * S_sum;
 }
 
+double sampling_energy_J(const struct chip_spec *s, double adc_conversions) {
+    const struct integrator_spec *i = &s->tile.integrator;
+    struct tile_work work = tile_work_of(s);
+    return i->given ? adc_conversions / work.groups *
+                          (work.samples * i->sample_J.value + work.pulses * i->pulse_J.value)
+                    : 0;
+}
+
 void ledger_multiply(struct ledger *l, const struct multiply_record *r) {
-    const struct tile_spec *t = &chip_spec_of(l->chip)->tile;
+    const struct chip_spec *s = chip_spec_of(l->chip);
+    const struct tile_spec *t = &s->tile;
     struct placement_matrix m = placement_matrix_at(l->placement, r->matrix);
     uint64_t mvm = (uint64_t)m.tiles * r->tokens + r->repeated_blocks * m.column_blocks,
              values = ((uint64_t)m.inputs + m.outputs) * r->tokens;
     add(l, PART_DAC, m.layer, r->dac_conversions, (double)r->dac_conversions * t->dac.energy_J.value);
-    add(l, PART_ARRAY, m.layer, mvm, array_energy_J(t, r->array_S_sum));
+    add(l, PART_ARRAY, m.layer, mvm, array_energy_J(s, r->array_S_sum, (double)mvm));
+    if (t->integrator.given) {
+        struct tile_work work = tile_work_of(s);
+        add(l, PART_SAMPLING, m.layer, r->adc_conversions / work.groups * work.samples,
+            sampling_energy_J(s, (double)r->adc_conversions));
+    }
     add(l, PART_ADC, m.layer, r->adc_conversions, (double)r->adc_conversions * t->adc.energy_J.value);
     add(l, PART_DIGITAL_POST, m.layer, r->adc_conversions, (double)r->adc_conversions * t->post.energy_J.value);
     add_buffer(l, m.layer, values * (uint64_t)chip_spec_of(l->chip)->buffer.value_bits);

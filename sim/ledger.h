@@ -4,7 +4,9 @@
  * total is the sum over components, which is the sum over layers. Formulas:
  *   DAC      conversions x dac.energy_J              one per input, pass and column block; how long its pulse is
  *                                                    makes no difference
- *   array    array_energy_J(array_S_sum)             sum over cells, tokens of G x |input| / full scale
+ *   array    array_energy_J(array_S_sum)             sum over cells, tokens of G x |input| / full scale; with
+ *                                                    tile.array: passes of tiles x array.energy_J
+ *   sampling results x (passes x integrator.sample_J + pulses x integrator.pulse_J)      with tile.integrator
  *   ADC      conversions x adc.energy_J              one per output, line, row block and group of passes; the same
  *                                                    of a shared column
  *   post     conversions x post.energy_J             each ADC result is scaled and added once
@@ -54,8 +56,11 @@ uint64_t attention_keys(const struct digital_record *d, uint32_t t);
 uint64_t attention_kv_bits(const struct digital_record *d, const struct chip_spec *s, uint32_t t);
 uint64_t attention_macs(const struct digital_record *d, uint32_t t);
 
-/* Of a multiply_record's array_S_sum: V^2 x pulse x G, or V^2 x C where the cell holds charges. */
-double array_energy_J(const struct tile_spec *t, double S_sum);
+/* Of a multiply_record's array_S_sum: V^2 x pulse x G, or V^2 x C where the cell holds charges; with tile.array of the
+ * number of multiplies of a tile. */
+double array_energy_J(const struct chip_spec *s, double S_sum, double mvms);
+/* Before as many conversions. */
+double sampling_energy_J(const struct chip_spec *s, double adc_conversions);
 
 void ledger_multiply(struct ledger *l, const struct multiply_record *m);
 void ledger_digital(struct ledger *l, const struct digital_record *d);

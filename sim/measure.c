@@ -28,15 +28,20 @@
 
 enum { SAMPLE = 32 }; /* vectors that are really multiplied */
 
-/* ---- data --------------------------------------------------------------------------------------------------------- */
+/* ---- data ---------------------------------------------------------------------------------------------------------
+ */
 
 static float filled(int how, uint64_t what, uint64_t index) {
     float u = (float)random_uniform(0, random_stream(RANDOM_WORKLOAD, what), index);
     switch (how) {
-    case FILL_UNIFORM: return 2 * u - 1;
-    case FILL_POSITIVE: return u;
-    case FILL_SIGN: return u < 0.5f ? -1.0f : 1.0f;
-    default: return 1.0f;
+    case FILL_UNIFORM:
+        return 2 * u - 1;
+    case FILL_POSITIVE:
+        return u;
+    case FILL_SIGN:
+        return u < 0.5f ? -1.0f : 1.0f;
+    default:
+        return 1.0f;
     }
 }
 
@@ -54,7 +59,8 @@ static enum status read_weights(void *context, uint32_t first, uint32_t count, f
     return OK;
 }
 
-/* ---- one tile ----------------------------------------------------------------------------------------------------- */
+/* ---- one tile -----------------------------------------------------------------------------------------------------
+ */
 
 /* A programmed tile and what it needs to multiply. */
 struct sample {
@@ -119,7 +125,8 @@ static enum status sample_tile(const struct chip *c, const struct workload *w, s
     return status;
 }
 
-/* ---- the whole workload ------------------------------------------------------------------------------------------- */
+/* ---- the whole workload -------------------------------------------------------------------------------------------
+ */
 
 /* The record of `vectors` vectors on `tiles` tiles. */
 static struct multiply_record scaled(const struct multiply_record *one, uint32_t tiles, uint32_t vectors) {
@@ -196,7 +203,8 @@ enum status measure(const struct chip *c, const struct workload *w, struct measu
     return status;
 }
 
-/* ---- quantities --------------------------------------------------------------------------------------------------- */
+/* ---- quantities ---------------------------------------------------------------------------------------------------
+ */
 
 enum { THROUGHPUT, EFFICIENCY, DENSITY, ENERGY_PER_MVM, ENERGY_PER_OP, ENERGY_SHARE, POWER, AREA, AREA_SHARE, LATENCY };
 
@@ -238,15 +246,25 @@ double quantity_value(const struct measurement *m, const struct quantity_questio
     double operations = (double)m->ledger.macs * q->operations_per_mac, time_s = m->ledger.makespan_s,
            part_J = energy_J(m, q->of), part_mm2 = area_mm2(m, q->of), whole = q->divide;
     switch (q->quantity) {
-    case THROUGHPUT: return ratio(operations / whole, time_s) * 1e-12;
-    case EFFICIENCY: return ratio(operations, part_J) * 1e-12;
-    case DENSITY: return ratio(ratio(operations, time_s) * 1e-12, part_mm2);
-    case ENERGY_PER_MVM: return ratio(part_J, m->tiles * m->vectors) * 1e12;
-    case ENERGY_PER_OP: return ratio(part_J, operations) * 1e15;
-    case ENERGY_SHARE: return 100 * ratio(part_J, energy_J(m, q->boundary));
-    case POWER: return ratio(part_J / whole, time_s) * 1e3;
-    case AREA: return part_mm2 / whole;
-    case AREA_SHARE: return 100 * ratio(part_mm2, area_mm2(m, q->boundary));
-    default: return m->latency_s * 1e9;
+    case THROUGHPUT:
+        return ratio(operations / whole, time_s) * 1e-12;
+    case EFFICIENCY:
+        return ratio(operations, part_J) * 1e-12;
+    case DENSITY:
+        return ratio(ratio(operations, time_s) * 1e-12, part_mm2);
+    case ENERGY_PER_MVM:
+        return ratio(part_J, m->tiles * m->vectors) * 1e12;
+    case ENERGY_PER_OP:
+        return ratio(part_J, operations) * 1e15;
+    case ENERGY_SHARE:
+        return 100 * ratio(part_J, energy_J(m, q->boundary));
+    case POWER:
+        return ratio(part_J / whole, time_s) * 1e3;
+    case AREA:
+        return part_mm2 / whole;
+    case AREA_SHARE:
+        return 100 * ratio(part_mm2, area_mm2(m, q->boundary));
+    default:
+        return m->latency_s * 1e9;
     }
 }

@@ -13,7 +13,7 @@
 enum fill { FILL_UNIFORM, FILL_POSITIVE, FILL_FULL, FILL_SIGN }; /* [-1, 1], [0, 1], all 1, -1 or 1 at random */
 
 struct workload {
-    int tiles;   /* 0: all of one chip */
+    int tiles; /* 0: all of one chip */
     int vectors;
     int weights, inputs; /* enum fill */
 };
@@ -34,7 +34,14 @@ enum status measure(const struct chip *c, const struct workload *w, struct measu
 /* ---- quantities ------------------------------------------------------------------------------------------------- */
 
 /* What a quantity is made of; two that are made of the same say the same (validation_rules.c). */
-enum quantity_parts { OF_TIME = 1, OF_LATENCY = 2, OF_ENERGY = 4, OF_AREA = 8, OF_ENERGY_SHARE = 16, OF_AREA_SHARE = 32 };
+enum quantity_parts {
+    OF_TIME = 1,
+    OF_LATENCY = 2,
+    OF_ENERGY = 4,
+    OF_AREA = 8,
+    OF_ENERGY_SHARE = 16,
+    OF_AREA_SHARE = 32
+};
 
 struct quantity {
     const char *name, *unit;
@@ -46,8 +53,8 @@ extern const size_t quantity_count;
 
 struct quantity_question {
     size_t quantity;
-    uint32_t boundary; /* of the whole */
-    uint32_t of;       /* the part that is asked for; equals the boundary where the whole is */
+    uint32_t boundary;              /* of the whole */
+    uint32_t of;                    /* the part that is asked for; equals the boundary where the whole is */
     int operations_per_mac, divide; /* divide: the number is for 1 / divide of the chip */
 };
 /* In the quantity's unit; NAN where a divisor is 0. */

@@ -78,14 +78,15 @@ void input_plan_make(const struct tile_spec *t, bool quantised, struct input_pla
 /* drive_s: of one round. The formulas are in passes.h. */
 static void find_times(const struct tile_spec *t, double rounds, double drive_s, struct tile_work *out) {
     double rest_s = t->mvm_s.value - t->pulse_s.value, more_s = (t->adc.share - 1) * t->conversion_s.value,
-           move_s = t->overlap == OVERLAP_FULL ? rest_s - t->conversion_s.value : 0, convert_s = rest_s - move_s + more_s,
-           longest_s = fmax(drive_s, convert_s);
+           move_s = t->overlap == OVERLAP_FULL ? rest_s - t->conversion_s.value : 0,
+           convert_s = rest_s - move_s + more_s, longest_s = fmax(drive_s, convert_s),
+           between_s = t->integrator.given ? (rounds - 1) * t->integrator.between_s.value : 0;
     if (t->overlap == OVERLAP_NONE) {
-        out->interval_s = out->latency_s = rounds * (drive_s + convert_s);
+        out->interval_s = out->latency_s = rounds * (drive_s + convert_s) + between_s;
         return;
     }
-    out->interval_s = fmax(rounds * longest_s, move_s);
-    out->latency_s = move_s + drive_s + convert_s + (rounds - 1) * longest_s;
+    out->interval_s = fmax(rounds * longest_s + between_s, move_s);
+    out->latency_s = move_s + drive_s + convert_s + (rounds - 1) * longest_s + between_s;
 }
 
 struct tile_work tile_work_of(const struct chip_spec *s) {
@@ -98,6 +99,7 @@ struct tile_work tile_work_of(const struct chip_spec *s) {
     struct tile_work work = {
         .passes = inputs.passes * turns,
         .groups = inputs.groups,
+        .samples = inputs.passes,
         .lines = encoding.lines,
         .converters = encoding.lines / turns,
         .shared = encoding.shared_column && !encoding.shared_analog ? encoding.slices : 0,
@@ -107,11 +109,11 @@ struct tile_work tile_work_of(const struct chip_spec *s) {
         .latency_s = (double)NAN,
     };
     for (uint32_t p = 0; p < inputs.passes; p++) {
-        work.pulses += (uint32_t)inputs.pass[p].pulses * turns;
+        work.pulses += (uint32_t)inputs.pass[p].pulses;
     }
     if (s->costs == COSTS_FULL) {
         double rounds = inputs.groups * turns;
-        find_times(t, rounds, work.pulses / rounds * t->pulse_s.value * inputs.pulse_share, &work);
+        find_times(t, rounds, work.pulses * turns / rounds * t->pulse_s.value * inputs.pulse_share, &work);
     }
     return work;
 }
@@ -121,8 +123,8 @@ const char *input_contradiction(const struct chip_spec *s, char *why, size_t byt
     double least_s = t->pulse_s.value + t->conversion_s.value;
     if (t->overlap == OVERLAP_FULL && t->mvm_s.value < least_s * (1 - 1e-12)) {
         snprintf(why, bytes,
-                 "full: a multiply of %g ns leaves no time to move inputs and results beside a pulse and a conversion of "
-                 "%g ns together (allowed: tile.mvm_ns of at least that, or sample_hold)",
+                 "full: a multiply of %g ns leaves no time to move inputs and results beside a pulse and a conversion "
+                 "of %g ns together (allowed: tile.mvm_ns of at least that, or sample_hold)",
                  t->mvm_s.value * 1e9, least_s * 1e9);
         return "tile.overlap";
     }
@@ -135,8 +137,8 @@ const char *input_contradiction(const struct chip_spec *s, char *why, size_t byt
     if (t->dac.groups > 1 && (t->dac.accumulate != COMBINE_ANALOG || t->dac.groups > t->dac.bits - 1 ||
                               t->dac.coding == CODING_AMPLITUDE || t->dac.coding == CODING_PULSE_WIDTH)) {
         snprintf(why, bytes,
-                 "%d conversions for the passes of an input (allowed: 1, or with tile.dac.accumulate = analog and coding "
-                 "bit_serial or split at most one for each digit)",
+                 "%d conversions for the passes of an input (allowed: 1, or with tile.dac.accumulate = analog and "
+                 "coding bit_serial or split at most one for each digit)",
                  t->dac.groups);
         return "tile.dac.groups";
     }

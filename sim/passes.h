@@ -66,7 +66,7 @@ static inline uint32_t group_end(const struct input_plan *p, uint32_t group) { r
 /* What a tile does in one multiply, for counts and times. */
 struct tile_work {
     uint32_t passes, groups; /* drives, those of the second leg included; conversions of a line */
-    uint32_t pulses;         /* of all passes */
+    uint32_t samples, pulses; /* passes and pulses that a line takes */
     uint32_t lines, shared;  /* converted results per output; and per tile (shared columns) */
     uint32_t converters;     /* per output: the lines, less those that take turns */
     uint32_t unit_cells;     /* per weight: one for each slice */
@@ -77,10 +77,12 @@ struct tile_work {
  * pulse_share (the mean of all rounds), and ends with its conversions, C = mvm - pulse + (share - 1) x conversion.
  * tile.mvm is a multiply of one pass. tile.overlap says what the tile does at the same time:
  *   none         latency = interval = R (D + C)
- *   sample_hold  D of a round while C of the one before it:  interval = R max(D, C),  latency = D + C + (R - 1) max(D, C)
- *   full         the same, and of C the inputs and results of a multiply, M = mvm - pulse - conversion, are moved beside
- *                other multiplies: with C' = C - M,  interval = max(R max(D, C'), M),
+ *   sample_hold  D of a round while C of the one before it:  interval = R max(D, C),
+ *                latency = D + C + (R - 1) max(D, C)
+ *   full         the same, and of C the inputs and results of a multiply, M = mvm - pulse - conversion, are moved
+ *                beside other multiplies: with C' = C - M,  interval = max(R max(D, C'), M),
  *                latency = M + D + C' + (R - 1) max(D, C')
+ * tile.integrator.between adds (R - 1) times to both.
  * So the throughput of a tile is that of its longest stage, its latency the sum. */
 struct tile_work tile_work_of(const struct chip_spec *s);
 

@@ -23,7 +23,7 @@ const char *const report_boundary = "all chips: tiles, digital units, KV memory,
 
 double report_tile_J_per_mac(const struct ledger_view *v) {
     double tiles_J =
-        v->energy_J[PART_DAC] + v->energy_J[PART_ARRAY] + v->energy_J[PART_ADC] + v->energy_J[PART_DIGITAL_POST];
+        v->energy_J[PART_DAC] + v->energy_J[PART_ARRAY] + v->energy_J[PART_SAMPLING] + v->energy_J[PART_ADC] + v->energy_J[PART_DIGITAL_POST];
     return v->macs ? tiles_J / (double)v->macs : (double)NAN;
 }
 

@@ -225,7 +225,7 @@ static void note_activity(struct run *r, const struct placement_matrix *m, const
 /* The first token of a step fills the pipeline of the tiles, the others follow at its pace. */
 static void add_tiles(struct run *r, const struct multiply_record *record, struct front *at) {
     struct tile_work work = tile_work_of(chip_spec_of(r->chip));
-    double reads = 1 + (double)record->repeated_rounds / record->tokens; /* repeats: shared out evenly over the tokens */
+    double reads = 1 + (double)record->repeated_rounds / record->tokens; /* repeats: evenly over the tokens */
     int64_t *durations_ps = add_stage(r, record->matrix, at);
     for (uint32_t t = 0; durations_ps && t < r->tokens; t++) {
         durations_ps[t] = picoseconds((t ? work.interval_s : work.latency_s) * reads);

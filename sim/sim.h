@@ -357,7 +357,7 @@ double run_step_start_s(const struct run *r); /* of the last step */
 /* ---- results ------------------------------------------------------------------------------- */
 
 enum component {
-    PART_DAC, PART_ARRAY, PART_ADC, PART_DIGITAL_POST, /* the tiles */
+    PART_DAC, PART_ARRAY, PART_SAMPLING, PART_ADC, PART_DIGITAL_POST, /* the tiles */
     PART_VECTOR, PART_ATTENTION, PART_KV_MEMORY, PART_BUFFER, PART_DIGITAL_MATMUL,
     PART_STATIC, PART_COUNT
 };
@@ -408,7 +408,7 @@ struct validation_point {
 struct validation_count {
     size_t points, predicted, fitted, derived, constants; /* points = predicted + fitted; constants that were fitted */
     size_t within;                                        /* points off by at most VALIDATION_GOAL */
-    double worst;                                         /* largest |error| of a point; 0 without points, NAN before the run */
+    double worst; /* largest |error| of a point; 0 without points, NAN before the run */
 };
 #define VALIDATION_GOAL 0.1
 

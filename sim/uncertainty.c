@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/random.h"
+#include "sim/passes.h"
 #include "base/sort.h"
 #include "sim/run.h"
 
@@ -50,6 +51,18 @@ static const struct constant *cell_window(const struct cell *cell) {
     return NULL;
 }
 
+static void array_terms(struct terms *all, const struct tile_spec *t, double array_J) {
+    if (t->array.given) {
+        add_term(all, array_J, &t->array.energy_J);
+        return;
+    }
+    struct term *array = add_term(all, array_J, &t->pulse_s);
+    add_factor(array, &t->read_voltage_V, 2);
+    if (cell_window(t->cell)) {
+        add_factor(array, cell_window(t->cell), 1);
+    }
+}
+
 static void static_terms(struct terms *all, const struct run *r, double makespan_s) {
     const struct chip_spec *s = chip_spec_of(r->chip);
     double chips_s = (double)placement_total(r->placement).chips * makespan_s;
@@ -65,10 +78,13 @@ static void energy_terms(struct terms *all, const struct run *r) {
     const struct chip_spec *s = chip_spec_of(r->chip);
     struct ledger_view v = run_ledger(r);
     add_term(all, v.energy_J[PART_DAC], &s->tile.dac.energy_J);
-    struct term *array = add_term(all, v.energy_J[PART_ARRAY], &s->tile.pulse_s);
-    add_factor(array, &s->tile.read_voltage_V, 2);
-    if (cell_window(s->tile.cell)) {
-        add_factor(array, cell_window(s->tile.cell), 1);
+    array_terms(all, &s->tile, v.energy_J[PART_ARRAY]);
+    if (s->tile.integrator.given) {
+        struct tile_work work = tile_work_of(s);
+        double sampled_J = work.samples * s->tile.integrator.sample_J.value,
+               pulses_J = work.pulses * s->tile.integrator.pulse_J.value, both_J = sampled_J + pulses_J;
+        add_term(all, both_J > 0 ? v.energy_J[PART_SAMPLING] * sampled_J / both_J : 0, &s->tile.integrator.sample_J);
+        add_term(all, both_J > 0 ? v.energy_J[PART_SAMPLING] * pulses_J / both_J : 0, &s->tile.integrator.pulse_J);
     }
     add_term(all, v.energy_J[PART_ADC], &s->tile.adc.energy_J);
     add_term(all, v.energy_J[PART_DIGITAL_POST], &s->tile.post.energy_J);

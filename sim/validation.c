@@ -64,7 +64,8 @@ const char *point_role_name(enum point_role r) { return role_names[r]; }
 
 static enum status no_memory(struct error *e) { return error_set(e, ERR_RUN, "validation: out of memory"); }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------ */
+/* ---- reading ------------------------------------------------------------------------------------------------------
+ */
 
 /* A list of texts, or one text; absent: none. */
 static enum status read_texts(struct arena *a, const struct config_node *map, const char *key, struct text_items *out,
@@ -108,7 +109,8 @@ static enum status read_components(const struct config_node *map, const char *ke
         }
         if (c == PART_COUNT) {
             const char *near = nearest_name(names->items[i], all, PART_COUNT);
-            return error_set(e, ERR_USAGE, "%s: %s: '%s' is not a component%s%s (allowed: names as in a report of "
+            return error_set(e, ERR_USAGE,
+                             "%s: %s: '%s' is not a component%s%s (allowed: names as in a report of "
                              "energy by component)",
                              config_where(config_get(map, key), where, sizeof where), key, names->items[i],
                              near ? ": nearest is " : "", near ? near : "");
@@ -158,8 +160,8 @@ static enum status read_point(struct validation *v, const struct config_node *no
     }
     const struct quantity *q = &quantities[p->quantity];
     if (strcmp(p->unit, q->unit) != 0) {
-        return error_set(e, ERR_USAGE, "%s: unit = %s: %s is in %s", config_where(config_get(node, "unit"), where,
-                         sizeof where), p->unit, q->name, q->unit);
+        return error_set(e, ERR_USAGE, "%s: unit = %s: %s is in %s",
+                         config_where(config_get(node, "unit"), where, sizeof where), p->unit, q->name, q->unit);
     }
     return check_point_source(v, p, e);
 }
@@ -272,7 +274,8 @@ enum status validation_catalogue(const char *const **names, struct error *e) {
     return config_catalogue("validation", names, &count, e);
 }
 
-/* ---- running ------------------------------------------------------------------------------------------------------ */
+/* ---- running ------------------------------------------------------------------------------------------------------
+ */
 
 static bool same_settings(const struct point *a, const struct point *b) {
     if (a->sets.count != b->sets.count) {
@@ -325,7 +328,8 @@ enum status validation_run(struct validation *v, struct error *e) {
     return OK;
 }
 
-/* ---- results ------------------------------------------------------------------------------------------------------ */
+/* ---- results ------------------------------------------------------------------------------------------------------
+ */
 
 const char *validation_chip(const struct validation *v) { return v->chip; }
 const char *validation_about(const struct validation *v) { return v->about; }

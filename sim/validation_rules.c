@@ -6,7 +6,8 @@
  *   3. Every constant of kind `fitted` in the chip belongs to a point, here or in one of those files (there with the
  *      same value). So nothing is tuned out of sight.
  *   4. As many constants are fitted as there are fitted points, at most.
- *   5. The settings of a point are choices (bits, phases, voltage): they set no physical constant, which would be a fit.
+ *   5. The settings of a point are choices (bits, phases, voltage): they set no physical constant, which would be a
+ * fit.
  *   6. A point that counts says something new. A quantity is made of times, energies and areas (quantity.parts) of
  *      components; what the points before it with the same settings have told already is a vector space, and a point
  *      that lies in it is their arithmetic (energy per MVM and TOPS/W; the sum of parts): its role is `derived`.
@@ -23,7 +24,8 @@ static const char *place(const struct config_node *node, const char *key, char *
     return config_where(at ? at : node, buffer, WHERE_BYTES);
 }
 
-/* ---- constants ---------------------------------------------------------------------------------------------------- */
+/* ---- constants ----------------------------------------------------------------------------------------------------
+ */
 
 /* A constant of a chip by its key. */
 struct lookup {
@@ -47,8 +49,8 @@ static struct lookup find_constant(const struct chip *c, const char *key) {
     return l;
 }
 
-static enum status check_claim(const struct validation *v, const struct chip *c, const struct point *p,
-                               const char *key, struct error *e) {
+static enum status check_claim(const struct validation *v, const struct chip *c, const struct point *p, const char *key,
+                               struct error *e) {
     char where[WHERE_BYTES];
     struct lookup l = find_constant(c, key);
     if (!l.found) {
@@ -103,14 +105,14 @@ static enum status check_claims(const struct validation *v, const struct chip *c
         }
     }
     if (constants > fitted) {
-        return error_set(e, ERR_USAGE,
-                         "%s: points: %zu constants fitted to %zu points (allowed: at most one for each)",
+        return error_set(e, ERR_USAGE, "%s: points: %zu constants fitted to %zu points (allowed: at most one for each)",
                          place(v->root, "points", where), constants, fitted);
     }
     return OK;
 }
 
-/* ---- constants of other files ------------------------------------------------------------------------------------- */
+/* ---- constants of other files -------------------------------------------------------------------------------------
+ */
 
 /* Another file whose fits the chip shares. */
 struct lender {
@@ -188,7 +190,8 @@ static enum status check_account(const struct validation *v, const struct chip *
     return a.status;
 }
 
-/* ---- settings ----------------------------------------------------------------------------------------------------- */
+/* ---- settings -----------------------------------------------------------------------------------------------------
+ */
 
 static enum status check_sets(const struct validation *v, const struct point *p, struct error *e) {
     char where[WHERE_BYTES], key[KEY_BYTES];
@@ -218,7 +221,8 @@ static bool same_sets(const struct point *a, const struct point *b) {
     return same;
 }
 
-/* ---- what is new -------------------------------------------------------------------------------------------------- */
+/* ---- what is new --------------------------------------------------------------------------------------------------
+ */
 
 /* Unknowns: time, latency, energy and area of every component. */
 enum { TIME, LATENCY, ENERGIES, AREAS = ENERGIES + PART_COUNT, UNKNOWNS = AREAS + PART_COUNT };
@@ -277,15 +281,15 @@ static bool learn_sum(struct space *s, uint32_t components, int first) {
     return learn(s, x);
 }
 
-/* A quantity of several parts counts as telling all of them, and a share as telling the whole too: a later point gets no
- * credit for any of them (so totals stand before shares). */
+/* A quantity of several parts counts as telling all of them, and a share as telling the whole too: a later point gets
+ * no credit for any of them (so totals stand before shares). */
 static bool learn_point(struct space *s, const struct validation *v, const struct point *p) {
     unsigned parts = quantities[p->quantity].parts;
     bool new = false;
-    new |= parts & OF_TIME && learn_one(s, TIME);
-    new |= parts & OF_LATENCY && learn_one(s, LATENCY);
-    new |= parts & (OF_ENERGY | OF_ENERGY_SHARE) && learn_sum(s, p->of, ENERGIES);
-    new |= parts & (OF_AREA | OF_AREA_SHARE) && learn_sum(s, p->of, AREAS);
+    new |= parts &OF_TIME &&learn_one(s, TIME);
+    new |= parts &OF_LATENCY &&learn_one(s, LATENCY);
+    new |= parts &(OF_ENERGY | OF_ENERGY_SHARE) && learn_sum(s, p->of, ENERGIES);
+    new |= parts &(OF_AREA | OF_AREA_SHARE) && learn_sum(s, p->of, AREAS);
     if (parts & OF_ENERGY_SHARE) {
         learn_sum(s, v->boundary, ENERGIES);
     }
@@ -312,7 +316,8 @@ static enum status check_news(const struct validation *v, size_t index, struct e
     return OK;
 }
 
-/* ---- all ---------------------------------------------------------------------------------------------------------- */
+/* ---- all ----------------------------------------------------------------------------------------------------------
+ */
 
 enum status validation_check(const struct validation *v, struct error *e) {
     char where[WHERE_BYTES];

@@ -22,7 +22,8 @@ struct summary {
     char worst[CELL_BYTES]; /* which point */
 };
 
-/* ---- collecting --------------------------------------------------------------------------------------------------- */
+/* ---- collecting ---------------------------------------------------------------------------------------------------
+ */
 
 static void close_files(struct files *f) {
     for (size_t i = 0; i < f->count; i++) {
@@ -87,7 +88,8 @@ static struct summary sum_up(const struct files *f) {
     return s;
 }
 
-/* ---- JSON --------------------------------------------------------------------------------------------------------- */
+/* ---- JSON ---------------------------------------------------------------------------------------------------------
+ */
 
 static json_t *texts_json(const char *const *items, size_t count) {
     json_t *list = json_array();
@@ -164,7 +166,8 @@ static enum status write_json(const struct options *o, const struct files *f, st
     return json_finish(root, e);
 }
 
-/* ---- terminal ----------------------------------------------------------------------------------------------------- */
+/* ---- terminal -----------------------------------------------------------------------------------------------------
+ */
 
 /* "fitted: tile.mvm_ns", "predicted". */
 static const char *role_of(const struct validation_point *p, char text[CELL_BYTES]) {
@@ -216,7 +219,8 @@ static enum status print_files(const struct files *f, struct error *e) {
     return finish_output(e);
 }
 
-/* ---- the page docs/validation.md ---------------------------------------------------------------------------------- */
+/* ---- the page docs/validation.md ----------------------------------------------------------------------------------
+ */
 
 static const char introduction[] =
     "# Published numbers\n"
@@ -292,7 +296,8 @@ static enum status write_page(const struct files *f, struct error *e) {
     return finish_output(e);
 }
 
-/* ---- the command -------------------------------------------------------------------------------------------------- */
+/* ---- the command --------------------------------------------------------------------------------------------------
+ */
 
 static enum status validate_command(const struct options *o, struct error *e) {
     const char *const *names = o->words.items;
@@ -315,6 +320,6 @@ static enum status validate_command(const struct options *o, struct error *e) {
 static const char *const names[] = {"markdown", NULL};
 
 const struct command command_validate = {
-    "validate", "[CHIP...]", "published numbers of chips beside simulated ones, and what was fitted", names,
-    validate_command, "CHIP: a name in configs/validation or the path of such a file; none: all of them.",
+    "validate", "[CHIP...]",      "published numbers of chips beside simulated ones, and what was fitted",
+    names,      validate_command, "CHIP: a name in configs/validation or the path of such a file; none: all of them.",
 };
