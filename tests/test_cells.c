@@ -17,8 +17,7 @@
 #include "base/random.h"
 #include "devices/device.h"
 #include "devices/fits.h"
-#include "tests/cell_fixture.h"
-#include "tests/suite.h"
+#include "tests/distributions.h"
 
 enum { SAMPLES = 1 << 16 };
 
@@ -147,142 +146,6 @@ static void cmo_is_aihwkits(void **state) {
 }
 
 /* ---- exact distributions --------------------------------------------------------------------------------- */
-
-/* A distribution over [low, high]; what lies beyond is on the limits themselves. `cdf` is that without limits. */
-struct reference {
-    double mean, sd, low, high;
-    double (*cdf)(const void *ctx, double x);
-    const void *ctx;
-};
-
-enum { TABLE = 257 };
-
-/* The cdf in TABLE points of [first, last], linear between: far below the bound of the test. */
-static double tabulated(const double *table, double first, double last, double x) {
-    double at = fmin(fmax((x - first) / (last - first) * (TABLE - 1), 0), TABLE - 1 - 1e-9);
-    size_t k = (size_t)at;
-    return table[k] + (at - (double)k) * (table[k + 1] - table[k]);
-}
-
-/* Largest distance of the empirical distribution (x is sorted here) from the reference, on both sides of every step. */
-static double ks_distance(float *x, size_t n, const struct reference *r) {
-    double table[TABLE], distance = 0;
-    float low = (float)r->low, high = (float)r->high, near_low = low * (1 + 2e-7f), near_high = high * (1 - 2e-7f);
-    for (size_t i = 0; i < n; i++) { /* what lies on a limit but for rounding lies on it */
-        x[i] = x[i] <= near_low ? low : x[i] >= near_high ? high : x[i];
-    }
-    gsl_sort_float(x, 1, n);
-    double first = x[0], last = x[n - 1];
-    for (size_t k = 0; k < TABLE; k++) {
-        table[k] = r->cdf(r->ctx, first + (last - first) * (double)k / (TABLE - 1));
-    }
-    for (size_t i = 0, next; i < n; i = next) {
-        for (next = i + 1; next < n && x[next] <= x[i]; next++) {
-        }
-        double f = tabulated(table, first, last, x[i]);
-        distance = fmax(distance, fabs((x[i] > low ? f : 0) - (double)i / (double)n));
-        distance = fmax(distance, fabs((x[i] < high ? f : 1) - (double)next / (double)n));
-    }
-    return distance;
-}
-
-enum { DRAWS = 1 << 15 };
-
-/* DRAWS devices of one target follow the reference (microsiemens). */
-static void assert_follows(const char *what, const struct cell *c, struct cell_conditions effects, double target_uS,
-                           double age_s, const struct reference *r) {
-    static float x[DRAWS];
-    read_devices_uS(c, effects, 5, target_uS, age_s, x, DRAWS);
-    struct moments m = moments_of(x, DRAWS);
-    double rounding = 3e-7 * fabs(r->mean), distance = ks_distance(x, DRAWS, r);
-    if (!(fabs(m.mean - r->mean) <= 4 * m.se_mean + rounding)) {
-        fail_msg("%s, target %g uS, %g s: mean %.7g, formula %.7g, bound %.2g", what, target_uS, age_s, m.mean, r->mean,
-                 4 * m.se_mean);
-    }
-    if (!(fabs(m.sd - r->sd) <= 4 * m.se_sd + rounding)) {
-        fail_msg("%s, target %g uS, %g s: sd %.7g, formula %.7g, bound %.2g", what, target_uS, age_s, m.sd, r->sd,
-                 4 * m.se_sd);
-    }
-    if (!(distance <= 1.95 / sqrt(DRAWS))) {
-        fail_msg("%s, target %g uS, %g s: distance of the distributions %.4f, bound %.4f", what, target_uS, age_s,
-                 distance, 1.95 / sqrt(DRAWS));
-    }
-}
-
-/* Mixture of normal distributions, limited: normal numbers that act on normal numbers, summed over one (FINE nodes) or
- * two of them (NODES each). */
-enum { NODES = 61, FINE = 1201, NORMALS = NODES * NODES };
-struct mixture {
-    size_t count;
-    struct {
-        double weight, mean, sd;
-    } part[NORMALS];
-};
-
-/* Node k of `count` of the sum over a standard normal number, from -6 to 6. */
-static double node(int k, int count) { return 12.0 * k / (count - 1) - 6; }
-static double node_weight(int k, int count) { return 12.0 / (count - 1) * gsl_ran_ugaussian_pdf(node(k, count)); }
-
-static double mixture_cdf(const void *ctx, double x) {
-    const struct mixture *m = ctx;
-    double sum = 0;
-    for (size_t i = 0; i < m->count; i++) {
-        double z = m->part[i].sd > 0 ? (x - m->part[i].mean) / m->part[i].sd : x < m->part[i].mean ? -40 : 40;
-        sum += m->part[i].weight * (z < -8 ? 0 : z > 8 ? 1 : 0.5 * erfc(-z * M_SQRT1_2));
-    }
-    return sum;
-}
-
-static double pdf(double z) { return isinf(z) ? 0 : gsl_ran_ugaussian_pdf(z); }
-
-/* First two moments of a normal number limited to [low, high]. */
-static void limited_moments(double mean, double sd, double low, double high, double out[2]) {
-    if (!(sd > 0)) {
-        double x = fmin(fmax(mean, low), high);
-        out[0] = x;
-        out[1] = x * x;
-        return;
-    }
-    double a = (low - mean) / sd, b = (high - mean) / sd;
-    double below = gsl_cdf_ugaussian_P(a), above = isinf(b) ? 0 : gsl_cdf_ugaussian_Q(b), inside = 1 - below - above;
-    double top = isinf(high) ? 0 : high, bottom = isinf(low) ? 0 : low;
-    out[0] = bottom * below + top * above + mean * inside + sd * (pdf(a) - pdf(b));
-    out[1] = bottom * bottom * below + top * top * above + (mean * mean + sd * sd) * inside +
-             sd * ((mean + bottom) * pdf(a) - (mean + top) * pdf(b));
-}
-
-static struct reference reference_of(const struct mixture *m, double low, double high) {
-    struct reference r = {.low = low, .high = high, .cdf = mixture_cdf, .ctx = m};
-    double sums[2] = {0, 0}, weight = 0;
-    for (size_t i = 0; i < m->count; i++) {
-        double moments[2];
-        limited_moments(m->part[i].mean, m->part[i].sd, low, high, moments);
-        sums[0] += m->part[i].weight * moments[0];
-        sums[1] += m->part[i].weight * moments[1];
-        weight += m->part[i].weight;
-    }
-    assert_near(weight, 1, 1e-6);
-    r.mean = sums[0];
-    r.sd = sqrt(fmax(sums[1] - sums[0] * sums[0], 0));
-    return r;
-}
-
-static void mixture_add(struct mixture *m, double weight, double mean, double sd) {
-    assert_true(m->count < NORMALS);
-    m->part[m->count].weight = weight;
-    m->part[m->count].mean = mean;
-    m->part[m->count++].sd = sd;
-}
-
-/* max(0, N(mean, sd)) */
-static void assert_normal(const char *what, const struct cell *c, struct cell_conditions effects, double target_uS,
-                          double age_s, double mean, double sd) {
-    static struct mixture m;
-    m.count = 0;
-    mixture_add(&m, 1, mean, sd);
-    struct reference r = reference_of(&m, 0, INFINITY);
-    assert_follows(what, c, effects, target_uS, age_s, &r);
-}
 
 static double limited(double x, double low, double high) { return fmin(fmax(x, low), high); }
 
@@ -743,104 +606,6 @@ static void ecram_steps_err_together_and_alone(void **state) {
     arena_destroy(a);
 }
 
-/* ---- generic: every law ----------------------------------------------------------------------------------------- */
-
-static double uniform_cdf(const void *ctx, double x) {
-    const double *edge = ctx;
-    return gsl_cdf_flat_P(x, edge[0], edge[1]);
-}
-
-static double log_normal_cdf(const void *ctx, double x) {
-    const double *p = ctx;
-    return gsl_cdf_lognormal_P(x, p[0], p[1]);
-}
-
-/* Programming: three distributions of three error laws, g_max 25, ratio 10, sd 0.5 % at g_max. */
-static void generic_has_every_distribution_and_error(void **state) {
-    (void)state;
-    static const char *const shapes[] = {"programming_distribution=normal", "programming_distribution=uniform",
-                                         "programming_distribution=log_normal"};
-    static const char *const errors[] = {"programming_error=independent", "programming_error=proportional",
-                                         "programming_error=inverse"};
-    struct arena *a = arena_create();
-    for (int shape = 0; shape < 3; shape++) {
-        for (int power = 0; power < 3; power++) {
-            const char *const overrides[] = {"on_off_ratio.value=10", "programming_sd.value=0.005", shapes[shape],
-                                             errors[power], NULL};
-            const struct cell *c = part_with(a, "generic", overrides);
-            assert_near(cell_common_of(c).g_min_S, 2.5e-6, 1e-18);
-            for (double g = 2.5; g <= 25; g += 11.25) {
-                double sd = 0.005 * 25 * (power == 0 ? 1 : power == 1 ? g / 25 : 25 / g);
-                double edge[2] = {g - sqrt(3) * sd, g + sqrt(3) * sd};
-                double s2 = log1p(sd * sd / (g * g)), log_normal[2] = {log(g) - s2 / 2, sqrt(s2)};
-                struct reference uniform = {g, sd, 0, INFINITY, uniform_cdf, edge};
-                struct reference skewed = {g, sd, 0, INFINITY, log_normal_cdf, log_normal};
-                if (shape == 0) {
-                    assert_normal("generic", c, PROGRAMMED, g, 0, g, sd);
-                } else {
-                    assert_follows("generic", c, PROGRAMMED, g, 0, shape == 1 ? &uniform : &skewed);
-                }
-            }
-        }
-    }
-    arena_destroy(a);
-}
-
-static void generic_drifts_by_every_law(void **state) {
-    (void)state;
-    static struct mixture m;
-    struct arena *a = arena_create();
-    const struct cell *still = part_with(a, "generic", (const char *const[]){"drift_law=none", NULL});
-    assert_normal("none", still, DRIFTED, 10, 86400, 10, 0.2);
-    const char *const slow[] = {"drift_law=logarithmic", "drift_mean.value=0.05", "drift_sd.value=0.03", NULL};
-    const struct cell *logarithmic = part_with(a, "generic", slow);
-    for (double age_s = 60; age_s < 1e8; age_s *= 1000) {
-        m.count = 0;
-        for (int k = 0; k < FINE; k++) {
-            double kept = fmax(0, 1 - fabs(0.05 + 0.03 * node(k, FINE)) * log((age_s + 20) / 20));
-            mixture_add(&m, node_weight(k, FINE), 10 * kept, 0.2 * kept);
-        }
-        struct reference r = reference_of(&m, 0, INFINITY);
-        assert_follows("logarithmic", logarithmic, DRIFTED, 10, age_s, &r);
-    }
-    arena_destroy(a);
-}
-
-/* Read noise alone, on the target: three error laws; without a read pulse the same at every age. */
-static void generic_reads_with_every_error(void **state) {
-    (void)state;
-    static const char *const errors[] = {"read_error=independent", "read_error=proportional", "read_error=inverse"};
-    const struct cell_conditions read = {.read_noise = true};
-    struct arena *a = arena_create();
-    for (int power = 0; power < 3; power++) {
-        for (int flicker = 0; flicker < 2; flicker++) {
-            const char *const overrides[] = {"on_off_ratio.value=10", "read_sd.value=0.001", errors[power],
-                                             flicker ? NULL : "t_read_s.value=0", NULL};
-            const struct cell *c = part_with(a, "generic", overrides);
-            double factor = flicker ? sqrt(log((3600 + 20 + 250e-9) / 500e-9)) : 1;
-            for (double g = 2.5; g <= 25; g += 11.25) {
-                double sd = 0.001 * 25 * (power == 0 ? 1 : power == 1 ? g / 25 : 25 / g);
-                assert_normal("generic", c, read, g, 3600, g, sd * factor);
-            }
-        }
-    }
-    arena_destroy(a);
-}
-
-static void levels_are_the_parts(void **state) {
-    (void)state;
-    struct arena *a = arena_create();
-    assert_int_equal(cell_common_of(part_with(a, "generic", (const char *const[]){"levels=16", NULL})).levels, 16);
-    assert_int_equal(cell_common_of(part_with(a, "measured", (const char *const[]){"levels=16", NULL})).levels, 16);
-    for (const struct cell_model *const *m = cell_models; *m; m++) {
-        struct cell_common k = cell_common_of(part(a, (*m)->name));
-        assert_true(k.charge == (strcmp((*m)->name, "sram_capacitor") == 0));
-        assert_true(k.levels != 1 && k.levels >= 0 && k.g_min_S < k.g_max_S && k.min_age_s <= k.max_age_s);
-        assert_true(strstr((*m)->status, "validated against") || strstr((*m)->status, "uncalibrated"));
-    }
-    arena_destroy(a);
-}
-
 /* ---- tables over a grid --------------------------------------------------------------------------------------- */
 
 /* Between the points linear, or the natural cubic spline that GSL computes; beyond the ends constant. 1e-6 of the
@@ -902,10 +667,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(sonos_shifts_by_its_polynomials),
     cmocka_unit_test(sram_capacitors_mismatch),
     cmocka_unit_test(ecram_steps_err_together_and_alone),
-    cmocka_unit_test(generic_has_every_distribution_and_error),
-    cmocka_unit_test(generic_drifts_by_every_law),
-    cmocka_unit_test(generic_reads_with_every_error),
-    cmocka_unit_test(levels_are_the_parts),
     cmocka_unit_test(curves_are_linear_or_natural_splines),
     cmocka_unit_test(measured_interpolates),
 };
