@@ -9,17 +9,16 @@
  */
 #include <math.h>
 
+#include "sim/chip_costs.h"
 #include "sim/passes.h"
 
 static double memory_mm2(const struct memory_spec *m) {
     return (double)m->capacity_KiB * 1024 * 8 * m->area_m2_per_bit.value * 1e6;
 }
 
-struct area_view placement_area(const struct chip *c, const struct placement *p) {
-    const struct chip_spec *s = chip_spec_of(c);
+struct area_view chip_area(const struct chip_spec *s, double chips) {
     const struct tile_spec *t = &s->tile;
-    double chips = (double)placement_total(p).chips, tiles = chips * s->tiles_per_chip,
-           mm2 = 1e6; /* square millimetres per square metre */
+    double tiles = chips * s->tiles_per_chip, mm2 = 1e6; /* square millimetres per square metre */
     struct area_view v = {0};
     v.part_mm2[PART_DAC] = tiles * t->rows * t->dac.area_m2.value * mm2;
     struct tile_work work = tile_work_of(s);
@@ -35,8 +34,12 @@ struct area_view placement_area(const struct chip *c, const struct placement *p)
     v.part_mm2[PART_KV_MEMORY] = chips * memory_mm2(&s->kv);
     v.part_mm2[PART_BUFFER] = chips * memory_mm2(&s->buffer);
     for (int part = 0; part < PART_COUNT; part++) {
-        v.part_mm2[part] = chip_has_costs(c) ? v.part_mm2[part] : (double)NAN;
+        v.part_mm2[part] = s->costs == COSTS_FULL ? v.part_mm2[part] : (double)NAN;
         v.total_mm2 += v.part_mm2[part];
     }
     return v;
+}
+
+struct area_view placement_area(const struct chip *c, const struct placement *p) {
+    return chip_area(chip_spec_of(c), (double)placement_total(p).chips);
 }

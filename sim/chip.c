@@ -652,6 +652,19 @@ void chip_visit_constants(const struct chip *c,
     }
 }
 
+void chip_visit_given(const struct chip *c, void (*visit)(void *ctx, const char *key, size_t offset), void *ctx) {
+    for (size_t i = 0; i < chip_table_count; i++) {
+        const struct chip_table *t = &chip_tables[i];
+        for (size_t row = 0; table_read(&c->given, t) && row < t->table.count; row++) {
+            if (t->table.rows[row].type == PARAM_CONSTANT) {
+                char key[KEY_BYTES];
+                snprintf(key, sizeof key, "%s%s", t->prefix, t->table.rows[row].key);
+                visit(ctx, key, t->offset + t->table.rows[row].offset);
+            }
+        }
+    }
+}
+
 struct source_check {
     const struct config_node *root;
     enum status status;

@@ -271,6 +271,19 @@ struct memory_spec {
     struct constant energy_J_per_bit; /* read or written */
     struct constant bandwidth_Bps, latency_s;
     struct constant area_m2_per_bit, static_W;
+    struct {
+        bool given;
+        struct constant power_W; /* of the whole memory, all the time */
+    } refresh;
+};
+
+/* dram: memory beside the chip; one per chip. Its energies and times belong to the workload that uses it. All cost. */
+struct dram_spec {
+    bool given;                  /* the chip file has the group */
+    const char *name;
+    int capacity_KiB;            /* per chip */
+    int burst_bytes;             /* smallest transfer */
+    struct constant energy_J_per_bit, bandwidth_Bps, latency_s, idle_W, refresh_W;
 };
 
 /* network: between the cores of a chip (sim/interconnect.h). */
@@ -312,12 +325,16 @@ struct chip_spec {
     struct network_spec network;
     struct chip_link_spec chip_link;
     struct memory_spec kv, buffer;              /* buffer: activations, and the weights of digital matrices */
+    struct dram_spec dram;
 };
 
 /* What acts: converter costs by their models, constants scaled to the chip's node and supply. */
 const struct chip_spec *chip_spec_of(const struct chip *c);
 /* What the file says, before that. */
 const struct chip_spec *chip_given_of(const struct chip *c);
+
+/* Constants inside struct chip_spec that the file gives, each once: key, and where it stands. */
+void chip_visit_given(const struct chip *c, void (*visit)(void *ctx, const char *key, size_t offset), void *ctx);
 
 /* Wires act that cannot be folded into a matrix: nonlinear cells, floating rows (multiply_network.c). */
 bool chip_needs_network(const struct chip_spec *s);

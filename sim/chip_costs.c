@@ -181,6 +181,12 @@ enum status chip_costs_act(const struct chip_spec *given, struct arena *arena, s
     return act_supply(&a);
 }
 
+double tile_static_W(const struct tile_spec *t) { return t->static_W.value + t->adc.static_W; }
+
+double memory_static_W(const struct memory_spec *m) {
+    return m->static_W.value + (m->refresh.given ? m->refresh.power_W.value : 0);
+}
+
 /* ---- contradictions ---------------------------------------------------------------------------------------- */
 
 static const char *adc_contradiction(const struct chip_spec *s, char *why, size_t bytes) {

@@ -4,11 +4,11 @@
  *   converters  energy, area, leakage and time by tile.adc.cost and tile.dac.cost (sim/converter_cost.h)
  *   node        scale_to_node: on: energy and area of every part with a node_nm other than the chip's
  *               (sim/node_scaling.h) x scaling.error; its static power with the area (the same leakage per area)
- *   supply      u = voltage_V / nominal_V: dynamic energy x u^2 of DAC, integrators, ADC, post-processing, a published array energy, digital units and
- *               memories, each unless its follows_supply is off; read_voltage_V x u only where
- *               tile.array_follows_supply says that it is made from the supply; static power x u^static_exponent;
- *               with supply.clock the clock x f(voltage) / f(nominal), and with supply.tile_times the times of the
- *               tile the other way round
+ *   supply      u = voltage_V / nominal_V: dynamic energy x u^2 of DAC, integrators, ADC, post-processing, a published
+ *               array energy, digital units and memories, each unless its follows_supply is off; read_voltage_V x u
+ *               only where tile.array_follows_supply says that it is made from the supply; static power
+ *               x u^static_exponent; with supply.clock the clock x f(voltage) / f(nominal), and with supply.tile_times
+ *               the times of the tile the other way round
  * The survey model takes the node as an input, so its converter is not scaled again. A constant that was scaled shows
  * itself as assumed, with what was done added to its source.
  * Not modelled: read voltages, wires and noise that change with the supply; speed that changes with the node.
@@ -23,5 +23,12 @@ enum status chip_costs_act(const struct chip_spec *given, struct arena *a, struc
 
 /* What contradicts in these keys: NULL where all is well, else the key to change, with the reason in `why`. */
 const char *cost_contradiction(const struct chip_spec *given, char *why, size_t bytes);
+
+/* Of so many chips (sim/area.c). */
+struct area_view chip_area(const struct chip_spec *s, double chips);
+
+/* With the leakage of its converters; with refresh. Of the constants that act. */
+double tile_static_W(const struct tile_spec *t);
+double memory_static_W(const struct memory_spec *m);
 
 #endif

@@ -477,7 +477,7 @@ static const struct param memory_rows[] = {
     CONSTANT_ROW("latency_ns", "ns", 0, 1e6, "first access of an operation", AT(memory_spec, latency_s)),
     CONSTANT_ROW("area_um2_per_bit", "um2_per_bit", 0, 1e6, "one bit with its share of the periphery",
                  AT(memory_spec, area_m2_per_bit)),
-    CONSTANT_ROW("static_W", "W", 0, 1000, "leakage and refresh of the memory, all the time",
+    CONSTANT_ROW("static_W", "W", 0, 1000, "leakage of the memory, all the time",
                  AT(memory_spec, static_W)),
 };
 
@@ -507,6 +507,22 @@ static const struct param chip_link_rows[] = {
     CONSTANT_ROW("area_um2", "um2", 0, 1e10, "of the link's circuits on a chip", AT(chip_link_spec, area_m2)),
     CONSTANT_ROW("static_W", "W", 0, 1000, "of the link's circuits on a chip, all the time",
                  AT(chip_link_spec, static_W)),
+};
+
+static const struct param refresh_rows[] = {
+    CONSTANT_ROW("power_W", "W", 0, 1000, "refresh of the whole memory, all the time", AT(memory_spec, refresh.power_W)),
+};
+
+static const struct param dram_rows[] = {
+    TEXT_ROW("name", "", "part that the memory was made from", AT(dram_spec, name)),
+    INT_ROW("capacity_KiB", 1, 2147483647, NULL, "capacity beside every chip", AT(dram_spec, capacity_KiB)),
+    {"burst_bytes", PARAM_INT, "bytes", 1, 65536, "64", "smallest transfer", AT(dram_spec, burst_bytes), NULL},
+    CONSTANT_ROW("energy_J_per_bit", "J_per_bit", 1e-18, 1e-6, "one bit read or written, interface included",
+                 AT(dram_spec, energy_J_per_bit)),
+    CONSTANT_ROW("bandwidth_GBps", "GBps", 1e-6, 1e6, "sustained, per chip", AT(dram_spec, bandwidth_Bps)),
+    CONSTANT_ROW("latency_ns", "ns", 0, 1e6, "first access of an operation", AT(dram_spec, latency_s)),
+    CONSTANT_ROW("idle_W", "W", 0, 1000, "without refresh, all the time", AT(dram_spec, idle_W)),
+    CONSTANT_ROW("refresh_W", "W", 0, 1000, "refresh, all the time", AT(dram_spec, refresh_W)),
 };
 
 #define IN_CHIP(member) offsetof(struct chip_spec, member)
@@ -565,6 +581,9 @@ const struct chip_table chip_tables[] = {
     OPTIONAL_GROUP("network.", "network", network_rows, network, network.given, true),
     OPTIONAL_GROUP("chip_link.", "chip link", chip_link_rows, chip_link, chip_link.given, true),
     GROUP("kv.", "KV memory", memory_rows, kv, true),
+    OPTIONAL_GROUP("kv.refresh.", "refresh of the KV memory", refresh_rows, kv, kv.refresh.given, true),
     GROUP("buffer.", "activation buffer", memory_rows, buffer, true),
+    OPTIONAL_GROUP("buffer.refresh.", "refresh of the buffer", refresh_rows, buffer, buffer.refresh.given, true),
+    OPTIONAL_GROUP("dram.", "off-chip memory", dram_rows, dram, dram.given, true),
 };
 const size_t chip_table_count = sizeof chip_tables / sizeof chip_tables[0];

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "sim/chip_costs.h"
 #include "sim/passes.h"
 #include "sim/placement.h"
 
@@ -180,9 +181,9 @@ void ledger_digital(struct ledger *l, const struct digital_record *d) {
 
 double ledger_static_W(const struct ledger *l) {
     const struct chip_spec *s = chip_spec_of(l->chip);
-    double one_chip_W = s->tiles_per_chip * (s->tile.static_W.value + s->tile.adc.static_W) + s->vector.static_W.value +
-                        s->attention.static_W.value + s->matmul.static_W.value + s->kv.static_W.value +
-                        s->buffer.static_W.value;
+    double one_chip_W = s->tiles_per_chip * tile_static_W(&s->tile) + s->vector.static_W.value +
+                        s->attention.static_W.value + s->matmul.static_W.value + memory_static_W(&s->kv) +
+                        memory_static_W(&s->buffer);
     return (double)placement_total(l->placement).chips * one_chip_W;
 }
 

@@ -22,6 +22,7 @@
 #include <stdlib.h>
 
 #include "base/random.h"
+#include "sim/chip_costs.h"
 #include "sim/machine.h"
 #include "sim/passes.h"
 #include "sim/run.h"
@@ -158,12 +159,12 @@ static enum status stream(const struct chip *c, const struct placement *p, const
 static void share_static(const struct chip *c, const struct placement *p, struct measurement *out) {
     const struct chip_spec *s = chip_spec_of(c);
     double chips_s = (double)placement_total(p).chips * out->ledger.makespan_s;
-    out->static_J[PART_STATIC] = chips_s * s->tiles_per_chip * s->tile.static_W.value;
+    out->static_J[PART_STATIC] = chips_s * s->tiles_per_chip * tile_static_W(&s->tile);
     out->static_J[PART_VECTOR] = chips_s * s->vector.static_W.value;
     out->static_J[PART_ATTENTION] = chips_s * s->attention.static_W.value;
     out->static_J[PART_DIGITAL_MATMUL] = chips_s * s->matmul.static_W.value;
-    out->static_J[PART_KV_MEMORY] = chips_s * s->kv.static_W.value;
-    out->static_J[PART_BUFFER] = chips_s * s->buffer.static_W.value;
+    out->static_J[PART_KV_MEMORY] = chips_s * memory_static_W(&s->kv);
+    out->static_J[PART_BUFFER] = chips_s * memory_static_W(&s->buffer);
 }
 
 static enum status measure_placed(const struct chip *c, const struct placement *p, const struct workload *w,

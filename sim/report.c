@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "sim/placement.h"
+#include "sim/uncertainty.h"
 
 const char *const report_not_modelled[] = {
     "network between tiles and links between chips (transfers cost the buffer only)",
@@ -123,10 +124,10 @@ static json_t *number(double value) { return isfinite(value) ? json_real(value) 
 
 static json_t *count(uint64_t value) { return json_integer((json_int_t)value); }
 
-static json_t *energy_json(const struct run *r, const struct ledger_view *v) {
+static json_t *energy_json(const struct run *r, const struct ledger_view *v, const struct uncertainty *u) {
     json_t *energy = json_object(), *parts = json_object(), *layers = json_array(), *spread = json_object();
-    double quantiles_J[3];
-    run_energy_quantiles(r, quantiles_J);
+    const struct uncertain_quantity *q = &u->of[UNCERTAIN_ENERGY];
+    double tokens = (double)r->tokens_total;
     for (int c = 0; c < PART_COUNT; c++) {
         json_object_set_new(parts, component_name((enum component)c), number(v->energy_J[c]));
     }
@@ -139,13 +140,48 @@ static json_t *energy_json(const struct run *r, const struct ledger_view *v) {
     json_object_set_new(energy, "by_component", parts);
     json_object_set_new(energy, "by_layer",
                         layers); /* the last entry: everything outside a layer, static energy included */
-    json_object_set_new(spread, "p10_J", number(quantiles_J[0]));
-    json_object_set_new(spread, "p50_J", number(quantiles_J[1]));
-    json_object_set_new(spread, "p90_J", number(quantiles_J[2]));
+    json_object_set_new(spread, "p10_J", number(q->p10 * tokens));
+    json_object_set_new(spread, "p50_J", number(q->p50 * tokens));
+    json_object_set_new(spread, "p90_J", number(q->p90 * tokens));
     json_object_set_new(energy, "uncertainty", spread);
     json_object_set_new(energy, "tiles_J_per_mac", number(report_tile_J_per_mac(v)));
     json_object_set_new(energy, "tokens", count(r->tokens_total));
     return energy;
+}
+
+static json_t *assumption_json(const struct uncertainty *u, const struct assumption *a) {
+    const struct uncertain_constant *c = &u->constants[a->constant];
+    json_t *json = json_object();
+    json_object_set_new(json, "key", json_string(c->key));
+    json_object_set_new(json, "kind", json_string(constant_kind_name(c->k->kind)));
+    json_object_set_new(json, "source", json_string(c->k->source));
+    json_object_set_new(json, "spread", json_pack("[f, f]", c->k->spread_low, c->k->spread_high));
+    json_object_set_new(json, "p10", number(a->p10));
+    json_object_set_new(json, "p90", number(a->p90));
+    json_object_set_new(json, "share", number(a->share));
+    return json;
+}
+
+static json_t *uncertainty_json(const struct uncertainty *u) {
+    json_t *json = json_object();
+    for (int i = 0; i < UNCERTAIN_COUNT; i++) {
+        const struct uncertain_quantity *q = &u->of[i];
+        json_t *one = json_object(), *top = json_array();
+        json_object_set_new(one, "nominal", number(q->nominal));
+        json_object_set_new(one, "p10", number(q->p10));
+        json_object_set_new(one, "p50", number(q->p50));
+        json_object_set_new(one, "p90", number(q->p90));
+        for (size_t k = 0; k < q->count; k++) {
+            json_array_append_new(top, assumption_json(u, &q->top[k]));
+        }
+        json_object_set_new(one, "assumptions", top);
+        json_object_set_new(json, uncertain_name((enum uncertain)i), one);
+    }
+    json_object_set_new(json, "constants_with_spread", count(u->count));
+    json_object_set_new(json, "method",
+                        json_string("independent lognormal factors on the constants, 1000 draws; times by the critical "
+                                    "path, linearised; an assumption alone at its p10 and p90; share of their squares"));
+    return json;
 }
 
 static json_t *area_json(const struct run *r) {
@@ -382,6 +418,8 @@ static json_t *activity_json(const struct run *r) {
 json_t *run_report_json(const struct run *r) {
     struct ledger_view v = run_ledger(r);
     struct flags flags;
+    struct uncertainty uncertainty;
+    run_uncertainty(r, &uncertainty);
     report_flags(r, &flags);
     json_t *root = json_object(), *missing = json_array(), *warnings = json_array();
     for (const char *const *m = report_not_modelled; *m; m++) {
@@ -399,7 +437,8 @@ json_t *run_report_json(const struct run *r) {
         json_object_set_new(root, "wires", machine_wires_json(r->machine));
         json_object_set_new(root, "faults", machine_faults_json(r->machine));
     }
-    json_object_set_new(root, "energy", energy_json(r, &v));
+    json_object_set_new(root, "energy", energy_json(r, &v, &uncertainty));
+    json_object_set_new(root, "uncertainty", uncertainty_json(&uncertainty));
     json_object_set_new(root, "time", time_json(r, &v));
     json_object_set_new(root, "area", area_json(r));
     json_object_set_new(root, "mapping", mapping_json(r));

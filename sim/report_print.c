@@ -1,8 +1,9 @@
-/* The report of a run for a terminal: at most 24 lines of at most 80 columns; the table takes 51 where there are fewer.
+/* The report of a run for a terminal: at most 34 lines of at most 80 columns; the table takes 51 where there are fewer.
  *
  *   chip and mapping
  *   a table: component, energy per token with its share as a bar, area with its share as a bar
  *   time, and what the critical path consists of
+ *   energy, time and area with the spreads of the constants, and which constants move them
  *   programming; wires and faults where there are any
  *   conventions, assumptions, what is not modelled, flags
  */
@@ -14,8 +15,10 @@
 #include <string.h>
 
 #include "sim/placement.h"
+#include "sim/uncertainty.h"
 
-enum { BAR = 14, BARS_COLUMNS = 80, QUANTITY_BYTES = 24 };
+enum { BAR = 14, BARS_COLUMNS = 80, QUANTITY_BYTES = 24, COLUMN = 25 };
+#define LEAST_SHARE 0.005 /* of an assumption that is shown */
 
 /* "12.3 uJ"; "-" for what is not known. */
 static const char *quantity(double value, const char *unit, char out[QUANTITY_BYTES]) {
@@ -131,16 +134,75 @@ static void print_bound(const struct run *r, double makespan_s, FILE *out) {
 }
 
 static void print_energy(const struct run *r, const struct ledger_view *v, FILE *out) {
-    char text[4][QUANTITY_BYTES];
-    double quantiles_J[3], tokens = (double)r->tokens_total, mac_J = report_tile_J_per_mac(v);
-    run_energy_quantiles(r, quantiles_J);
-    fprintf(out, "energy: %s for %" PRIu64 " tokens; p10 to p90 per token: %s to %s\n",
-            quantity(v->total_J, "J", text[0]), r->tokens_total, quantity(quantiles_J[0] / tokens, "J", text[1]),
-            quantity(quantiles_J[2] / tokens, "J", text[2]));
+    char text[2][QUANTITY_BYTES];
+    double mac_J = report_tile_J_per_mac(v);
+    fprintf(out, "energy: %s for %" PRIu64 " tokens\n", quantity(v->total_J, "J", text[0]), r->tokens_total);
     if (isfinite(mac_J)) {
         const struct tile_spec *t = &chip_spec_of(r->chip)->tile;
         fprintf(out, "tiles alone: %s per MAC, %.3g TOPS/W (1 MAC = 2 ops; bits: %d in, %d out)\n",
-                quantity(mac_J, "J", text[3]), 2e-12 / mac_J, t->dac.bits, t->adc.bits);
+                quantity(mac_J, "J", text[1]), 2e-12 / mac_J, t->dac.bits, t->adc.bits);
+    }
+}
+
+/* "61 % tile.static_W", or nothing; a name that is too long ends with a dot. */
+static void assumption_text(const struct uncertainty *u, const struct uncertain_quantity *q, size_t row,
+                            char out[COLUMN + 1]) {
+    char line[UNCERTAIN_KEY_BYTES + 16];
+    out[0] = 0;
+    if (row < q->count && q->top[row].share >= LEAST_SHARE) {
+        int length = snprintf(line, sizeof line, "%3.0f %% %s", 100 * q->top[row].share,
+                              u->constants[q->top[row].constant].key);
+        if (length > COLUMN) {
+            memcpy(line + COLUMN - 1, ".", 2);
+        }
+        memcpy(out, line, strlen(line) + 1);
+    }
+}
+
+/* "752 nJ, 1.21 uJ, 3.35 uJ" */
+static void quantiles_text(const struct uncertain_quantity *q, const char *unit, char out[COLUMN + 1]) {
+    char low[QUANTITY_BYTES], middle[QUANTITY_BYTES], high[QUANTITY_BYTES];
+    char line[4 * QUANTITY_BYTES];
+    int length = unit ? snprintf(line, sizeof line, "%s, %s, %s", quantity(q->p10, unit, low),
+                                 quantity(q->p50, unit, middle), quantity(q->p90, unit, high))
+                      : snprintf(line, sizeof line, "%.3g, %.3g, %.3g mm2", q->p10, q->p50, q->p90);
+    line[length > COLUMN ? COLUMN : length] = 0;
+    memcpy(out, line, strlen(line) + 1);
+}
+
+/* Energy per token, time and area side by side: p10, p50, p90, below them the assumptions that move them most. On a
+ * narrow terminal one below the other, with the first assumption only. */
+static void print_uncertainty(const struct run *r, bool wide, FILE *out) {
+    struct uncertainty u;
+    run_uncertainty(r, &u);
+    bool singles = isfinite(u.of[UNCERTAIN_TPOT].nominal);
+    const struct uncertain_quantity *q[] = {&u.of[UNCERTAIN_ENERGY],
+                                            &u.of[singles ? UNCERTAIN_TPOT : UNCERTAIN_TTFT],
+                                            &u.of[UNCERTAIN_AREA]};
+    static const char *const units[] = {"J", "s", NULL};
+    enum { QUANTITIES = sizeof q / sizeof q[0] };
+    char text[QUANTITIES][COLUMN + 1], line[QUANTITIES * (COLUMN + 2)];
+    fprintf(out, "p10, p50, p90 of a token's energy, %s, area; moved by (share)\n",
+            singles ? "a token's time" : "a prompt's time");
+    for (size_t row = 0; row <= ASSUMPTIONS_MOST; row++) {
+        bool any = false;
+        for (size_t i = 0; i < QUANTITIES; i++) {
+            if (row == 0) {
+                quantiles_text(q[i], units[i], text[i]);
+            } else {
+                assumption_text(&u, q[i], row - 1, text[i]);
+            }
+            any = any || text[i][0];
+        }
+        if (wide && any) {
+            snprintf(line, sizeof line, "  %-*s %-*s %s", COLUMN, text[0], COLUMN, text[1], text[2]);
+            print_line(out, line);
+        }
+        for (size_t i = 0; !wide && row == 0 && i < QUANTITIES; i++) {
+            char first[COLUMN + 1];
+            assumption_text(&u, q[i], 0, first);
+            fprintf(out, "  %-*s%.*s\n", first[0] ? COLUMN : 0, text[i], COLUMN - 1, first);
+        }
     }
 }
 
@@ -237,6 +299,7 @@ void run_report_print(const struct run *r, int columns, FILE *out) {
     print_time(r, out);
     print_bound(r, v.makespan_s, out);
     print_energy(r, &v, out);
+    print_uncertainty(r, columns >= BARS_COLUMNS, out);
     if (r->machine) {
         machine_report_print(r->machine, out);
     }

@@ -124,6 +124,7 @@ void run_reset(struct run *r) {
     }
     r->steps = r->tokens_total = r->single_steps = 0;
     r->single_s = r->several_s = 0;
+    memset(r->critical_s, 0, sizeof r->critical_s);
     memset(r->role_S, 0, sizeof r->role_S);
     memset(r->role_weights, 0, sizeof r->role_weights);
     r->blocks = r->repeated_blocks = r->repeated_rounds = r->multiplied_tokens = 0;
@@ -333,6 +334,15 @@ void run_join(struct run *r) {
     r->forked = false;
 }
 
+/* What the critical path of this step added to each class. */
+static void note_critical(struct run *r) {
+    for (int c = 0; c < CLASS_COUNT; c++) {
+        double before_s = r->critical_s[STEP_SEVERAL][c] + r->critical_s[STEP_SINGLE][c];
+        r->critical_s[r->tokens == 1 ? STEP_SINGLE : STEP_SEVERAL][c] +=
+            run_class(r, (enum resource_class)c).critical_s - before_s;
+    }
+}
+
 double run_end_step(struct run *r) {
     r->steps++;
     r->tokens_total += r->tokens;
@@ -342,6 +352,7 @@ double run_end_step(struct run *r) {
     }
     double end_s = (double)timeline_run(r->timeline) * 1e-12, length_s = end_s - run_step_start_s(r);
     *(r->tokens == 1 ? &r->single_s : &r->several_s) += length_s;
+    note_critical(r);
     return end_s;
 }
 

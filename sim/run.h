@@ -14,6 +14,7 @@ enum unit { UNIT_VECTOR, UNIT_ATTENTION, UNIT_MATMUL, UNIT_KV, UNIT_BUFFER, UNIT
 enum resource_class { CLASS_TILES, CLASS_VECTOR, CLASS_ATTENTION, CLASS_MATMUL, CLASS_KV, CLASS_BUFFER, CLASS_COUNT };
 const char *resource_class_name(enum resource_class c);
 
+enum step_kind { STEP_SEVERAL, STEP_SINGLE, STEP_KINDS }; /* tokens of a step */
 enum { FRONT_MOST = 64 }; /* operations that one operation can wait for */
 
 struct front { uint32_t operations[FRONT_MOST]; uint32_t count; };
@@ -33,6 +34,7 @@ struct run {
     uint64_t steps, tokens_total;
     uint64_t single_steps;             /* steps of one token */
     double single_s, several_s;        /* time in steps of one token, and of several */
+    double critical_s[STEP_KINDS][CLASS_COUNT]; /* share of the critical path, by kind of step */
     struct front front;                /* the next operation comes after these */
     bool forked;
     struct front ends;                 /* forked: last operations of each branch */
@@ -55,8 +57,5 @@ bool run_wires_modelled(const struct run *r);
 /* Sums over all resources of a class; `busiest`: largest share of the makespan that one of them worked. */
 struct class_view { double busy_s, wait_s, critical_s, busiest; };
 struct class_view run_class(const struct run *r, enum resource_class c);
-
-/* Energy with the spreads of its constants (uncertainty.c): p10, p50, p90 in J. NAN for a chip without costs. */
-void run_energy_quantiles(const struct run *r, double quantiles_J[3]);
 
 #endif

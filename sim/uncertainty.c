@@ -1,134 +1,249 @@
-/* How far the energy can be off, given the spreads that the constants declare.
- *
- * Each constant gets an independent lognormal factor f with p10 = spread_low and p90 = spread_high:
- *   ln f = (ln high + ln low) / 2 + z (ln high - ln low) / (2 x 1.2816),   z ~ N(0, 1)
- * Energies are products of counts (known) and constants, so a draw costs one sum; quantiles over 1,000 draws of fixed
- * random numbers (their own standard error: about 3 % of the spread). A constant without a spread counts as exact.
- * Not included: the times (they act on static energy only), conductances other than the window of the cell.
- */
+/* See uncertainty.h. */
+#include "sim/uncertainty.h"
+
 #include <math.h>
 #include <string.h>
 
 #include "base/random.h"
-#include "sim/passes.h"
 #include "base/sort.h"
-#include "sim/run.h"
+#include "sim/chip_costs.h"
+#include "sim/passes.h"
+#include "sim/placement.h"
 
-enum { DRAWS = 1000, TERMS_MOST = 32, FACTORS_MOST = 4 };
+enum { DRAWS = 1000 };
 static const double z90 = 1.2815515655446004; /* 90 % quantile of the normal distribution */
 
-/* energy_J x product of factor^power */
-struct term {
-    double energy_J;
-    const struct constant *factor[FACTORS_MOST];
-    int power[FACTORS_MOST];
-    size_t factors;
-};
-struct terms {
-    struct term list[TERMS_MOST];
-    size_t count;
+static const char *const names[UNCERTAIN_COUNT] = {"energy_per_token_J", "tpot_s", "ttft_s", "area_mm2"};
+
+const char *uncertain_name(enum uncertain q) { return names[q]; }
+
+/* What a run has counted, and the chip that it counted for. */
+struct model {
+    const struct run *run;
+    const struct chip_spec *given, *nominal;
+    struct ledger_view ledger;
+    double chips, transfer_share[CLASS_COUNT]; /* of a memory's work: bits, not latency */
 };
 
-static struct term *add_term(struct terms *all, double energy_J, const struct constant *k) {
-    struct term *t = &all->list[all->count++];
-    *t = (struct term){.energy_J = energy_J, .factor = {k}, .power = {1}, .factors = 1};
-    return t;
+/* ---- constants --------------------------------------------------------------------------------------------- */
+
+struct collecting {
+    struct uncertainty *out;
+    const struct chip_spec *given;
+};
+
+static void collect(struct uncertainty *out, const char *key, const struct constant *k, size_t offset) {
+    bool spread = k->spread_low < 1 || k->spread_high > 1;
+    if (spread && out->count < UNCERTAIN_CONSTANTS) {
+        struct uncertain_constant *c = &out->constants[out->count++];
+        snprintf(c->key, sizeof c->key, "%s", key);
+        c->k = k;
+        c->offset = offset;
+    }
 }
 
-static void add_factor(struct term *t, const struct constant *k, int power) {
-    t->factor[t->factors] = k;
-    t->power[t->factors++] = power;
+static void collect_given(void *context, const char *key, size_t offset) {
+    struct collecting *c = context;
+    collect(c->out, key, (const struct constant *)(const void *)((const char *)c->given + offset), offset);
 }
 
 /* The window of the cell, if its model declares one as a constant: all currents scale with it. */
-static const struct constant *cell_window(const struct cell *cell) {
+static void collect_window(struct uncertainty *out, const struct cell *cell) {
     const struct param_table *t = &cell_model_of(cell)->params;
     for (size_t i = 0; i < t->count; i++) {
         if (t->rows[i].type == PARAM_CONSTANT && strcmp(t->rows[i].key, "g_max_uS") == 0) {
-            return (const struct constant *)(const void *)((const char *)cell_params(cell) + t->rows[i].offset);
+            collect(out, "tile.cell.g_max_uS",
+                    (const struct constant *)(const void *)((const char *)cell_params(cell) + t->rows[i].offset),
+                    SIZE_MAX);
         }
     }
-    return NULL;
 }
 
-static void array_terms(struct terms *all, const struct tile_spec *t, double array_J) {
-    if (t->array.given) {
-        add_term(all, array_J, &t->array.energy_J);
-        return;
-    }
-    struct term *array = add_term(all, array_J, &t->pulse_s);
-    add_factor(array, &t->read_voltage_V, 2);
-    if (cell_window(t->cell)) {
-        add_factor(array, cell_window(t->cell), 1);
-    }
+/* ---- the quantities of one chip ---------------------------------------------------------------------------- */
+
+/* A component that costs nothing stays so. */
+static double ratio(double now, double before) { return before > 0 ? now / before : 1; }
+
+static double memory_time_ratio(const struct memory_spec *now, const struct memory_spec *before, double transfer) {
+    return transfer * ratio(before->bandwidth_Bps.value, now->bandwidth_Bps.value) +
+           (1 - transfer) * ratio(now->latency_s.value, before->latency_s.value);
 }
 
-static void static_terms(struct terms *all, const struct run *r, double makespan_s) {
-    const struct chip_spec *s = chip_spec_of(r->chip);
-    double chips_s = (double)placement_total(r->placement).chips * makespan_s;
-    add_term(all, chips_s * s->tiles_per_chip * s->tile.static_W.value, &s->tile.static_W);
-    const struct constant *units[] = {&s->vector.static_W, &s->attention.static_W, &s->matmul.static_W, &s->kv.static_W,
-                                      &s->buffer.static_W};
-    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
-        add_term(all, chips_s * units[i]->value, units[i]);
-    }
+static void time_ratios(const struct model *m, const struct chip_spec *now, double out[CLASS_COUNT]) {
+    const struct chip_spec *before = m->nominal;
+    out[CLASS_TILES] = ratio(tile_work_of(now).latency_s, tile_work_of(before).latency_s);
+    out[CLASS_VECTOR] = out[CLASS_ATTENTION] = out[CLASS_MATMUL] = before->clock_Hz / now->clock_Hz;
+    out[CLASS_KV] = memory_time_ratio(&now->kv, &before->kv, m->transfer_share[CLASS_KV]);
+    out[CLASS_BUFFER] = memory_time_ratio(&now->buffer, &before->buffer, m->transfer_share[CLASS_BUFFER]);
 }
 
-static void energy_terms(struct terms *all, const struct run *r) {
-    const struct chip_spec *s = chip_spec_of(r->chip);
-    struct ledger_view v = run_ledger(r);
-    add_term(all, v.energy_J[PART_DAC], &s->tile.dac.energy_J);
-    array_terms(all, &s->tile, v.energy_J[PART_ARRAY]);
-    if (s->tile.integrator.given) {
-        struct tile_work work = tile_work_of(s);
-        double sampled_J = work.samples * s->tile.integrator.sample_J.value,
-               pulses_J = work.pulses * s->tile.integrator.pulse_J.value, both_J = sampled_J + pulses_J;
-        add_term(all, both_J > 0 ? v.energy_J[PART_SAMPLING] * sampled_J / both_J : 0, &s->tile.integrator.sample_J);
-        add_term(all, both_J > 0 ? v.energy_J[PART_SAMPLING] * pulses_J / both_J : 0, &s->tile.integrator.pulse_J);
-    }
-    add_term(all, v.energy_J[PART_ADC], &s->tile.adc.energy_J);
-    add_term(all, v.energy_J[PART_DIGITAL_POST], &s->tile.post.energy_J);
-    add_term(all, v.energy_J[PART_VECTOR], &s->vector.energy_J);
-    add_term(all, v.energy_J[PART_ATTENTION], &s->attention.energy_J);
-    add_term(all, v.energy_J[PART_DIGITAL_MATMUL], &s->matmul.energy_J);
-    add_term(all, v.energy_J[PART_KV_MEMORY], &s->kv.energy_J_per_bit);
-    add_term(all, v.energy_J[PART_BUFFER], &s->buffer.energy_J_per_bit);
-    static_terms(all, r, v.makespan_s);
+static double static_J(const struct model *m, const struct chip_spec *s, double seconds) {
+    return m->chips * seconds *
+           (s->tiles_per_chip * tile_static_W(&s->tile) + s->vector.static_W.value + s->attention.static_W.value +
+            s->matmul.static_W.value + memory_static_W(&s->kv) + memory_static_W(&s->buffer));
 }
 
-static double log_factor(const struct constant *k, uint64_t index) {
-    double low = log(k->spread_low), high = log(k->spread_high);
-    return (high + low) / 2 +
-           (double)random_gaussian(0, random_stream(RANDOM_UNCERTAINTY, 0), index) * (high - low) / (2 * z90);
+static double energy_J(const struct model *m, const struct chip_spec *now, double window, double seconds) {
+    const struct chip_spec *before = m->nominal;
+    const struct tile_spec *t = &now->tile, *t0 = &before->tile;
+    const double *J = m->ledger.energy_J;
+    return J[PART_DAC] * ratio(t->dac.energy_J.value, t0->dac.energy_J.value) +
+           J[PART_ARRAY] * (t->array.given ? 1 : window) * ratio(array_energy_J(now, 1, 1), array_energy_J(before, 1, 1)) +
+           J[PART_SAMPLING] * ratio(sampling_energy_J(now, 1), sampling_energy_J(before, 1)) +
+           J[PART_ADC] * ratio(t->adc.energy_J.value, t0->adc.energy_J.value) +
+           J[PART_DIGITAL_POST] * ratio(t->post.energy_J.value, t0->post.energy_J.value) +
+           J[PART_VECTOR] * ratio(now->vector.energy_J.value, before->vector.energy_J.value) +
+           J[PART_ATTENTION] * ratio(now->attention.energy_J.value, before->attention.energy_J.value) +
+           J[PART_DIGITAL_MATMUL] * ratio(now->matmul.energy_J.value, before->matmul.energy_J.value) +
+           J[PART_KV_MEMORY] * ratio(now->kv.energy_J_per_bit.value, before->kv.energy_J_per_bit.value) +
+           J[PART_BUFFER] * ratio(now->buffer.energy_J_per_bit.value, before->buffer.energy_J_per_bit.value) +
+           static_J(m, now, seconds);
 }
 
-static double draw_J(const struct terms *all, uint64_t draw) {
-    double sum_J = 0;
-    for (size_t i = 0; i < all->count; i++) {
-        double exponent = 0;
-        for (size_t f = 0; f < all->list[i].factors; f++) {
-            uint64_t index = (draw * TERMS_MOST + i) * FACTORS_MOST + f;
-            exponent += all->list[i].power[f] * log_factor(all->list[i].factor[f], index);
+/* The chip with factor[i] on constant i. */
+static void evaluate(const struct model *m, const struct uncertainty *u, const double *factor,
+                     double out[UNCERTAIN_COUNT]) {
+    const struct run *r = m->run;
+    struct chip_spec given = *m->given, now;
+    struct error e;
+    double window = 1, by_class[CLASS_COUNT], seconds[STEP_KINDS] = {0, 0};
+    for (size_t i = 0; i < u->count; i++) {
+        if (u->constants[i].offset == SIZE_MAX) {
+            window = factor[i];
+        } else {
+            ((struct constant *)(void *)((char *)&given + u->constants[i].offset))->value *= factor[i];
         }
-        sum_J += all->list[i].energy_J * exp(exponent);
     }
-    return sum_J;
+    (void)chip_costs_act(&given, NULL, &now, &e); /* without an arena nothing can fail */
+    time_ratios(m, &now, by_class);
+    for (int kind = 0; kind < STEP_KINDS; kind++) {
+        for (int c = 0; c < CLASS_COUNT; c++) {
+            seconds[kind] += r->critical_s[kind][c] * by_class[c];
+        }
+    }
+    double several = (double)(r->steps - r->single_steps), one = (double)r->single_steps;
+    out[UNCERTAIN_ENERGY] = energy_J(m, &now, window, seconds[STEP_SEVERAL] + seconds[STEP_SINGLE]) /
+                            (double)r->tokens_total;
+    out[UNCERTAIN_TTFT] = several > 0 ? seconds[STEP_SEVERAL] / several : (double)NAN;
+    out[UNCERTAIN_TPOT] = one > 0 ? seconds[STEP_SINGLE] / one : (double)NAN;
+    out[UNCERTAIN_AREA] = chip_area(&now, m->chips).total_mm2;
 }
 
-void run_energy_quantiles(const struct run *r, double quantiles_J[3]) {
+/* ---- draws ------------------------------------------------------------------------------------------------- */
+
+/* Where the random numbers of a constant are: by its name, so that other constants leave them alone (FNV-1a). */
+static uint64_t place_of(const char *key) {
+    uint64_t hash = 14695981039346656037u;
+    for (; *key; key++) {
+        hash = (hash ^ (unsigned char)*key) * 1099511628211u;
+    }
+    return hash & ((1ull << 56) - 1);
+}
+
+static double draw_factor(const struct uncertain_constant *c, uint64_t draw) {
+    double low = log(c->k->spread_low), high = log(c->k->spread_high);
+    double z = (double)random_gaussian(0, random_stream(RANDOM_UNCERTAINTY, place_of(c->key)), draw);
+    return exp((high + low) / 2 + z * (high - low) / (2 * z90));
+}
+
+static void find_quantiles(const struct model *m, struct uncertainty *u) {
     static const double wanted[3] = {0.1, 0.5, 0.9};
-    struct terms all = {.count = 0};
-    double sums_J[DRAWS];
-    if (!chip_has_costs(r->chip)) {
-        quantiles_J[0] = quantiles_J[1] = quantiles_J[2] = (double)NAN;
+    double values[UNCERTAIN_COUNT][DRAWS], factor[UNCERTAIN_CONSTANTS], one[UNCERTAIN_COUNT];
+    for (uint64_t d = 0; d < DRAWS; d++) {
+        for (size_t i = 0; i < u->count; i++) {
+            factor[i] = draw_factor(&u->constants[i], d);
+        }
+        evaluate(m, u, factor, one);
+        for (int q = 0; q < UNCERTAIN_COUNT; q++) {
+            values[q][d] = one[q];
+        }
+    }
+    for (int q = 0; q < UNCERTAIN_COUNT; q++) {
+        struct uncertain_quantity *out = &u->of[q];
+        if (isfinite(out->nominal)) {
+            sort_doubles(values[q], DRAWS);
+        }
+        out->p10 = values[q][(size_t)(wanted[0] * DRAWS)];
+        out->p50 = values[q][(size_t)(wanted[1] * DRAWS)];
+        out->p90 = values[q][(size_t)(wanted[2] * DRAWS)];
+    }
+}
+
+/* ---- one constant at a time -------------------------------------------------------------------------------- */
+
+/* Into the list of the ten largest. */
+static void rank(struct uncertain_quantity *q, const struct assumption *a) {
+    size_t at = q->count;
+    while (at > 0 && a->share > q->top[at - 1].share) {
+        at--;
+    }
+    if (at == ASSUMPTIONS_MOST) {
         return;
     }
-    energy_terms(&all, r);
-    for (uint64_t d = 0; d < DRAWS; d++) {
-        sums_J[d] = draw_J(&all, d);
+    q->count += q->count < ASSUMPTIONS_MOST;
+    memmove(&q->top[at + 1], &q->top[at], (q->count - 1 - at) * sizeof q->top[0]);
+    q->top[at] = *a;
+}
+
+static void find_assumptions(const struct model *m, struct uncertainty *u) {
+    double factor[UNCERTAIN_CONSTANTS], low[UNCERTAIN_COUNT], high[UNCERTAIN_COUNT], sum[UNCERTAIN_COUNT] = {0};
+    for (size_t i = 0; i < u->count; i++) {
+        factor[i] = 1;
     }
-    sort_doubles(sums_J, DRAWS);
-    for (int q = 0; q < 3; q++) {
-        quantiles_J[q] = sums_J[(size_t)(wanted[q] * DRAWS)];
+    for (size_t i = 0; i < u->count; i++) {
+        factor[i] = u->constants[i].k->spread_low;
+        evaluate(m, u, factor, low);
+        factor[i] = u->constants[i].k->spread_high;
+        evaluate(m, u, factor, high);
+        factor[i] = 1;
+        for (int q = 0; q < UNCERTAIN_COUNT; q++) {
+            double swing = high[q] - low[q];
+            if (fabs(swing) > 1e-12 * fabs(u->of[q].nominal)) { /* not of rounding */
+                rank(&u->of[q], &(struct assumption){i, low[q], high[q], swing * swing});
+                sum[q] += swing * swing;
+            }
+        }
     }
+    for (int q = 0; q < UNCERTAIN_COUNT; q++) {
+        for (size_t i = 0; i < u->of[q].count; i++) {
+            u->of[q].top[i].share /= sum[q];
+        }
+    }
+}
+
+/* ---- public ------------------------------------------------------------------------------------------------ */
+
+static double transfer_share(const struct run *r, enum resource_class c, uint64_t bits, const struct memory_spec *m) {
+    double busy_s = run_class(r, c).busy_s, transfer_s = (double)bits / 8 / m->bandwidth_Bps.value;
+    return busy_s > transfer_s ? transfer_s / busy_s : 1;
+}
+
+void run_uncertainty(const struct run *r, struct uncertainty *out) {
+    double nominal[UNCERTAIN_COUNT], factor[UNCERTAIN_CONSTANTS];
+    memset(out, 0, sizeof *out);
+    for (int q = 0; q < UNCERTAIN_COUNT; q++) {
+        out->of[q] = (struct uncertain_quantity){(double)NAN, (double)NAN, (double)NAN, (double)NAN, {{0}}, 0};
+    }
+    if (!chip_has_costs(r->chip) || !r->tokens_total) {
+        return;
+    }
+    struct model m = {.run = r,
+                      .given = chip_given_of(r->chip),
+                      .nominal = chip_spec_of(r->chip),
+                      .ledger = run_ledger(r),
+                      .chips = (double)placement_total(r->placement).chips};
+    m.transfer_share[CLASS_KV] = transfer_share(r, CLASS_KV, m.ledger.count[PART_KV_MEMORY], &m.nominal->kv);
+    m.transfer_share[CLASS_BUFFER] = transfer_share(r, CLASS_BUFFER, m.ledger.count[PART_BUFFER], &m.nominal->buffer);
+    struct collecting collecting = {out, m.given};
+    chip_visit_given(r->chip, collect_given, &collecting);
+    collect_window(out, m.given->tile.cell);
+    for (size_t i = 0; i < UNCERTAIN_CONSTANTS; i++) {
+        factor[i] = 1;
+    }
+    evaluate(&m, out, factor, nominal);
+    for (int q = 0; q < UNCERTAIN_COUNT; q++) {
+        out->of[q].nominal = nominal[q];
+    }
+    find_quantiles(&m, out);
+    find_assumptions(&m, out);
 }

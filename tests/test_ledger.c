@@ -11,6 +11,7 @@
 #include "base/io.h"
 #include "base/memory.h"
 #include "sim/report.h"
+#include "sim/uncertainty.h"
 
 struct bench {
     struct chip *chip;
@@ -438,22 +439,23 @@ static void absurd_numbers_are_flagged(void **state) {
 static void quantiles_follow_the_spreads(void **state) {
     (void)state;
     struct bench b = make("pcm256", NULL, 0, model, MATRICES, 4);
-    double q[3], again[3];
+    struct uncertainty u, again;
+    const struct uncertain_quantity *q = &u.of[UNCERTAIN_ENERGY];
     step(&b, 4, 0);
-    run_energy_quantiles(b.run, q);
-    run_energy_quantiles(b.run, again);
-    assert_true(q[0] < q[1] && q[1] < q[2] && memcmp(q, again, sizeof q) == 0);
+    run_uncertainty(b.run, &u);
+    run_uncertainty(b.run, &again);
+    assert_true(q->p10 < q->p50 && q->p50 < q->p90 && memcmp(&u, &again, sizeof u) == 0);
     drop(&b);
     /* One dear component with spread [0.5, 2] and everything else negligible: its own quantiles. */
     const char *const one[] = {"tile.adc.energy_J={value: 1e-7, kind: assumed, source: for a test, spread: [0.5, 2]}"};
     b = make("pcm256", one, 1, model, MATRICES, 4);
     step(&b, 4, 0);
-    double total_J = run_ledger(b.run).total_J;
-    run_energy_quantiles(b.run, q);
-    assert_near(q[0] / total_J, 0.5,
+    double token_J = run_ledger(b.run).total_J / 4;
+    run_uncertainty(b.run, &u);
+    assert_near(q->p10 / token_J, 0.5,
                 0.05); /* 1,000 draws: a standard error of 0.05 in the logarithm's quantile, x 0.5 / 2 */
-    assert_near(q[1] / total_J, 1, 0.1);
-    assert_near(q[2] / total_J, 2, 0.2);
+    assert_near(q->p50 / token_J, 1, 0.1);
+    assert_near(q->p90 / token_J, 2, 0.2);
     drop(&b);
 }
 
@@ -483,7 +485,7 @@ static void report_fits_a_screen(void **state) {
             assert_true(memchr(line, 'n', (size_t)(end - line)) == NULL ||
                         !strstr(line, " nan")); /* never a nan on the screen */
         }
-        assert_true(lines >= 3 && lines <= 24);
+        assert_true(lines >= 3 && lines <= 34);
         assert_true(i == 1 ? strstr(text, "unknown, not zero") != NULL : strstr(text, "constants are assumed") != NULL);
         assert_true((i == 2) == (strstr(text, "\n! ") != NULL));
         free(text);
