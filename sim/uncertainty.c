@@ -87,8 +87,9 @@ static double energy_J(const struct model *m, const struct chip_spec *now, doubl
     const struct chip_spec *before = m->nominal;
     const struct tile_spec *t = &now->tile, *t0 = &before->tile;
     const double *J = m->ledger.energy_J;
+    double array = ratio(array_energy_J(now, 1, 1), array_energy_J(before, 1, 1)) * (t->array.given ? 1 : window);
     return J[PART_DAC] * ratio(t->dac.energy_J.value, t0->dac.energy_J.value) +
-           J[PART_ARRAY] * (t->array.given ? 1 : window) * ratio(array_energy_J(now, 1, 1), array_energy_J(before, 1, 1)) +
+           J[PART_ARRAY] * array +
            J[PART_SAMPLING] * ratio(sampling_energy_J(now, 1), sampling_energy_J(before, 1)) +
            J[PART_ADC] * ratio(t->adc.energy_J.value, t0->adc.energy_J.value) +
            J[PART_DIGITAL_POST] * ratio(t->post.energy_J.value, t0->post.energy_J.value) +
