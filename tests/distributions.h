@@ -54,8 +54,8 @@ static inline double ks_distance(float *x, size_t n, const struct reference *r) 
 enum { DRAWS = 1 << 15 };
 
 /* DRAWS devices of one target follow the reference (microsiemens). */
-static inline void assert_follows(const char *what, const struct cell *c, struct cell_conditions effects, double target_uS,
-                           double age_s, const struct reference *r) {
+static inline void assert_follows(const char *what, const struct cell *c, struct cell_conditions effects,
+                                  double target_uS, double age_s, const struct reference *r) {
     static float x[DRAWS];
     read_devices_uS(c, effects, 5, target_uS, age_s, x, DRAWS);
     struct moments m = moments_of(x, DRAWS);
@@ -86,7 +86,9 @@ struct mixture {
 
 /* Node k of `count` of the sum over a standard normal number, from -6 to 6. */
 static inline double node(int k, int count) { return 12.0 * k / (count - 1) - 6; }
-static inline double node_weight(int k, int count) { return 12.0 / (count - 1) * gsl_ran_ugaussian_pdf(node(k, count)); }
+static inline double node_weight(int k, int count) {
+    return 12.0 / (count - 1) * gsl_ran_ugaussian_pdf(node(k, count));
+}
 
 static inline double mixture_cdf(const void *ctx, double x) {
     const struct mixture *m = ctx;
@@ -140,8 +142,8 @@ static inline void mixture_add(struct mixture *m, double weight, double mean, do
 }
 
 /* max(0, N(mean, sd)) */
-static inline void assert_normal(const char *what, const struct cell *c, struct cell_conditions effects, double target_uS,
-                          double age_s, double mean, double sd) {
+static inline void assert_normal(const char *what, const struct cell *c, struct cell_conditions effects,
+                                 double target_uS, double age_s, double mean, double sd) {
     static struct mixture m;
     m.count = 0;
     mixture_add(&m, 1, mean, sd);

@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <jansson.h>
+
 #include "base/io.h"
 #include "base/memory.h"
 #include "tests/suite.h"
@@ -160,6 +162,22 @@ int run_mho(const char *const *args, double timeout_s, char **out, char **err) {
         return -1;
     }
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+struct json_t *mho_json(const char *const *args) {
+    char *out, *err;
+    json_error_t where;
+    int status = run_mho(args, 120, &out, &err);
+    if (status != 0) {
+        fail_msg("mho %s: status %d: %s", args[0], status, err);
+    }
+    json_t *root = json_loads(out, JSON_REJECT_DUPLICATES, &where);
+    if (!root) {
+        fail_msg("mho %s: not JSON: %s", args[0], where.text);
+    }
+    mem_free(out);
+    mem_free(err);
+    return root;
 }
 
 /* ---- the runner ------------------------------------------------------------------------------- */

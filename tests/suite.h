@@ -35,6 +35,10 @@ const char *scratch_directory(void);
  * (may be NULL to discard). Returns the exit status; 128+signal if killed; -1 on timeout. */
 int run_mho(const char *const *args, double timeout_s, char **out, char **err);
 
+/* Runs `mho args...` as above within two minutes; the JSON document that it prints (json_decref). Fails the test if the
+ * status is not 0 or the output is no JSON. */
+struct json_t *mho_json(const char *const *args);
+
 #define assert_near(actual, expected, tolerance)                                                                     \
     do {                                                                                                             \
         double a_ = (double)(actual), e_ = (double)(expected), t_ = (double)(tolerance);                            \

@@ -341,22 +341,6 @@ static void test_interrupt(void **state) {
 
 /* ---- promises -------------------------------------------------------------------------------------------- */
 
-static json_t *json_of(const char *const *args) {
-    char *out, *err;
-    int status = run_mho(args, 120, &out, &err);
-    if (status != 0) {
-        fail_msg("mho %s: status %d: %s", args[0], status, err);
-    }
-    json_error_t where;
-    json_t *root = json_loads(out, JSON_REJECT_DUPLICATES, &where);
-    if (!root) {
-        fail_msg("mho %s: not JSON: %s", args[0], where.text);
-    }
-    mem_free(out);
-    mem_free(err);
-    return root;
-}
-
 /* Dotted keys that must be there. */
 static void assert_keys(const json_t *root, const char *const *keys) {
     for (; *keys; keys++) {
@@ -405,7 +389,7 @@ static void test_json_keys(void **state) {
                                            "divergence.top1_agreement",
                                            "divergence.kl_nats",
                                            NULL};
-    json_t *root = json_of(run_args);
+    json_t *root = mho_json(run_args);
     assert_keys(root, run_keys);
     assert_int_equal(json_integer_value(json_object_get(root, "generated_tokens")), 4);
     assert_int_equal(json_array_size(json_object_get(root, "ids")), 4);
@@ -423,20 +407,20 @@ static void test_json_keys(void **state) {
                                             "analog.nll_nats_mean",
                                             "analog.runs",
                                             NULL};
-    root = json_of(eval_args);
+    root = mho_json(eval_args);
     assert_keys(root, eval_keys);
     assert_int_equal(json_array_size(json_object_get(json_object_get(root, "analog"), "runs")), 2);
     json_decref(root);
 
     static const char *const map_args[] = {"map", "--json", NULL};
     static const char *const map_keys[] = {"tiles", "chips", "utilisation", "cells", "matrices", NULL};
-    root = json_of(map_args);
+    root = mho_json(map_args);
     assert_keys(root, map_keys);
     json_decref(root);
 
     static const char *const stats_args[] = {"device", "stats",     "pcm_like", "--g",    "0,1", "--time",
                                              "0,1h",   "--samples", "1000",     "--json", NULL};
-    root = json_of(stats_args);
+    root = mho_json(stats_args);
     json_t *rows = json_object_get(root, "rows");
     assert_int_equal(json_array_size(rows), 4);
     static const char *const stats_keys[] = {"g_target_uS",
@@ -455,21 +439,21 @@ static void test_json_keys(void **state) {
     static const char *const logits_args[] = {"eval", "logits",   "--ids",  "1,2,3", "--top",
                                               "3",    "--hidden", "--json", NULL};
     static const char *const logits_keys[] = {"ids", "top", "hidden", NULL};
-    root = json_of(logits_args);
+    root = mho_json(logits_args);
     assert_keys(root, logits_keys);
     assert_int_equal(json_array_size(json_object_get(root, "top")), 3);
     json_decref(root);
 
     static const char *const tokenize_args[] = {"tokenize", "--text", "Once upon a time", "--json", NULL};
     static const char *const tokenize_keys[] = {"ids", "pieces", NULL};
-    root = json_of(tokenize_args);
+    root = mho_json(tokenize_args);
     assert_keys(root, tokenize_keys);
     json_decref(root);
 }
 
 /* The document without its host object, as text. */
 static char *comparable(const char *const *args) {
-    json_t *root = json_of(args);
+    json_t *root = mho_json(args);
     json_object_del(root, "host");
     char *text = json_dumps(root, JSON_REAL_PRECISION(17) | JSON_SORT_KEYS);
     json_decref(root);
@@ -501,7 +485,7 @@ static void test_effective_config_replays(void **state) {
     (void)state;
     const char *args[] = {"run",   "--tokens",          "6",      "--set", "tile.adc.bits=7",
                           "--set", "effects.drift=off", "--json", NULL};
-    json_t *first = json_of(args);
+    json_t *first = mho_json(args);
     char path[1200];
     snprintf(path, sizeof path, "%s/config.yaml", scratch_directory());
     assert_int_equal(json_dump_file(json_object_get(first, "config"), path, JSON_REAL_PRECISION(17)), 0);

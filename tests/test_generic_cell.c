@@ -1,5 +1,5 @@
-/* The cell `generic`: every distribution, error law and drift law that it offers, against its formulas (distributions.h);
- * and what all parts say of their levels.
+/* The cell `generic`: every distribution, error law and drift law that it offers, against its formulas
+ * (distributions.h); and what all parts say of their levels.
  */
 #include <string.h>
 

@@ -21,22 +21,6 @@
 #include "base/memory.h"
 #include "tests/suite.h"
 
-static json_t *json_of(const char *const *args) {
-    char *out, *err;
-    json_error_t where;
-    int status = run_mho(args, 120, &out, &err);
-    if (status != 0) {
-        fail_msg("mho %s: status %d: %s", args[0], status, err);
-    }
-    json_t *root = json_loads(out, JSON_REJECT_DUPLICATES, &where);
-    if (!root) {
-        fail_msg("mho %s: not JSON: %s", args[0], where.text);
-    }
-    mem_free(out);
-    mem_free(err);
-    return root;
-}
-
 static char *text_of(json_t *root) {
     json_object_del(root, "host");
     char *text = json_dumps(root, JSON_REAL_PRECISION(17) | JSON_SORT_KEYS);
@@ -56,7 +40,7 @@ static json_t *json_with(const char *const *args, const char *const *more) {
     for (size_t i = 0; more[i] && n < ARGS; i++) {
         all[n++] = more[i];
     }
-    return json_of(all);
+    return mho_json(all);
 }
 
 static const char *write_file(const char *name, const char *text) {
@@ -272,12 +256,12 @@ static void memory_of_a_programmed_model(void **state) {
 #endif
     const char *model = shared_path("models/smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf");
     const char *const map_args[] = {"map", "--model", model, "--json", NULL};
-    json_t *map = json_of(map_args);
+    json_t *map = mho_json(map_args);
     double weights = json_number_value(json_object_get(map, "analog_weights"));
     double estimate = json_number_value(json_object_get(map, "machine_bytes"));
     const char *const args[] = {"eval", "logits", "--model", model, "--ids", "1", "--top", "1",
                                 "--set", SHORT, "--json", NULL};
-    json_t *root = json_of(args);
+    json_t *root = mho_json(args);
     double bytes = number_at(root, "host", "peak_rss_bytes");
     struct mapped_file f;
     struct error e;
