@@ -10,8 +10,8 @@
  *   points               quantity, unit, published, role, source; optional component (a name or a list), divide, set,
  *                        constants, why
  *
- * Every point is simulated on its own chip: the file's, with the point's settings. Points with the same settings share
- * one simulation.
+ * Every point is simulated on its own chip: the file's, with the point's settings. Points whose settings make the same
+ * chip share one simulation.
  */
 #include "sim/validation.h"
 
@@ -277,18 +277,6 @@ enum status validation_catalogue(const char *const **names, struct error *e) {
 /* ---- running ------------------------------------------------------------------------------------------------------
  */
 
-static bool same_settings(const struct point *a, const struct point *b) {
-    if (a->sets.count != b->sets.count) {
-        return false;
-    }
-    for (size_t i = 0; i < a->sets.count; i++) {
-        if (strcmp(a->sets.items[i], b->sets.items[i]) != 0) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static enum status measure_point(const struct validation *v, const struct point *p, struct measurement *out,
                                  struct error *e) {
     char where[WHERE_BYTES];
@@ -320,7 +308,7 @@ enum status validation_run(struct validation *v, struct error *e) {
         }
         TRY(measure_point(v, &v->points[i], &m, e));
         for (size_t k = i; k < v->count; k++) {
-            if (same_settings(&v->points[i], &v->points[k])) {
+            if (v->points[i].settings == v->points[k].settings) {
                 answer(v, &m, &v->points[k]);
             }
         }

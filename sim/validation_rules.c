@@ -9,8 +9,9 @@
  *   5. The settings of a point are choices (bits, phases, voltage): they set no physical constant, which would be a
  * fit.
  *   6. A point that counts says something new. A quantity is made of times, energies and areas (quantity.parts) of
- *      components; what the points before it with the same settings have told already is a vector space, and a point
- *      that lies in it is their arithmetic (energy per MVM and TOPS/W; the sum of parts): its role is `derived`.
+ *      components; what the points before it on the same chip (settings that make the same one) have told already is a
+ * vector space, and a point that lies in it is their arithmetic (energy per MVM and TOPS/W; the sum of parts): its role
+ * is `derived`.
  */
 #include <math.h>
 #include <string.h>
@@ -193,13 +194,14 @@ static enum status check_account(const struct validation *v, const struct chip *
 /* ---- settings -----------------------------------------------------------------------------------------------------
  */
 
-static enum status check_sets(const struct validation *v, const struct point *p, struct error *e) {
+static enum status check_sets(const struct validation *v, struct point *p, struct error *e) {
     char where[WHERE_BYTES], key[KEY_BYTES];
     struct chip *c = NULL;
     enum status s = chip_load(v->chip, p->sets.items, p->sets.count, &c, e);
     if (s != OK) {
         return error_prefix(e, "%s: set", place(p->node, "set", where));
     }
+    p->settings = chip_hash(c);
     for (size_t i = 0; s == OK && i < p->sets.count; i++) {
         snprintf(key, sizeof key, "%.*s", (int)strcspn(p->sets.items[i], "="), p->sets.items[i]);
         if (find_constant(c, key).found) {
@@ -211,14 +213,6 @@ static enum status check_sets(const struct validation *v, const struct point *p,
     }
     chip_destroy(c);
     return s;
-}
-
-static bool same_sets(const struct point *a, const struct point *b) {
-    bool same = a->sets.count == b->sets.count;
-    for (size_t i = 0; same && i < a->sets.count; i++) {
-        same = strcmp(a->sets.items[i], b->sets.items[i]) == 0;
-    }
-    return same;
 }
 
 /* ---- what is new --------------------------------------------------------------------------------------------------
@@ -304,7 +298,7 @@ static enum status check_news(const struct validation *v, size_t index, struct e
     struct space s = {.used = {false}};
     const struct point *p = &v->points[index];
     for (size_t i = 0; i < index; i++) {
-        if (v->points[i].role != ROLE_DERIVED && same_sets(&v->points[i], p)) {
+        if (v->points[i].role != ROLE_DERIVED && v->points[i].settings == p->settings) {
             learn_point(&s, v, &v->points[i]);
         }
     }
@@ -319,7 +313,7 @@ static enum status check_news(const struct validation *v, size_t index, struct e
 /* ---- all ----------------------------------------------------------------------------------------------------------
  */
 
-enum status validation_check(const struct validation *v, struct error *e) {
+enum status validation_check(struct validation *v, struct error *e) {
     char where[WHERE_BYTES];
     struct chip *c = NULL;
     if (chip_load(v->chip, NULL, 0, &c, e) != OK) {
