@@ -1,15 +1,20 @@
 /* Area: counts x constants. Whole chips are counted: a tile that holds no weights is still there.
  *
- *   per tile  rows x (columns x slices + shared columns) x cell area; rows x DAC; columns / share x lines (those
- *             that take turns once) + shared columns ADCs; columns x lines integrators; columns x post-processing. A
- *             unit cell holds the legs and parallel devices of one slice.
+ *   per tile  (rows + spare rows) x (columns x slices + shared columns + spare columns / legs) x cell area;
+ *             (rows + spare rows) x DAC; columns / share x lines (those that take turns once) + shared columns ADCs;
+ *             columns x lines integrators; columns x post-processing. A unit cell holds the legs and parallel devices
+ *             of one slice; a spare column (tile.faults) is one physical column, a leg of a slice.
  *   per chip  tiles_per_chip tiles; one vector, attention and matrix unit; KV memory and buffer: bits of
  *             capacity x area per bit
- * Not modelled: wiring between blocks, pads, power supply, control processor, spare lines of tile.faults.
+ * A spare row has a DAC of its own; a spare column is switched to the ADC of the column that it replaces. Spares are
+ * there whether they are in use or not. In the energy, a line in use is driven wherever it lies: a spare in use counts
+ * with its own devices instead of the line that it replaces, the others draw nothing.
+ * Not modelled: wiring between blocks, pads, power supply, control processor, the switches to spare lines.
  */
 #include <math.h>
 
 #include "sim/chip_costs.h"
+#include "sim/encoding.h"
 #include "sim/passes.h"
 
 static double memory_mm2(const struct memory_spec *m) {
@@ -20,10 +25,14 @@ struct area_view chip_area(const struct chip_spec *s, double chips) {
     const struct tile_spec *t = &s->tile;
     double tiles = chips * s->tiles_per_chip, mm2 = 1e6; /* square millimetres per square metre */
     struct area_view v = {0};
-    v.part_mm2[PART_DAC] = tiles * t->rows * t->dac.area_m2.value * mm2;
     struct tile_work work = tile_work_of(s);
-    double cells = (double)t->rows * (t->columns * (double)work.unit_cells + work.shared_cells),
+    struct encoding_plan encoding = {.legs = 1};
+    encoding_plan(s, &encoding, NULL); /* chip_load has checked that it can be made */
+    double rows = t->rows + t->faults.spare_rows,
+           cells = rows * (t->columns * (double)work.unit_cells + work.shared_cells +
+                           (double)t->faults.spare_columns / encoding.legs),
            converters = (double)(t->columns / t->adc.share) * work.converters + work.shared;
+    v.part_mm2[PART_DAC] = tiles * rows * t->dac.area_m2.value * mm2;
     v.part_mm2[PART_ARRAY] = tiles * cells * t->cell_area_m2.value * mm2;
     v.part_mm2[PART_SAMPLING] = tiles * t->columns * work.converters * t->integrator.area_m2.value * mm2;
     v.part_mm2[PART_ADC] = tiles * converters * t->adc.area_m2.value * mm2;

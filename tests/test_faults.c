@@ -281,7 +281,36 @@ static void a_million_lines(void **state) {
     fixture_close(f);
 }
 
+/* A spare in use is driven instead of the line that it replaces: as many conversions, and about the current of a tile
+ * without faults (other devices with errors of their own: 5 %). Without repair, rows that are not driven draw nothing. */
+static void spares_in_use_draw_current(void **state) {
+    (void)state;
+    enum { LINES = 64 };
+    static const char *const sets[] = {"effects.faults=off",
+                                       "tile.faults.dead_rows=0.2 tile.faults.spare_rows=40",
+                                       "tile.faults.dead_rows=0.2",
+                                       "tile.faults.dead_columns=0.1 tile.faults.spare_columns=60"};
+    float *x = gaussians(LINES, 2);
+    struct multiply_record of[4];
+    for (size_t k = 0; k < 4; k++) {
+        struct fixture *f = fixture_open("pcm256", sets[k], LINES, LINES, NULL, 0);
+        calibrate(f, x, 1);
+        mem_free(multiply(f, x, 1));
+        of[k] = f->record;
+        assert_int_equal(of[k].dac_conversions, of[0].dac_conversions);
+        assert_int_equal(of[k].adc_conversions, of[0].adc_conversions);
+        if (k == 1 || k == 3) {
+            assert_true(f->machine->fault_count.repaired_rows + f->machine->fault_count.repaired_columns > 5);
+            assert_near(of[k].array_S_sum / of[0].array_S_sum, 1, 0.05);
+        }
+        fixture_close(f);
+    }
+    assert_true(of[2].array_S_sum < 0.9 * of[0].array_S_sum);
+    mem_free(x);
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(spares_in_use_draw_current),
     cmocka_unit_test(a_map_acts_where_it_says),
     cmocka_unit_test(all_stuck_and_switched_off),
     cmocka_unit_test(counts_follow_the_probabilities),

@@ -255,6 +255,31 @@ static void digital_weights_come_once_per_step(void **state) {
 
 /* ---- published points -------------------------------------------------------------------------- */
 
+/* Spare lines have cells, and rows a DAC: 16 rows and 32 physical columns, that is 16 of two legs, on 256 x 256. One of
+ * the two directions alone, too. They are there when the effect faults is off. */
+static void spares_have_an_area(void **state) {
+    (void)state;
+    static const char *const sets[][3] = {{"tile.faults.spare_rows=16", "effects.faults=on", NULL},
+                                          {"tile.faults.spare_columns=32", "effects.faults=on", NULL},
+                                          {"tile.faults.spare_rows=16", "tile.faults.spare_columns=32", NULL},
+                                          {"tile.faults.spare_rows=16", "effects.faults=off", NULL}};
+    static const double rows[] = {272, 256, 272, 272}, columns[] = {256, 272, 272, 256};
+    struct bench plain = make("pcm256", NULL, 0, model, MATRICES, 1);
+    struct area_view a = placement_area(plain.chip, plain.placement);
+    for (size_t k = 0; k < 4; k++) {
+        struct bench b = make("pcm256", sets[k], 2, model, MATRICES, 1);
+        struct area_view v = placement_area(b.chip, b.placement);
+        assert_near(v.part_mm2[PART_ARRAY] / a.part_mm2[PART_ARRAY], rows[k] * columns[k] / (256 * 256), 1e-12);
+        assert_near(v.part_mm2[PART_DAC] / a.part_mm2[PART_DAC], rows[k] / 256, 1e-12);
+        assert_near(v.part_mm2[PART_ADC] / a.part_mm2[PART_ADC], 1, 1e-12);
+        assert_near(v.total_mm2 - a.total_mm2,
+                    v.part_mm2[PART_ARRAY] - a.part_mm2[PART_ARRAY] + v.part_mm2[PART_DAC] - a.part_mm2[PART_DAC],
+                    1e-9);
+        drop(&b);
+    }
+    drop(&plain);
+}
+
 /* Full-scale data: the 256 x 256 MVM of pcm256 takes 132.9 ns and 13.43 nJ, a core 0.63 mm2. The energy of the ADC
  * and the area of the post-processing were fitted to these points, so this tests the arithmetic and the file, not
  * the model. */
@@ -542,6 +567,7 @@ static void survives_lack_of_memory(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(spares_have_an_area),
     cmocka_unit_test(energy_is_conserved),
     cmocka_unit_test(time_is_conserved),
     cmocka_unit_test(reset_gives_the_same_again),
