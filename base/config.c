@@ -230,7 +230,8 @@ static struct config_node *copy_tree(struct arena *a, const struct config_node *
 enum status config_merge(struct arena *a, struct config_node *base, const struct config_node *over, struct error *e) {
     if (base->kind != CONFIG_MAP || over->kind != CONFIG_MAP) {
         char where[512];
-        return error_set(e, ERR_USAGE, "%s: only a map can override a map", config_where(over, where, sizeof where));
+        return error_set(e, ERR_USAGE, "%s: only a map can override a map (allowed: a map of keys)",
+                         config_where(over, where, sizeof where));
     }
     for (size_t i = 0; i < over->count; i++) {
         struct config_node *mine = config_get(base, over->keys[i]);
@@ -356,7 +357,7 @@ static enum status read_scalar(struct reader *r, const yaml_event_t *event, stru
     const char *text = (const char *)event->data.scalar.value;
     size_t bytes = event->data.scalar.length;
     if (memchr(text, 0, bytes)) {
-        return fail_at(r, line_of(r, event), "text with a zero byte");
+        return fail_at(r, line_of(r, event), "text with a zero byte (allowed: text)");
     }
     struct config_node *n = new_node(r->arena, CONFIG_SCALAR, r->file, line_of(r, event));
     if (!n) {
@@ -371,19 +372,19 @@ static enum status read_scalar(struct reader *r, const yaml_event_t *event, stru
 
 static enum status check_key(struct reader *r, const yaml_event_t *event, const struct config_node *map) {
     if (event->type != YAML_SCALAR_EVENT) {
-        return fail_at(r, line_of(r, event), "a key must be a word");
+        return fail_at(r, line_of(r, event), "a key is not a word (allowed: KEY: VALUE)");
     }
     const char *key = (const char *)event->data.scalar.value;
     size_t bytes = event->data.scalar.length;
     if (bytes == 0) {
-        return fail_at(r, line_of(r, event), "empty key");
+        return fail_at(r, line_of(r, event), "empty key (allowed: KEY: VALUE)");
     }
     if (bytes > MAX_KEY_BYTES || memchr(key, 0, bytes)) {
         return fail_at(r, line_of(r, event), "%.40s...: key too long (allowed: %d bytes)", key, MAX_KEY_BYTES);
     }
     const struct config_node *earlier = config_get(map, key);
     if (earlier) {
-        return fail_at(r, line_of(r, event), "%s: duplicate key (first on line %d)", key, earlier->line);
+        return fail_at(r, line_of(r, event), "%s: duplicate key (allowed: once; first on line %d)", key, earlier->line);
     }
     return OK;
 }
@@ -539,7 +540,7 @@ static enum status check_utf8(const struct reader *r, const char *text, size_t b
         utf8proc_ssize_t length =
             utf8proc_iterate((const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)(bytes - at), &point);
         if (length < 1) {
-            return fail_at(r, line, "not UTF-8: byte 0x%02x", (unsigned)(unsigned char)text[at]);
+            return fail_at(r, line, "not UTF-8: byte 0x%02x (allowed: UTF-8)", (unsigned)(unsigned char)text[at]);
         }
         line += text[at] == '\n';
         at += (size_t)length;
@@ -575,7 +576,7 @@ static enum status read_text(struct reader *r, const char *text, size_t bytes, i
 static enum status check_cycle(const struct reader *r) {
     for (const struct reader *up = r->includer; up; up = up->includer) {
         if (r->real[0] && strcmp(up->real, r->real) == 0) {
-            return fail_at(r->includer, r->include_line, "include: %s includes itself", r->file);
+            return fail_at(r->includer, r->include_line, "include: %s includes itself (allowed: other files)", r->file);
         }
     }
     if (r->includes_deep > MAX_INCLUDES) {
@@ -667,7 +668,7 @@ static enum status reach_parent(struct arena *a, struct config_node **map, const
             char where[512], why[1024];
             int upto = (int)(start - dotted) + (int)strlen(part);
             const char *what = next->kind == CONFIG_LIST ? "a list" : next->text;
-            snprintf(why, sizeof why, "%.*s is %s (%s), not a map, so nothing can be set inside it", upto, dotted, what,
+            snprintf(why, sizeof why, "%.*s is %s (%s), not a map (allowed: keys inside maps)", upto, dotted, what,
                      config_where(next, where, sizeof where));
             return fail_set(e, ordinal, assignment, why);
         }

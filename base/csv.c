@@ -186,7 +186,8 @@ static enum status check_records(const struct csv *c, struct error *e) {
     if (c->records > (c->header ? 1 : 0)) {
         return OK;
     }
-    return error_set(e, ERR_RUN, "%s: no rows of data%s", c->path, c->records ? " after the header" : "");
+    return error_set(e, ERR_RUN, "%s: no rows of data%s (allowed: at least one)", c->path,
+                     c->records ? " after the header" : "");
 }
 
 static enum status check_names(const struct csv *c, struct error *e) {
@@ -194,9 +195,9 @@ static enum status check_names(const struct csv *c, struct error *e) {
         size_t first = i;
         csv_find(c, c->cells[i], &first);
         if (!c->cells[i][0] || first != i) {
-            return error_set(e, ERR_RUN, "%s:%zu:%zu: header: %s%s", c->path, c->lines[0], i + 1,
-                             c->cells[i][0] ? "there are two columns of the name " : "a column has no name",
-                             c->cells[i]);
+            const char *fault = c->cells[i][0] ? "there are two columns of the name " : "a column has no name";
+            return error_set(e, ERR_RUN, "%s:%zu:%zu: header: %s%s (allowed: every name once)", c->path, c->lines[0],
+                             i + 1, fault, c->cells[i]);
         }
     }
     return OK;
@@ -242,6 +243,8 @@ bool csv_find(const struct csv *c, const char *name, size_t *column) {
     return false;
 }
 
+size_t csv_header_line(const struct csv *c) { return c->lines[0]; }
+
 enum status csv_require(const struct csv *c, const char *name, size_t *column, struct error *e) {
     if (csv_find(c, name, column)) {
         return OK;
@@ -251,8 +254,8 @@ enum status csv_require(const struct csv *c, const char *name, size_t *column, s
         size_t used = strlen(names);
         snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", c->cells[i]);
     }
-    return error_set(e, ERR_RUN, "%s:%zu: header: there is no column %s (the columns: %s)", c->path, c->lines[0], name,
-                     names);
+    return error_set(e, ERR_RUN, "%s:%zu: header: there is no column %s (allowed: a header with it; this one has %s)",
+                     c->path, c->lines[0], name, names);
 }
 
 static size_t record_of(const struct csv *c, size_t row) { return row + (c->header ? 1 : 0); }

@@ -25,6 +25,7 @@ void csv_destroy(struct csv *c);
 
 size_t csv_rows(const struct csv *c); /* records without the header */
 size_t csv_columns(const struct csv *c);
+size_t csv_header_line(const struct csv *c); /* where the header stands; needs CSV_HEADER */
 /* Number of the named column; false if there is none. Needs CSV_HEADER. */
 bool csv_find(const struct csv *c, const char *name, size_t *column);
 /* The same; its absence is an error that lists the columns. */

@@ -195,7 +195,7 @@ enum status parse_duration_s(const char *text, double *seconds, struct error *e)
             return error_set(e, ERR_USAGE, "%s: a time cannot be negative (allowed: 0 or more)", text);
         }
         if (!isfinite(number * spans[i].seconds)) {
-            return error_set(e, ERR_USAGE, "%s: the time is too long for a number", text);
+            return error_set(e, ERR_USAGE, "%s: the time is too long for a number (allowed: up to 1.8e308 s)", text);
         }
         *seconds = number * spans[i].seconds + 0.0; /* -0 becomes 0 */
         return OK;

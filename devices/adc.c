@@ -37,10 +37,21 @@ static enum status model_of_map(const struct config_node *map, const char *prefi
     return *out ? OK : circuit_refused(name, prefix, e);
 }
 
+enum status adc_check_bits(const struct adc_model *m, int bits, struct error *e) {
+    return !m->most_bits || bits <= m->most_bits
+               ? OK
+               : error_set(e, ERR_USAGE,
+                           "%d bits are too many for a %s converter (allowed: 2 to %d, or another circuit)", bits,
+                           m->name, m->most_bits);
+}
+
 enum status adc_create(const struct config_node *map, const char *prefix, int bits, struct arena *a,
                        const struct adc **out, struct error *e) {
     const struct adc_model *model = NULL;
     TRY(model_of_map(map, prefix, &model, e));
+    if (adc_check_bits(model, bits, e) != OK) {
+        return error_prefix(e, "%s", prefix);
+    }
     struct adc *c = arena_alloc(a, 1, sizeof *c);
     void *params = arena_alloc(a, 1, model->params_bytes ? model->params_bytes : 1);
     if (!c || !params) {

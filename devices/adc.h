@@ -20,6 +20,7 @@ struct adc_model {
     const char *name, *about, *source;
     struct param_table params;
     size_t params_bytes;
+    int most_bits; /* that it can be built for; 0: any */
     /* Optional: relations between parameters, and what is made from them once (a table from a file: arena-owned). */
     enum status (*prepare)(void *params, int bits, struct arena *a, struct error *e);
     /* Optional: number of floats of one instance; NULL or 0: all instances are alike, state is NULL. */
@@ -42,6 +43,9 @@ struct adc_model {
 };
 extern const struct adc_model *const adc_models[]; /* NULL-terminated */
 const struct adc_model *adc_model_find(const char *name, struct error *e);
+
+/* Whether such a converter can be built: the bits are a key of their own, beside the circuit. */
+enum status adc_check_bits(const struct adc_model *m, int bits, struct error *e);
 
 /* From a map {model: NAME, ...}; map NULL: ideal. Immutable, arena-owned. */
 enum status adc_create(const struct config_node *map, const char *prefix, int bits, struct arena *a,

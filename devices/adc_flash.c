@@ -26,16 +26,6 @@ static const struct param rows[] = {
     NOISE_ROW(flash),
 };
 
-static enum status prepare(void *params, int bits, struct arena *a, struct error *e) {
-    (void)params;
-    (void)a;
-    return bits <= MOST_BITS
-               ? OK
-               : error_set(e, ERR_USAGE,
-                           "a flash converter of %d bits needs %d comparators (allowed: bits from 2 to %d)", bits,
-                           (1 << bits) - 1, MOST_BITS);
-}
-
 static size_t state_count(const void *params, int bits) {
     (void)params;
     return ((size_t)1 << bits) - 1;
@@ -76,7 +66,7 @@ const struct adc_model adc_flash = {
     .source = "ladder statistics: Pelgrom et al., IEEE JSSC 24, 1989 (mismatch of equal elements; recalled)",
     .params = PARAM_TABLE("ADC circuit flash", rows),
     .params_bytes = sizeof(struct flash),
-    .prepare = prepare,
+    .most_bits = MOST_BITS,
     .state_count = state_count,
     .make = make,
     .convert = convert,

@@ -42,14 +42,15 @@ static enum status read_group(struct cell *c, size_t g, const struct config_node
 
 enum status cell_create(const struct config_node *map, const char *prefix, struct arena *a, const struct cell **out,
                         struct error *e) {
-    char where[512];
+    char where[512], group[64];
     if (config_kind(map) != CONFIG_MAP) {
-        return error_set(e, ERR_USAGE, "%s: %s: a cell is a map with the key 'model'",
-                         config_where(map, where, sizeof where), prefix);
+        snprintf(group, sizeof group, "%.*s", (int)strlen(prefix) - 1, prefix);
+        return error_set(e, ERR_USAGE, "%s: %s: not a map (allowed: a map with the key model)",
+                         config_where(map, where, sizeof where), group);
     }
     const struct config_node *name = config_get(map, "model");
     if (!name || !config_text(name)) {
-        return error_set(e, ERR_USAGE, "%s: %smodel: missing: every cell names its model",
+        return error_set(e, ERR_USAGE, "%s: %smodel: missing (allowed: a name of `mho device list`)",
                          config_where(map, where, sizeof where), prefix);
     }
     const struct cell_model *model = cell_model_find(config_text(name), e);

@@ -6,7 +6,7 @@ enum status circuit_name(const struct config_node *map, const char *prefix, cons
     char where[512];
     *name = map ? config_get(map, "model") : NULL;
     if (map && (!*name || !config_text(*name))) {
-        return error_set(e, ERR_USAGE, "%s: %smodel: missing: a circuit is a map that names its model",
+        return error_set(e, ERR_USAGE, "%s: %smodel: missing (allowed: a circuit of `mho chip params`)",
                          config_where(map, where, sizeof where), prefix);
     }
     return OK;

@@ -31,8 +31,8 @@ static enum status find_columns(struct lab_data *d, struct columns *c, struct er
     if (common && mean && sd && !d->has_devices && csv_columns(t) == summary_columns) {
         return OK;
     }
-    return error_set(e, ERR_USAGE, "%s: the header line: columns missing, unknown or of two forms (allowed: %s)",
-                     d->path, columns_allowed);
+    return error_set(e, ERR_USAGE, "%s:%zu: header: columns missing, unknown or of two forms (allowed: %s)", d->path,
+                     csv_header_line(t), columns_allowed);
 }
 
 /* A number in microsiemens or seconds, at least `least` (or above it). */
@@ -113,7 +113,7 @@ static enum status check_order(struct lab_data *d, const struct columns *c, stru
         const struct lab_row *before = &d->rows[i - 1], *row = &d->rows[i];
         if (same_device(before, row) && row->time_s < before->time_s) {
             return csv_error(d->csv, row->row, c->time, e,
-                             "device %lld: time %g s after %g s: a device's times must not go backwards",
+                             "device %lld: time %g s after %g s (allowed: times of a device that do not go backwards)",
                              (long long)row->device, row->time_s, before->time_s);
         }
     }

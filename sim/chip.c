@@ -75,7 +75,8 @@ static enum status group_of(const struct config_node *root, const struct chip_ta
                          strcmp(name, "tile") == 0 ? "" : ", or the name of a part in configs/parts");
     }
     if (*out && config_kind(*out) != CONFIG_MAP) {
-        return error_set(e, ERR_USAGE, "%s: %s: must be a map of keys", config_where(*out, where, sizeof where), name);
+        return error_set(e, ERR_USAGE, "%s: %s: not a map (allowed: a map of keys)",
+                         config_where(*out, where, sizeof where), name);
     }
     return OK;
 }
@@ -138,8 +139,8 @@ static enum status refuse_costs(const struct config_node *root, const struct chi
         const struct config_node *node = config_find(root, key);
         if (node) {
             return error_set(e, ERR_USAGE,
-                             "%s: %s: a cost key on a chip that declares costs: none (remove the key, or declare "
-                             "costs: full and give every cost)",
+                             "%s: %s: a cost key on a chip that declares costs: none (allowed: without the key, or "
+                             "costs: full and every cost)",
                              config_where(node, where, sizeof where), key);
         }
     }
@@ -181,7 +182,7 @@ static enum status circuit_name(const struct config_node *root, const char *grou
         return OK;
     }
     if (config_kind(map) != CONFIG_MAP || !name || !config_text(name)) {
-        return error_set(e, ERR_USAGE, "%s: %s: must be a map with the key model",
+        return error_set(e, ERR_USAGE, "%s: %s: its model is missing (allowed: a map with the key model)",
                          config_where(map, where, sizeof where), group);
     }
     *out = config_text(name);
@@ -237,6 +238,14 @@ static enum status check_keys(const struct chip *c, const struct config_node *ro
     return params_check_unused(tables, prefixes, count, root, skip, e);
 }
 
+/* Before the converter is made, which would blame its circuit. */
+static enum status check_bits(const struct config_node *root, const struct adc_model *adc, int bits, struct error *e) {
+    char where[WHERE_BYTES];
+    return adc_check_bits(adc, bits, e) == OK
+               ? OK
+               : error_prefix(e, "%s: tile.adc.bits", where_is(root, "tile.adc.bits", where, sizeof where));
+}
+
 static enum status read_tables(struct chip *c, const struct config_node *root, struct error *e) {
     const char *costs = config_text(config_get(root, "costs") ? config_get(root, "costs") : root);
     const struct config_node *map = NULL;
@@ -264,6 +273,7 @@ static enum status read_tables(struct chip *c, const struct config_node *root, s
     struct tile_spec *tile = &c->spec.tile;
     TRY(dac_create(config_find(root, "tile.dac.circuit"), "tile.dac.circuit.", tile->dac.bits, c->arena,
                    &tile->dac.circuit, e));
+    TRY(check_bits(root, models.adc, tile->adc.bits, e));
     TRY(adc_create(config_find(root, "tile.adc.circuit"), "tile.adc.circuit.", tile->adc.bits, c->arena,
                    &tile->adc.circuit, e));
     return cell_create(config_find(root, "tile.cell"), "tile.cell.", c->arena, &tile->cell, e);
@@ -564,7 +574,8 @@ static enum status check_tile(const struct chip_spec *s, const struct config_nod
                       t->dac.static_parameter);
     }
     if (s->costs == COSTS_FULL && t->mvm_s.value < t->pulse_s.value) {
-        CONTRADICTION(e, root, "tile.mvm_ns", "a multiply of %g ns is shorter than its input pulse of %g ns",
+        CONTRADICTION(e, root, "tile.mvm_ns",
+                      "a multiply of %g ns is shorter than its input pulse of %g ns (allowed: at least tile.pulse_ns)",
                       t->mvm_s.value * 1e9, t->pulse_s.value * 1e9);
     }
     return OK;

@@ -59,7 +59,7 @@ static enum status merge_sources(struct arena *a, struct config_node *root, cons
                                  struct error *e) {
     char where[WHERE_BYTES];
     if (config_kind(sources) != CONFIG_MAP) {
-        return error_set(e, ERR_USAGE, "%s: sources: must be a map from short names to references",
+        return error_set(e, ERR_USAGE, "%s: sources: not a map (allowed: a map from short names to references)",
                          config_where(sources, where, sizeof where));
     }
     struct config_node *all = config_get(root, "sources");
@@ -75,11 +75,12 @@ static enum status merge_sources(struct arena *a, struct config_node *root, cons
         struct config_node *text = config_at(sources, i);
         const struct config_node *known = config_get(all, key);
         if (!config_text(text)) {
-            return error_set(e, ERR_USAGE, "%s: sources.%s: must be text", config_where(text, where, sizeof where),
-                             key);
+            return error_set(e, ERR_USAGE, "%s: sources.%s: not text (allowed: one reference in words)",
+                             config_where(text, where, sizeof where), key);
         }
         if (known && strcmp(config_text(known) ? config_text(known) : "", config_text(text)) != 0) {
-            return error_set(e, ERR_USAGE, "%s: sources.%s: has another text in %s:%d",
+            return error_set(e, ERR_USAGE,
+                             "%s: sources.%s: has another text in %s:%d (allowed: the same, or another name)",
                              config_where(text, where, sizeof where), key, config_file(known), config_line(known));
         }
         TRY(config_put(a, all, key, text, e));
@@ -95,8 +96,10 @@ static enum status unknown_part(const struct config_node *at, const char *slot, 
     size_t count = 0;
     TRY(config_catalogue("parts", &names, &count, e));
     const char *near = nearest_name(name, names, count);
-    return error_set(e, ERR_USAGE, "%s: %s: no part '%s' in configs/parts%s%s", config_where(at, where, sizeof where),
-                     slot, name, near ? ": nearest is " : "", near ? near : "");
+    return error_set(
+        e, ERR_USAGE,
+        "%s: %s: no part '%s' in configs/parts%s%s (allowed: a name there, or a path that ends in .yaml or has a '/')",
+        config_where(at, where, sizeof where), slot, name, near ? ": nearest is " : "", near ? near : "");
 }
 
 /* A part of one's own: on the command line relative to the working folder, in a file relative to that file, as
@@ -114,8 +117,8 @@ static enum status load_part(struct arena *a, const struct config_node *at, cons
                              struct config_node **out, struct error *e) {
     char *path = NULL, where[WHERE_BYTES];
     if (name[0] == 0) {
-        return error_set(e, ERR_USAGE, "%s: %s: the name of a part is empty", config_where(at, where, sizeof where),
-                         slot);
+        return error_set(e, ERR_USAGE, "%s: %s: empty (allowed: the name of a part in configs/parts, or a path)",
+                         config_where(at, where, sizeof where), slot);
     }
     if (config_is_path(name)) {
         path = own_part_path(a, at, name);
@@ -146,7 +149,7 @@ static enum status expand_node(struct arena *a, struct config_node *root, const 
     char where[WHERE_BYTES];
     const char *name = config_text(named);
     if (!name || config_is_null(named)) {
-        return error_set(e, ERR_USAGE, "%s: %s: must be the name of a part, or a map of keys",
+        return error_set(e, ERR_USAGE, "%s: %s: neither text nor a map (allowed: the name of a part, or a map of keys)",
                          config_where(named, where, sizeof where), slot);
     }
     TRY(load_part(a, named, slot, name, &part, e));
@@ -196,7 +199,7 @@ static enum status expand_effects(struct arena *a, struct config_node *root, str
     char where[WHERE_BYTES];
     const char *text = config_text(effects);
     if (!text || (strcmp(text, "on") != 0 && strcmp(text, "off") != 0)) {
-        return error_set(e, ERR_USAGE, "%s: effects: must be on, off, or a map of effects",
+        return error_set(e, ERR_USAGE, "%s: effects: no switch (allowed: on, off, or a map of effects)",
                          config_where(effects, where, sizeof where));
     }
     struct config_node *map = config_new_map(a, config_file(effects), config_line(effects));
@@ -221,8 +224,10 @@ static enum status join_analog(struct arena *a, struct config_node *root, struct
     for (size_t i = 0; i < config_count(list); i++) {
         const char *role = config_text(config_at(list, i));
         if (!role) {
-            return error_set(e, ERR_USAGE, "%s: analog: must be a list of roles",
-                             config_where(config_at(list, i), where, sizeof where));
+            return error_set(
+                e, ERR_USAGE,
+                "%s: analog: not a role (allowed: all, or a list of q k v o gate up down qkv gate_up head)",
+                config_where(config_at(list, i), where, sizeof where));
         }
         joined = arena_printf(a, "%s%s%s", joined, i ? "," : "", role);
         if (!joined) {
@@ -272,7 +277,8 @@ static enum status apply_set(struct arena *a, struct config_node *root, const ch
         return config_set(a, root, assignment, ordinal, e); /* says what is wrong */
     }
     if (strcmp(key, "include") == 0) {
-        return error_set(e, ERR_USAGE, "--set %d: include: cannot be set (name the file as the chip instead)", ordinal);
+        return error_set(e, ERR_USAGE,
+                         "--set %d: include: cannot be set (allowed: in files; name the file as the chip)", ordinal);
     }
     return params_override(a, root, assignment, ordinal, e);
 }
@@ -302,10 +308,11 @@ static enum status load_root(struct arena *a, const char *name, struct config_no
             size_t count = 0;
             TRY(config_catalogue("chips", &names, &count, e));
             const char *near = nearest_name(name, names, count);
-            return error_set(
-                e, ERR_USAGE,
-                "chip '%s': not in the catalogue%s%s (`mho chip list` shows it; a path ends in .yaml or has a '/')",
-                name, near ? ": nearest is " : "", near ? near : "");
+            return error_set(e, ERR_USAGE,
+                             "chip '%s': not in the catalogue%s%s (allowed: a name of `mho chip list`, or a path that "
+                             "ends in .yaml or has "
+                             "a '/')",
+                             name, near ? ": nearest is " : "", near ? near : "");
         }
     }
     if (!path) {

@@ -33,7 +33,7 @@ static enum status check_statistics(const struct tile_spec *t, const struct cell
     if (!cell->pair_statistics && t->encoding == ENCODING_SIGNED_UNIT) {
         return error_set(e, ERR_USAGE,
                          "tile.encoding: signed_unit needs a cell with the statistics of a whole pair; %s has single "
-                         "devices (allowed: differential_pair)",
+                         "devices (allowed: differential_pair, one_device, offset_column, reference_column, unsigned)",
                          t->cell_model);
     }
     if (t->encoding == ENCODING_SIGNED_UNIT && t->slices > 1) {
@@ -41,7 +41,8 @@ static enum status check_statistics(const struct tile_spec *t, const struct cell
                          t->slices);
     }
     if (t->legs != COMBINE_ANALOG && t->encoding != ENCODING_DIFFERENTIAL_PAIR) {
-        return error_set(e, ERR_USAGE, "tile.legs: %s needs two legs (allowed with encoding differential_pair only)",
+        return error_set(e, ERR_USAGE,
+                         "tile.legs: %s needs two legs (allowed: analog, or tile.encoding=differential_pair)",
                          t->legs == COMBINE_DIGITAL ? "digital" : "in_turns");
     }
     return OK;

@@ -331,7 +331,8 @@ static void multiply_panels(void *context, size_t begin, size_t end, int worker)
 }
 
 static enum status bad_input(const struct array *a, uint32_t token, struct error *e) {
-    return error_set(e, ERR_RUN, "matrix %s: an input of token %u is not finite", a->source.name, token);
+    return error_set(e, ERR_RUN, "matrix %s: an input of token %u is not finite (allowed: finite numbers)",
+                     a->source.name, token);
 }
 
 /* Every block of every token is read once. */

@@ -283,12 +283,17 @@ static void replace_all(char *text, size_t bytes, const char *path, const char *
     snprintf(text, bytes, "%s", out);
 }
 
-/* In the expected messages `chip.yaml` is the file and @ the folder that holds configs/. */
+/* In the expected messages `chip.yaml` is the file and @ the folder that holds configs/. All say what is allowed, or
+ * name the key that was meant; but the system's own words about a file, and the parser's about YAML. */
 static void assert_message(size_t number, struct error *e, const char *path, const char *expected) {
     replace_all(e->message, sizeof e->message, path, "chip.yaml");
     replace_all(e->message, sizeof e->message, data_directory(), "@");
     if (strcmp(e->message, expected) != 0) {
         fail_msg("case %zu\n  said:     %s\n  expected: %s", number, e->message, expected);
+    }
+    if (!strstr(expected, "(allowed: ") && !strstr(expected, "(nearest: ") && !strstr(expected, "cannot open") &&
+        !strstr(expected, "not valid YAML")) {
+        fail_msg("case %zu: '%s' does not say what is allowed", number, expected);
     }
 }
 
@@ -305,7 +310,7 @@ static const struct bad bad_files[] = {
      "chip.yaml:5: tile.rows = 64.5: not a whole number (allowed: a whole number from 1 to 4096)"},
     {"  rows: 64", "  rows: many",
      "chip.yaml:5: tile.rows = many: not a whole number (allowed: a whole number from 1 to 4096)"},
-    {"  rows: 64", "  rows: 64\n  rows: 32", "chip.yaml:6: rows: duplicate key (first on line 5)"},
+    {"  rows: 64", "  rows: 64\n  rows: 32", "chip.yaml:6: rows: duplicate key (allowed: once; first on line 5)"},
     {"  columns: 32", "  columns: 30",
      "chip.yaml:12: tile.adc.share: 30 columns cannot be shared by converters of 4 columns each (allowed: divisors of "
      "tile.columns)"},
@@ -318,7 +323,7 @@ static const struct bad bad_files[] = {
      "offset_column, reference_column, unsigned)"},
     {"  encoding: differential_pair", "  encoding: signed_unit",
      "chip.yaml:8: tile.encoding: signed_unit needs a cell with the statistics of a whole pair; pcm_like has single "
-     "devices (allowed: differential_pair)"},
+     "devices (allowed: differential_pair, one_device, offset_column, reference_column, unsigned)"},
     {"part: pcm_like, g_max_uS", "model: pcm_likes, g_max_uS",
      "chip.yaml:7: tile.cell.model: cell model 'pcm_likes' is unknown: did you mean 'pcm_like' (allowed: ideal, "
      "pcm_like, pcm_hermes_1dev, pcm_hermes_2dev, pcm_afm, pcm_joshi, reram_wan, reram_cmo, reram_milo, sonos, "
@@ -328,7 +333,9 @@ static const struct bad bad_files[] = {
     {"cell: {part: pcm_like, g_max_uS: {value: 25, kind: published, source: paper2020}}", "cell: pcm_afm",
      "chip.yaml:8: tile.encoding: cell model pcm_afm describes a signed pair as a whole (allowed: signed_unit)"},
     {"cell: {part: pcm_like, g_max_uS: {value: 25, kind: published, source: paper2020}}", "cell: pcm_lke",
-     "chip.yaml:7: tile.cell: no part 'pcm_lke' in configs/parts: nearest is pcm_like"},
+     "chip.yaml:7: tile.cell: no part 'pcm_lke' in configs/parts: nearest is pcm_like (allowed: a name there, or a "
+     "path that ends "
+     "in .yaml or has a '/')"},
     {"cell: {part: pcm_like, g_max_uS: {value: 25, kind: published, source: paper2020}}", "cell: /no/such/part.yaml",
      "chip.yaml:7: tile.cell: /no/such/part.yaml: cannot open: No such file or directory"},
     {"energy_J: {value: 2e-12, kind: published, source: paper2020, spread: [0.5, 2]}", "energy_J: 2e-12",
@@ -374,7 +381,8 @@ static const struct bad bad_files[] = {
      "chip.yaml:13: tile.adc.energy_J.spread = [...]: out of range (allowed: [LOW, HIGH], factors on the value with 0 "
      "< LOW <= 1 <= HIGH)"},
     {"  mvm_ns: {value: 150", "  mvm_ns: {value: 99",
-     "chip.yaml:18: tile.mvm_ns: a multiply of 99 ns is shorter than its input pulse of 100 ns"},
+     "chip.yaml:18: tile.mvm_ns: a multiply of 99 ns is shorter than its input pulse of 100 ns (allowed: at least "
+     "tile.pulse_ns)"},
     {"  mvm_ns: {value: 150, kind: published, source: paper2020}\n", "",
      "chip.yaml:4: tile.mvm_ns: required key is missing (allowed: {value: NUMBER, kind: "
      "measured|published|fitted|assumed, source: TEXT, spread: [LOW, HIGH]}, value from 0.001 to 1000000 ns)"},
@@ -394,20 +402,22 @@ static const struct bad bad_files[] = {
      "chip.yaml:9: tile.phenomena.ir_drop: 1, but tile.wires has the same losses already (allowed: 0, no "
      "tile.wires, or "
      "effects.wires=off)"},
-    {"effects: on", "effects: some", "chip.yaml:22: effects: must be on, off, or a map of effects"},
+    {"effects: on", "effects: some", "chip.yaml:22: effects: no switch (allowed: on, off, or a map of effects)"},
     {"effects: on", "effects: {heat: off}",
      "chip.yaml:22: effects.heat = off: unknown key (allowed: programming_noise, drift, read_noise, faults, wires, "
      "cell_nonlinearity, temperature, dac, dac_errors, adc, adc_errors)"},
     {"effects: on", "effects: {dac: perhaps}",
      "chip.yaml:22: effects.dac = perhaps: not a switch (allowed: on, off, true, false, yes, no)"},
     {"effects: on", "costs: none\neffects: on",
-     "chip.yaml:16: tile.read_voltage_V: a cost key on a chip that declares costs: none (remove the key, or declare "
-     "costs: full and give every cost)"},
+     "chip.yaml:16: tile.read_voltage_V: a cost key on a chip that declares costs: none (allowed: without the key, or "
+     "costs: "
+     "full and every cost)"},
     {"analog: [q, k, v, o]", "analog: [q, k, value]",
      "chip.yaml:23: analog: 'value' is not a role (allowed: all, or some of q k v o gate up down qkv gate_up head)"},
     {"analog: [q, k, v, o]", "analog: []",
      "chip.yaml:23: analog: names no role (allowed: all, or some of q k v o gate up down qkv gate_up head)"},
-    {"analog: [q, k, v, o]", "analog: [{q: 1}]", "chip.yaml:23: analog: must be a list of roles"},
+    {"analog: [q, k, v, o]", "analog: [{q: 1}]",
+     "chip.yaml:23: analog: not a role (allowed: all, or a list of q k v o gate up down qkv gate_up head)"},
     {"cell: {part: pcm_like, g_max_uS: {value: 25, kind: published, source: paper2020}}",
      "cell: {part: pcm_like, g_max_mS: {value: 25, kind: published, source: paper2020}}",
      "chip.yaml:7: tile.cell.g_max_mS = {...}: unknown key: the unit is part of the key (nearest: tile.cell.g_max_uS)"},
@@ -421,7 +431,7 @@ static const struct bad bad_files[] = {
      "chip.yaml:25: clock_GHz = 2 GHz: the unit is part of the key, not of the value (allowed: a number from 0.001 to "
      "100 GHz)"},
     {"vector: vector_fp16_14nm", "vector: [1, 2]",
-     "chip.yaml:26: vector: must be the name of a part, or a map of keys"},
+     "chip.yaml:26: vector: neither text nor a map (allowed: the name of a part, or a map of keys)"},
     {"vector: vector_fp16_14nm\n", "",
      "chip.yaml:1: vector: missing (allowed: a map of keys, or the name of a part in configs/parts)"},
     {"vector: vector_fp16_14nm", "vector: sram_kv_14nm",
@@ -429,9 +439,10 @@ static const struct bad bad_files[] = {
     {"capacity_KiB: 64", "capacity_kib: 64",
      "chip.yaml:30: buffer.capacity_kib = 64: unknown key (nearest: buffer.capacity_KiB)"},
     {"sources: {paper2020: 'A paper, 2020'}", "sources: [a, b]",
-     "chip.yaml:3: sources: must be a map from short names to references"},
+     "chip.yaml:3: sources: not a map (allowed: a map from short names to references)"},
     {"sources: {paper2020: 'A paper, 2020'}", "sources: {paper2020: 'A paper, 2020', ita2023: another}",
-     "@/configs/parts/ita_22nm.yaml:4: sources.ita2023: has another text in chip.yaml:3"},
+     "@/configs/parts/ita_22nm.yaml:4: sources.ita2023: has another text in chip.yaml:3 (allowed: the same, or another "
+     "name)"},
     {"tile:\n", "tiles:\n", "chip.yaml:1: tile: missing (allowed: a map of keys)"},
     {"  rows: 64", "\trows: 64",
      "chip.yaml:5: not valid YAML: found character that cannot start any token (while scanning for the next token)"},
@@ -456,30 +467,35 @@ static void bad_files_are_explained(void **state) {
 static const struct bad bad_sets[] = {
     /* replacement: the override; chip pcm256 */
     {NULL, "tile.adc.bit=3", "--set 1: tile.adc.bit = 3: unknown key (nearest: tile.adc.bits)"},
-    {NULL, "tile.adc=cco_9b", "--set 1: tile.adc: no part 'cco_9b' in configs/parts: nearest is cco_8b"},
+    {NULL, "tile.adc=cco_9b",
+     "--set 1: tile.adc: no part 'cco_9b' in configs/parts: nearest is cco_8b (allowed: a name there, or a path that "
+     "ends in "
+     ".yaml or has a '/')"},
     {NULL, "tile.rows.x=3",
-     "--set 1: tile.rows.x=3: tile.rows is 256 (@/configs/chips/pcm256.yaml:25), not a map, so nothing can be set "
-     "inside it"},
+     "--set 1: tile.rows.x=3: tile.rows is 256 (@/configs/chips/pcm256.yaml:25), not a map (allowed: keys inside "
+     "maps)"},
     {NULL, "analog=kk",
      "--set 1: analog: 'kk' is not a role: nearest is k (allowed: all, or some of q k v o gate up down qkv gate_up "
      "head)"},
     {NULL, "tile.cell=pcm_afm",
      "@/configs/chips/pcm256.yaml:28: tile.encoding: cell model pcm_afm describes a signed pair as a whole (allowed: "
      "signed_unit)"},
-    {NULL, "effects=maybe", "--set 1: effects: must be on, off, or a map of effects"},
+    {NULL, "effects=maybe", "--set 1: effects: no switch (allowed: on, off, or a map of effects)"},
     {NULL, "tile.adc.share=3",
      "--set 1: tile.adc.share: 256 columns cannot be shared by converters of 3 columns each (allowed: divisors of "
      "tile.columns)"},
     {NULL, "clock_Hz=1e9", "--set 1: clock_Hz = 1e9: unknown key: the unit is part of the key (nearest: clock_GHz)"},
     {NULL, "chip=3", "--set 1: chip: '3' is not a name (allowed: letters, digits, '_', '-', '.'; a letter first)"},
-    {NULL, "tile=3", "--set 1: tile: must be a map of keys"},
-    {NULL, "include=x.yaml", "--set 1: include: cannot be set (name the file as the chip instead)"},
+    {NULL, "tile=3", "--set 1: tile: not a map (allowed: a map of keys)"},
+    {NULL, "include=x.yaml", "--set 1: include: cannot be set (allowed: in files; name the file as the chip)"},
     {NULL, "rows", "--set 1: rows: not an assignment (allowed: KEY=VALUE, as in tile.adc.bits=6)"},
     {NULL, "=3", "--set 1: =3: not an assignment (allowed: KEY=VALUE, as in tile.adc.bits=6)"},
     {NULL, "tile.adc.energy_J.source=me",
      "--set 1: tile.adc.energy_J.source: 'me' is not a key of sources (allowed: such a key, or a reference in words)"},
     {NULL, "tile.pulse_ns=200",
-     "@/configs/chips/pcm256.yaml:37: tile.mvm_ns: a multiply of 132.9 ns is shorter than its input pulse of 200 ns"},
+     "@/configs/chips/pcm256.yaml:37: tile.mvm_ns: a multiply of 132.9 ns is shorter than its input pulse of 200 ns "
+     "(allowed: at "
+     "least tile.pulse_ns)"},
     {NULL, "tile.adc.energy_J=lots",
      "--set 1: tile.adc.energy_J.value = lots: not a number (allowed: a number from 1e-18 to 1e-6 J)"},
     {NULL, "tile.dac.static_parameter=0",
@@ -499,11 +515,13 @@ static const struct bad bad_sets[] = {
      "--set 1: tile.adc.rule: a statistic of calibration outputs, but tile.adc.range is lambda (allowed: maximum, or "
      "tile.adc.range = calibrated)"},
     {"ideal", "tile.adc.energy_J=1e-12",
-     "--set 1: tile.adc.energy_J: a cost key on a chip that declares costs: none (remove the key, or declare costs: "
-     "full and give every cost)"},
+     "--set 1: tile.adc.energy_J: a cost key on a chip that declares costs: none (allowed: without the key, or costs: "
+     "full "
+     "and every cost)"},
     {"ideal", "vector=vector_fp16_14nm",
-     "--set 1: vector.name: a cost key on a chip that declares costs: none (remove the key, or declare costs: full and "
-     "give every cost)"},
+     "--set 1: vector.name: a cost key on a chip that declares costs: none (allowed: without the key, or costs: full "
+     "and "
+     "every cost)"},
     {"afm", "tile.encoding=differential_pair",
      "--set 1: tile.encoding: cell model pcm_afm describes a signed pair as a whole (allowed: signed_unit)"},
 };
@@ -525,8 +543,8 @@ static void unknown_chip_gets_the_nearest(void **state) {
     struct chip *c = NULL;
     struct error e = {OK, ""};
     assert_int_equal(chip_load("pcm265", NULL, 0, &c, &e), ERR_USAGE);
-    assert_string_equal(e.message, "chip 'pcm265': not in the catalogue: nearest is pcm256 (`mho chip list` shows it; "
-                                   "a path ends in .yaml or has a '/')");
+    assert_string_equal(e.message, "chip 'pcm265': not in the catalogue: nearest is pcm256 (allowed: a name of "
+                                   "`mho chip list`, or a path that ends in .yaml or has a '/')");
     assert_int_equal(chip_load("./no/such/chip.yaml", NULL, 0, &c, &e), ERR_USAGE);
     assert_string_equal(e.message, "./no/such/chip.yaml: cannot open: No such file or directory");
 }

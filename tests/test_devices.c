@@ -262,7 +262,7 @@ static void bad_parts_are_refused(void **state) {
 #define G(max, min)                                                                                                    \
     "g_max_uS: {value: " max ", kind: published, source: x}\ng_min_uS: {value: " min ", kind: published, source: x}\n"
     assert_refused("g_max_uS: 3", "model: missing");
-    assert_refused("[1, 2]", "a cell is a map");
+    assert_refused("[1, 2]", "bad.yaml:1: tile.cell: not a map (allowed: ");
     assert_refused("model: pcm_lik", "pcm_like");
     assert_refused("model: ideal\ng_max_uS: 25", "tile.cell.g_max_uS");
     assert_refused("model: ideal\n" G("1", "2"),

@@ -50,7 +50,8 @@ static const char *const stage_names[STAGES] = {
 #define IDEAL "tile.cell=ideal "
 #define GENERIC                                                                                                        \
     "tile.cell=generic tile.cell.temperature.reference_K=300 tile.cell.temperature.activation_energy_eV=0.1 "          \
-    "tile.cell.temperature.conductance_low_per_K=0.002 tile.cell.temperature.conductance_high_per_K=0.001 "
+    "tile.cell.temperature.conductance_low_per_K=0.002 tile.cell.temperature.conductance_high_per_K=0.001 "            \
+    "tile.cell.temperature.valid_from_K=250 tile.cell.temperature.valid_to_K=400 "
 #define PCM_LIKE "tile.cell=pcm_like "
 
 /* keys: what makes the effect act on such a cell (that of dac_errors is the circuit that drives, below). The first row

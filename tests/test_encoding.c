@@ -250,8 +250,7 @@ static void contradictions_are_refused(void **state) {
     } cases[] = {
         {"ideal",
          {"tile.encoding=one_device", "tile.legs=digital"},
-         "tile.legs: digital needs two legs (allowed with encoding "
-         "differential_pair only)"},
+         "tile.legs: digital needs two legs (allowed: analog, or tile.encoding=differential_pair)"},
         {"ideal", {"tile.encoding=offset_column", "tile.legs=digital"}, "tile.legs: digital needs two legs"},
         {"ideal", {"tile.encoding=unsigned", "tile.legs=digital"}, "tile.legs: digital needs two legs"},
         {"afm",

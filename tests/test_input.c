@@ -54,7 +54,7 @@ static void relations_name_the_key(void **state) {
                "mho: --set 2: tile.cell.on_off_ratio = 0.5 leaves no window");
     check_chip("tile.adc.bits=12",
                "tile.adc.circuit={model: flash, resistor_mismatch: 0, comparator_offset: 0, noise_LSB: 0}",
-               "mho: --set 2: tile.adc.circuit: a flash converter of 12 bits");
+               "mho: --set 1: tile.adc.bits: 12 bits are too many for a flash converter (allowed: 2 to 8, ");
 
     snprintf(text, sizeof text,
              "include: %s/configs/parts/pcm_like.yaml\n"

@@ -99,7 +99,8 @@ static enum status take_duration(const char *piece, const char *what, double *va
 
 static enum status take_number(const char *piece, const char *what, double *value, struct error *e) {
     if (!parse_double(piece, value)) {
-        return error_set(e, ERR_USAGE, "%s: %s: not a number", what, piece);
+        return error_set(e, ERR_USAGE, "%s: %s: not a number (allowed: finite numbers, commas between them)", what,
+                         piece);
     }
     return OK;
 }
