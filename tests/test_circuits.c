@@ -85,7 +85,8 @@ static void bad_circuits_are_refused(void **state) {
     const struct {
         const char *sets[2], *message;
     } cases[] = {
-        {{"tile.adc.bits=8", "tile.adc.circuit=sar"}, "--set 2: tile.adc.circuit: its model is missing (allowed: a map with the key model)"},
+        {{"tile.adc.bits=8", "tile.adc.circuit=sar"},
+         "--set 2: tile.adc.circuit: its model is missing (allowed: a map with the key model)"},
         {{"tile.adc.bits=8", "tile.adc.circuit={split: on}"},
          "--set 2: tile.adc.circuit: its model is missing (allowed: a map with the key model)"},
         {{"tile.adc.bits=8", "tile.adc.circuit.model=sarr"},
@@ -94,7 +95,8 @@ static void bad_circuits_are_refused(void **state) {
          "--set 2: tile.dac.circuit.model: DAC circuit 'r_2' is unknown: did you mean 'r_2r' (allowed: "},
         {{"tile.adc=sar_8b", "tile.adc.circuit.splt=on"},
          "--set 2: tile.adc.circuit.splt = on: unknown key (nearest: tile.adc.circuit.split)"},
-        {{"tile.adc.bits=8", "tile.adc.circuit.split=on"}, "tile.adc.circuit: its model is missing (allowed: a map with the key model)"},
+        {{"tile.adc.bits=8", "tile.adc.circuit.split=on"},
+         "tile.adc.circuit: its model is missing (allowed: a map with the key model)"},
         {{"tile.adc=sar_8b", "tile.adc.circuit.gain_dB=5"}, "tile.adc.circuit.gain_dB.value = 5: "},
         {{"tile.adc.bits=8", "tile.adc.circuit={model: sar}"},
          "tile.adc.circuit.capacitor_mismatch: required key is missing"},
