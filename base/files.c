@@ -229,7 +229,8 @@ static bool holds_data(const char *folder) {
 
 /* Takes `folder`, or `below` it, as the folder of the data if it is. */
 static bool take_data(const char *folder, const char *below) {
-    return snprintf(data_path, sizeof data_path, "%s%s", folder, below) < (int)sizeof data_path && holds_data(data_path);
+    int length = snprintf(data_path, sizeof data_path, "%s%s", folder, below);
+    return length < (int)sizeof data_path && holds_data(data_path);
 }
 
 /* The program lies in build/ or build/VARIANT/ of its tree, or in bin/ beside share/mho/ where it is installed. */
