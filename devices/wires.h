@@ -62,6 +62,12 @@ enum status wires_fold(const struct wires *w, size_t rows, size_t columns, const
                        const struct fold_options *o, void *scratch, float *effective_S, struct fold_result *result,
                        struct error *e);
 
+/* input_S [rows]: current that each source delivers for 1 V behind it while all columns are held at 0 V, siemens. What
+ * of it the columns do not collect, input_S[i] - sum over j of E[j][i], flows into the other rows where those are at
+ * 0 V. g_S as checked by wires_fold; `scratch` as there. */
+void wires_input_conductance(const struct wires *w, size_t rows, size_t columns, const float *g_S, void *scratch,
+                             double *input_S);
+
 /* Processor seconds of wires_fold on one core at about 2.5 GHz, within a factor of 2; automatic: at most. Also of
  * network_create: exact. */
 double wires_fold_s(enum wires_method method, size_t rows, size_t columns);

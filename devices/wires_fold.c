@@ -225,6 +225,24 @@ static enum status exact(const struct wires *w, size_t rows, size_t columns, con
     return s;
 }
 
+/* ---- input conductance ------------------------------------------------------------------------------------------- */
+
+void wires_input_conductance(const struct wires *w, size_t rows, size_t columns, const float *g_S, void *scratch,
+                             double *input_S) {
+    struct lines row = wires_rows(w, rows, columns);
+    struct ladder l;
+    float *drop = scratch;
+    ladder_prepare(&l, &row, g_S, drop + rows * columns);
+    memcpy(drop, g_S, rows * columns * sizeof *drop);
+    ladder_solve(&l, drop);
+    memset(input_S, 0, rows * sizeof *input_S);
+    for (size_t j = 0; j < columns; j++) {
+        for (size_t i = 0; i < rows; i++) {
+            input_S[i] += (double)(g_S[j * rows + i] * (1 - drop[j * rows + i]));
+        }
+    }
+}
+
 /* ---- choice
  * ------------------------------------------------------------------------------------------------------------ */
 

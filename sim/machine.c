@@ -63,7 +63,7 @@ void array_destroy(struct array *a) {
                                 a->noise,         a->row_S,        a->code_scale,    a->weight_scale,    a->offset,
                                 a->shared,        a->input_range,  a->output_max,    a->output_bins,
                                 a->output_origin, a->shared_max,   a->input,         a->correction_gain,
-                                a->correction_offset, a->crossings, a->ladder_offset};
+                                a->correction_offset, a->crossings, a->ladder_offset, a->between_S};
         for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
             mem_free(blocks[i]);
         }
@@ -128,10 +128,11 @@ static bool array_allocate_columns(struct array *a, const struct encoding_plan *
     return true;
 }
 
-static bool array_allocate_ladder(const struct machine *m, struct array *a) {
-    bool ladder = machine_ladder_acts(m);
+static bool array_allocate_wires(const struct machine *m, struct array *a) {
+    bool ladder = machine_ladder_acts(m), between = machine_wires_act(m) && !chip_needs_network(m->spec);
+    a->between_S = between ? mem_alloc(a->inputs, sizeof *a->between_S) : NULL;
     a->ladder_offset = ladder ? mem_alloc((size_t)a->row_blocks * a->columns, sizeof *a->ladder_offset) : NULL;
-    return !ladder || a->ladder_offset;
+    return (!ladder || a->ladder_offset) && (!between || a->between_S);
 }
 
 struct array *array_create(const struct machine *m, const struct matrix_source *source) {
@@ -150,7 +151,7 @@ struct array *array_create(const struct machine *m, const struct matrix_source *
     a->lines = m->plan.lines;
     bool white = spec->effects.read_noise && cell_has_white_noise(spec->tile.cell);
     if (!array_cut(a, &spec->tile) || !array_allocate_weights(a, weights_are_codes(spec), white) ||
-        !array_allocate_columns(a, &m->plan) || !array_allocate_ladder(m, a)) {
+        !array_allocate_columns(a, &m->plan) || !array_allocate_wires(m, a)) {
         array_destroy(a);
         return NULL;
     }

@@ -97,6 +97,7 @@ struct array {
     int16_t *noise_codes; /* the same for mac_i16_noise: [row_blocks][panels][3 x PANEL] */
     float *noise_unit;    /* [row_blocks][columns] sd of a sum of codes = this x sqrt(what the kernel adds up) */
     float *row_S;    /* [inputs] conductance on each input, all columns and devices */
+    float *between_S; /* [inputs] what it gives to other rows of its tiles (between_rows.h); NULL: wires do not act */
     float *crossings; /* where wires cannot be folded: conductances before them (multiply_network.c), else NULL */
 
     /* Per row block, line and output: index ((size_t)b x lines + l) x columns + o. */
@@ -198,6 +199,7 @@ struct tile_devices {
                               white noise */
     struct fold_result fold; /* of the first age */
     double *column_S;        /* [outputs] that the converters see behind tile.ladder; NULL: none */
+    double *input_S;         /* [rows] wires_input_conductance, first age of the list; NULL: wires do not act */
     /* Private to tile_devices.c. */
     float *target_S, *written_S; /* [rows] of a column: targets; as written, where errors are sampled */
     float *device_S[AGES_MOST];  /* one of several parallel devices; crossing_S where there is one */

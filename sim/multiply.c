@@ -19,6 +19,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "base/threads.h"
+#include "sim/between_rows.h"
 #include "sim/multiply.h"
 
 void multiply_scratch_destroy(struct multiply_scratch *s) {
@@ -106,6 +107,10 @@ static bool convert_token(const struct machine *m, const struct array *a, const 
         clipped += convert_block(m, a, mine, rows, a->input_range ? a->input_range[b] : range, s->codes + at, inputs);
         weigh_inputs(a->weights ? NULL : s->codes + at, inputs, a->row_S + a->row_begin[b], rows, m->inputs.voltage,
                      &sum_S);
+        if (a->between_S) {
+            sum_S += between_rows_S(a->weights ? NULL : s->codes + at, inputs, a->between_S + a->row_begin[b], rows,
+                                    m->dac.limit, m->inputs.voltage);
+        }
         if (a->noise) {
             square_codes(s->codes + at, rows, m->dac.limit, s->squares + at);
             if (rows % 2) {

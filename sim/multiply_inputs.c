@@ -16,6 +16,7 @@
 #include <math.h>
 
 #include "base/random.h"
+#include "sim/between_rows.h"
 #include "sim/ladder.h"
 #include "sim/multiply.h"
 
@@ -178,8 +179,11 @@ static void drive_levels(const struct block_work *w, const int16_t *codes, const
 static void add_current(const struct block_work *w, const struct input_plan *plan, uint32_t pass, const float *levels,
                         uint32_t token) {
     double sum_S = 0, limit = plan->digit_limit;
-    weigh_inputs(NULL, levels, w->a->row_S + w->a->row_begin[w->block], array_block_rows(w->a, w->block), plan->voltage,
-                 &sum_S);
+    uint32_t first = w->a->row_begin[w->block], rows = array_block_rows(w->a, w->block);
+    weigh_inputs(NULL, levels, w->a->row_S + first, rows, plan->voltage, &sum_S);
+    if (w->a->between_S) {
+        sum_S += between_rows_S(NULL, levels, w->a->between_S + first, rows, limit, plan->voltage);
+    }
     w->array_S[token] +=
         sum_S / limit / (plan->voltage ? limit : 1) * plan->pulse_share * plan->pass[pass].pulses;
 }

@@ -46,6 +46,7 @@ struct job {
     float *w;                            /* [outputs of the group][inputs] */
     uint32_t first_block, end_block;     /* column blocks of the group */
     double *row_S;                       /* [column_blocks][inputs] */
+    double *between_S;                   /* the same, where the array has one */
     double *sum_now_S, *sum_reference_S; /* [row_blocks][columns] sum of |readout| */
     struct tile_result *results;         /* [row_blocks][column_blocks] */
     struct work *works;                  /* [threads] */
@@ -252,7 +253,11 @@ static enum status program_tile(struct job *j, struct work *k, uint32_t b, uint3
         memcpy(array_tile_crossings(j->m, a, b, column_block), k->devices->crossing_S[0],
                (size_t)k->devices->rows * k->devices->physical_columns * sizeof *a->crossings);
     }
-    add_row_conductance(k->devices, j->row_S + (size_t)column_block * a->inputs + a->row_begin[b]);
+    size_t rows_at = (size_t)column_block * a->inputs + a->row_begin[b];
+    add_row_conductance(k->devices, j->row_S + rows_at);
+    for (uint32_t i = 0; a->between_S && i < k->devices->rows; i++) {
+        j->between_S[rows_at + i] = fmax(k->devices->input_S[i] - j->row_S[rows_at + i], 0);
+    }
     return OK;
 }
 
@@ -329,6 +334,9 @@ static enum status add_results(struct job *j, struct error *e) {
             sum_S += j->row_S[(size_t)c * a->inputs + i];
         }
         a->row_S[i] = (float)sum_S;
+        for (uint32_t c = 0; a->between_S && c < a->column_blocks; c++) {
+            a->between_S[i] += (float)j->between_S[(size_t)c * a->inputs + i];
+        }
     }
     for (size_t i = 0; i < (size_t)a->row_blocks * a->column_blocks; i++) {
         machine_note_tile(j->m, &j->results[i].programmed);
@@ -408,6 +416,7 @@ static void job_free(struct job *j, int threads) {
     mem_free(j->works);
     mem_free(j->w);
     mem_free(j->row_S);
+    mem_free(j->between_S);
     mem_free(j->sum_now_S);
     mem_free(j->sum_reference_S);
     mem_free(j->results);
@@ -419,11 +428,12 @@ static enum status job_allocate(struct job *j, int threads, uint32_t group, stru
            outputs = longest_block(a->outputs, j->m->spec->tile.columns);
     j->w = mem_alloc(outputs * group < a->outputs ? outputs * group : a->outputs, sizeof *j->w * a->inputs);
     j->row_S = mem_alloc((size_t)a->column_blocks * a->inputs, sizeof *j->row_S);
+    j->between_S = mem_alloc((size_t)a->column_blocks * a->inputs, sizeof *j->between_S);
     j->sum_now_S = mem_alloc(columns, sizeof *j->sum_now_S);
     j->sum_reference_S = mem_alloc(columns, sizeof *j->sum_reference_S);
     j->results = mem_alloc(tiles, sizeof *j->results);
     j->works = mem_alloc((size_t)threads, sizeof *j->works);
-    if (!j->w || !j->row_S || !j->sum_now_S || !j->sum_reference_S || !j->results || !j->works) {
+    if (!j->w || !j->row_S || !j->between_S || !j->sum_now_S || !j->sum_reference_S || !j->results || !j->works) {
         return error_set(e, ERR_RUN, "matrix %s: out of memory while programming", a->source.name);
     }
     for (int i = 0; i < threads; i++) {

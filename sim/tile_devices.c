@@ -58,6 +58,7 @@ void tile_devices_destroy(struct tile_devices *t) {
         mem_free(t->crossing_S[0]);
         mem_free(t->effective_S[0] == t->crossing_S[0] ? NULL : t->effective_S[0]);
         mem_free(t->fold_scratch);
+        mem_free(t->input_S);
         mem_free(t->column_S);
         tile_faults_destroy(t->faults);
         mem_free(t->white_variance);
@@ -82,6 +83,7 @@ static bool allocate_planes(const struct machine *m, struct tile_devices *t, uin
     t->fold_scratch = wires    ? mem_alloc(wires_fold_scratch_bytes(rows, cells / rows), 1)
                       : ladder ? mem_alloc(rows, sizeof(double))
                                : NULL;
+    t->input_S = wires ? mem_alloc(rows, sizeof *t->input_S) : NULL;
     t->column_S = ladder ? mem_alloc(cells / rows / m->plan.legs, sizeof *t->column_S) : NULL;
     t->white_variance = white ? mem_alloc(cells, sizeof(float)) : NULL;
     t->target_S = mem_alloc(2 * (size_t)rows, sizeof(float));
@@ -89,6 +91,7 @@ static bool allocate_planes(const struct machine *m, struct tile_devices *t, uin
     bool faulty = faults_act(m->spec, m->faults);
     t->faults = faulty ? tile_faults_create() : NULL;
     return (!faulty || t->faults) && planes && effective && ((!wires && !ladder) || t->fold_scratch) &&
+           (!wires || t->input_S) &&
            (!ladder || t->column_S) && (!white || t->white_variance) && t->target_S;
 }
 
@@ -289,6 +292,8 @@ static enum status fold_wires(const struct place *p, struct tile_devices *t, str
         }
         if (age == 0) {
             t->fold = fold;
+            wires_input_conductance(&wires, t->rows, t->physical_columns, t->crossing_S[0], t->fold_scratch,
+                                    t->input_S);
             attenuate_variance(t);
         }
     }

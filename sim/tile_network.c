@@ -19,6 +19,7 @@
 
 #include "base/io.h"
 #include "base/memory.h"
+#include "sim/between_rows.h"
 #include "sim/machine.h"
 #include "sim/network_pass.h"
 
@@ -87,6 +88,7 @@ struct tile_network {
     double read_V;
     struct network_pass pass;
     double *folded_A, *exact_A; /* [columns] of one read */
+    float *between_S, *level;   /* [rows] current to other rows (between_rows.h), levels of one read; NULL: Newton */
 };
 
 void tile_network_destroy(struct tile_network *n) {
@@ -102,6 +104,8 @@ void tile_network_destroy(struct tile_network *n) {
         mem_free(n->pass.piece_A);
         mem_free(n->folded_A);
         mem_free(n->exact_A);
+        mem_free(n->between_S);
+        mem_free(n->level);
         mem_free(n);
     }
 }
@@ -142,6 +146,27 @@ static bool allocate(struct tile_network *n) {
     return n->g_S && n->pass.row_V && n->pass.ends && n->pass.driven && n->pass.piece_A && n->folded_A && n->exact_A;
 }
 
+static enum status find_between(struct tile_network *n, struct error *e) {
+    size_t cells = n->rows * n->columns;
+    void *scratch = mem_alloc(wires_fold_scratch_bytes(n->rows, n->columns), 1);
+    double *input_S = mem_alloc(n->rows, sizeof *input_S);
+    n->between_S = mem_alloc(n->rows, sizeof *n->between_S);
+    n->level = mem_alloc(n->rows, sizeof *n->level);
+    bool ok = scratch && input_S && n->between_S && n->level;
+    if (ok) {
+        wires_input_conductance(&n->wires, n->rows, n->columns, n->tile.crossing_S, scratch, input_S);
+        for (size_t k = 0; k < cells; k++) {
+            input_S[k % n->rows] -= (double)n->tile.effective_S[k];
+        }
+        for (size_t i = 0; i < n->rows; i++) {
+            n->between_S[i] = (float)fmax(input_S[i], 0);
+        }
+    }
+    mem_free(scratch);
+    mem_free(input_S);
+    return ok ? OK : error_set(e, ERR_RUN, "network of a tile: out of memory");
+}
+
 static enum status build(struct tile_network *n, size_t matrix, uint32_t row_block, uint32_t column_block,
                          struct error *e) {
     TRY(machine_tile_conductances(n->machine, matrix, row_block, column_block, &n->tile, e));
@@ -164,6 +189,7 @@ static enum status build(struct tile_network *n, size_t matrix, uint32_t row_blo
     if (n->floating || n->bent) {
         return OK;
     }
+    TRY(find_between(n, e));
     return network_create(&n->wires, n->rows, n->columns, n->g_S, &n->network, e);
 }
 
@@ -204,6 +230,13 @@ static void read_folded(struct tile_network *n, const double *level, bool pulses
                 (double)effective_S[i] * at_V * n->read_V * fabs(volts) * (pulses ? 1 : fabs(level[i])) * pass_s;
         }
         n->folded_A[j] = sum_A;
+    }
+    if (n->between_S) {
+        for (size_t i = 0; i < n->rows; i++) {
+            n->level[i] = (float)level[i];
+        }
+        r->folded_J += between_rows_S(NULL, n->level, n->between_S, (uint32_t)n->rows, 1, !pulses) * n->read_V *
+                       n->read_V * pass_s;
     }
 }
 
