@@ -388,11 +388,11 @@ static void energy_of_strong_wires(void **state) {
         assert_int_equal(tile_network_create(f->machine, 0, 0, 0, false, &sum.network, &e), OK);
         assert_int_equal(machine_trace(f->machine, 0, x, 1, 0, &(struct stage_visitor){add_pass, &sum}, y, &e), OK);
         mem_free(multiply(f, x, 1));
-        double counted_J = array_energy_J(&f->machine->spec->tile, f->record.array_S_sum), collected_J = 0;
+        double counted_J = array_energy_J(f->machine->spec, f->record.array_S_sum, 1), collected_J = 0;
         float *between_S = f->machine->arrays[0]->between_S;
         memset(between_S, 0, ROWS * sizeof *between_S);
         mem_free(multiply(f, x, 1));
-        collected_J = array_energy_J(&f->machine->spec->tile, f->record.array_S_sum);
+        collected_J = array_energy_J(f->machine->spec, f->record.array_S_sum, 1);
         assert_true(machine_wires(f->machine).mean_loss > 0.15);
         print_message("# %s, inputs %d: collected %.4f, counted %.4f, mho tile %.4f of the exact energy\n",
                       codings[k % 3], k / 3, collected_J / sum.exact_J, counted_J / sum.exact_J,
