@@ -44,6 +44,7 @@ static void circuits_load_and_dump(void **state) {
     } cases[] = {
         {"tile.adc.headroom=1.2", 0},
         {"tile.adc=sar_8b", 4},
+        {"tile.adc=adc_table_8b", 1},
         {"tile.dac=r2r_8b", 2},
         {arena_printf(arena, "tile.adc.circuit=" RAMP, 0.02, 0.5, 0.25, "truncate"), 3},
         {arena_printf(arena, "tile.adc.circuit=" STAGES, "pipeline", 0.001, 60.0, 0.01, 0.5), 4},

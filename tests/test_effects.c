@@ -76,7 +76,7 @@ static const struct row {
      "tile.cell.telegraph.share=0.3 tile.cell.telegraph.amplitude=0.1 tile.cell.telegraph.time_s=50", NULL, CELLS},
     {"read_noise", IDEAL, "tile.phenomena.weight_noise=0.05 tile.phenomena.weight_noise_type=pcm_read", NULL,
      CONVERTED},
-    {"faults", IDEAL, "tile.faults.stuck_random=0.1 tile.faults.dead_columns=0.1 tile.faults.spare_rows=1", "",
+    {"faults", IDEAL, "tile.faults.stuck_random=0.1 tile.faults.dead_columns=0.1", "",
      CELLS | BIT(FAULTS)},
     {"wires", IDEAL,
      "tile.wires.row_ohm=20 tile.wires.column_ohm=20 tile.wires.input_ohm=100 tile.wires.output_ohm=100 "
@@ -271,10 +271,10 @@ static void expect_changes(const char *what, const char *before, const char *aft
 
 /* ---- the tests ------------------------------------------------------------------------------------------------ */
 
-/* 16 x 8 tiles, two by two of them, with fixed ranges that some inputs and results exceed. */
+/* 16 x 8 tiles with a spare row, two by two of them, with fixed ranges that some inputs and results exceed. */
 #define BASE                                                                                                           \
     "tile.rows=16 tile.columns=8 tile.compensation=none tile.dac.range=static tile.dac.range_value=1.5 "               \
-    "tile.adc.range=static tile.adc.full_scale=1.5 "
+    "tile.adc.range=static tile.adc.full_scale=1.5 tile.faults.spare_rows=1 "
 
 /* Voltages in two phases: the current of a cell matters. Pulses: the simple multiply where nothing asks for more. */
 static const struct drive {

@@ -467,6 +467,7 @@ static void hostile_data(void **state) {
         {RAW "1,-1,2,1\n", {"data.csv:2:2", "time", "at least 0"}},
         {RAW "1,1,2,1.5\n", {"data.csv:2:4", "whole number"}},
         {RAW "1,10,2,7\n2,5,2,7\n1,5,2,7\n", {"data.csv:4:2", "device 7", "backwards"}},
+        {"# lab\ntarget_uS,mean_uS,foo\n1,1,1\n", {"data.csv:2: header: ", "unknown", "(allowed: target_uS,"}},
         {RAW "1,10,2,7\n1,10,2,7\n", {"data.csv:3:2", "twice"}},
         {SUMMARY "1,1,0.1,1,100\n1,1,0.1,1,100\n", {"data.csv:3", "twice"}},
         {SUMMARY "1,1,0,1,100\n", {"data.csv:2:3", "standard deviation 0"}},

@@ -76,6 +76,23 @@ static void relations_name_the_key(void **state) {
     const char *chip = file_of("own.yaml", text);
     must_refuse((const char *const[]){"chip", "check", chip, NULL}, 2,
                 "own.yaml:5: tile.cell.g_max_uS: g_min_uS = 0.1");
+
+    snprintf(text, sizeof text,
+             "include: %s/configs/chips/pcm256.yaml\n"
+             "tile:\n"
+             "  dac: {coding: bit_serial}\n"
+             "  adc:\n"
+             "    bits: 12\n"
+             "    circuit: {model: flash, resistor_mismatch: {value: 0, kind: assumed, source: test, spread: [1, 1]},\n"
+             "              comparator_offset: {value: 0, kind: assumed, source: test, spread: [1, 1]},\n"
+             "              noise_LSB: {value: 0, kind: assumed, source: test, spread: [1, 1]}}\n",
+             data_directory());
+    chip = file_of("bits.yaml", text);
+    must_refuse((const char *const[]){"chip", "check", chip, NULL}, 2,
+                "bits.yaml:5: tile.adc.bits: 12 bits are too many for a flash converter (allowed: 2 to 8, ");
+    must_refuse((const char *const[]){"chip", "check", chip, "--set", "tile.adc.bits=8", "--set",
+                                      "tile.dac.circuit={model: pulse_width, jitter_LSB: 0.1}", NULL},
+                2, "--set 2: tile.dac.circuit.model: pulse_width converts whole codes, coding bit_serial sends");
 }
 
 static void circuit_tables(void **state) {
