@@ -18,7 +18,6 @@ void log_clear(struct engine *g) {
     l->last = l->caller_event = NONE;
     for (uint32_t i = 0; i < g->resource_count; i++) {
         g->resources[i].busy_before_log = g->resources[i].busy;
-        g->resources[i].freed = -1;
     }
 }
 
@@ -93,7 +92,7 @@ static void set_first_cause(const struct engine *g, const struct task *t, const 
     } else if (!in->unknown && l->caller_event != NONE) {
         v->cause = l->caller_event;
         v->kind = result_at(&l->events[v->cause]) == g->now ? CAUSE_INPUT : CAUSE_SERVER;
-    } else if (!in->unknown && g->now == l->begin) {
+    } else if (g->now == l->begin) {
         v->kind = CAUSE_RELEASE;
     }
 }

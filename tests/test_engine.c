@@ -196,6 +196,19 @@ static void clocks_by_hand(void **state) {
     engine_destroy(g);
 }
 
+/* Eight tasks that are released one after another before an edge wait for one and the same edge. */
+static void an_edge_is_waited_for_once(void **state) {
+    (void)state;
+    static const struct engine_resource slow = {ENGINE_UNLIMITED, 100, QUEUE_BY_READY};
+    struct engine *g = make_engine(&slow, 1, 8, 0);
+    for (uint64_t k = 0; k < 8; k++) {
+        add_task(g, (struct engine_task){.key = k, .items = 1, .hold = 9, .latency = 9, .release = (int64_t)k + 1});
+    }
+    assert_int_equal(run_all(g), 109);
+    assert_int_equal(engine_peak(g).running, 8); /* seven releases and the edge; later the eight events */
+    engine_destroy(g);
+}
+
 /* First item 5, second 20, third 10; who comes after the first starts at 5, after all at 35, item by item at 5, 25,
  * 35. */
 static void three_kinds_of_dependency(void **state) {
@@ -289,7 +302,24 @@ static void reports_come_before_the_instant_goes_on(void **state) {
     engine_destroy(g);
 }
 
-/* A million steps of a request, one after another: what is in flight stays as it is, and nothing is allocated. */
+/* Reports of one time come by key, whatever the order of adding. */
+static void reports_come_by_key(void **state) {
+    (void)state;
+    static const uint64_t key[6] = {4, 2, 6, 1, 5, 3};
+    struct engine *g = make_engine((struct engine_resource[]){{ENGINE_UNLIMITED, 1, QUEUE_BY_KEY}}, 1, 8, 0);
+    for (size_t i = 0; i < 6; i++) {
+        add_task(g, (struct engine_task){.key = key[i], .tag = key[i], .items = 1, .hold = 3, .latency = 3,
+                                         .watch = true});
+    }
+    for (uint64_t i = 1; i <= 6; i++) {
+        assert_int_equal(advance(g).tag, i);
+        assert_int_equal(engine_now(g), 3);
+    }
+    run_all(g);
+    engine_destroy(g);
+}
+
+/* Steps of a request, one after another: what is in flight stays as it is, and nothing is allocated. */
 static void finished_tasks_are_used_again(void **state) {
     (void)state;
     enum { STEPS = 20000 };
@@ -297,20 +327,45 @@ static void finished_tasks_are_used_again(void **state) {
     struct engine *g = make_engine((struct engine_resource[]){one, {3, 1, QUEUE_BY_KEY}}, 2, 3, 0);
     mem_guard_arm();
     for (uint64_t step = 0; step < STEPS; step++) {
-        uint64_t a = add_task(g, (struct engine_task){.key = 2 * step, .items = 3, .holds = holds,
-                                                      .latency = ENGINE_AS_HOLD});
-        uint64_t b = add_task(g, (struct engine_task){.key = 2 * step + 1, .tag = step, .resource = 1, .items = 3,
+        uint64_t a = add_task(g, (struct engine_task){.key = 3 * step, .items = 3, .holds = holds,
+                                                      .latencies = holds});
+        uint64_t b = add_task(g, (struct engine_task){.key = 3 * step + 1, .tag = step, .resource = 1, .items = 3,
                                                       .hold = 4, .latency = 4, .watch = true});
+        uint64_t c = add_task(g, (struct engine_task){.key = 3 * step + 2, .resource = 1, .items = 1});
         after(g, b, a, AFTER_ITEM);
+        after(g, b, c, AFTER_ALL); /* has long finished when b needs no more */
         assert_int_equal(advance(g).tag, step);
     }
     assert_false(advance(g).finished);
     assert_int_equal(mem_guard_disarm(), 0);
     assert_int_equal(engine_end(g), STEPS * 10); /* 1 + 2 + 3 on one server, then 4 */
-    assert_int_equal(engine_events(g), STEPS * 6);
-    assert_int_equal(engine_peak(g).tasks, 2);
-    assert_int_equal(engine_peak(g).dependencies, 1);
-    assert_int_equal(engine_peak(g).durations, 4);
+    assert_int_equal(engine_events(g), STEPS * 7);
+    assert_int_equal(engine_peak(g).tasks, 3);
+    assert_int_equal(engine_peak(g).dependencies, 2);
+    assert_int_equal(engine_peak(g).durations, 2 * 4);
+    engine_destroy(g);
+}
+
+/* Upon the report of its first item's reader, at 15, a task of 10, 20, 30, 40 is asked for more: who comes item by item
+ * has the first item at once, who comes after the first starts at once, who comes after all at 100. */
+static void inputs_that_are_partly_there(void **state) {
+    (void)state;
+    static const int64_t holds[4] = {10, 20, 30, 40};
+    struct engine *g = make_engine((struct engine_resource[]){one, {ENGINE_UNLIMITED, 1, QUEUE_BY_KEY}}, 2, 8, 64);
+    uint64_t a = add_task(g, (struct engine_task){.items = 4, .holds = holds, .latency = ENGINE_AS_HOLD});
+    struct engine_task t = {.key = 1, .resource = 1, .items = 1, .hold = 5, .latency = 5, .watch = true};
+    after(g, add_task(g, t), a, AFTER_FIRST);
+    assert_int_equal(advance(g).time, 15);
+    t = (struct engine_task){.key = 2, .resource = 1, .items = 4, .hold = 1, .latency = 1};
+    for (int how = AFTER_ITEM; how <= AFTER_ALL; how++, t.key++) {
+        after(g, add_task(g, t), a, (enum engine_after)how);
+    }
+    assert_int_equal(run_all(g), 101);
+    static const int64_t start[12] = {15, 30, 60, 100, 15, 15, 15, 15, 100, 100, 100, 100};
+    for (size_t i = 0; i < 12; i++) {
+        assert_int_equal(engine_event(g, 5 + i).start, start[i]);
+    }
+    assert_int_equal(engine_event(g, 5).cause_event, 4); /* added upon that report */
     engine_destroy(g);
 }
 
@@ -333,7 +388,7 @@ static void finished_predecessors(void **state) {
  * even where that only held its server (hold 30, result after 5). */
 static void steps_follow_each_other(void **state) {
     (void)state;
-    struct engine *g = equal_resources(2, one);
+    struct engine *g = make_engine((struct engine_resource[]){{ENGINE_UNLIMITED, 1, QUEUE_BY_KEY}, one}, 2, 8, 64);
     struct error e;
     for (int step = 0; step < 3; step++) {
         add_task(g, (struct engine_task){.items = 1, .hold = 30, .latency = 5});
@@ -352,6 +407,7 @@ static void steps_follow_each_other(void **state) {
     assert_int_equal(run_all(g), 94);
     p = engine_critical_path(g, parts);
     assert_int_equal(p.total, 4);
+    assert_int_equal(p.clock + p.release + p.not_logged, 0);
     assert_int_equal(parts[1], 4);
     struct engine_bound b = engine_bound(g);
     assert_int_equal(b.path, 4);
@@ -393,12 +449,14 @@ static void a_full_log_says_so(void **state) {
     struct engine *g = make_engine(&one, 1, 8, 2);
     uint64_t before = 0;
     for (uint64_t k = 0; k < 4; k++) {
-        uint64_t id = add_task(g, (struct engine_task){.key = k, .items = k == 1 ? 2 : 1, .hold = 10, .latency = 10});
+        uint64_t id = add_task(g, (struct engine_task){.key = k, .items = k == 1 ? 2 : 1, .hold = 10, .latency = 10,
+                                                       .watch = k == 0});
         if (k) {
             after(g, id, before, AFTER_ALL);
         }
         before = id;
     }
+    assert_int_equal(advance(g).time, 10);
     assert_int_equal(run_all(g), 50);
     assert_int_equal(engine_logged(g), 2); /* tasks 0 and 2 */
     assert_int_equal(engine_not_logged(g), 3);
@@ -529,6 +587,8 @@ static void bad_dependencies_are_refused(void **state) {
     assert_no_dependency(g, b, a, closed); /* runs */
     assert_no_dependency(g, a, b, closed); /* has finished */
     run_all(g);
+    engine_reset(g); /* does not give ids */
+    assert_no_dependency(g, a + ((uint64_t)1 << 32), a, unknown);
     engine_destroy(g);
 }
 
@@ -541,16 +601,20 @@ static void cycles_are_found(void **state) {
         uint64_t id[4];
         engine_reset(g);
         for (uint64_t k = 0; k < 4; k++) {
-            id[k] = add_task(g, (struct engine_task){.key = k, .tag = 10 + k, .items = 2, .hold = 1, .latency = 1});
+            id[k] = add_task(g, (struct engine_task){.key = how == AFTER_ITEM ? k : 9 - k, .tag = 10 + k, .items = 2,
+                                                     .hold = 1, .latency = 1});
         }
         after(g, id[1], id[3], (enum engine_after)how); /* 0 -> 1 -> 2 -> 3 -> 1 */
         for (size_t k = 1; k < 4; k++) {
             after(g, id[k], id[k - 1], AFTER_ITEM);
         }
         assert_int_equal(engine_advance(g, &report, &e), ERR_USAGE);
-        assert_string_equal(e.message,
-                            "engine: tasks wait for each other in a cycle: the task with tag 11 for the one with tag "
-                            "13, and so on (allowed: dependencies without cycles)");
+        /* the smallest key of the cycle is named: that of task 1, then that of task 3 */
+        assert_string_equal(e.message, how == AFTER_ITEM
+                                           ? "engine: tasks wait for each other in a cycle: the task with tag 11 for the "
+                                             "one with tag 13, and so on (allowed: dependencies without cycles)"
+                                           : "engine: tasks wait for each other in a cycle: the task with tag 13 for the "
+                                             "one with tag 12, and so on (allowed: dependencies without cycles)");
     }
     engine_reset(g);
     uint64_t self = add_task(g, (struct engine_task){.tag = 3, .items = 1, .hold = 1, .latency = 1});
@@ -646,11 +710,14 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_stream_keeps_its_order),
     cmocka_unit_test(a_fork_by_hand),
     cmocka_unit_test(clocks_by_hand),
+    cmocka_unit_test(an_edge_is_waited_for_once),
     cmocka_unit_test(three_kinds_of_dependency),
     cmocka_unit_test(two_dependencies_on_one_task),
     cmocka_unit_test(queue_rules),
     cmocka_unit_test(reports_come_before_the_instant_goes_on),
+    cmocka_unit_test(reports_come_by_key),
     cmocka_unit_test(finished_tasks_are_used_again),
+    cmocka_unit_test(inputs_that_are_partly_there),
     cmocka_unit_test(finished_predecessors),
     cmocka_unit_test(steps_follow_each_other),
     cmocka_unit_test(reset_forgets),

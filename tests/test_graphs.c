@@ -222,8 +222,20 @@ static void check_order(const struct graph *g, const struct schedule *s) {
     }
 }
 
-/* The cause of every event ended when the event could start but for the edge, and is one of its inputs or had a
- * server. */
+/* How many servers were held just before a time. */
+static uint32_t held_before(const struct graph *g, const struct schedule *s, size_t r, int64_t time) {
+    uint32_t held = 0;
+    for (size_t k = 0; k < TASKS; k++) {
+        for (uint32_t i = 0; i < g->nodes[k].task.items && g->nodes[k].task.resource == r; i++) {
+            const struct engine_event *v = &s->at[k][i].v;
+            held += v->start < time && time <= v->start + v->hold;
+        }
+    }
+    return held;
+}
+
+/* The cause of every event ended when the event could start but for the edge, and is one of its inputs, or had one of
+ * the servers, which were all held. */
 static int64_t check_cause(const struct graph *g, const struct schedule *s, const struct engine *e,
                            const struct item *it) {
     const struct node *n = &g->nodes[it->v.tag];
@@ -239,6 +251,7 @@ static int64_t check_cause(const struct graph *g, const struct schedule *s, cons
         if (it->v.cause == CAUSE_SERVER) {
             found = c.resource == it->v.resource && c.start + c.hold > it->ready;
             at = c.start + c.hold;
+            assert_true(g->zeros || held_before(g, s, c.resource, at) == g->resources[c.resource].servers);
         } else {
             assert_int_equal(c.start + c.latency, at);
         }
@@ -349,6 +362,10 @@ static void assert_same_schedule(const struct graph *g, const struct engine *a, 
             }
         }
     }
+    struct engine_event last = engine_event(a, engine_critical_path(a, NULL).last),
+                        other = engine_event(b, engine_critical_path(b, NULL).last);
+    assert_int_equal(last.tag, other.tag);
+    assert_int_equal(last.item, other.item);
 }
 
 /* Neither the order in which tasks are added, nor that of their dependencies, nor the log changes the schedule; causes
