@@ -75,19 +75,24 @@ static enum status check_options(const struct engine_resource *r, size_t count, 
     return OK;
 }
 
+/* Memory that is not touched before it is used: reserves for the worst case cost nothing until then. */
+static void *untouched(size_t count, size_t size) {
+    return count > SIZE_MAX / size ? NULL : mem_resize(NULL, 0, count * size);
+}
+
 static bool allocate(struct engine *g, const struct engine_options *o) {
     size_t resources = g->resource_count;
     g->resources = mem_alloc(resources, sizeof *g->resources);
     g->touched = mem_alloc(resources, sizeof *g->touched);
-    g->log.events = mem_alloc(o->log_events, sizeof *g->log.events);
-    g->log.tasks = mem_alloc(o->log_tasks, sizeof *g->log.tasks);
-    g->tasks = mem_alloc(g->task_capacity = o->tasks, sizeof *g->tasks);
-    g->open = mem_alloc(g->open_capacity = o->tasks, sizeof *g->open);
-    g->dependencies = mem_alloc(g->dependency_capacity = o->dependencies, sizeof *g->dependencies);
-    g->runs = mem_alloc(g->run_capacity = o->tasks, sizeof *g->runs);
-    g->durations = mem_alloc(g->duration_capacity = o->durations, sizeof *g->durations);
-    g->heap = mem_alloc(g->heap_capacity = o->tasks + 2 * resources, sizeof *g->heap);
-    g->watched = mem_alloc(g->watched_capacity = WATCHED_AT_FIRST, sizeof *g->watched);
+    g->log.events = untouched(o->log_events, sizeof *g->log.events);
+    g->log.tasks = untouched(o->log_tasks, sizeof *g->log.tasks);
+    g->tasks = untouched(g->task_capacity = o->tasks, sizeof *g->tasks);
+    g->open = untouched(g->open_capacity = o->tasks, sizeof *g->open);
+    g->dependencies = untouched(g->dependency_capacity = o->dependencies, sizeof *g->dependencies);
+    g->runs = untouched(g->run_capacity = o->tasks, sizeof *g->runs);
+    g->durations = untouched(g->duration_capacity = o->durations, sizeof *g->durations);
+    g->heap = untouched(g->heap_capacity = o->tasks + 2 * resources, sizeof *g->heap);
+    g->watched = untouched(g->watched_capacity = WATCHED_AT_FIRST, sizeof *g->watched);
     return g->resources && g->touched && g->log.events && g->log.tasks && g->tasks && g->open && g->dependencies &&
            g->runs && g->durations && g->heap && g->watched;
 }

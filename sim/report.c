@@ -112,9 +112,8 @@ void report_flags(const struct run *r, struct flags *out) {
     }
     flag_settling(r, out);
     flag_programming(r, out);
-    if (r->full) {
-        snprintf(out->text[out->count++], FLAG_BYTES,
-                 "a step had more operations than there is room for: time is incomplete");
+    if (r->trouble.status != OK) {
+        snprintf(out->text[out->count++], FLAG_BYTES, "time is incomplete: %.100s", r->trouble.message);
     }
 }
 

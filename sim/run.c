@@ -1,5 +1,5 @@
-/* A run: takes what a forward pass does, operation by operation, and makes a graph for the timeline and entries for
- * the ledger.
+/* A run: takes what a forward pass does, operation by operation, and makes a graph for the event engine and entries
+ * for the ledger.
  *
  * Every operation is a short chain of stages, each on one resource of the chip that holds its layer:
  *   multiply    scale and round the inputs, per token also find their range (vector unit; once for
@@ -25,7 +25,7 @@
 #include "sim/activity.h"
 #include "sim/placement.h"
 
-enum { STAGES_MOST = 3, DIGITAL_PER_LAYER = 24, DIGITAL_OUTSIDE = 64 };
+enum { STAGES_MOST = 3, DIGITAL_PER_LAYER = 24, DIGITAL_OUTSIDE = 64, EDGES_PER_STAGE = 4 };
 
 static const char *const class_names[CLASS_COUNT] = {"tiles",          "vector",    "attention",
                                                      "digital_matmul", "kv_memory", "buffer"};
@@ -34,11 +34,38 @@ const char *resource_class_name(enum resource_class c) { return class_names[c]; 
 
 /* ---- life -------------------------------------------------------------------------------------- */
 
-static enum status create_timeline(struct run *r, struct error *e) {
-    size_t matrices = placement_matrices(r->placement), layers = placement_layers(r->placement);
-    size_t resources = matrices + (size_t)placement_total(r->placement).chips * UNIT_COUNT;
-    size_t operations = STAGES_MOST * (matrices + (layers + 1) * DIGITAL_PER_LAYER + DIGITAL_OUTSIDE);
-    return timeline_create(resources, operations, r->max_tokens, &r->timeline, e);
+static size_t resource_count(const struct run *r) {
+    return placement_matrices(r->placement) + (size_t)placement_total(r->placement).chips * UNIT_COUNT;
+}
+
+/* Every resource does one thing at a time and serves who was ready first. Room for the longest step: most stages need
+ * at most one dependency, the first of an operation after a fork one per branch. */
+static enum status create_engine(struct run *r, struct error *e) {
+    size_t matrices = placement_matrices(r->placement), layers = placement_layers(r->placement),
+           resources = resource_count(r), block = 1;
+    struct engine_resource *all = mem_alloc(resources, sizeof *all);
+    r->stages_most = STAGES_MOST * (matrices + (layers + 1) * DIGITAL_PER_LAYER + DIGITAL_OUTSIDE);
+    r->critical_ps = mem_alloc(resources, sizeof *r->critical_ps);
+    r->each_ps = mem_alloc(r->max_tokens, sizeof *r->each_ps);
+    if (!all || !r->critical_ps || !r->each_ps) {
+        mem_free(all);
+        return error_set(e, ERR_RUN, "run: out of memory");
+    }
+    for (size_t i = 0; i < resources; i++) {
+        all[i] = (struct engine_resource){.servers = 1, .period = 1, .queue = QUEUE_BY_READY};
+    }
+    while (block < r->max_tokens) {
+        block *= 2;
+    }
+    struct engine_options o = {.ticks_per_s = 1e12,
+                               .tasks = r->stages_most,
+                               .dependencies = EDGES_PER_STAGE * r->stages_most,
+                               .durations = r->max_tokens > 1 ? r->stages_most * block : 0,
+                               .log_events = r->stages_most * r->max_tokens,
+                               .log_tasks = r->stages_most};
+    enum status status = engine_create(all, resources, &o, &r->engine, e);
+    mem_free(all);
+    return status;
 }
 
 enum status run_create_costs(const struct chip *c, const struct placement *p, uint32_t max_tokens, struct run **out,
@@ -51,7 +78,7 @@ enum status run_create_costs(const struct chip *c, const struct placement *p, ui
     *r = (struct run){.chip = c, .placement = p, .max_tokens = max_tokens};
     enum status status = ledger_create(c, p, &r->ledger, e);
     if (status == OK && chip_has_costs(c)) {
-        status = create_timeline(r, e);
+        status = create_engine(r, e);
     }
     if (status != OK) {
         run_destroy(r);
@@ -78,7 +105,9 @@ void run_destroy(struct run *r) {
         if (r->scratch) {
             multiply_scratch_destroy(r->scratch);
         }
-        timeline_destroy(r->timeline);
+        engine_destroy(r->engine);
+        mem_free(r->critical_ps);
+        mem_free(r->each_ps);
         ledger_destroy(&r->ledger);
         mem_free(r);
     }
@@ -119,16 +148,18 @@ bool run_wires_modelled(const struct run *r) {
 
 void run_reset(struct run *r) {
     ledger_reset(&r->ledger);
-    if (r->timeline) {
-        timeline_reset(r->timeline);
+    if (r->engine) {
+        engine_reset(r->engine);
+        memset(r->critical_ps, 0, resource_count(r) * sizeof *r->critical_ps);
     }
+    r->step_start_ps = 0;
     r->steps = r->tokens_total = r->single_steps = 0;
     r->single_s = r->several_s = 0;
     memset(r->critical_s, 0, sizeof r->critical_s);
     memset(r->role_S, 0, sizeof r->role_S);
     memset(r->role_weights, 0, sizeof r->role_weights);
     r->blocks = r->repeated_blocks = r->repeated_rounds = r->multiplied_tokens = 0;
-    r->full = false;
+    r->trouble.status = OK;
     if (r->scratch) {
         multiply_scratch_reset(r->scratch);
     }
@@ -152,35 +183,44 @@ static size_t unit_resource(const struct run *r, int layer, enum unit u) {
     return placement_matrices(r->placement) + (size_t)placement_home_chip(r->placement, layer) * UNIT_COUNT + (size_t)u;
 }
 
-/* Adds a stage after `before`, which becomes the stage alone. Returns the durations to fill in, one per token;
- * NULL: no room. */
-static int64_t *add_stage(struct run *r, size_t resource, struct front *before) {
-    int64_t *durations_ps;
-    uint32_t number = timeline_add(r->timeline, resource, before->operations, before->count, &durations_ps);
-    if (number == TIMELINE_FULL) {
-        r->full = true;
-        return NULL;
+static enum status try_stage(struct run *r, size_t resource, int64_t even_ps, const int64_t *each_ps,
+                             struct front *before, struct error *e) {
+    if (r->stages == r->stages_most) {
+        return error_set(e, ERR_RUN, "run: this step has more operations than the run was made for");
     }
-    before->operations[0] = number;
-    before->count = 1;
-    return durations_ps;
+    uint64_t id;
+    struct engine_task task = {.key = r->stages++,
+                               .resource = resource,
+                               .items = r->tokens,
+                               .hold = each_ps ? each_ps[0] : even_ps,
+                               .latency = ENGINE_AS_HOLD,
+                               .holds = r->tokens > 1 ? each_ps : NULL,
+                               .in_order_results = true};
+    TRY(engine_add(r->engine, &task, &id, e));
+    for (uint32_t i = 0; i < before->count; i++) {
+        TRY(engine_depend(r->engine, id, before->tasks[i], AFTER_ITEM, e));
+    }
+    *before = (struct front){{id}, 1};
+    return OK;
 }
 
-/* The same with one duration for every token. */
-static void add_even_stage(struct run *r, size_t resource, int64_t duration_ps, struct front *before) {
-    int64_t *durations_ps = add_stage(r, resource, before);
-    for (uint32_t t = 0; durations_ps && t < r->tokens; t++) {
-        durations_ps[t] = duration_ps;
+/* Adds a stage after `before`, which becomes the stage alone. Durations: even_ps for every token, or one for each. What
+ * goes wrong is kept for run_multiply and run_end_step. */
+static void add_stage(struct run *r, size_t resource, int64_t even_ps, const int64_t *each_ps,
+                      struct front *before) {
+    struct error e;
+    if (r->trouble.status == OK && r->tokens > 0 && try_stage(r, resource, even_ps, each_ps, before, &e) != OK) {
+        r->trouble = e;
     }
 }
 
 static void append(struct run *r, struct front *to, const struct front *from) {
     for (uint32_t i = 0; i < from->count; i++) {
         if (to->count == FRONT_MOST) {
-            r->full = true;
+            error_set(&r->trouble, ERR_RUN, "run: a fork has more branches than there is room for");
             return;
         }
-        to->operations[to->count++] = from->operations[i];
+        to->tasks[to->count++] = from->tasks[i];
     }
 }
 
@@ -200,16 +240,16 @@ static void prepare_inputs(struct run *r, const struct placement_matrix *m, stru
     const struct chip_spec *s = chip_spec_of(r->chip);
     bool shared = r->forked && r->prepared_inputs == m->inputs;
     if (shared) {
-        if (r->prepared != TIMELINE_FULL) {
+        if (r->prepared) {
             *at = (struct front){{r->prepared}, 1};
         }
         return;
     }
     ledger_inputs(&r->ledger, m->layer, m->inputs, r->tokens);
-    if (r->timeline) {
-        add_even_stage(r, unit_resource(r, m->layer, UNIT_VECTOR),
-                       unit_ps(s, &s->vector, (uint64_t)m->inputs * input_operations(s)), at);
-        r->prepared = at->operations[0];
+    if (r->engine) {
+        add_stage(r, unit_resource(r, m->layer, UNIT_VECTOR),
+                  unit_ps(s, &s->vector, (uint64_t)m->inputs * input_operations(s)), NULL, at);
+        r->prepared = at->count ? at->tasks[0] : 0;
     }
     r->prepared_inputs = m->inputs;
 }
@@ -227,10 +267,10 @@ static void note_activity(struct run *r, const struct placement_matrix *m, const
 static void add_tiles(struct run *r, const struct multiply_record *record, struct front *at) {
     struct tile_work work = tile_work_of(chip_spec_of(r->chip));
     double reads = 1 + (double)record->repeated_rounds / record->tokens; /* repeats: evenly over the tokens */
-    int64_t *durations_ps = add_stage(r, record->matrix, at);
-    for (uint32_t t = 0; durations_ps && t < r->tokens; t++) {
-        durations_ps[t] = picoseconds((t ? work.interval_s : work.latency_s) * reads);
+    for (uint32_t t = 0; t < r->tokens; t++) {
+        r->each_ps[t] = picoseconds((t ? work.interval_s : work.latency_s) * reads);
     }
+    add_stage(r, record->matrix, 0, r->each_ps, at);
 }
 
 void run_record_multiply(struct run *r, const struct multiply_record *record) {
@@ -240,11 +280,11 @@ void run_record_multiply(struct run *r, const struct multiply_record *record) {
     prepare_inputs(r, &m, &at);
     note_activity(r, &m, record);
     ledger_multiply(&r->ledger, record);
-    if (!r->timeline) {
+    if (!r->engine) {
         return;
     }
     uint64_t moved_bits = ((uint64_t)m.inputs + m.outputs) * (uint64_t)s->buffer.value_bits;
-    add_even_stage(r, unit_resource(r, m.layer, UNIT_BUFFER), memory_ps(&s->buffer, moved_bits), &at);
+    add_stage(r, unit_resource(r, m.layer, UNIT_BUFFER), memory_ps(&s->buffer, moved_bits), NULL, &at);
     add_tiles(r, record, &at);
     end_operation(r, &at);
 }
@@ -257,37 +297,36 @@ enum status run_multiply(struct run *r, size_t matrix, const float *x, uint32_t 
         TRY(machine_multiply(r->machine, matrix, x, tokens, r->tokens_total, r->scratch, y, &record, e));
     }
     run_record_multiply(r, &record);
-    if (r->full) {
-        return error_set(e, ERR_RUN, "run: this step has more operations or tokens than the run was made for");
-    }
-    return OK;
+    return r->trouble.status == OK ? OK : error_set(e, r->trouble.status, "%s", r->trouble.message);
 }
 
 static void schedule_attention(struct run *r, const struct digital_record *d, struct front *at) {
     const struct chip_spec *s = chip_spec_of(r->chip);
     struct front memory = *at;
-    int64_t *memory_durations_ps = add_stage(r, unit_resource(r, d->layer, UNIT_KV), &memory);
-    int64_t *unit_durations_ps = add_stage(r, unit_resource(r, d->layer, UNIT_ATTENTION), at);
-    for (uint32_t t = 0; memory_durations_ps && unit_durations_ps && t < r->tokens; t++) {
-        memory_durations_ps[t] = memory_ps(&s->kv, attention_kv_bits(d, s, t));
-        unit_durations_ps[t] = unit_ps(s, &s->attention, attention_macs(d, t));
+    for (uint32_t t = 0; t < r->tokens; t++) {
+        r->each_ps[t] = memory_ps(&s->kv, attention_kv_bits(d, s, t));
     }
+    add_stage(r, unit_resource(r, d->layer, UNIT_KV), 0, r->each_ps, &memory);
+    for (uint32_t t = 0; t < r->tokens; t++) {
+        r->each_ps[t] = unit_ps(s, &s->attention, attention_macs(d, t));
+    }
+    add_stage(r, unit_resource(r, d->layer, UNIT_ATTENTION), 0, r->each_ps, at);
     append(r, at, &memory);
 }
 
 static void schedule_matmul(struct run *r, const struct digital_record *d, struct front *at) {
     const struct chip_spec *s = chip_spec_of(r->chip);
-    int64_t *durations_ps = add_stage(r, unit_resource(r, d->layer, UNIT_BUFFER), at);
-    for (uint32_t t = 0; durations_ps && t < r->tokens; t++) {
-        durations_ps[t] = t == 0 ? memory_ps(&s->buffer, d->elements * WEIGHT_BITS) : 0;
+    for (uint32_t t = 0; t < r->tokens; t++) {
+        r->each_ps[t] = t == 0 ? memory_ps(&s->buffer, d->elements * WEIGHT_BITS) : 0;
     }
-    add_even_stage(r, unit_resource(r, d->layer, UNIT_MATMUL), unit_ps(s, &s->matmul, d->elements), at);
+    add_stage(r, unit_resource(r, d->layer, UNIT_BUFFER), 0, r->each_ps, at);
+    add_stage(r, unit_resource(r, d->layer, UNIT_MATMUL), unit_ps(s, &s->matmul, d->elements), NULL, at);
 }
 
 void run_digital(struct run *r, const struct digital_record *d) {
     const struct chip_spec *s = chip_spec_of(r->chip);
     ledger_digital(&r->ledger, d);
-    if (!r->timeline) {
+    if (!r->engine) {
         return;
     }
     struct front at = r->front;
@@ -296,12 +335,12 @@ void run_digital(struct run *r, const struct digital_record *d) {
     } else {
         uint64_t width = d->op == OP_ATTENTION ? (uint64_t)d->heads * d->head_dim : d->elements;
         uint64_t moved_bits = width * buffer_values(d->op) * (uint64_t)s->buffer.value_bits;
-        add_even_stage(r, unit_resource(r, d->layer, UNIT_BUFFER), memory_ps(&s->buffer, moved_bits), &at);
+        add_stage(r, unit_resource(r, d->layer, UNIT_BUFFER), memory_ps(&s->buffer, moved_bits), NULL, &at);
         if (d->op == OP_ATTENTION) {
             schedule_attention(r, d, &at);
         } else {
-            add_even_stage(r, unit_resource(r, d->layer, UNIT_VECTOR),
-                           unit_ps(s, &s->vector, width * vector_operations(d->op)), &at);
+            add_stage(r, unit_resource(r, d->layer, UNIT_VECTOR),
+                      unit_ps(s, &s->vector, width * vector_operations(d->op)), NULL, &at);
         }
     }
     end_operation(r, &at);
@@ -310,13 +349,18 @@ void run_digital(struct run *r, const struct digital_record *d) {
 /* ---- steps ------------------------------------------------------------------------------------- */
 
 void run_begin_step(struct run *r, uint32_t tokens) {
-    r->full = tokens > r->max_tokens;
-    r->tokens = r->full ? r->max_tokens : tokens;
+    r->trouble.status = OK;
+    r->tokens = tokens;
+    if (tokens > r->max_tokens) {
+        r->tokens = r->max_tokens;
+        error_set(&r->trouble, ERR_RUN, "run: a step of %u tokens (allowed: up to %u)", tokens, r->max_tokens);
+    }
     r->front.count = r->ends.count = 0;
     r->forked = false;
     r->prepared_inputs = 0;
-    if (r->timeline) {
-        timeline_begin(r->timeline, r->tokens);
+    if (r->engine) {
+        r->stages = 0;
+        engine_forget(r->engine, r->trouble.status == OK ? &r->trouble : NULL);
     }
 }
 
@@ -324,7 +368,7 @@ void run_fork(struct run *r) {
     r->forked = true;
     r->ends.count = 0;
     r->prepared_inputs = 0;
-    r->prepared = TIMELINE_FULL;
+    r->prepared = 0;
 }
 
 void run_join(struct run *r) {
@@ -347,23 +391,31 @@ double run_end_step(struct run *r) {
     r->steps++;
     r->tokens_total += r->tokens;
     r->single_steps += r->tokens == 1;
-    if (!r->timeline) {
+    if (!r->engine) {
         return (double)NAN;
     }
-    double end_s = (double)timeline_run(r->timeline) * 1e-12, length_s = end_s - run_step_start_s(r);
+    struct engine_report report;
+    struct error e;
+    r->step_start_ps = engine_now(r->engine);
+    if (engine_advance(r->engine, &report, &e) != OK) {
+        r->trouble = e;
+    } else {
+        engine_critical_path(r->engine, r->critical_ps);
+    }
+    double end_s = (double)engine_end(r->engine) * 1e-12, length_s = end_s - run_step_start_s(r);
     *(r->tokens == 1 ? &r->single_s : &r->several_s) += length_s;
     note_critical(r);
     return end_s;
 }
 
 double run_step_start_s(const struct run *r) {
-    return r->timeline ? (double)timeline_start_ps(r->timeline) * 1e-12 : (double)NAN;
+    return r->engine ? (double)r->step_start_ps * 1e-12 : (double)NAN;
 }
 
 /* ---- results ----------------------------------------------------------------------------------- */
 
 static double makespan_s(const struct run *r) {
-    return r->timeline ? (double)timeline_end_ps(r->timeline) * 1e-12 : (double)NAN;
+    return r->engine ? (double)engine_end(r->engine) * 1e-12 : (double)NAN;
 }
 
 struct ledger_view run_ledger(const struct run *r) {
@@ -378,21 +430,19 @@ static bool resource_in_class(size_t resource, size_t matrices, enum resource_cl
 
 struct class_view run_class(const struct run *r, enum resource_class c) {
     struct class_view v = {0};
-    if (!r->timeline) {
+    if (!r->engine) {
         return (struct class_view){(double)NAN, (double)NAN, (double)NAN, (double)NAN};
     }
-    size_t matrices = placement_matrices(r->placement),
-           count = matrices + (size_t)placement_total(r->placement).chips * UNIT_COUNT;
+    size_t matrices = placement_matrices(r->placement), count = engine_resources(r->engine);
     double total_s = makespan_s(r);
     for (size_t i = 0; i < count; i++) {
         if (resource_in_class(i, matrices, c)) {
-            struct resource_view one = timeline_resource(r->timeline, i);
-            v.busy_s += (double)one.busy_ps * 1e-12;
-            v.wait_s += (double)one.wait_ps * 1e-12;
-            v.critical_s += (double)one.critical_ps * 1e-12;
-            v.busiest = total_s > 0 && (double)one.busy_ps * 1e-12 / total_s > v.busiest
-                            ? (double)one.busy_ps * 1e-12 / total_s
-                            : v.busiest;
+            struct engine_use one = engine_use(r->engine, i);
+            double busy_s = (double)one.busy * 1e-12;
+            v.busy_s += busy_s;
+            v.wait_s += (double)one.wait * 1e-12;
+            v.critical_s += (double)r->critical_ps[i] * 1e-12;
+            v.busiest = total_s > 0 && busy_s / total_s > v.busiest ? busy_s / total_s : v.busiest;
         }
     }
     return v;

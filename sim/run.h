@@ -4,9 +4,9 @@
 #define MHO_SIM_RUN_H
 
 #include "sim/chip.h"
+#include "sim/engine.h"
 #include "sim/ledger.h"
 #include "sim/machine.h"
-#include "sim/timeline.h"
 
 /* Resources: one per analog matrix (its tiles work in step), then per chip one of each of these. */
 enum unit { UNIT_VECTOR, UNIT_ATTENTION, UNIT_MATMUL, UNIT_KV, UNIT_BUFFER, UNIT_COUNT };
@@ -15,9 +15,9 @@ enum resource_class { CLASS_TILES, CLASS_VECTOR, CLASS_ATTENTION, CLASS_MATMUL, 
 const char *resource_class_name(enum resource_class c);
 
 enum step_kind { STEP_SEVERAL, STEP_SINGLE, STEP_KINDS }; /* tokens of a step */
-enum { FRONT_MOST = 64 }; /* operations that one operation can wait for */
+enum { FRONT_MOST = 64 }; /* stages that one stage can wait for */
 
-struct front { uint32_t operations[FRONT_MOST]; uint32_t count; };
+struct front { uint64_t tasks[FRONT_MOST]; uint32_t count; }; /* ids of the engine */
 
 struct run {
     struct machine *machine; /* NULL: records are handed in (run_record_multiply), or made from `activity` */
@@ -29,7 +29,11 @@ struct run {
     const struct placement *placement;
     struct multiply_scratch *scratch;
     struct ledger ledger;
-    struct timeline *timeline; /* NULL: the chip declares no costs */
+    struct engine *engine;     /* ticks of 1 ps, a log of one step; NULL: the chip declares no costs */
+    int64_t *critical_ps;      /* [resources] sums over steps */
+    int64_t *each_ps;          /* [max_tokens] durations of a stage that differ from token to token */
+    int64_t step_start_ps;
+    size_t stages, stages_most; /* of this step */
     uint32_t max_tokens, tokens;
     uint64_t steps, tokens_total;
     uint64_t single_steps;             /* steps of one token */
@@ -37,10 +41,10 @@ struct run {
     double critical_s[STEP_KINDS][CLASS_COUNT]; /* share of the critical path, by kind of step */
     struct front front;                /* the next operation comes after these */
     bool forked;
-    struct front ends;                 /* forked: last operations of each branch */
-    uint32_t prepared;         /* forked: operation that made the codes of the inputs; TIMELINE_FULL: none */
+    struct front ends;                 /* forked: last stages of each branch */
+    uint64_t prepared;         /* forked: task that made the codes of the inputs; 0: none */
     uint32_t prepared_inputs;  /* forked: how many inputs that were; 0: none yet */
-    bool full;                         /* the step had more operations than there is room for */
+    struct error trouble;              /* not OK: the step could not be scheduled */
 };
 
 /* A run without a machine: for tests, and for costs of recorded work. */

@@ -53,6 +53,11 @@ static void drop(struct bench *b) {
     chip_destroy(b->chip);
 }
 
+static int64_t event_end(const struct engine *g, size_t i) {
+    struct engine_event v = engine_event(g, i);
+    return v.start + v.hold;
+}
+
 /* The record of a multiply in which every cell has 10 uS and every input half of full scale. */
 static struct multiply_record half_scale(const struct placement *p, size_t matrix, uint32_t tokens) {
     struct placement_matrix m = placement_matrix_at(p, matrix);
@@ -233,9 +238,9 @@ static void fork_runs_together_and_joins(void **state) {
     run_join(b.run);
     run_digital(b.run, &(struct digital_record){.op = OP_NORM, .layer = 0, .tokens = 1, .elements = 300});
     run_end_step(b.run);
-    assert_int_equal(timeline_step_events(b.run->timeline), 7);
+    assert_int_equal(engine_logged(b.run->engine), 7);
     for (size_t i = 0; i < 6; i++) { /* codes, buffer and tiles of q, buffer and tiles of k, buffer of the norm */
-        assert_int_equal(timeline_event(b.run->timeline, i).start_ps, start_ps[i]);
+        assert_int_equal(engine_event(b.run->engine, i).start, start_ps[i]);
     }
     drop(&b);
 }
@@ -248,8 +253,8 @@ static void digital_weights_come_once_per_step(void **state) {
     run_begin_step(b.run, 2);
     run_digital(b.run, &(struct digital_record){.op = OP_MATMUL, .layer = 0, .tokens = 2, .elements = 210000});
     assert_near(run_end_step(b.run) * 1e12, 412156 + 2 * 222000, 1e-3);
-    assert_int_equal(timeline_event(b.run->timeline, 0).end_ps, 412156);
-    assert_int_equal(timeline_event(b.run->timeline, 1).end_ps, 412156);
+    assert_int_equal(event_end(b.run->engine, 0), 412156);
+    assert_int_equal(event_end(b.run->engine, 1), 412156);
     drop(&b);
 }
 
@@ -344,10 +349,10 @@ static void worked_example(void **state) {
     /* time, in picoseconds: exact */
     static const int64_t start_ps[6] = {0, 12000, 12000, 24000, 18000, 150900},
                          end_ps[6] = {12000, 24000, 18000, 30000, 150900, 283800};
-    assert_int_equal(timeline_step_events(r->timeline), 6);
+    assert_int_equal(engine_logged(r->engine), 6);
     for (size_t i = 0; i < 6; i++) {
-        assert_int_equal(timeline_event(r->timeline, i).start_ps, start_ps[i]);
-        assert_int_equal(timeline_event(r->timeline, i).end_ps, end_ps[i]);
+        assert_int_equal(engine_event(r->engine, i).start, start_ps[i]);
+        assert_int_equal(event_end(r->engine, i), end_ps[i]);
     }
     assert_near(end_s, 283.8e-9, 1e-18);
     /* energy, in femtojoules: two tokens; the array within the 16 bits of a stored conductance */
@@ -538,7 +543,7 @@ static void overfull_step_is_told(void **state) {
     }
     report_flags(b.run, &flags);
     assert_string_equal(flags.text[flags.count - 1],
-                        "a step had more operations than there is room for: time is incomplete");
+                        "time is incomplete: run: this step has more operations than the run was made for");
     drop(&b);
 }
 
