@@ -148,8 +148,13 @@ static enum status read_spread(const struct reading *r, const char *key, struct 
         !parse_double(config_text(config_at(node, 1)), &high)) {
         return refuse(r, node, key, "not two numbers", allowed);
     }
-    if (!(low > 0 && low <= 1 && high >= 1)) {
-        return refuse(r, node, key, "out of range", allowed);
+    const char *fault = low < 0 || high < 0   ? "below zero"
+                        : low > high          ? "p10 above p90"
+                        : !(low > 0)          ? "a p10 of zero"
+                        : low > 1 || high < 1 ? "the value does not lie between its p10 and p90"
+                                              : NULL;
+    if (fault) {
+        return refuse(r, node, key, fault, allowed);
     }
     out->spread_low = low;
     out->spread_high = high;

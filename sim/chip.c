@@ -627,15 +627,45 @@ static enum status read_roles(struct chip *c, const struct config_node *root, st
 
 /* ---- constants --------------------------------------------------------------------------------- */
 
-static void visit_table(const struct param_table *t, const char *prefix, const void *in,
-                        void (*visit)(void *ctx, const char *key, const char *unit, const struct constant *k),
-                        void *ctx) {
+/* Lists have their kind and source in `about`; its value is unused. */
+static const struct constant *constant_at(const struct param *row, const void *in) {
+    const char *member = (const char *)in + row->offset;
+    return row->type == PARAM_CONSTANT  ? (const struct constant *)(const void *)member
+           : row->type == PARAM_NUMBERS ? &((const struct param_numbers *)(const void *)member)->about
+                                        : NULL;
+}
+
+typedef void constant_visitor(void *ctx, const char *key, const char *unit, const struct constant *k);
+
+static void visit_table(const struct param_table *t, const char *prefix, const void *in, bool lists,
+                        constant_visitor *visit, void *ctx) {
     for (size_t i = 0; i < t->count; i++) {
-        if (t->rows[i].type == PARAM_CONSTANT) {
+        const struct constant *k = constant_at(&t->rows[i], in);
+        if (k && (lists || t->rows[i].type == PARAM_CONSTANT)) {
             char key[KEY_BYTES];
             snprintf(key, sizeof key, "%s%s", prefix, t->rows[i].key);
-            visit(ctx, key, t->rows[i].unit,
-                  (const struct constant *)(const void *)((const char *)in + t->rows[i].offset));
+            visit(ctx, key, t->rows[i].unit, k);
+        }
+    }
+}
+
+static void visit_all(const struct chip *c, bool lists, constant_visitor *visit, void *ctx) {
+    const struct cell *cell = c->spec.tile.cell;
+    const struct dac *dac = c->spec.tile.dac.circuit;
+    const struct adc *adc = c->spec.tile.adc.circuit;
+    visit_table(&cell_model_of(cell)->params, "tile.cell.", cell_params(cell), lists, visit, ctx);
+    for (size_t i = 0; cell_groups[i]; i++) {
+        char prefix[KEY_BYTES];
+        if (cell_group_params(cell, i)) {
+            visit_table(&cell_groups[i]->params, group_prefix(i, prefix), cell_group_params(cell, i), lists, visit, ctx);
+        }
+    }
+    visit_table(&dac_model_of(dac)->params, "tile.dac.circuit.", dac_params(dac), lists, visit, ctx);
+    visit_table(&adc_model_of(adc)->params, "tile.adc.circuit.", adc_params(adc), lists, visit, ctx);
+    for (size_t i = 0; i < chip_table_count; i++) {
+        if (table_read(&c->spec, &chip_tables[i])) {
+            visit_table(&chip_tables[i].table, chip_tables[i].prefix, (const char *)&c->spec + chip_tables[i].offset,
+                        lists, visit, ctx);
         }
     }
 }
@@ -643,24 +673,7 @@ static void visit_table(const struct param_table *t, const char *prefix, const v
 void chip_visit_constants(const struct chip *c,
                           void (*visit)(void *ctx, const char *key, const char *unit, const struct constant *k),
                           void *ctx) {
-    const struct cell *cell = c->spec.tile.cell;
-    const struct dac *dac = c->spec.tile.dac.circuit;
-    const struct adc *adc = c->spec.tile.adc.circuit;
-    visit_table(&cell_model_of(cell)->params, "tile.cell.", cell_params(cell), visit, ctx);
-    for (size_t i = 0; cell_groups[i]; i++) {
-        char prefix[KEY_BYTES];
-        if (cell_group_params(cell, i)) {
-            visit_table(&cell_groups[i]->params, group_prefix(i, prefix), cell_group_params(cell, i), visit, ctx);
-        }
-    }
-    visit_table(&dac_model_of(dac)->params, "tile.dac.circuit.", dac_params(dac), visit, ctx);
-    visit_table(&adc_model_of(adc)->params, "tile.adc.circuit.", adc_params(adc), visit, ctx);
-    for (size_t i = 0; i < chip_table_count; i++) {
-        if (table_read(&c->spec, &chip_tables[i])) {
-            visit_table(&chip_tables[i].table, chip_tables[i].prefix, (const char *)&c->spec + chip_tables[i].offset,
-                        visit, ctx);
-        }
-    }
+    visit_all(c, false, visit, ctx);
 }
 
 void chip_visit_given(const struct chip *c, void (*visit)(void *ctx, const char *key, size_t offset), void *ctx) {
@@ -705,7 +718,7 @@ static void check_source(void *ctx, const char *key, const char *unit, const str
 
 static enum status check_sources(const struct chip *c, const struct config_node *root, struct error *e) {
     struct source_check check = {root, OK, e};
-    chip_visit_constants(c, check_source, &check);
+    visit_all(c, true, check_source, &check);
     return check.status;
 }
 

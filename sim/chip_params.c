@@ -510,7 +510,8 @@ static const struct param chip_link_rows[] = {
 };
 
 static const struct param refresh_rows[] = {
-    CONSTANT_ROW("power_W", "W", 0, 1000, "refresh of the whole memory, all the time", AT(memory_spec, refresh.power_W)),
+    CONSTANT_ROW("power_W", "W", 0, 1000, "refresh of the whole memory, all the time",
+                 AT(memory_spec, refresh.power_W)),
 };
 
 static const struct param dram_rows[] = {

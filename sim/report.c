@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "sim/guards.h"
 #include "sim/placement.h"
 #include "sim/uncertainty.h"
 
@@ -23,8 +24,8 @@ const char *const report_boundary = "all chips: tiles, digital units, KV memory,
 /* ---- judgements -------------------------------------------------------------------------------- */
 
 double report_tile_J_per_mac(const struct ledger_view *v) {
-    double tiles_J =
-        v->energy_J[PART_DAC] + v->energy_J[PART_ARRAY] + v->energy_J[PART_SAMPLING] + v->energy_J[PART_ADC] + v->energy_J[PART_DIGITAL_POST];
+    double tiles_J = v->energy_J[PART_DAC] + v->energy_J[PART_ARRAY] + v->energy_J[PART_SAMPLING] +
+                     v->energy_J[PART_ADC] + v->energy_J[PART_DIGITAL_POST];
     return v->macs ? tiles_J / (double)v->macs : (double)NAN;
 }
 
@@ -42,12 +43,11 @@ struct constant_count report_constants(const struct chip *c) {
     return count;
 }
 
-/* Every energy per MAC that silicon has shown lies between 1 fJ and 100 pJ. */
-static void flag_energy(const struct ledger_view *v, struct flags *out) {
-    double mac_J = report_tile_J_per_mac(v);
-    if (isfinite(mac_J) && (mac_J < 1e-15 || mac_J > 100e-12)) {
-        snprintf(out->text[out->count++], FLAG_BYTES,
-                 "%.3g pJ per MAC in the tiles, outside 0.001 to 100 pJ: check the constants", mac_J * 1e12);
+static void flag_guards(const struct run *r, struct flags *out) {
+    struct guard_facts facts;
+    if (chip_has_costs(r->chip)) {
+        guard_facts_of(r, &facts);
+        guard(&facts, out);
     }
 }
 
@@ -103,7 +103,7 @@ static void flag_programming(const struct run *r, struct flags *out) {
 void report_flags(const struct run *r, struct flags *out) {
     struct ledger_view v = run_ledger(r);
     out->count = 0;
-    flag_energy(&v, out);
+    flag_guards(r, out);
     flag_bits(r, out);
     flag_kv(r, out);
     if (v.results_adc && (double)v.saturated_adc > 0.01 * (double)v.results_adc) {
@@ -178,8 +178,9 @@ static json_t *uncertainty_json(const struct uncertainty *u) {
     }
     json_object_set_new(json, "constants_with_spread", count(u->count));
     json_object_set_new(json, "method",
-                        json_string("independent lognormal factors on the constants, 1000 draws; times by the critical "
-                                    "path, linearised; an assumption alone at its p10 and p90; share of their squares"));
+                        json_string("independent lognormal factors on the constants, 1000 draws; times by the "
+                                    "critical path, linearised; an assumption alone at its p10 and p90; share of "
+                                    "their squares"));
     return json;
 }
 
@@ -194,6 +195,21 @@ static json_t *area_json(const struct run *r) {
     json_object_set_new(area, "total_mm2", number(v.total_mm2));
     json_object_set_new(area, "by_component", parts);
     return area;
+}
+
+const char *const report_tile_boundary = "tiles: DAC, array, sampling, ADC, digital post-processing; no static power";
+
+/* Never a TOPS/W without what an operation is, the bits, and what is inside. */
+static json_t *efficiency_json(const struct run *r, const struct ledger_view *v) {
+    const struct tile_spec *t = &chip_spec_of(r->chip)->tile;
+    double mac_J = report_tile_J_per_mac(v);
+    json_t *json = json_object();
+    json_object_set_new(json, "tiles_TOPS_per_W", number(2e-12 / mac_J));
+    json_object_set_new(json, "operations_per_mac", json_integer(2));
+    json_object_set_new(json, "input_bits", json_integer(t->dac.bits));
+    json_object_set_new(json, "output_bits", json_integer(t->adc.bits));
+    json_object_set_new(json, "boundary", json_string(report_tile_boundary));
+    return json;
 }
 
 static json_t *mapping_json(const struct run *r) {
@@ -438,6 +454,7 @@ json_t *run_report_json(const struct run *r) {
     }
     json_object_set_new(root, "energy", energy_json(r, &v, &uncertainty));
     json_object_set_new(root, "uncertainty", uncertainty_json(&uncertainty));
+    json_object_set_new(root, "efficiency", efficiency_json(r, &v));
     json_object_set_new(root, "time", time_json(r, &v));
     json_object_set_new(root, "area", area_json(r));
     json_object_set_new(root, "mapping", mapping_json(r));

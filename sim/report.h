@@ -5,7 +5,7 @@
 #include "sim/run.h"
 
 extern const char *const report_not_modelled[]; /* NULL-terminated */
-extern const char *const report_boundary;
+extern const char *const report_boundary, *const report_tile_boundary;
 
 /* What a reader must not overlook: numbers that cannot be right, capacity that does not suffice. */
 enum { FLAGS_MOST = 24, FLAG_BYTES = 160 };
@@ -15,7 +15,7 @@ struct flags {
 };
 void report_flags(const struct run *r, struct flags *out);
 
-/* Energy of the tiles (DAC, array, ADC, post) per analog MAC; NAN without MACs or costs. */
+/* Energy of the tiles (DAC, array, sampling, ADC, post) per analog MAC; NAN without MACs or costs. */
 double report_tile_J_per_mac(const struct ledger_view *v);
 
 struct constant_count {

@@ -105,8 +105,8 @@ static double energy_J(const struct model *m, const struct chip_spec *now, doubl
 static void evaluate(const struct model *m, const struct uncertainty *u, const double *factor,
                      double out[UNCERTAIN_COUNT]) {
     const struct run *r = m->run;
-    struct chip_spec given = *m->given, now;
-    struct error e;
+    struct chip_spec given = *m->given, now = given;
+    struct error e = {OK, ""};
     double window = 1, by_class[CLASS_COUNT], seconds[STEP_KINDS] = {0, 0};
     for (size_t i = 0; i < u->count; i++) {
         if (u->constants[i].offset == SIZE_MAX) {

@@ -375,10 +375,10 @@ static const struct bad bad_files[] = {
      "chip.yaml:21: tile.static_W: the spread of an assumed constant is missing (allowed: [LOW, HIGH], factors on the "
      "value with 0 < LOW <= 1 <= HIGH)"},
     {"spread: [0.5, 2]}\n    area", "spread: [2, 0.5]}\n    area",
-     "chip.yaml:13: tile.adc.energy_J.spread = [...]: out of range (allowed: [LOW, HIGH], factors on the value with 0 "
+     "chip.yaml:13: tile.adc.energy_J.spread = [...]: p10 above p90 (allowed: [LOW, HIGH], factors on the value with 0 "
      "< LOW <= 1 <= HIGH)"},
     {"spread: [0.5, 2]}\n    area", "spread: [-1, 2]}\n    area",
-     "chip.yaml:13: tile.adc.energy_J.spread = [...]: out of range (allowed: [LOW, HIGH], factors on the value with 0 "
+     "chip.yaml:13: tile.adc.energy_J.spread = [...]: below zero (allowed: [LOW, HIGH], factors on the value with 0 "
      "< LOW <= 1 <= HIGH)"},
     {"  mvm_ns: {value: 150", "  mvm_ns: {value: 99",
      "chip.yaml:18: tile.mvm_ns: a multiply of 99 ns is shorter than its input pulse of 100 ns (allowed: at least "

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "sim/chip_costs.h"
 #include "sim/converter_cost.h"
+#include "sim/guards.h"
 #include "sim/node_scaling.h"
 #include "sim/passes.h"
 #include "sim/placement.h"
@@ -464,8 +465,8 @@ static void nominal_values_are_those_of_the_report(void **state) {
     drop(&b);
 }
 
-/* The constant alone at its p90 is the chip with that value. Times: one path only, so the linearisation is exact but for
- * whole picoseconds of some stages. */
+/* The constant alone at its p90 is the chip with that value. Times: one path only, so the linearisation is exact but
+ * for whole picoseconds of some stages. */
 static void an_assumption_is_the_chip_with_that_value(void **state) {
     (void)state;
     static const struct {
@@ -539,11 +540,182 @@ static void without_costs_nothing_is_known(void **state) {
 
 static void refresh_counts_as_static_power(void **state) {
     (void)state;
-    const char *const sets[] = {"kv.refresh={power_W: " VALUE("0.5") "}", "buffer.refresh={power_W: " VALUE("0.25") "}"};
+    const char *const sets[] = {"kv.refresh={power_W: " VALUE("0.5") "}",
+                                "buffer.refresh={power_W: " VALUE("0.25") "}"};
     struct bench a = work_on(load("pcm256", NULL, 0)), b = work_on(load("pcm256", sets, 2));
     assert_near(ledger_static_W(&b.run->ledger) - ledger_static_W(&a.run->ledger), 0.75, 1e-12);
     drop(&a);
     drop(&b);
+}
+
+/* ---- guards ------------------------------------------------------------------------------------------------ */
+
+/* 100 MACs, nothing wrong. */
+static struct guard_facts sound(void) {
+    struct guard_facts f = {.macs = 100, .tiles_J = 100 * 300e-15, .array_J = 100 * 100e-15, .physics_J = 100 * 100e-15};
+    for (int c = 0; c < PART_COUNT; c++) {
+        f.count[c] = 1;
+        f.area_mm2[c] = 1e-6;
+    }
+    for (int c = 0; c < CLASS_COUNT; c++) {
+        f.busiest[c] = 1;
+    }
+    f.cells = 1;
+    f.survey_rate_Hz = 1e10;
+    f.area_mm2[PART_STATIC] = 0;
+    return f;
+}
+
+static void one_flag(const struct guard_facts *f, const char *text) {
+    struct flags flags = {.count = 0};
+    guard(f, &flags);
+    assert_int_equal(flags.count, text ? 1 : 0);
+    if (text && !strstr(flags.text[0], text)) {
+        fail_msg("'%s' does not contain '%s'", flags.text[0], text);
+    }
+}
+
+/* Each guard just inside and just outside of its bound. */
+static void guards_hold_on_both_sides(void **state) {
+    (void)state;
+    struct guard_facts f = sound();
+    one_flag(&f, NULL);
+    f.tiles_J = f.macs * 100.1e-12;
+    one_flag(&f, "100 pJ per MAC in the tiles, outside");
+    f.tiles_J = f.macs * 99.9e-12;
+    one_flag(&f, NULL);
+    f.array_J = f.physics_J = f.macs * 1e-16;
+    f.tiles_J = f.macs * 1.001e-15;
+    one_flag(&f, NULL);
+    f.tiles_J = f.macs * 0.999e-15;
+    one_flag(&f, "0.000999 pJ per MAC in the tiles, outside 0.001 to 100 pJ");
+    f = sound();
+    f.array_J = 0.999 * f.physics_J;
+    one_flag(&f, "array of 99.9 fJ per MAC, but V^2 G t of this data is 100 fJ");
+    f.array_J = 1.001 * f.physics_J;
+    one_flag(&f, NULL);
+    f.physics_J = f.array_J = 100 * 301e-15;
+    one_flag(&f, "tiles of 6.67 TOPS/W, above the 6.64 TOPS/W of the array alone");
+    f.physics_J = f.array_J = 100 * 299e-15;
+    one_flag(&f, NULL);
+    f.macs = 0; /* nothing was multiplied: no energy per MAC */
+    f.tiles_J = f.array_J = f.physics_J = 0;
+    one_flag(&f, NULL);
+}
+
+static void guards_of_area_use_and_rate(void **state) {
+    (void)state;
+    struct guard_facts f = sound();
+    f.area_mm2[PART_ADC] = f.area_mm2[PART_KV_MEMORY] = 0;
+    one_flag(&f, "used, but without area: adc, kv_memory");
+    f.count[PART_ADC] = f.count[PART_KV_MEMORY] = 0;
+    one_flag(&f, NULL);
+    f.busiest[CLASS_VECTOR] = 1.001;
+    one_flag(&f, "vector at work for 100.1 % of the time");
+    f = sound();
+    f.cells = 1.01;
+    one_flag(&f, "101 % of the cells in use");
+    f = sound();
+    f.survey_rate_Hz = 1.01e10;
+    one_flag(&f, "ADC of 1.01e+10 conversions/s: beyond the 1e+10 of the survey, extrapolated");
+}
+
+/* The same through a run. */
+static void runs_are_guarded(void **state) {
+    (void)state;
+    static const struct {
+        const char *sets[3];
+        const char *flag; /* NULL: none */
+    } cases[] = {
+        {{NULL}, NULL},
+        {{"tile.adc.area_um2=0"}, "used, but without area: adc"},
+        {{"tile.array={energy_J: " VALUE("1e-15") "}"}, "V^2 G t of this data is"},
+        {{"tile.adc=murmann_p50", "node_nm=14", "tile.adc.cost.rate_Hz=2e10"}, "extrapolated"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        size_t count = 0;
+        while (count < 3 && cases[i].sets[count]) {
+            count++;
+        }
+        struct bench b = work_on(load("pcm256", cases[i].sets, count));
+        struct flags flags;
+        report_flags(b.run, &flags);
+        assert_int_equal(flags.count, cases[i].flag ? 1 : 0);
+        assert_true(!cases[i].flag || strstr(flags.text[0], cases[i].flag));
+        drop(&b);
+    }
+}
+
+/* Beside TOPS/W: operations per MAC, bits, boundary. */
+static void an_efficiency_says_what_it_is(void **state) {
+    (void)state;
+    struct bench b = work_on(load("pcm256", NULL, 0));
+    struct ledger_view v = run_ledger(b.run);
+    json_t *root = run_report_json(b.run), *e = json_object_get(root, "efficiency");
+    assert_near(json_real_value(json_object_get(e, "tiles_TOPS_per_W")) * report_tile_J_per_mac(&v), 2e-12, 1e-20);
+    assert_int_equal(json_integer_value(json_object_get(e, "operations_per_mac")), 2);
+    assert_int_equal(json_integer_value(json_object_get(e, "input_bits")), 8);
+    assert_int_equal(json_integer_value(json_object_get(e, "output_bits")), 8);
+    assert_string_equal(json_string_value(json_object_get(e, "boundary")), report_tile_boundary);
+    const json_t *u = json_object_get(json_object_get(root, "uncertainty"), "energy_per_token_J");
+    const json_t *top = json_array_get(json_object_get(u, "assumptions"), 0);
+    assert_true(json_real_value(json_object_get(u, "p10")) < json_real_value(json_object_get(u, "p90")));
+    assert_string_equal(json_string_value(json_object_get(top, "kind")), "assumed");
+    assert_true(json_string_value(json_object_get(top, "key")) && json_string_value(json_object_get(top, "source")));
+    json_decref(root);
+    drop(&b);
+}
+
+/* ---- mho chip check ---------------------------------------------------------------------------------------- */
+
+static void chip_check_refuses_what_has_no_provenance(void **state) {
+    (void)state;
+    static const struct {
+        const char *energy, *message; /* of tile.adc, in line 10 of the file */
+    } cases[] = {
+        {"energy_J: 1e-12", ".yaml:10: tile.adc.energy_J = 1e-12: a physical constant is never a bare number"},
+        {"energy_J: {kind: published, source: a paper}", ".yaml:10: tile.adc.energy_J: value is missing"},
+        {"energy: {value: 1, kind: published, source: a paper}",
+         ".yaml:10: tile.adc.energy = {...}: unknown key: the unit is part of the key"},
+        {"energy_J: {value: 1 pJ, kind: published, source: a paper}", "the unit is part of the key, not of the value"},
+        {"energy_J: {value: 1e-12, source: a paper}", ".yaml:10: tile.adc.energy_J: kind is missing"},
+        {"energy_J: {value: 1e-12, kind: known, source: a paper}", "tile.adc.energy_J.kind = known: not a kind"},
+        {"energy_J: {value: 1e-12, kind: published}", ".yaml:10: tile.adc.energy_J: source is missing"},
+        {"energy_J: {value: 1e-12, kind: published, source: \"\"}", "tile.adc.energy_J.source = \"\": empty"},
+        {"energy_J: {value: 1e-12, kind: published, source: paper9}", "'paper9' is not a key of sources"},
+        {"energy_J: {value: 1e-12, kind: assumed, source: a guess}",
+         ".yaml:10: tile.adc.energy_J: the spread of an assumed constant is missing"},
+        {"energy_J: {value: 1e-12, kind: assumed, source: a guess, spread: [-0.5, 2]}",
+         ".yaml:10: tile.adc.energy_J.spread = [...]: below zero"},
+        {"energy_J: {value: 1e-12, kind: assumed, source: a guess, spread: [0, 2]}", "a p10 of zero"},
+        {"energy_J: {value: 1e-12, kind: assumed, source: a guess, spread: [2, 0.5]}",
+         ".yaml:10: tile.adc.energy_J.spread = [...]: p10 above p90"},
+        {"energy_J: {value: 1e-12, kind: assumed, source: a guess, spread: [1.5, 2]}",
+         "the value does not lie between its p10 and p90"},
+        {"energy_J: {value: 1e-12, kind: assumed, source: a guess, spread: 2}", "not two numbers"},
+        {"energy_J: {value: 1e-12, kind: published, source: a paper, sigma: 2}", "tile.adc.energy_J.sigma = 2: unknown"},
+        {"energy_J: {value: nan, kind: published, source: a paper}", "tile.adc.energy_J.value = nan: not a number"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char adc[512], path[512], *err = NULL;
+        struct error e;
+        snprintf(adc, sizeof adc, "{bits: 8, area_um2: " VALUE("10") ", %s}", cases[i].energy);
+        assert_null(custom(adc, DAC, CONVERSION, &e));
+        snprintf(path, sizeof path, "%.*s", (int)strcspn(e.message, ":"), e.message);
+        int status = i < 2 ? run_mho((const char *const[]){"chip", "check", path, NULL}, 10, NULL, &err) : 2;
+        assert_int_equal(status, 2);
+        if (!strstr(err ? err : e.message, cases[i].message)) {
+            fail_msg("'%s' does not contain '%s'", err ? err : e.message, cases[i].message);
+        }
+        mem_free(err);
+    }
+}
+
+static void sources_of_lists_are_checked(void **state) {
+    (void)state;
+    REFUSED("pcm256", "supply.clock.voltage_V.source: 'paper9' is not a key of sources",
+            "supply={voltage_V: 0.9, nominal_V: 0.8, clock: {voltage_V: {value: [0.8, 0.9], kind: published, source: "
+            "paper9}, clock_GHz: {value: [1, 1.1], kind: published, source: a paper}}}");
 }
 
 static const struct CMUnitTest tests[] = {
@@ -565,5 +737,11 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_constant_is_drawn_once),
     cmocka_unit_test(without_costs_nothing_is_known),
     cmocka_unit_test(refresh_counts_as_static_power),
+    cmocka_unit_test(guards_hold_on_both_sides),
+    cmocka_unit_test(guards_of_area_use_and_rate),
+    cmocka_unit_test(runs_are_guarded),
+    cmocka_unit_test(an_efficiency_says_what_it_is),
+    cmocka_unit_test(chip_check_refuses_what_has_no_provenance),
+    cmocka_unit_test(sources_of_lists_are_checked),
 };
 const struct test_suite suite_costs = {"costs", tests, sizeof tests / sizeof tests[0]};

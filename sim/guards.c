@@ -1,0 +1,91 @@
+/* See guards.h. */
+#include "sim/guards.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "sim/converter_cost.h"
+#include "sim/placement.h"
+
+#define ROUNDING 1e-9 /* relative: sums in another order */
+
+void guard_facts_of(const struct run *r, struct guard_facts *out) {
+    const struct chip_spec *s = chip_spec_of(r->chip);
+    struct ledger_view v = run_ledger(r);
+    struct area_view area = placement_area(r->chip, r->placement);
+    struct chip_spec physics = *s;
+    double S_sum = 0;
+    *out = (struct guard_facts){.macs = (double)v.macs,
+                                .tiles_J = report_tile_J_per_mac(&v) * (double)v.macs,
+                                .array_J = v.energy_J[PART_ARRAY],
+                                .cells = placement_total(r->placement).utilisation};
+    memcpy(out->count, v.count, sizeof out->count);
+    memcpy(out->area_mm2, area.part_mm2, sizeof out->area_mm2);
+    for (int c = 0; c < CLASS_COUNT; c++) {
+        out->busiest[c] = run_class(r, (enum resource_class)c).busiest;
+    }
+    for (int role = 0; role < MATRIX_ROLES; role++) {
+        S_sum += r->role_S[role];
+    }
+    physics.tile.array.given = false; /* not what was published, but what flowed */
+    out->physics_J = array_energy_J(&physics, S_sum, 0);
+    out->survey_rate_Hz = s->tile.adc.cost.model == ADC_COST_SURVEY
+                              ? survey_rate_Hz(&s->tile) / s->tile.adc.cost.survey.interleaved
+                              : 0;
+}
+
+static char *next(struct flags *out) { return out->text[out->count++]; }
+
+static void guard_energy(const struct guard_facts *f, struct flags *out) {
+    double mac_J = f->tiles_J / f->macs, array_J = f->array_J / f->macs, physics_J = f->physics_J / f->macs;
+    if (!(f->macs > 0)) {
+        return;
+    }
+    if (mac_J < GUARD_MAC_LEAST_J || mac_J > GUARD_MAC_MOST_J) {
+        snprintf(next(out), FLAG_BYTES, "%.3g pJ per MAC in the tiles, outside 0.001 to 100 pJ: check the constants",
+                 mac_J * 1e12);
+    }
+    if (array_J < physics_J * (1 - ROUNDING)) {
+        snprintf(next(out), FLAG_BYTES, "array of %.3g fJ per MAC, but V^2 G t of this data is %.3g fJ", array_J * 1e15,
+                 physics_J * 1e15);
+    }
+    if (mac_J < physics_J * (1 - ROUNDING)) {
+        snprintf(next(out), FLAG_BYTES, "tiles of %.3g TOPS/W, above the %.3g TOPS/W of the array alone (2 ops per MAC)",
+                 2e-12 / mac_J, 2e-12 / physics_J);
+    }
+}
+
+static void guard_area(const struct guard_facts *f, struct flags *out) {
+    char names[FLAG_BYTES - 32] = "";
+    for (int c = 0; c < PART_COUNT; c++) {
+        size_t used = strlen(names);
+        if (c != PART_STATIC && f->count[c] && !(f->area_mm2[c] > 0)) {
+            snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", component_name((enum component)c));
+        }
+    }
+    if (names[0]) {
+        snprintf(next(out), FLAG_BYTES, "used, but without area: %s", names);
+    }
+}
+
+static void guard_utilisation(const struct guard_facts *f, struct flags *out) {
+    for (int c = 0; c < CLASS_COUNT; c++) {
+        if (f->busiest[c] > 1 + ROUNDING) {
+            snprintf(next(out), FLAG_BYTES, "%s at work for %.4g %% of the time",
+                     resource_class_name((enum resource_class)c), 100 * f->busiest[c]);
+        }
+    }
+    if (f->cells > 1 + ROUNDING) {
+        snprintf(next(out), FLAG_BYTES, "%.4g %% of the cells in use", 100 * f->cells);
+    }
+}
+
+void guard(const struct guard_facts *f, struct flags *out) {
+    guard_energy(f, out);
+    guard_area(f, out);
+    guard_utilisation(f, out);
+    if (f->survey_rate_Hz > SURVEY_RATE_MOST_HZ) {
+        snprintf(next(out), FLAG_BYTES, "ADC of %.3g conversions/s: beyond the %.0e of the survey, extrapolated",
+                 f->survey_rate_Hz, SURVEY_RATE_MOST_HZ);
+    }
+}
