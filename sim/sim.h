@@ -61,6 +61,8 @@ size_t chip_effect_count(void);
 const char *chip_effect_name(size_t i);
 const char *chip_effect_help(size_t i);
 bool chip_effect_on(const struct chip *c, size_t i);
+/* The effect that is off in this chip and alone would read the key of "key=value"; NULL: none. */
+const char *chip_idle_effect(const struct chip *c, const char *set);
 /* The circuit of its output converters, for the test bench of devices/adc.h. Borrowed. */
 struct adc;
 const struct adc *chip_adc(const struct chip *c);

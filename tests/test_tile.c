@@ -515,6 +515,23 @@ static void faults_programming_and_wires(void **state) {
     mem_free(out);
 }
 
+/* A key of an effect that is off changes nothing, and the note says so; a key that acts has none. */
+static void idle_keys_are_told(void **state) {
+    (void)state;
+    char *err = NULL;
+    assert_int_equal(run_tile(weights, inputs, WIRES "--set effects.wires=off --set tile.faults.dead_rows=0", NULL, &err),
+                     0);
+    assert_non_null(strstr(err, "--set tile.wires.row_ohm=2: changes nothing, effects.wires is off"));
+    assert_null(strstr(err, "tile.faults"));
+    mem_free(err);
+    assert_int_equal(run_tile(weights, inputs, "--set effects=off --set tile.temperature_K=350", NULL, &err), 0);
+    assert_non_null(strstr(err, "effects.temperature is off"));
+    mem_free(err);
+    assert_int_equal(run_tile(weights, inputs, WIRES, NULL, &err), 0);
+    assert_null(strstr(err, "changes nothing"));
+    mem_free(err);
+}
+
 /* For people: every stage has its line. */
 static void table(void **state) {
     (void)state;
@@ -550,6 +567,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(keys),          cmocka_unit_test(seeds_and_repeats), cmocka_unit_test(noisy_repeats),
     cmocka_unit_test(exact_network), cmocka_unit_test(floating_rows),     cmocka_unit_test(bent_currents),
     cmocka_unit_test(netlist),       cmocka_unit_test(mistakes),          cmocka_unit_test(table),
+    cmocka_unit_test(idle_keys_are_told),
     cmocka_unit_test(too_small),     cmocka_unit_test(faults_programming_and_wires),
     cmocka_unit_test(ladders_have_no_network),
 };

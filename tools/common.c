@@ -30,7 +30,14 @@ enum status open_chip(const struct options *o, struct chip **out, struct error *
         }
         return OK;
     }
-    return chip_load(o->chip, o->sets.items, o->sets.count, out, e);
+    TRY(chip_load(o->chip, o->sets.items, o->sets.count, out, e));
+    for (size_t i = 0; i < o->sets.count; i++) {
+        const char *effect = chip_idle_effect(*out, o->sets.items[i]);
+        if (effect) {
+            notice("--set %s: changes nothing, effects.%s is off", o->sets.items[i], effect);
+        }
+    }
+    return OK;
 }
 
 enum status parse_age(const struct options *o, double *age_s, struct error *e) {
