@@ -49,11 +49,11 @@ static double of_pulses(const int16_t *codes, const float *levels, const float *
            per_bin = limit >= 2 && limit <= BINS ? 1 : limit / BINS;
     float bins = (float)(1 / per_bin);
     for (uint32_t i = 0; i < n; i++) {
-        float level = codes ? (float)codes[i] : levels[i], size = fminf(fabsf(level) * bins, BINS);
-        double m_S = (double)between_S[i];
-        all_S += m_S;
-        on += m_S * (double)size;
-        ending_S[lrintf(size)] += level < 0 ? -m_S : m_S;
+        float level = codes ? (float)codes[i] : levels[i], size = fabsf(level) * bins;
+        size = size < BINS ? size : BINS;
+        all_S += (double)between_S[i];
+        on += (double)between_S[i] * (double)size;
+        ending_S[(int)(size + 0.5f)] += (double)copysignf(between_S[i], level); /* no branch: signs are random */
     }
     for (int k = BINS; k > 0; k--) {
         net_S += ending_S[k];
