@@ -50,8 +50,9 @@ static void guard_energy(const struct guard_facts *f, struct flags *out) {
                  physics_J * 1e15);
     }
     if (mac_J < physics_J * (1 - ROUNDING)) {
-        snprintf(next(out), FLAG_BYTES, "tiles of %.3g TOPS/W, above the %.3g TOPS/W of the array alone (2 ops per MAC)",
-                 2e-12 / mac_J, 2e-12 / physics_J);
+        snprintf(next(out), FLAG_BYTES,
+                 "tiles of %.3g TOPS/W, above the %.3g TOPS/W of the array alone (2 ops per MAC)", 2e-12 / mac_J,
+                 2e-12 / physics_J);
     }
 }
 

@@ -139,7 +139,7 @@ static void print_energy(const struct run *r, const struct ledger_view *v, FILE 
     fprintf(out, "energy: %s for %" PRIu64 " tokens\n", quantity(v->total_J, "J", text[0]), r->tokens_total);
     if (isfinite(mac_J)) {
         const struct tile_spec *t = &chip_spec_of(r->chip)->tile;
-        fprintf(out, "tiles alone, no static power: %s/MAC, %.3g TOPS/W (2 ops/MAC, %d x %d bits)\n",
+        fprintf(out, "tiles alone, dynamic: %s/MAC, %.3g TOPS/W (2 ops/MAC, %d x %d bits)\n",
                 quantity(mac_J, "J", text[1]), 2e-12 / mac_J, t->dac.bits, t->adc.bits);
     }
 }

@@ -552,7 +552,7 @@ static void refresh_counts_as_static_power(void **state) {
 
 /* 100 MACs, nothing wrong. */
 static struct guard_facts sound(void) {
-    struct guard_facts f = {.macs = 100, .tiles_J = 100 * 300e-15, .array_J = 100 * 100e-15, .physics_J = 100 * 100e-15};
+    struct guard_facts f = {.macs = 100, .tiles_J = 3e-11, .array_J = 1e-11, .physics_J = 1e-11};
     for (int c = 0; c < PART_COUNT; c++) {
         f.count[c] = 1;
         f.area_mm2[c] = 1e-6;
@@ -693,7 +693,7 @@ static void chip_check_refuses_what_has_no_provenance(void **state) {
         {"energy_J: {value: 1e-12, kind: assumed, source: a guess, spread: [1.5, 2]}",
          "the value does not lie between its p10 and p90"},
         {"energy_J: {value: 1e-12, kind: assumed, source: a guess, spread: 2}", "not two numbers"},
-        {"energy_J: {value: 1e-12, kind: published, source: a paper, sigma: 2}", "tile.adc.energy_J.sigma = 2: unknown"},
+        {"energy_J: {value: 1e-12, kind: published, source: a paper, sigma: 2}", "energy_J.sigma = 2: unknown"},
         {"energy_J: {value: nan, kind: published, source: a paper}", "tile.adc.energy_J.value = nan: not a number"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -192,7 +192,8 @@ static const char *const refusals[][2] = {
     {"rows: 1\nadc: {energy_pJ: {value: 1, kind: assumed, source: x, spread: 2}}",
      "c.yaml:2: tile.adc.energy_pJ.spread = 2: not two numbers (allowed: " SPREAD_FORM ")"},
     {"rows: 1\nadc: {energy_pJ: {value: 1, kind: assumed, source: x, spread: [2, 3]}}",
-     "c.yaml:2: tile.adc.energy_pJ.spread = [...]: the value does not lie between its p10 and p90 (allowed: " SPREAD_FORM ")"},
+     "c.yaml:2: tile.adc.energy_pJ.spread = [...]: the value does not lie between its p10 and p90 (allowed: "
+     SPREAD_FORM ")"},
     {"rows: 1\nadc: {energy_pJ: {value: 1, kind: assumed, source: x, spread: [0, 3]}}",
      "c.yaml:2: tile.adc.energy_pJ.spread = [...]: a p10 of zero (allowed: " SPREAD_FORM ")"},
     {"rows: 1\nadc: {energy_pJ: {value: 1, kind: measured, source: x, unit: J}}",
