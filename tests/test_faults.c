@@ -282,7 +282,7 @@ static void a_million_lines(void **state) {
 }
 
 /* A spare in use is driven instead of the line that it replaces: as many conversions, and about the current of a tile
- * without faults (other devices with errors of their own: 5 %). Without repair, rows that are not driven draw nothing. */
+ * without faults (other devices with errors of their own: 5 %). Without repair, rows that are dead draw nothing. */
 static void spares_in_use_draw_current(void **state) {
     (void)state;
     enum { LINES = 64 };

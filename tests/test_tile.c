@@ -519,8 +519,8 @@ static void faults_programming_and_wires(void **state) {
 static void idle_keys_are_told(void **state) {
     (void)state;
     char *err = NULL;
-    assert_int_equal(run_tile(weights, inputs, WIRES "--set effects.wires=off --set tile.faults.dead_rows=0", NULL, &err),
-                     0);
+    static const char options[] = WIRES "--set effects.wires=off --set tile.faults.dead_rows=0";
+    assert_int_equal(run_tile(weights, inputs, options, NULL, &err), 0);
     assert_non_null(strstr(err, "--set tile.wires.row_ohm=2: changes nothing, effects.wires is off"));
     assert_null(strstr(err, "tile.faults"));
     mem_free(err);
