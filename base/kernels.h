@@ -16,8 +16,8 @@
 
 enum { PANEL = 16 }; /* outputs side by side in packed matrices */
 
-/* Limits of mac_i16_noise: READ_NOISE_MOST * SQUARE_MOST * READ_NOISE_RUN < 2^31. */
-enum { READ_NOISE_MOST = 2047, SQUARE_MOST = 16384, READ_NOISE_RUN = 64 };
+/* Limits of mac_i16_noise: a weight's variance and an input's square; VARIANCE_MOST * SQUARE_MOST * rows < 2^31. */
+enum { VARIANCE_MOST = 127, SQUARE_MOST = 255 };
 
 enum weight_type { WEIGHT_F32, WEIGHT_F16, WEIGHT_BF16 };
 
@@ -44,16 +44,21 @@ struct kernels {
      * acc[t*PANEL + lane] = sum_r panel(r,lane) * x[t*ldx + r], exact in int32: the caller guarantees
      * rows * max|w| * max|x| < 2^31. */
     void (*mac_i16)(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, size_t tokens, int32_t *acc);
-    /* mac_i16 for weights that are noisy from read to read: the same acc, and from the same pass the variance of each
-     * column's noise, in units that the caller knows (read_noise_codes, square_codes).
-     *   v(r,lane) = k0 + h(a, k1 + h(a, k2)),  a = |panel(r,lane)|,  h(a, b) = (a b + 2^14) >> 15,
+    /* mac_i16 for weights that are noisy from read to read: the same acc, and from the same weights
+     *   spread[t*PANEL + lane] = sum_r v(r,lane) * square(t,r),  squares[t*lds + (r with bits 0 and 1 swapped)]
+     *   v(r,lane) = (k0 + h(k1,a) + h(k2,h(a,a))) >> 8,  a = k3 |panel(r,lane)|,  h(a,b) = (a b + 2^14) >> 15,
      *               k_i = noise[i*PANEL + lane]: a weight's variance as a polynomial of a / 2^15
-     *   variance[t*PANEL + lane] = sum_r v(r,lane) * squares[t*ldx + r]
-     * Integers up to runs of READ_NOISE_RUN rows, those added as floats in rising order: identical in all kernels, and
-     * not dependent on `tokens`. The caller guarantees v <= READ_NOISE_MOST, 0 <= squares <= SQUARE_MOST, and 0 for the
-     * padding of an odd row count. Small negative sums can happen where v rounds to -1. */
-    void (*mac_i16_noise)(const int16_t *panel, size_t rows, const int16_t *x, const int16_t *squares, size_t ldx,
-                          size_t tokens, const int16_t noise[3 * PANEL], int32_t *acc, float *variance);
+     * read_noise_column makes the coefficients, square_codes the squares. All integers: identical in all kernels, and
+     * not dependent on `tokens`; fastest where k1 = 0 and k3 = 1 in all lanes. The caller guarantees
+     * 0 <= v <= VARIANCE_MOST and squares that are 0 from `rows` up to the next multiple of 4. */
+    void (*mac_i16_noise)(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, const uint8_t *squares,
+                          size_t lds, size_t tokens, const int16_t noise[4 * PANEL], int32_t *acc, int32_t *spread);
+    /* v[t*PANEL + lane] = acc + z * root of the variance
+     *   variance = factors[lane] * spread + factors[PANEL + lane] * rest[t*ldr], 0 where it is negative
+     * acc, spread, v: [tokens][PANEL]; z: PANEL numbers, those of the next token ldz further. spread NULL: all 0.
+     * Identical in all kernels. */
+    void (*add_noise)(const int32_t *acc, const int32_t *spread, const float factors[2 * PANEL], const float *rest,
+                      size_t ldr, const float *z, size_t ldz, size_t tokens, float *v);
 
     /* max |x[i]|, 0 for n = 0; NaN anywhere gives NaN */
     float (*absmax_f32)(const float *x, size_t n);
@@ -67,15 +72,22 @@ struct kernels {
     void (*gaussian_blocks)(uint64_t seed, uint64_t stream, const uint64_t *blocks, size_t n, float *out);
 };
 
-/* Coefficients for one column of mac_i16_noise, codes[0], codes[PANEL], codes[2*PANEL], of a weight's variance
- * variance[0] + variance[1] |c| + variance[2] c^2 >= 0 for codes |c| <= max_code <= 32767. Returns the unit: variance
- * of the column's dot product = unit x (unit of the squares) x sum. A weight's variance is rounded to 1/2046 of the
- * largest that the polynomial reaches (coarser where max_code < 2^13). All 0 where it is nowhere above 0.
+/* One column of mac_i16_noise and add_noise: weights with the codes `weights` [n], |c| <= 32767, whose variance is
+ * variance[0] + variance[1] |c| + variance[2] c^2 >= 0, in squares of a code. Writes noise[0], [PANEL], ... [3*PANEL]
+ * and factors[0], [PANEL], so that add_noise gives the variance of the sum of codes, for inputs of at most `limit`.
+ * A weight's variance is rounded to 1/127 of the largest in the column (terms below half of that are left out: then
+ * noise[PANEL] and noise[2*PANEL] are 0 and `spread` is not needed, see square_sums), and the column's sum is exact.
  * base/read_noise.c */
-float read_noise_codes(const float variance[3], int max_code, int16_t *codes);
-/* squares[i] = x[i]^2 / unit, rounded; |x| <= limit. Returns the unit: 1 up to limit 128, else the power of two that
- * keeps squares within SQUARE_MOST. */
-float square_codes(const int16_t *x, size_t n, int limit, int16_t *squares);
+void read_noise_column(const float variance[3], const int16_t *weights, size_t n, int limit, int16_t *noise,
+                       float *factors);
+/* Sums over the inputs of one block, for add_noise: `rest` beside a spread, `all` without one. */
+struct square_sums {
+    float all;  /* x^2 */
+    float rest; /* x^2 - unit x square: what rounding has left over; it meets the mean variance of the column */
+};
+/* squares: x[i]^2 / unit, rounded, |x| <= limit <= 1023; unit: the power of two that keeps them within SQUARE_MOST. In
+ * the order of mac_i16_noise, with zeros up to a multiple of 4 (that many are written). */
+struct square_sums square_codes(const int16_t *x, size_t n, int limit, uint8_t *squares);
 
 /* The set in use: best that the CPU supports unless kernels_select named one. */
 const struct kernels *kernels(void);

@@ -15,7 +15,7 @@
  *   sin(2 pi x) = x S(x^2) and cos(2 pi x) = 1 + x^2 C(x^2), deg S = deg C = 3.
  *   Q, S, C interpolate at the Chebyshev nodes; relative errors 1.9e-8, 3.6e-8, 1.3e-8.
  *
- * Sixteen at once (gaussian_sixteen), for noise that is drawn afresh for every multiply: a tenth of the work. Byte b of
+ * Sixteen at once (gaussian_sixteen), for noise that is drawn afresh for every multiply: a fifth of the work. Byte b of
  * the block becomes x = s (A + B s^2), s = b - 127.5: variance 1/16, and fourth cumulant 0 (what A and B are for); the
  * 16 values then go through the Hadamard transform, 16 sums with all patterns of signs that are orthogonal to each
  * other. Each number is thus a sum of 16 independent terms without skewness and without excess: its distribution

@@ -1,9 +1,25 @@
-/* Preparations for the kernel mac_i16_noise (kernels.h): the variance of a weight as three small integers per column,
- * and squares of inputs that fit into 15 bits.
+/* Preparations for the kernels mac_i16_noise and add_noise (kernels.h): the variance of a weight as three small
+ * integers per column, and squares of inputs in 8 bits.
+ *
+ * What is wanted of a column is V = sum x^2 v, with v the variance of a weight. Kept are whole numbers v' = v / u and
+ * s = x^2 / w, both rounded, whose sum of products is cheap, and what that leaves over of x^2 is not lost but meets the
+ * mean variance of the column:
+ *   V = u w sum(s v') + u mean(v') (sum x^2 - w sum s)
+ * u is set by the column itself, so that equal inputs give the exact sum. What remains is the rounding of each v', at
+ * most 1/254 of the largest in the column and of either sign, and of each x^2, at most 1/508 of the largest. It differs
+ * from column to column and from input to input, and has mean 0. Measured with 256 Gaussian weights
+ * (tests/test_kernels.c): rms of the error of V 0.3 % for Gaussian inputs; 3 % where one input is 20 sd large, which
+ * leaves all others a few steps, and the variance is mostly proportional to c^2 (1 % where half of it is constant);
+ * less again where it is larger, since then it decides alone. A constant variance has no error.
  */
 #include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/kernels.h"
+
+enum { UNIT = 256 }; /* of v' in the kernel's 16-bit words */
 
 /* The largest value of k[0] + k[1] u + k[2] u^2 for 0 <= u <= end. */
 static double largest_value(const double k[3], double end) {
@@ -12,25 +28,79 @@ static double largest_value(const double k[3], double end) {
     return top > 0 && top < end ? fmax(largest, k[0] + (k[1] + k[2] * top) * top) : largest;
 }
 
-float read_noise_codes(const float variance[3], int max_code, int16_t *codes) {
-    const double unit_code = 32768, k[3] = {(double)variance[0], (double)variance[1] * unit_code,
-                                            (double)variance[2] * unit_code * unit_code};
-    const double largest = largest_value(k, max_code / unit_code), inner = fabs(k[1]) + fabs(k[2]);
-    const double scale = largest > 0 ? fmin((READ_NOISE_MOST - 1) / largest, 32000 / fmax(inner, 1e-300)) : 0;
-    for (int i = 0; i < 3; i++) {
-        codes[i * PANEL] = (int16_t)lrint(k[i] * scale);
+static void choose_coefficients(const float variance[3], int max_code, int16_t *noise) {
+    int scale_code = 1; /* so that the largest code comes near the end of 16 bits, and the integers keep their digits */
+    while (2 * scale_code * max_code <= 32767 && scale_code < 1 << 14) {
+        scale_code *= 2;
     }
-    return scale > 0 ? (float)(1 / scale) : 0.0f;
+    const double unit_code = 32768.0 / scale_code, k[3] = {(double)variance[0], (double)variance[1] * unit_code,
+                                            (double)variance[2] * unit_code * unit_code};
+    const double largest = largest_value(k, max_code / unit_code), slope = fmax(fabs(k[1]), fabs(k[2]));
+    const double scale = largest > 0 ? fmin(VARIANCE_MOST * UNIT / largest, 32000 / fmax(slope, 1e-300)) : 0;
+    const bool flat = (fabs(k[1]) + fabs(k[2])) * scale < UNIT / 2;
+    for (int i = 0; i < 3; i++) {
+        noise[i * PANEL] = (int16_t)(flat && i > 0 ? 0 : lrint(k[i] * scale));
+    }
+    noise[0] = (int16_t)(noise[0] + UNIT / 2); /* the shift that follows rounds */
+    noise[3 * PANEL] = (int16_t)scale_code;
 }
 
-float square_codes(const int16_t *x, size_t n, int limit, int16_t *squares) {
+static int product_15(int a, int b) { return (a * b + (1 << 14)) >> 15; }
+
+static int weight_variance(int code, const int16_t *noise) {
+    const int a = noise[3 * PANEL] * abs(code);
+    return (noise[0] + product_15(noise[PANEL], a) + product_15(noise[2 * PANEL], product_15(a, a))) / UNIT;
+}
+
+static int shift_of(int limit) {
     int shift = 0;
-    while (((int64_t)limit * limit) >> shift > SQUARE_MOST) {
+    while ((((int64_t)limit * limit + (1 << shift >> 1)) >> shift) > SQUARE_MOST) {
         shift++;
     }
-    const int32_t half = shift ? 1 << (shift - 1) : 0;
+    return shift;
+}
+
+void read_noise_column(const float variance[3], const int16_t *weights, size_t n, int limit, int16_t *noise,
+                       float *factors) {
+    int max_code = 0;
+    double exact = 0;
+    int64_t sum = 0;
     for (size_t i = 0; i < n; i++) {
-        squares[i] = (int16_t)((x[i] * x[i] + half) >> shift);
+        const double a = abs(weights[i]);
+        max_code = abs(weights[i]) > max_code ? abs(weights[i]) : max_code;
+        exact += (double)variance[0] + ((double)variance[1] + (double)variance[2] * a) * a;
     }
-    return ldexpf(1.0f, shift);
+    choose_coefficients(variance, max_code, noise);
+    for (size_t i = 0; i < n; i++) {
+        sum += weight_variance(weights[i], noise);
+    }
+    const double unit = sum > 0 ? exact / (double)sum : 0;
+    factors[0] = (float)ldexp(unit, shift_of(limit));
+    factors[PANEL] = n > 0 ? (float)(exact / (double)n) : 0.0f;
+}
+
+enum { SQUARE_RUN = 1024 }; /* inputs whose squares, each below 2^20, add up in 32 bits; a multiple of 4 */
+
+struct square_sums square_codes(const int16_t *x, size_t n, int limit, uint8_t *squares) {
+    const int32_t shift = shift_of(limit), half = (1 << shift) >> 1;
+    int64_t all = 0, coded = 0;
+    for (size_t begin = 0; begin < n; begin += SQUARE_RUN) {
+        const size_t rows = n - begin < SQUARE_RUN ? n - begin : SQUARE_RUN;
+        uint8_t codes[SQUARE_RUN];
+        int32_t sum = 0, sum_of_codes = 0;
+        for (size_t i = 0; i < rows; i++) { /* becomes vector code */
+            const int32_t square = x[begin + i] * x[begin + i], code = (square + half) >> shift;
+            codes[i] = (uint8_t)code;
+            sum += square;
+            sum_of_codes += code;
+        }
+        memset(codes + rows, 0, (4 - rows % 4) % 4);
+        for (size_t i = 0; i < rows; i += 4) {
+            const uint8_t four[4] = {codes[i], codes[i + 2], codes[i + 1], codes[i + 3]};
+            memcpy(squares + begin + i, four, sizeof four);
+        }
+        all += sum;
+        coded += sum_of_codes;
+    }
+    return (struct square_sums){(float)all, (float)(all - coded * (1 << shift))};
 }

@@ -29,8 +29,6 @@ void array_free_converters(struct array *a) {
     mem_free(a->shared_gain);
     mem_free(a->shared_offset);
     mem_free(a->shared_state);
-    mem_free(a->noise_codes);
-    mem_free(a->noise_unit);
     mem_free(a->phenomena);
 }
 
@@ -152,26 +150,6 @@ static enum status make_adcs(const struct machine *m, struct array *a, size_t ma
     return OK;
 }
 
-/* ---- noise of integer panels ------------------------------------------------------------------------------------ */
-
-/* The noise of every column as the kernel wants it (base/kernels.h). */
-static enum status make_noise_codes(const struct machine *m, struct array *a, struct error *e) {
-    enum { TERMS = 3, MOST_CODE = 32767 };
-    int16_t none;
-    float square_unit = square_codes(NULL, 0, m->dac.limit, &none);
-    a->noise_codes = mem_alloc((size_t)a->row_blocks * a->columns * TERMS, sizeof *a->noise_codes);
-    a->noise_unit = mem_alloc((size_t)a->row_blocks * a->columns, sizeof *a->noise_unit);
-    if (!a->noise_codes || !a->noise_unit) {
-        return out_of_memory(a, e);
-    }
-    for (size_t i = 0; i < (size_t)a->row_blocks * a->columns; i++) {
-        float unit =
-            read_noise_codes(a->noise + TERMS * i, MOST_CODE, a->noise_codes + i / PANEL * TERMS * PANEL + i % PANEL);
-        a->noise_unit[i] = a->code_scale[i] > 0 ? sqrtf(unit * square_unit) / a->code_scale[i] : 0;
-    }
-    return OK;
-}
-
 /* ---- the machine ----------------------------------------------------------------------------- */
 
 static bool dac_errs(const struct chip_spec *s) {
@@ -242,9 +220,6 @@ enum status machine_make_converters(struct machine *m, struct error *e) {
             if (!a->phenomena) {
                 return out_of_memory(a, e);
             }
-        }
-        if (a->noise) {
-            TRY(make_noise_codes(m, a, e));
         }
         m->simple = m->simple && !a->variance;
         size_t shared = a->shared ? (size_t)a->row_blocks * a->column_blocks * m->plan.slices : 0;

@@ -63,7 +63,8 @@ void array_destroy(struct array *a) {
                                 a->noise,         a->row_S,        a->code_scale,    a->weight_scale,    a->offset,
                                 a->shared,        a->input_range,  a->output_max,    a->output_bins,
                                 a->output_origin, a->shared_max,   a->input,         a->correction_gain,
-                                a->correction_offset, a->crossings, a->ladder_offset, a->between_S};
+                                a->correction_offset, a->crossings, a->ladder_offset, a->between_S,
+                                a->noise_factors};
         for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
             mem_free(blocks[i]);
         }
@@ -97,12 +98,13 @@ static bool array_cut(struct array *a, const struct tile_spec *tile) {
 /* white: beside the weights, what changes from read to read. */
 static bool array_allocate_weights(struct array *a, bool integer, bool white) {
     size_t weights = (size_t)a->row_stride * a->columns; /* both below 2^32 + 2^32/rows: the product fits 64 bits */
-    size_t columns = (size_t)a->row_blocks * a->lines * a->columns;
+    size_t columns = (size_t)a->row_blocks * a->columns; /* integer weights have one line */
     a->codes = integer ? mem_alloc(weights, sizeof *a->codes * a->lines) : NULL;
     a->weights = integer ? NULL : mem_alloc(weights, sizeof *a->weights * a->lines);
-    a->noise = white && integer ? mem_alloc(columns, 3 * sizeof *a->noise) : NULL;
+    a->noise = white && integer ? mem_alloc(columns, 4 * sizeof *a->noise) : NULL;
+    a->noise_factors = white && integer ? mem_alloc(columns, 2 * sizeof *a->noise_factors) : NULL;
     a->variance = white && !integer ? mem_alloc(weights, sizeof *a->variance * a->lines) : NULL;
-    return (a->codes || a->weights) && (!white || a->noise || a->variance);
+    return (a->codes || a->weights) && (!white || (a->noise && a->noise_factors) || a->variance);
 }
 
 static bool array_allocate_columns(struct array *a, const struct encoding_plan *plan) {

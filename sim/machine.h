@@ -93,9 +93,8 @@ struct array {
      * (same layout as weights). Integer panels: per line, row block and column the variance of an effective weight as
      * noise[0] + noise[1] |code| + noise[2] code^2, fitted to its devices so that the column's sum is right. */
     float *variance; /* or NULL */
-    float *noise;    /* [row_blocks][lines][columns][3], or NULL */
-    int16_t *noise_codes; /* the same for mac_i16_noise: [row_blocks][panels][3 x PANEL] */
-    float *noise_unit;    /* [row_blocks][columns] sd of a sum of codes = this x sqrt(what the kernel adds up) */
+    int16_t *noise;       /* as mac_i16_noise wants it, [row_blocks][panels][4 x PANEL], or NULL */
+    float *noise_factors; /* for add_noise: [row_blocks][panels][2 x PANEL] */
     float *row_S;    /* [inputs] conductance on each input, all columns and devices */
     float *between_S; /* [inputs] what it gives to other rows of its tiles (between_rows.h); NULL: wires do not act */
     float *crossings; /* where wires cannot be folded: conductances before them (multiply_network.c), else NULL */

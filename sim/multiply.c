@@ -7,7 +7,8 @@
  *   result of a block   v = u sum(c q)                    weight x input / input range
  *   ADC                 k = clamp(round(v / step)),  step = full scale / ADC limit
  *   output              y += k step compensation x input range      (row blocks in order)
- * White noise: u sqrt(sum(variance q^2)) z is added to v, both sums from one pass over the codes (mac_i16_noise).
+ * White noise: u sqrt(sum(variance q^2)) z is added to v, both sums from one pass over the codes (mac_i16_noise); where
+ * all devices of a panel have the same variance, it is taken out of the sum.
  * Without the effect dac (or beyond 10 bits) the dot products are fp32 with q = x DAC limit / range, not rounded.
  * Every output is computed by one thread, sums in a fixed order: the same bytes for any thread count; integer panels
  * also for any kernel.
@@ -26,6 +27,7 @@ void multiply_scratch_destroy(struct multiply_scratch *s) {
     if (s) {
         mem_free(s->codes);
         mem_free(s->squares);
+        mem_free(s->square_sums);
         mem_free(s->inputs);
         mem_free(s->token_range);
         mem_free(s->array_S);
@@ -42,14 +44,16 @@ void multiply_scratch_reset(struct multiply_scratch *s) {
 }
 
 struct multiply_scratch *multiply_scratch_create(const struct machine *m, uint32_t max_tokens) {
-    size_t stride = 0, blocks = 0;
-    bool fp32 = false, noisy = false;
+    size_t stride = 0, squares = 0, blocks = 0;
+    bool fp32 = false;
     for (size_t i = 0; i < m->count; i++) {
         if (m->arrays[i]) {
             stride = m->arrays[i]->row_stride > stride ? m->arrays[i]->row_stride : stride;
             blocks = m->arrays[i]->row_blocks > blocks ? m->arrays[i]->row_blocks : blocks;
             fp32 = fp32 || m->arrays[i]->weights;
-            noisy = noisy || m->arrays[i]->noise;
+            if (m->arrays[i]->noise) {
+                squares = square_stride(m->arrays[i]) > squares ? square_stride(m->arrays[i]) : squares;
+            }
         }
     }
     struct multiply_scratch *s = mem_alloc(1, sizeof *s);
@@ -59,13 +63,14 @@ struct multiply_scratch *multiply_scratch_create(const struct machine *m, uint32
     }
     s->max_tokens = max_tokens;
     s->codes = mem_alloc(stride * max_tokens, sizeof *s->codes);
-    s->squares = mem_alloc(noisy ? stride * max_tokens : 0, sizeof *s->squares);
+    s->squares = mem_alloc(squares * max_tokens, sizeof *s->squares);
+    s->square_sums = mem_alloc(squares ? blocks * max_tokens : 0, sizeof *s->square_sums);
     s->inputs = mem_alloc(fp32 ? stride * max_tokens : 0, sizeof *s->inputs);
     s->token_range = mem_alloc(blocks * max_tokens, sizeof *s->token_range); /* blocks <= stride */
     s->array_S = mem_alloc(max_tokens, sizeof *s->array_S);
     s->clipped = mem_alloc(max_tokens, sizeof *s->clipped);
     s->general = m->simple ? NULL : general_scratch_create(m);
-    if (!s->codes || !s->squares || !s->inputs || !s->token_range || !s->array_S || !s->clipped ||
+    if (!s->codes || !s->squares || !s->square_sums || !s->inputs || !s->token_range || !s->array_S || !s->clipped ||
         (!m->simple && !s->general)) {
         multiply_scratch_destroy(s);
         return NULL;
@@ -112,10 +117,8 @@ static bool convert_token(const struct machine *m, const struct array *a, const 
                                     m->dac.limit, m->inputs.voltage);
         }
         if (a->noise) {
-            square_codes(s->codes + at, rows, m->dac.limit, s->squares + at);
-            if (rows % 2) {
-                s->squares[at + rows] = 0; /* padding */
-            }
+            uint8_t *squares = s->squares + t * square_stride(a) + square_offset(a, b);
+            s->square_sums[(size_t)t * a->row_blocks + b] = square_codes(s->codes + at, rows, m->dac.limit, squares);
         }
         s->token_range[(size_t)t * a->row_blocks + b] = a->input_range ? 1.0f : range;
     }
@@ -168,7 +171,7 @@ struct piece {
 /* Gaussian numbers of the white noise of one panel: NOISE_BLOCKS row blocks together, since short runs are dear. */
 enum { NOISE_BLOCKS = 8 };
 struct normals {
-    float z[TOKENS][NOISE_BLOCKS * PANEL]; /* tokens [blocks x PANEL] apart, blocks: as many as are left, at most these */
+    float z[TOKENS * NOISE_BLOCKS * PANEL]; /* [tokens][noise_blocks][PANEL] */
 };
 
 static uint32_t noise_blocks(const struct array *a, uint32_t b) {
@@ -186,29 +189,39 @@ static void draw_normals(const struct piece *p, uint32_t panel, uint32_t b, stru
         }
     }
     random_gaussian_blocks(p->m->seed, random_stream(RANDOM_READ, p->matrix), numbers, (size_t)p->tokens * blocks,
-                           out->z[0]);
+                           out->z);
+}
+
+/* Whether all weights of a panel and row block have the variance of their column's mean. */
+static bool noise_is_flat(const int16_t *noise) {
+    static const int16_t none[2 * PANEL];
+    return memcmp(noise + PANEL, none, sizeof none) == 0;
 }
 
 /* Sums of codes with the white noise of their read. */
 static void noisy_products(const struct piece *p, uint32_t panel, uint32_t b, struct normals *normals, float *v) {
     const struct array *a = p->a;
-    size_t at = ((size_t)panel * a->row_stride + a->row_offset[b]) * PANEL,
-           x = (size_t)p->t * a->row_stride + a->row_offset[b], block = (size_t)b * a->panels + panel;
-    const float *unit = a->noise_unit + block * PANEL;
-    int32_t sums[TOKENS * PANEL];
-    float variance[TOKENS * PANEL];
+    const struct multiply_scratch *s = p->s;
+    size_t x = (size_t)p->t * a->row_stride + a->row_offset[b], block = (size_t)b * a->panels + panel,
+           squares = p->t * square_stride(a) + square_offset(a, b), blocks = noise_blocks(a, b);
+    const int16_t *codes = a->codes + ((size_t)panel * a->row_stride + a->row_offset[b]) * PANEL,
+                  *noise = a->noise + block * 4 * PANEL;
+    const struct square_sums *of_inputs = s->square_sums + (size_t)p->t * a->row_blocks + b;
+    const bool flat = noise_is_flat(noise);
+    int32_t sums[TOKENS * PANEL], spread[TOKENS * PANEL];
     if (b % NOISE_BLOCKS == 0) {
         draw_normals(p, panel, b, normals);
     }
-    kernels()->mac_i16_noise(a->codes + at, array_block_rows(a, b), p->s->codes + x, p->s->squares + x, a->row_stride,
-                             p->tokens, a->noise_codes + block * 3 * PANEL, sums, variance);
-    take_roots(variance, p->tokens * PANEL);
-    for (uint32_t t = 0; t < p->tokens; t++) {
-        const float *z = normals->z[0] + ((size_t)t * noise_blocks(a, b) + b % NOISE_BLOCKS) * PANEL;
-        for (uint32_t lane = 0; lane < PANEL; lane++) {
-            v[t * PANEL + lane] = (float)sums[t * PANEL + lane] + z[lane] * unit[lane] * variance[t * PANEL + lane];
-        }
+    if (flat) {
+        kernels()->mac_i16(codes, array_block_rows(a, b), s->codes + x, a->row_stride, p->tokens, sums);
+    } else {
+        kernels()->mac_i16_noise(codes, array_block_rows(a, b), s->codes + x, a->row_stride, s->squares + squares,
+                                 square_stride(a), p->tokens, noise, sums, spread);
     }
+    kernels()->add_noise(sums, flat ? NULL : spread, a->noise_factors + block * 2 * PANEL,
+                         flat ? &of_inputs->all : &of_inputs->rest,
+                         (size_t)a->row_blocks * (sizeof *of_inputs / sizeof(float)),
+                         normals->z + b % NOISE_BLOCKS * PANEL, blocks * PANEL, p->tokens, v);
 }
 
 /* Dot products of one panel and row block: v [tokens][PANEL] in fp32. */

@@ -55,13 +55,18 @@ struct network_scratch {
 struct multiply_scratch {
     uint32_t max_tokens;
     int16_t *codes;     /* [tokens][row_stride]; the padding of odd blocks may hold anything: it meets weight 0 */
-    int16_t *squares;   /* [tokens][row_stride] squares of the codes, for the noise of integer panels */
+    uint8_t *squares;   /* [tokens][square_stride] squares of the codes, for the noise of integer panels */
+    struct square_sums *square_sums; /* [tokens][row blocks] */
     float *inputs;      /* [tokens][row_stride], for fp32 panels; NULL where no array has them */
     float *token_range; /* [tokens][row blocks] factor of a block's outputs: its input range if it is the token's own */
     double *array_S;    /* [tokens] sum of |input| / full scale x row conductance */
     uint64_t *clipped;               /* [tokens] */
     struct general_scratch *general; /* NULL: every array is simple */
 };
+
+/* Squares of a row block begin at square_offset, whole fours of rows. */
+static inline size_t square_offset(const struct array *a, uint32_t block) { return a->row_offset[block] + 2 * block; }
+static inline size_t square_stride(const struct array *a) { return square_offset(a, a->row_blocks); }
 
 /* One block of inputs of up to TOKENS tokens on its way through the general multiply. */
 struct block_work {

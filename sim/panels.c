@@ -5,7 +5,7 @@
  * at most 1/65534 of it. The largest code is smaller where the sum of a column could leave int32.
  * White noise: every weight has its own variance v per read. Beside fp32 panels they are kept as they are; beside codes
  * c the column keeps v = n0 + n1 |c| + n2 c^2, least squares over the column without negative terms, scaled so that the
- * sum of the column is exact: what a multiply adds up is the sum of x^2 v.
+ * sum of the column is exact: what a multiply adds up is the sum of x^2 v, as base/read_noise.c rounds it.
  */
 #include <math.h>
 #include <string.h>
@@ -93,7 +93,8 @@ static double fit_residual(const struct noise_moments *s, const double n[TERMS])
     return sum;
 }
 
-/* The best of all fits whose terms are not negative; [TERMS] of them, per power of the code. */
+/* The best of all fits whose terms are not negative; [TERMS] of them, per power of the code. Without the linear term,
+ * where that moves the weights' variances by less than they are rounded (rms): the kernels are faster without it. */
 static void fit_noise(const int16_t *codes, const float *variance, uint32_t rows, float noise[TERMS]) {
     int largest = 1;
     for (uint32_t i = 0; i < rows; i++) {
@@ -107,6 +108,11 @@ static void fit_noise(const int16_t *codes, const float *variance, uint32_t rows
             least = fit_residual(&s, n);
             memcpy(best, n, sizeof best);
         }
+    }
+    double rounding = (best[0] + best[1] + best[2]) / (2 * VARIANCE_MOST);
+    if (best[1] > 0 && fit_terms(&s, 1 | 4, n) && n[0] >= 0 && n[2] >= 0 &&
+        fit_residual(&s, n) - least < s.z[0] * rounding * rounding) {
+        memcpy(best, n, sizeof best);
     }
     double sum = best[0] * s.z[0] + best[1] * s.z[1] + best[2] * s.z[2], exact = sum > 0 ? s.v[0] / sum : 0;
     for (int i = 0; i < TERMS; i++) {
@@ -148,6 +154,20 @@ static void put_floats(float *panel, const float *values, uint32_t rows) {
     }
 }
 
+/* The noise of one column, in squares of its codes; none where all codes are 0. */
+static void store_noise(const struct machine *m, struct array *a, const int16_t *codes, const float *variance,
+                        uint32_t rows, size_t at) {
+    float noise[TERMS] = {0}, scale = a->code_scale[at];
+    if (scale > 0) {
+        fit_noise(codes, variance, rows, noise);
+        for (int i = 0; i < TERMS; i++) {
+            noise[i] = noise[i] / scale / scale;
+        }
+    }
+    read_noise_column(noise, codes, rows, m->dac.limit, a->noise + at / PANEL * 4 * PANEL + at % PANEL,
+                      a->noise_factors + at / PANEL * 2 * PANEL + at % PANEL);
+}
+
 void array_store_line(const struct machine *m, struct array *a, uint32_t row_block, uint32_t line, uint32_t output,
                       const float *effective, const float *variance, int16_t *scratch) {
     uint32_t rows = array_block_rows(a, row_block);
@@ -168,6 +188,6 @@ void array_store_line(const struct machine *m, struct array *a, uint32_t row_blo
         }
     }
     if (variance) {
-        fit_noise(scratch, variance, rows, a->noise + TERMS * at);
+        store_noise(m, a, scratch, variance, rows, at);
     }
 }

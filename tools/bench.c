@@ -8,8 +8,7 @@
  *   read bandwidth      sum over a buffer larger than the last-level cache
  *   OpenBLAS sgemm      the model's matrices, same shapes, 128 tokens: what a well-kept library reaches
  *   prefill, decode     digital reference and analog, tokens/s
- *   read noise          the integer kernels alone, with and without the noise of the weights (mac_i16_noise), on
- *                       weights that come from memory: one token, and a batch
+ *   read noise, wires   what they add to a multiply and to decoding, in pairs (bench_pairs.c)
  *   fold wires          effective conductances of one 256 x 256 tile, one thread, of weights like a language model's:
  *                       product at 0.35 ohm per cell, corrected at 3 ohm (devices/wires.h); estimates included
  *   ratios              what docs and README quote
@@ -29,7 +28,7 @@
 #include "base/sort.h"
 #include "base/threads.h"
 #include "devices/wires.h"
-#include "tools/command.h"
+#include "tools/bench.h"
 
 /* OpenBLAS is opened at run time: only this command needs it, and it must be told the processor before it starts. Its
  * releases before 0.3.22 take recent x86 server processors for a Pentium 4 and are several times too slow there; a
@@ -65,13 +64,6 @@ static struct blas open_blas(void) {
 
 static bool blas_usable(const struct blas *b) { return b->sgemm && b->core_name && b->set_threads; }
 
-enum { PREFILL_TOKENS = 128, DECODE_PROMPT = 32, DECODE_TOKENS = 8, MAX_REPETITIONS = 1000 };
-
-struct series {
-    double seconds[MAX_REPETITIONS];
-    int count;
-};
-
 enum { FOLD_PRODUCT, FOLD_CORRECTED, FOLDS };
 
 struct bench {
@@ -83,7 +75,8 @@ struct bench {
     struct session *digital, *emulated;
     int32_t ids[PREFILL_TOKENS];
     struct series sgemm, digital_prefill, digital_decode, analog_prefill, analog_decode;
-    struct series plain[2], noisy[2]; /* integer multiply: one token, NOISE_BATCH tokens */
+    struct noise_pairs noise;
+    struct series decode_wires, decode_noise; /* with / without */
     struct series fold[FOLDS];
     double read_Bps, program_s;
     uint64_t digital_bytes; /* weights that one decoded token reads */
@@ -91,12 +84,10 @@ struct bench {
 };
 
 static double median(struct series *s) {
-    sort_doubles(s->seconds, (size_t)s->count);
+    sort_doubles(s->value, (size_t)s->count);
     int n = s->count;
-    return n % 2 ? s->seconds[n / 2] : 0.5 * (s->seconds[n / 2 - 1] + s->seconds[n / 2]);
+    return n % 2 ? s->value[n / 2] : 0.5 * (s->value[n / 2 - 1] + s->value[n / 2]);
 }
-
-static void series_add(struct series *s, double seconds) { s->seconds[s->count++] = seconds; }
 
 /* ---- rows -------------------------------------------------------------------------------------------- */
 
@@ -125,12 +116,18 @@ static void row(struct bench *b, const char *name, double value, const char *uni
 /* amount per second: tokens, or flops. Returns the median time. */
 static double rate_row(struct bench *b, const char *name, struct series *s, double amount, const char *unit) {
     double seconds = median(s);
-    row(b, name, amount / seconds, unit, s->count, amount / s->seconds[s->count - 1], amount / s->seconds[0]);
+    row(b, name, amount / seconds, unit, s->count, amount / s->value[s->count - 1], amount / s->value[0]);
     return seconds;
 }
 
 static void ratio_row(struct bench *b, const char *name, double value) {
     row(b, name, value, "", 0, (double)NAN, (double)NAN);
+}
+
+/* Median and quartiles. */
+static void pair_row(struct bench *b, const char *name, struct series *s) {
+    double value = median(s);
+    row(b, name, value, "", s->count, s->value[s->count / 4], s->value[3 * s->count / 4]);
 }
 
 /* ---- what is measured -------------------------------------------------------------------------------- */
@@ -144,8 +141,7 @@ static enum status time_prefill(struct session *s, const int32_t *ids, double *s
     return OK;
 }
 
-/* Mean over DECODE_TOKENS single-token steps after a short prompt. */
-static enum status time_decode(struct session *s, const int32_t *ids, double *seconds, struct error *e) {
+enum status time_decode(struct session *s, const int32_t *ids, double *seconds, struct error *e) {
     const float *logits;
     session_rewind(s, 0);
     TRY(session_forward(s, ids, DECODE_PROMPT, LOGITS_LAST, &logits, e));
@@ -234,82 +230,29 @@ static enum status measure_models(struct bench *b, struct error *e) {
     return OK;
 }
 
-/* ---- the integer multiply with and without read noise ------------------------------------------------------ */
+/* ---- what an effect costs ---------------------------------------------------------------------------------- */
 
-/* Memory beyond the last-level cache for one token, a part of it for a batch, which is bound by arithmetic. */
-enum { NOISE_ROWS = 256, NOISE_PANELS = 1 << 16, NOISE_BATCH = 32, NOISE_BATCH_PANELS = NOISE_PANELS / 16 };
-
-struct integer_multiply {
-    int16_t *panels, *x, *squares, noise[3 * PANEL];
-    size_t tokens;
-    bool noisy;
-    atomic_int_fast64_t sum; /* so that the work is not dropped */
-};
-
-static void multiply_panels(void *context, size_t begin, size_t end, int worker) {
-    struct integer_multiply *m = context;
-    int32_t acc[NOISE_BATCH * PANEL];
-    float variance[NOISE_BATCH * PANEL];
-    int64_t sum = 0;
-    (void)worker;
-    for (size_t p = begin; p < end; p++) {
-        const int16_t *panel = m->panels + p * NOISE_ROWS * PANEL;
-        if (m->noisy) {
-            kernels()->mac_i16_noise(panel, NOISE_ROWS, m->x, m->squares, NOISE_ROWS, m->tokens, m->noise, acc,
-                                     variance);
-        } else {
-            kernels()->mac_i16(panel, NOISE_ROWS, m->x, NOISE_ROWS, m->tokens, acc);
-        }
-        sum += acc[p % PANEL];
-    }
-    atomic_fetch_add(&m->sum, sum);
-}
-
-static double time_multiply(struct integer_multiply *m, size_t tokens, bool noisy) {
-    m->tokens = tokens;
-    m->noisy = noisy;
-    double start_s = now_s();
-    parallel_for(tokens > 1 ? NOISE_BATCH_PANELS : NOISE_PANELS, 0, 0, multiply_panels, m);
-    return now_s() - start_s;
-}
-
-static void fill_multiply(struct integer_multiply *m) {
-    const float variance[3] = {1.0F, 1e-4F, 1e-8F};
-    for (size_t i = 0; i < (size_t)NOISE_PANELS * NOISE_ROWS * PANEL; i++) {
-        m->panels[i] = (int16_t)(i * 40503 % 65521 - 32760);
-    }
-    for (size_t i = 0; i < NOISE_ROWS * NOISE_BATCH; i++) {
-        m->x[i] = (int16_t)((int)(i * 89 % 255) - 127);
-    }
-    (void)square_codes(m->x, NOISE_ROWS * NOISE_BATCH, 127, m->squares);
-    for (size_t lane = 0; lane < PANEL; lane++) {
-        (void)read_noise_codes(variance, 32767, m->noise + lane);
-    }
-}
-
-static enum status measure_read_noise(struct bench *b, struct error *e) {
-    struct integer_multiply m = {.panels = mem_alloc((size_t)NOISE_PANELS * NOISE_ROWS * PANEL, sizeof *m.panels),
-                                 .x = mem_alloc(NOISE_ROWS * NOISE_BATCH, sizeof *m.x),
-                                 .squares = mem_alloc(NOISE_ROWS * NOISE_BATCH, sizeof *m.squares)};
-    enum status s = m.panels && m.x && m.squares ? OK : error_set(e, ERR_RUN, "bench: out of memory");
-    if (s == OK) {
-        fill_multiply(&m);
-    }
-    for (int64_t i = 0; s == OK && i <= b->o->repetitions; i++) {
-        for (size_t k = 0; k < 2; k++) {
-            const size_t tokens = k ? NOISE_BATCH : 1;
-            const double plain_s = time_multiply(&m, tokens, false), noisy_s = time_multiply(&m, tokens, true);
-            if (i > 0) {
-                series_add(&b->plain[k], plain_s);
-                series_add(&b->noisy[k], noisy_s);
-            }
-        }
-        s = check_interrupted(e);
-    }
-    mem_free(m.panels);
-    mem_free(m.x);
-    mem_free(m.squares);
+/* Decode on the chip of that name, with those overrides for one of the two. */
+static enum status measure_effect(struct bench *b, const char *chip, const char *const *without, size_t without_count,
+                                  const char *const *with, size_t with_count, struct series *ratio, struct error *e) {
+    struct chip *c[2] = {NULL, NULL};
+    enum status s = chip_load(chip, without, without_count, &c[0], e);
+    s = s == OK ? chip_load(chip, with, with_count, &c[1], e) : s;
+    s = s == OK ? measure_decode_pair(b->o, b->model, b->ids, c[0], c[1], ratio, e) : s;
+    chip_destroy(c[0]);
+    chip_destroy(c[1]);
     return s;
+}
+
+static enum status measure_effects(struct bench *b, struct error *e) {
+    static const char *const no_wires[] = {"effects.wires=off"};
+    static const char *const white[] = {"tile.cell.white_noise.relative=0.02", "tile.cell.white_noise.absolute_uS=0.1"};
+    TRY(measure_noise_pairs(b->o, &b->noise, e));
+    if (!b->chip) {
+        return OK;
+    }
+    TRY(measure_effect(b, "pcm256_wires", no_wires, 1, NULL, 0, &b->decode_wires, e));
+    return measure_effect(b, "pcm256", NULL, 0, white, 2, &b->decode_noise, e);
 }
 
 /* ---- wires of a tile folded into its conductances ------------------------------------------------------------ */
@@ -400,6 +343,19 @@ static const char *blas_core(const struct bench *b) {
     return blas_usable(&b->blas) ? b->blas.core_name() : "not found";
 }
 
+static void report_noise(struct bench *b) {
+    static const char *const sizes[NOISE_SIZES] = {"multiply, 1 token", "multiply, 32 tokens"};
+    static const char *const names[NOISE_SIZES][NOISE_LAWS] = {
+        {"white noise, 1 token: with / without (1.35)", "  and relative noise (limit 1.35)"},
+        {"white noise, 32 tokens: with / without (1.35)", "  and relative noise (limit 1.35)"}};
+    for (size_t k = 0; k < NOISE_SIZES; k++) {
+        rate_row(b, sizes[k], &b->noise.plain_s[k], NOISE_BATCH * (double)NOISE_MATRIX * NOISE_MATRIX / 1e9, "GMAC/s");
+        for (size_t law = 0; law < NOISE_LAWS; law++) {
+            pair_row(b, names[k][law], &b->noise.ratio[k][law]);
+        }
+    }
+}
+
 static void report_rows(struct bench *b) {
     double flops = 2 * total_macs(b->model) * PREFILL_TOKENS;
     row(b, "read bandwidth", b->read_Bps / 1e9, "GB/s", 1, (double)NAN, (double)NAN);
@@ -408,20 +364,15 @@ static void report_rows(struct bench *b) {
     double decode_s = rate_row(b, "digital decode", &b->digital_decode, 1, "tokens/s");
     ratio_row(b, "digital prefill / sgemm (floor 0.6)", sgemm_s / prefill_s);
     ratio_row(b, "digital decode / read bandwidth (floor 0.6)", (double)b->digital_bytes / decode_s / b->read_Bps);
-    static const char *const names_of[2] = {"integer multiply, 1 token", "integer multiply, 32 tokens"};
-    double plain_s[2];
-    for (size_t k = 0; k < 2; k++) {
-        const double macs = (k ? NOISE_BATCH_PANELS * NOISE_BATCH : NOISE_PANELS) * (double)NOISE_ROWS * PANEL;
-        plain_s[k] = rate_row(b, names_of[k], &b->plain[k], macs / 1e9, "GMAC/s");
-    }
-    ratio_row(b, "with read noise / without, 1 token (limit 1.35)", median(&b->noisy[0]) / plain_s[0]);
-    ratio_row(b, "with read noise / without, 32 tokens", median(&b->noisy[1]) / plain_s[1]);
+    report_noise(b);
     if (b->emulated) {
         double analog_prefill_s =
             rate_row(b, "analog prefill, 128 tokens", &b->analog_prefill, PREFILL_TOKENS, "tokens/s");
         double analog_decode_s = rate_row(b, "analog decode", &b->analog_decode, 1, "tokens/s");
         ratio_row(b, "analog / digital time, prefill (limit 2)", analog_prefill_s / prefill_s);
         ratio_row(b, "analog / digital time, decode (limit 1.5)", analog_decode_s / decode_s);
+        pair_row(b, "decode with wires / without (limit 1.03)", &b->decode_wires);
+        pair_row(b, "decode with white noise / without", &b->decode_noise);
         row(b, "programming and calibration", b->program_s, "s", 1, (double)NAN, (double)NAN);
         row(b, "programming and calibration, per weight", b->program_s / total_macs(b->model) * 1e9, "ns", 1,
             (double)NAN, (double)NAN);
@@ -431,7 +382,7 @@ static void report_rows(struct bench *b) {
     for (size_t k = 0; k < FOLDS; k++) {
         struct series *s = &b->fold[k];
         double ms = median(s);
-        row(b, folds[k], ms, "ms", s->count, s->seconds[0], s->seconds[s->count - 1]);
+        row(b, folds[k], ms, "ms", s->count, s->value[0], s->value[s->count - 1]);
     }
 }
 
@@ -488,7 +439,7 @@ static enum status bench_all(struct bench *b, struct error *e) {
     b->blas = open_blas();
     TRY(measure_sgemm(b, e));
     TRY(measure_models(b, e));
-    TRY(measure_read_noise(b, e));
+    TRY(measure_effects(b, e));
     TRY(measure_fold(b, e));
     return report(b, e);
 }

@@ -335,7 +335,7 @@ INLINE void mac_block(size_t count, const int16_t *panel, size_t pairs, const in
 }
 
 /* Coefficients of the weights' variance, each lane's twice: for both rows of a pair; lanes 0 .. 7 and 8 .. 15. */
-struct noise { simde__m256i k0[2], k1[2], k2[2]; };
+struct noise { simde__m256i k0[2], k1[2], k2[2], k3[2]; };
 
 INLINE void twice(const int16_t *k, simde__m256i out[2]) {
     for (size_t half = 0; half < 2; half++) {
@@ -345,48 +345,70 @@ INLINE void twice(const int16_t *k, simde__m256i out[2]) {
     }
 }
 
-INLINE simde__m256i variance_codes(const struct noise *k, size_t half, simde__m256i w) {
-    const simde__m256i a = simde_mm256_abs_epi16(w);
-    const simde__m256i inner = simde_mm256_add_epi16(k->k1[half], simde_mm256_mulhrs_epi16(a, k->k2[half]));
-    return simde_mm256_add_epi16(k->k0[half], simde_mm256_mulhrs_epi16(a, inner));
+/* Eight columns of a pair of rows. */
+INLINE simde__m256i variance_words(const struct noise *k, size_t half, simde__m256i w) {
+    const simde__m256i a = simde_mm256_mullo_epi16(simde_mm256_abs_epi16(w), k->k3[half]);
+    const simde__m256i square = simde_mm256_mulhrs_epi16(k->k2[half], simde_mm256_mulhrs_epi16(a, a));
+    const simde__m256i linear = simde_mm256_mulhrs_epi16(k->k1[half], a);
+    return simde_mm256_srli_epi16(simde_mm256_add_epi16(simde_mm256_add_epi16(k->k0[half], square), linear), 8);
 }
 
-INLINE void add_as_floats(float *to, simde__m256i sum) {
-    simde_mm256_storeu_ps(to, simde_mm256_add_ps(simde_mm256_loadu_ps(to), simde_mm256_cvtepi32_ps(sum)));
+enum { NOISE_RUN = 64 }; /* rows whose variances are worked out together; a multiple of 16 */
+
+/* Squares of up to NOISE_RUN rows as words in the order of the rows; rows up to a multiple of 4. */
+INLINE void widen_squares(const uint8_t *squares, size_t rows, int16_t *wide) {
+    static const size_t place[4] = {0, 2, 1, 3};
+    size_t r = 0;
+    for (; r + 16 <= rows; r += 16) {
+        const simde__m256i fours =
+            simde_mm256_cvtepu8_epi16(simde_mm_loadu_si128((const simde__m128i *)(squares + r)));
+        const simde__m256i low = simde_mm256_shufflelo_epi16(fours, 0xd8); /* words 0 2 1 3 */
+        store_words(wide + r, simde_mm256_shufflehi_epi16(low, 0xd8));
+    }
+    for (; r < rows; r++) {
+        wide[r] = squares[r / 4 * 4 + place[r % 4]];
+    }
 }
 
 /* One token, weights read once for both sums. */
-static void mac_noise_one(const int16_t *panel, size_t pairs, const int16_t *x, const int16_t *squares,
-                          const struct noise *k, int32_t *acc, float *variance) {
-    simde__m256i sum[2] = {simde_mm256_setzero_si256(), simde_mm256_setzero_si256()};
-    for (size_t begin = 0; begin < pairs; begin += READ_NOISE_RUN / 2) {
-        const size_t end = begin + READ_NOISE_RUN / 2 < pairs ? begin + READ_NOISE_RUN / 2 : pairs;
-        simde__m256i run[2] = {simde_mm256_setzero_si256(), simde_mm256_setzero_si256()};
+static void mac_noise_one(const int16_t *panel, size_t pairs, const int16_t *x, const uint8_t *squares,
+                          const struct noise *k, int32_t *acc, int32_t *spread) {
+    simde__m256i sum[2] = {simde_mm256_setzero_si256(), simde_mm256_setzero_si256()}, total[2] = {sum[0], sum[0]};
+    int16_t wide[NOISE_RUN];
+    for (size_t begin = 0; begin < pairs; begin += NOISE_RUN / 2) {
+        const size_t end = begin + NOISE_RUN / 2 < pairs ? begin + NOISE_RUN / 2 : pairs;
+        widen_squares(squares + 2 * begin, (end - begin + 1) / 2 * 4, wide);
         for (size_t p = begin; p < end; p++) {
-            const simde__m256i xt = broadcast_pair(x + 2 * p), square = broadcast_pair(squares + 2 * p);
+            const simde__m256i xt = broadcast_pair(x + 2 * p), square = broadcast_pair(wide + 2 * (p - begin));
             prefetch(panel, p * 4 * PANEL + MAC_AHEAD);
             for (size_t half = 0; half < 2; half++) {
                 const simde__m256i w = load_words(panel + p * 2 * PANEL + half * PANEL);
+                const simde__m256i products = simde_mm256_madd_epi16(variance_words(k, half, w), square);
                 sum[half] = simde_mm256_add_epi32(sum[half], simde_mm256_madd_epi16(w, xt));
-                run[half] =
-                    simde_mm256_add_epi32(run[half], simde_mm256_madd_epi16(variance_codes(k, half, w), square));
+                total[half] = simde_mm256_add_epi32(total[half], products);
             }
         }
-        add_as_floats(variance, run[0]);
-        add_as_floats(variance + LANES, run[1]);
     }
-    store_words(acc, sum[0]);
-    store_words(acc + LANES, sum[1]);
+    for (size_t half = 0; half < 2; half++) {
+        store_words(acc + half * LANES, sum[half]);
+        store_words(spread + half * LANES, total[half]);
+    }
 }
 
-/* variance += sums over one run of rows. */
-INLINE void noise_block(size_t count, const int16_t *run, size_t pairs, const int16_t *squares, size_t ldx,
-                        float *variance) {
+/* spread += sums over one run of row pairs. */
+INLINE void noise_block(size_t count, const int16_t *run, size_t pairs, const uint8_t *squares, size_t lds,
+                        int32_t *spread) {
+    int16_t wide[BLOCK_TOKENS][NOISE_RUN];
     simde__m256i sum[BLOCK_TOKENS][2];
-    mac_sums(count, run, pairs, squares, ldx, sum);
     for (size_t t = 0; t < count; t++) {
-        add_as_floats(variance + t * PANEL, sum[t][0]);
-        add_as_floats(variance + t * PANEL + LANES, sum[t][1]);
+        widen_squares(squares + t * lds, (pairs + 1) / 2 * 4, wide[t]);
+    }
+    mac_sums(count, run, pairs, wide[0], NOISE_RUN, sum);
+    for (size_t t = 0; t < count; t++) {
+        for (size_t half = 0; half < 2; half++) {
+            int32_t *to = spread + t * PANEL + half * LANES;
+            store_words(to, simde_mm256_add_epi32(load_words(to), sum[t][half]));
+        }
     }
 }
 
@@ -403,7 +425,7 @@ INLINE void noise_block(size_t count, const int16_t *run, size_t pairs, const in
 
 #define NOISE_BLOCK(n)                                                                                                 \
     case n:                                                                                                            \
-        noise_block(n, codes, pairs, squares, ldx, variance);                                                          \
+        noise_block(n, run, pairs, squares, lds, spread);                                                          \
         break;
 
 /* Tokens of the next block when `tokens` are left: as few blocks as can be, of nearly equal size, since a small block
@@ -435,44 +457,65 @@ static void avx2_mac_i16(const int16_t *panel, size_t rows, const int16_t *x, si
     }
 }
 
-static void noise_run(const int16_t *codes, size_t pairs, const int16_t *squares, size_t ldx, size_t tokens,
-                      float *variance) {
+static void noise_run(const int16_t *run, size_t pairs, const uint8_t *squares, size_t lds, size_t tokens,
+                      int32_t *spread) {
     while (tokens > 0) {
         const size_t count = next_block(tokens);
         switch (count) { FOR_EACH_COUNT(NOISE_BLOCK) }
-        squares += count * ldx;
-        variance += count * PANEL;
+        squares += count * lds;
+        spread += count * PANEL;
         tokens -= count;
     }
 }
 
 /* Several tokens: the variances of a run of rows are worked out once and then multiplied like weights. */
-static void noise_sums(const int16_t *panel, size_t pairs, const int16_t *squares, size_t ldx, size_t tokens,
-                       const struct noise *noise, float *variance) {
-    int16_t codes[READ_NOISE_RUN * PANEL];
-    for (size_t begin = 0; begin < 2 * pairs; begin += READ_NOISE_RUN, panel += READ_NOISE_RUN * PANEL) {
-        const size_t left = 2 * pairs - begin, count = (left < READ_NOISE_RUN ? left : READ_NOISE_RUN) / 2;
+static void noise_sums(const int16_t *panel, size_t pairs, const uint8_t *squares, size_t lds, size_t tokens,
+                       const struct noise *k, int32_t *spread) {
+    int16_t run[NOISE_RUN * PANEL];
+    for (size_t begin = 0; begin < pairs; begin += NOISE_RUN / 2) {
+        const size_t left = pairs - begin, count = left < NOISE_RUN / 2 ? left : NOISE_RUN / 2;
         for (size_t i = 0; i < 2 * count; i++) { /* half rows of pairs */
-            store_words(codes + i * PANEL, variance_codes(noise, i % 2, load_words(panel + i * PANEL)));
+            const int16_t *w = panel + (2 * begin + i) * PANEL;
+            store_words(run + i * PANEL, variance_words(k, i % 2, load_words(w)));
         }
-        noise_run(codes, count, squares + begin, ldx, tokens, variance);
+        noise_run(run, count, squares + 2 * begin, lds, tokens, spread);
     }
 }
 
-static void avx2_mac_i16_noise(const int16_t *panel, size_t rows, const int16_t *x, const int16_t *squares, size_t ldx,
-                               size_t tokens, const int16_t noise[3 * PANEL], int32_t *acc, float *variance) {
+static void avx2_mac_i16_noise(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, const uint8_t *squares,
+                               size_t lds, size_t tokens, const int16_t noise[4 * PANEL], int32_t *acc,
+                               int32_t *spread) {
     const size_t pairs = (rows + 1) / 2;
     struct noise k;
     twice(noise, k.k0);
     twice(noise + PANEL, k.k1);
     twice(noise + 2 * PANEL, k.k2);
-    memset(variance, 0, tokens * PANEL * sizeof *variance);
+    twice(noise + 3 * PANEL, k.k3);
     if (tokens == 1) {
-        mac_noise_one(panel, pairs, x, squares, &k, acc, variance);
+        mac_noise_one(panel, pairs, x, squares, &k, acc, spread);
         return;
     }
     avx2_mac_i16(panel, rows, x, ldx, tokens, acc);
-    noise_sums(panel, pairs, squares, ldx, tokens, &k, variance);
+    memset(spread, 0, tokens * PANEL * sizeof *spread);
+    noise_sums(panel, pairs, squares, lds, tokens, &k, spread);
+}
+
+static void avx2_add_noise(const int32_t *acc, const int32_t *spread, const float factors[2 * PANEL],
+                           const float *rest, size_t ldr, const float *z, size_t ldz, size_t tokens, float *v) {
+    const simde__m256 zero = simde_mm256_setzero_ps();
+    for (size_t t = 0; t < tokens; t++) {
+        const simde__m256 left = simde_mm256_set1_ps(rest[t * ldr]);
+        for (size_t lane = 0; lane < PANEL; lane += LANES) {
+            const size_t at = t * PANEL + lane;
+            const simde__m256 sum = spread ? simde_mm256_cvtepi32_ps(load_words(spread + at)) : zero;
+            const simde__m256 coded = simde_mm256_mul_ps(simde_mm256_loadu_ps(factors + lane), sum);
+            const simde__m256 mean = simde_mm256_mul_ps(simde_mm256_loadu_ps(factors + PANEL + lane), left);
+            const simde__m256 variance = simde_mm256_max_ps(simde_mm256_add_ps(coded, mean), zero);
+            const simde__m256 noise =
+                simde_mm256_mul_ps(simde_mm256_loadu_ps(z + t * ldz + lane), simde_mm256_sqrt_ps(variance));
+            simde_mm256_storeu_ps(v + at, simde_mm256_add_ps(simde_mm256_cvtepi32_ps(load_words(acc + at)), noise));
+        }
+    }
 }
 
 /* --- Gaussian numbers: random_inline.h on 4 blocks at a time ------------------------------------- */
@@ -658,6 +701,7 @@ const struct kernels kernels_avx2 = {
     .pack_panel_f32 = avx2_pack_panel_f32,
     .mac_i16 = avx2_mac_i16,
     .mac_i16_noise = avx2_mac_i16_noise,
+    .add_noise = avx2_add_noise,
     .absmax_f32 = avx2_absmax_f32,
     .quantise_i16 = avx2_quantise_i16,
     .gaussian_fill = avx2_gaussian_fill,

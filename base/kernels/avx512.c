@@ -15,6 +15,7 @@
     defined(__AVX512VL__) && defined(__AVX512VNNI__)
 
 #include <immintrin.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "base/random_inline.h"
@@ -337,56 +338,82 @@ static void mac_one(const int16_t *panel, size_t pairs, const int16_t *x, int32_
 }
 
 /* Coefficients of the weights' variance, each lane's twice: for both rows of a pair. */
-struct noise { __m512i k0, k1, k2; };
+struct noise { __m512i k0, k1, k2, k3; };
 
 INLINE __m512i twice(const int16_t *k) {
     const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)k));
     return _mm512_or_si512(wide, _mm512_slli_epi32(wide, 16));
 }
 
-INLINE __m512i variance_codes(const struct noise *k, __m512i w) {
-    const __m512i a = _mm512_abs_epi16(w);
-    const __m512i inner = _mm512_add_epi16(k->k1, _mm512_mulhrs_epi16(a, k->k2));
-    return _mm512_add_epi16(k->k0, _mm512_mulhrs_epi16(a, inner));
+/* In units of 1/256. even: k1 = 0, k3 = 1; a constant where this is expanded. */
+INLINE __m512i variance_words(const struct noise *k, __m512i w, bool even) {
+    const __m512i a = even ? w : _mm512_mullo_epi16(_mm512_abs_epi16(w), k->k3);
+    const __m512i square = _mm512_mulhrs_epi16(k->k2, _mm512_mulhrs_epi16(a, a)), v = _mm512_add_epi16(k->k0, square);
+    return even ? v : _mm512_add_epi16(v, _mm512_mulhrs_epi16(k->k1, a));
+}
+
+static bool noise_is_even(const int16_t *noise) {
+    const __m256i k1 = _mm256_loadu_si256((const __m256i *)(noise + PANEL));
+    const __m256i k3 = _mm256_loadu_si256((const __m256i *)(noise + 3 * PANEL));
+    return _mm256_test_epi16_mask(k1, k1) == 0 && _mm256_cmpneq_epi16_mask(k3, _mm256_set1_epi16(1)) == 0;
+}
+
+/* Bytes of four rows from two row pairs: rows 0 2 1 3. */
+INLINE __m512i variance_bytes(const struct noise *k, __m512i w0, __m512i w1, bool even) {
+    const __m512i low = _mm512_srli_epi16(variance_words(k, w0, even), 8), high = variance_words(k, w1, even);
+    return _mm512_ternarylogic_epi32(_mm512_set1_epi16((int16_t)0xff00), high, low, 0xea); /* (a & b) | c */
+}
+
+INLINE __m512i broadcast_squares(const uint8_t *squares) {
+    int32_t four;
+    memcpy(&four, squares, sizeof four);
+    return _mm512_set1_epi32(four);
 }
 
 /* One token, weights read once for both sums. */
-static void mac_noise_one(const int16_t *panel, size_t pairs, const int16_t *x, const int16_t *squares,
-                          const struct noise *noise, int32_t *acc, float *variance) {
+INLINE void mac_noise_one(const int16_t *panel, size_t pairs, const int16_t *x, const uint8_t *squares,
+                          const struct noise *noise, bool even, int32_t *acc, int32_t *spread) {
     const struct noise k = *noise;
-    __m512i sum[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
-    __m512 total = _mm512_setzero_ps();
-    for (size_t begin = 0; begin < pairs; begin += READ_NOISE_RUN / 2) {
-        const size_t end = begin + READ_NOISE_RUN / 2 < pairs ? begin + READ_NOISE_RUN / 2 : pairs;
-        __m512i run[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
-        size_t p = begin;
-        for (; p + 2 <= end; p += 2) {
-            for (size_t j = 0; j < 2; j++) {
-                const __m512i w = _mm512_loadu_si512(panel + (p + j) * 2 * PANEL);
-                prefetch(panel, (p + j) * 4 * PANEL + MAC_AHEAD);
-                sum[j] = _mm512_dpwssd_epi32(sum[j], w, broadcast_pair(x + 2 * (p + j)));
-                run[j] = _mm512_dpwssd_epi32(run[j], variance_codes(&k, w), broadcast_pair(squares + 2 * (p + j)));
-            }
-        }
-        if (p < end) {
-            const __m512i w = _mm512_loadu_si512(panel + p * 2 * PANEL);
-            sum[0] = _mm512_dpwssd_epi32(sum[0], w, broadcast_pair(x + 2 * p));
-            run[0] = _mm512_dpwssd_epi32(run[0], variance_codes(&k, w), broadcast_pair(squares + 2 * p));
-        }
-        total = _mm512_add_ps(total, _mm512_cvtepi32_ps(_mm512_add_epi32(run[0], run[1])));
+    __m512i sum[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()}, total = _mm512_setzero_si512();
+    size_t p = 0;
+    for (; p + 2 <= pairs; p += 2) {
+        const __m512i w0 = _mm512_loadu_si512(panel + p * 2 * PANEL);
+        const __m512i w1 = _mm512_loadu_si512(panel + (p + 1) * 2 * PANEL);
+        prefetch(panel, p * 4 * PANEL + MAC_AHEAD);
+        prefetch(panel, (p + 1) * 4 * PANEL + MAC_AHEAD);
+        sum[0] = _mm512_dpwssd_epi32(sum[0], w0, broadcast_pair(x + 2 * p));
+        sum[1] = _mm512_dpwssd_epi32(sum[1], w1, broadcast_pair(x + 2 * p + 2));
+        total = _mm512_dpbusd_epi32(total, broadcast_squares(squares + 2 * p), variance_bytes(&k, w0, w1, even));
+    }
+    if (p < pairs) {
+        const __m512i w = _mm512_loadu_si512(panel + p * 2 * PANEL);
+        sum[0] = _mm512_dpwssd_epi32(sum[0], w, broadcast_pair(x + 2 * p));
+        total = _mm512_dpbusd_epi32(total, broadcast_squares(squares + 2 * p),
+                                    variance_bytes(&k, w, _mm512_setzero_si512(), even));
     }
     _mm512_storeu_si512(acc, _mm512_add_epi32(sum[0], sum[1]));
-    _mm512_storeu_ps(variance, total);
+    _mm512_storeu_si512(spread, total);
 }
 
-/* variance += sums over one run of rows. */
-INLINE void noise_block(size_t count, const int16_t *run, size_t pairs, const int16_t *squares, size_t ldx,
-                        float *variance) {
+enum { NOISE_RUN = 256 }; /* rows whose variances are worked out together; a multiple of 4 */
+
+/* spread += sums over one run of rows. */
+INLINE void noise_block(size_t count, const int8_t *run, size_t fours, const uint8_t *squares, size_t lds,
+                        int32_t *spread) {
     __m512i sum[BLOCK_TOKENS];
-    mac_sums(count, run, pairs, squares, ldx, sum);
     for (size_t t = 0; t < count; t++) {
-        const __m512 before = _mm512_loadu_ps(variance + t * PANEL);
-        _mm512_storeu_ps(variance + t * PANEL, _mm512_add_ps(before, _mm512_cvtepi32_ps(sum[t])));
+        sum[t] = _mm512_loadu_si512(spread + t * PANEL);
+    }
+    struct cursor inputs = cursor_at(count, squares, lds);
+    for (size_t f = 0; f < fours; f++) {
+        const __m512i v = _mm512_loadu_si512(run + f * 4 * PANEL);
+        for (size_t t = 0; t < count; t++) {
+            sum[t] = _mm512_dpbusd_epi32(sum[t], _mm512_set1_epi32(cursor_get(&inputs, t)), v);
+        }
+        cursor_advance(&inputs, count);
+    }
+    for (size_t t = 0; t < count; t++) {
+        _mm512_storeu_si512(spread + t * PANEL, sum[t]);
     }
 }
 
@@ -403,7 +430,7 @@ INLINE void noise_block(size_t count, const int16_t *run, size_t pairs, const in
 
 #define NOISE_BLOCK(n)                                                                                                 \
     case n:                                                                                                            \
-        noise_block(n, codes, pairs, squares, ldx, variance);                                                          \
+        noise_block(n, run, fours, squares, lds, spread);                                                          \
         break;
 
 /* Tokens of the next block when `tokens` are left: as few blocks as can be, of nearly equal size, since a small block
@@ -441,43 +468,78 @@ static void avx512_mac_i16(const int16_t *panel, size_t rows, const int16_t *x, 
     }
 }
 
-static void noise_run(const int16_t *codes, size_t pairs, const int16_t *squares, size_t ldx, size_t tokens,
-                      float *variance) {
+static void noise_run(const int8_t *run, size_t fours, const uint8_t *squares, size_t lds, size_t tokens,
+                      int32_t *spread) {
     while (tokens > 0) {
         const size_t count = next_block(tokens);
         switch (count) { FOR_EACH_COUNT(NOISE_BLOCK) }
-        squares += count * ldx;
-        variance += count * PANEL;
+        squares += count * lds;
+        spread += count * PANEL;
         tokens -= count;
     }
 }
 
-/* Several tokens: the variances of a run of rows are worked out once and then multiplied like weights. */
-static void noise_sums(const int16_t *panel, size_t pairs, const int16_t *squares, size_t ldx, size_t tokens,
-                       const struct noise *noise, float *variance) {
-    int16_t codes[READ_NOISE_RUN * PANEL];
-    for (size_t begin = 0; begin < 2 * pairs; begin += READ_NOISE_RUN, panel += READ_NOISE_RUN * PANEL) {
-        const size_t left = 2 * pairs - begin, count = (left < READ_NOISE_RUN ? left : READ_NOISE_RUN) / 2;
-        for (size_t p = 0; p < count; p++) {
-            const __m512i w = _mm512_loadu_si512(panel + p * 2 * PANEL);
-            _mm512_storeu_si512(codes + p * 2 * PANEL, variance_codes(noise, w));
-        }
-        noise_run(codes, count, squares + begin, ldx, tokens, variance);
+INLINE void variance_run(const int16_t *panel, size_t pairs, const struct noise *noise, bool even, int8_t *run) {
+    const struct noise k = *noise;
+    for (size_t p = 0; p < pairs; p += 2) {
+        const __m512i w0 = _mm512_loadu_si512(panel + p * 2 * PANEL);
+        const __m512i w1 = p + 1 < pairs ? _mm512_loadu_si512(panel + (p + 1) * 2 * PANEL) : _mm512_setzero_si512();
+        _mm512_storeu_si512(run + p * 2 * PANEL, variance_bytes(&k, w0, w1, even));
     }
 }
 
-static void avx512_mac_i16_noise(const int16_t *panel, size_t rows, const int16_t *x, const int16_t *squares,
-                                 size_t ldx, size_t tokens, const int16_t noise[3 * PANEL], int32_t *acc,
-                                 float *variance) {
+/* Several tokens: the variances of a run of rows are worked out once and then multiplied like weights. */
+static void noise_sums(const int16_t *panel, size_t pairs, const uint8_t *squares, size_t lds, size_t tokens,
+                       const struct noise *k, bool even, int32_t *spread) {
+    int8_t run[NOISE_RUN * PANEL];
+    for (size_t begin = 0; begin < pairs; begin += NOISE_RUN / 2) {
+        const size_t left = pairs - begin, count = left < NOISE_RUN / 2 ? left : NOISE_RUN / 2;
+        if (even) {
+            variance_run(panel + begin * 2 * PANEL, count, k, true, run);
+        } else {
+            variance_run(panel + begin * 2 * PANEL, count, k, false, run);
+        }
+        noise_run(run, (count + 1) / 2, squares + 2 * begin, lds, tokens, spread);
+    }
+}
+
+static void avx512_mac_i16_noise(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx,
+                                 const uint8_t *squares, size_t lds, size_t tokens, const int16_t noise[4 * PANEL],
+                                 int32_t *acc, int32_t *spread) {
     const size_t pairs = (rows + 1) / 2;
-    const struct noise k = {twice(noise), twice(noise + PANEL), twice(noise + 2 * PANEL)};
+    const struct noise k = {twice(noise), twice(noise + PANEL), twice(noise + 2 * PANEL), twice(noise + 3 * PANEL)};
+    const bool even = noise_is_even(noise);
     if (tokens == 1) {
-        mac_noise_one(panel, pairs, x, squares, &k, acc, variance);
+        if (even) {
+            mac_noise_one(panel, pairs, x, squares, &k, true, acc, spread);
+        } else {
+            mac_noise_one(panel, pairs, x, squares, &k, false, acc, spread);
+        }
         return;
     }
     avx512_mac_i16(panel, rows, x, ldx, tokens, acc);
-    memset(variance, 0, tokens * PANEL * sizeof *variance);
-    noise_sums(panel, pairs, squares, ldx, tokens, &k, variance);
+    memset(spread, 0, tokens * PANEL * sizeof *spread);
+    noise_sums(panel, pairs, squares, lds, tokens, &k, even, spread);
+}
+
+/* In halves: twice the width takes more than three times as long. */
+INLINE __m512 roots(__m512 x) {
+    const __m256 low = _mm256_sqrt_ps(_mm512_castps512_ps256(x)), high = _mm256_sqrt_ps(_mm512_extractf32x8_ps(x, 1));
+    return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+}
+
+static void avx512_add_noise(const int32_t *acc, const int32_t *spread, const float factors[2 * PANEL],
+                             const float *rest, size_t ldr, const float *z, size_t ldz, size_t tokens, float *v) {
+    const __m512 factor = _mm512_loadu_ps(factors), mean = _mm512_loadu_ps(factors + PANEL);
+    for (size_t t = 0; t < tokens; t++) {
+        const __m512 sum =
+            spread ? _mm512_cvtepi32_ps(_mm512_loadu_si512(spread + t * PANEL)) : _mm512_setzero_ps();
+        const __m512 left = _mm512_mul_ps(mean, _mm512_set1_ps(rest[t * ldr]));
+        const __m512 variance = _mm512_max_ps(_mm512_add_ps(_mm512_mul_ps(factor, sum), left), _mm512_setzero_ps());
+        const __m512 noise = _mm512_mul_ps(_mm512_loadu_ps(z + t * ldz), roots(variance));
+        _mm512_storeu_ps(v + t * PANEL,
+                         _mm512_add_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(acc + t * PANEL)), noise));
+    }
 }
 
 /* --- Gaussian numbers: random_inline.h on 8 blocks at a time ------------------------------------- */
@@ -657,6 +719,7 @@ const struct kernels kernels_avx512 = {
     .pack_panel_f32 = avx512_pack_panel_f32,
     .mac_i16 = avx512_mac_i16,
     .mac_i16_noise = avx512_mac_i16_noise,
+    .add_noise = avx512_add_noise,
     .absmax_f32 = avx512_absmax_f32,
     .quantise_i16 = avx512_quantise_i16,
     .gaussian_fill = avx512_gaussian_fill,

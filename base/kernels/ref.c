@@ -76,25 +76,35 @@ static void ref_mac_i16(const int16_t *panel, size_t rows, const int16_t *x, siz
 static int32_t product_15(int32_t a, int32_t b) { return (a * b + (1 << 14)) >> 15; }
 
 static int32_t weight_variance(int16_t code, const int16_t *noise) {
-    const int32_t a = code < 0 ? -code : code;
-    return noise[0] + product_15(a, noise[PANEL] + product_15(a, noise[2 * PANEL]));
+    const int32_t a = noise[3 * PANEL] * (code < 0 ? -code : code);
+    return (noise[0] + product_15(noise[PANEL], a) + product_15(noise[2 * PANEL], product_15(a, a))) >> 8;
 }
 
-static void ref_mac_i16_noise(const int16_t *panel, size_t rows, const int16_t *x, const int16_t *squares, size_t ldx,
-                              size_t tokens, const int16_t noise[3 * PANEL], int32_t *acc, float *variance) {
+static void ref_mac_i16_noise(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, const uint8_t *squares,
+                              size_t lds, size_t tokens, const int16_t noise[4 * PANEL], int32_t *acc,
+                              int32_t *spread) {
+    static const size_t place[4] = {0, 2, 1, 3};
     ref_mac_i16(panel, rows, x, ldx, tokens, acc);
     for (size_t t = 0; t < tokens; t++) {
         for (size_t lane = 0; lane < PANEL; lane++) {
-            float sum = 0.0f;
-            for (size_t begin = 0; begin < rows; begin += READ_NOISE_RUN) {
-                int32_t run = 0;
-                for (size_t r = begin; r < rows && r < begin + READ_NOISE_RUN; r++) {
-                    run += weight_variance(panel[r / 2 * 2 * PANEL + lane * 2 + r % 2], noise + lane) *
-                           squares[t * ldx + r];
-                }
-                sum += (float)run;
+            int32_t sum = 0;
+            for (size_t r = 0; r < rows; r++) {
+                sum += weight_variance(panel[r / 2 * 2 * PANEL + lane * 2 + r % 2], noise + lane) *
+                       squares[t * lds + r / 4 * 4 + place[r % 4]];
             }
-            variance[t * PANEL + lane] = sum;
+            spread[t * PANEL + lane] = sum;
+        }
+    }
+}
+
+static void ref_add_noise(const int32_t *acc, const int32_t *spread, const float factors[2 * PANEL], const float *rest,
+                          size_t ldr, const float *z, size_t ldz, size_t tokens, float *v) {
+    for (size_t t = 0; t < tokens; t++) {
+        for (size_t lane = 0; lane < PANEL; lane++) {
+            const size_t at = t * PANEL + lane;
+            const float sum = spread ? (float)spread[at] : 0.0f;
+            const float variance = factors[lane] * sum + factors[PANEL + lane] * rest[t * ldr];
+            v[at] = (float)acc[at] + z[t * ldz + lane] * sqrtf(variance > 0 ? variance : 0.0f);
         }
     }
 }
@@ -148,6 +158,7 @@ const struct kernels kernels_ref = {
     .pack_panel_f32 = ref_pack_panel_f32,
     .mac_i16 = ref_mac_i16,
     .mac_i16_noise = ref_mac_i16_noise,
+    .add_noise = ref_add_noise,
     .absmax_f32 = ref_absmax_f32,
     .quantise_i16 = ref_quantise_i16,
     .gaussian_fill = ref_gaussian_fill,
