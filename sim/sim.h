@@ -430,4 +430,10 @@ struct validation_count validation_count(const struct validation *v);
 /* As chip_catalogue, of configs/validation. */
 enum status validation_catalogue(const char *const **names, struct error *e);
 
+/* ---- speed of the simulator itself ------------------------------------------------------------ */
+
+/* For `mho bench`: schedules the events of a prefill and a decode on thousands of tiles, with or without a log of them;
+ * *events = how many. */
+enum status engine_speed(bool log, uint64_t *events, struct error *e);
+
 #endif

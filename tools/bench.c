@@ -77,7 +77,8 @@ struct bench {
     struct series sgemm, digital_prefill, digital_decode, analog_prefill, analog_decode;
     struct noise_pairs noise;
     struct series decode_wires, decode_noise; /* with / without */
-    struct series fold[FOLDS];
+    struct series fold[FOLDS], engine[2]; /* engine: without and with its log */
+    uint64_t engine_events;
     double read_Bps, program_s;
     uint64_t digital_bytes; /* weights that one decoded token reads */
     json_t *rows;           /* NULL: print */
@@ -302,6 +303,20 @@ static enum status measure_fold(struct bench *b, struct error *e) {
 
 /* ---- set-up and results -------------------------------------------------------------------------------- */
 
+/* The event engine alone, on one thread. */
+static enum status measure_engine(struct bench *b, struct error *e) {
+    for (int64_t i = 0; i <= b->o->repetitions; i++) {
+        for (int log = 0; log < 2; log++) {
+            double start_s = now_s();
+            TRY(engine_speed(log, &b->engine_events, e));
+            if (i > 0) {
+                series_add(&b->engine[log], now_s() - start_s);
+            }
+        }
+    }
+    return OK;
+}
+
 static enum status prepare(struct bench *b, struct error *e) {
     TRY(check_words(b->o, 0, e));
     TRY(open_chip(b->o, &b->chip, e));
@@ -384,6 +399,9 @@ static void report_rows(struct bench *b) {
         double ms = median(s);
         row(b, folds[k], ms, "ms", s->count, s->value[0], s->value[s->count - 1]);
     }
+    double millions = (double)b->engine_events / 1e6;
+    rate_row(b, "event engine, one thread (floor 3)", &b->engine[0], millions, "Mevents/s");
+    rate_row(b, "event engine with its log", &b->engine[1], millions, "Mevents/s");
 }
 
 /* "model name" of the first processor; NULL if the system does not say. mem_free. */
@@ -441,6 +459,7 @@ static enum status bench_all(struct bench *b, struct error *e) {
     TRY(measure_models(b, e));
     TRY(measure_effects(b, e));
     TRY(measure_fold(b, e));
+    TRY(measure_engine(b, e));
     return report(b, e);
 }
 
