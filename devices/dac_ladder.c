@@ -22,7 +22,7 @@
  */
 #include "devices/dac_models.h"
 
-enum { MOST_BITS = 14 };
+enum { MOST_BITS = 16 };
 
 struct ladder {
     struct constant mismatch, parasitic, noise_LSB;

@@ -30,7 +30,7 @@
 
 #include "sim/chip.h"
 
-enum { PASSES_MOST = 24 }; /* 11 bits of a 12-bit code, in two phases */
+enum { PASSES_MOST = 30 }; /* 15 bits of a 16-bit code, in two phases */
 
 struct input_pass {
     int shift, mask;

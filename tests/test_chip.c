@@ -315,7 +315,7 @@ static const struct bad bad_files[] = {
      "chip.yaml:12: tile.adc.share: 30 columns cannot be shared by converters of 4 columns each (allowed: divisors of "
      "tile.columns)"},
     {"{bits: 8, energy_J", "{bits: 1, energy_J",
-     "chip.yaml:9: tile.dac.bits = 1: out of range (allowed: a whole number from 2 to 12 bits)"},
+     "chip.yaml:9: tile.dac.bits = 1: out of range (allowed: a whole number from 2 to 16 bits)"},
     {"    bits: 8\n", "    bits: 15\n",
      "chip.yaml:11: tile.adc.bits = 15: out of range (allowed: a whole number from 2 to 14 bits)"},
     {"  encoding: differential_pair", "  encoding: differential",

@@ -17,7 +17,7 @@ enum { CODINGS = sizeof codings / sizeof codings[0] };
 /* Every code of every plan, exactly; and sizes of the plans. */
 static void digits_are_the_code(void **state) {
     (void)state;
-    for (int bits = 2; bits <= 12; bits++) {
+    for (int bits = 2; bits <= 16; bits++) {
         for (int coding = CODING_AMPLITUDE; coding <= CODING_SPLIT; coding++) {
             for (int sign = SIGN_BIPOLAR; sign <= SIGN_TWO_PHASE; sign++) {
                 struct tile_spec t = {.dac = {.bits = bits,
