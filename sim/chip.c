@@ -58,7 +58,7 @@ static bool table_selected(const struct chip_spec *spec, const struct chip_table
     return !t->select_key || *(const int *)(const void *)((const char *)spec + t->select_offset) == t->select;
 }
 
-static bool table_read(const struct chip_spec *spec, const struct chip_table *t) {
+bool chip_table_read(const struct chip_spec *spec, const struct chip_table *t) {
     const bool *given = given_of(spec, t);
     return (!t->cost || spec->costs == COSTS_FULL) && (!given || *given) && table_selected(spec, t);
 }
@@ -116,7 +116,7 @@ static enum status refuse_unselected(const struct chip_spec *spec, const struct 
         bool taken = !node;
         for (size_t j = 0; !taken && j < chip_table_count; j++) {
             const struct chip_table *other = &chip_tables[j];
-            for (size_t k = 0; table_read(spec, other) && k < other->table.count; k++) {
+            for (size_t k = 0; chip_table_read(spec, other) && k < other->table.count; k++) {
                 taken = taken || (strcmp(other->prefix, t->prefix) == 0 &&
                                   strcmp(other->table.rows[k].key, t->table.rows[i].key) == 0);
             }
@@ -215,7 +215,7 @@ static enum status check_keys(const struct chip *c, const struct config_node *ro
     const char *prefixes[MOST];
     size_t count = 0;
     for (size_t i = 0; i < chip_table_count; i++) {
-        if (table_read(&c->spec, &chip_tables[i])) {
+        if (chip_table_read(&c->spec, &chip_tables[i])) {
             tables[count] = &chip_tables[i].table;
             prefixes[count++] = chip_tables[i].prefix;
         } else if (chip_tables[i].cost && c->spec.costs == COSTS_NONE) {
@@ -254,7 +254,7 @@ static enum status read_tables(struct chip *c, const struct config_node *root, s
     TRY(read_selections(&c->spec, root, e));
     for (size_t i = 0; i < chip_table_count; i++) {
         bool *given = given_of(&c->spec, &chip_tables[i]);
-        if (given || table_read(&c->spec, &chip_tables[i])) {
+        if (given || chip_table_read(&c->spec, &chip_tables[i])) {
             TRY(group_of(root, &chip_tables[i], &map, e));
         }
         if (given) {
@@ -265,7 +265,7 @@ static enum status read_tables(struct chip *c, const struct config_node *root, s
     TRY(check_keys(c, root, &models, e));
     for (size_t i = 0; i < chip_table_count; i++) {
         const struct chip_table *t = &chip_tables[i];
-        if (table_read(&c->spec, t)) {
+        if (chip_table_read(&c->spec, t)) {
             TRY(group_of(root, t, &map, e));
             TRY(params_read(&t->table, map, t->prefix, c->arena, (char *)&c->spec + t->offset, e));
         }
@@ -627,68 +627,6 @@ static enum status read_roles(struct chip *c, const struct config_node *root, st
 
 /* ---- constants --------------------------------------------------------------------------------- */
 
-/* Lists have their kind and source in `about`; its value is unused. */
-static const struct constant *constant_at(const struct param *row, const void *in) {
-    const char *member = (const char *)in + row->offset;
-    return row->type == PARAM_CONSTANT  ? (const struct constant *)(const void *)member
-           : row->type == PARAM_NUMBERS ? &((const struct param_numbers *)(const void *)member)->about
-                                        : NULL;
-}
-
-typedef void constant_visitor(void *ctx, const char *key, const char *unit, const struct constant *k);
-
-static void visit_table(const struct param_table *t, const char *prefix, const void *in, bool lists,
-                        constant_visitor *visit, void *ctx) {
-    for (size_t i = 0; i < t->count; i++) {
-        const struct constant *k = constant_at(&t->rows[i], in);
-        if (k && (lists || t->rows[i].type == PARAM_CONSTANT)) {
-            char key[KEY_BYTES];
-            snprintf(key, sizeof key, "%s%s", prefix, t->rows[i].key);
-            visit(ctx, key, t->rows[i].unit, k);
-        }
-    }
-}
-
-static void visit_all(const struct chip *c, bool lists, constant_visitor *visit, void *ctx) {
-    const struct cell *cell = c->spec.tile.cell;
-    const struct dac *dac = c->spec.tile.dac.circuit;
-    const struct adc *adc = c->spec.tile.adc.circuit;
-    visit_table(&cell_model_of(cell)->params, "tile.cell.", cell_params(cell), lists, visit, ctx);
-    for (size_t i = 0; cell_groups[i]; i++) {
-        char prefix[KEY_BYTES];
-        if (cell_group_params(cell, i)) {
-            visit_table(&cell_groups[i]->params, group_prefix(i, prefix), cell_group_params(cell, i), lists, visit, ctx);
-        }
-    }
-    visit_table(&dac_model_of(dac)->params, "tile.dac.circuit.", dac_params(dac), lists, visit, ctx);
-    visit_table(&adc_model_of(adc)->params, "tile.adc.circuit.", adc_params(adc), lists, visit, ctx);
-    for (size_t i = 0; i < chip_table_count; i++) {
-        if (table_read(&c->spec, &chip_tables[i])) {
-            visit_table(&chip_tables[i].table, chip_tables[i].prefix, (const char *)&c->spec + chip_tables[i].offset,
-                        lists, visit, ctx);
-        }
-    }
-}
-
-void chip_visit_constants(const struct chip *c,
-                          void (*visit)(void *ctx, const char *key, const char *unit, const struct constant *k),
-                          void *ctx) {
-    visit_all(c, false, visit, ctx);
-}
-
-void chip_visit_given(const struct chip *c, void (*visit)(void *ctx, const char *key, size_t offset), void *ctx) {
-    for (size_t i = 0; i < chip_table_count; i++) {
-        const struct chip_table *t = &chip_tables[i];
-        for (size_t row = 0; table_read(&c->given, t) && row < t->table.count; row++) {
-            if (t->table.rows[row].type == PARAM_CONSTANT) {
-                char key[KEY_BYTES];
-                snprintf(key, sizeof key, "%s%s", t->prefix, t->table.rows[row].key);
-                visit(ctx, key, t->offset + t->table.rows[row].offset);
-            }
-        }
-    }
-}
-
 struct source_check {
     const struct config_node *root;
     enum status status;
@@ -718,7 +656,7 @@ static void check_source(void *ctx, const char *key, const char *unit, const str
 
 static enum status check_sources(const struct chip *c, const struct config_node *root, struct error *e) {
     struct source_check check = {root, OK, e};
-    visit_all(c, true, check_source, &check);
+    chip_visit_sourced(c, check_source, &check);
     return check.status;
 }
 
@@ -769,7 +707,7 @@ static enum status dump_effective(struct chip *c, const struct config_node *root
     struct config_node *map = NULL;
     for (size_t i = 0; i < chip_table_count; i++) {
         const struct chip_table *t = &chip_tables[i];
-        if (table_read(&c->spec, t)) {
+        if (chip_table_read(&c->spec, t)) {
             TRY(dump_group(c, t->prefix, &map, e));
             TRY(params_dump(&t->table, (const char *)&c->given + t->offset, t->prefix, c->arena, map, e));
         }

@@ -333,8 +333,13 @@ const struct chip_spec *chip_spec_of(const struct chip *c);
 /* What the file says, before that. */
 const struct chip_spec *chip_given_of(const struct chip *c);
 
-/* Constants inside struct chip_spec that the file gives, each once: key, and where it stands. */
-void chip_visit_given(const struct chip *c, void (*visit)(void *ctx, const char *key, size_t offset), void *ctx);
+/* Every constant that acts, and every list of coefficients (its value is unused). */
+void chip_visit_sourced(const struct chip *c,
+                        void (*visit)(void *ctx, const char *key, const char *unit, const struct constant *k),
+                        void *ctx);
+/* Constants inside struct chip_spec that the file gives, each once: key, its unit, and where it stands. */
+void chip_visit_given(const struct chip *c,
+                      void (*visit)(void *ctx, const char *key, const char *unit, size_t offset), void *ctx);
 
 /* Wires act that cannot be folded into a matrix: nonlinear cells, floating rows (multiply_network.c). */
 bool chip_needs_network(const struct chip_spec *s);
@@ -356,5 +361,7 @@ struct chip_table {
 };
 extern const struct chip_table chip_tables[];
 extern const size_t chip_table_count;
+/* Whether the chip has this group: costs, optional groups, the choice that it hangs on. */
+bool chip_table_read(const struct chip_spec *spec, const struct chip_table *t);
 
 #endif

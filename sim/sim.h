@@ -108,6 +108,11 @@ enum status chip_visit_support(enum status (*visit)(void *ctx, const struct supp
 void chip_visit_constants(const struct chip *c,
                           void (*visit)(void *ctx, const char *key, const char *unit, const struct constant *k),
                           void *ctx);
+/* Costs that act and are not those of the file: constants scaled to node or supply, converters by their cost models.
+ * SI; `why`: the source with what was done, or the model. Nothing for a chip that changes none. */
+void chip_visit_acting(const struct chip *c,
+                       void (*visit)(void *ctx, const char *key, const char *unit, double value, const char *why),
+                       void *ctx);
 
 /* ---- matrices and placement ---------------------------------------------------------------- */
 

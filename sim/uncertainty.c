@@ -42,8 +42,9 @@ static void collect(struct uncertainty *out, const char *key, const struct const
     }
 }
 
-static void collect_given(void *context, const char *key, size_t offset) {
+static void collect_given(void *context, const char *key, const char *unit, size_t offset) {
     struct collecting *c = context;
+    (void)unit;
     collect(c->out, key, (const struct constant *)(const void *)((const char *)c->given + offset), offset);
 }
 
@@ -71,34 +72,53 @@ static double memory_time_ratio(const struct memory_spec *now, const struct memo
 
 static void time_ratios(const struct model *m, const struct chip_spec *now, double out[CLASS_COUNT]) {
     const struct chip_spec *before = m->nominal;
+    for (int c = 0; c < CLASS_COUNT; c++) {
+        out[c] = 1;
+    }
     out[CLASS_TILES] = ratio(tile_work_of(now).latency_s, tile_work_of(before).latency_s);
     out[CLASS_VECTOR] = out[CLASS_ATTENTION] = out[CLASS_MATMUL] = before->clock_Hz / now->clock_Hz;
     out[CLASS_KV] = memory_time_ratio(&now->kv, &before->kv, m->transfer_share[CLASS_KV]);
     out[CLASS_BUFFER] = memory_time_ratio(&now->buffer, &before->buffer, m->transfer_share[CLASS_BUFFER]);
 }
 
-static double static_J(const struct model *m, const struct chip_spec *s, double seconds) {
-    return m->chips * seconds *
-           (s->tiles_per_chip * tile_static_W(&s->tile) + s->vector.static_W.value + s->attention.static_W.value +
-            s->matmul.static_W.value + memory_static_W(&s->kv) + memory_static_W(&s->buffer));
+/* Of the parts that constants scale; what else is static stays in proportion to the time. */
+static double chip_static_W(const struct chip_spec *s) {
+    return s->tiles_per_chip * tile_static_W(&s->tile) + s->vector.static_W.value + s->attention.static_W.value +
+           s->matmul.static_W.value + memory_static_W(&s->kv) + memory_static_W(&s->buffer);
+}
+
+static double static_J(const struct model *m, const struct chip_spec *now, double seconds) {
+    double rest_W = ledger_static_W(&m->run->ledger) - m->chips * chip_static_W(m->nominal);
+    return seconds * (rest_W + m->chips * chip_static_W(now));
+}
+
+/* Energy of a component per count, relative to the nominal chip. */
+static double energy_ratio(const struct model *m, const struct chip_spec *now, double window, enum component c) {
+    const struct chip_spec *before = m->nominal;
+    const struct tile_spec *t = &now->tile, *t0 = &before->tile;
+    switch (c) {
+    case PART_DAC: return ratio(t->dac.energy_J.value, t0->dac.energy_J.value);
+    case PART_ARRAY:
+        return ratio(array_energy_J(now, 1, 1), array_energy_J(before, 1, 1)) * (t->array.given ? 1 : window);
+    case PART_SAMPLING: return ratio(sampling_energy_J(now, 1), sampling_energy_J(before, 1));
+    case PART_ADC: return ratio(t->adc.energy_J.value, t0->adc.energy_J.value);
+    case PART_DIGITAL_POST: return ratio(t->post.energy_J.value, t0->post.energy_J.value);
+    case PART_VECTOR: return ratio(now->vector.energy_J.value, before->vector.energy_J.value);
+    case PART_ATTENTION: return ratio(now->attention.energy_J.value, before->attention.energy_J.value);
+    case PART_DIGITAL_MATMUL: return ratio(now->matmul.energy_J.value, before->matmul.energy_J.value);
+    case PART_KV_MEMORY: return ratio(now->kv.energy_J_per_bit.value, before->kv.energy_J_per_bit.value);
+    case PART_BUFFER: return ratio(now->buffer.energy_J_per_bit.value, before->buffer.energy_J_per_bit.value);
+    default: return 1;
+    }
 }
 
 static double energy_J(const struct model *m, const struct chip_spec *now, double window, double seconds) {
-    const struct chip_spec *before = m->nominal;
-    const struct tile_spec *t = &now->tile, *t0 = &before->tile;
-    const double *J = m->ledger.energy_J;
-    double array = ratio(array_energy_J(now, 1, 1), array_energy_J(before, 1, 1)) * (t->array.given ? 1 : window);
-    return J[PART_DAC] * ratio(t->dac.energy_J.value, t0->dac.energy_J.value) +
-           J[PART_ARRAY] * array +
-           J[PART_SAMPLING] * ratio(sampling_energy_J(now, 1), sampling_energy_J(before, 1)) +
-           J[PART_ADC] * ratio(t->adc.energy_J.value, t0->adc.energy_J.value) +
-           J[PART_DIGITAL_POST] * ratio(t->post.energy_J.value, t0->post.energy_J.value) +
-           J[PART_VECTOR] * ratio(now->vector.energy_J.value, before->vector.energy_J.value) +
-           J[PART_ATTENTION] * ratio(now->attention.energy_J.value, before->attention.energy_J.value) +
-           J[PART_DIGITAL_MATMUL] * ratio(now->matmul.energy_J.value, before->matmul.energy_J.value) +
-           J[PART_KV_MEMORY] * ratio(now->kv.energy_J_per_bit.value, before->kv.energy_J_per_bit.value) +
-           J[PART_BUFFER] * ratio(now->buffer.energy_J_per_bit.value, before->buffer.energy_J_per_bit.value) +
-           static_J(m, now, seconds);
+    double sum_J = 0;
+    for (int c = 0; c < PART_COUNT; c++) {
+        sum_J += c == PART_STATIC ? static_J(m, now, seconds)
+                                  : m->ledger.energy_J[c] * energy_ratio(m, now, window, (enum component)c);
+    }
+    return sum_J;
 }
 
 /* The chip with factor[i] on constant i. */

@@ -320,6 +320,34 @@ static void parts_scale_to_the_node_on_request(void **state) {
     REFUSED("pcm256", "scaling.voltage_V: belongs to scale_to_node = on, which is off here", "scaling.voltage_V=0.9");
 }
 
+struct seen {
+    size_t count;
+    bool adc, vector;
+};
+
+static void note_acting(void *context, const char *key, const char *unit, double value, const char *why) {
+    struct seen *seen = context;
+    seen->count++;
+    seen->adc = seen->adc || (strcmp(key, "tile.adc.energy_J") == 0 && strcmp(why, "by tile.adc.cost") == 0);
+    seen->vector = seen->vector || (strcmp(key, "vector.energy_J") == 0 && strcmp(unit, "J") == 0 && value < 2e-12 &&
+                                    strstr(why, "Stillmaker"));
+}
+
+/* `mho chip show` lists what acts in place of the file's constants, and nothing where all act as they stand. */
+static void what_acts_is_shown(void **state) {
+    (void)state;
+    struct chip *c = load("pcm256", NULL, 0);
+    struct seen seen = {0};
+    chip_visit_acting(c, note_acting, &seen);
+    assert_int_equal(seen.count, 0);
+    chip_destroy(c);
+    c = WITH("pcm256", "tile.adc=murmann_p50", "node_nm=14", "scale_to_node=on", "vector.node_nm=40");
+    chip_visit_acting(c, note_acting, &seen);
+    assert_true(seen.adc && seen.vector);
+    assert_int_equal(seen.count, 6); /* energy, area, leakage of the ADC; energy, area, static power of the unit */
+    chip_destroy(c);
+}
+
 /* ---- supply ------------------------------------------------------------------------------------------------ */
 
 static void the_supply_scales_what_follows_it(void **state) {
@@ -730,6 +758,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(effective_configurations_come_back),
     cmocka_unit_test(nodes_scale_as_published),
     cmocka_unit_test(parts_scale_to_the_node_on_request),
+    cmocka_unit_test(what_acts_is_shown),
     cmocka_unit_test(the_supply_scales_what_follows_it),
     cmocka_unit_test(the_clock_follows_its_points),
     cmocka_unit_test(nominal_values_are_those_of_the_report),

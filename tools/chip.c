@@ -46,6 +46,11 @@ struct constants {
     size_t count[4];
 };
 
+struct acting {
+    json_t *rows; /* NULL: print */
+    size_t count;
+};
+
 static void visit_constant(void *context, const char *key, const char *unit, const struct constant *k) {
     struct constants *c = context;
     c->count[k->kind]++;
@@ -66,6 +71,19 @@ static void visit_constant(void *context, const char *key, const char *unit, con
     json_array_append_new(c->rows, row);
 }
 
+static void visit_acting(void *context, const char *key, const char *unit, double value, const char *why) {
+    struct acting *a = context;
+    double factor = 1;
+    unit_factor(unit, &factor);
+    if (a->rows) {
+        json_array_append_new(a->rows, json_pack("{s:s, s:f, s:s, s:s}", "key", key, "value", value / factor, "unit",
+                                                 unit, "source", why));
+        return;
+    }
+    printf("%s#   %-26s %12.6g %-12s %s\n", a->count++ ? "" : "\n# costs that act in place of those above\n", key,
+           value / factor, unit, why);
+}
+
 static enum status show_json(const struct options *o, const struct chip *c, struct error *e) {
     struct constants found = {json_array(), {0}};
     chip_visit_constants(c, visit_constant, &found);
@@ -73,6 +91,9 @@ static enum status show_json(const struct options *o, const struct chip *c, stru
     json_put(root, "name", json_string(chip_name(c)));
     json_put(root, "about", json_string(chip_about(c)));
     json_put(root, "constants", found.rows);
+    struct acting acting = {json_array(), 0};
+    chip_visit_acting(c, visit_acting, &acting);
+    json_put(root, "acting", acting.rows);
     return json_finish(root, e);
 }
 
@@ -84,6 +105,8 @@ static enum status show_print(const struct chip *c, struct error *e) {
     printf("# %s\n# effective configuration, hash %016llx; this text is a chip file\n%s", chip_about(c),
            (unsigned long long)chip_hash(c), text);
     mem_free(text);
+    struct acting acting = {NULL, 0};
+    chip_visit_acting(c, visit_acting, &acting);
     printf("\n# effects\n");
     for (size_t i = 0; i < chip_effect_count(); i++) {
         printf("#   %-18s %-3s  %s\n", chip_effect_name(i), chip_effect_on(c, i) ? "on" : "off", chip_effect_help(i));
