@@ -29,6 +29,7 @@ void log_add(struct engine *g, struct task *t, int64_t release) {
     }
     uint32_t number = l->task_count++;
     t->log = l->count;
+    t->log_task = number;
     l->tasks[number] = (struct log_task){t->tag, t->key, release > g->now ? release : -1, t->resource, l->count};
     for (uint32_t i = 0; i < t->items; i++) {
         l->events[l->count++] = (struct log_event){
@@ -82,19 +83,17 @@ static struct inputs find_inputs(const struct engine *g, const struct task *t, u
 }
 
 /* Ready without an input that came now: released now, or added now. */
-static void set_first_cause(const struct engine *g, const struct task *t, const struct inputs *in,
-                            struct log_event *v) {
+static enum engine_cause first_cause(const struct engine *g, const struct task *t, struct inputs *in) {
     const struct engine_log *l = &g->log;
-    v->cause = NONE;
-    v->kind = CAUSE_NOT_LOGGED;
-    if (t->released && l->tasks[v->task].release == g->now) {
-        v->kind = CAUSE_RELEASE;
-    } else if (!in->unknown && l->caller_event != NONE) {
-        v->cause = l->caller_event;
-        v->kind = result_at(&l->events[v->cause]) == g->now ? CAUSE_INPUT : CAUSE_SERVER;
-    } else if (g->now == l->begin) {
-        v->kind = CAUSE_RELEASE;
+    if (t->released && l->tasks[t->log_task].release == g->now) {
+        return CAUSE_RELEASE;
     }
+    if (!in->unknown && l->caller_event != NONE) {
+        in->last = l->caller_event;
+        in->path = l->caller_path > in->path ? l->caller_path : in->path;
+        return result_at(&l->events[in->last]) == g->now ? CAUSE_INPUT : CAUSE_SERVER;
+    }
+    return g->now == l->begin ? CAUSE_RELEASE : CAUSE_NOT_LOGGED;
 }
 
 void log_ready(struct engine *g, const struct task *t, uint32_t item) {
@@ -104,24 +103,19 @@ void log_ready(struct engine *g, const struct task *t, uint32_t item) {
     struct engine_log *l = &g->log;
     struct log_event *v = &l->events[t->log + item];
     struct inputs in = find_inputs(g, t, item);
-    if (in.last != NONE) {
-        v->cause = in.last;
-        v->kind = CAUSE_INPUT;
-    } else {
-        set_first_cause(g, t, &in, v);
-        if (v->cause != NONE) {
-            in.path = l->caller_path > in.path ? l->caller_path : in.path;
-        }
-    }
-    int64_t release = l->tasks[v->task].release;
+    enum engine_cause kind = in.last != NONE ? CAUSE_INPUT : first_cause(g, t, &in);
+    int64_t release = l->tasks[t->log_task].release;
     int64_t from = next_edge(&g->resources[t->resource], release > in.path ? release : in.path);
     int64_t over = from + item_hold(g, t, item), there = from + item_latency(g, t, item);
-    if (item > 0 && v[-1].path > there) {
-        there = v[-1].path;
-    }
-    v->path = there;
+    there = item > 0 && v[-1].path > there ? v[-1].path : there;
     over = there > over ? there : over;
     l->longest = over > l->longest ? over : l->longest;
+    /* All of it, so that the memory need not be read, which is far away. */
+    *v = (struct log_event){.start = -1,
+                            .path = there,
+                            .cause = in.last,
+                            .task = t->log_task & (LOG_TASKS_MOST - 1),
+                            .kind = kind & 3};
 }
 
 void log_start(struct engine *g, const struct task *t, uint32_t item, int64_t hold, int64_t there, int64_t ready) {

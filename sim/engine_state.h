@@ -29,7 +29,7 @@ struct task {
     uint32_t resource;
     uint32_t first_in, first_out, first_run, last_run, child, sibling;
     uint32_t holds, latencies; /* first number of its block of durations; NONE: even */
-    uint32_t log;              /* number of its first event in the log */
+    uint32_t log, log_task;    /* numbers of its first event and of itself in the log */
     uint32_t generation;       /* counts the tasks that had this place; half of the id */
     bool live, open, in_order_results, watch;
     bool by_item;  /* some input comes item by item */

@@ -150,7 +150,6 @@ void run_reset(struct run *r) {
     ledger_reset(&r->ledger);
     if (r->engine) {
         engine_reset(r->engine);
-        memset(r->critical_ps, 0, resource_count(r) * sizeof *r->critical_ps);
     }
     r->step_start_ps = 0;
     r->steps = r->tokens_total = r->single_steps = 0;
@@ -378,12 +377,18 @@ void run_join(struct run *r) {
     r->forked = false;
 }
 
-/* What the critical path of this step added to each class. */
+static enum resource_class class_of(size_t resource, size_t matrices) {
+    return resource < matrices ? CLASS_TILES : (enum resource_class)((resource - matrices) % UNIT_COUNT + 1);
+}
+
+/* Adds the critical path of this step to its classes. */
 static void note_critical(struct run *r) {
-    for (int c = 0; c < CLASS_COUNT; c++) {
-        double before_s = r->critical_s[STEP_SEVERAL][c] + r->critical_s[STEP_SINGLE][c];
-        r->critical_s[r->tokens == 1 ? STEP_SINGLE : STEP_SEVERAL][c] +=
-            run_class(r, (enum resource_class)c).critical_s - before_s;
+    size_t matrices = placement_matrices(r->placement);
+    enum step_kind kind = r->tokens == 1 ? STEP_SINGLE : STEP_SEVERAL;
+    engine_critical_path(r->engine, r->critical_ps);
+    for (size_t i = 0; i < engine_resources(r->engine); i++) {
+        r->critical_s[kind][class_of(i, matrices)] += (double)r->critical_ps[i] * 1e-12;
+        r->critical_ps[i] = 0;
     }
 }
 
@@ -400,11 +405,10 @@ double run_end_step(struct run *r) {
     if (engine_advance(r->engine, &report, &e) != OK) {
         r->trouble = e;
     } else {
-        engine_critical_path(r->engine, r->critical_ps);
+        note_critical(r);
     }
     double end_s = (double)engine_end(r->engine) * 1e-12, length_s = end_s - run_step_start_s(r);
     *(r->tokens == 1 ? &r->single_s : &r->several_s) += length_s;
-    note_critical(r);
     return end_s;
 }
 
@@ -424,24 +428,19 @@ struct ledger_view run_ledger(const struct run *r) {
 
 double run_layer_energy_J(const struct run *r, size_t layer) { return ledger_row_J(&r->ledger, layer, makespan_s(r)); }
 
-static bool resource_in_class(size_t resource, size_t matrices, enum resource_class c) {
-    return resource < matrices ? c == CLASS_TILES : (resource - matrices) % UNIT_COUNT + 1 == (size_t)c;
-}
-
 struct class_view run_class(const struct run *r, enum resource_class c) {
-    struct class_view v = {0};
+    struct class_view v = {.critical_s = r->critical_s[STEP_SEVERAL][c] + r->critical_s[STEP_SINGLE][c]};
     if (!r->engine) {
         return (struct class_view){(double)NAN, (double)NAN, (double)NAN, (double)NAN};
     }
     size_t matrices = placement_matrices(r->placement), count = engine_resources(r->engine);
     double total_s = makespan_s(r);
     for (size_t i = 0; i < count; i++) {
-        if (resource_in_class(i, matrices, c)) {
+        if (class_of(i, matrices) == c) {
             struct engine_use one = engine_use(r->engine, i);
             double busy_s = (double)one.busy * 1e-12;
             v.busy_s += busy_s;
             v.wait_s += (double)one.wait * 1e-12;
-            v.critical_s += (double)r->critical_ps[i] * 1e-12;
             v.busiest = total_s > 0 && busy_s / total_s > v.busiest ? busy_s / total_s : v.busiest;
         }
     }

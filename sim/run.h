@@ -30,7 +30,7 @@ struct run {
     struct multiply_scratch *scratch;
     struct ledger ledger;
     struct engine *engine;     /* ticks of 1 ps, a log of one step; NULL: the chip declares no costs */
-    int64_t *critical_ps;      /* [resources] sums over steps */
+    int64_t *critical_ps;      /* [resources] of the step that ends; else 0 */
     int64_t *each_ps;          /* [max_tokens] durations of a stage that differ from token to token */
     int64_t step_start_ps;
     size_t stages, stages_most; /* of this step */
