@@ -544,6 +544,15 @@ static void overfull_step_is_told(void **state) {
     report_flags(b.run, &flags);
     assert_string_equal(flags.text[flags.count - 1],
                         "time is incomplete: run: this step has more operations than the run was made for");
+    run_end_step(b.run);
+    run_begin_step(b.run, 1); /* the next step has room again */
+    report_flags(b.run, &flags);
+    assert_true(flags.count == 0 || !strstr(flags.text[flags.count - 1], "incomplete"));
+    run_end_step(b.run);
+    run_begin_step(b.run, 2);
+    report_flags(b.run, &flags);
+    assert_string_equal(flags.text[flags.count - 1],
+                        "time is incomplete: run: a step of 2 tokens (allowed: up to 1)");
     drop(&b);
 }
 

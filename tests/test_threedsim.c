@@ -4,8 +4,8 @@
  * The operations of a decoder are built here as tasks of one item: tiles whose tiers share one crossbar port are
  * resources with one server, digital and attention units are pools, transfers have unlimited servers. Units take the
  * waiting operation with the smallest (sequence, token, number of the operation). Everything must come out exactly:
- * total time, busy time of every resource, ends of the tokens, operation lists; energies to 1e-9, since both are sums
- * of thousands of doubles in different orders; flops to 1e-12 for the same reason. */
+ * total time, busy time of every resource, ends of the tokens, operation lists, and the mapping in order; energies to
+ * 1e-9, since both are sums of thousands of doubles in different orders; flops to 1e-12 for the same reason. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +18,7 @@
 
 enum kind { MVM, COM, ADD, MHA, LAYER_NORM, RELU, GELU, SAMPLE, KINDS };
 static const char *const kind_names[KINDS] = {"mvm", "com", "add", "mha", "layer_norm", "relu", "gelu", "sample"};
-enum { OPS_MOST = 32768, LIST_MOST = 4096, INPUTS_MOST = 16 * OPS_MOST };
+enum { TILES_MOST = 256, OPS_MOST = 32768, LIST_MOST = 4096, INPUTS_MOST = 16 * OPS_MOST };
 
 struct list { uint32_t at[LIST_MOST]; size_t count; };
 
@@ -282,9 +282,9 @@ static size_t resource_of(const struct op *o) {
 }
 
 static struct engine *machine(const struct run3d *r) {
-    static struct engine_resource resources[TILES + 256];
+    static struct engine_resource resources[TILES + TILES_MOST];
     size_t tiles = (size_t)parameter(r, "tiles", 0);
-    assert_in_range(tiles, 1, 256);
+    assert_in_range(tiles, 1, TILES_MOST);
     resources[TRANSFERS] = (struct engine_resource){ENGINE_UNLIMITED, 1, QUEUE_BY_KEY};
     resources[DIGITAL] = (struct engine_resource){(uint32_t)parameter(r, "num_digital_units", 4), 1, QUEUE_BY_KEY};
     resources[ATTENTION] = (struct engine_resource){(uint32_t)parameter(r, "num_mha_units", 1), 1, QUEUE_BY_KEY};
@@ -328,6 +328,84 @@ static struct engine *simulate(struct run3d *r, bool backwards) {
         r->ops[v.tag].end = v.start + v.hold;
     }
     return g;
+}
+
+/* ---- placement --------------------------------------------------------------------------------- */
+
+struct placer { uint32_t used[TILES_MOST]; size_t tiles; };
+
+static uint32_t least_used(const struct placer *p) {
+    uint32_t best = 0;
+    for (uint32_t t = 1; t < p->tiles; t++) {
+        best = p->used[t] < p->used[best] ? t : best;
+    }
+    return best;
+}
+
+/* Places a matrix block by block, row-major: each on the first of the tiles with the fewest used tiers, or on `onto` in
+ * turn while they have room. Compares with `there` (NULL: does not) and returns the tiles in *got. */
+static void place(const struct run3d *r, struct placer *p, long long rows, long long columns, const struct list *onto,
+                  const json_t *there, struct list *got) {
+    long long height = tier(r, 0), width = tier(r, 1);
+    size_t k = 0;
+    for (long long i = 0; i < rows; i += height) {
+        for (long long j = 0; j < columns; j += width, k++) {
+            uint32_t tile = onto ? onto->at[k % onto->count] : least_used(p);
+            tile = p->used[tile] >= parameter(r, "tiers", 0) ? least_used(p) : tile;
+            const long long block[4] = {tile, p->used[tile]++, rows - i < height ? rows - i : height,
+                                        columns - j < width ? columns - j : width};
+            const json_t *row = json_array_get(there, (size_t)(i / height));
+            for (size_t n = 0; there && n < 4; n++) {
+                const json_t *one = json_array_get(json_array_get(row, (size_t)(j / width)), n);
+                assert_int_equal(json_integer_value(one), block[n]);
+            }
+            push_to(got, tile);
+        }
+    }
+}
+
+static void place_matrix(const struct run3d *r, struct placer *p, const char *matrix, int layer, long long rows,
+                         long long columns) {
+    static struct list got;
+    const char *name;
+    got.count = 0;
+    place(r, p, rows, columns, NULL, blocks(r, matrix, layer, &name), &got);
+}
+
+/* Stacked: on the tiles that one row of blocks would get. */
+static void place_embedding(const struct run3d *r, struct placer *p, const char *matrix, long long rows) {
+    static struct list onto, got;
+    struct placer as_one_row = *p;
+    const char *name;
+    long long d = parameter(r, "d_model", 0);
+    onto.count = got.count = 0;
+    place(r, &as_one_row, tier(r, 0), d, NULL, NULL, &onto);
+    place(r, p, rows, d, parameter(r, "stack_embedding", 1) ? &onto : NULL, blocks(r, matrix, 0, &name), &got);
+}
+
+static void check_mapping(const struct run3d *r) {
+    static const char *const in[3] = {"q_proj_in", "k_proj_in", "v_proj_in"};
+    static const char *const out[3] = {"q_proj_out", "k_proj_out", "v_proj_out"};
+    struct placer p = {.tiles = (size_t)parameter(r, "tiles", 0)};
+    long long d = parameter(r, "d_model", 0), ff = parameter(r, "d_ff", 0);
+    int layers = (int)parameter(r, "layers", 0);
+    if (json_object_get(r->c, "strategy")) {
+        return; /* other strategies: by their mapping only */
+    }
+    place_embedding(r, &p, "token_embedding", parameter(r, "vocab", 0));
+    place_embedding(r, &p, "pos_embedding", parameter(r, "target_len", 0));
+    for (int layer = 0; layer < layers; layer++) {
+        for (size_t k = 0; k < 3 && layer == 0; k++) {
+            place_matrix(r, &p, in[k], layer, d, d);
+        }
+        for (size_t k = 0; k < 3 && layer < layers - 1; k++) {
+            place_matrix(r, &p, out[k], layer, d, d);
+        }
+        place_matrix(r, &p, "out_proj", layer, d, d);
+        place_matrix(r, &p, "ffn1", layer, d, ff);
+        place_matrix(r, &p, "ffn2", layer, ff, d);
+    }
+    place_matrix(r, &p, "lm_head", NOTHING, d, parameter(r, "vocab", 0));
 }
 
 /* ---- comparison -------------------------------------------------------------------------------- */
@@ -445,6 +523,7 @@ static void every_case_is_exact(void **state) {
         r.mapping = json_object_get(r.c, "mapping");
         r.count = r.input_count = 0;
         add_sequences(&r);
+        check_mapping(&r);
         for (int backwards = 0; backwards < 2; backwards++) {
             struct engine *g = simulate(&r, backwards);
             check_case(&r, g);
