@@ -142,7 +142,7 @@ static struct multiply_record scaled(const struct multiply_record *one, uint32_t
 }
 
 static enum status stream(const struct chip *c, const struct placement *p, const struct multiply_record *one,
-                          uint32_t tiles, uint32_t vectors, struct ledger_view *view, double *tiles_busy_s,
+                          uint32_t tiles, uint32_t vectors, struct ledger_view *view, double *tiles_critical_s,
                           struct error *e) {
     struct run *r = NULL;
     struct multiply_record record = scaled(one, tiles, vectors);
@@ -151,7 +151,7 @@ static enum status stream(const struct chip *c, const struct placement *p, const
     run_record_multiply(r, &record);
     run_end_step(r);
     *view = run_ledger(r);
-    *tiles_busy_s = run_class(r, CLASS_TILES).busy_s;
+    *tiles_critical_s = run_class(r, CLASS_TILES).critical_s;
     run_destroy(r);
     return OK;
 }
@@ -171,11 +171,11 @@ static enum status measure_placed(const struct chip *c, const struct placement *
                                   struct measurement *out, struct error *e) {
     struct multiply_record one;
     struct ledger_view single;
-    double busy_s;
+    double critical_s;
     uint32_t tiles = placement_matrix_at(p, 0).tiles;
     TRY(sample_tile(c, w, &one, e));
     TRY(stream(c, p, &one, tiles, 1, &single, &out->latency_s, e));
-    TRY(stream(c, p, &one, tiles, (uint32_t)w->vectors, &out->ledger, &busy_s, e));
+    TRY(stream(c, p, &one, tiles, (uint32_t)w->vectors, &out->ledger, &critical_s, e));
     out->area = placement_area(c, p);
     out->tiles = tiles;
     out->vectors = w->vectors;

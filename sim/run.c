@@ -182,8 +182,9 @@ static size_t unit_resource(const struct run *r, int layer, enum unit u) {
     return placement_matrices(r->placement) + (size_t)placement_home_chip(r->placement, layer) * UNIT_COUNT + (size_t)u;
 }
 
+/* latency_ps: ENGINE_AS_HOLD, or of a pipelined resource, which takes the next token before it has finished this one. */
 static enum status try_stage(struct run *r, size_t resource, int64_t even_ps, const int64_t *each_ps,
-                             struct front *before, struct error *e) {
+                             int64_t latency_ps, struct front *before, struct error *e) {
     if (r->stages == r->stages_most) {
         return error_set(e, ERR_RUN, "run: this step has more operations than the run was made for");
     }
@@ -192,9 +193,9 @@ static enum status try_stage(struct run *r, size_t resource, int64_t even_ps, co
                                .resource = resource,
                                .items = r->tokens,
                                .hold = each_ps ? each_ps[0] : even_ps,
-                               .latency = ENGINE_AS_HOLD,
+                               .latency = latency_ps,
                                .holds = r->tokens > 1 ? each_ps : NULL,
-                               .in_order_results = true};
+                               .in_order_results = latency_ps == ENGINE_AS_HOLD};
     TRY(engine_add(r->engine, &task, &id, e));
     for (uint32_t i = 0; i < before->count; i++) {
         TRY(engine_depend(r->engine, id, before->tasks[i], AFTER_ITEM, e));
@@ -208,7 +209,18 @@ static enum status try_stage(struct run *r, size_t resource, int64_t even_ps, co
 static void add_stage(struct run *r, size_t resource, int64_t even_ps, const int64_t *each_ps,
                       struct front *before) {
     struct error e;
-    if (r->trouble.status == OK && r->tokens > 0 && try_stage(r, resource, even_ps, each_ps, before, &e) != OK) {
+    if (r->trouble.status == OK && r->tokens > 0 &&
+        try_stage(r, resource, even_ps, each_ps, ENGINE_AS_HOLD, before, &e) != OK) {
+        r->trouble = e;
+    }
+}
+
+/* The same of a pipelined resource. */
+static void add_pipeline(struct run *r, size_t resource, int64_t interval_ps, int64_t latency_ps,
+                         struct front *before) {
+    struct error e;
+    if (r->trouble.status == OK && r->tokens > 0 &&
+        try_stage(r, resource, interval_ps, NULL, latency_ps, before, &e) != OK) {
         r->trouble = e;
     }
 }
@@ -262,14 +274,14 @@ static void note_activity(struct run *r, const struct placement_matrix *m, const
     r->repeated_rounds += (double)record->repeated_rounds;
 }
 
-/* The first token of a step fills the pipeline of the tiles, the others follow at its pace. */
 static void add_tiles(struct run *r, const struct multiply_record *record, struct front *at) {
     struct tile_work work = tile_work_of(chip_spec_of(r->chip));
     double reads = 1 + (double)record->repeated_rounds / record->tokens; /* repeats: evenly over the tokens */
-    for (uint32_t t = 0; t < r->tokens; t++) {
-        r->each_ps[t] = picoseconds((t ? work.interval_s : work.latency_s) * reads);
+    if (chip_spec_of(r->chip)->tile.overlap == OVERLAP_NONE) {
+        add_stage(r, record->matrix, picoseconds(work.latency_s * reads), NULL, at);
+    } else {
+        add_pipeline(r, record->matrix, picoseconds(work.interval_s * reads), picoseconds(work.latency_s * reads), at);
     }
-    add_stage(r, record->matrix, 0, r->each_ps, at);
 }
 
 void run_record_multiply(struct run *r, const struct multiply_record *record) {
