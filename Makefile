@@ -96,6 +96,7 @@ asan:
 # The pages that the program writes. The test `docs` says when they are out of date.
 docs: $(BUILD)/mho
 	$(BUILD)/mho chip params --markdown > docs/parameters.md
+	$(BUILD)/mho validate --markdown > docs/validation.md
 	$(BUILD)/mho device pictures --out docs/pictures
 
 # The program, and what it reads: chips, parts, the calibration text and the bundled model. It finds them from its own path

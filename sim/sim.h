@@ -429,6 +429,12 @@ const char *validation_chip(const struct validation *v);
 const char *validation_about(const struct validation *v);
 /* "dac + array + adc, 2 operations per MAC": what the whole is, for reports. */
 const char *validation_boundary(const struct validation *v);
+/* What the short names of sources stand for: "paper2023", "authors, title, ...". */
+struct validation_source {
+    const char *key, *text;
+};
+size_t validation_sources(const struct validation *v);
+struct validation_source validation_source_at(const struct validation *v, size_t i);
 size_t validation_points(const struct validation *v);
 struct validation_point validation_point_at(const struct validation *v, size_t i);
 struct validation_count validation_count(const struct validation *v);

@@ -184,12 +184,25 @@ static enum status read_points(struct validation *v, struct error *e) {
     return OK;
 }
 
+static enum status check_sources(const struct validation *v, struct error *e) {
+    char where[WHERE_BYTES];
+    const struct config_node *sources = config_get(v->root, "sources");
+    for (size_t i = 0; sources && (config_kind(sources) != CONFIG_MAP || i < config_count(sources)); i++) {
+        if (config_kind(sources) != CONFIG_MAP || !config_text(config_at(sources, i))) {
+            return error_set(e, ERR_USAGE, "%s: sources: must be a map from short names to references",
+                             config_where(sources, where, sizeof where));
+        }
+    }
+    return OK;
+}
+
 static enum status read_head(struct validation *v, struct error *e) {
     static const struct param_table *const tables[] = {&head_table};
     char where[WHERE_BYTES];
     struct text_items names;
     TRY(params_check_unused(tables, (const char *const[]){""}, 1, v->root, head_lists, e));
     TRY(params_read(&head_table, v->root, "", v->arena, v, e));
+    TRY(check_sources(v, e));
     TRY(read_texts(v->arena, v->root, "constants_from", &v->constants_from, e));
     TRY(read_texts(v->arena, v->root, "boundary", &names, e));
     if (!names.count) {
@@ -322,6 +335,17 @@ enum status validation_run(struct validation *v, struct error *e) {
 const char *validation_chip(const struct validation *v) { return v->chip; }
 const char *validation_about(const struct validation *v) { return v->about; }
 const char *validation_boundary(const struct validation *v) { return v->boundary_text; }
+
+size_t validation_sources(const struct validation *v) {
+    const struct config_node *sources = config_get(v->root, "sources");
+    return sources ? config_count(sources) : 0;
+}
+
+struct validation_source validation_source_at(const struct validation *v, size_t i) {
+    const struct config_node *sources = config_get(v->root, "sources");
+    return (struct validation_source){config_key_at(sources, i), config_text(config_at(sources, i))};
+}
+
 size_t validation_points(const struct validation *v) { return v->count; }
 
 struct validation_point validation_point_at(const struct validation *v, size_t i) {

@@ -36,19 +36,29 @@ static const char *docs(void) {
     return path;
 }
 
-static void keys_are_current(void **state) {
-    (void)state;
-    char *out, *committed = text_of(docs(), "parameters.md");
-    assert_int_equal(run_mho((const char *const[]){"chip", "params", "--markdown", NULL}, 60, &out, NULL), 0);
+/* docs/`page` is what the command writes. */
+static void page_is_current(const char *page, const char *const *command) {
+    char *out, *committed = text_of(docs(), page);
+    assert_int_equal(run_mho(command, 60, &out, NULL), 0);
     size_t at = 0, line = 1;
     while (out[at] && out[at] == committed[at]) {
         line += out[at++] == '\n';
     }
     if (out[at] != committed[at]) {
-        fail_msg("docs/parameters.md:%zu is out of date (make docs)", line);
+        fail_msg("docs/%s:%zu is out of date (make docs)", page, line);
     }
     mem_free(out);
     mem_free(committed);
+}
+
+static void keys_are_current(void **state) {
+    (void)state;
+    page_is_current("parameters.md", (const char *const[]){"chip", "params", "--markdown", NULL});
+}
+
+static void published_numbers_are_current(void **state) {
+    (void)state;
+    page_is_current("validation.md", (const char *const[]){"validate", "--markdown", NULL});
 }
 
 /* How much of the default chip is assumed stands in the text of the README. */
@@ -269,6 +279,7 @@ static void pictures_are_compared_by_their_numbers(void **state) {
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(keys_are_current),
+    cmocka_unit_test(published_numbers_are_current),
     cmocka_unit_test(assumptions_are_current),
     cmocka_unit_test(pictures_are_current),
     cmocka_unit_test(links_lead_somewhere),

@@ -242,6 +242,8 @@ static void dishonest_files_are_refused(void **state) {
         {HEAD "points:\n" TIME ENERGY POINT(PREDICTED("area", "mm2") ", set: tile.dac.bit=3"),
          ":9: set: --set 1: tile.dac.bit"},
         /* form */
+        {"chip: hermes64_1phase\nabout: a test\nsources: [paper]\nboundary: [adc]\npoints:\n" TIME,
+         ":3: sources: must be a map"},
         {HEAD, "points: missing"},
         {HEAD "points: []\n", ":6: points: missing"},
         {HEAD "points: [3]\n", ":6: points: must be a list of maps"},

@@ -149,6 +149,12 @@ static json_t *chips_json(const struct files *f) {
         json_put(o, "chip", json_string(validation_chip(f->list[i])));
         json_put(o, "about", json_string(validation_about(f->list[i])));
         json_put(o, "boundary", json_string(validation_boundary(f->list[i])));
+        json_t *sources = json_object();
+        for (size_t k = 0; k < validation_sources(f->list[i]); k++) {
+            struct validation_source s = validation_source_at(f->list[i], k);
+            json_put(sources, s.key, json_string(s.text));
+        }
+        json_put(o, "sources", sources);
         json_array_append_new(list, o);
     }
     return list;
@@ -253,13 +259,38 @@ static const char introduction[] =
     "able to run a language model\n"
     "are outside. An error above 10 % stays in the table with its reason. The test suite `validate` keeps the errors "
     "of all rows\n"
-    "(`tests/validation_errors.csv`) and fails when one grows.\n";
+    "(`tests/validation_errors.csv`) and fails when one grows.\n"
+    "\n"
+    "What the counts do not show: the *form* of a model is a choice too, and some were made with the numbers in view; "
+    "the text of a chip says\n"
+    "where. Component constants that a paper publishes are no fits, but a total of the same paper that follows from "
+    "them tests the counting and\n"
+    "the timing of the machine, not the constants. Numbers that were recalled and not read again say so in their "
+    "source. The abstract preset\n"
+    "`ibm_3d` stands for no silicon and has no page here.\n";
+
+static void write_overview(const struct files *f) {
+    printf("\n| chip | points | predicted | fitted | constants fitted | derived | within 10 %% | worst |\n"
+           "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
+    for (size_t i = 0; i < f->count; i++) {
+        struct validation_count n = validation_count(f->list[i]);
+        printf("| [%s](#%s) | %zu | %zu | %zu | %zu | %zu | %zu | %.1f %% |\n", validation_chip(f->list[i]),
+               validation_chip(f->list[i]), n.points, n.predicted, n.fitted, n.constants, n.derived, n.within,
+               100 * n.worst);
+    }
+}
+
+/* "+8.9 %"; what rounds to nothing has no sign. */
+static const char *percent(double error, char text[CELL_BYTES]) {
+    bool nothing = fabs(error) < 0.0005;
+    snprintf(text, CELL_BYTES, nothing ? "%.1f %%" : "%+.1f %%", nothing ? 0.0 : 100 * error);
+    return text;
+}
 
 static void write_point(const struct validation_point *p) {
-    char name[CELL_BYTES], settings[CELL_BYTES], role[CELL_BYTES];
-    printf("| %s | %s | %.5g | %.4g | %s | %+.1f %% | %s | %s |\n", name_of(p, name),
-           listed(p->sets, p->set_count, settings), p->published, p->simulated, p->unit, 100 * p->error,
-           role_of(p, role), p->source);
+    char name[CELL_BYTES], settings[CELL_BYTES], role[CELL_BYTES], error[CELL_BYTES];
+    printf("| %s | %s | %.5g | %.4g | %s | %s | %s | %s |\n", name_of(p, name), listed(p->sets, p->set_count, settings),
+           p->published, p->simulated, p->unit, percent(p->error, error), role_of(p, role), p->source);
 }
 
 static void write_reasons(const struct validation *v) {
@@ -273,11 +304,20 @@ static void write_reasons(const struct validation *v) {
     }
 }
 
+static void write_sources(const struct validation *v) {
+    printf("\n");
+    for (size_t i = 0; i < validation_sources(v); i++) {
+        struct validation_source s = validation_source_at(v, i);
+        printf("- %s: %s\n", s.key, s.text);
+    }
+}
+
 static enum status write_page(const struct files *f, struct error *e) {
     struct summary s = sum_up(f);
     printf("%s\n", introduction);
     print_count(&s.all);
     printf(".\nThe worst: %.1f %% (%s).\n", 100 * s.all.worst, s.worst);
+    write_overview(f);
     for (size_t i = 0; i < f->count; i++) {
         const struct validation *v = f->list[i];
         struct validation_count n = validation_count(v);
@@ -292,6 +332,7 @@ static enum status write_page(const struct files *f, struct error *e) {
         print_count(&n);
         printf(".\n");
         write_reasons(v);
+        write_sources(v);
     }
     return finish_output(e);
 }
