@@ -23,6 +23,7 @@
 #include <string.h>
 
 #include "sim/activity.h"
+#include "sim/history.h"
 #include "sim/placement.h"
 
 enum { STAGES_MOST = 3, DIGITAL_PER_LAYER = 24, DIGITAL_OUTSIDE = 64, EDGES_PER_STAGE = 4 };
@@ -80,6 +81,10 @@ enum status run_create_costs(const struct chip *c, const struct placement *p, ui
     if (status == OK && chip_has_costs(c)) {
         status = create_engine(r, e);
     }
+    if (status == OK && chip_has_costs(c)) {
+        r->history = history_create(r);
+        status = r->history ? OK : error_set(e, ERR_RUN, "run: out of memory");
+    }
     if (status != OK) {
         run_destroy(r);
         return status;
@@ -106,6 +111,7 @@ void run_destroy(struct run *r) {
             multiply_scratch_destroy(r->scratch);
         }
         engine_destroy(r->engine);
+        history_destroy(r->history);
         mem_free(r->critical_ps);
         mem_free(r->each_ps);
         ledger_destroy(&r->ledger);
@@ -150,6 +156,7 @@ void run_reset(struct run *r) {
     ledger_reset(&r->ledger);
     if (r->engine) {
         engine_reset(r->engine);
+        history_reset(r->history);
     }
     r->step_start_ps = 0;
     r->steps = r->tokens_total = r->single_steps = 0;
@@ -190,6 +197,7 @@ static enum status try_stage(struct run *r, size_t resource, int64_t even_ps, co
     }
     uint64_t id;
     struct engine_task task = {.key = r->stages++,
+                               .tag = r->tag,
                                .resource = resource,
                                .items = r->tokens,
                                .hold = each_ps ? each_ps[0] : even_ps,
@@ -288,6 +296,7 @@ void run_record_multiply(struct run *r, const struct multiply_record *record) {
     const struct chip_spec *s = chip_spec_of(r->chip);
     struct placement_matrix m = placement_matrix_at(r->placement, record->matrix);
     struct front at = r->front;
+    r->tag = tag_of_multiply(record->matrix);
     prepare_inputs(r, &m, &at);
     note_activity(r, &m, record);
     ledger_multiply(&r->ledger, record);
@@ -336,6 +345,7 @@ static void schedule_matmul(struct run *r, const struct digital_record *d, struc
 
 void run_digital(struct run *r, const struct digital_record *d) {
     const struct chip_spec *s = chip_spec_of(r->chip);
+    r->tag = tag_of_digital(d->op, d->layer);
     ledger_digital(&r->ledger, d);
     if (!r->engine) {
         return;
@@ -389,17 +399,17 @@ void run_join(struct run *r) {
     r->forked = false;
 }
 
-static enum resource_class class_of(size_t resource, size_t matrices) {
+enum resource_class run_resource_class(const struct run *r, size_t resource) {
+    size_t matrices = placement_matrices(r->placement);
     return resource < matrices ? CLASS_TILES : (enum resource_class)((resource - matrices) % UNIT_COUNT + 1);
 }
 
 /* Adds the critical path of this step to its classes. */
 static void note_critical(struct run *r) {
-    size_t matrices = placement_matrices(r->placement);
     enum step_kind kind = r->tokens == 1 ? STEP_SINGLE : STEP_SEVERAL;
     engine_critical_path(r->engine, r->critical_ps);
     for (size_t i = 0; i < engine_resources(r->engine); i++) {
-        r->critical_s[kind][class_of(i, matrices)] += (double)r->critical_ps[i] * 1e-12;
+        r->critical_s[kind][run_resource_class(r, i)] += (double)r->critical_ps[i] * 1e-12;
         r->critical_ps[i] = 0;
     }
 }
@@ -421,6 +431,9 @@ double run_end_step(struct run *r) {
     }
     double end_s = (double)engine_end(r->engine) * 1e-12, length_s = end_s - run_step_start_s(r);
     *(r->tokens == 1 ? &r->single_s : &r->several_s) += length_s;
+    if (r->trouble.status == OK) {
+        history_add_step(r);
+    }
     return end_s;
 }
 
@@ -440,15 +453,22 @@ struct ledger_view run_ledger(const struct run *r) {
 
 double run_layer_energy_J(const struct run *r, size_t layer) { return ledger_row_J(&r->ledger, layer, makespan_s(r)); }
 
+uint64_t run_resource_chip(const struct run *r, size_t resource) {
+    size_t matrices = placement_matrices(r->placement);
+    uint64_t tiles = (uint64_t)chip_spec_of(r->chip)->tiles_per_chip;
+    return resource < matrices ? placement_first_tile(r->placement, resource) / tiles
+                               : (resource - matrices) / UNIT_COUNT;
+}
+
 struct class_view run_class(const struct run *r, enum resource_class c) {
     struct class_view v = {.critical_s = r->critical_s[STEP_SEVERAL][c] + r->critical_s[STEP_SINGLE][c]};
     if (!r->engine) {
         return (struct class_view){(double)NAN, (double)NAN, (double)NAN, (double)NAN};
     }
-    size_t matrices = placement_matrices(r->placement), count = engine_resources(r->engine);
+    size_t count = engine_resources(r->engine);
     double total_s = makespan_s(r);
     for (size_t i = 0; i < count; i++) {
-        if (class_of(i, matrices) == c) {
+        if (run_resource_class(r, i) == c) {
             struct engine_use one = engine_use(r->engine, i);
             double busy_s = (double)one.busy * 1e-12;
             v.busy_s += busy_s;

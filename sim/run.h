@@ -44,6 +44,8 @@ struct run {
     struct front ends;                 /* forked: last stages of each branch */
     uint64_t prepared;         /* forked: task that made the codes of the inputs; 0: none */
     uint32_t prepared_inputs;  /* forked: how many inputs that were; 0: none yet */
+    uint64_t tag;                      /* of the operation in the making (history.h) */
+    struct history *history;           /* NULL: the chip declares no costs */
     struct error trouble;              /* not OK: the step could not be scheduled */
 };
 
@@ -61,5 +63,7 @@ bool run_wires_modelled(const struct run *r);
 /* Sums over all resources of a class; `busiest`: largest share of the makespan that one of them worked. */
 struct class_view { double busy_s, wait_s, critical_s, busiest; };
 struct class_view run_class(const struct run *r, enum resource_class c);
+enum resource_class run_resource_class(const struct run *r, size_t resource);
+uint64_t run_resource_chip(const struct run *r, size_t resource); /* of tiles: that of the first one */
 
 #endif

@@ -385,6 +385,47 @@ struct ledger_view run_ledger(const struct run *r);
 double run_layer_energy_J(const struct run *r, size_t layer); /* by_layer row */
 struct area_view { double part_mm2[PART_COUNT]; double total_mm2; };
 struct area_view placement_area(const struct chip *c, const struct placement *p);
+/* The course of a run, for reports and traces; nothing of it for a chip without costs. */
+enum { RUN_CLASSES_MOST = 16 };
+size_t run_classes(void); /* of resources: tiles, vector, ... */
+const char *run_class_name(size_t c);
+struct run_step {
+    uint64_t number, tokens_before; /* from 0; tokens that went through the model before it */
+    uint32_t tokens;
+    double start_s, end_s, energy_J; /* static power over its length included */
+    double kv_bits;                  /* in the cache at its end */
+    double critical_s[RUN_CLASSES_MOST];
+};
+size_t run_step_count(const struct run *r); /* at most some 1,000, evenly over the run */
+struct run_step run_step_at(const struct run *r, size_t i);
+
+struct run_resource {
+    size_t class;
+    const char *matrix; /* whose tiles these are, or "" */
+    uint64_t chip, events;
+    double busy_s, wait_s, critical_s, utilisation;
+};
+size_t run_resource_count(const struct run *r);
+struct run_resource run_resource_at(const struct run *r, size_t i);
+
+/* What a resource did for one token. Events come step by step, in a step in no particular order. */
+struct run_event {
+    size_t resource;
+    const char *operation; /* role of a matrix ("q"), or "norm", "attention", ... */
+    int layer;             /* -1: outside the layers */
+    uint64_t step;
+    uint32_t token;        /* of the step */
+    double start_s, hold_s, latency_s;
+};
+/* Before the run: keeps events until there are `most`; the rest is counted. Without this call none are kept. */
+enum status run_keep_events(struct run *r, size_t most, struct error *e);
+size_t run_event_count(const struct run *r);
+struct run_event run_event_at(const struct run *r, size_t i);
+uint64_t run_events_left_out(const struct run *r);
+/* All events of the last step, kept or not. */
+size_t run_last_event_count(const struct run *r);
+struct run_event run_last_event_at(const struct run *r, size_t i);
+
 /* energy, area, mapping, utilisation and convention lines as JSON objects with the keys of design section 6; owned by
  * the caller. */
 json_t *run_report_json(const struct run *r);

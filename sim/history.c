@@ -1,0 +1,255 @@
+/* See history.h. */
+#include "sim/history.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "sim/placement.h"
+
+/* Where an event was; its name follows from the tag. */
+struct kept_event {
+    uint64_t tag;
+    int64_t start, hold, latency;
+    uint32_t step, token, resource;
+};
+
+_Static_assert((int)CLASS_COUNT <= (int)RUN_CLASSES_MOST, "a step has room for every class of resources");
+
+struct history {
+    struct run_step notes[STEP_NOTES];
+    size_t note_count;
+    uint64_t stride;                 /* every so many steps one is noted */
+    double energy_J;                 /* up to the step before */
+    double critical_s[CLASS_COUNT];
+    size_t rows, resources;
+    int64_t *layer_ps, *resource_ps; /* [rows], [resources of the engine] */
+    struct kept_event *events;
+    size_t event_count, event_most;
+    uint64_t left_out;
+};
+
+/* ---- tags -------------------------------------------------------------------------------------- */
+
+#define TAG_DIGITAL ((uint64_t)1 << 48)
+
+uint64_t tag_of_multiply(size_t matrix) { return matrix; }
+
+uint64_t tag_of_digital(enum digital_op op, int layer) {
+    return TAG_DIGITAL + ((uint64_t)op << 32) + (uint64_t)(layer < 0 ? 0 : layer + 1);
+}
+
+static const char *const operation_names[OP_KINDS] = {"embed",    "norm", "rope",   "attention", "activation",
+                                                      "residual", "bias", "sample", "matmul"};
+
+const char *tag_operation(const struct run *r, uint64_t tag, int *layer) {
+    if (tag < TAG_DIGITAL) {
+        struct placement_matrix m = placement_matrix_at(r->placement, (size_t)tag);
+        *layer = m.layer;
+        return matrix_role_name(m.role);
+    }
+    *layer = (int)(tag & UINT32_MAX) - 1;
+    return operation_names[(tag - TAG_DIGITAL) >> 32];
+}
+
+/* ---- life -------------------------------------------------------------------------------------- */
+
+struct history *history_create(const struct run *r) {
+    struct history *h = mem_alloc(1, sizeof *h);
+    if (h) {
+        h->rows = placement_layers(r->placement) + 1;
+        h->resources = engine_resources(r->engine);
+        h->layer_ps = mem_alloc(h->rows, sizeof *h->layer_ps);
+        h->resource_ps = mem_alloc(h->resources, sizeof *h->resource_ps);
+        h->stride = 1;
+    }
+    if (h && (!h->layer_ps || !h->resource_ps)) {
+        history_destroy(h);
+        h = NULL;
+    }
+    return h;
+}
+
+void history_destroy(struct history *h) {
+    if (h) {
+        mem_free(h->layer_ps);
+        mem_free(h->resource_ps);
+        mem_free(h->events);
+        mem_free(h);
+    }
+}
+
+void history_reset(struct history *h) {
+    memset(h->layer_ps, 0, h->rows * sizeof *h->layer_ps);
+    memset(h->resource_ps, 0, h->resources * sizeof *h->resource_ps);
+    memset(h->critical_s, 0, sizeof h->critical_s);
+    h->note_count = h->event_count = 0;
+    h->left_out = 0;
+    h->energy_J = 0;
+    h->stride = 1;
+}
+
+enum status run_keep_events(struct run *r, size_t most, struct error *e) {
+    if (!r->history) {
+        return OK;
+    }
+    struct kept_event *events = mem_alloc(most, sizeof *events);
+    if (!events) {
+        return error_set(e, ERR_RUN, "trace of %zu events: out of memory", most);
+    }
+    mem_free(r->history->events);
+    r->history->events = events;
+    r->history->event_most = most;
+    r->history->event_count = 0;
+    return OK;
+}
+
+/* ---- a step ------------------------------------------------------------------------------------ */
+
+static void add_critical(struct run *r) {
+    struct history *h = r->history;
+    struct engine_path path = engine_critical_path(r->engine, NULL);
+    int64_t until = r->step_start_ps + path.total;
+    for (size_t i = path.last; i != ENGINE_NO_EVENT;) {
+        struct engine_event v = engine_event(r->engine, i);
+        int layer;
+        tag_operation(r, v.tag, &layer);
+        h->layer_ps[placement_layer_row(r->placement, layer)] += until - v.start;
+        h->resource_ps[v.resource] += until - v.start;
+        until = v.start;
+        i = v.cause_event;
+    }
+}
+
+static void add_events(struct run *r) {
+    struct history *h = r->history;
+    size_t logged = engine_logged(r->engine), room = h->event_most - h->event_count;
+    if (!h->event_most) {
+        return;
+    }
+    uint64_t tasks = r->tokens ? logged / r->tokens : 0;
+    uint64_t tokens = tasks ? (r->tokens > 1 ? room / 2 : room) / tasks : 0;
+    for (size_t i = 0; i < logged; i++) {
+        struct engine_event v = engine_event(r->engine, i);
+        if (v.item >= tokens) {
+            h->left_out++;
+        } else if (v.hold > 0 || v.latency > 0) {
+            h->events[h->event_count++] = (struct kept_event){.tag = v.tag,
+                                                              .start = v.start,
+                                                              .hold = v.hold,
+                                                              .latency = v.latency,
+                                                              .step = (uint32_t)(r->steps - 1),
+                                                              .token = v.item,
+                                                              .resource = (uint32_t)v.resource};
+        }
+    }
+    h->left_out += engine_not_logged(r->engine);
+}
+
+/* Room for one more note: every second one is dropped. */
+static void thin_notes(struct history *h) {
+    for (size_t i = 0; i < h->note_count; i += 2) {
+        h->notes[i / 2] = h->notes[i];
+    }
+    h->note_count = (h->note_count + 1) / 2;
+    h->stride *= 2;
+}
+
+static double class_critical_s(const struct run *r, int c) {
+    return r->critical_s[STEP_SEVERAL][c] + r->critical_s[STEP_SINGLE][c];
+}
+
+double run_kv_bits(const struct run *r) {
+    double bits = 0;
+    for (size_t row = 0; row < r->ledger.rows; row++) {
+        bits += (double)r->ledger.kv_bits[row];
+    }
+    return bits;
+}
+
+void history_add_step(struct run *r) {
+    struct history *h = r->history;
+    struct ledger_view v = run_ledger(r);
+    double energy_J = v.total_J - h->energy_J;
+    h->energy_J = v.total_J;
+    add_critical(r);
+    add_events(r);
+    uint64_t number = r->steps - 1;
+    if (number % h->stride == 0) {
+        if (h->note_count == STEP_NOTES) {
+            thin_notes(h);
+        }
+        if (number % h->stride == 0) {
+            struct run_step *s = &h->notes[h->note_count++];
+            *s = (struct run_step){.number = number,
+                                   .tokens = r->tokens,
+                                   .tokens_before = r->tokens_total - r->tokens,
+                                   .start_s = run_step_start_s(r),
+                                   .end_s = v.makespan_s,
+                                   .energy_J = energy_J,
+                                   .kv_bits = run_kv_bits(r)};
+            for (int c = 0; c < CLASS_COUNT; c++) {
+                s->critical_s[c] = class_critical_s(r, c) - h->critical_s[c];
+            }
+        }
+    }
+    for (int c = 0; c < CLASS_COUNT; c++) {
+        h->critical_s[c] = class_critical_s(r, c);
+    }
+}
+
+/* ---- results ----------------------------------------------------------------------------------- */
+
+double history_layer_s(const struct run *r, size_t row) {
+    return r->history ? (double)r->history->layer_ps[row] * 1e-12 : (double)NAN;
+}
+
+size_t run_step_count(const struct run *r) { return r->history ? r->history->note_count : 0; }
+struct run_step run_step_at(const struct run *r, size_t i) { return r->history->notes[i]; }
+size_t run_classes(void) { return CLASS_COUNT; }
+const char *run_class_name(size_t c) { return resource_class_name((enum resource_class)c); }
+
+size_t run_resource_count(const struct run *r) { return r->engine ? engine_resources(r->engine) : 0; }
+
+struct run_resource run_resource_at(const struct run *r, size_t i) {
+    size_t matrices = placement_matrices(r->placement);
+    struct engine_use use = engine_use(r->engine, i);
+    double end = (double)engine_end(r->engine);
+    struct run_resource v = {.class = run_resource_class(r, i),
+                             .matrix = i < matrices ? placement_matrix_at(r->placement, i).name : "",
+                             .chip = run_resource_chip(r, i),
+                             .events = use.events,
+                             .busy_s = (double)use.busy * 1e-12,
+                             .wait_s = (double)use.wait * 1e-12,
+                             .critical_s = (double)r->history->resource_ps[i] * 1e-12};
+    v.utilisation = end > 0 ? (double)use.busy / end : (double)NAN;
+    return v;
+}
+
+size_t run_event_count(const struct run *r) { return r->history ? r->history->event_count : 0; }
+uint64_t run_events_left_out(const struct run *r) { return r->history ? r->history->left_out : 0; }
+
+struct run_event run_event_at(const struct run *r, size_t i) {
+    const struct kept_event *k = &r->history->events[i];
+    struct run_event v = {.resource = k->resource,
+                          .step = k->step,
+                          .token = k->token,
+                          .start_s = (double)k->start * 1e-12,
+                          .hold_s = (double)k->hold * 1e-12,
+                          .latency_s = (double)k->latency * 1e-12};
+    v.operation = tag_operation(r, k->tag, &v.layer);
+    return v;
+}
+
+size_t run_last_event_count(const struct run *r) { return r->engine ? engine_logged(r->engine) : 0; }
+
+struct run_event run_last_event_at(const struct run *r, size_t i) {
+    struct engine_event k = engine_event(r->engine, i);
+    struct run_event v = {.resource = k.resource,
+                          .step = r->steps - 1,
+                          .token = k.item,
+                          .start_s = (double)k.start * 1e-12,
+                          .hold_s = (double)k.hold * 1e-12,
+                          .latency_s = (double)k.latency * 1e-12};
+    v.operation = tag_operation(r, k.tag, &v.layer);
+    return v;
+}

@@ -1,0 +1,37 @@
+/* Private to sim/: what a run remembers of its course, for reports and traces.
+ *
+ * Steps    length, energy, KV cache and critical path of every step. The memory is fixed: when it is full, every second
+ *          note is dropped and from then on only every second (fourth, ...) step is noted, so that a long run keeps
+ *          an even picture of its whole course.
+ * Critical path by layer and by resource, in seconds, summed over all steps. An event has the time from its start to the
+ *          start of the event that it caused; so the layers add up to the makespan.
+ * Events   a copy of the engine's log, which holds one step only, for as long as there is room; only where
+ *          run_keep_events asked for it. Of a step that does not fit, the first tokens are kept. Steps of several
+ *          tokens leave half of the room to those that follow.
+ */
+#ifndef MHO_SIM_HISTORY_H
+#define MHO_SIM_HISTORY_H
+
+#include "sim/run.h"
+
+enum { STEP_NOTES = 1024, LAYER_OUTSIDE = -1 };
+
+/* What a task of the engine works for, as its tag. */
+uint64_t tag_of_multiply(size_t matrix);
+uint64_t tag_of_digital(enum digital_op op, int layer);
+/* Name of the operation ("q", "norm", ...); *layer: -1 outside the layers. */
+const char *tag_operation(const struct run *r, uint64_t tag, int *layer);
+
+struct history;
+struct history *history_create(const struct run *r); /* NULL: out of memory */
+void history_destroy(struct history *h);             /* NULL is fine */
+void history_reset(struct history *h);
+/* At the end of a step that went well, while the engine's log still holds it. */
+void history_add_step(struct run *r);
+
+/* Seconds of the critical path; row: as in the ledger, the last one is everything outside the layers. */
+double history_layer_s(const struct run *r, size_t row);
+/* Bits of keys and values in the cache, summed over the layers. */
+double run_kv_bits(const struct run *r);
+
+#endif
