@@ -170,6 +170,7 @@ struct array_cost_spec {
 /* tile.integrator: what holds or adds up the charges of a column before its converter; the component `sampling`. */
 struct integrator_spec {
     bool given;
+    const char *name;
     struct constant sample_J, pulse_J; /* per result and pass; per result and pulse */
     struct constant between_s;         /* between two groups of passes */
     struct constant area_m2;           /* per result of a column */
@@ -289,6 +290,7 @@ struct dram_spec {
 /* network: between the cores of a chip (sim/interconnect.h). */
 struct network_spec {
     bool given;
+    const char *name;
     int topology;                         /* topology_kind */
     int columns, rows;                    /* mesh */
     int tiles_per_core;                   /* share a node */
@@ -302,6 +304,7 @@ struct network_spec {
 /* chip_link: one in, one out per chip. */
 struct chip_link_spec {
     bool given;
+    const char *name;
     struct constant bandwidth_Bps; /* each way */
     struct constant latency_s, energy_J_per_bit, area_m2, static_W;
 };

@@ -326,6 +326,7 @@ static const struct param array_rows[] = {
 };
 
 static const struct param integrator_rows[] = {
+    TEXT_ROW("name", "", "part that the integrators were made from", AT(integrator_spec, name)),
     CONSTANT_ROW("sample_energy_J", "J", 0, 1e-6, "one result of a column, each pass", AT(integrator_spec, sample_J)),
     CONSTANT_ROW("pulse_energy_J", "J", 0, 1e-6, "one column, each pulse", AT(integrator_spec, pulse_J)),
     CONSTANT_ROW("between_ns", "ns", 0, 1e6, "from the conversions of a group of passes to the next group",
@@ -482,6 +483,7 @@ static const struct param memory_rows[] = {
 };
 
 static const struct param network_rows[] = {
+    TEXT_ROW("name", "", "part that the network was made from", AT(network_spec, name)),
     CHOICE_ROW("topology", topology_names, NULL, "how the cores of a chip are joined", AT(network_spec, topology)),
     INT_ROW("columns", 0, 4096, "0", "of a mesh", AT(network_spec, columns)),
     INT_ROW("rows", 0, 4096, "0", "of a mesh", AT(network_spec, rows)),
@@ -500,6 +502,7 @@ static const struct param network_rows[] = {
 };
 
 static const struct param chip_link_rows[] = {
+    TEXT_ROW("name", "", "part that the link was made from", AT(chip_link_spec, name)),
     CONSTANT_ROW("bandwidth_GBps", "GBps", 1e-6, 1e6, "each way, of one chip", AT(chip_link_spec, bandwidth_Bps)),
     CONSTANT_ROW("latency_ns", "ns", 0, 1e9, "from chip to chip", AT(chip_link_spec, latency_s)),
     CONSTANT_ROW("energy_J_per_bit", "J_per_bit", 0, 1e-6, "one bit from chip to chip",

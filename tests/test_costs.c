@@ -746,6 +746,125 @@ static void sources_of_lists_are_checked(void **state) {
             "paper9}, clock_GHz: {value: [1, 1.1], kind: published, source: a paper}}}");
 }
 
+/* ---- library of parts -------------------------------------------------------------------------------------- */
+
+/* Every part of costs loads in its place; the key that shows that it did: one number, from the source in the part. */
+static const struct library_part {
+    const char *slot, *name, *more, *key;
+    double value; /* SI */
+} library[] = {
+    {"tile.adc", "adc_isaac_8b", "", "tile.adc.energy_J", 1.667e-12},
+    {"tile.adc", "adc_saberi_32nm", "", "tile.adc.cost.k1_fF", 201.1e-15},
+    {"tile.adc", "adc_newton_9b", "", "tile.adc.energy_J", 2.58e-12},
+    {"tile.adc", "adc_forms_4b", "", "tile.adc.energy_J", 0.226e-12},
+    {"tile.adc", "adc_timely_8b", "", "tile.adc.energy_J", 0.145e-12},
+    {"tile.adc", "adc_10b_14nm", "", "tile.adc.area_um2", 1600e-12},
+    {"tile.adc", "adc_6b_28nm", "", "tile.adc.energy_J", 1.26e-12},
+    {"tile.adc", "adc_zigzag_28nm", "", "tile.adc.cost.k1_fF", 100e-15},
+    {"tile.adc", "adc_puma_8b", "", "tile.adc.area_um2", 1200e-12},
+    {"tile.adc", "adc_decrement_130nm", "", "tile.adc.cost.energy_step_J", 0.3e-12},
+    {"tile.adc", "adc_cco_14nm", "", "tile.adc.cost.time_step_ns", 0.3e-9},
+    {"tile.dac", "dac_isaac_1b", "", "tile.dac.energy_J", 0.417e-12},
+    {"tile.dac", "dac_puma_1b", "", "tile.dac.energy_J", 0.3506e-12},
+    {"tile.dac", "dac_timely_8b", "", "tile.dac.energy_J", 0.0375e-12},
+    {"tile.dac", "dac_brahms_8b", "", "tile.dac.energy_J", 0.291e-12},
+    {"tile.dac", "dac_zigzag_28nm", "", "tile.dac.cost.bit_fF", 50e-15},
+    {"tile.dac", "driver_neurram_130nm", "", "tile.dac.cost.bit_fF", (2.1 * 256 + 48) * 1e-15},
+    {"tile.dac", "driver_28nm", "", "tile.dac.cost.voltage_V", 0.9},
+    {"tile.integrator", "sample_hold_isaac", "", "tile.integrator.area_um2", 0.039e-12},
+    {"tile.integrator", "sample_hold_puma", "", "tile.integrator.sample_energy_J", 0.97e-15},
+    {"tile.integrator", "integrator_neurram", "", "tile.integrator.pulse_energy_J", 0.25e-12},
+    {"tile.post", "post_isaac_32nm", "", "tile.post.energy_J", 0.021e-12},
+    {"tile.post", "post_neurram_130nm", "", "tile.post.area_um2", 170e-12},
+    {"vector", "vector_int16_40nm", "", "vector.energy_J", 2.12e-12},
+    {"vector", "vector_fp32_45nm", "", "vector.energy_J", 4.6e-12},
+    {"vector", "vector_bf16_7nm", "", "vector.energy_J", 0.48e-12},
+    {"matmul", "mac_int8_40nm", "", "matmul.energy_J", 1.0e-12},
+    {"matmul", "mac_int8_7nm", "", "matmul.energy_J", 0.2e-12},
+    {"matmul", "mac_int8_sze", "", "matmul.energy_J", 0.4e-12},
+    {"kv", "edram_gaincell_16nm", "", "kv.refresh.power_W", 32 * 381e-6},
+    {"kv", "edram_isaac_32nm", "", "kv.energy_J_per_bit", 0.08e-12},
+    {"buffer", "sram_45nm", "", "buffer.energy_J_per_bit", 10e-12 / 64},
+    {"kv", "sram_7nm", "", "kv.energy_J_per_bit", 14e-12 / 64},
+    {"dram", "hbm2", "", "dram.energy_J_per_bit", 3.9e-12},
+    {"dram", "hmc", "", "dram.energy_J_per_bit", 4.2e-12},
+    {"dram", "lpddr4", "", "dram.energy_J_per_bit", 8e-12},
+    {"dram", "gddr5", "", "dram.energy_J_per_bit", 14e-12},
+    {"dram", "ddr3", "", "dram.energy_J_per_bit", 70e-12},
+    {"dram", "lpddr", "", "dram.energy_J_per_bit", 40e-12},
+    {"dram", "lpddr_3dcim", "", "dram.idle_W", 0.13},
+    {"network", "noc_mesh_45nm", ", columns: 8, rows: 8", "network.hop_energy_J_per_bit", 0.6e-12 / (8.0 / 3)},
+    {"network", "noc_isaac_32nm", ", columns: 4, rows: 4", "network.router_area_um2", 0.151e-6},
+    {"network", "noc_lowswing_45nm", ", columns: 8, rows: 8", "network.hop_energy_J_per_bit", 0.1214e-12},
+    {"network", "noc_3dcim", ", columns: 8, rows: 8", "network.hop_energy_J_per_bit", 0.01e-12},
+    {"chip_link", "link_hypertransport", "", "chip_link.energy_J_per_bit", 26e-12 / 128},
+};
+
+struct wanted {
+    const char *key;
+    double value;
+    size_t found;
+};
+
+static void note_wanted(void *context, const char *key, const char *unit, const struct constant *k) {
+    struct wanted *w = context;
+    (void)unit;
+    if (strcmp(key, w->key) == 0) {
+        w->value = k->value;
+        w->found++;
+    }
+}
+
+/* 1 %: parts are written with three digits or more. */
+static void every_part_loads_in_its_place(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof library / sizeof library[0]; i++) {
+        char set[128];
+        snprintf(set, sizeof set, "%s={part: %s%s}", library[i].slot, library[i].name, library[i].more);
+        struct chip *c = WITH("pcm256", set);
+        struct wanted w = {library[i].key, 0, 0};
+        chip_visit_constants(c, note_wanted, &w);
+        if (w.found != 1 || !(fabs(w.value / library[i].value - 1) < 0.01)) {
+            fail_msg("%s: %s found %zu times, last %g, expected %g", library[i].name, library[i].key, w.found, w.value,
+                     library[i].value);
+        }
+        chip_destroy(c);
+    }
+}
+
+/* The fit against the points that it was made from (facts of the part): 3.2 % of the energy, 12.7 % of the area. */
+static void the_saberi_fit_keeps_to_its_points(void **state) {
+    (void)state;
+    static const double points[][3] = {{4, 0.79, 361},  {5, 0.99, 477},  {6, 1.20, 627}, {7, 1.42, 845},
+                                       {8, 1.667, 1200}, {9, 1.97, 1828}, {10, 2.38, 3002}};
+    double worst_energy = 0, worst_area = 0;
+    for (size_t i = 0; i < sizeof points / sizeof points[0]; i++) {
+        char bits[64];
+        snprintf(bits, sizeof bits, "tile.adc.bits=%d", (int)points[i][0]);
+        struct chip *c = WITH("pcm256", "tile.adc=adc_saberi_32nm", bits);
+        const struct tile_spec *t = &chip_spec_of(c)->tile;
+        worst_energy = fmax(worst_energy, fabs(t->adc.energy_J.value * 1e12 / points[i][1] - 1));
+        worst_area = fmax(worst_area, fabs(t->adc.area_m2.value * 1e12 / points[i][2] - 1));
+        chip_destroy(c);
+    }
+    assert_true(worst_energy > 0.02 && worst_energy < 0.032);
+    assert_true(worst_area > 0.1 && worst_area < 0.127);
+}
+
+/* The converter with its bits free is the one that it was made from, at 8 bits. */
+static void the_oscillator_is_that_of_the_default_chip(void **state) {
+    (void)state;
+    struct chip *a = load("pcm256", NULL, 0), *b = WITH("pcm256", "tile.adc=adc_cco_14nm"),
+                *c = WITH("pcm256", "tile.adc=adc_cco_14nm", "tile.adc.bits=6");
+    const struct tile_spec *t = &chip_spec_of(a)->tile;
+    assert_near(chip_spec_of(b)->tile.adc.energy_J.value / t->adc.energy_J.value, 1, 1e-4); /* five digits */
+    assert_near(chip_spec_of(b)->tile.adc.area_m2.value / t->adc.area_m2.value, 1, 1e-12);
+    assert_near(chip_spec_of(c)->tile.adc.energy_J.value / t->adc.energy_J.value, 63.0 / 255, 1e-4);
+    chip_destroy(a);
+    chip_destroy(b);
+    chip_destroy(c);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(the_survey_is_that_of_the_plug_in),
     cmocka_unit_test(a_chip_takes_the_survey),
@@ -772,5 +891,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(an_efficiency_says_what_it_is),
     cmocka_unit_test(chip_check_refuses_what_has_no_provenance),
     cmocka_unit_test(sources_of_lists_are_checked),
+    cmocka_unit_test(every_part_loads_in_its_place),
+    cmocka_unit_test(the_saberi_fit_keeps_to_its_points),
+    cmocka_unit_test(the_oscillator_is_that_of_the_default_chip),
 };
 const struct test_suite suite_costs = {"costs", tests, sizeof tests / sizeof tests[0]};
