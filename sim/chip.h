@@ -305,6 +305,7 @@ struct network_spec {
 struct chip_link_spec {
     bool given;
     const char *name;
+    bool reduction;                /* partial sums of other chips are added on their way to the home chip */
     struct constant bandwidth_Bps; /* each way */
     struct constant latency_s, energy_J_per_bit, area_m2, static_W;
 };

@@ -187,6 +187,18 @@ double memory_static_W(const struct memory_spec *m) {
     return m->static_W.value + (m->refresh.given ? m->refresh.power_W.value : 0);
 }
 
+double network_routers(const struct chip_spec *s) {
+    const struct network_spec *n = &s->network;
+    uint32_t tiles = (uint32_t)s->tiles_per_chip, per_core = n->given ? (uint32_t)n->tiles_per_core : 1;
+    return n->given ? topology_router_count((enum topology_kind)n->topology, tiles / per_core + (tiles % per_core != 0),
+                                            (uint32_t)n->columns, (uint32_t)n->rows)
+                    : 0;
+}
+
+double links_static_W(const struct chip_spec *s) {
+    return network_routers(s) * s->network.router_static_W.value + s->chip_link.static_W.value;
+}
+
 /* ---- contradictions ---------------------------------------------------------------------------------------- */
 
 static const char *adc_contradiction(const struct chip_spec *s, char *why, size_t bytes) {

@@ -30,5 +30,8 @@ struct area_view chip_area(const struct chip_spec *s, double chips);
 /* With the leakage of its converters; with refresh. Of the constants that act. */
 double tile_static_W(const struct tile_spec *t);
 double memory_static_W(const struct memory_spec *m);
+/* Routers of one chip; 0 without a network. */
+double network_routers(const struct chip_spec *s);
+double links_static_W(const struct chip_spec *s); /* of one chip: routers and chip link */
 
 #endif

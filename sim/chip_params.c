@@ -503,6 +503,9 @@ static const struct param network_rows[] = {
 
 static const struct param chip_link_rows[] = {
     TEXT_ROW("name", "", "part that the link was made from", AT(chip_link_spec, name)),
+    BOOL_ROW("reduction", "off",
+             "partial sums of several chips are added on their way; off: all travel to the home chip",
+             AT(chip_link_spec, reduction)),
     CONSTANT_ROW("bandwidth_GBps", "GBps", 1e-6, 1e6, "each way, of one chip", AT(chip_link_spec, bandwidth_Bps)),
     CONSTANT_ROW("latency_ns", "ns", 0, 1e9, "from chip to chip", AT(chip_link_spec, latency_s)),
     CONSTANT_ROW("energy_J_per_bit", "J_per_bit", 0, 1e-6, "one bit from chip to chip",

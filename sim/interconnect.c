@@ -463,6 +463,10 @@ static void add_up_matrix(struct interconnect *n, size_t matrix) {
         m->home_in_bits += parts[i].results.link_bits * chips;
     }
     m->link_bits = m->home_out_bits + m->home_in_bits;
+    uint64_t all_results = (uint64_t)placed.outputs * (uint64_t)n->spec->buffer.value_bits;
+    if (n->spec->chip_link.reduction && m->home_in_bits > all_results) {
+        m->home_in_bits = all_results;
+    }
     m->home_out_bits = m->home_out_bits < all_inputs ? m->home_out_bits : all_inputs;
 }
 

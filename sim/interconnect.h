@@ -15,7 +15,8 @@
  * work in step and are one group with the largest load among them; chips that are home to a layer are on their own.
  *
  * Between chips. Inputs leave the home chip of the matrix once (the package copies them) and enter every other chip
- * that holds tiles of it; results of every such chip come back. Links of a chip: one out, one in.
+ * that holds tiles of it; results of every such chip come back, with chip_link.reduction added on their way. Links of a
+ * chip: one out, one in.
  *
  * Energy: bits x hops x hop_energy, each link of a tree once; chip link: bits out and in.
  * Not modelled: routers that stall for lack of buffers, virtual channels, adaptive routes.

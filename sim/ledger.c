@@ -8,12 +8,12 @@
 #include "sim/passes.h"
 #include "sim/placement.h"
 
-static const char *const component_names[PART_COUNT] = {"dac",    "array",          "sampling",  "adc",
-                                                        "digital_post", "vector",   "attention", "kv_memory",
-                                                        "buffer", "digital_matmul", "static"};
-static const char *const count_units[PART_COUNT] = {"conversions", "MVMs",       "samples", "conversions",
-                                                    "results",     "operations", "MACs",    "bits",
-                                                    "bits",        "MACs",       ""};
+static const char *const component_names[PART_COUNT] = {
+    "dac",       "array",  "sampling",       "adc",     "digital_post", "vector", "attention",
+    "kv_memory", "buffer", "digital_matmul", "network", "chip_link",    "static"};
+static const char *const count_units[PART_COUNT] = {"conversions", "MVMs", "samples", "conversions", "results",
+                                                    "operations",  "MACs", "bits",    "bits",        "MACs",
+                                                    "bit hops",    "bits", ""};
 
 const char *component_name(enum component c) { return component_names[c]; }
 const char *component_count_unit(enum component c) { return count_units[c]; }
@@ -84,6 +84,17 @@ static void add(struct ledger *l, enum component c, int layer, uint64_t count, d
 
 static void add_buffer(struct ledger *l, int layer, uint64_t bits) {
     add(l, PART_BUFFER, layer, bits, (double)bits * chip_spec_of(l->chip)->buffer.energy_J_per_bit.value);
+}
+
+void ledger_links(struct ledger *l, int layer, uint64_t bit_hops, uint64_t link_bits) {
+    const struct chip_spec *s = chip_spec_of(l->chip);
+    add(l, PART_NETWORK, layer, bit_hops, (double)bit_hops * s->network.hop_energy_J_per_bit.value);
+    add(l, PART_CHIP_LINK, layer, link_bits, (double)link_bits * s->chip_link.energy_J_per_bit.value);
+}
+
+bool component_given(const struct chip *c, enum component part) {
+    const struct chip_spec *s = chip_spec_of(c);
+    return part == PART_NETWORK ? s->network.given : part != PART_CHIP_LINK || s->chip_link.given;
 }
 
 void ledger_inputs(struct ledger *l, int layer, uint64_t inputs, uint32_t tokens) {
@@ -183,7 +194,7 @@ double ledger_static_W(const struct ledger *l) {
     const struct chip_spec *s = chip_spec_of(l->chip);
     double one_chip_W = s->tiles_per_chip * tile_static_W(&s->tile) + s->vector.static_W.value +
                         s->attention.static_W.value + s->matmul.static_W.value + memory_static_W(&s->kv) +
-                        memory_static_W(&s->buffer);
+                        memory_static_W(&s->buffer) + links_static_W(s);
     return (double)placement_total(l->placement).chips * one_chip_W;
 }
 

@@ -57,6 +57,9 @@ uint64_t attention_keys(const struct digital_record *d, uint32_t t);
 uint64_t attention_kv_bits(const struct digital_record *d, const struct chip_spec *s, uint32_t t);
 uint64_t attention_macs(const struct digital_record *d, uint32_t t);
 
+/* Bits times hops over the networks of the chips; bits from chip to chip. */
+void ledger_links(struct ledger *l, int layer, uint64_t bit_hops, uint64_t link_bits);
+
 /* Of a multiply_record's array_S_sum: V^2 x pulse x G, or V^2 x C where the cell holds charges; with tile.array of the
  * number of multiplies of a tile. */
 double array_energy_J(const struct chip_spec *s, double S_sum, double mvms);

@@ -164,6 +164,8 @@ static void share_static(const struct chip *c, const struct placement *p, struct
     out->static_J[PART_ATTENTION] = chips_s * s->attention.static_W.value;
     out->static_J[PART_DIGITAL_MATMUL] = chips_s * s->matmul.static_W.value;
     out->static_J[PART_KV_MEMORY] = chips_s * memory_static_W(&s->kv);
+    out->static_J[PART_NETWORK] = chips_s * network_routers(s) * s->network.router_static_W.value;
+    out->static_J[PART_CHIP_LINK] = chips_s * s->chip_link.static_W.value;
     out->static_J[PART_BUFFER] = chips_s * memory_static_W(&s->buffer);
 }
 

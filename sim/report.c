@@ -10,7 +10,6 @@
 #include "sim/uncertainty.h"
 
 const char *const report_not_modelled[] = {
-    "network between tiles and links between chips (transfers cost the buffer only)",
     "off-chip memory, and the memory of the embedding table",
     "programming, calibration and refresh of the cells (reported beside, not in these energies and times)",
     "moving weights to the tiles",
@@ -128,7 +127,8 @@ static json_t *energy_json(const struct run *r, const struct ledger_view *v, con
     const struct uncertain_quantity *q = &u->of[UNCERTAIN_ENERGY];
     double tokens = (double)r->tokens_total;
     for (int c = 0; c < PART_COUNT; c++) {
-        json_object_set_new(parts, component_name((enum component)c), number(v->energy_J[c]));
+        json_object_set_new(parts, component_name((enum component)c),
+                            number(component_given(r->chip, (enum component)c) ? v->energy_J[c] : (double)NAN));
     }
     for (size_t row = 0; row < v->layers; row++) {
         json_array_append_new(layers, number(run_layer_energy_J(r, row)));
@@ -189,7 +189,8 @@ static json_t *area_json(const struct run *r) {
     json_t *area = json_object(), *parts = json_object();
     for (int c = 0; c < PART_COUNT; c++) {
         if (c != PART_STATIC) { /* not a thing that has an area */
-            json_object_set_new(parts, component_name((enum component)c), number(v.part_mm2[c]));
+            json_object_set_new(parts, component_name((enum component)c),
+                                number(component_given(r->chip, (enum component)c) ? v.part_mm2[c] : (double)NAN));
         }
     }
     json_object_set_new(area, "total_mm2", number(v.total_mm2));
@@ -439,6 +440,13 @@ json_t *run_report_json(const struct run *r) {
     json_t *root = json_object(), *missing = json_array(), *warnings = json_array();
     for (const char *const *m = report_not_modelled; *m; m++) {
         json_array_append_new(missing, json_string(*m));
+    }
+    if (!component_given(r->chip, PART_NETWORK)) {
+        json_array_append_new(missing, json_string("links between tiles (the chip has no network: transfers cost the "
+                                                   "buffer only)"));
+    }
+    if (!component_given(r->chip, PART_CHIP_LINK)) {
+        json_array_append_new(missing, json_string("links between chips (the chip has no chip_link)"));
     }
     if (!run_wires_modelled(r)) {
         json_array_append_new(missing, json_string("wire resistance (the chip has no tile.wires, or they are off)"));

@@ -4,7 +4,9 @@
  * Every operation is a short chain of stages, each on one resource of the chip that holds its layer:
  *   multiply    scale and round the inputs, per token also find their range (vector unit; once for
  *               all matrices of a fork) -> move inputs and results (buffer)
+ *               -> links, where the chip has them (run_links.h)
  *               -> tiles of the matrix: passes and conversions per token (tile_work), repeats of the bound management
+ *               -> links
  *   attention   move queries and results (buffer) -> keys and values stream from the KV memory while the attention
  *               unit works
  *   matmul      weights from the buffer, once per step -> matrix unit
@@ -14,8 +16,8 @@
  * Operations follow each other in the order of the calls; between run_fork and run_join they start from the same
  * inputs.
  *
- * Not modelled: overlap of a transfer with the work on the same token; links between chips; the memory of the
- * embedding table; a step that starts before the step before it has ended.
+ * Not modelled: overlap of a transfer with the work on the same token; the memory of the embedding table; a step that
+ * starts before the step before it has ended.
  */
 #include "sim/run.h"
 
@@ -25,18 +27,20 @@
 #include "sim/activity.h"
 #include "sim/history.h"
 #include "sim/placement.h"
+#include "sim/run_links.h"
 
 enum { STAGES_MOST = 3, DIGITAL_PER_LAYER = 24, DIGITAL_OUTSIDE = 64, EDGES_PER_STAGE = 4 };
 
-static const char *const class_names[CLASS_COUNT] = {"tiles",          "vector",    "attention",
-                                                     "digital_matmul", "kv_memory", "buffer"};
+static const char *const class_names[CLASS_COUNT] = {"tiles",     "vector", "attention", "digital_matmul",
+                                                     "kv_memory", "buffer", "network",   "chip_link"};
 
 const char *resource_class_name(enum resource_class c) { return class_names[c]; }
 
 /* ---- life -------------------------------------------------------------------------------------- */
 
 static size_t resource_count(const struct run *r) {
-    return placement_matrices(r->placement) + (size_t)placement_total(r->placement).chips * UNIT_COUNT;
+    return placement_matrices(r->placement) + (size_t)placement_total(r->placement).chips * UNIT_COUNT +
+           run_links_resources(r);
 }
 
 /* Every resource does one thing at a time and serves who was ready first. Room for the longest step: most stages need
@@ -45,7 +49,8 @@ static enum status create_engine(struct run *r, struct error *e) {
     size_t matrices = placement_matrices(r->placement), layers = placement_layers(r->placement),
            resources = resource_count(r), block = 1;
     struct engine_resource *all = mem_alloc(resources, sizeof *all);
-    r->stages_most = STAGES_MOST * (matrices + (layers + 1) * DIGITAL_PER_LAYER + DIGITAL_OUTSIDE);
+    size_t operations = matrices + (layers + 1) * DIGITAL_PER_LAYER + DIGITAL_OUTSIDE;
+    r->stages_most = STAGES_MOST * operations + run_links_stages(r, operations);
     r->critical_ps = mem_alloc(resources, sizeof *r->critical_ps);
     r->each_ps = mem_alloc(r->max_tokens, sizeof *r->each_ps);
     if (!all || !r->critical_ps || !r->each_ps) {
@@ -78,6 +83,9 @@ enum status run_create_costs(const struct chip *c, const struct placement *p, ui
     }
     *r = (struct run){.chip = c, .placement = p, .max_tokens = max_tokens};
     enum status status = ledger_create(c, p, &r->ledger, e);
+    if (status == OK) {
+        status = run_links_create(r, e);
+    }
     if (status == OK && chip_has_costs(c)) {
         status = create_engine(r, e);
     }
@@ -112,6 +120,7 @@ void run_destroy(struct run *r) {
         }
         engine_destroy(r->engine);
         history_destroy(r->history);
+        interconnect_destroy(r->net);
         mem_free(r->critical_ps);
         mem_free(r->each_ps);
         ledger_destroy(&r->ledger);
@@ -189,9 +198,8 @@ static size_t unit_resource(const struct run *r, int layer, enum unit u) {
     return placement_matrices(r->placement) + (size_t)placement_home_chip(r->placement, layer) * UNIT_COUNT + (size_t)u;
 }
 
-/* latency_ps: ENGINE_AS_HOLD, or of a pipelined resource, which takes the next token before it has finished this one. */
-static enum status try_stage(struct run *r, size_t resource, int64_t even_ps, const int64_t *each_ps,
-                             int64_t latency_ps, struct front *before, struct error *e) {
+static enum status try_stage(struct run *r, size_t resource, const struct stage *s, struct front *before,
+                             struct error *e) {
     if (r->stages == r->stages_most) {
         return error_set(e, ERR_RUN, "run: this step has more operations than the run was made for");
     }
@@ -200,10 +208,10 @@ static enum status try_stage(struct run *r, size_t resource, int64_t even_ps, co
                                .tag = r->tag,
                                .resource = resource,
                                .items = r->tokens,
-                               .hold = each_ps ? each_ps[0] : even_ps,
-                               .latency = latency_ps,
-                               .holds = r->tokens > 1 ? each_ps : NULL,
-                               .in_order_results = latency_ps == ENGINE_AS_HOLD};
+                               .hold = s->each_ps ? s->each_ps[0] : s->hold_ps,
+                               .latency = s->each_ps ? ENGINE_AS_HOLD : s->latency_ps,
+                               .holds = r->tokens > 1 ? s->each_ps : NULL,
+                               .in_order_results = !s->overlap};
     TRY(engine_add(r->engine, &task, &id, e));
     for (uint32_t i = 0; i < before->count; i++) {
         TRY(engine_depend(r->engine, id, before->tasks[i], AFTER_ITEM, e));
@@ -212,31 +220,23 @@ static enum status try_stage(struct run *r, size_t resource, int64_t even_ps, co
     return OK;
 }
 
-/* Adds a stage after `before`, which becomes the stage alone. Durations: even_ps for every token, or one for each. What
- * goes wrong is kept for run_multiply and run_end_step. */
-static void add_stage(struct run *r, size_t resource, int64_t even_ps, const int64_t *each_ps,
-                      struct front *before) {
+void run_add_stage(struct run *r, size_t resource, const struct stage *s, struct front *before) {
     struct error e;
-    if (r->trouble.status == OK && r->tokens > 0 &&
-        try_stage(r, resource, even_ps, each_ps, ENGINE_AS_HOLD, before, &e) != OK) {
+    if (r->trouble.status == OK && r->tokens > 0 && try_stage(r, resource, s, before, &e) != OK) {
         r->trouble = e;
     }
 }
 
-/* The same of a pipelined resource. */
-static void add_pipeline(struct run *r, size_t resource, int64_t interval_ps, int64_t latency_ps,
-                         struct front *before) {
-    struct error e;
-    if (r->trouble.status == OK && r->tokens > 0 &&
-        try_stage(r, resource, interval_ps, NULL, latency_ps, before, &e) != OK) {
-        r->trouble = e;
-    }
+/* The same with equal durations for every token, or one for each. */
+static void add_stage(struct run *r, size_t resource, int64_t even_ps, const int64_t *each_ps, struct front *before) {
+    run_add_stage(r, resource,
+                  &(struct stage){.hold_ps = even_ps, .latency_ps = ENGINE_AS_HOLD, .each_ps = each_ps}, before);
 }
 
-static void append(struct run *r, struct front *to, const struct front *from) {
+void run_join_front(struct run *r, struct front *to, const struct front *from) {
     for (uint32_t i = 0; i < from->count; i++) {
         if (to->count == FRONT_MOST) {
-            error_set(&r->trouble, ERR_RUN, "run: a fork has more branches than there is room for");
+            error_set(&r->trouble, ERR_RUN, "run: an operation waits for more branches than there is room for");
             return;
         }
         to->tasks[to->count++] = from->tasks[i];
@@ -246,7 +246,7 @@ static void append(struct run *r, struct front *to, const struct front *from) {
 /* An operation has ended with these stages. */
 static void end_operation(struct run *r, const struct front *last) {
     if (r->forked) {
-        append(r, &r->ends, last);
+        run_join_front(r, &r->ends, last);
     } else {
         r->front = *last;
     }
@@ -288,7 +288,11 @@ static void add_tiles(struct run *r, const struct multiply_record *record, struc
     if (chip_spec_of(r->chip)->tile.overlap == OVERLAP_NONE) {
         add_stage(r, record->matrix, picoseconds(work.latency_s * reads), NULL, at);
     } else {
-        add_pipeline(r, record->matrix, picoseconds(work.interval_s * reads), picoseconds(work.latency_s * reads), at);
+        run_add_stage(r, record->matrix,
+                      &(struct stage){.hold_ps = picoseconds(work.interval_s * reads),
+                                      .latency_ps = picoseconds(work.latency_s * reads),
+                                      .overlap = true},
+                      at);
     }
 }
 
@@ -297,15 +301,19 @@ void run_record_multiply(struct run *r, const struct multiply_record *record) {
     struct placement_matrix m = placement_matrix_at(r->placement, record->matrix);
     struct front at = r->front;
     r->tag = tag_of_multiply(record->matrix);
+    run_enter_chip(r, m.layer, m.inputs, &at);
     prepare_inputs(r, &m, &at);
     note_activity(r, &m, record);
     ledger_multiply(&r->ledger, record);
     if (!r->engine) {
+        run_send_inputs(r, record->matrix, &at); /* counts only */
         return;
     }
     uint64_t moved_bits = ((uint64_t)m.inputs + m.outputs) * (uint64_t)s->buffer.value_bits;
     add_stage(r, unit_resource(r, m.layer, UNIT_BUFFER), memory_ps(&s->buffer, moved_bits), NULL, &at);
+    run_send_inputs(r, record->matrix, &at);
     add_tiles(r, record, &at);
+    run_collect_results(r, record->matrix, &at);
     end_operation(r, &at);
 }
 
@@ -331,7 +339,7 @@ static void schedule_attention(struct run *r, const struct digital_record *d, st
         r->each_ps[t] = unit_ps(s, &s->attention, attention_macs(d, t));
     }
     add_stage(r, unit_resource(r, d->layer, UNIT_ATTENTION), 0, r->each_ps, at);
-    append(r, at, &memory);
+    run_join_front(r, at, &memory);
 }
 
 static void schedule_matmul(struct run *r, const struct digital_record *d, struct front *at) {
@@ -343,14 +351,20 @@ static void schedule_matmul(struct run *r, const struct digital_record *d, struc
     add_stage(r, unit_resource(r, d->layer, UNIT_MATMUL), unit_ps(s, &s->matmul, d->elements), NULL, at);
 }
 
+/* That an operation takes per token; 0: not known from its record. */
+static uint64_t values_of(const struct digital_record *d) {
+    return d->op == OP_ATTENTION ? (uint64_t)d->heads * d->head_dim : d->op == OP_MATMUL ? 0 : d->elements;
+}
+
 void run_digital(struct run *r, const struct digital_record *d) {
     const struct chip_spec *s = chip_spec_of(r->chip);
+    struct front at = r->front;
     r->tag = tag_of_digital(d->op, d->layer);
     ledger_digital(&r->ledger, d);
+    run_enter_chip(r, d->layer, values_of(d), &at);
     if (!r->engine) {
         return;
     }
-    struct front at = r->front;
     if (d->op == OP_MATMUL) {
         schedule_matmul(r, d, &at);
     } else {
@@ -379,6 +393,7 @@ void run_begin_step(struct run *r, uint32_t tokens) {
     r->front.count = r->ends.count = 0;
     r->forked = false;
     r->prepared_inputs = 0;
+    r->at_somewhere = false;
     if (r->engine) {
         r->stages = 0;
         engine_forget(r->engine, r->trouble.status == OK ? &r->trouble : NULL);
@@ -400,7 +415,11 @@ void run_join(struct run *r) {
 }
 
 enum resource_class run_resource_class(const struct run *r, size_t resource) {
-    size_t matrices = placement_matrices(r->placement);
+    size_t matrices = placement_matrices(r->placement),
+           links = matrices + (size_t)placement_total(r->placement).chips * UNIT_COUNT;
+    if (resource >= links) {
+        return run_links_kind(r, resource - links) ? CLASS_CHIP_LINK : CLASS_NETWORK;
+    }
     return resource < matrices ? CLASS_TILES : (enum resource_class)((resource - matrices) % UNIT_COUNT + 1);
 }
 
@@ -456,6 +475,10 @@ double run_layer_energy_J(const struct run *r, size_t layer) { return ledger_row
 uint64_t run_resource_chip(const struct run *r, size_t resource) {
     size_t matrices = placement_matrices(r->placement);
     uint64_t tiles = (uint64_t)chip_spec_of(r->chip)->tiles_per_chip;
+    size_t links = matrices + (size_t)placement_total(r->placement).chips * UNIT_COUNT;
+    if (resource >= links) {
+        return run_links_chip(r, resource - links);
+    }
     return resource < matrices ? placement_first_tile(r->placement, resource) / tiles
                                : (resource - matrices) / UNIT_COUNT;
 }
@@ -463,7 +486,7 @@ uint64_t run_resource_chip(const struct run *r, size_t resource) {
 struct class_view run_class(const struct run *r, enum resource_class c) {
     struct class_view v = {.critical_s = r->critical_s[STEP_SEVERAL][c] + r->critical_s[STEP_SINGLE][c]};
     if (!r->engine) {
-        return (struct class_view){(double)NAN, (double)NAN, (double)NAN, (double)NAN};
+        return (struct class_view){(double)NAN, (double)NAN, (double)NAN, (double)NAN, 0};
     }
     size_t count = engine_resources(r->engine);
     double total_s = makespan_s(r);
@@ -472,6 +495,7 @@ struct class_view run_class(const struct run *r, enum resource_class c) {
             struct engine_use one = engine_use(r->engine, i);
             double busy_s = (double)one.busy * 1e-12;
             v.busy_s += busy_s;
+            v.events += one.events;
             v.wait_s += (double)one.wait * 1e-12;
             v.busiest = total_s > 0 && busy_s / total_s > v.busiest ? busy_s / total_s : v.busiest;
         }

@@ -5,13 +5,16 @@
 
 #include "sim/chip.h"
 #include "sim/engine.h"
+#include "sim/interconnect.h"
 #include "sim/ledger.h"
 #include "sim/machine.h"
 
-/* Resources: one per analog matrix (its tiles work in step), then per chip one of each of these. */
+/* Resources: one per analog matrix (its tiles work in step), then per chip one of each of these, then the links
+ * (run_links.h). */
 enum unit { UNIT_VECTOR, UNIT_ATTENTION, UNIT_MATMUL, UNIT_KV, UNIT_BUFFER, UNIT_COUNT };
 /* The same for reports, tiles taken together. */
-enum resource_class { CLASS_TILES, CLASS_VECTOR, CLASS_ATTENTION, CLASS_MATMUL, CLASS_KV, CLASS_BUFFER, CLASS_COUNT };
+enum resource_class { CLASS_TILES, CLASS_VECTOR, CLASS_ATTENTION, CLASS_MATMUL, CLASS_KV, CLASS_BUFFER, CLASS_NETWORK,
+                      CLASS_CHIP_LINK, CLASS_COUNT };
 const char *resource_class_name(enum resource_class c);
 
 enum step_kind { STEP_SEVERAL, STEP_SINGLE, STEP_KINDS }; /* tokens of a step */
@@ -29,6 +32,10 @@ struct run {
     const struct placement *placement;
     struct multiply_scratch *scratch;
     struct ledger ledger;
+    struct interconnect *net;  /* NULL: the chip has no links */
+    bool at_somewhere;         /* of this step, an operation has been placed: */
+    size_t at_group;           /* the group of chips that the last one worked on, and how many values it took */
+    uint64_t last_values;
     struct engine *engine;     /* ticks of 1 ps, a log of one step; NULL: the chip declares no costs */
     int64_t *critical_ps;      /* [resources] of the step that ends; else 0 */
     int64_t *each_ps;          /* [max_tokens] durations of a stage that differ from token to token */
@@ -49,6 +56,15 @@ struct run {
     struct error trouble;              /* not OK: the step could not be scheduled */
 };
 
+/* One stage of an operation. Durations of every token, or each_ps, which is then hold and latency. overlap: a token
+ * need not wait for the result of the token before it, only for the resource. */
+struct stage { int64_t hold_ps, latency_ps; const int64_t *each_ps; bool overlap; };
+/* Adds a stage after `before`, which becomes the stage alone. What goes wrong is kept for run_multiply and
+ * run_end_step. */
+void run_add_stage(struct run *r, size_t resource, const struct stage *s, struct front *before);
+/* Adds the stages of `from` to those that `to` waits for. */
+void run_join_front(struct run *r, struct front *to, const struct front *from);
+
 /* A run without a machine: for tests, and for costs of recorded work. */
 enum status run_create_costs(const struct chip *c, const struct placement *p, uint32_t max_tokens, struct run **out,
                              struct error *e);
@@ -61,7 +77,7 @@ bool run_wires_act(const struct run *r);
 bool run_wires_modelled(const struct run *r);
 
 /* Sums over all resources of a class; `busiest`: largest share of the makespan that one of them worked. */
-struct class_view { double busy_s, wait_s, critical_s, busiest; };
+struct class_view { double busy_s, wait_s, critical_s, busiest; uint64_t events; };
 struct class_view run_class(const struct run *r, enum resource_class c);
 enum resource_class run_resource_class(const struct run *r, size_t resource);
 uint64_t run_resource_chip(const struct run *r, size_t resource); /* of tiles: that of the first one */

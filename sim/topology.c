@@ -53,8 +53,15 @@ uint32_t topology_links(const struct topology *t) {
     }
 }
 
-uint32_t topology_routers(const struct topology *t) {
-    return t->kind == TOPOLOGY_MESH ? t->columns * t->rows : t->kind == TOPOLOGY_HTREE ? t->switches : 0;
+uint32_t topology_router_count(enum topology_kind kind, uint32_t nodes, uint32_t columns, uint32_t rows) {
+    uint32_t switches = 0;
+    for (uint32_t leaves = 1; leaves < nodes; leaves *= DEGREE) {
+        switches += leaves;
+    }
+    return kind == TOPOLOGY_MESH    ? columns * rows
+           : kind == TOPOLOGY_HTREE ? (switches ? switches : 1)
+           : kind == TOPOLOGY_BUS   ? 1
+                                    : 0;
 }
 
 uint32_t topology_default_hub(const struct topology *t) {

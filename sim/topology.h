@@ -27,7 +27,8 @@ enum status topology_create(enum topology_kind kind, uint32_t nodes, uint32_t co
                             struct topology **out, struct error *e);
 void topology_destroy(struct topology *t); /* NULL is fine */
 uint32_t topology_links(const struct topology *t); /* numbers of links are below this; TOPOLOGY_NONE: 0 */
-uint32_t topology_routers(const struct topology *t); /* what costs area: routers of a mesh, switches of a tree */
+/* What costs area: routers of a mesh, switches of a tree, the one arbiter of a bus. */
+uint32_t topology_router_count(enum topology_kind kind, uint32_t nodes, uint32_t columns, uint32_t rows);
 uint32_t topology_default_hub(const struct topology *t);
 /* The two ends of a link, for pictures: nodes; switches of a tree are numbered after the nodes. A bus: 0, 0. */
 void topology_link_ends(const struct topology *t, uint32_t link, uint32_t *from, uint32_t *to);

@@ -70,12 +70,21 @@ static double memory_time_ratio(const struct memory_spec *now, const struct memo
            (1 - transfer) * ratio(now->latency_s.value, before->latency_s.value);
 }
 
+static double link_time_ratio(const struct chip_link_spec *now, const struct chip_link_spec *before, double transfer) {
+    return transfer * ratio(before->bandwidth_Bps.value, now->bandwidth_Bps.value) +
+           (1 - transfer) * ratio(now->latency_s.value, before->latency_s.value);
+}
+
 static void time_ratios(const struct model *m, const struct chip_spec *now, double out[CLASS_COUNT]) {
     const struct chip_spec *before = m->nominal;
     for (int c = 0; c < CLASS_COUNT; c++) {
         out[c] = 1;
     }
     out[CLASS_TILES] = ratio(tile_work_of(now).latency_s, tile_work_of(before).latency_s);
+    out[CLASS_NETWORK] = before->clock_Hz / now->clock_Hz;
+    out[CLASS_CHIP_LINK] = before->chip_link.given ? link_time_ratio(&now->chip_link, &before->chip_link,
+                                                                     m->transfer_share[CLASS_CHIP_LINK])
+                                                   : 1;
     out[CLASS_VECTOR] = out[CLASS_ATTENTION] = out[CLASS_MATMUL] = before->clock_Hz / now->clock_Hz;
     out[CLASS_KV] = memory_time_ratio(&now->kv, &before->kv, m->transfer_share[CLASS_KV]);
     out[CLASS_BUFFER] = memory_time_ratio(&now->buffer, &before->buffer, m->transfer_share[CLASS_BUFFER]);
@@ -84,7 +93,8 @@ static void time_ratios(const struct model *m, const struct chip_spec *now, doub
 /* Of the parts that constants scale; what else is static stays in proportion to the time. */
 static double chip_static_W(const struct chip_spec *s) {
     return s->tiles_per_chip * tile_static_W(&s->tile) + s->vector.static_W.value + s->attention.static_W.value +
-           s->matmul.static_W.value + memory_static_W(&s->kv) + memory_static_W(&s->buffer);
+           s->matmul.static_W.value + memory_static_W(&s->kv) + memory_static_W(&s->buffer) +
+           links_static_W(s);
 }
 
 static double static_J(const struct model *m, const struct chip_spec *now, double seconds) {
@@ -108,6 +118,10 @@ static double energy_ratio(const struct model *m, const struct chip_spec *now, d
     case PART_DIGITAL_MATMUL: return ratio(now->matmul.energy_J.value, before->matmul.energy_J.value);
     case PART_KV_MEMORY: return ratio(now->kv.energy_J_per_bit.value, before->kv.energy_J_per_bit.value);
     case PART_BUFFER: return ratio(now->buffer.energy_J_per_bit.value, before->buffer.energy_J_per_bit.value);
+    case PART_NETWORK:
+        return ratio(now->network.hop_energy_J_per_bit.value, before->network.hop_energy_J_per_bit.value);
+    case PART_CHIP_LINK:
+        return ratio(now->chip_link.energy_J_per_bit.value, before->chip_link.energy_J_per_bit.value);
     default: return 1;
     }
 }
@@ -239,6 +253,13 @@ static double transfer_share(const struct run *r, enum resource_class c, uint64_
     return busy_s > transfer_s ? transfer_s / busy_s : 1;
 }
 
+/* Every crossing pays the latency once, on its way out, and the transfer twice. */
+static double link_transfer_share(const struct run *r) {
+    struct class_view links = run_class(r, CLASS_CHIP_LINK);
+    double latency_s = (double)links.events / 2 * chip_spec_of(r->chip)->chip_link.latency_s.value;
+    return links.busy_s > 0 ? links.busy_s / (links.busy_s + latency_s) : 1;
+}
+
 void run_uncertainty(const struct run *r, struct uncertainty *out) {
     double nominal[UNCERTAIN_COUNT], factor[UNCERTAIN_CONSTANTS];
     memset(out, 0, sizeof *out);
@@ -255,6 +276,7 @@ void run_uncertainty(const struct run *r, struct uncertainty *out) {
                       .chips = (double)placement_total(r->placement).chips};
     m.transfer_share[CLASS_KV] = transfer_share(r, CLASS_KV, m.ledger.count[PART_KV_MEMORY], &m.nominal->kv);
     m.transfer_share[CLASS_BUFFER] = transfer_share(r, CLASS_BUFFER, m.ledger.count[PART_BUFFER], &m.nominal->buffer);
+    m.transfer_share[CLASS_CHIP_LINK] = link_transfer_share(r);
     struct collecting collecting = {out, m.given};
     chip_visit_given(r->chip, collect_given, &collecting);
     collect_window(out, m.given->tile.cell);

@@ -119,7 +119,7 @@ static void closed_forms(void **state) {
     assert_int_equal(deepest, 3);
     assert_int_equal(topology_hops(tree, 0, 3), 2); /* siblings: up, down */
     assert_int_equal(topology_hops(tree, 0, 63), 6);
-    assert_int_equal(topology_routers(tree), 1 + 4 + 16);
+    assert_int_equal(topology_router_count(TOPOLOGY_HTREE, 64, 0, 0), 1 + 4 + 16);
     assert_int_equal(topology_multicast(bus, 0, all, 64, depth, &deepest), 1);
     assert_int_equal(deepest, 1);
     assert_int_equal(topology_multicast(none, 0, all, 64, depth, &deepest), 0);
