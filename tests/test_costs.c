@@ -120,7 +120,7 @@ static void the_survey_says_where_it_ends(void **state) {
             "node_nm=14", "tile.adc.bits=3");
     REFUSED("pcm256", "tile.adc.bits: 3.5 effective bits", "tile.adc=murmann_p50", "node_nm=14",
             "tile.adc.cost.enob_loss=4.5");
-    REFUSED("pcm256", "tile.adc.node_nm: the survey needs the node", "tile.adc=murmann_p50");
+    REFUSED("pcm256", "tile.adc.node_nm: the survey needs the node", "tile.adc=murmann_p50", "node_nm=0");
     REFUSED("pcm256", "tile.conversion_ns: belongs to tile.adc.cost.time = given, which is model here",
             "tile.adc=murmann_p50", "node_nm=14", "tile.adc.cost.time=model");
 }
@@ -311,11 +311,12 @@ static void parts_scale_to_the_node_on_request(void **state) {
     assert_int_equal(after->energy_J.kind, CONSTANT_ASSUMED);
     assert_non_null(strstr(after->energy_J.source, "scaled from 40 nm to 14 nm"));
     assert_true(after->energy_J.spread_low < before->energy_J.spread_low);
-    assert_true(chip_spec_of(c)->attention.energy_J.value == chip_spec_of(plain)->attention.energy_J.value);
+    assert_true(chip_spec_of(c)->kv.energy_J_per_bit.value == chip_spec_of(plain)->kv.energy_J_per_bit.value);
     assert_string_equal(chip_given_of(c)->vector.energy_J.source, before->energy_J.source);
     chip_destroy(plain);
     chip_destroy(c);
-    REFUSED("pcm256", "node_nm: scale_to_node is on, but the chip does not state its node", "scale_to_node=on");
+    REFUSED("pcm256", "node_nm: scale_to_node is on, but the chip does not state its node", "scale_to_node=on",
+            "node_nm=0");
     REFUSED("pcm256", "kv.node_nm: 180 nm cannot be scaled", "scale_to_node=on", "node_nm=14", "kv.node_nm=180");
     REFUSED("pcm256", "scaling.voltage_V: belongs to scale_to_node = on, which is off here", "scaling.voltage_V=0.9");
 }
@@ -344,7 +345,8 @@ static void what_acts_is_shown(void **state) {
     c = WITH("pcm256", "tile.adc=murmann_p50", "node_nm=14", "scale_to_node=on", "vector.node_nm=40");
     chip_visit_acting(c, note_acting, &seen);
     assert_true(seen.adc && seen.vector);
-    assert_int_equal(seen.count, 6); /* energy, area, leakage of the ADC; energy, area, static power of the unit */
+    /* energy, area, leakage of the ADC; energy, area, static power of the unit, and of attention from 22 nm */
+    assert_int_equal(seen.count, 9);
     chip_destroy(c);
 }
 
