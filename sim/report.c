@@ -63,13 +63,15 @@ static void flag_kv(const struct run *r, struct flags *out) {
     }
 }
 
-/* A converter whose energy is a constant does not know that its bits were changed. */
+/* A converter whose energy is a constant does not know that its bits were changed. (Bit by bit, an input converter
+ * drives one bit whatever their number.) */
 static void flag_bits(const struct run *r, struct flags *out) {
     const struct tile_spec *t = &chip_spec_of(r->chip)->tile;
     if (!chip_has_costs(r->chip)) {
         return;
     }
-    if (t->dac.cost.model == DAC_COST_CONSTANT && t->dac.bits != t->dac.energy_bits) {
+    if (t->dac.cost.model == DAC_COST_CONSTANT && t->dac.coding != CODING_BIT_SERIAL &&
+        t->dac.bits != t->dac.energy_bits) {
         snprintf(out->text[out->count++], FLAG_BYTES, "DAC of %d bits, but its energy is that of %d bits", t->dac.bits,
                  t->dac.energy_bits);
     }

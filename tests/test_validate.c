@@ -152,6 +152,10 @@ static void quantities_by_hand(void **state) {
         }
         assert_near(quantity_value(&m, &q) / cases[i].value, 1, cases[i].tolerance);
     }
+    q.of = 1u << PART_ARRAY; /* published per pass, whatever the data */
+    q.quantity = 3;
+    assert_string_equal(quantities[3].name, "energy_per_mvm");
+    assert_near(quantity_value(&m, &q), 3 * 251.4, 1e-9);
     q.of = 1u << PART_ADC;
     q.quantity = 5;
     assert_string_equal(quantities[5].name, "energy_share");
@@ -160,6 +164,41 @@ static void quantities_by_hand(void **state) {
     q.of = all;
     q.divide = 3;
     assert_near(quantity_value(&m, &q), sum_pJ / interval_ns, 1e-3 * sum_pJ / interval_ns);
+    chip_destroy(c);
+}
+
+/* A supply at half its nominal voltage: a quarter of the energies of array, integrators and converters. */
+static void published_energies_follow_the_supply(void **state) {
+    (void)state;
+    const char *const sets[] = {"supply.voltage_V=0.9", "supply.nominal_V=1.8"};
+    static const int parts[] = {PART_DAC, PART_ARRAY, PART_SAMPLING, PART_ADC, PART_DIGITAL_POST};
+    struct chip *whole = load("neurram", NULL, 0), *half = load("neurram", sets, 2);
+    struct workload w = {.tiles = 1, .vectors = 10};
+    struct measurement a, b;
+    struct error e;
+    assert_int_equal(measure(whole, &w, &a, &e), OK);
+    assert_int_equal(measure(half, &w, &b, &e), OK);
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        assert_true(a.ledger.energy_J[parts[i]] > 0);
+        assert_near(b.ledger.energy_J[parts[i]] / a.ledger.energy_J[parts[i]], 0.25, 1e-12);
+    }
+    chip_destroy(half);
+    chip_destroy(whole);
+}
+
+/* ISAAC samples its columns: a vector follows the one before it by 15 passes of 128 conversions of 0.8333 ns, its own
+ * way through the tile takes a read of 100 ns more. */
+static void tiles_overlap_in_a_run(void **state) {
+    (void)state;
+    struct chip *c = load("isaac", NULL, 0);
+    struct workload ten = {.tiles = 1, .vectors = 10}, thirty = {.tiles = 1, .vectors = 30};
+    struct measurement a, b;
+    struct error e;
+    assert_int_equal(measure(c, &ten, &a, &e), OK);
+    assert_int_equal(measure(c, &thirty, &b, &e), OK);
+    double interval_ns = 15 * 128 * 0.8333;
+    assert_near((b.ledger.makespan_s - a.ledger.makespan_s) * 1e9, 20 * interval_ns, 0.02); /* whole picoseconds */
+    assert_near(a.latency_s * 1e9, 100 + interval_ns, 0.001);
     chip_destroy(c);
 }
 
@@ -363,6 +402,7 @@ static void command_names_what_is_missing(void **state) {
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(errors_have_not_grown),       cmocka_unit_test(the_goal_is_met),
     cmocka_unit_test(quantities_by_hand),          cmocka_unit_test(static_follows_the_boundary),
+    cmocka_unit_test(published_energies_follow_the_supply), cmocka_unit_test(tiles_overlap_in_a_run),
     cmocka_unit_test(dishonest_files_are_refused), cmocka_unit_test(chips_without_costs_are_refused),
     cmocka_unit_test(lack_of_memory_is_an_error),  cmocka_unit_test(command_writes_one_document),
     cmocka_unit_test(command_names_what_is_missing),
