@@ -87,6 +87,9 @@ static void a_chip_takes_the_survey(void **state) {
     assert_near(t->adc.area_m2.value, 9.4 * one.area_m2, 1e-12 * one.area_m2);
     assert_near(t->adc.static_W, 256 * 4.0 * one.leak_W, 1e-12 * t->adc.static_W);
     assert_near(t->mvm_s.value, 132.9e-9, 1e-18);
+    assert_near(t->adc.energy_J.value, 1.159e-12, 0.5e-15); /* the example of docs/costs.md, as many digits */
+    assert_near(t->adc.area_m2.value, 7084e-12, 0.5e-12);
+    assert_near(t->adc.static_W, 0.97e-3, 0.005e-3);
     chip_destroy(c);
     c = WITH("pcm256", "tile.adc=murmann_p50", "node_nm=14", "tile.adc.bits=6");
     struct adc_survey six = adc_survey(6, 14, 1 / 76.5e-9, 1);
