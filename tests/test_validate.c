@@ -233,6 +233,12 @@ static void static_follows_the_boundary(void **state) {
 #define POINT(text) "  - {" text "}\n"
 #define PREDICTED(quantity, unit) "quantity: " quantity ", unit: " unit ", published: 1, role: predicted, source: paper"
 
+static void write_text(const char *path, const char *text) {
+    FILE *f = fopen(path, "w");
+    fputs(text, f);
+    fclose(f);
+}
+
 static void dishonest_files_are_refused(void **state) {
     (void)state;
     static const struct {
@@ -309,9 +315,7 @@ static void dishonest_files_are_refused(void **state) {
     char path[1300];
     snprintf(path, sizeof path, "%s/case.yaml", scratch_directory());
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        FILE *f = fopen(path, "w");
-        fputs(cases[i].text, f);
-        fclose(f);
+        write_text(path, cases[i].text);
         struct validation *v = NULL;
         struct error e = {OK, ""};
         enum status s = validation_load(path, &v, &e);
@@ -319,6 +323,33 @@ static void dishonest_files_are_refused(void **state) {
             fail_msg("%s\n%s\nexpected: %s", cases[i].text, e.message, cases[i].message ? cases[i].message : "good");
         }
         assert_true((v != NULL) == (s == OK));
+        validation_destroy(v);
+    }
+}
+
+/* A fit that is another chip's belongs to it only with the same value. */
+static void borrowed_fits_keep_their_value(void **state) {
+    (void)state;
+    static const char *const times[] = {"132.9", "140"};
+    char folder[1100], chip[1200], path[1200], text[4096];
+    snprintf(folder, sizeof folder, "%s", scratch_directory());
+    snprintf(chip, sizeof chip, "%s/own.yaml", folder);
+    snprintf(path, sizeof path, "%s/case.yaml", folder);
+    snprintf(text, sizeof text,
+             "chip: %s\nabout: a test\nboundary: [dac]\nconstants_from: [hermes64_1phase, hermes_core]\n"
+             "points:\n  - {quantity: area, unit: mm2, published: 1, role: predicted, source: a paper}\n",
+             chip);
+    write_text(path, text);
+    for (int i = 0; i < 2; i++) {
+        struct validation *v = NULL;
+        struct error e = {OK, ""};
+        snprintf(text, sizeof text,
+                 "include: %s/configs/chips/hermes64_1phase.yaml\nchip: own\n"
+                 "tile: {mvm_ns: {value: %s, kind: fitted, source: legallo2023}}\n",
+                 data_directory(), times[i]);
+        write_text(chip, text);
+        assert_int_equal(validation_load(path, &v, &e), i == 0 ? OK : ERR_USAGE);
+        assert_true(i == 0 || strstr(e.message, "no point names tile.mvm_ns"));
         validation_destroy(v);
     }
 }
@@ -403,6 +434,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(errors_have_not_grown),       cmocka_unit_test(the_goal_is_met),
     cmocka_unit_test(quantities_by_hand),          cmocka_unit_test(static_follows_the_boundary),
     cmocka_unit_test(published_energies_follow_the_supply), cmocka_unit_test(tiles_overlap_in_a_run),
+    cmocka_unit_test(borrowed_fits_keep_their_value),
     cmocka_unit_test(dishonest_files_are_refused), cmocka_unit_test(chips_without_costs_are_refused),
     cmocka_unit_test(lack_of_memory_is_an_error),  cmocka_unit_test(command_writes_one_document),
     cmocka_unit_test(command_names_what_is_missing),
