@@ -1,4 +1,4 @@
-/* The report of a run for a terminal: at most 34 lines of at most 80 columns; the table takes 51 where there are fewer.
+/* The report of a run for a terminal: at most 35 lines of at most 80 columns; the table takes 51 where there are fewer.
  *
  *   chip and mapping
  *   a table: component, energy per token with its share as a bar, area with its share as a bar
@@ -203,6 +203,10 @@ static void print_uncertainty(const struct run *r, bool wide, FILE *out) {
             assumption_text(&u, q[i], 0, first);
             fprintf(out, "  %-*s%.*s\n", first[0] ? COLUMN : 0, text[i], COLUMN - 1, first);
         }
+    }
+    if (singles && isfinite(u.of[UNCERTAIN_TTFT].nominal)) {
+        quantiles_text(&u.of[UNCERTAIN_TTFT], "s", text[0]);
+        fprintf(out, "  %-*s of a prompt\n", COLUMN, text[0]);
     }
 }
 

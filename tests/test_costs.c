@@ -557,6 +557,18 @@ static void a_constant_is_drawn_once(void **state) {
     drop(&b);
 }
 
+/* A chip with every group has a place for each of its constants. */
+static void there_is_room_for_all_constants(void **state) {
+    (void)state;
+    size_t constants = 1; /* the window of the cell */
+    for (size_t i = 0; i < chip_table_count; i++) {
+        for (size_t row = 0; row < chip_tables[i].table.count; row++) {
+            constants += chip_tables[i].table.rows[row].type == PARAM_CONSTANT;
+        }
+    }
+    assert_in_range(constants, 80, UNCERTAIN_CONSTANTS);
+}
+
 static void without_costs_nothing_is_known(void **state) {
     (void)state;
     struct bench b = work_on(load("ideal", NULL, 0));
@@ -888,6 +900,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(nominal_values_are_those_of_the_report),
     cmocka_unit_test(an_assumption_is_the_chip_with_that_value),
     cmocka_unit_test(a_constant_is_drawn_once),
+    cmocka_unit_test(there_is_room_for_all_constants),
     cmocka_unit_test(without_costs_nothing_is_known),
     cmocka_unit_test(refresh_counts_as_static_power),
     cmocka_unit_test(guards_hold_on_both_sides),
