@@ -246,13 +246,15 @@ struct tile_spec {
     struct constant pulse_s;         /* cost: longest input pulse (code = limit) */
     struct constant mvm_s;           /* cost: input, integration and first round of conversion, one multiply */
     struct constant conversion_s;    /* cost: each further round of a shared ADC */
+    struct constant load_s, store_s; /* cost: inputs in, results out; 0: part of mvm_s */
     struct constant cell_area_m2;    /* cost: per unit cell */
     struct constant static_W;        /* cost: leakage and clock of one tile, all the time */
 };
 
-/* A digital unit; every chip has one of each. All cost. */
+/* A pool of equal digital units; every chip has one of each. All cost. */
 struct unit_spec {
     const char *name;
+    int count;                   /* units in the pool; each works on a token of its own */
     int lanes;                   /* operations per cycle */
     int latency_cycles;          /* fill */
     bool follows_supply;         /* energy ~ V^2 */
@@ -310,6 +312,12 @@ struct chip_link_spec {
     struct constant latency_s, energy_J_per_bit, area_m2, static_W;
 };
 
+/* clocks: other than that of the digital units (sim/clocks.h). */
+struct clocks_spec {
+    bool given;                         /* the chip file has the group: every duration is whole cycles */
+    double tile_Hz, network_Hz, memory_Hz; /* 0: clock_Hz */
+};
+
 struct chip_spec {
     const char *name, *about;
     int costs;                   /* costs_mode */
@@ -318,6 +326,7 @@ struct chip_spec {
     int tiles_per_chip;
     bool replicate;              /* as many chips as the model needs */
     double clock_Hz;             /* of the digital units */
+    struct clocks_spec clocks;   /* cost */
     double node_m;               /* cost: of the chip; 0: not stated */
     int scale_to_node;           /* cost: enum switch_names */
     struct scaling_spec scaling; /* cost */

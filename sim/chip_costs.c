@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "sim/clocks.h"
 #include "sim/converter_cost.h"
 #include "sim/node_scaling.h"
 #include "sim/passes.h"
@@ -121,10 +122,15 @@ static enum status act_clock(const struct acting *a, const char *what) {
     }
     double faster = clock_at_Hz(p, p->voltage_V) / clock_at_Hz(p, p->nominal_V);
     a->s->clock_Hz *= faster;
+    a->s->clocks.tile_Hz *= faster;
+    a->s->clocks.network_Hz *= faster;
+    a->s->clocks.memory_Hz *= faster;
     if (p->tile_times) {
         TRY(scale(a, &t->pulse_s, 1 / faster, NULL, what));
         TRY(scale(a, &t->mvm_s, 1 / faster, NULL, what));
         TRY(scale(a, &t->conversion_s, 1 / faster, NULL, what));
+        TRY(scale(a, &t->load_s, 1 / faster, NULL, what));
+        TRY(scale(a, &t->store_s, 1 / faster, NULL, what));
     }
     return OK;
 }
@@ -290,6 +296,7 @@ static const char *clock_contradiction(const struct supply_spec *p, char *why, s
 const char *cost_contradiction(const struct chip_spec *s, char *why, size_t bytes) {
     const char *key = adc_contradiction(s, why, bytes);
     key = key ? key : node_contradiction(s, why, bytes);
+    key = key ? key : clocks_contradiction(s, why, bytes);
     if (!key && s->supply.given && s->supply.clock.given) {
         key = clock_contradiction(&s->supply, why, bytes);
     }

@@ -291,11 +291,18 @@ static const struct param effect_rows[] = {
     BOOL_ROW("adc_errors", "on", "mismatch, gain, offset and noise of the output converters", AT(effects, adc_errors)),
 };
 
+#define WITHIN_MVM "{value: 0, kind: assumed, source: \"within tile.mvm_ns\", spread: [1, 1]}"
+
 static const struct param tile_cost_rows[] = {
     CONSTANT_ROW("read_voltage_V", "V", 0.0001, 10, "amplitude of a read pulse", AT(tile_spec, read_voltage_V)),
     CONSTANT_ROW("pulse_ns", "ns", 0.001, 1e6, "longest input pulse (largest code)", AT(tile_spec, pulse_s)),
     CONSTANT_ROW("mvm_ns", "ns", 0.001, 1e6, "one multiply: input, integration, first round of conversion",
                  AT(tile_spec, mvm_s)),
+    CONSTANT_ROW_DEFAULT("load_ns", "ns", 0, 1e6, WITHIN_MVM,
+                         "inputs of a multiply into the registers of the tile; 0: mvm_ns has them",
+                         AT(tile_spec, load_s)),
+    CONSTANT_ROW_DEFAULT("store_ns", "ns", 0, 1e6, WITHIN_MVM,
+                         "results of a multiply out of the tile; 0: mvm_ns has them", AT(tile_spec, store_s)),
     CONSTANT_ROW("cell_area_um2", "um2", 1e-6, 1e6, "one unit cell", AT(tile_spec, cell_area_m2)),
     CONSTANT_ROW("static_W", "W", 0, 100, "leakage and clock of one tile, all the time", AT(tile_spec, static_W)),
     BOOL_ROW("array_follows_supply", "off", "read_voltage_V is made from the supply: it changes with it",
@@ -454,16 +461,24 @@ static const struct param supply_clock_rows[] = {
      AT(supply_spec, clock.clock_Hz), NULL},
 };
 
+static const struct param clocks_rows[] = {
+    NUMBER_ROW("tile_GHz", "GHz", 0, 100, "0", "clock of the tiles; 0: clock_GHz", AT(clocks_spec, tile_Hz)),
+    NUMBER_ROW("network_GHz", "GHz", 0, 100, "0", "clock of the network of a chip; 0: clock_GHz",
+               AT(clocks_spec, network_Hz)),
+    NUMBER_ROW("memory_GHz", "GHz", 0, 100, "0", "clock of the memories; 0: clock_GHz", AT(clocks_spec, memory_Hz)),
+};
+
 static const struct param unit_rows[] = {
     TEXT_ROW("name", "", "part that the unit was made from", AT(unit_spec, name)),
+    INT_ROW("count", 1, 4096, "1", "units of a chip; each works on a token of its own", AT(unit_spec, count)),
     INT_ROW("lanes", 1, 1000000, NULL, "operations per clock cycle (attention, matmul: MACs)", AT(unit_spec, lanes)),
     INT_ROW("latency_cycles", 0, 1000000, NULL, "cycles from the first operand to the first result",
             AT(unit_spec, latency_cycles)),
     NODE_ROW("node_nm", AT(unit_spec, node_m)),
     SUPPLY_ROW("follows_supply", AT(unit_spec, follows_supply)),
     CONSTANT_ROW("energy_J", "J", 1e-18, 1e-6, "one operation (attention, matmul: one MAC)", AT(unit_spec, energy_J)),
-    CONSTANT_ROW("area_um2", "um2", 0, 1e10, "the unit; one per chip", AT(unit_spec, area_m2)),
-    CONSTANT_ROW("static_W", "W", 0, 1000, "leakage and clock of the unit, all the time", AT(unit_spec, static_W)),
+    CONSTANT_ROW("area_um2", "um2", 0, 1e10, "one unit", AT(unit_spec, area_m2)),
+    CONSTANT_ROW("static_W", "W", 0, 1000, "leakage and clock of one unit, all the time", AT(unit_spec, static_W)),
 };
 
 static const struct param memory_rows[] = {
@@ -571,6 +586,7 @@ const struct chip_table chip_tables[] = {
     OPTIONAL_GROUP("tile.integrator.", "integrators", integrator_rows, tile.integrator, tile.integrator.given, true),
     OPTIONAL_GROUP("supply.", "supply", supply_rows, supply, supply.given, true),
     OPTIONAL_GROUP("supply.clock.", "clock of a supply", supply_clock_rows, supply, supply.clock.given, true),
+    OPTIONAL_GROUP("clocks.", "clocks", clocks_rows, clocks, clocks.given, true),
     GROUP("tile.", "tile costs", tile_cost_rows, tile, true),
     SELECTED("tile.", "tile costs, time of a conversion", given_time_rows, tile, false, "tile.adc.cost.time",
              tile.adc.cost.time, TIME_GIVEN, time_names),

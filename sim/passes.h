@@ -75,13 +75,15 @@ struct tile_work {
 };
 /* A multiply is R rounds (groups, twice where legs take turns). A round drives its passes, D = pulses x pulse x
  * pulse_share (the mean of all rounds), and ends with its conversions, C = mvm - pulse + (share - 1) x conversion.
- * tile.mvm is a multiply of one pass. tile.overlap says what the tile does at the same time:
- *   none         latency = interval = R (D + C)
- *   sample_hold  D of a round while C of the one before it:  interval = R max(D, C),
- *                latency = D + C + (R - 1) max(D, C)
- *   full         the same, and of C the inputs and results of a multiply, M = mvm - pulse - conversion, are moved
- *                beside other multiplies: with C' = C - M,  interval = max(R max(D, C'), M),
- *                latency = M + D + C' + (R - 1) max(D, C')
+ * tile.mvm is a multiply of one pass. L = tile.load before the first round, S = tile.store after the last; both 0 where
+ * tile.mvm has them. tile.overlap says what the tile does at the same time:
+ *   none         latency = interval = L + R (D + C) + S
+ *   sample_hold  D of a round while C of the one before it; the array takes the next inputs when its last round is
+ *                driven, and the last conversions and the results wait for nobody:
+ *                latency = L + D + C + (R - 1) max(D, C) + S,   interval = (R - 1) max(D, C) + max(L + D, C + S)
+ *   full         the same, and inputs and results have registers of their own: L, S, and of C what moves inputs and
+ *                results, M = mvm - pulse - conversion, pass beside other multiplies. With C' = C - M:
+ *                latency = L + M + D + C' + (R - 1) max(D, C') + S,   interval = max(R max(D, C'), M, L, S)
  * tile.integrator.between adds (R - 1) times to both.
  * So the throughput of a tile is that of its longest stage, its latency the sum. */
 struct tile_work tile_work_of(const struct chip_spec *s);
