@@ -4,7 +4,7 @@
  *             (rows + spare rows) x DAC; columns / share x lines (those that take turns once) + shared columns ADCs;
  *             columns x lines integrators; columns x post-processing. A unit cell holds the legs and parallel devices
  *             of one slice; a spare column (tile.faults) is one physical column, a leg of a slice.
- *   per chip  tiles_per_chip tiles; one vector, attention and matrix unit; KV memory and buffer: bits of
+ *   per chip  tiles_per_chip tiles; the pools of vector, attention and matrix units; KV memory and buffer: bits of
  *             capacity x area per bit
  * A spare row has a DAC of its own; a spare column is switched to the ADC of the column that it replaces. Spares are
  * there whether they are in use or not. In the energy, a line in use is driven wherever it lies: a spare in use counts
@@ -37,9 +37,9 @@ struct area_view chip_area(const struct chip_spec *s, double chips) {
     v.part_mm2[PART_SAMPLING] = tiles * t->columns * work.converters * t->integrator.area_m2.value * mm2;
     v.part_mm2[PART_ADC] = tiles * converters * t->adc.area_m2.value * mm2;
     v.part_mm2[PART_DIGITAL_POST] = tiles * t->columns * t->post.area_m2.value * mm2;
-    v.part_mm2[PART_VECTOR] = chips * s->vector.area_m2.value * mm2;
-    v.part_mm2[PART_ATTENTION] = chips * s->attention.area_m2.value * mm2;
-    v.part_mm2[PART_DIGITAL_MATMUL] = chips * s->matmul.area_m2.value * mm2;
+    v.part_mm2[PART_VECTOR] = chips * s->vector.count * s->vector.area_m2.value * mm2;
+    v.part_mm2[PART_ATTENTION] = chips * s->attention.count * s->attention.area_m2.value * mm2;
+    v.part_mm2[PART_DIGITAL_MATMUL] = chips * s->matmul.count * s->matmul.area_m2.value * mm2;
     v.part_mm2[PART_KV_MEMORY] = chips * memory_mm2(&s->kv);
     v.part_mm2[PART_BUFFER] = chips * memory_mm2(&s->buffer);
     v.part_mm2[PART_NETWORK] = chips * network_routers(s) * s->network.router_area_m2.value * mm2;

@@ -189,6 +189,8 @@ enum status chip_costs_act(const struct chip_spec *given, struct arena *arena, s
 
 double tile_static_W(const struct tile_spec *t) { return t->static_W.value + t->adc.static_W; }
 
+double unit_static_W(const struct unit_spec *u) { return u->count * u->static_W.value; }
+
 double memory_static_W(const struct memory_spec *m) {
     return m->static_W.value + (m->refresh.given ? m->refresh.power_W.value : 0);
 }

@@ -27,8 +27,9 @@ const char *cost_contradiction(const struct chip_spec *given, char *why, size_t 
 /* Of so many chips (sim/area.c). */
 struct area_view chip_area(const struct chip_spec *s, double chips);
 
-/* With the leakage of its converters; with refresh. Of the constants that act. */
+/* With the leakage of its converters; of a whole pool; with refresh. Of the constants that act. */
 double tile_static_W(const struct tile_spec *t);
+double unit_static_W(const struct unit_spec *u);
 double memory_static_W(const struct memory_spec *m);
 /* Routers of one chip; 0 without a network. */
 double network_routers(const struct chip_spec *s);

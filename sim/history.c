@@ -22,7 +22,7 @@ struct history {
     double energy_J;                 /* up to the step before */
     double critical_s[CLASS_COUNT];
     size_t rows, resources;
-    int64_t *layer_ps, *resource_ps; /* [rows], [resources of the engine] */
+    int64_t *layer_ticks, *resource_ticks; /* [rows], [resources of the engine] */
     struct kept_event *events;
     size_t event_count, event_most;
     uint64_t left_out;
@@ -58,11 +58,11 @@ struct history *history_create(const struct run *r) {
     if (h) {
         h->rows = placement_layers(r->placement) + 1;
         h->resources = engine_resources(r->engine);
-        h->layer_ps = mem_alloc(h->rows, sizeof *h->layer_ps);
-        h->resource_ps = mem_alloc(h->resources, sizeof *h->resource_ps);
+        h->layer_ticks = mem_alloc(h->rows, sizeof *h->layer_ticks);
+        h->resource_ticks = mem_alloc(h->resources, sizeof *h->resource_ticks);
         h->stride = 1;
     }
-    if (h && (!h->layer_ps || !h->resource_ps)) {
+    if (h && (!h->layer_ticks || !h->resource_ticks)) {
         history_destroy(h);
         h = NULL;
     }
@@ -71,16 +71,16 @@ struct history *history_create(const struct run *r) {
 
 void history_destroy(struct history *h) {
     if (h) {
-        mem_free(h->layer_ps);
-        mem_free(h->resource_ps);
+        mem_free(h->layer_ticks);
+        mem_free(h->resource_ticks);
         mem_free(h->events);
         mem_free(h);
     }
 }
 
 void history_reset(struct history *h) {
-    memset(h->layer_ps, 0, h->rows * sizeof *h->layer_ps);
-    memset(h->resource_ps, 0, h->resources * sizeof *h->resource_ps);
+    memset(h->layer_ticks, 0, h->rows * sizeof *h->layer_ticks);
+    memset(h->resource_ticks, 0, h->resources * sizeof *h->resource_ticks);
     memset(h->critical_s, 0, sizeof h->critical_s);
     h->note_count = h->event_count = 0;
     h->left_out = 0;
@@ -108,13 +108,13 @@ enum status run_keep_events(struct run *r, size_t most, struct error *e) {
 static void add_critical(struct run *r) {
     struct history *h = r->history;
     struct engine_path path = engine_critical_path(r->engine, NULL);
-    int64_t until = r->step_start_ps + path.total;
+    int64_t until = r->step_start_ticks + path.total;
     for (size_t i = path.last; i != ENGINE_NO_EVENT;) {
         struct engine_event v = engine_event(r->engine, i);
         int layer;
         tag_operation(r, v.tag, &layer);
-        h->layer_ps[placement_layer_row(r->placement, layer)] += until - v.start;
-        h->resource_ps[v.resource] += until - v.start;
+        h->layer_ticks[placement_layer_row(r->placement, layer)] += until - v.start;
+        h->resource_ticks[v.resource] += until - v.start;
         until = v.start;
         i = v.cause_event;
     }
@@ -200,7 +200,7 @@ void history_add_step(struct run *r) {
 /* ---- results ----------------------------------------------------------------------------------- */
 
 double history_layer_s(const struct run *r, size_t row) {
-    return r->history ? (double)r->history->layer_ps[row] * 1e-12 : (double)NAN;
+    return r->history ? engine_seconds(r->engine, r->history->layer_ticks[row]) : (double)NAN;
 }
 
 size_t run_step_count(const struct run *r) { return r->history ? r->history->note_count : 0; }
@@ -218,10 +218,10 @@ struct run_resource run_resource_at(const struct run *r, size_t i) {
                              .matrix = i < matrices ? placement_matrix_at(r->placement, i).name : "",
                              .chip = run_resource_chip(r, i),
                              .events = use.events,
-                             .busy_s = (double)use.busy * 1e-12,
-                             .wait_s = (double)use.wait * 1e-12,
-                             .critical_s = (double)r->history->resource_ps[i] * 1e-12};
-    v.utilisation = end > 0 ? (double)use.busy / end : (double)NAN;
+                             .busy_s = engine_seconds(r->engine, use.busy),
+                             .wait_s = engine_seconds(r->engine, use.wait),
+                             .critical_s = engine_seconds(r->engine, r->history->resource_ticks[i])};
+    v.utilisation = end > 0 ? (double)use.busy / end / run_servers(r, i) : (double)NAN;
     return v;
 }
 
@@ -233,9 +233,9 @@ struct run_event run_event_at(const struct run *r, size_t i) {
     struct run_event v = {.resource = k->resource,
                           .step = k->step,
                           .token = k->token,
-                          .start_s = (double)k->start * 1e-12,
-                          .hold_s = (double)k->hold * 1e-12,
-                          .latency_s = (double)k->latency * 1e-12};
+                          .start_s = engine_seconds(r->engine, k->start),
+                          .hold_s = engine_seconds(r->engine, k->hold),
+                          .latency_s = engine_seconds(r->engine, k->latency)};
     v.operation = tag_operation(r, k->tag, &v.layer);
     return v;
 }
@@ -247,9 +247,9 @@ struct run_event run_last_event_at(const struct run *r, size_t i) {
     struct run_event v = {.resource = k.resource,
                           .step = r->steps - 1,
                           .token = k.item,
-                          .start_s = (double)k.start * 1e-12,
-                          .hold_s = (double)k.hold * 1e-12,
-                          .latency_s = (double)k.latency * 1e-12};
+                          .start_s = engine_seconds(r->engine, k.start),
+                          .hold_s = engine_seconds(r->engine, k.hold),
+                          .latency_s = engine_seconds(r->engine, k.latency)};
     v.operation = tag_operation(r, k.tag, &v.layer);
     return v;
 }

@@ -192,8 +192,8 @@ void ledger_digital(struct ledger *l, const struct digital_record *d) {
 
 double ledger_static_W(const struct ledger *l) {
     const struct chip_spec *s = chip_spec_of(l->chip);
-    double one_chip_W = s->tiles_per_chip * tile_static_W(&s->tile) + s->vector.static_W.value +
-                        s->attention.static_W.value + s->matmul.static_W.value + memory_static_W(&s->kv) +
+    double one_chip_W = s->tiles_per_chip * tile_static_W(&s->tile) + unit_static_W(&s->vector) +
+                        unit_static_W(&s->attention) + unit_static_W(&s->matmul) + memory_static_W(&s->kv) +
                         memory_static_W(&s->buffer) + links_static_W(s);
     return (double)placement_total(l->placement).chips * one_chip_W;
 }

@@ -160,9 +160,9 @@ static void share_static(const struct chip *c, const struct placement *p, struct
     const struct chip_spec *s = chip_spec_of(c);
     double chips_s = (double)placement_total(p).chips * out->ledger.makespan_s;
     out->static_J[PART_STATIC] = chips_s * s->tiles_per_chip * tile_static_W(&s->tile);
-    out->static_J[PART_VECTOR] = chips_s * s->vector.static_W.value;
-    out->static_J[PART_ATTENTION] = chips_s * s->attention.static_W.value;
-    out->static_J[PART_DIGITAL_MATMUL] = chips_s * s->matmul.static_W.value;
+    out->static_J[PART_VECTOR] = chips_s * unit_static_W(&s->vector);
+    out->static_J[PART_ATTENTION] = chips_s * unit_static_W(&s->attention);
+    out->static_J[PART_DIGITAL_MATMUL] = chips_s * unit_static_W(&s->matmul);
     out->static_J[PART_KV_MEMORY] = chips_s * memory_static_W(&s->kv);
     out->static_J[PART_NETWORK] = chips_s * network_routers(s) * s->network.router_static_W.value;
     out->static_J[PART_CHIP_LINK] = chips_s * s->chip_link.static_W.value;

@@ -11,8 +11,8 @@
  *               unit works
  *   matmul      weights from the buffer, once per step -> matrix unit
  *   the rest    move operands and results (buffer) -> vector unit
- * unit: (ceil(operations / lanes) + latency_cycles) / clock; memory: latency + bits / bandwidth; rounded to whole
- * picoseconds.
+ * unit: (ceil(operations / lanes) + latency_cycles) / clock; memory: latency + bits / bandwidth; in whole picoseconds,
+ * or cycles of its clock (sim/clocks.h). A pool of several units takes as many tokens at once.
  * Operations follow each other in the order of the calls; between run_fork and run_join they start from the same
  * inputs.
  *
@@ -43,27 +43,51 @@ static size_t resource_count(const struct run *r) {
            run_links_resources(r);
 }
 
-/* Every resource does one thing at a time and serves who was ready first. Room for the longest step: most stages need
- * at most one dependency, the first of an operation after a fork one per branch. */
+static enum clock_domain domain_of(enum resource_class c) {
+    switch (c) {
+    case CLASS_TILES: return CLOCK_TILE;
+    case CLASS_KV:
+    case CLASS_BUFFER: return CLOCK_MEMORY;
+    case CLASS_NETWORK:
+    case CLASS_CHIP_LINK: return CLOCK_NETWORK;
+    default: return CLOCK_DIGITAL;
+    }
+}
+
+uint32_t run_servers(const struct run *r, size_t resource) {
+    const struct chip_spec *s = chip_spec_of(r->chip);
+    switch (run_resource_class(r, resource)) {
+    case CLASS_VECTOR: return (uint32_t)s->vector.count;
+    case CLASS_ATTENTION: return (uint32_t)s->attention.count;
+    case CLASS_MATMUL: return (uint32_t)s->matmul.count;
+    default: return 1;
+    }
+}
+
+/* A resource serves who was ready first; a unit of a pool, the tiles of a matrix, a memory do one thing at a time. Room
+ * for the longest step: most stages need at most one dependency, the first of an operation after a fork one per branch.
+ */
 static enum status create_engine(struct run *r, struct error *e) {
     size_t matrices = placement_matrices(r->placement), layers = placement_layers(r->placement),
            resources = resource_count(r), block = 1;
     struct engine_resource *all = mem_alloc(resources, sizeof *all);
     size_t operations = matrices + (layers + 1) * DIGITAL_PER_LAYER + DIGITAL_OUTSIDE;
     r->stages_most = STAGES_MOST * operations + run_links_stages(r, operations);
-    r->critical_ps = mem_alloc(resources, sizeof *r->critical_ps);
-    r->each_ps = mem_alloc(r->max_tokens, sizeof *r->each_ps);
-    if (!all || !r->critical_ps || !r->each_ps) {
+    r->critical_ticks = mem_alloc(resources, sizeof *r->critical_ticks);
+    r->each_ticks = mem_alloc(r->max_tokens, sizeof *r->each_ticks);
+    if (!all || !r->critical_ticks || !r->each_ticks) {
         mem_free(all);
         return error_set(e, ERR_RUN, "run: out of memory");
     }
     for (size_t i = 0; i < resources; i++) {
-        all[i] = (struct engine_resource){.servers = 1, .period = 1, .queue = QUEUE_BY_READY};
+        all[i] = (struct engine_resource){.servers = run_servers(r, i),
+                                          .period = r->clocks.period[domain_of(run_resource_class(r, i))],
+                                          .queue = QUEUE_BY_READY};
     }
     while (block < r->max_tokens) {
         block *= 2;
     }
-    struct engine_options o = {.ticks_per_s = 1e12,
+    struct engine_options o = {.ticks_per_s = r->clocks.ticks_per_s,
                                .tasks = r->stages_most,
                                .dependencies = EDGES_PER_STAGE * r->stages_most,
                                .durations = r->max_tokens > 1 ? r->stages_most * block : 0,
@@ -81,7 +105,7 @@ enum status run_create_costs(const struct chip *c, const struct placement *p, ui
     if (!r) {
         return error_set(e, ERR_RUN, "run: out of memory");
     }
-    *r = (struct run){.chip = c, .placement = p, .max_tokens = max_tokens};
+    *r = (struct run){.chip = c, .placement = p, .clocks = clocks_of(chip_spec_of(c)), .max_tokens = max_tokens};
     enum status status = ledger_create(c, p, &r->ledger, e);
     if (status == OK) {
         status = run_links_create(r, e);
@@ -121,8 +145,8 @@ void run_destroy(struct run *r) {
         engine_destroy(r->engine);
         history_destroy(r->history);
         interconnect_destroy(r->net);
-        mem_free(r->critical_ps);
-        mem_free(r->each_ps);
+        mem_free(r->critical_ticks);
+        mem_free(r->each_ticks);
         ledger_destroy(&r->ledger);
         mem_free(r);
     }
@@ -167,7 +191,7 @@ void run_reset(struct run *r) {
         engine_reset(r->engine);
         history_reset(r->history);
     }
-    r->step_start_ps = 0;
+    r->step_start_ticks = 0;
     r->steps = r->tokens_total = r->single_steps = 0;
     r->single_s = r->several_s = 0;
     memset(r->critical_s, 0, sizeof r->critical_s);
@@ -182,16 +206,14 @@ void run_reset(struct run *r) {
 
 /* ---- stages ------------------------------------------------------------------------------------ */
 
-static int64_t picoseconds(double s) { return (int64_t)llround(s * 1e12); }
-
-static int64_t unit_ps(const struct chip_spec *s, const struct unit_spec *u, uint64_t operations) {
+static int64_t unit_ticks(const struct run *r, const struct unit_spec *u, uint64_t operations) {
     uint64_t lanes = (uint64_t)u->lanes,
              cycles = operations / lanes + (operations % lanes != 0) + (uint64_t)u->latency_cycles;
-    return picoseconds((double)cycles / s->clock_Hz);
+    return clock_cycles(&r->clocks, CLOCK_DIGITAL, cycles);
 }
 
-static int64_t memory_ps(const struct memory_spec *m, uint64_t bits) {
-    return picoseconds(m->latency_s.value + (double)bits / 8 / m->bandwidth_Bps.value);
+static int64_t memory_ticks(const struct run *r, const struct memory_spec *m, uint64_t bits) {
+    return clock_ticks(&r->clocks, CLOCK_MEMORY, m->latency_s.value + (double)bits / 8 / m->bandwidth_Bps.value);
 }
 
 static size_t unit_resource(const struct run *r, int layer, enum unit u) {
@@ -208,10 +230,10 @@ static enum status try_stage(struct run *r, size_t resource, const struct stage 
                                .tag = r->tag,
                                .resource = resource,
                                .items = r->tokens,
-                               .hold = s->each_ps ? s->each_ps[0] : s->hold_ps,
-                               .latency = s->each_ps ? ENGINE_AS_HOLD : s->latency_ps,
-                               .holds = r->tokens > 1 ? s->each_ps : NULL,
-                               .in_order_results = !s->overlap};
+                               .hold = s->each_ticks ? s->each_ticks[0] : s->hold_ticks,
+                               .latency = s->each_ticks ? ENGINE_AS_HOLD : s->latency_ticks,
+                               .holds = r->tokens > 1 ? s->each_ticks : NULL,
+                               .in_order_results = !s->overlap && run_servers(r, resource) == 1};
     TRY(engine_add(r->engine, &task, &id, e));
     for (uint32_t i = 0; i < before->count; i++) {
         TRY(engine_depend(r->engine, id, before->tasks[i], AFTER_ITEM, e));
@@ -228,9 +250,11 @@ void run_add_stage(struct run *r, size_t resource, const struct stage *s, struct
 }
 
 /* The same with equal durations for every token, or one for each. */
-static void add_stage(struct run *r, size_t resource, int64_t even_ps, const int64_t *each_ps, struct front *before) {
-    run_add_stage(r, resource,
-                  &(struct stage){.hold_ps = even_ps, .latency_ps = ENGINE_AS_HOLD, .each_ps = each_ps}, before);
+static void add_stage(struct run *r, size_t resource, int64_t even_ticks, const int64_t *each_ticks,
+                      struct front *before) {
+    run_add_stage(
+        r, resource,
+        &(struct stage){.hold_ticks = even_ticks, .latency_ticks = ENGINE_AS_HOLD, .each_ticks = each_ticks}, before);
 }
 
 void run_join_front(struct run *r, struct front *to, const struct front *from) {
@@ -267,7 +291,7 @@ static void prepare_inputs(struct run *r, const struct placement_matrix *m, stru
     ledger_inputs(&r->ledger, m->layer, m->inputs, r->tokens);
     if (r->engine) {
         add_stage(r, unit_resource(r, m->layer, UNIT_VECTOR),
-                  unit_ps(s, &s->vector, (uint64_t)m->inputs * input_operations(s)), NULL, at);
+                  unit_ticks(r, &s->vector, (uint64_t)m->inputs * input_operations(s)), NULL, at);
         r->prepared = at->count ? at->tasks[0] : 0;
     }
     r->prepared_inputs = m->inputs;
@@ -286,11 +310,11 @@ static void add_tiles(struct run *r, const struct multiply_record *record, struc
     struct tile_work work = tile_work_of(chip_spec_of(r->chip));
     double reads = 1 + (double)record->repeated_rounds / record->tokens; /* repeats: evenly over the tokens */
     if (chip_spec_of(r->chip)->tile.overlap == OVERLAP_NONE) {
-        add_stage(r, record->matrix, picoseconds(work.latency_s * reads), NULL, at);
+        add_stage(r, record->matrix, clock_ticks(&r->clocks, CLOCK_TILE, work.latency_s * reads), NULL, at);
     } else {
         run_add_stage(r, record->matrix,
-                      &(struct stage){.hold_ps = picoseconds(work.interval_s * reads),
-                                      .latency_ps = picoseconds(work.latency_s * reads),
+                      &(struct stage){.hold_ticks = clock_ticks(&r->clocks, CLOCK_TILE, work.interval_s * reads),
+                                      .latency_ticks = clock_ticks(&r->clocks, CLOCK_TILE, work.latency_s * reads),
                                       .overlap = true},
                       at);
     }
@@ -310,7 +334,7 @@ void run_record_multiply(struct run *r, const struct multiply_record *record) {
         return;
     }
     uint64_t moved_bits = ((uint64_t)m.inputs + m.outputs) * (uint64_t)s->buffer.value_bits;
-    add_stage(r, unit_resource(r, m.layer, UNIT_BUFFER), memory_ps(&s->buffer, moved_bits), NULL, &at);
+    add_stage(r, unit_resource(r, m.layer, UNIT_BUFFER), memory_ticks(r, &s->buffer, moved_bits), NULL, &at);
     run_send_inputs(r, record->matrix, &at);
     add_tiles(r, record, &at);
     run_collect_results(r, record->matrix, &at);
@@ -332,23 +356,23 @@ static void schedule_attention(struct run *r, const struct digital_record *d, st
     const struct chip_spec *s = chip_spec_of(r->chip);
     struct front memory = *at;
     for (uint32_t t = 0; t < r->tokens; t++) {
-        r->each_ps[t] = memory_ps(&s->kv, attention_kv_bits(d, s, t));
+        r->each_ticks[t] = memory_ticks(r, &s->kv, attention_kv_bits(d, s, t));
     }
-    add_stage(r, unit_resource(r, d->layer, UNIT_KV), 0, r->each_ps, &memory);
+    add_stage(r, unit_resource(r, d->layer, UNIT_KV), 0, r->each_ticks, &memory);
     for (uint32_t t = 0; t < r->tokens; t++) {
-        r->each_ps[t] = unit_ps(s, &s->attention, attention_macs(d, t));
+        r->each_ticks[t] = unit_ticks(r, &s->attention, attention_macs(d, t));
     }
-    add_stage(r, unit_resource(r, d->layer, UNIT_ATTENTION), 0, r->each_ps, at);
+    add_stage(r, unit_resource(r, d->layer, UNIT_ATTENTION), 0, r->each_ticks, at);
     run_join_front(r, at, &memory);
 }
 
 static void schedule_matmul(struct run *r, const struct digital_record *d, struct front *at) {
     const struct chip_spec *s = chip_spec_of(r->chip);
     for (uint32_t t = 0; t < r->tokens; t++) {
-        r->each_ps[t] = t == 0 ? memory_ps(&s->buffer, d->elements * WEIGHT_BITS) : 0;
+        r->each_ticks[t] = t == 0 ? memory_ticks(r, &s->buffer, d->elements * WEIGHT_BITS) : 0;
     }
-    add_stage(r, unit_resource(r, d->layer, UNIT_BUFFER), 0, r->each_ps, at);
-    add_stage(r, unit_resource(r, d->layer, UNIT_MATMUL), unit_ps(s, &s->matmul, d->elements), NULL, at);
+    add_stage(r, unit_resource(r, d->layer, UNIT_BUFFER), 0, r->each_ticks, at);
+    add_stage(r, unit_resource(r, d->layer, UNIT_MATMUL), unit_ticks(r, &s->matmul, d->elements), NULL, at);
 }
 
 /* That an operation takes per token; 0: not known from its record. */
@@ -370,12 +394,12 @@ void run_digital(struct run *r, const struct digital_record *d) {
     } else {
         uint64_t width = d->op == OP_ATTENTION ? (uint64_t)d->heads * d->head_dim : d->elements;
         uint64_t moved_bits = width * buffer_values(d->op) * (uint64_t)s->buffer.value_bits;
-        add_stage(r, unit_resource(r, d->layer, UNIT_BUFFER), memory_ps(&s->buffer, moved_bits), NULL, &at);
+        add_stage(r, unit_resource(r, d->layer, UNIT_BUFFER), memory_ticks(r, &s->buffer, moved_bits), NULL, &at);
         if (d->op == OP_ATTENTION) {
             schedule_attention(r, d, &at);
         } else {
             add_stage(r, unit_resource(r, d->layer, UNIT_VECTOR),
-                      unit_ps(s, &s->vector, width * vector_operations(d->op)), NULL, &at);
+                      unit_ticks(r, &s->vector, width * vector_operations(d->op)), NULL, &at);
         }
     }
     end_operation(r, &at);
@@ -426,10 +450,10 @@ enum resource_class run_resource_class(const struct run *r, size_t resource) {
 /* Adds the critical path of this step to its classes. */
 static void note_critical(struct run *r) {
     enum step_kind kind = r->tokens == 1 ? STEP_SINGLE : STEP_SEVERAL;
-    engine_critical_path(r->engine, r->critical_ps);
+    engine_critical_path(r->engine, r->critical_ticks);
     for (size_t i = 0; i < engine_resources(r->engine); i++) {
-        r->critical_s[kind][run_resource_class(r, i)] += (double)r->critical_ps[i] * 1e-12;
-        r->critical_ps[i] = 0;
+        r->critical_s[kind][run_resource_class(r, i)] += engine_seconds(r->engine, r->critical_ticks[i]);
+        r->critical_ticks[i] = 0;
     }
 }
 
@@ -442,13 +466,13 @@ double run_end_step(struct run *r) {
     }
     struct engine_report report;
     struct error e;
-    r->step_start_ps = engine_now(r->engine);
+    r->step_start_ticks = engine_now(r->engine);
     if (engine_advance(r->engine, &report, &e) != OK) {
         r->trouble = e;
     } else {
         note_critical(r);
     }
-    double end_s = (double)engine_end(r->engine) * 1e-12, length_s = end_s - run_step_start_s(r);
+    double end_s = engine_seconds(r->engine, engine_end(r->engine)), length_s = end_s - run_step_start_s(r);
     *(r->tokens == 1 ? &r->single_s : &r->several_s) += length_s;
     if (r->trouble.status == OK) {
         history_add_step(r);
@@ -457,13 +481,13 @@ double run_end_step(struct run *r) {
 }
 
 double run_step_start_s(const struct run *r) {
-    return r->engine ? (double)r->step_start_ps * 1e-12 : (double)NAN;
+    return r->engine ? engine_seconds(r->engine, r->step_start_ticks) : (double)NAN;
 }
 
 /* ---- results ----------------------------------------------------------------------------------- */
 
 static double makespan_s(const struct run *r) {
-    return r->engine ? (double)engine_end(r->engine) * 1e-12 : (double)NAN;
+    return r->engine ? engine_seconds(r->engine, engine_end(r->engine)) : (double)NAN;
 }
 
 struct ledger_view run_ledger(const struct run *r) {
@@ -493,11 +517,12 @@ struct class_view run_class(const struct run *r, enum resource_class c) {
     for (size_t i = 0; i < count; i++) {
         if (run_resource_class(r, i) == c) {
             struct engine_use one = engine_use(r->engine, i);
-            double busy_s = (double)one.busy * 1e-12;
+            double busy_s = engine_seconds(r->engine, one.busy);
             v.busy_s += busy_s;
+            double share = total_s > 0 ? busy_s / total_s / run_servers(r, i) : 0;
             v.events += one.events;
-            v.wait_s += (double)one.wait * 1e-12;
-            v.busiest = total_s > 0 && busy_s / total_s > v.busiest ? busy_s / total_s : v.busiest;
+            v.wait_s += engine_seconds(r->engine, one.wait);
+            v.busiest = share > v.busiest ? share : v.busiest;
         }
     }
     return v;

@@ -4,6 +4,7 @@
 #define MHO_SIM_RUN_H
 
 #include "sim/chip.h"
+#include "sim/clocks.h"
 #include "sim/engine.h"
 #include "sim/interconnect.h"
 #include "sim/ledger.h"
@@ -32,14 +33,15 @@ struct run {
     const struct placement *placement;
     struct multiply_scratch *scratch;
     struct ledger ledger;
+    struct clocks clocks;
     struct interconnect *net;  /* NULL: the chip has no links */
     bool at_somewhere;         /* of this step, an operation has been placed: */
     size_t at_group;           /* the group of chips that the last one worked on, and how many values it took */
     uint64_t last_values;
-    struct engine *engine;     /* ticks of 1 ps, a log of one step; NULL: the chip declares no costs */
-    int64_t *critical_ps;      /* [resources] of the step that ends; else 0 */
-    int64_t *each_ps;          /* [max_tokens] durations of a stage that differ from token to token */
-    int64_t step_start_ps;
+    struct engine *engine;     /* a log of one step; NULL: the chip declares no costs */
+    int64_t *critical_ticks;      /* [resources] of the step that ends; else 0 */
+    int64_t *each_ticks;          /* [max_tokens] durations of a stage that differ from token to token */
+    int64_t step_start_ticks;
     size_t stages, stages_most; /* of this step */
     uint32_t max_tokens, tokens;
     uint64_t steps, tokens_total;
@@ -56,9 +58,9 @@ struct run {
     struct error trouble;              /* not OK: the step could not be scheduled */
 };
 
-/* One stage of an operation. Durations of every token, or each_ps, which is then hold and latency. overlap: a token
+/* One stage of an operation. Durations of every token, or each_ticks, which is then hold and latency. overlap: a token
  * need not wait for the result of the token before it, only for the resource. */
-struct stage { int64_t hold_ps, latency_ps; const int64_t *each_ps; bool overlap; };
+struct stage { int64_t hold_ticks, latency_ticks; const int64_t *each_ticks; bool overlap; };
 /* Adds a stage after `before`, which becomes the stage alone. What goes wrong is kept for run_multiply and
  * run_end_step. */
 void run_add_stage(struct run *r, size_t resource, const struct stage *s, struct front *before);
@@ -79,6 +81,7 @@ bool run_wires_modelled(const struct run *r);
 /* Sums over all resources of a class; `busiest`: largest share of the makespan that one of them worked. */
 struct class_view { double busy_s, wait_s, critical_s, busiest; uint64_t events; };
 struct class_view run_class(const struct run *r, enum resource_class c);
+uint32_t run_servers(const struct run *r, size_t resource);
 enum resource_class run_resource_class(const struct run *r, size_t resource);
 uint64_t run_resource_chip(const struct run *r, size_t resource); /* of tiles: that of the first one */
 

@@ -1,8 +1,6 @@
 /* See run_links.h. */
 #include "sim/run_links.h"
 
-#include <math.h>
-
 #include "sim/placement.h"
 
 static size_t first_resource(const struct run *r) {
@@ -42,15 +40,15 @@ uint64_t run_links_chip(const struct run *r, size_t resource) {
 
 /* ---- stages ---------------------------------------------------------------------------------------------------- */
 
-static int64_t cycles_ps(const struct run *r, uint32_t cycles) {
-    return (int64_t)llround(cycles / chip_spec_of(r->chip)->clock_Hz * 1e12);
+static int64_t cycles_of(const struct run *r, uint32_t cycles) {
+    return clock_cycles(&r->clocks, CLOCK_NETWORK, cycles);
 }
 
 static void cross_network(struct run *r, const struct network_transfer *t, struct front *at) {
     for (uint32_t i = 0; i < t->count; i++) {
         run_add_stage(r, first_resource(r) + t->legs[i].class,
-                      &(struct stage){.hold_ps = cycles_ps(r, t->legs[i].flits),
-                                      .latency_ps = cycles_ps(r, t->legs[i].head),
+                      &(struct stage){.hold_ticks = cycles_of(r, t->legs[i].flits),
+                                      .latency_ticks = cycles_of(r, t->legs[i].head),
                                       .overlap = true},
                       at);
     }
@@ -59,10 +57,10 @@ static void cross_network(struct run *r, const struct network_transfer *t, struc
 /* Over the link of a group; `out`: the way that pays the latency. */
 static void cross_chip_link(struct run *r, size_t group, bool out, uint64_t bits, struct front *at) {
     const struct chip_link_spec *link = &chip_spec_of(r->chip)->chip_link;
-    int64_t hold_ps = (int64_t)llround((double)bits / 8 / link->bandwidth_Bps.value * 1e12),
-            latency_ps = out ? (int64_t)llround(link->latency_s.value * 1e12) : 0;
+    int64_t hold = clock_ticks(&r->clocks, CLOCK_NETWORK, (double)bits / 8 / link->bandwidth_Bps.value),
+            way = out ? clock_ticks(&r->clocks, CLOCK_NETWORK, link->latency_s.value) : 0;
     run_add_stage(r, first_resource(r) + interconnect_classes(r->net) + 2 * group + !out,
-                  &(struct stage){.hold_ps = hold_ps, .latency_ps = hold_ps + latency_ps, .overlap = true}, at);
+                  &(struct stage){.hold_ticks = hold, .latency_ticks = hold + way, .overlap = true}, at);
 }
 
 void run_send_inputs(struct run *r, size_t matrix, struct front *at) {

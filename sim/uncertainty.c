@@ -92,9 +92,8 @@ static void time_ratios(const struct model *m, const struct chip_spec *now, doub
 
 /* Of the parts that constants scale; what else is static stays in proportion to the time. */
 static double chip_static_W(const struct chip_spec *s) {
-    return s->tiles_per_chip * tile_static_W(&s->tile) + s->vector.static_W.value + s->attention.static_W.value +
-           s->matmul.static_W.value + memory_static_W(&s->kv) + memory_static_W(&s->buffer) +
-           links_static_W(s);
+    return s->tiles_per_chip * tile_static_W(&s->tile) + unit_static_W(&s->vector) + unit_static_W(&s->attention) +
+           unit_static_W(&s->matmul) + memory_static_W(&s->kv) + memory_static_W(&s->buffer) + links_static_W(s);
 }
 
 static double static_J(const struct model *m, const struct chip_spec *now, double seconds) {
