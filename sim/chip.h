@@ -177,6 +177,12 @@ struct integrator_spec {
     bool follows_supply;
 };
 
+/* tile.registers: moving inputs in and results out, where tile.mvm_ns does not have it. */
+struct registers_spec {
+    bool given;                      /* the chip file has the group; else 0 */
+    struct constant load_s, store_s; /* per multiply */
+};
+
 struct tile_spec {
     int rows, columns;
     int encoding, scale, split; /* enums above */
@@ -246,7 +252,7 @@ struct tile_spec {
     struct constant pulse_s;         /* cost: longest input pulse (code = limit) */
     struct constant mvm_s;           /* cost: input, integration and first round of conversion, one multiply */
     struct constant conversion_s;    /* cost: each further round of a shared ADC */
-    struct constant load_s, store_s; /* cost: inputs in, results out; 0: part of mvm_s */
+    struct registers_spec registers; /* cost */
     struct constant cell_area_m2;    /* cost: per unit cell */
     struct constant static_W;        /* cost: leakage and clock of one tile, all the time */
 };

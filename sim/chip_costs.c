@@ -129,8 +129,10 @@ static enum status act_clock(const struct acting *a, const char *what) {
         TRY(scale(a, &t->pulse_s, 1 / faster, NULL, what));
         TRY(scale(a, &t->mvm_s, 1 / faster, NULL, what));
         TRY(scale(a, &t->conversion_s, 1 / faster, NULL, what));
-        TRY(scale(a, &t->load_s, 1 / faster, NULL, what));
-        TRY(scale(a, &t->store_s, 1 / faster, NULL, what));
+        if (t->registers.given) {
+            TRY(scale(a, &t->registers.load_s, 1 / faster, NULL, what));
+            TRY(scale(a, &t->registers.store_s, 1 / faster, NULL, what));
+        }
     }
     return OK;
 }

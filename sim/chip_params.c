@@ -291,18 +291,18 @@ static const struct param effect_rows[] = {
     BOOL_ROW("adc_errors", "on", "mismatch, gain, offset and noise of the output converters", AT(effects, adc_errors)),
 };
 
-#define WITHIN_MVM "{value: 0, kind: assumed, source: \"within tile.mvm_ns\", spread: [1, 1]}"
+static const struct param registers_rows[] = {
+    CONSTANT_ROW("load_ns", "ns", 0, 1e6, "inputs of a multiply into the tile, beyond tile.mvm_ns",
+                 AT(registers_spec, load_s)),
+    CONSTANT_ROW("store_ns", "ns", 0, 1e6, "results of a multiply out of the tile, beyond tile.mvm_ns",
+                 AT(registers_spec, store_s)),
+};
 
 static const struct param tile_cost_rows[] = {
     CONSTANT_ROW("read_voltage_V", "V", 0.0001, 10, "amplitude of a read pulse", AT(tile_spec, read_voltage_V)),
     CONSTANT_ROW("pulse_ns", "ns", 0.001, 1e6, "longest input pulse (largest code)", AT(tile_spec, pulse_s)),
     CONSTANT_ROW("mvm_ns", "ns", 0.001, 1e6, "one multiply: input, integration, first round of conversion",
                  AT(tile_spec, mvm_s)),
-    CONSTANT_ROW_DEFAULT("load_ns", "ns", 0, 1e6, WITHIN_MVM,
-                         "inputs of a multiply into the registers of the tile; 0: mvm_ns has them",
-                         AT(tile_spec, load_s)),
-    CONSTANT_ROW_DEFAULT("store_ns", "ns", 0, 1e6, WITHIN_MVM,
-                         "results of a multiply out of the tile; 0: mvm_ns has them", AT(tile_spec, store_s)),
     CONSTANT_ROW("cell_area_um2", "um2", 1e-6, 1e6, "one unit cell", AT(tile_spec, cell_area_m2)),
     CONSTANT_ROW("static_W", "W", 0, 100, "leakage and clock of one tile, all the time", AT(tile_spec, static_W)),
     BOOL_ROW("array_follows_supply", "off", "read_voltage_V is made from the supply: it changes with it",
@@ -588,6 +588,7 @@ const struct chip_table chip_tables[] = {
     OPTIONAL_GROUP("supply.clock.", "clock of a supply", supply_clock_rows, supply, supply.clock.given, true),
     OPTIONAL_GROUP("clocks.", "clocks", clocks_rows, clocks, clocks.given, true),
     GROUP("tile.", "tile costs", tile_cost_rows, tile, true),
+    OPTIONAL_GROUP("tile.registers.", "registers", registers_rows, tile.registers, tile.registers.given, true),
     SELECTED("tile.", "tile costs, time of a conversion", given_time_rows, tile, false, "tile.adc.cost.time",
              tile.adc.cost.time, TIME_GIVEN, time_names),
     DAC_MODEL("tile.", "constant", dac_constant_rows, tile, DAC_COST_CONSTANT),

@@ -75,8 +75,8 @@ struct tile_work {
 };
 /* A multiply is R rounds (groups, twice where legs take turns). A round drives its passes, D = pulses x pulse x
  * pulse_share (the mean of all rounds), and ends with its conversions, C = mvm - pulse + (share - 1) x conversion.
- * tile.mvm is a multiply of one pass. L = tile.load before the first round, S = tile.store after the last; both 0 where
- * tile.mvm has them. tile.overlap says what the tile does at the same time:
+ * tile.mvm is a multiply of one pass. L = tile.registers.load before the first round, S = store after the last; both 0
+ * where there is no such group. tile.overlap says what the tile does at the same time:
  *   none         latency = interval = L + R (D + C) + S
  *   sample_hold  D of a round while C of the one before it; the array takes the next inputs when its last round is
  *                driven, and the last conversions and the results wait for nobody:

@@ -1,0 +1,215 @@
+/* The machine in time, against arithmetic: clock domains, tiles as pipelines, pools of units. Chip pcm256 unless a test
+ * says otherwise: digital clock 1 GHz, vector unit 256 lanes and 8 cycles, buffer 512 GB/s and 2 ns, a multiply of a
+ * tile 132.9 ns with a pulse of 127 ns.
+ */
+#include "tests/chips.h"
+#include "tests/suite.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "sim/passes.h"
+#include "sim/run.h"
+
+struct bench {
+    struct chip *chip;
+    struct placement *placement;
+    struct run *run;
+};
+
+static enum status no_rows(void *context, uint32_t first, uint32_t count, float *rows, struct error *e) {
+    (void)context, (void)first, (void)count, (void)rows;
+    return error_set(e, ERR_RUN, "no weights here");
+}
+
+enum { SETS_MOST = 24, TOKENS_MOST = 64 };
+
+static size_t split_sets(char *text, const char *list[SETS_MOST]) {
+    size_t count = 0;
+    for (char *save = NULL, *one = strtok_r(text, " ", &save); one; one = strtok_r(NULL, " ", &save)) {
+        assert_in_range(count, 0, SETS_MOST - 1);
+        list[count++] = one;
+    }
+    return count;
+}
+
+static struct chip *load_sets(const char *name, const char *sets) {
+    char text[1024];
+    const char *list[SETS_MOST];
+    snprintf(text, sizeof text, "%s", sets);
+    size_t count = split_sets(text, list);
+    return load(name, list, count);
+}
+
+/* A run of a chip with one matrix of 512 x 512, "key=value key=value". */
+static struct bench make(const char *name, const char *sets) {
+    static const struct matrix_source q = {
+        .name = "q", .layer = 0, .role = MATRIX_Q, .inputs = 512, .outputs = 512, .read_rows = no_rows};
+    struct bench b = {.chip = load_sets(name, sets)};
+    struct error e = {OK, ""};
+    if (placement_create(b.chip, &q, 1, &b.placement, &e) != OK ||
+        run_create_costs(b.chip, b.placement, TOKENS_MOST, &b.run, &e) != OK) {
+        fail_msg("%s: %s", sets, e.message);
+    }
+    return b;
+}
+
+static void drop(struct bench *b) {
+    run_destroy(b->run);
+    placement_destroy(b->placement);
+    chip_destroy(b->chip);
+}
+
+/* One step: the matrix on so many tokens, each with so many further rounds. Its length, ns. */
+static double multiply_ns(struct bench *b, uint32_t tokens, uint64_t rounds) {
+    struct multiply_record record = {.matrix = 0, .tokens = tokens, .repeated_rounds = rounds * tokens};
+    run_begin_step(b->run, tokens);
+    run_record_multiply(b->run, &record);
+    double end_s = run_end_step(b->run);
+    assert_int_equal(b->run->trouble.status, OK);
+    return (end_s - run_step_start_s(b->run)) * 1e9;
+}
+
+static void is_refused(const char *sets, const char *message) {
+    char text[1024];
+    const char *list[SETS_MOST];
+    struct chip *c = NULL;
+    struct error e = {OK, ""};
+    snprintf(text, sizeof text, "%s", sets);
+    size_t count = split_sets(text, list);
+    assert_int_equal(chip_load("pcm256", list, count, &c, &e), ERR_USAGE);
+    if (!strstr(e.message, message) || !strstr(e.message, "allowed:")) {
+        fail_msg("%s: '%s' is not in '%s'", sets, message, e.message);
+    }
+}
+
+/* ---- clocks ------------------------------------------------------------------------------------------------ */
+
+/* Codes 12 cycles at 1 GHz, buffer 6 ns, tiles 132.9 ns; two tokens. By hand. */
+static void durations_are_whole_cycles(void **state) {
+    (void)state;
+    static const struct {
+        const char *sets;
+        double ns;
+    } cases[] = {
+        {"tile.rows=256", 12 + 6 + 2 * 132.9},                         /* no clocks: nothing is rounded */
+        {"clocks.tile_GHz=1", 12 + 6 + 2 * 133},                       /* 132.9 cycles */
+        {"clocks.tile_GHz=2", 12 + 6 + 2 * 133},                       /* 265.8 cycles of 0.5 ns */
+        {"clocks.tile_GHz=4", 12 + 6 + 2 * 133},                       /* 531.6 of 0.25 ns */
+        {"clocks.tile_GHz=10", 12 + 6 + 2 * 132.9},                    /* 1,329 of 0.1 ns */
+        {"clocks.tile_GHz=3", 12 + 6 + 2 * 133},                       /* 398.7 of 1/3 ns */
+        {"clocks.tile_GHz=0.5", 12 + 6 + 2 * 134},                     /* 66.45 of 2 ns; starts at 18 */
+        {"clocks.memory_GHz=0.25", 12 + 8 + 2 * 133},                  /* buffer: 1.5 cycles of 4 ns; starts at 12 */
+        {"clocks.memory_GHz=0.2", 15 + 10 + 2 * 133},                  /* 1.2 of 5 ns; its edges are at 10 and 15 */
+        {"clocks.memory_GHz=0.2 clocks.tile_GHz=0.5", 26 + 2 * 134},   /* tiles begin at 26, not at 25 */
+        {"clocks.memory_GHz=0.5 clocks.tile_GHz=0.5", 12 + 6 + 2 * 134},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct bench b = make("pcm256", cases[i].sets);
+        assert_near(multiply_ns(&b, 2, 0), cases[i].ns, 1e-9);
+        assert_int_equal(b.run->clocks.whole, i > 0);
+        drop(&b);
+    }
+}
+
+/* A step begins where the one before has ended; with another clock its first stage waits for an edge. */
+static void steps_start_on_edges(void **state) {
+    (void)state;
+    struct bench b = make("pcm256", "clocks.tile_GHz=0.2");
+    assert_near(multiply_ns(&b, 1, 0), 20 + 135, 1e-9); /* 18 -> edge at 20; 27 cycles of 5 ns */
+    assert_near(multiply_ns(&b, 1, 0), 20 + 135, 1e-9); /* begins at 155 */
+    drop(&b);
+    b = make("pcm256", "clocks.memory_GHz=0.125 clocks.tile_GHz=0.25");
+    assert_near(multiply_ns(&b, 1, 0), 24 + 136, 1e-9); /* codes 12 -> edge 16, one cycle of 8; 34 cycles of 4 */
+    drop(&b);
+}
+
+static void odd_clocks_are_refused(void **state) {
+    (void)state;
+    is_refused("clocks.tile_GHz=0.7", "--set 1: clocks.tile_GHz: 0.7 GHz does not divide the fastest clock, 1 GHz");
+    is_refused("clocks.tile_GHz=0.5 clocks.memory_GHz=1.5",
+               "clock_GHz: 1 GHz does not divide the fastest clock, 1.5 GHz (allowed: the fastest divided by 1, 2, 3, "
+               "..., such as 1.5 or 0.75 GHz)");
+    is_refused("clocks.network_GHz=-1", "clocks.network_GHz");
+}
+
+/* ---- tiles ------------------------------------------------------------------------------------------------- */
+
+/* A stream of N vectors: latency + (N - 1) interval, as long as codes and buffer are faster than the tiles. D = 127,
+ * C = 5.9 (+ 3 x 76.5 with 4 columns per converter), L = 40, S = 10 ns. */
+static void tiles_are_pipelines(void **state) {
+    (void)state;
+    static const struct {
+        const char *sets;
+        double interval, latency;
+    } cases[] = {
+        {"tile.overlap=none", 50 + 132.9, 50 + 132.9},
+        {"tile.overlap=sample_hold", 40 + 127, 50 + 132.9},                         /* max(L + D, C + S) */
+        {"tile.overlap=sample_hold tile.adc.share=4", 5.9 + 229.5 + 10, 50 + 132.9 + 229.5},
+        {"tile.overlap=sample_hold tile.dac.sign=two_phase", 127 + 40 + 127, 50 + 127 + 132.9},
+        {"tile.overlap=full tile.mvm_ns=230", 127, 50 + 230},                       /* M = 26.5, C' = 76.5 */
+        {"tile.overlap=full tile.mvm_ns=230 tile.registers.load_ns=300", 300, 310 + 230}, /* the port bounds */
+        {"tile.overlap=full tile.mvm_ns=230 tile.registers.store_ns=200", 200, 240 + 230},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char sets[256];
+        snprintf(sets, sizeof sets, "tile.registers.load_ns=40 tile.registers.store_ns=10 %s", cases[i].sets);
+        struct bench b = make("pcm256", sets);
+        struct tile_work w = tile_work_of(chip_spec_of(b.chip));
+        assert_near(w.interval_s * 1e9, cases[i].interval, 1e-9);
+        assert_near(w.latency_s * 1e9, cases[i].latency, 1e-9);
+        assert_near(multiply_ns(&b, 1, 0), 18 + cases[i].latency, 1e-3); /* a picosecond */
+        assert_near(multiply_ns(&b, 9, 0), 18 + cases[i].latency + 8 * cases[i].interval, 1e-2); /* 9 of them */
+        drop(&b);
+    }
+}
+
+/* ---- pools ------------------------------------------------------------------------------------------------- */
+
+/* Four tokens of a norm: the buffer hands one over every 4 ns (1,024 bytes and 2 ns), a unit takes 4 + 8 cycles.
+ * One unit: 4 + 4 x 12. Two: at 4, 8, 16, 20. Three: at 4, 8, 12, 16; a fourth has nothing to do. */
+static void pools_take_tokens_side_by_side(void **state) {
+    (void)state;
+    static const double ends[] = {52, 32, 28, 28};
+    for (int count = 1; count <= 4; count++) {
+        char set[64];
+        snprintf(set, sizeof set, "vector.count=%d attention.count=3", count);
+        struct bench b = make("pcm256", set);
+        run_begin_step(b.run, 4);
+        run_digital(b.run, &(struct digital_record){.op = OP_NORM, .layer = 0, .tokens = 4, .elements = 256});
+        assert_near(run_end_step(b.run) * 1e9, ends[count - 1], 1e-9);
+        struct class_view v = run_class(b.run, CLASS_VECTOR);
+        assert_near(v.busy_s * 1e9, 48, 1e-9);
+        assert_near(v.busiest, 48 / ends[count - 1] / count, 1e-12); /* of what the pool could have done */
+        drop(&b);
+    }
+}
+
+/* Area and static power of every unit of a pool. */
+static void pools_have_area_and_power(void **state) {
+    (void)state;
+    struct bench one = make("pcm256", "tile.rows=256"),
+                 more = make("pcm256", "vector.count=3 attention.count=2 matmul.count=5");
+    const struct chip_spec *s = chip_spec_of(one.chip);
+    struct area_view a = placement_area(one.chip, one.placement), b = placement_area(more.chip, more.placement);
+    assert_near(b.part_mm2[PART_VECTOR] / a.part_mm2[PART_VECTOR], 3, 1e-12);
+    assert_near(b.part_mm2[PART_ATTENTION] / a.part_mm2[PART_ATTENTION], 2, 1e-12);
+    assert_near(b.part_mm2[PART_DIGITAL_MATMUL] / a.part_mm2[PART_DIGITAL_MATMUL], 5, 1e-12);
+    double more_W = ledger_static_W(&more.run->ledger) - ledger_static_W(&one.run->ledger);
+    assert_near(more_W, 2 * s->vector.static_W.value + s->attention.static_W.value + 4 * s->matmul.static_W.value,
+                1e-12);
+    drop(&one);
+    drop(&more);
+    is_refused("vector.count=0", "vector.count");
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(durations_are_whole_cycles),
+    cmocka_unit_test(steps_start_on_edges),
+    cmocka_unit_test(odd_clocks_are_refused),
+    cmocka_unit_test(tiles_are_pipelines),
+    cmocka_unit_test(pools_take_tokens_side_by_side),
+    cmocka_unit_test(pools_have_area_and_power),
+};
+const struct test_suite suite_schedule = {"schedule", tests, sizeof tests / sizeof tests[0]};
