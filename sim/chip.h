@@ -56,6 +56,7 @@ struct effects {
 /* tile.wires; cost of the wires in area is part of the cell's. */
 struct wires_spec {
     bool given;                   /* the chip file has the group */
+    const char *name;
     struct constant row_ohm, column_ohm, input_ohm, output_ohm;
     struct constant column_F;     /* capacitance of a column per cell, for the settling time */
     int input_end, output_end, segment, method; /* enums of devices/wires.h */

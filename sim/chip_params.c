@@ -172,6 +172,7 @@ static const struct param tile_rows[] = {
 };
 
 static const struct param wires_rows[] = {
+    TEXT_ROW("name", "", "part that the wires were made from", AT(wires_spec, name)),
     CONSTANT_ROW("row_ohm", "ohm", 0, 1e6, "wire of a row per cell", AT(wires_spec, row_ohm)),
     CONSTANT_ROW("column_ohm", "ohm", 0, 1e6, "wire of a column per cell", AT(wires_spec, column_ohm)),
     CONSTANT_ROW("input_ohm", "ohm", 0, 1e9, "driver and terminal of a row", AT(wires_spec, input_ohm)),

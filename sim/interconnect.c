@@ -357,10 +357,10 @@ static enum status add_group(struct bench *b, uint64_t chip, struct error *e) {
 /* A chip that works in step with the one before it: both full of the same matrix, neither is a home. */
 static bool joins(const struct bench *b, uint64_t chip) {
     const struct interconnect *n = b->n;
-    const struct chip_group *g = (const struct chip_group *)n->groups.items + n->groups.count - 1;
     if (n->groups.count == 0 || b->span_count != 1 || b->spans[0].end - b->spans[0].first != b->tiles_per_chip) {
         return false;
     }
+    const struct chip_group *g = (const struct chip_group *)n->groups.items + n->groups.count - 1;
     uint64_t first = placement_first_tile(n->placement, b->spans[0].matrix);
     return g->first * b->tiles_per_chip >= first && !is_home(n, chip) && !is_home(n, g->first);
 }
