@@ -27,6 +27,9 @@ char *path_join(const char *a, const char *b);
 struct output;
 enum status output_create(const char *path, struct output **out, struct error *e);
 FILE *output_stream(struct output *o);
+/* For several files that belong together: does all of commit but the renaming, and does not end the object. Commit then
+ * only renames. */
+enum status output_finish(struct output *o, struct error *e);
 enum status output_commit(struct output *o, struct error *e);
 void output_abort(struct output *o); /* NULL is fine */
 enum status make_directory(const char *path, struct error *e); /* with parents; existing is fine */

@@ -152,8 +152,14 @@ static int close_checked(FILE *stream) {
     return why;
 }
 
-enum status output_commit(struct output *o, struct error *e) {
+enum status output_finish(struct output *o, struct error *e) {
     int why = close_checked(o->stream);
+    o->stream = NULL;
+    return why ? error_set(e, ERR_RUN, "%s: cannot write: %s", o->path, strerror(why)) : OK;
+}
+
+enum status output_commit(struct output *o, struct error *e) {
+    int why = o->stream ? close_checked(o->stream) : 0;
     if (!why && rename(o->temporary, o->path) != 0) {
         why = errno;
     }
@@ -168,7 +174,9 @@ enum status output_commit(struct output *o, struct error *e) {
 
 void output_abort(struct output *o) {
     if (o) {
-        fclose(o->stream);
+        if (o->stream) {
+            fclose(o->stream);
+        }
         unlink(o->temporary);
         output_free(o);
     }

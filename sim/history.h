@@ -3,8 +3,8 @@
  * Steps    length, energy, KV cache and critical path of every step. The memory is fixed: when it is full, every second
  *          note is dropped and from then on only every second (fourth, ...) step is noted, so that a long run keeps
  *          an even picture of its whole course.
- * Critical path by layer and by resource, in seconds, summed over all steps. An event has the time from its start to the
- *          start of the event that it caused; so the layers add up to the makespan.
+ * Critical path by layer and by resource, in seconds, summed over all steps. An event has the time from its start
+ *          to that of the event that it caused; so the layers add up to the makespan.
  * Events   a copy of the engine's log, which holds one step only, for as long as there is room; only where
  *          run_keep_events asked for it. Of a step that does not fit, the first tokens are kept. Steps of several
  *          tokens leave half of the room to those that follow.

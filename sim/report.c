@@ -141,6 +141,7 @@ static json_t *energy_json(const struct run *r, const struct ledger_view *v, con
     json_object_set_new(energy, "by_component", parts);
     json_object_set_new(energy, "by_layer",
                         layers); /* the last entry: everything outside a layer, static energy included */
+    json_object_set_new(energy, "by_layer_and_component", report_layer_components_json(r));
     json_object_set_new(spread, "p10_J", number(q->p10 * tokens));
     json_object_set_new(spread, "p50_J", number(q->p50 * tokens));
     json_object_set_new(spread, "p90_J", number(q->p90 * tokens));
@@ -221,6 +222,10 @@ static json_t *mapping_json(const struct run *r) {
     json_object_set_new(mapping, "tiles", count(t.tiles));
     json_object_set_new(mapping, "chips", count(t.chips));
     json_object_set_new(mapping, "utilisation", t.tiles ? number(t.utilisation) : json_null());
+    json_object_set_new(mapping, "tile_rows", json_integer(chip_spec_of(r->chip)->tile.rows));
+    json_object_set_new(mapping, "tile_columns", json_integer(chip_spec_of(r->chip)->tile.columns));
+    json_object_set_new(mapping, "tiles_per_chip", json_integer(chip_spec_of(r->chip)->tiles_per_chip));
+    json_object_set_new(mapping, "matrices", report_matrices_json(r));
     json_object_set_new(mapping, "analog_weights", count(t.analog_weights));
     json_object_set_new(mapping, "digital_weights", count(t.digital_weights));
     return mapping;
@@ -240,6 +245,8 @@ static json_t *time_json(const struct run *r, const struct ledger_view *v) {
     json_object_set_new(time, "makespan_s", number(v->makespan_s));
     json_object_set_new(time, "steps", count(r->steps));
     json_object_set_new(time, "resources", classes);
+    json_object_set_new(time, "by_layer", report_layer_times_json(r)); /* of the critical path; as energy.by_layer */
+    json_object_set_new(time, "by_resource", report_resources_json(r));
     return time;
 }
 
@@ -466,6 +473,10 @@ json_t *run_report_json(const struct run *r) {
     json_object_set_new(root, "uncertainty", uncertainty_json(&uncertainty));
     json_object_set_new(root, "efficiency", efficiency_json(r, &v));
     json_object_set_new(root, "time", time_json(r, &v));
+    if (chip_has_costs(r->chip)) {
+        json_object_set_new(root, "steps", report_steps_json(r));
+        json_object_set_new(root, "last_step", report_last_step_json(r));
+    }
     json_object_set_new(root, "area", area_json(r));
     json_object_set_new(root, "mapping", mapping_json(r));
     json_object_set_new(root, "counts", counts_json(r, &v));

@@ -18,6 +18,14 @@ void report_flags(const struct run *r, struct flags *out);
 /* Energy of the tiles (DAC, array, sampling, ADC, post) per analog MAC; NAN without MACs or costs. */
 double report_tile_J_per_mac(const struct ledger_view *v);
 
+/* The course of a run (report_course.c): new references. */
+json_t *report_layer_components_json(const struct run *r);
+json_t *report_layer_times_json(const struct run *r);
+json_t *report_steps_json(const struct run *r);
+json_t *report_resources_json(const struct run *r);
+json_t *report_last_step_json(const struct run *r);
+json_t *report_matrices_json(const struct run *r);
+
 struct constant_count {
     size_t all, assumed;
 };

@@ -84,16 +84,24 @@ static void visit_acting(void *context, const char *key, const char *unit, doubl
            value / factor, unit, why);
 }
 
-static enum status show_json(const struct options *o, const struct chip *c, struct error *e) {
+json_t *constants_json(const struct chip *c) {
     struct constants found = {json_array(), {0}};
     chip_visit_constants(c, visit_constant, &found);
+    return found.rows;
+}
+
+json_t *acting_json(const struct chip *c) {
+    struct acting acting = {json_array(), 0};
+    chip_visit_acting(c, visit_acting, &acting);
+    return acting.rows;
+}
+
+static enum status show_json(const struct options *o, const struct chip *c, struct error *e) {
     json_t *root = json_envelope("chip show", o, c);
     json_put(root, "name", json_string(chip_name(c)));
     json_put(root, "about", json_string(chip_about(c)));
-    json_put(root, "constants", found.rows);
-    struct acting acting = {json_array(), 0};
-    chip_visit_acting(c, visit_acting, &acting);
-    json_put(root, "acting", acting.rows);
+    json_put(root, "constants", constants_json(c));
+    json_put(root, "acting", acting_json(c));
     return json_finish(root, e);
 }
 

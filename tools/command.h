@@ -21,6 +21,7 @@ extern const struct command command_run, command_eval, command_map, command_chip
 
 extern const char mho_version[], mho_commit[];
 extern double program_start_s; /* set by main */
+extern char *const *program_arguments; /* argv, for reports; set by main */
 
 /* ---- opening things as the options say -------------------------------------------------------------- */
 
@@ -62,10 +63,10 @@ json_t *json_envelope(const char *command, const struct options *o, const struct
 enum status json_finish(json_t *document, struct error *e);
 /* Adds the host object (keeps what is in it). */
 void json_add_host(json_t *document);
-/* Whether DIR/report.json can be written; makes the folder, leaves no file. */
-enum status json_writable(const char *directory, struct error *e);
-/* Writes DIR/report.json whole or not at all. */
-enum status json_write(const json_t *document, const char *directory, struct error *e);
+enum { JSON_STYLE = JSON_INDENT(1) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(17) }; /* of all our documents */
+/* Every constant of a chip with value, unit, kind, source, spread; what acts in place of some of them. */
+json_t *constants_json(const struct chip *c);
+json_t *acting_json(const struct chip *c);
 /* A finite number, or null. */
 json_t *json_number(double value);
 void json_put(json_t *object, const char *key, json_t *value);

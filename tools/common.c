@@ -16,6 +16,7 @@
 #include "tools/command.h"
 
 double program_start_s;
+char *const *program_arguments;
 
 enum status open_model(const struct options *o, struct model **out, struct error *e) {
     return model_open(o->model, out, e);
@@ -212,6 +213,12 @@ void json_add_host(json_t *document) {
     json_put(host, "peak_rss_bytes", json_integer((json_int_t)mem_peak_rss_bytes()));
     json_put(host, "kernel", json_string(kernels()->name));
     json_put(host, "commit", json_string(mho_commit));
+    json_t *arguments = json_array();
+    for (size_t i = 1; program_arguments && program_arguments[0] && program_arguments[i]; i++) {
+        json_t *one = json_string(program_arguments[i]);
+        json_array_append_new(arguments, one ? one : json_string("?")); /* not UTF-8 */
+    }
+    json_put(host, "arguments", arguments);
 }
 
 enum status finish_output(struct error *e) {
@@ -222,48 +229,12 @@ enum status finish_output(struct error *e) {
     return OK;
 }
 
-enum { JSON_STYLE = JSON_INDENT(1) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(17) };
-
 enum status json_finish(json_t *document, struct error *e) {
     json_add_host(document);
     json_dumpf(document, stdout, JSON_STYLE);
     json_decref(document);
     putchar('\n');
     return finish_output(e);
-}
-
-static enum status dump_to(const json_t *document, const char *path, struct error *e) {
-    struct output *o = NULL;
-    TRY(output_create(path, &o, e));
-    if (json_dumpf(document, output_stream(o), JSON_STYLE) != 0) {
-        output_abort(o);
-        return error_set(e, ERR_RUN, "%s: cannot be written: %s", path, strerror(errno ? errno : EIO));
-    }
-    return output_commit(o, e);
-}
-
-static enum status report_path(const char *directory, char **path, struct error *e) {
-    TRY(make_directory(directory, e));
-    *path = path_join(directory, "report.json");
-    return *path ? OK : error_set(e, ERR_RUN, "%s: out of memory", directory);
-}
-
-enum status json_writable(const char *directory, struct error *e) {
-    char *path;
-    struct output *o = NULL;
-    TRY(report_path(directory, &path, e));
-    enum status s = output_create(path, &o, e);
-    output_abort(o);
-    mem_free(path);
-    return s;
-}
-
-enum status json_write(const json_t *document, const char *directory, struct error *e) {
-    char *path;
-    TRY(report_path(directory, &path, e));
-    enum status s = dump_to(document, path, e);
-    mem_free(path);
-    return s;
 }
 
 void print_text(const char *bytes, size_t count) {

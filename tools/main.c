@@ -122,6 +122,7 @@ static enum status start(int argc, char **argv, struct error *e) {
 int main(int argc, char **argv) {
     occupy_standard_streams();
     program_start_s = now_s();
+    program_arguments = argv;
     set_program_path(argv[0]);
     catch_interrupts();
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error with a message, not a silent death */

@@ -13,6 +13,7 @@
 #include "base/threads.h"
 #include "tools/columns.h"
 #include "tools/command.h"
+#include "tools/report.h"
 
 enum { PROMPT_LIMIT_BYTES = 1 << 24, MAX_BATCH = 128 };
 
@@ -174,7 +175,7 @@ static enum status prepare(struct job *j, struct error *e) {
     TRY(check_words(o, 0, e));
     TRY(check_chat_options(o, e));
     if (o->out) {
-        TRY(json_writable(o->out, e)); /* before the long part, not after it */
+        TRY(report_writable(o->out, e)); /* before the long part, not after it */
     }
     double age_s;
     TRY(parse_age(o, &age_s, e));
@@ -193,6 +194,9 @@ static enum status prepare(struct job *j, struct error *e) {
     TRY(prepare_stream(j, e));
     if (j->chip) {
         TRY(analog_create(j->model, j->chip, o->seed, age_s, MAX_BATCH, &j->analog, e));
+        if (o->out) {
+            TRY(run_keep_events(j->analog.run, TRACE_EVENTS_MOST, e));
+        }
     }
     struct session_options so = {.context = j->context, .max_batch = MAX_BATCH, .run = j->analog.run};
     TRY(session_create(j->model, &so, &j->session, e));
@@ -420,6 +424,7 @@ static enum status build_json(const struct job *j, json_t *root, struct error *e
         json_t *report = run_report_json(j->analog.run);
         json_object_update(root, report);
         json_decref(report);
+        report_add(root, j->chip);
     } else { /* the digital reference is no hardware */
         json_put(root, "energy", json_null());
         json_put(root, "area", json_null());
@@ -507,8 +512,7 @@ static enum status report(struct job *j, struct error *e) {
     json_t *root = json_envelope("run", j->o, j->chip);
     enum status s = build_json(j, root, e);
     if (s == OK && j->o->out) {
-        json_add_host(root);
-        s = json_write(root, j->o->out, e);
+        s = report_write(root, j->analog.run, j->o->out, e);
     }
     if (s == OK && j->o->json) {
         return json_finish(root, e);

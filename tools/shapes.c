@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "tools/columns.h"
 #include "tools/command.h"
+#include "tools/report.h"
 
 enum { MEASURED_TOKENS = 64, TEXT_LIMIT = 1 << 20, LARGEST_STEP = 1 << 20 };
 
@@ -109,7 +110,7 @@ static enum status prepare(struct shapes_job *j, struct error *e) {
     const struct options *o = j->o;
     TRY(check_options(o, e));
     if (o->out) {
-        TRY(json_writable(o->out, e));
+        TRY(report_writable(o->out, e));
     }
     TRY(open_chip(o, &j->chip, e));
     if (!j->chip || !chip_has_costs(j->chip)) {
@@ -131,6 +132,9 @@ static enum status prepare(struct shapes_job *j, struct error *e) {
     TRY(placement_create(j->chip, sources, count, &j->placement, e));
     uint32_t step = o->prompt_tokens < LARGEST_STEP ? (uint32_t)o->prompt_tokens : LARGEST_STEP;
     TRY(run_create_shapes(j->chip, j->placement, &j->activity, step, &j->run, e));
+    if (o->out) {
+        TRY(run_keep_events(j->run, TRACE_EVENTS_MOST, e));
+    }
     struct session_options so = {
         .context = (uint32_t)wanted, .max_batch = step, .run = j->run, .shapes = true};
     return session_create(j->model, &so, &j->session, e);
@@ -169,6 +173,7 @@ static json_t *build_json(const struct shapes_job *j) {
     json_t *report = run_report_json(j->run);
     json_object_update(root, report);
     json_decref(report);
+    report_add(root, j->chip);
     return root;
 }
 
@@ -176,8 +181,7 @@ static enum status report(const struct shapes_job *j, struct error *e) {
     json_t *root = build_json(j);
     enum status s = OK;
     if (j->o->out) {
-        json_add_host(root);
-        s = json_write(root, j->o->out, e);
+        s = report_write(root, j->run, j->o->out, e);
     }
     if (s == OK && j->o->json) {
         return json_finish(root, e);

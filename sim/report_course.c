@@ -1,0 +1,152 @@
+/* The course of a run as JSON: what the charts of report.html are drawn from, and the CSV tables are made of.
+ *
+ * Everything that grows with the model or the run is limited, and says by how much it was cut: steps (history.h),
+ * events of the last step, resources.
+ */
+#include "sim/report.h"
+
+#include <math.h>
+
+#include "sim/history.h"
+#include "sim/placement.h"
+
+enum { EVENTS_SHOWN = 600, RESOURCES_SHOWN = 400 };
+
+static json_t *number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+
+static json_t *count(uint64_t value) { return json_integer((json_int_t)value); }
+
+/* One object per row of the ledger; the last one: everything outside the layers, static energy included. */
+json_t *report_layer_components_json(const struct run *r) {
+    json_t *rows = json_array();
+    double static_J = run_ledger(r).energy_J[PART_STATIC];
+    for (size_t row = 0; row < r->ledger.rows; row++) {
+        json_t *one = json_object();
+        for (int c = 0; c < PART_COUNT; c++) {
+            bool outside = c == PART_STATIC && row + 1 == r->ledger.rows;
+            json_object_set_new(one, component_name((enum component)c),
+                                number(outside ? static_J : r->ledger.energy_J[row][c]));
+        }
+        json_array_append_new(rows, one);
+    }
+    return rows;
+}
+
+json_t *report_layer_times_json(const struct run *r) {
+    json_t *rows = json_array();
+    for (size_t row = 0; row < r->ledger.rows; row++) {
+        json_array_append_new(rows, number(history_layer_s(r, row)));
+    }
+    return rows;
+}
+
+/* Column by column: one array per quantity. */
+json_t *report_steps_json(const struct run *r) {
+    static const char *const names[] = {"number", "tokens",   "tokens_before", "start_s",
+                                        "end_s",  "energy_J", "kv_bits"};
+    enum { COLUMNS = sizeof names / sizeof names[0] };
+    json_t *column[COLUMNS], *critical[CLASS_COUNT], *json = json_object(), *classes = json_object();
+    for (size_t i = 0; i < COLUMNS; i++) {
+        json_object_set_new(json, names[i], column[i] = json_array());
+    }
+    for (int c = 0; c < CLASS_COUNT; c++) {
+        json_object_set_new(classes, resource_class_name((enum resource_class)c), critical[c] = json_array());
+    }
+    for (size_t i = 0; i < run_step_count(r); i++) {
+        struct run_step s = run_step_at(r, i);
+        json_t *const cells[COLUMNS] = {
+            count(s.number),   count(s.tokens),    count(s.tokens_before), number(s.start_s), number(s.end_s),
+            number(s.energy_J), number(s.kv_bits)};
+        for (size_t k = 0; k < COLUMNS; k++) {
+            json_array_append_new(column[k], cells[k]);
+        }
+        for (int c = 0; c < CLASS_COUNT; c++) {
+            json_array_append_new(critical[c], number(s.critical_s[c]));
+        }
+    }
+    json_object_set_new(json, "critical_path_s", classes);
+    return json;
+}
+
+static json_t *resource_json(const struct run *r, size_t i) {
+    struct run_resource v = run_resource_at(r, i);
+    json_t *one = json_object();
+    json_object_set_new(one, "class", json_string(run_class_name(v.class)));
+    json_object_set_new(one, "matrix", v.matrix[0] ? json_string(v.matrix) : json_null());
+    json_object_set_new(one, "chip", count(v.chip));
+    json_object_set_new(one, "events", count(v.events));
+    json_object_set_new(one, "busy_s", number(v.busy_s));
+    json_object_set_new(one, "wait_s", number(v.wait_s));
+    json_object_set_new(one, "critical_path_s", number(v.critical_s));
+    json_object_set_new(one, "utilisation", number(v.utilisation));
+    return one;
+}
+
+/* Those that worked, in their order, as long as there is room. */
+json_t *report_resources_json(const struct run *r) {
+    json_t *json = json_object(), *rows = json_array();
+    uint64_t left_out = 0, idle = 0;
+    for (size_t i = 0; i < run_resource_count(r); i++) {
+        if (run_resource_at(r, i).events == 0) {
+            idle++;
+        } else if (json_array_size(rows) < RESOURCES_SHOWN) {
+            json_array_append_new(rows, resource_json(r, i));
+        } else {
+            left_out++;
+        }
+    }
+    json_object_set_new(json, "rows", rows);
+    json_object_set_new(json, "idle", count(idle));
+    json_object_set_new(json, "left_out", count(left_out));
+    return json;
+}
+
+/* [class, chip, operation, layer, token, start_s from the start of the step, hold_s], the events of the last step in
+ * the order of its operations. */
+json_t *report_last_step_json(const struct run *r) {
+    json_t *json = json_object(), *rows = json_array();
+    size_t events = run_last_event_count(r), tokens = r->tokens ? r->tokens : 1, tasks = events / tokens;
+    size_t shown_tokens = tasks ? EVENTS_SHOWN / tasks : 0; /* the first tokens of all operations... */
+    double start_s = run_step_start_s(r);
+    shown_tokens = shown_tokens ? shown_tokens : 1; /* ... or the first operations of the first token */
+    for (size_t i = 0; i < events && json_array_size(rows) < EVENTS_SHOWN; i++) {
+        struct run_event v = run_last_event_at(r, i);
+        if (v.token < shown_tokens && v.hold_s > 0) {
+            struct run_resource where = run_resource_at(r, v.resource);
+            json_array_append_new(rows, json_pack("[s, I, s, i, i, f, f]", run_class_name(where.class),
+                                                  (json_int_t)where.chip, v.operation, v.layer, (int)v.token,
+                                                  v.start_s - start_s, v.hold_s));
+        }
+    }
+    json_object_set_new(json, "tokens", count(r->tokens));
+    json_object_set_new(json, "tokens_before", count(r->tokens_total - r->tokens));
+    json_object_set_new(json, "length_s", number(run_ledger(r).makespan_s - start_s));
+    json_object_set_new(json, "events", count(events));
+    json_object_set_new(json, "columns", json_pack("[s, s, s, s, s, s, s]", "class", "chip", "operation", "layer",
+                                                   "token", "start_s", "hold_s"));
+    json_object_set_new(json, "rows", rows);
+    return json;
+}
+
+json_t *report_matrices_json(const struct run *r) {
+    json_t *rows = json_array();
+    uint64_t per_chip = (uint64_t)chip_spec_of(r->chip)->tiles_per_chip;
+    for (size_t i = 0; i < placement_matrices(r->placement); i++) {
+        struct placement_matrix m = placement_matrix_at(r->placement, i);
+        uint64_t first = placement_first_tile(r->placement, i);
+        json_t *one = json_object();
+        json_object_set_new(one, "name", json_string(m.name));
+        json_object_set_new(one, "layer", json_integer(m.layer));
+        json_object_set_new(one, "inputs", count(m.inputs));
+        json_object_set_new(one, "outputs", count(m.outputs));
+        json_object_set_new(one, "analog", json_boolean(m.analog));
+        json_object_set_new(one, "row_blocks", count(m.row_blocks));
+        json_object_set_new(one, "column_blocks", count(m.column_blocks));
+        json_object_set_new(one, "tiles", count(m.tiles));
+        json_object_set_new(one, "first_tile", m.tiles ? count(first) : json_null());
+        json_object_set_new(one, "first_chip", m.tiles ? count(first / per_chip) : json_null());
+        json_object_set_new(one, "utilisation", m.tiles ? number(m.utilisation) : json_null());
+        json_array_append_new(rows, one);
+    }
+    return rows;
+}

@@ -1,0 +1,244 @@
+/* trace.json: the events of a run in the trace event format (Chrome, Perfetto).
+ *
+ *   process "requests"  the steps of a request one after the other; flows lead from step to step
+ *   process "layers"    one track per layer: from its first to its last event in a step; flows lead through a step
+ *   process "chip N"    one track per resource: the tiles of a matrix, the units, the memories, the links
+ *
+ * An event of a resource lasts as long as it holds it. Of a long run only the first events are there: otherData says
+ * how many are not.
+ */
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "base/memory.h"
+#include "tools/report.h"
+
+enum { PID_REQUESTS = 1, PID_LAYERS = 2, PID_CHIPS = 10, FLOW_REQUEST = 1, FLOW_STEPS = 2 };
+
+struct span {
+    double start_s, end_s; /* end < start: empty */
+};
+
+struct trace {
+    FILE *out;
+    const struct run *run;
+    size_t rows;         /* layers + 1 */
+    struct span *layer;  /* [rows] of the step at hand */
+    bool *named;         /* [resources] */
+    bool any;
+};
+
+static void begin(struct trace *t) {
+    fputs(t->any ? ",\n" : "\n", t->out);
+    t->any = true;
+}
+
+static void put_string(FILE *out, const char *text) {
+    json_t *s = json_string(text);
+    json_dumpf(s, out, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
+    json_decref(s);
+}
+
+/* ---- names of tracks ----------------------------------------------------------------------------------- */
+
+static void name_process(struct trace *t, uint64_t pid, const char *name, uint64_t number, bool numbered) {
+    char text[64];
+    snprintf(text, sizeof text, numbered ? "%s %" PRIu64 : "%s", name, number);
+    begin(t);
+    fprintf(t->out, "{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":%" PRIu64 ",\"tid\":0,\"args\":{\"name\":", pid);
+    put_string(t->out, text);
+    fputs("}}", t->out);
+    begin(t);
+    fprintf(t->out, "{\"ph\":\"M\",\"name\":\"process_sort_index\",\"pid\":%" PRIu64 ",\"tid\":0,", pid);
+    fprintf(t->out, "\"args\":{\"sort_index\":%" PRIu64 "}}", pid);
+}
+
+static void name_track(struct trace *t, uint64_t pid, size_t tid, const char *name, const char *of) {
+    char text[160];
+    snprintf(text, sizeof text, "%s%s%s", name, of[0] ? " " : "", of);
+    begin(t);
+    fprintf(t->out, "{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":%" PRIu64 ",\"tid\":%zu,\"args\":{\"name\":", pid,
+            tid);
+    put_string(t->out, text);
+    fputs("}}", t->out);
+    begin(t);
+    fprintf(t->out, "{\"ph\":\"M\",\"name\":\"thread_sort_index\",\"pid\":%" PRIu64 ",\"tid\":%zu,", pid, tid);
+    fprintf(t->out, "\"args\":{\"sort_index\":%zu}}", tid);
+}
+
+static void name_resources(struct trace *t) {
+    uint64_t last_chip = UINT64_MAX;
+    for (size_t i = 0; i < run_event_count(t->run); i++) {
+        t->named[run_event_at(t->run, i).resource] = true;
+    }
+    for (size_t i = 0; i < run_resource_count(t->run); i++) {
+        if (t->named[i]) {
+            struct run_resource r = run_resource_at(t->run, i);
+            if (r.chip != last_chip) {
+                name_process(t, PID_CHIPS + r.chip, "chip", r.chip, true);
+                last_chip = r.chip;
+            }
+            name_track(t, PID_CHIPS + r.chip, i + 1, run_class_name(r.class), r.matrix);
+        }
+    }
+}
+
+static void name_layers(struct trace *t) {
+    name_process(t, PID_REQUESTS, "requests", 0, false);
+    name_track(t, PID_REQUESTS, 1, "request 0", "");
+    name_process(t, PID_LAYERS, "layers", 0, false);
+    for (size_t row = 0; row < t->rows; row++) {
+        char name[32];
+        snprintf(name, sizeof name, "layer %zu", row);
+        name_track(t, PID_LAYERS, row + 1, row + 1 == t->rows ? "outside the layers" : name, "");
+    }
+}
+
+/* ---- events -------------------------------------------------------------------------------------------- */
+
+static void put_slice(struct trace *t, uint64_t pid, size_t tid, const char *name, struct span s) {
+    begin(t);
+    fprintf(t->out,
+            "{\"ph\":\"X\",\"name\":\"%s\",\"pid\":%" PRIu64 ",\"tid\":%zu,\"ts\":%.6f,\"dur\":%.6f", name, pid, tid,
+            1e6 * s.start_s, 1e6 * (s.end_s - s.start_s));
+}
+
+/* A point of a flow in the slice that begins at start_s. */
+static void put_flow(struct trace *t, const char *phase, const char *name, uint64_t id, uint64_t pid, size_t tid,
+                     double start_s) {
+    begin(t);
+    fprintf(t->out,
+            "{\"ph\":\"%s\",\"cat\":\"flow\",\"name\":\"%s\",\"id\":%" PRIu64 ",\"pid\":%" PRIu64
+            ",\"tid\":%zu,\"ts\":%.6f%s}",
+            phase, name, id, pid, tid, 1e6 * start_s, phase[0] == 'f' ? ",\"bp\":\"e\"" : "");
+}
+
+static void put_event(struct trace *t, const struct run_event *v) {
+    struct run_resource r = run_resource_at(t->run, v->resource);
+    put_slice(t, PID_CHIPS + r.chip, v->resource + 1, v->operation, (struct span){v->start_s, v->start_s + v->hold_s});
+    fprintf(t->out, ",\"args\":{\"layer\":%d,\"step\":%" PRIu64 ",\"token\":%" PRIu32, v->layer, v->step, v->token);
+    fprintf(t->out, ",\"request\":0,\"latency_us\":%.6f}}", 1e6 * v->latency_s);
+}
+
+static void widen(struct span *s, double start_s, double end_s) {
+    bool empty = s->end_s < s->start_s;
+    s->start_s = empty || start_s < s->start_s ? start_s : s->start_s;
+    s->end_s = empty || end_s > s->end_s ? end_s : s->end_s;
+}
+
+/* The note of a step; of a very long run only some have one. */
+static bool find_step(const struct run *r, uint64_t number, struct run_step *out) {
+    for (size_t low = 0, high = run_step_count(r); low < high;) {
+        size_t middle = low + (high - low) / 2;
+        *out = run_step_at(r, middle);
+        if (out->number == number) {
+            return true;
+        }
+        low = out->number < number ? middle + 1 : low;
+        high = out->number < number ? high : middle;
+    }
+    return false;
+}
+
+/* The step itself, its layers, and the flow through them. */
+static void put_step(struct trace *t, uint64_t number, struct span whole, bool last) {
+    struct run_step step;
+    char name[64];
+    bool noted = find_step(t->run, number, &step);
+    if (noted) {
+        whole = (struct span){step.start_s, step.end_s};
+        if (step.tokens > 1) {
+            snprintf(name, sizeof name, "%" PRIu32 " tokens", step.tokens);
+        } else {
+            snprintf(name, sizeof name, "token %" PRIu64, step.tokens_before + 1);
+        }
+    } else {
+        snprintf(name, sizeof name, "step %" PRIu64, number);
+    }
+    put_slice(t, PID_REQUESTS, 1, name, whole);
+    fprintf(t->out, ",\"args\":{\"step\":%" PRIu64 ",\"request\":0}}", number);
+    put_flow(t, number == 0 ? "s" : last ? "f" : "t", "request 0", FLOW_REQUEST, PID_REQUESTS, 1, whole.start_s);
+    put_flow(t, "s", "layers", FLOW_STEPS + number, PID_REQUESTS, 1, whole.start_s);
+    size_t layers = t->rows - 1; /* the row behind them is no layer, and no part of the flow */
+    for (size_t row = 0; row < t->rows; row++) {
+        struct span *s = &t->layer[row];
+        if (s->end_s > s->start_s) {
+            put_slice(t, PID_LAYERS, row + 1, name, *s);
+            fprintf(t->out, ",\"args\":{\"step\":%" PRIu64 "}}", number);
+            if (row < layers) {
+                put_flow(t, row + 1 == layers ? "f" : "t", "layers", FLOW_STEPS + number, PID_LAYERS, row + 1,
+                         s->start_s);
+            }
+        }
+    }
+}
+
+static void put_counters(struct trace *t) {
+    for (size_t i = 0; i < run_step_count(t->run); i++) {
+        struct run_step s = run_step_at(t->run, i);
+        begin(t);
+        fprintf(t->out, "{\"ph\":\"C\",\"name\":\"KV cache (bytes)\",\"pid\":%d,\"ts\":%.6f,", PID_REQUESTS,
+                1e6 * s.end_s);
+        fprintf(t->out, "\"args\":{\"bytes\":%.0f}}", s.kv_bits / 8);
+        if (s.end_s > s.start_s) {
+            begin(t);
+            fprintf(t->out, "{\"ph\":\"C\",\"name\":\"power (W)\",\"pid\":%d,\"ts\":%.6f,\"args\":{\"W\":%.6g}}",
+                    PID_REQUESTS, 1e6 * s.start_s, s.energy_J / (s.end_s - s.start_s));
+        }
+    }
+}
+
+static void put_all(struct trace *t) {
+    size_t events = run_event_count(t->run);
+    struct span whole = {0, -1};
+    for (size_t i = 0; i < events; i++) {
+        struct run_event v = run_event_at(t->run, i);
+        struct span *layer = &t->layer[v.layer >= 0 ? (size_t)v.layer : t->rows - 1];
+        bool first = i == 0 || run_event_at(t->run, i - 1).step != v.step;
+        if (first) {
+            whole = (struct span){0, -1};
+            for (size_t row = 0; row < t->rows; row++) {
+                t->layer[row] = whole;
+            }
+        }
+        widen(&whole, v.start_s, v.start_s + v.hold_s);
+        widen(layer, v.start_s, v.start_s + v.hold_s);
+        put_event(t, &v);
+        if (i + 1 == events || run_event_at(t->run, i + 1).step != v.step) {
+            put_step(t, v.step, whole, i + 1 == events);
+        }
+    }
+}
+
+/* ---- the file ------------------------------------------------------------------------------------------ */
+
+static void put_document(struct trace *t, const json_t *root) {
+    fputs("{\"displayTimeUnit\":\"ns\",\"otherData\":", t->out);
+    json_t *other = json_pack("{s:O?, s:O?, s:O?, s:I, s:I, s:s}", "mho", json_object_get(root, "mho"), "model",
+                              json_object_get(root, "model"), "config_hash", json_object_get(root, "config_hash"),
+                              "events", (json_int_t)run_event_count(t->run), "events_left_out",
+                              (json_int_t)run_events_left_out(t->run),
+                              "times", "simulated, us");
+    json_dumpf(other, t->out, JSON_COMPACT | JSON_ENSURE_ASCII);
+    json_decref(other);
+    fputs(",\"traceEvents\":[", t->out);
+    name_layers(t);
+    name_resources(t);
+    put_all(t);
+    put_counters(t);
+    fputs("\n]}\n", t->out);
+}
+
+enum status report_write_trace(const json_t *root, const struct run *run, FILE *out, struct error *e) {
+    struct trace t = {.out = out, .run = run, .rows = run_ledger(run).layers};
+    t.layer = mem_alloc(t.rows, sizeof *t.layer);
+    t.named = mem_alloc(run_resource_count(run), sizeof *t.named);
+    enum status s = t.layer && t.named ? OK : error_set(e, ERR_RUN, "trace.json: out of memory");
+    if (s == OK) {
+        put_document(&t, root);
+    }
+    mem_free(t.layer);
+    mem_free(t.named);
+    return s;
+}
