@@ -15,7 +15,8 @@
 #include "tests/chips.h"
 #include "tests/suite.h"
 
-/* ---- the catalogue ------------------------------------------------------------------------------------------------ */
+/* ---- the catalogue ------------------------------------------------------------------------------------------------
+ */
 
 static struct validation *loaded(const char *name) {
     struct validation *v = NULL;
@@ -114,7 +115,8 @@ static void the_goal_is_met(void **state) {
     assert_true(all.predicted >= 25);
 }
 
-/* ---- by hand ------------------------------------------------------------------------------------------------------ */
+/* ---- by hand ------------------------------------------------------------------------------------------------------
+ */
 
 /* NeuRRAM, 6 bits out, 4 in, one phase: 3 passes, 1 + 2 + 4 pulses of 270 ns, one conversion of 6 x 404 ns. Per core
  * 128 inputs, 256 outputs. */
@@ -128,9 +130,8 @@ static void quantities_by_hand(void **state) {
     assert_int_equal(measure(c, &w, &m, &e), OK);
     uint32_t all = 1u << PART_DAC | 1u << PART_SAMPLING | 1u << PART_ADC;
     struct quantity_question q = {.boundary = all, .of = all, .operations_per_mac = 2, .divide = 1};
-    double interval_ns = 7 * 270.0 + 6 * 404, operations = 2.0 * 128 * 256 * 3,
-           dac_pJ = 128 * 3 * 3.795, sampling_pJ = 256 * (3 * 1.2 + 7 * 0.25), adc_pJ = 256 * 6 * 0.39,
-           sum_pJ = dac_pJ + sampling_pJ + adc_pJ;
+    double interval_ns = 7 * 270.0 + 6 * 404, operations = 2.0 * 128 * 256 * 3, dac_pJ = 128 * 3 * 3.795,
+           sampling_pJ = 256 * (3 * 1.2 + 7 * 0.25), adc_pJ = 256 * 6 * 0.39, sum_pJ = dac_pJ + sampling_pJ + adc_pJ;
     const struct {
         const char *name;
         double value, tolerance; /* relative; the stream's first vector waits for vector unit and buffer */
@@ -148,8 +149,7 @@ static void quantities_by_hand(void **state) {
     };
     assert_int_equal(sizeof cases / sizeof cases[0], quantity_count);
     for (size_t i = 0; i < quantity_count; i++) {
-        for (q.quantity = 0; strcmp(quantities[q.quantity].name, cases[i].name) != 0; q.quantity++) {
-        }
+        for (q.quantity = 0; strcmp(quantities[q.quantity].name, cases[i].name) != 0; q.quantity++) {}
         assert_near(quantity_value(&m, &q) / cases[i].value, 1, cases[i].tolerance);
     }
     q.of = 1u << PART_ARRAY; /* published per pass, whatever the data */
@@ -221,12 +221,14 @@ static void static_follows_the_boundary(void **state) {
     chip_destroy(c);
 }
 
-/* ---- rules and bad input ------------------------------------------------------------------------------------------ */
+/* ---- rules and bad input ------------------------------------------------------------------------------------------
+ */
 
 #define HEAD                                                                                                           \
     "chip: hermes64_1phase\nabout: a test\nsources: {paper: \"a paper\"}\nboundary: [dac, array, adc]\n"               \
     "constants_from: hermes_core\n"
-#define TIME "  - {quantity: throughput, unit: TOPS, published: 63.1, role: fitted, constants: tile.mvm_ns, source: paper}\n"
+#define TIME                                                                                                           \
+    "  - {quantity: throughput, unit: TOPS, published: 63.1, role: fitted, constants: tile.mvm_ns, source: paper}\n"
 #define ENERGY                                                                                                         \
     "  - {quantity: efficiency, unit: TOPS/W, published: 9.76, role: fitted, constants: tile.adc.energy_J, "           \
     "source: paper}\n"
@@ -293,22 +295,27 @@ static void dishonest_files_are_refused(void **state) {
         {HEAD "points: []\n", ":6: points: missing"},
         {HEAD "points: [3]\n", ":6: points: must be a list of maps"},
         {HEAD "points:\n" TIME ENERGY POINT(PREDICTED("area", "um2")), ":9: unit = um2: area is in mm2"},
-        {HEAD "points:\n" TIME ENERGY POINT(PREDICTED("aera", "mm2")), "quantity = aera: not a choice, nearest is area"},
+        {HEAD "points:\n" TIME ENERGY POINT(PREDICTED("aera", "mm2")),
+         "quantity = aera: not a choice, nearest is area"},
         {HEAD "points:\n" TIME ENERGY POINT(PREDICTED("area", "mm2") ", component: acd"),
          ":9: component: 'acd' is not a component: nearest is adc"},
         {HEAD "points:\n" TIME ENERGY POINT(PREDICTED("area", "mm2") ", component: {a: b}"),
          ":9: component: must be a list of texts"},
-        {HEAD "points:\n" TIME ENERGY POINT(PREDICTED("area", "mm2") ", reason: none"), ":9: reason = none: unknown key"},
+        {HEAD "points:\n" TIME ENERGY POINT(PREDICTED("area", "mm2") ", reason: none"),
+         ":9: reason = none: unknown key"},
         {HEAD "points:\n" TIME ENERGY POINT("quantity: area, unit: mm2, published: 1, role: predicted, source: papper"),
          ":9: source: 'papper' is not a key of sources"},
         {HEAD "points:\n" TIME ENERGY POINT("quantity: area, unit: mm2, published: 0, role: predicted, source: paper"),
          ":9: published = 0: out of range"},
-        {HEAD "points:\n" TIME ENERGY POINT("quantity: area, unit: mm2, published: nan, role: predicted, source: paper"),
+        {HEAD
+         "points:\n" TIME ENERGY POINT("quantity: area, unit: mm2, published: nan, role: predicted, source: paper"),
          ":9: published = nan: not a number"},
         {"chip: hermes64_1phase\nabout: a test\npoints: []\n", ":1: boundary: missing"},
         {HEAD "workload: {vectors: 0}\npoints:\n" TIME ENERGY, ":6: workload.vectors = 0: out of range"},
-        {"chip: hermes65\nabout: a test\nsources: {paper: \"a paper\"}\nboundary: [adc]\npoints:\n" TIME, ":1: chip: chip 'hermes65': not in the"},
-        {"chip: hermes64_1phase\nabout: a test\nsources: {paper: \"a paper\"}\nboundary: [adc]\nconstants_from: nobody\n"
+        {"chip: hermes65\nabout: a test\nsources: {paper: \"a paper\"}\nboundary: [adc]\npoints:\n" TIME,
+         ":1: chip: chip 'hermes65': not in the"},
+        {"chip: hermes64_1phase\nabout: a test\nsources: {paper: \"a paper\"}\nboundary: [adc]\nconstants_from: "
+         "nobody\n"
          "points:\n" TIME ENERGY,
          ":5: constants_from: nobody: no published numbers in configs/validation"},
     };
@@ -387,14 +394,15 @@ static void lack_of_memory_is_an_error(void **state) {
     assert_true(failures > 50);
 }
 
-/* ---- the command -------------------------------------------------------------------------------------------------- */
+/* ---- the command --------------------------------------------------------------------------------------------------
+ */
 
 static void command_writes_one_document(void **state) {
     (void)state;
     char *out;
-    assert_int_equal(run_mho((const char *const[]){"validate", "hermes64_4phase", "hermes_core", "--json", NULL}, 20,
-                             &out, NULL),
-                     0);
+    assert_int_equal(
+        run_mho((const char *const[]){"validate", "hermes64_4phase", "hermes_core", "--json", NULL}, 20, &out, NULL),
+        0);
     json_t *root = json_loads(out, 0, NULL);
     assert_non_null(root);
     json_t *points = json_object_get(root, "points"), *summary = json_object_get(root, "summary");
@@ -431,12 +439,17 @@ static void command_names_what_is_missing(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(errors_have_not_grown),       cmocka_unit_test(the_goal_is_met),
-    cmocka_unit_test(quantities_by_hand),          cmocka_unit_test(static_follows_the_boundary),
-    cmocka_unit_test(published_energies_follow_the_supply), cmocka_unit_test(tiles_overlap_in_a_run),
+    cmocka_unit_test(errors_have_not_grown),
+    cmocka_unit_test(the_goal_is_met),
+    cmocka_unit_test(quantities_by_hand),
+    cmocka_unit_test(static_follows_the_boundary),
+    cmocka_unit_test(published_energies_follow_the_supply),
+    cmocka_unit_test(tiles_overlap_in_a_run),
     cmocka_unit_test(borrowed_fits_keep_their_value),
-    cmocka_unit_test(dishonest_files_are_refused), cmocka_unit_test(chips_without_costs_are_refused),
-    cmocka_unit_test(lack_of_memory_is_an_error),  cmocka_unit_test(command_writes_one_document),
+    cmocka_unit_test(dishonest_files_are_refused),
+    cmocka_unit_test(chips_without_costs_are_refused),
+    cmocka_unit_test(lack_of_memory_is_an_error),
+    cmocka_unit_test(command_writes_one_document),
     cmocka_unit_test(command_names_what_is_missing),
 };
 const struct test_suite suite_validate = {"validate", tests, sizeof tests / sizeof tests[0]};

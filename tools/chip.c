@@ -27,13 +27,13 @@ static enum status list_chips(const struct options *o, struct error *e) {
         if (o->json) {
             json_array_append_new(rows, json_pack("{s:s, s:s}", "name", names[i], "about", chip_about(c)));
         } else {
-            printf("%-12s %s\n", names[i], chip_about(c));
+            printf("%-16s %s\n", names[i], chip_about(c));
         }
         chip_destroy(c);
     }
     if (!o->json) {
         json_decref(rows);
-        printf("\n%-12s %s\n", "none", "no chip: the digital reference alone");
+        printf("\n%-16s %s\n", "none", "no chip: the digital reference alone");
         return finish_output(e);
     }
     json_t *root = json_envelope("chip list", o, NULL);
