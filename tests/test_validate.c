@@ -113,6 +113,17 @@ static void the_goal_is_met(void **state) {
     }
     assert_true(all.points >= 45);
     assert_true(all.predicted >= 25);
+    char path[1300], counts[100], *readme;
+    size_t bytes;
+    snprintf(path, sizeof path, "%s/README.md", data_directory());
+    snprintf(counts, sizeof counts, "%zu numbers, %zu of them predicted", all.points, all.predicted);
+    if (file_exists(path)) { /* not beside an installed program */
+        assert_int_equal(read_file(path, 1u << 20, &readme, &bytes, &e), OK);
+        if (!strstr(readme, counts)) {
+            fail_msg("README.md does not say \"%s\"", counts);
+        }
+        mem_free(readme);
+    }
 }
 
 /* ---- by hand ------------------------------------------------------------------------------------------------------
