@@ -23,6 +23,7 @@
 
 #include "base/random.h"
 #include "sim/chip_costs.h"
+#include "sim/chip_costs.h"
 #include "sim/machine.h"
 #include "sim/passes.h"
 #include "sim/run.h"
@@ -159,14 +160,15 @@ static enum status stream(const struct chip *c, const struct placement *p, const
 static void share_static(const struct chip *c, const struct placement *p, struct measurement *out) {
     const struct chip_spec *s = chip_spec_of(c);
     double chips_s = (double)placement_total(p).chips * out->ledger.makespan_s;
+    double network_W = network_routers(s) * s->network.router_static_W.value;
     out->static_J[PART_STATIC] = chips_s * s->tiles_per_chip * tile_static_W(&s->tile);
     out->static_J[PART_VECTOR] = chips_s * unit_static_W(&s->vector);
     out->static_J[PART_ATTENTION] = chips_s * unit_static_W(&s->attention);
     out->static_J[PART_DIGITAL_MATMUL] = chips_s * unit_static_W(&s->matmul);
     out->static_J[PART_KV_MEMORY] = chips_s * memory_static_W(&s->kv);
-    out->static_J[PART_NETWORK] = chips_s * network_routers(s) * s->network.router_static_W.value;
-    out->static_J[PART_CHIP_LINK] = chips_s * s->chip_link.static_W.value;
     out->static_J[PART_BUFFER] = chips_s * memory_static_W(&s->buffer);
+    out->static_J[PART_NETWORK] = chips_s * network_W;
+    out->static_J[PART_CHIP_LINK] = chips_s * links_static_W(s) - out->static_J[PART_NETWORK];
 }
 
 static enum status measure_placed(const struct chip *c, const struct placement *p, const struct workload *w,

@@ -229,6 +229,11 @@ static void static_follows_the_boundary(void **state) {
     assert_near(quantity_value(&m, &q), 64 * 0.3, 1e-9); /* 0.3 mW per tile */
     q.of = 1u << PART_STATIC | 1u << PART_ATTENTION;
     assert_near(quantity_value(&m, &q), 64 * 0.3 + 0.35, 1e-9); /* nothing used it */
+    double all_J = 0;
+    for (int part = 0; part < PART_COUNT; part++) {
+        all_J += m.static_J[part];
+    }
+    assert_near(all_J / m.ledger.energy_J[PART_STATIC], 1, 1e-12);
     chip_destroy(c);
 }
 
