@@ -134,6 +134,11 @@ bool is_directory(const char *path) {
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
+bool same_file(const char *a, const char *b) {
+    struct stat of_a, of_b;
+    return stat(a, &of_a) == 0 && stat(b, &of_b) == 0 && of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
+}
+
 char *path_join(const char *a, const char *b) {
     size_t na = strlen(a), nb = strlen(b);
     bool slash = na > 0 && a[na - 1] != '/';

@@ -18,6 +18,7 @@ void unmap_file(struct mapped_file *f);
 enum status read_file(const char *path, size_t limit, char **text, size_t *bytes, struct error *e);
 bool file_exists(const char *path);
 bool is_directory(const char *path);
+bool same_file(const char *a, const char *b); /* false where one of them does not exist */
 /* mem_alloc'd "a/b"; NULL when out of memory. */
 char *path_join(const char *a, const char *b);
 

@@ -284,6 +284,10 @@ struct tile_conductances {
 };
 enum status machine_tile_conductances(const struct machine *m, size_t matrix, uint32_t row_block, uint32_t column_block,
                                       struct tile_conductances *out, struct error *e);
+/* The same before age, faults and wires act: what every crossing was asked for, or (errors) what its programming left
+ * there. Both fields of *out hold it. */
+enum status machine_tile_programmed(const struct machine *m, size_t matrix, uint32_t row_block, uint32_t column_block,
+                                    bool errors, struct tile_conductances *out, struct error *e);
 
 /* One tile against the exact network of its wires, on the conductances as programmed: `mho tile --exact`. Needs a chip
  * with costs (read voltage, pulse) and wires. floating: rows whose level is 0 float instead of being held at 0 V. */

@@ -69,6 +69,16 @@ enum status machine_tile_conductances(const struct machine *m, size_t matrix, ui
     return s;
 }
 
+enum status machine_tile_programmed(const struct machine *m, size_t matrix, uint32_t row_block, uint32_t column_block,
+                                    bool errors, struct tile_conductances *out, struct error *e) {
+    struct chip_spec spec = *m->spec;
+    struct machine young = *m; /* borrows all but its configuration */
+    spec.effects = (struct effects){.programming_noise = errors && m->spec->effects.programming_noise};
+    spec.tile.reads = 0;
+    young.spec = &spec;
+    return machine_tile_conductances(&young, matrix, row_block, column_block, out, e);
+}
+
 enum status machine_trace(const struct machine *m, size_t matrix, const float *x, uint32_t tokens, uint64_t first_read,
                           const struct stage_visitor *trace, double *y, struct error *e) {
     return machine_multiply_reference(m, matrix, x, tokens, first_read, trace, y, e);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <jansson.h>
 
@@ -604,6 +605,39 @@ static void stats_refuse_what_a_part_does_not_model(void **state) {
     }
 }
 
+/* Nothing is written over what the same command reads or writes, whatever the path to it is called. */
+static void files_are_kept_apart(void **state) {
+    (void)state;
+    static const char before[] = "target_uS,time_s,g_uS\n1,0,1\n";
+    const char *data = new_file("kept.csv"), *link = new_file("link.csv"), *part = new_file("kept.yaml");
+    FILE *f = fopen(data, "w");
+    fputs(before, f);
+    fclose(f);
+    unlink(link);
+    assert_int_equal(symlink(data, link), 0);
+    const char *const commands[][8] = {
+        {"device", "fit", data, "--out", data, NULL},
+        {"device", "fit", data, "--out", link, NULL},
+        {"device", "fit", data, "--out", part, "--plot", data, NULL},
+        {"device", "fit", data, "--out", part, "--plot", part, NULL},
+        {"tile", "--weights", data, "--inputs", "X.csv", "--spice", link, NULL},
+        {"tile", "--weights", "W.csv", "--inputs", data, "--spice", data, NULL},
+    };
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        char *err;
+        assert_int_equal(run_mho(commands[i], 60, NULL, &err), 2);
+        assert_non_null(strstr(err, "the same file as"));
+        mem_free(err);
+    }
+    char *after;
+    size_t bytes;
+    struct error e;
+    assert_int_equal(read_file(data, 1000, &after, &bytes, &e), OK);
+    assert_string_equal(after, before);
+    unlink(link);
+    mem_free(after);
+}
+
 /* A million rows: read, sorted, fitted. The time is not asserted; it is about a second. */
 static void a_million_rows(void **state) {
     (void)state;
@@ -638,6 +672,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(what_is_left_out),
     cmocka_unit_test(out_of_memory_is_an_error),
     cmocka_unit_test(stats_refuse_what_a_part_does_not_model),
+    cmocka_unit_test(files_are_kept_apart),
     cmocka_unit_test(a_million_rows),
 };
 const struct test_suite suite_fit = {"fit", tests, sizeof tests / sizeof tests[0]};

@@ -532,11 +532,51 @@ static void idle_keys_are_told(void **state) {
     mem_free(err);
 }
 
+static double sd_from(const json_t *a, const json_t *b) {
+    double sum = 0;
+    size_t rows = json_array_size(json_array_get(a, 0)), n = json_array_size(a) * rows;
+    for (size_t i = 0; i < n; i++) {
+        double d = value(a, i / rows, i % rows) - value(b, i / rows, i % rows);
+        sum += d * d / (double)n;
+    }
+    return sqrt(sum);
+}
+
+/* Target, programmed, at an age, behind wires: each differs from the one before by its own effect alone. */
+static void devices_stage_by_stage(void **state) {
+    (void)state;
+    static const struct {
+        const char *set;
+        bool programmed, aged, wires;
+    } rows[] = {
+        {"--set effects=off", false, false, false},
+        {"--set effects=off --set effects.programming_noise=on", true, false, false},
+        {"--age 1d --set effects=off --set effects.drift=on", false, true, false},
+        {"--set effects=off --set effects.faults=on --set tile.faults.stuck_g_max=0.5", false, true, false},
+        {WIRES "--set effects=off --set effects.wires=on", false, false, true},
+        {WIRES "--age 1d", true, true, true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        json_t *root = tile(weights, inputs, rows[i].set), *c = json_object_get(root, "conductances");
+        const json_t *target = json_object_get(c, "target_uS"), *programmed = json_object_get(c, "programmed_uS"),
+                     *aged = json_object_get(c, "aged_uS"), *effective = json_object_get(c, "effective_uS");
+        assert_near(value(target, 0, 0), 20.7, 1e-4); /* w = 1, the largest of its column: plus device */
+        assert_near(value(target, 0, 1), 10.35, 1e-4);
+        assert_near(value(target, 1, 1), 0, 1e-4);
+        assert_int_equal(sd_from(programmed, target) > 1e-4, rows[i].programmed);
+        assert_int_equal(sd_from(aged, programmed) > 1e-4, rows[i].aged);
+        assert_int_equal(sd_from(effective, aged) > 1e-4, rows[i].wires);
+        json_decref(root);
+    }
+}
+
 /* For people: every stage has its line. */
 static void table(void **state) {
     (void)state;
     static const char *const lines[] = {"2 x 2 weights on a tile of pcm256, 2 inputs, seed 0",
+                                        "target, uS",
                                         "programmed, uS",
+                                        "at this age, uS",
                                         "behind wires, uS",
                                         "input_codes",
                                         "column_current_uA",
@@ -570,6 +610,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(idle_keys_are_told),
     cmocka_unit_test(too_small),     cmocka_unit_test(faults_programming_and_wires),
     cmocka_unit_test(ladders_have_no_network),
+    cmocka_unit_test(devices_stage_by_stage),
 };
 
 const struct test_suite suite_tile = {"tile", tests, sizeof tests / sizeof tests[0]};

@@ -325,7 +325,8 @@ static enum status show_support(const struct options *o, struct error *e) {
         json_put(root, "cells", s.rows);
         return json_finish(root, e);
     }
-    printf("\n\n-NAME(n): refused\n");
+    printf("\n\nwhat stands here was tried; signs and sums of passes and DAC circuits with one ADC circuit, ramp\n"
+           "-NAME(n): refused\n");
     for (size_t i = 0; i < s.reasons; i++) {
         printf("(%zu) %s\n", i + 1, s.reason[i]);
     }

@@ -67,6 +67,8 @@ enum { JSON_STYLE = JSON_INDENT(1) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(1
 /* Every constant of a chip with value, unit, kind, source, spread; what acts in place of some of them. */
 json_t *constants_json(const struct chip *c);
 json_t *acting_json(const struct chip *c);
+/* Refuses (ERR_USAGE) to write what --option names over another file of the same command. path: NULL is fine. */
+enum status keep_apart(const char *option, const char *path, const char *other, struct error *e);
 /* A finite number, or null. */
 json_t *json_number(double value);
 void json_put(json_t *object, const char *key, json_t *value);

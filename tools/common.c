@@ -229,6 +229,13 @@ enum status finish_output(struct error *e) {
     return OK;
 }
 
+enum status keep_apart(const char *option, const char *path, const char *other, struct error *e) {
+    if (path && (strcmp(path, other) == 0 || same_file(path, other))) {
+        return error_set(e, ERR_USAGE, "--%s %s: the same file as %s (allowed: another name)", option, path, other);
+    }
+    return OK;
+}
+
 enum status json_finish(json_t *document, struct error *e) {
     json_add_host(document);
     json_dumpf(document, stdout, JSON_STYLE);

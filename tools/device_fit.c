@@ -38,6 +38,9 @@ static enum status take_options(const struct options *o, struct lab_options *out
         return error_set(e, ERR_USAGE, "device fit: needs %s (mho device fit data.csv --out part.yaml)",
                          o->words.count < 2 ? "the data" : "--out, the part file to write");
     }
+    TRY(keep_apart("out", o->out, o->words.items[1], e));
+    TRY(keep_apart("plot", o->plot, o->words.items[1], e));
+    TRY(keep_apart("plot", o->plot, o->out, e));
     *out = (struct lab_options){.drift = true, .read_noise = true, .t_read_s = o->read_time_s, .t0_s = o->t0_s};
     while (o->curve && strcmp(curves[out->curve], o->curve) != 0) {
         if (!curves[++out->curve]) {

@@ -50,8 +50,13 @@ struct job {
     double fast_difference;                 /* largest |run_multiply - reference| */
     struct ledger_view cost;                /* of every vector once */
     double latency_s;                       /* of the first vector */
-    struct tile_conductances conductances;
+    struct tile_conductances target, programmed, conductances; /* the last: at this age, and behind wires */
 };
+
+static void free_conductances(struct tile_conductances *c) {
+    mem_free(c->crossing_S);
+    mem_free(c->effective_S);
+}
 
 static void close_job(struct job *j) {
     while (j->first) {
@@ -60,8 +65,9 @@ static void close_job(struct job *j) {
         mem_free(j->first);
         j->first = next;
     }
-    mem_free(j->conductances.crossing_S);
-    mem_free(j->conductances.effective_S);
+    free_conductances(&j->target);
+    free_conductances(&j->programmed);
+    free_conductances(&j->conductances);
     mem_free(j->reads);
     mem_free(j->output);
     mem_free(j->digital);
@@ -255,6 +261,8 @@ static enum status program(struct job *j, struct error *e) {
     announce_folding(j);
     TRY(machine_create(j->chip, j->placement, &j->source, 1, &options, &j->machine, e));
     TRY(run_create(j->machine, 1, &j->run, e));
+    TRY(machine_tile_programmed(j->machine, 0, 0, 0, false, &j->target, e));
+    TRY(machine_tile_programmed(j->machine, 0, 0, 0, true, &j->programmed, e));
     return machine_tile_conductances(j->machine, 0, 0, 0, &j->conductances, e);
 }
 
@@ -487,23 +495,24 @@ static json_t *stages_json(const struct job *j) {
     return stages;
 }
 
-static json_t *conductances_json(const struct tile_conductances *c) {
-    json_t *both = json_object();
-    const float *const values[] = {c->crossing_S, c->effective_S};
-    static const char *const names[] = {"programmed_uS", "effective_uS"};
-    for (size_t k = 0; k < 2; k++) {
+static json_t *conductances_json(const struct job *j) {
+    const struct tile_conductances *c = &j->conductances;
+    json_t *all = json_object();
+    const float *const values[] = {j->target.crossing_S, j->programmed.crossing_S, c->crossing_S, c->effective_S};
+    static const char *const names[] = {"target_uS", "programmed_uS", "aged_uS", "effective_uS"};
+    for (size_t k = 0; k < 4; k++) {
         json_t *columns = json_array();
-        for (size_t j = 0; j < c->physical_columns; j++) {
+        for (size_t p = 0; p < c->physical_columns; p++) {
             json_t *column = json_array();
             for (size_t i = 0; i < c->rows; i++) {
-                json_array_append_new(column, json_number((double)values[k][j * c->rows + i] * 1e6));
+                json_array_append_new(column, json_number((double)values[k][p * c->rows + i] * 1e6));
             }
             json_array_append_new(columns, column);
         }
-        json_put(both, names[k], columns); /* [physical column][row] */
+        json_put(all, names[k], columns); /* [physical column][row] */
     }
-    json_put(both, "columns_per_output", json_integer(c->columns_per_output));
-    return both;
+    json_put(all, "columns_per_output", json_integer(c->columns_per_output));
+    return all;
 }
 
 static json_t *energy_json(const struct ledger_view *v) {
@@ -566,7 +575,7 @@ static enum status report_json(const struct job *j, struct exact *x, struct erro
     json_put(root, "relative_error",
              json_number(relative_error(j->output, j->digital, (size_t)j->vectors * j->outputs)));
     json_put(root, "fast_difference", json_number(j->fast_difference));
-    json_put(root, "conductances", conductances_json(&j->conductances));
+    json_put(root, "conductances", conductances_json(j));
     json_put(root, "stages", stages_json(j));
     json_put(root, "inputs_read_as_zero", json_integer(j->lost_inputs));
     json_put(root, "columns_programmed_as_zero", json_integer(j->lost_columns));
@@ -633,7 +642,9 @@ static void print_results(const char *name, const struct job *j, const double *v
 /* One line per stage: size and range over all inputs, then the first input's first values. */
 static void print_stages(const struct job *j) {
     printf("%-20s %-12s %11s %11s   first values\n", "stage", "values", "lowest", "highest");
-    print_conductances("programmed, uS", &j->conductances, j->conductances.crossing_S);
+    print_conductances("target, uS", &j->target, j->target.crossing_S);
+    print_conductances("programmed, uS", &j->programmed, j->programmed.crossing_S);
+    print_conductances("at this age, uS", &j->conductances, j->conductances.crossing_S);
     print_conductances("behind wires, uS", &j->conductances, j->conductances.effective_S);
     for (const struct stage *s = j->first; s && s->token == 0; s = s->next) {
         double low = HUGE_VAL, high = -HUGE_VAL;
@@ -760,7 +771,8 @@ static enum status check_options(const struct options *o, struct error *e) {
         return error_set(e, ERR_USAGE,
                          "--spice: the netlist is of rows that are all driven (leave out --float-inactive)");
     }
-    return OK;
+    TRY(keep_apart("spice", o->spice, o->weights, e));
+    return keep_apart("spice", o->spice, o->inputs, e);
 }
 
 /* A row that floats behind 0 ohm is its driver. Said before anything is solved. */
