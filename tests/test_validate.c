@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "sim/measure.h"
 #include "tests/chips.h"
+#include "tests/mutate.h"
 #include "tests/suite.h"
 
 /* ---- the catalogue ------------------------------------------------------------------------------------------------
@@ -377,6 +378,38 @@ static void borrowed_fits_keep_their_value(void **state) {
     }
 }
 
+/* Whatever bytes such a file has: it loads and runs, or a message says why not. Both sides must occur. */
+static void damaged_files_are_survived(void **state) {
+    (void)state;
+    enum { COPIES = 400, RUNS = 8 };
+    struct mutation m;
+    struct error e;
+    char path[1300], *good;
+    size_t bytes, loaded = 0;
+    snprintf(path, sizeof path, "%s/configs/validation/hermes_core.yaml", data_directory());
+    assert_int_equal(read_file(path, 1u << 20, &good, &bytes, &e), OK);
+    snprintf(path, sizeof path, "%s/case.yaml", scratch_directory());
+    mutation_init(&m, good, bytes, bytes);
+    for (uint64_t seed = 0; seed < COPIES; seed++) {
+        struct validation *v = NULL;
+        e = (struct error){OK, ""};
+        mutation_next(&m, seed);
+        FILE *f = fopen(path, "wb");
+        fwrite(m.data, 1, m.bytes, f);
+        fclose(f);
+        enum status s = validation_load(path, &v, &e);
+        assert_true(s == OK ? v != NULL : v == NULL && e.message[0] != 0);
+        if (s == OK && loaded++ < RUNS) {
+            s = validation_run(v, &e);
+            assert_true(s == OK || e.message[0] != 0);
+        }
+        validation_destroy(v);
+    }
+    assert_in_range(loaded, 1, COPIES / 2); /* a flipped letter of the text still loads */
+    mutation_free(&m);
+    mem_free(good);
+}
+
 static void chips_without_costs_are_refused(void **state) {
     (void)state;
     const char *const not_q[] = {"analog=k"};
@@ -462,6 +495,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(published_energies_follow_the_supply),
     cmocka_unit_test(tiles_overlap_in_a_run),
     cmocka_unit_test(borrowed_fits_keep_their_value),
+    cmocka_unit_test(damaged_files_are_survived),
     cmocka_unit_test(dishonest_files_are_refused),
     cmocka_unit_test(chips_without_costs_are_refused),
     cmocka_unit_test(lack_of_memory_is_an_error),

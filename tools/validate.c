@@ -361,6 +361,11 @@ static enum status validate_command(const struct options *o, struct error *e) {
 static const char *const names[] = {"markdown", NULL};
 
 const struct command command_validate = {
-    "validate", "[CHIP...]",      "published numbers of chips beside simulated ones, and what was fitted",
-    names,      validate_command, "CHIP: a name in configs/validation or the path of such a file; none: all of them.",
+    "validate",
+    "[CHIP...]",
+    "published numbers of chips beside simulated ones, and what was fitted",
+    names,
+    validate_command,
+    "CHIP: a name in configs/validation or the path of such a file; none: all of them.\n"
+    "--json: points (predicted and fitted), derived (not counted), chips (degrees of freedom), summary.",
 };
