@@ -166,6 +166,7 @@ struct array_cost_spec {
     bool given;               /* the chip file has the group */
     struct constant energy_J; /* per pass of a tile */
     bool follows_supply;      /* energy ~ V^2 */
+    bool reads_current;        /* V^2 G t is a lower bound */
 };
 
 /* tile.integrator: what holds or adds up the charges of a column before its converter; the component `sampling`. */

@@ -331,6 +331,8 @@ static const struct param array_rows[] = {
     CONSTANT_ROW("energy_J", "J", 1e-18, 1e-3, "one pass of a tile, whatever the data, in place of V^2 G t",
                  AT(array_cost_spec, energy_J)),
     SUPPLY_ROW("follows_supply", AT(array_cost_spec, follows_supply)),
+    BOOL_ROW("reads_current", "on", "off: columns are sensed as voltages, V^2 G t is no lower bound of its energy",
+             AT(array_cost_spec, reads_current)),
 };
 
 static const struct param integrator_rows[] = {

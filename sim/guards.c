@@ -28,7 +28,8 @@ void guard_facts_of(const struct run *r, struct guard_facts *out) {
         S_sum += r->role_S[role];
     }
     physics.tile.array.given = false; /* not what was published, but what flowed */
-    out->physics_J = array_energy_J(&physics, S_sum, 0);
+    bool current = !s->tile.array.given || s->tile.array.reads_current;
+    out->physics_J = current ? array_energy_J(&physics, S_sum, 0) : 0;
     out->survey_rate_Hz = s->tile.adc.cost.model == ADC_COST_SURVEY
                               ? survey_rate_Hz(&s->tile) / s->tile.adc.cost.survey.interleaved
                               : 0;

@@ -18,7 +18,8 @@
 
 struct guard_facts {
     double macs, tiles_J, array_J;
-    double physics_J;                   /* V^2 G t (V^2 C of charges) of the data */
+    double physics_J;                   /* V^2 G t (V^2 C of charges) of the data; 0: no bound, the array is not read as
+                                           a current */
     uint64_t count[PART_COUNT];
     double area_mm2[PART_COUNT];
     double busiest[CLASS_COUNT], cells; /* shares of time and of cells */

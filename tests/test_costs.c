@@ -675,6 +675,7 @@ static void runs_are_guarded(void **state) {
         {{NULL}, NULL},
         {{"tile.adc.area_um2=0"}, "used, but without area: adc"},
         {{"tile.array={energy_J: " VALUE("1e-15") "}"}, "V^2 G t of this data is"},
+        {{"tile.array={reads_current: off, energy_J: " VALUE("1e-15") "}"}, NULL},
         {{"tile.adc=murmann_p50", "node_nm=14", "tile.adc.cost.rate_Hz=2e10"}, "extrapolated"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
