@@ -285,16 +285,18 @@ struct memory_spec {
     struct {
         bool given;
         struct constant power_W; /* of the whole memory, all the time */
+        struct constant bandwidth_share; /* of the bandwidth, taken by refresh */
     } refresh;
 };
 
-/* dram: memory beside the chip; one per chip. Its energies and times belong to the workload that uses it. All cost. */
+/* dram: memory beside the chip; one per chip. All cost. */
 struct dram_spec {
     bool given;                  /* the chip file has the group */
     const char *name;
     int capacity_KiB;            /* per chip */
     int burst_bytes;             /* smallest transfer */
-    struct constant energy_J_per_bit, bandwidth_Bps, latency_s, idle_W, refresh_W;
+    struct constant energy_J_per_bit, bandwidth_Bps, latency_s, idle_W, refresh_W, refresh_bandwidth_share;
+    int embedding;               /* enum switch_names: it holds the embedding table */
 };
 
 /* network: between the cores of a chip (sim/interconnect.h). */

@@ -193,6 +193,8 @@ double tile_static_W(const struct tile_spec *t) { return t->static_W.value + t->
 
 double unit_static_W(const struct unit_spec *u) { return u->count * u->static_W.value; }
 
+double dram_static_W(const struct dram_spec *m) { return m->given ? m->idle_W.value + m->refresh_W.value : 0; }
+
 double memory_static_W(const struct memory_spec *m) {
     return m->static_W.value + (m->refresh.given ? m->refresh.power_W.value : 0);
 }

@@ -31,6 +31,7 @@ struct area_view chip_area(const struct chip_spec *s, double chips);
 double tile_static_W(const struct tile_spec *t);
 double unit_static_W(const struct unit_spec *u);
 double memory_static_W(const struct memory_spec *m);
+double dram_static_W(const struct dram_spec *m); /* beside one chip; 0 without */
 /* Routers of one chip; 0 without a network. */
 double network_routers(const struct chip_spec *s);
 double links_static_W(const struct chip_spec *s); /* of one chip: routers and chip link */

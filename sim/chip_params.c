@@ -533,9 +533,14 @@ static const struct param chip_link_rows[] = {
                  AT(chip_link_spec, static_W)),
 };
 
+#define REFRESH_BESIDE                                                                                                 \
+    "{value: 0, kind: assumed, source: \"refresh beside reads and writes, in other rows\", spread: [1, 1]}"
+
 static const struct param refresh_rows[] = {
     CONSTANT_ROW("power_W", "W", 0, 1000, "refresh of the whole memory, all the time",
                  AT(memory_spec, refresh.power_W)),
+    CONSTANT_ROW_DEFAULT("bandwidth_share", "", 0, 0.99, REFRESH_BESIDE, "part of the bandwidth that refresh takes",
+                         AT(memory_spec, refresh.bandwidth_share)),
 };
 
 static const struct param dram_rows[] = {
@@ -548,6 +553,10 @@ static const struct param dram_rows[] = {
     CONSTANT_ROW("latency_ns", "ns", 0, 1e6, "first access of an operation", AT(dram_spec, latency_s)),
     CONSTANT_ROW("idle_W", "W", 0, 1000, "without refresh, all the time", AT(dram_spec, idle_W)),
     CONSTANT_ROW("refresh_W", "W", 0, 1000, "refresh, all the time", AT(dram_spec, refresh_W)),
+    CONSTANT_ROW_DEFAULT("refresh_bandwidth_share", "", 0, 0.99, REFRESH_BESIDE,
+                         "part of the bandwidth that refresh takes", AT(dram_spec, refresh_bandwidth_share)),
+    CHOICE_ROW("embedding", switch_names, "off", "the embedding table lies here: one row is read per token",
+               AT(dram_spec, embedding)),
 };
 
 #define IN_CHIP(member) offsetof(struct chip_spec, member)

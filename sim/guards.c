@@ -61,7 +61,7 @@ static void guard_area(const struct guard_facts *f, struct flags *out) {
     char names[FLAG_BYTES - 32] = "";
     for (int c = 0; c < PART_COUNT; c++) {
         size_t used = strlen(names);
-        if (c != PART_STATIC && f->count[c] && !(f->area_mm2[c] > 0)) {
+        if (c != PART_STATIC && c != PART_DRAM && f->count[c] && !(f->area_mm2[c] > 0)) {
             snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", component_name((enum component)c));
         }
     }

@@ -5,15 +5,16 @@
 #include <string.h>
 
 #include "sim/chip_costs.h"
+#include "sim/memories.h"
 #include "sim/passes.h"
 #include "sim/placement.h"
 
 static const char *const component_names[PART_COUNT] = {
     "dac",       "array",  "sampling",       "adc",     "digital_post", "vector", "attention",
-    "kv_memory", "buffer", "digital_matmul", "network", "chip_link",    "static"};
+    "kv_memory", "buffer", "digital_matmul", "network", "chip_link",    "dram",   "static"};
 static const char *const count_units[PART_COUNT] = {"conversions", "MVMs", "samples", "conversions", "results",
                                                     "operations",  "MACs", "bits",    "bits",        "MACs",
-                                                    "bit hops",    "bits", ""};
+                                                    "bit hops",    "bits", "bits", ""};
 
 const char *component_name(enum component c) { return component_names[c]; }
 const char *component_count_unit(enum component c) { return count_units[c]; }
@@ -32,15 +33,6 @@ unsigned vector_operations(enum digital_op op) { return per_element[op].operatio
 unsigned buffer_values(enum digital_op op) { return per_element[op].values; }
 unsigned input_operations(const struct chip_spec *s) { return s->tile.dac.range == INPUT_PER_TOKEN ? 2 : 1; }
 
-uint64_t attention_keys(const struct digital_record *d, uint32_t t) {
-    uint64_t seen = (uint64_t)d->first_position + t + 1;
-    return d->window && seen > d->window ? d->window : seen;
-}
-
-uint64_t attention_kv_bits(const struct digital_record *d, const struct chip_spec *s, uint32_t t) {
-    return (attention_keys(d, t) + 1) * 2 * d->kv_heads * d->head_dim * (uint64_t)s->kv.value_bits;
-}
-
 uint64_t attention_macs(const struct digital_record *d, uint32_t t) {
     return attention_keys(d, t) * 2 * d->heads * d->head_dim;
 }
@@ -51,17 +43,25 @@ enum status ledger_create(const struct chip *c, const struct placement *p, struc
     *out = (struct ledger){.chip = c, .placement = p, .rows = placement_layers(p) + 1};
     out->energy_J = mem_alloc(out->rows, sizeof *out->energy_J);
     out->kv_bits = mem_alloc(out->rows, sizeof *out->kv_bits);
+    out->kv_room_bits = mem_alloc(out->rows, sizeof *out->kv_room_bits);
     out->clips = mem_alloc(out->rows, sizeof *out->clips);
-    if (!out->energy_J || !out->kv_bits || !out->clips) {
-        ledger_destroy(out);
-        return error_set(e, ERR_RUN, "ledger: out of memory");
+    enum status status = OK;
+    if (!out->energy_J || !out->kv_bits || !out->kv_room_bits || !out->clips) {
+        status = error_set(e, ERR_RUN, "ledger: out of memory");
     }
-    return OK;
+    if (status == OK && chip_has_costs(c)) {
+        status = kv_rooms(c, p, out->kv_room_bits, e);
+    }
+    if (status != OK) {
+        ledger_destroy(out);
+    }
+    return status;
 }
 
 void ledger_destroy(struct ledger *l) {
     mem_free(l->energy_J);
     mem_free(l->kv_bits);
+    mem_free(l->kv_room_bits);
     mem_free(l->clips);
     *l = (struct ledger){0};
 }
@@ -94,7 +94,9 @@ void ledger_links(struct ledger *l, int layer, uint64_t bit_hops, uint64_t link_
 
 bool component_given(const struct chip *c, enum component part) {
     const struct chip_spec *s = chip_spec_of(c);
-    return part == PART_NETWORK ? s->network.given : part != PART_CHIP_LINK || s->chip_link.given;
+    return part == PART_NETWORK     ? s->network.given
+           : part == PART_CHIP_LINK ? s->chip_link.given
+                                    : part != PART_DRAM || s->dram.given;
 }
 
 void ledger_inputs(struct ledger *l, int layer, uint64_t inputs, uint32_t tokens) {
@@ -152,21 +154,27 @@ void ledger_multiply(struct ledger *l, const struct multiply_record *r) {
     row[CLIP_ADC_OF] += r->adc_results;
 }
 
+static void add_dram(struct ledger *l, int layer, uint64_t bits) {
+    add(l, PART_DRAM, layer, bits, (double)bits * chip_spec_of(l->chip)->dram.energy_J_per_bit.value);
+}
+
 static void add_attention(struct ledger *l, const struct digital_record *d) {
     const struct chip_spec *s = chip_spec_of(l->chip);
-    uint64_t macs = 0, bits = 0;
+    uint64_t macs = 0, bits = 0, spilled_bits = 0, row = placement_layer_row(l->placement, d->layer);
     for (uint32_t t = 0; t < d->tokens; t++) {
         macs += attention_macs(d, t);
-        bits += attention_kv_bits(d, s, t);
+        struct kv_traffic kv = kv_traffic(s, d, t, l->kv_room_bits[row]);
+        bits += kv.chip_bits;
+        spilled_bits += kv.dram_bits;
     }
     add(l, PART_ATTENTION, d->layer, macs, (double)macs * s->attention.energy_J.value);
     add(l, PART_KV_MEMORY, d->layer, bits, (double)bits * s->kv.energy_J_per_bit.value);
+    add_dram(l, d->layer, spilled_bits);
     add_buffer(l, d->layer,
                (uint64_t)d->tokens * buffer_values(OP_ATTENTION) * d->heads * d->head_dim *
                    (uint64_t)s->buffer.value_bits);
-    uint64_t held =
-        d->tokens ? attention_keys(d, d->tokens - 1) * 2 * d->kv_heads * d->head_dim * (uint64_t)s->kv.value_bits : 0;
-    uint64_t *most = &l->kv_bits[placement_layer_row(l->placement, d->layer)];
+    uint64_t held = d->tokens ? attention_keys(d, d->tokens - 1) * kv_key_bits(s, d) : 0;
+    uint64_t *most = &l->kv_bits[row];
     *most = held > *most ? held : *most;
 }
 
@@ -183,6 +191,9 @@ void ledger_digital(struct ledger *l, const struct digital_record *d) {
         l->digital_macs += elements;
         return;
     }
+    if (d->op == OP_EMBED) {
+        add_dram(l, d->layer, embedding_dram_bits(s, d->elements) * d->tokens);
+    }
     uint64_t operations = elements * vector_operations(d->op);
     add(l, PART_VECTOR, d->layer, operations, (double)operations * s->vector.energy_J.value);
     add_buffer(l, d->layer, elements * buffer_values(d->op) * (uint64_t)s->buffer.value_bits);
@@ -194,7 +205,8 @@ double ledger_static_W(const struct ledger *l) {
     const struct chip_spec *s = chip_spec_of(l->chip);
     double one_chip_W = s->tiles_per_chip * tile_static_W(&s->tile) + unit_static_W(&s->vector) +
                         unit_static_W(&s->attention) + unit_static_W(&s->matmul) + memory_static_W(&s->kv) +
-                        memory_static_W(&s->buffer) + links_static_W(s);
+                        memory_static_W(&s->buffer) + links_static_W(s) +
+                        dram_static_W(&s->dram);
     return (double)placement_total(l->placement).chips * one_chip_W;
 }
 

@@ -16,6 +16,7 @@
  *   KV       bits x kv.energy_J_per_bit              new key and value written; keys and values in the window read
  *   buffer   bits x buffer.energy_J_per_bit          all operands and results; weights of digital matrices
  *   matmul   MACs x matmul.energy_J
+ *   DRAM     bits x dram.energy_J_per_bit            keys and values that spill, rows of the embedding table
  *   static   watts of all chips, tiles in use or not, x makespan; counted outside the layers
  * A chip without costs keeps counts; its joules are NAN.
  */
@@ -36,6 +37,7 @@ struct ledger {
     uint64_t count[PART_COUNT];
     uint64_t (*clips)[CLIPS];          /* [rows] */
     uint64_t *kv_bits;                 /* [rows]: largest KV cache seen */
+    uint64_t *kv_room_bits;            /* [rows]: KV memory of the layer */
     uint64_t mvm, macs, saturated_adc, results_adc, converted_adc, clipped_dac, inputs_dac, converted_dac, digital_macs;
 };
 
@@ -51,10 +53,6 @@ unsigned buffer_values(enum digital_op op);
 unsigned input_operations(const struct chip_spec *s);
 enum { WEIGHT_BITS = 8 }; /* of a matrix that stays digital */
 
-/* Keys that token t of an attention sees. */
-uint64_t attention_keys(const struct digital_record *d, uint32_t t);
-/* Read and written for token t. */
-uint64_t attention_kv_bits(const struct digital_record *d, const struct chip_spec *s, uint32_t t);
 uint64_t attention_macs(const struct digital_record *d, uint32_t t);
 
 /* Bits times hops over the networks of the chips; bits from chip to chip. */

@@ -166,6 +166,7 @@ static void share_static(const struct chip *c, const struct placement *p, struct
     out->static_J[PART_ATTENTION] = chips_s * unit_static_W(&s->attention);
     out->static_J[PART_DIGITAL_MATMUL] = chips_s * unit_static_W(&s->matmul);
     out->static_J[PART_KV_MEMORY] = chips_s * memory_static_W(&s->kv);
+    out->static_J[PART_DRAM] = chips_s * dram_static_W(&s->dram);
     out->static_J[PART_BUFFER] = chips_s * memory_static_W(&s->buffer);
     out->static_J[PART_NETWORK] = chips_s * network_W;
     out->static_J[PART_CHIP_LINK] = chips_s * links_static_W(s) - out->static_J[PART_NETWORK];

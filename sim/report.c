@@ -7,10 +7,10 @@
 
 #include "sim/guards.h"
 #include "sim/placement.h"
+#include "sim/report_machine.h"
 #include "sim/uncertainty.h"
 
 const char *const report_not_modelled[] = {
-    "off-chip memory, and the memory of the embedding table",
     "programming, calibration and refresh of the cells (reported beside, not in these energies and times)",
     "moving weights to the tiles",
     "power gating, power supply, pads, control processor",
@@ -18,7 +18,11 @@ const char *const report_not_modelled[] = {
     NULL,
 };
 
-const char *const report_boundary = "all chips: tiles, digital units, KV memory, buffer; no host, no off-chip memory";
+const char *report_boundary(const struct chip *c) {
+    return component_given(c, PART_DRAM)
+               ? "all chips: tiles, digital units, KV memory, buffer, off-chip memory; no host"
+               : "all chips: tiles, digital units, KV memory, buffer; no host, no off-chip memory";
+}
 
 /* ---- judgements -------------------------------------------------------------------------------- */
 
@@ -51,15 +55,20 @@ static void flag_guards(const struct run *r, struct flags *out) {
 }
 
 static void flag_kv(const struct run *r, struct flags *out) {
-    double bits = 0,
-           room_bits = (double)placement_total(r->placement).chips * chip_spec_of(r->chip)->kv.capacity_KiB * 1024 * 8;
-    for (size_t row = 0; row < r->ledger.rows; row++) {
-        bits += (double)r->ledger.kv_bits[row];
+    const struct chip_spec *s = chip_spec_of(r->chip);
+    struct kv_use u = report_kv_use(r);
+    double MiB = 8 * 1048576.0,
+           outside_bits = (double)placement_total(r->placement).chips * s->dram.capacity_KiB * 1024 * 8;
+    if (!chip_has_costs(r->chip) || !(u.beyond_bits > 0)) {
+        return;
     }
-    if (chip_has_costs(r->chip) && bits > room_bits) {
+    if (!s->dram.given) {
         snprintf(out->text[out->count++], FLAG_BYTES,
-                 "KV cache needs %.1f MiB, the chips hold %.1f MiB; spilling is not modelled", bits / 8 / 1048576,
-                 room_bits / 8 / 1048576);
+                 "KV cache of %.3g MiB, no room for %.3g MiB, no dram to spill to", u.bits / MiB,
+                 u.beyond_bits / MiB);
+    } else if (u.beyond_bits > outside_bits) {
+        snprintf(out->text[out->count++], FLAG_BYTES, "%.3g MiB of keys and values spill, the DRAM holds %.3g MiB",
+                 u.beyond_bits / MiB, outside_bits / MiB);
     }
 }
 
@@ -289,7 +298,7 @@ static json_t *conventions_json(const struct run *r) {
     json_object_set_new(conventions, "operations_per_mac", json_integer(2));
     json_object_set_new(conventions, "input_bits", json_integer(t->dac.bits));
     json_object_set_new(conventions, "output_bits", json_integer(t->adc.bits));
-    json_object_set_new(conventions, "boundary", json_string(report_boundary));
+    json_object_set_new(conventions, "boundary", json_string(report_boundary(r->chip)));
     json_object_set_new(conventions, "per_token",
                         json_string("total energy / all tokens that went through the model, prompt included"));
     json_object_set_new(conventions, "area", json_string("whole chips, tiles without weights included"));
@@ -457,6 +466,12 @@ json_t *run_report_json(const struct run *r) {
     if (!component_given(r->chip, PART_CHIP_LINK)) {
         json_array_append_new(missing, json_string("links between chips (the chip has no chip_link)"));
     }
+    if (chip_spec_of(r->chip)->dram.embedding != SWITCH_ON) {
+        json_array_append_new(missing, json_string("the memory of the embedding table (dram.embedding is not on)"));
+    }
+    if (!component_given(r->chip, PART_DRAM)) {
+        json_array_append_new(missing, json_string("off-chip memory (the chip has no dram)"));
+    }
     if (!run_wires_modelled(r)) {
         json_array_append_new(missing, json_string("wire resistance (the chip has no tile.wires, or they are off)"));
     }
@@ -479,6 +494,7 @@ json_t *run_report_json(const struct run *r) {
     }
     json_object_set_new(root, "area", area_json(r));
     json_object_set_new(root, "mapping", mapping_json(r));
+    json_object_set_new(root, "memory", report_memory_json(r));
     json_object_set_new(root, "counts", counts_json(r, &v));
     json_object_set_new(root, "activity", activity_json(r));
     if (r->machine) {

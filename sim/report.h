@@ -5,7 +5,8 @@
 #include "sim/run.h"
 
 extern const char *const report_not_modelled[]; /* NULL-terminated */
-extern const char *const report_boundary, *const report_tile_boundary;
+extern const char *const report_tile_boundary;
+const char *report_boundary(const struct chip *c);
 
 /* What a reader must not overlook: numbers that cannot be right, capacity that does not suffice. */
 enum { FLAGS_MOST = 24, FLAG_BYTES = 160 };

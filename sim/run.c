@@ -7,8 +7,9 @@
  *               -> links, where the chip has them (run_links.h)
  *               -> tiles of the matrix: passes and conversions per token (tile_work), repeats of the bound management
  *               -> links
- *   attention   move queries and results (buffer) -> keys and values stream from the KV memory while the attention
- *               unit works
+ *   attention   move queries and results (buffer) -> keys and values stream from the KV memory, and from the DRAM
+ *               what does not fit, while the attention unit works
+ *   embedding   a row of the table from the DRAM, if it lies there -> as the rest
  *   matmul      weights from the buffer, once per step -> matrix unit
  *   the rest    move operands and results (buffer) -> vector unit
  * unit: (ceil(operations / lanes) + latency_cycles) / clock; memory: latency + bits / bandwidth; in whole picoseconds,
@@ -16,7 +17,7 @@
  * Operations follow each other in the order of the calls; between run_fork and run_join they start from the same
  * inputs.
  *
- * Not modelled: overlap of a transfer with the work on the same token; the memory of the embedding table; a step that
+ * Not modelled: overlap of a transfer with the work on the same token; a step that
  * starts before the step before it has ended.
  */
 #include "sim/run.h"
@@ -26,13 +27,14 @@
 
 #include "sim/activity.h"
 #include "sim/history.h"
+#include "sim/memories.h"
 #include "sim/placement.h"
 #include "sim/run_links.h"
 
 enum { STAGES_MOST = 3, DIGITAL_PER_LAYER = 24, DIGITAL_OUTSIDE = 64, EDGES_PER_STAGE = 4 };
 
 static const char *const class_names[CLASS_COUNT] = {"tiles",     "vector", "attention", "digital_matmul",
-                                                     "kv_memory", "buffer", "network",   "chip_link"};
+                                                     "kv_memory", "buffer", "dram",      "network",   "chip_link"};
 
 const char *resource_class_name(enum resource_class c) { return class_names[c]; }
 
@@ -47,7 +49,8 @@ static enum clock_domain domain_of(enum resource_class c) {
     switch (c) {
     case CLASS_TILES: return CLOCK_TILE;
     case CLASS_KV:
-    case CLASS_BUFFER: return CLOCK_MEMORY;
+    case CLASS_BUFFER:
+    case CLASS_DRAM: return CLOCK_MEMORY;
     case CLASS_NETWORK:
     case CLASS_CHIP_LINK: return CLOCK_NETWORK;
     default: return CLOCK_DIGITAL;
@@ -68,11 +71,12 @@ uint32_t run_servers(const struct run *r, size_t resource) {
  * for the longest step: most stages need at most one dependency, the first of an operation after a fork one per branch.
  */
 static enum status create_engine(struct run *r, struct error *e) {
+    const struct chip_spec *s = chip_spec_of(r->chip);
     size_t matrices = placement_matrices(r->placement), layers = placement_layers(r->placement),
            resources = resource_count(r), block = 1;
     struct engine_resource *all = mem_alloc(resources, sizeof *all);
     size_t operations = matrices + (layers + 1) * DIGITAL_PER_LAYER + DIGITAL_OUTSIDE;
-    r->stages_most = STAGES_MOST * operations + run_links_stages(r, operations);
+    r->stages_most = STAGES_MOST * operations + run_links_stages(r, operations) + (s->dram.given ? layers + 1 : 0);
     r->critical_ticks = mem_alloc(resources, sizeof *r->critical_ticks);
     r->each_ticks = mem_alloc(r->max_tokens, sizeof *r->each_ticks);
     if (!all || !r->critical_ticks || !r->each_ticks) {
@@ -213,7 +217,11 @@ static int64_t unit_ticks(const struct run *r, const struct unit_spec *u, uint64
 }
 
 static int64_t memory_ticks(const struct run *r, const struct memory_spec *m, uint64_t bits) {
-    return clock_ticks(&r->clocks, CLOCK_MEMORY, m->latency_s.value + (double)bits / 8 / m->bandwidth_Bps.value);
+    return clock_ticks(&r->clocks, CLOCK_MEMORY, memory_s(m, bits));
+}
+
+static int64_t dram_ticks(const struct run *r, uint64_t bits) {
+    return bits ? clock_ticks(&r->clocks, CLOCK_MEMORY, dram_s(&chip_spec_of(r->chip)->dram, bits)) : 0;
 }
 
 static size_t unit_resource(const struct run *r, int layer, enum unit u) {
@@ -354,11 +362,21 @@ enum status run_multiply(struct run *r, size_t matrix, const float *x, uint32_t 
 
 static void schedule_attention(struct run *r, const struct digital_record *d, struct front *at) {
     const struct chip_spec *s = chip_spec_of(r->chip);
-    struct front memory = *at;
+    struct front memory = *at, outside = *at;
+    uint64_t room_bits = r->ledger.kv_room_bits[placement_layer_row(r->placement, d->layer)], spilled_bits = 0;
     for (uint32_t t = 0; t < r->tokens; t++) {
-        r->each_ticks[t] = memory_ticks(r, &s->kv, attention_kv_bits(d, s, t));
+        struct kv_traffic kv = kv_traffic(s, d, t, room_bits);
+        r->each_ticks[t] = memory_ticks(r, &s->kv, kv.chip_bits);
+        spilled_bits += kv.dram_bits;
     }
     add_stage(r, unit_resource(r, d->layer, UNIT_KV), 0, r->each_ticks, &memory);
+    for (uint32_t t = 0; spilled_bits && t < r->tokens; t++) {
+        r->each_ticks[t] = dram_ticks(r, kv_traffic(s, d, t, room_bits).dram_bits);
+    }
+    if (spilled_bits) {
+        add_stage(r, unit_resource(r, d->layer, UNIT_DRAM), 0, r->each_ticks, &outside);
+        run_join_front(r, &memory, &outside);
+    }
     for (uint32_t t = 0; t < r->tokens; t++) {
         r->each_ticks[t] = unit_ticks(r, &s->attention, attention_macs(d, t));
     }
@@ -392,6 +410,10 @@ void run_digital(struct run *r, const struct digital_record *d) {
     if (d->op == OP_MATMUL) {
         schedule_matmul(r, d, &at);
     } else {
+        uint64_t row_bits = d->op == OP_EMBED ? embedding_dram_bits(s, d->elements) : 0;
+        if (row_bits) {
+            add_stage(r, unit_resource(r, d->layer, UNIT_DRAM), dram_ticks(r, row_bits), NULL, &at);
+        }
         uint64_t width = d->op == OP_ATTENTION ? (uint64_t)d->heads * d->head_dim : d->elements;
         uint64_t moved_bits = width * buffer_values(d->op) * (uint64_t)s->buffer.value_bits;
         add_stage(r, unit_resource(r, d->layer, UNIT_BUFFER), memory_ticks(r, &s->buffer, moved_bits), NULL, &at);

@@ -12,9 +12,9 @@
 
 /* Resources: one per analog matrix (its tiles work in step), then per chip one of each of these, then the links
  * (run_links.h). */
-enum unit { UNIT_VECTOR, UNIT_ATTENTION, UNIT_MATMUL, UNIT_KV, UNIT_BUFFER, UNIT_COUNT };
+enum unit { UNIT_VECTOR, UNIT_ATTENTION, UNIT_MATMUL, UNIT_KV, UNIT_BUFFER, UNIT_DRAM, UNIT_COUNT };
 /* The same for reports, tiles taken together. */
-enum resource_class { CLASS_TILES, CLASS_VECTOR, CLASS_ATTENTION, CLASS_MATMUL, CLASS_KV, CLASS_BUFFER, CLASS_NETWORK,
+enum resource_class { CLASS_TILES, CLASS_VECTOR, CLASS_ATTENTION, CLASS_MATMUL, CLASS_KV, CLASS_BUFFER, CLASS_DRAM, CLASS_NETWORK,
                       CLASS_CHIP_LINK, CLASS_COUNT };
 const char *resource_class_name(enum resource_class c);
 

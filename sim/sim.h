@@ -370,11 +370,11 @@ double run_step_start_s(const struct run *r); /* of the last step */
 enum component {
     PART_DAC, PART_ARRAY, PART_SAMPLING, PART_ADC, PART_DIGITAL_POST, /* the tiles */
     PART_VECTOR, PART_ATTENTION, PART_KV_MEMORY, PART_BUFFER, PART_DIGITAL_MATMUL,
-    PART_NETWORK, PART_CHIP_LINK, /* only where the chip has them */
+    PART_NETWORK, PART_CHIP_LINK, PART_DRAM, /* only where the chip has them */
     PART_STATIC, PART_COUNT
 };
 const char *component_name(enum component c);
-/* False for the links that a chip does not have: what they would cost is not known, and not in the sums. */
+/* False for links and off-chip memory that a chip does not have: what they would cost is not known, and not in the sums. */
 bool component_given(const struct chip *c, enum component part);
 
 struct ledger_view {

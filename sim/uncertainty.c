@@ -7,6 +7,7 @@
 #include "base/random.h"
 #include "base/sort.h"
 #include "sim/chip_costs.h"
+#include "sim/memories.h"
 #include "sim/passes.h"
 #include "sim/placement.h"
 
@@ -66,7 +67,12 @@ static void collect_window(struct uncertainty *out, const struct cell *cell) {
 static double ratio(double now, double before) { return before > 0 ? now / before : 1; }
 
 static double memory_time_ratio(const struct memory_spec *now, const struct memory_spec *before, double transfer) {
-    return transfer * ratio(before->bandwidth_Bps.value, now->bandwidth_Bps.value) +
+    return transfer * ratio(memory_bandwidth_Bps(before), memory_bandwidth_Bps(now)) +
+           (1 - transfer) * ratio(now->latency_s.value, before->latency_s.value);
+}
+
+static double dram_time_ratio(const struct dram_spec *now, const struct dram_spec *before, double transfer) {
+    return transfer * ratio(dram_bandwidth_Bps(before), dram_bandwidth_Bps(now)) +
            (1 - transfer) * ratio(now->latency_s.value, before->latency_s.value);
 }
 
@@ -87,13 +93,15 @@ static void time_ratios(const struct model *m, const struct chip_spec *now, doub
                                                    : 1;
     out[CLASS_VECTOR] = out[CLASS_ATTENTION] = out[CLASS_MATMUL] = before->clock_Hz / now->clock_Hz;
     out[CLASS_KV] = memory_time_ratio(&now->kv, &before->kv, m->transfer_share[CLASS_KV]);
+    out[CLASS_DRAM] = before->dram.given ? dram_time_ratio(&now->dram, &before->dram, m->transfer_share[CLASS_DRAM]) : 1;
     out[CLASS_BUFFER] = memory_time_ratio(&now->buffer, &before->buffer, m->transfer_share[CLASS_BUFFER]);
 }
 
 /* Of the parts that constants scale; what else is static stays in proportion to the time. */
 static double chip_static_W(const struct chip_spec *s) {
     return s->tiles_per_chip * tile_static_W(&s->tile) + unit_static_W(&s->vector) + unit_static_W(&s->attention) +
-           unit_static_W(&s->matmul) + memory_static_W(&s->kv) + memory_static_W(&s->buffer) + links_static_W(s);
+           unit_static_W(&s->matmul) + memory_static_W(&s->kv) + memory_static_W(&s->buffer) + links_static_W(s) +
+           dram_static_W(&s->dram);
 }
 
 static double static_J(const struct model *m, const struct chip_spec *now, double seconds) {
@@ -121,6 +129,7 @@ static double energy_ratio(const struct model *m, const struct chip_spec *now, d
         return ratio(now->network.hop_energy_J_per_bit.value, before->network.hop_energy_J_per_bit.value);
     case PART_CHIP_LINK:
         return ratio(now->chip_link.energy_J_per_bit.value, before->chip_link.energy_J_per_bit.value);
+    case PART_DRAM: return ratio(now->dram.energy_J_per_bit.value, before->dram.energy_J_per_bit.value);
     default: return 1;
     }
 }
@@ -247,8 +256,8 @@ static void find_assumptions(const struct model *m, struct uncertainty *u) {
 
 /* ---- public ------------------------------------------------------------------------------------------------ */
 
-static double transfer_share(const struct run *r, enum resource_class c, uint64_t bits, const struct memory_spec *m) {
-    double busy_s = run_class(r, c).busy_s, transfer_s = (double)bits / 8 / m->bandwidth_Bps.value;
+static double transfer_share(const struct run *r, enum resource_class c, uint64_t bits, double Bps) {
+    double busy_s = run_class(r, c).busy_s, transfer_s = (double)bits / 8 / Bps;
     return busy_s > transfer_s ? transfer_s / busy_s : 1;
 }
 
@@ -273,8 +282,14 @@ void run_uncertainty(const struct run *r, struct uncertainty *out) {
                       .nominal = chip_spec_of(r->chip),
                       .ledger = run_ledger(r),
                       .chips = (double)placement_total(r->placement).chips};
-    m.transfer_share[CLASS_KV] = transfer_share(r, CLASS_KV, m.ledger.count[PART_KV_MEMORY], &m.nominal->kv);
-    m.transfer_share[CLASS_BUFFER] = transfer_share(r, CLASS_BUFFER, m.ledger.count[PART_BUFFER], &m.nominal->buffer);
+    m.transfer_share[CLASS_KV] = transfer_share(r, CLASS_KV, m.ledger.count[PART_KV_MEMORY],
+                                               memory_bandwidth_Bps(&m.nominal->kv));
+    m.transfer_share[CLASS_BUFFER] = transfer_share(r, CLASS_BUFFER, m.ledger.count[PART_BUFFER],
+                                                   memory_bandwidth_Bps(&m.nominal->buffer));
+    m.transfer_share[CLASS_DRAM] =
+        m.nominal->dram.given
+            ? transfer_share(r, CLASS_DRAM, m.ledger.count[PART_DRAM], dram_bandwidth_Bps(&m.nominal->dram))
+            : 1;
     m.transfer_share[CLASS_CHIP_LINK] = link_transfer_share(r);
     struct collecting collecting = {out, m.given};
     chip_visit_given(r->chip, collect_given, &collecting);

@@ -204,7 +204,112 @@ static void pools_have_area_and_power(void **state) {
     is_refused("vector.count=0", "vector.count");
 }
 
+/* ---- memories ---------------------------------------------------------------------------------------------- */
+
+#define DRAM                                                                                                           \
+    "dram=lpddr4 dram.bandwidth_GBps=16 dram.latency_ns=50 dram.burst_bytes=64 dram.energy_J_per_bit=5e-12 "           \
+    "dram.idle_W=0.1 dram.refresh_W=0.02 "
+
+/* One token that sees so many keys of 2 x 2 x 64 values of 8 bits = 2,048 bits. ns. */
+static double attention_ns(struct bench *b, uint32_t keys) {
+    run_begin_step(b->run, 1);
+    run_digital(b->run, &(struct digital_record){.op = OP_ATTENTION,
+                                                 .layer = 0,
+                                                 .tokens = 1,
+                                                 .first_position = keys - 1,
+                                                 .heads = 4,
+                                                 .kv_heads = 2,
+                                                 .head_dim = 64});
+    return (run_end_step(b->run) - run_step_start_s(b->run)) * 1e9;
+}
+
+/* A KV memory of 1 KiB holds 4 keys. Of 6, two are read from the DRAM and the new one is written there: 6,144 bits =
+ * 12 bursts = 768 bytes at 16 GB/s and 50 ns, longer than all that happens beside it; before it 4 ns of the buffer. */
+static void keys_spill_to_dram(void **state) {
+    (void)state;
+    struct bench b = make("pcm256", DRAM "kv.capacity_KiB=1"), free = make("pcm256", DRAM "kv.capacity_KiB=8"),
+                 none = make("pcm256", "kv.capacity_KiB=1");
+    double fits_ns = attention_ns(&free, 6), four_ns = attention_ns(&b, 4);
+    assert_int_equal(run_ledger(b.run).count[PART_DRAM], 0);
+    assert_true(four_ns <= fits_ns && fits_ns < 102);
+    assert_near(attention_ns(&b, 6), 4 + 50 + 48, 1e-9);
+    struct ledger_view v = run_ledger(b.run), all = run_ledger(free.run);
+    assert_int_equal(v.count[PART_DRAM], 3 * 2048);
+    assert_near(v.energy_J[PART_DRAM], 3 * 2048 * 5e-12, 1e-18);
+    assert_int_equal(v.count[PART_KV_MEMORY], (4 + 1 + 4) * 2048); /* two tokens: 4 read, 1 written; 4 read */
+    assert_int_equal(all.count[PART_KV_MEMORY], (6 + 1) * 2048);
+    assert_int_equal(all.count[PART_DRAM], 0);
+    assert_near(run_class(b.run, CLASS_DRAM).busy_s * 1e9, 98, 1e-9);
+    assert_near(attention_ns(&none, 6), fits_ns, 1e-9); /* nowhere to go: as if they had room, and a flag */
+    double more_W = ledger_static_W(&b.run->ledger) - ledger_static_W(&none.run->ledger);
+    assert_near(more_W, 0.12, 1e-12);
+    json_t *there = run_report_json(b.run), *absent = run_report_json(none.run);
+    const char *flag = json_string_value(json_array_get(json_object_get(absent, "flags"), 0));
+    assert_non_null(strstr(flag ? flag : "", "no dram to spill to"));
+    assert_true(json_is_null(json_object_get(json_object_get(absent, "memory"), "spills_to")));
+    assert_near(json_number_value(json_object_get(json_object_get(there, "memory"), "kv_beyond_room_bytes")), 512, 0);
+    assert_true(json_is_null(json_object_get(
+        json_object_get(json_object_get(absent, "energy"), "by_component"), "dram")));
+    json_decref(there);
+    json_decref(absent);
+    drop(&b);
+    drop(&free);
+    drop(&none);
+}
+
+/* Two layers on one chip share its KV memory. */
+static void layers_share_the_kv_memory(void **state) {
+    (void)state;
+    const struct matrix_source two[] = {
+        {.name = "a", .layer = 0, .role = MATRIX_Q, .inputs = 64, .outputs = 64, .read_rows = no_rows},
+        {.name = "b", .layer = 1, .role = MATRIX_Q, .inputs = 64, .outputs = 64, .read_rows = no_rows},
+    };
+    struct bench b = {.chip = load_sets("pcm256", DRAM "kv.capacity_KiB=1")};
+    struct error e = {OK, ""};
+    assert_int_equal(placement_create(b.chip, two, 2, &b.placement, &e), OK);
+    assert_int_equal(run_create_costs(b.chip, b.placement, 1, &b.run, &e), OK);
+    attention_ns(&b, 6);
+    assert_int_equal(run_ledger(b.run).count[PART_DRAM], (4 + 1) * 2048); /* room for two */
+    drop(&b);
+}
+
+/* Refresh takes a share of the bandwidth: 768 bytes at 12.8 GB/s. */
+static void refresh_takes_bandwidth(void **state) {
+    (void)state;
+    struct bench b = make("pcm256", DRAM "kv.capacity_KiB=1 dram.refresh_bandwidth_share=0.2"),
+                 half = make("pcm256", "kv.refresh.power_W=0.01 kv.refresh.bandwidth_share=0.5"),
+                 whole = make("pcm256", "kv.refresh.power_W=0.01");
+    assert_near(attention_ns(&b, 6), 4 + 50 + 60, 1e-9);
+    attention_ns(&half, 600);
+    attention_ns(&whole, 600);
+    double latency_s = chip_spec_of(half.chip)->kv.latency_s.value;
+    assert_near((run_class(half.run, CLASS_KV).busy_s - latency_s) /
+                    (run_class(whole.run, CLASS_KV).busy_s - latency_s), 2, 1e-3); /* whole picoseconds of some ns */
+    drop(&b);
+    drop(&half);
+    drop(&whole);
+    is_refused("kv.refresh.power_W=0.01 kv.refresh.bandwidth_share=1", "kv.refresh.bandwidth_share");
+}
+
+/* A row of 300 numbers of 16 bits: 10 bursts, 640 bytes = 40 ns, and 50 ns; then buffer 3.172 ns and 10 cycles. */
+static void embedding_rows_come_from_dram(void **state) {
+    (void)state;
+    static const char *const sets[] = {DRAM "dram.embedding=on", DRAM "dram.embedding=off"};
+    for (int i = 0; i < 2; i++) {
+        struct bench b = make("pcm256", sets[i]);
+        run_begin_step(b.run, 1);
+        run_digital(b.run, &(struct digital_record){.op = OP_EMBED, .layer = -1, .tokens = 1, .elements = 300});
+        assert_near(run_end_step(b.run) * 1e9, (i ? 0 : 90) + 3.172 + 10, 1e-9);
+        assert_int_equal(run_ledger(b.run).count[PART_DRAM], i ? 0 : 5120);
+        drop(&b);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(keys_spill_to_dram),
+    cmocka_unit_test(layers_share_the_kv_memory),
+    cmocka_unit_test(refresh_takes_bandwidth),
+    cmocka_unit_test(embedding_rows_come_from_dram),
     cmocka_unit_test(durations_are_whole_cycles),
     cmocka_unit_test(steps_start_on_edges),
     cmocka_unit_test(odd_clocks_are_refused),

@@ -1,0 +1,35 @@
+/* What both reports say about memories. Numbers that are not known are null. */
+#include "sim/report_machine.h"
+
+#include <math.h>
+
+#include "sim/memories.h"
+#include "sim/placement.h"
+
+static json_t *number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+
+struct kv_use report_kv_use(const struct run *r) {
+    struct kv_use u = {.room_bits = (double)placement_total(r->placement).chips *
+                                    chip_spec_of(r->chip)->kv.capacity_KiB * 1024 * 8};
+    for (size_t row = 0; row < r->ledger.rows; row++) {
+        double bits = (double)r->ledger.kv_bits[row], room = (double)r->ledger.kv_room_bits[row];
+        u.bits += bits;
+        u.beyond_bits += bits > room ? bits - room : 0;
+    }
+    return u;
+}
+
+json_t *report_memory_json(const struct run *r) {
+    const struct chip_spec *s = chip_spec_of(r->chip);
+    struct kv_use u = report_kv_use(r);
+    bool costs = chip_has_costs(r->chip), spills = costs && s->dram.given;
+    json_t *json = json_object();
+    json_object_set_new(json, "kv_bytes", number(costs ? u.bits / 8 : (double)NAN));
+    json_object_set_new(json, "kv_room_bytes", number(costs ? u.room_bits / 8 : (double)NAN));
+    json_object_set_new(json, "kv_beyond_room_bytes", number(costs ? u.beyond_bits / 8 : (double)NAN));
+    json_object_set_new(json, "spills_to", spills ? json_string("dram") : json_null());
+    json_object_set_new(json, "dram_room_bytes",
+                        number(spills ? (double)placement_total(r->placement).chips * s->dram.capacity_KiB * 1024
+                                      : (double)NAN));
+    return json;
+}

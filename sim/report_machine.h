@@ -1,0 +1,12 @@
+/* Private to sim/: parts of the reports about the machine in time. */
+#ifndef MHO_SIM_REPORT_MACHINE_H
+#define MHO_SIM_REPORT_MACHINE_H
+
+#include "sim/run.h"
+
+/* Keys and values held, all layers; room on all chips; sum over layers of what is beyond the layer's room. */
+struct kv_use { double bits, room_bits, beyond_bits; };
+struct kv_use report_kv_use(const struct run *r);
+json_t *report_memory_json(const struct run *r); /* new reference */
+
+#endif
