@@ -21,7 +21,8 @@ enum combination { COMBINE_ANALOG, COMBINE_DIGITAL, COMBINE_IN_TURNS };
 enum overlap { OVERLAP_NONE, OVERLAP_SAMPLE_HOLD, OVERLAP_FULL }; /* of the stages of a tile: sim/passes.h */
 enum input_coding { CODING_AMPLITUDE, CODING_PULSE_WIDTH, CODING_BIT_SERIAL, CODING_SPLIT };
 enum bit_pulses { PULSES_ONE, PULSES_WEIGHTED }; /* bit serial: a bit takes one pulse, or as many as it weighs */
-enum input_sign { SIGN_BIPOLAR, SIGN_TWO_PHASE }; /* one pass with both signs, or positive then negative inputs */
+/* one pass with both signs; positive, then negative inputs; bits of the two's complement */
+enum input_sign { SIGN_BIPOLAR, SIGN_TWO_PHASE, SIGN_TWOS_COMPLEMENT };
 enum correction { CORRECTION_NONE, CORRECTION_AFFINE };
 enum bound_management { BOUND_NONE, BOUND_ITERATIVE, BOUND_ITERATIVE_WORST_CASE };
 enum noise_management { NOISE_NONE, NOISE_ABS_MAX, NOISE_ABS_MAX_NP_SUM, NOISE_MAX, NOISE_CONSTANT,

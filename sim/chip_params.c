@@ -15,7 +15,7 @@ static const char *const leg_names[] = {"analog", "digital", "in_turns", NULL};
 static const char *const overlap_names[] = {"none", "sample_hold", "full", NULL};
 static const char *const coding_names[] = {"amplitude", "pulse_width", "bit_serial", "split", NULL};
 static const char *const bit_pulses_names[] = {"one", "weighted", NULL};
-static const char *const sign_names[] = {"bipolar", "two_phase", NULL};
+static const char *const sign_names[] = {"bipolar", "two_phase", "twos_complement", NULL};
 static const char *const correction_names[] = {"none", "affine", NULL};
 static const char *const adc_rule_names[] = {"maximum", "quantile", "mean_square", NULL};
 static const char *const input_end_names[] = {"left", "right", "both", NULL};
@@ -134,7 +134,8 @@ static const struct param tile_rows[] = {
     CHOICE_ROW("dac.coding", coding_names, "pulse_width",
                "what carries a code: amplitude, pulse width, one bit per pass, or a high and a low part",
                AT(tile_spec, dac.coding)),
-    CHOICE_ROW("dac.sign", sign_names, "bipolar", "both signs in one pass, or positive inputs, then negative ones",
+    CHOICE_ROW("dac.sign", sign_names, "bipolar",
+               "both signs in one pass; positive inputs, then negative ones; bit serial: bits of the two's complement",
                AT(tile_spec, dac.sign)),
     BITS_ROW("dac.split_bits", 1, 15, STANDARD(SPLIT_BITS_STANDARD), "coding = split: bits of the low part",
              AT(tile_spec, dac.split_bits)),

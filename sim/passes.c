@@ -19,27 +19,40 @@ static void add_digit(struct input_plan *out, const struct tile_spec *t, int shi
     out->digit_limit = mask > out->digit_limit ? mask : out->digit_limit;
 }
 
+/* All bits become those of the two's complement. */
+static void add_sign_bit(struct input_plan *out, const struct tile_spec *t, int shift) {
+    add_digit(out, t, shift, 1);
+    out->pass[out->passes - 1].negative = true;
+    for (uint32_t p = 0; p < out->passes; p++) {
+        out->pass[p].complement = true;
+    }
+}
+
 /* The ideal converter takes the name of the coding; a real circuit says what it drives. */
 static bool drives_voltage(const struct tile_spec *t) {
     bool circuit = t->dac.circuit && !dac_is_ideal(t->dac.circuit);
     return circuit ? !dac_model_of(t->dac.circuit)->pulse : t->dac.coding == CODING_AMPLITUDE;
 }
 
+static bool is_subtracted(const struct input_pass *p) { return p->sign < 0 || p->negative; }
+
 /* Gains of group g, which converts passes first[g] .. first[g + 1] - 1 together. */
 static void plan_gains(struct input_plan *out, const struct tile_spec *t, int limit, uint32_t g) {
     const struct input_pass *low = &out->pass[out->first[g]];
     uint32_t count = out->first[g + 1] - out->first[g], phases = (uint32_t)phases_of(t);
     bool weighted = t->dac.coding == CODING_BIT_SERIAL && t->dac.bit_pulses == PULSES_WEIGHTED;
-    double whole = 0, sign = count == 1 && low->sign < 0 ? -1 : 1;
+    double whole = 0, sign_bit = 0, sign = count == 1 && is_subtracted(low) ? -1 : 1;
     for (uint32_t p = out->first[g]; p < out->first[g + 1]; p += count == 1 ? 1 : phases) {
-        whole += (double)out->pass[p].mask * (1 << out->pass[p].shift) / limit;
+        double size = (double)out->pass[p].mask * (1 << out->pass[p].shift) / limit;
+        *(out->pass[p].negative ? &sign_bit : &whole) += size;
     }
+    whole = fmax(whole, sign_bit);
     whole = count == 1 ? (double)(1 << low->shift) * out->digit_limit / limit : whole;
     out->group_gain[g] = (float)(sign * whole);
     for (uint32_t p = out->first[g]; p < out->first[g + 1]; p++) {
         struct input_pass *pass = &out->pass[p];
         double size = (double)(1 << pass->shift) * out->digit_limit / limit / whole;
-        pass->share = (float)(sign * (pass->sign < 0 ? -size : size));
+        pass->share = (float)(sign * (is_subtracted(pass) ? -size : size));
         pass->pulses = weighted ? (1 << (pass->shift - low->shift)) * pass->mask : 1;
     }
 }
@@ -62,6 +75,9 @@ void input_plan_make(const struct tile_spec *t, bool quantised, struct input_pla
     if (quantised && t->dac.coding == CODING_BIT_SERIAL) {
         for (int bit = 0; bit < size_bits; bit++) {
             add_digit(out, t, bit, 1);
+        }
+        if (t->dac.sign == SIGN_TWOS_COMPLEMENT) {
+            add_sign_bit(out, t, size_bits);
         }
     } else if (quantised && t->dac.coding == CODING_SPLIT) {
         add_digit(out, t, 0, full_mask(low));
@@ -139,6 +155,12 @@ const char *input_contradiction(const struct chip_spec *s, char *why, size_t byt
                  "%d of the %d bits of a magnitude leave nothing for the high part (allowed: below tile.dac.bits - 1)",
                  t->dac.split_bits, t->dac.bits - 1);
         return "tile.dac.split_bits";
+    }
+    if (t->dac.sign == SIGN_TWOS_COMPLEMENT && t->dac.coding != CODING_BIT_SERIAL) {
+        snprintf(why, bytes,
+                 "twos_complement, but inputs are not driven bit by bit (allowed: bipolar, two_phase, or tile.dac.coding "
+                 "= bit_serial)");
+        return "tile.dac.sign";
     }
     if (t->dac.groups > 1 && (t->dac.accumulate != COMBINE_ANALOG || t->dac.groups > t->dac.bits - 1 ||
                               t->dac.coding == CODING_AMPLITUDE || t->dac.coding == CODING_PULSE_WIDTH)) {

@@ -10,6 +10,9 @@
  *                     split                    the low split_bits bits, the rest  digit_limit = 2^(wider part) - 1
  *   tile.dac.sign     bipolar                  a digit is driven with the sign of q
  *                     two_phase                every digit twice: of the positive inputs, then of the negative ones
+ *                     twos_complement          bit_serial only: the bits of q + 2^bits where q < 0, all driven as
+ *                                              positive levels, and one pass more for the sign bit, which counts
+ *                                              -2^(bits-1)
  *
  *   q = sum over passes of sign 2^shift digit,   x / range = q / limit = sum over passes of gain (digit / digit_limit),
  *   gain = sign 2^shift digit_limit / limit
@@ -17,7 +20,8 @@
  * tile.dac.accumulate: digital: each pass has its ADC conversion, the codes are scaled by gain and added (shift and
  * add); analog: the charges of the passes are scaled by gain and added before one conversion, or before tile.dac.groups
  * of them, equal parts of the digits, low ones first. Passes that are converted together are a group: gain = share (of
- * the pass within its group) x group_gain, so that a group of full inputs is full scale for its converter.
+ * the pass within its group) x group_gain, so that a group of full inputs is full scale for its converter (of a group
+ * with a sign bit: the larger of its two ends).
  *
  * tile.dac.bit_pulses, of bit_serial with accumulate: analog: what scales a charge. one: something after the pulse;
  * weighted: bit k of a group is driven for 2^k pulses.
@@ -34,6 +38,8 @@ enum { PASSES_MOST = 30 }; /* 15 bits of a 16-bit code, in two phases */
 
 struct input_pass {
     int shift, mask;
+    bool complement; /* a bit of the two's complement */
+    bool negative;   /* the sign bit of it: its result is subtracted */
     int sign;   /* 0: both signs; 1, -1: positive, negative inputs only, driven as positive levels */
     int pulses; /* that it lasts */
     float share; /* of its result within its group */
@@ -56,6 +62,9 @@ void input_plan_make(const struct tile_spec *t, bool quantised, struct input_pla
 /* Digit of code q, with its sign in a bipolar pass. */
 static inline int input_digit(const struct input_pass *p, int q) {
     int size = q < 0 ? -q : q, digit = size >> p->shift & p->mask;
+    if (p->complement) {
+        return (int)((unsigned)q >> p->shift & (unsigned)p->mask);
+    }
     return p->sign == 0 ? (q < 0 ? -digit : digit) : (q < 0) == (p->sign < 0) ? digit : 0;
 }
 

@@ -19,21 +19,23 @@ static void digits_are_the_code(void **state) {
     (void)state;
     for (int bits = 2; bits <= 16; bits++) {
         for (int coding = CODING_AMPLITUDE; coding <= CODING_SPLIT; coding++) {
-            for (int sign = SIGN_BIPOLAR; sign <= SIGN_TWO_PHASE; sign++) {
+            for (int sign = SIGN_BIPOLAR; sign <= SIGN_TWOS_COMPLEMENT; sign++) {
                 struct tile_spec t = {.dac = {.bits = bits,
                                               .coding = coding,
                                               .sign = sign,
                                               .split_bits = bits / 2,
                                               .accumulate = COMBINE_DIGITAL}};
                 struct input_plan p;
-                if (coding == CODING_SPLIT && bits / 2 >= bits - 1) {
+                if ((coding == CODING_SPLIT && bits / 2 >= bits - 1) ||
+                    (coding != CODING_BIT_SERIAL && sign == SIGN_TWOS_COMPLEMENT)) {
                     continue;
                 }
                 input_plan_make(&t, true, &p);
                 int limit = (1 << (bits - 1)) - 1, digits = coding == CODING_BIT_SERIAL ? bits - 1
                                                             : coding == CODING_SPLIT    ? 2
                                                                                         : 1;
-                assert_int_equal(p.passes, digits * (sign == SIGN_TWO_PHASE ? 2 : 1));
+                assert_int_equal(p.passes, sign == SIGN_TWOS_COMPLEMENT ? digits + 1
+                                                                       : digits * (sign == SIGN_TWO_PHASE ? 2 : 1));
                 assert_int_equal(p.groups, p.passes);
                 for (int q = -limit; q <= limit; q++) {
                     double sum = 0;
@@ -55,7 +57,7 @@ static void digits_are_the_code(void **state) {
 static void groups_are_full_scale(void **state) {
     (void)state;
     for (int groups = 1; groups <= 5; groups++) {
-        for (int sign = SIGN_BIPOLAR; sign <= SIGN_TWO_PHASE; sign++) {
+        for (int sign = SIGN_BIPOLAR; sign <= SIGN_TWOS_COMPLEMENT; sign++) {
             struct tile_spec t = {.dac = {.bits = 8,
                                           .coding = CODING_BIT_SERIAL,
                                           .sign = sign,
@@ -75,7 +77,8 @@ static void groups_are_full_scale(void **state) {
                                          1 << (p.pass[i].shift - p.pass[group_first(&p, g)].shift));
                     }
                     assert_true(fabs(part) <= 1 + 1e-6);
-                    assert_near(q == 127 ? part : 1, 1, 1e-6); /* shares are single precision */
+                    bool sign_bit = p.pass[group_end(&p, g) - 1].negative; /* its negative end is the larger one */
+                    assert_near(q == 127 && !sign_bit ? part : 1, 1, 1e-6); /* shares are single precision */
                     sum += (double)p.group_gain[g] * part;
                 }
                 assert_near(sum, q / 127.0, 1e-6);
@@ -206,6 +209,9 @@ static const char *const general_sets[] = {
     "effects.dac=on effects.adc=on tile.dac.coding=bit_serial",
     "effects.dac=on effects.adc=on tile.dac.coding=bit_serial tile.dac.accumulate=analog",
     "effects.dac=on effects.adc=on tile.dac.coding=bit_serial tile.dac.accumulate=analog tile.dac.groups=3",
+    "effects.dac=on effects.adc=on tile.dac.coding=bit_serial tile.dac.sign=twos_complement " RAMP,
+    "effects.dac=on effects.adc=on tile.dac.coding=bit_serial tile.dac.sign=twos_complement tile.dac.accumulate=analog "
+    "tile.dac.groups=2 " WHITE,
     "effects.dac=on effects.adc=on tile.dac.coding=bit_serial tile.dac.accumulate=analog tile.dac.groups=2 "
     "tile.dac.sign=two_phase tile.legs=in_turns tile.encoding=differential_pair " WHITE,
     "effects.dac=on effects.adc=on tile.dac.coding=split tile.dac.sign=two_phase tile.dac.range=static",
@@ -507,6 +513,7 @@ static void contradictions_are_named(void **state) {
         {"pcm256", "tile.dac.coding=split tile.dac.split_bits=7", "tile.dac.split_bits: 7 of the 7 bits"},
         {"pcm256", "tile.cell=sram_capacitor", "tile.dac.coding: pulse_width drives times, but the charge"},
         {"pcm256", "tile.cell=sram_capacitor tile.dac.coding=split", "tile.dac.coding: split drives times"},
+        {"pcm256", "tile.dac.sign=twos_complement", "tile.dac.sign: twos_complement, but"},
         {"pcm256", "tile.dac.groups=2", "tile.dac.groups: 2 conversions"},
         {"pcm256", "tile.dac.groups=2 tile.dac.coding=bit_serial", "tile.dac.groups: 2 conversions"},
         {"pcm256", "tile.dac.groups=8 tile.dac.coding=bit_serial tile.dac.accumulate=analog", "tile.dac.groups: 8"},
@@ -550,6 +557,7 @@ static void passes_and_lines_are_counted(void **state) {
         {"tile.dac.coding=bit_serial tile.dac.accumulate=analog tile.dac.groups=2", 7, 2 * O, 2 * 5.9 + 7 * 127, 0},
         {"tile.dac.coding=bit_serial tile.dac.accumulate=analog tile.dac.groups=2 tile.dac.bit_pulses=weighted", 7,
          2 * O, 2 * 5.9 + (7 + 15) * 127, 0}, /* bits 0 to 2, bits 3 to 6 */
+        {"tile.dac.coding=bit_serial tile.dac.sign=twos_complement", 8, 8 * O, 8 * 132.9, 0},
         {"tile.legs=in_turns tile.dac.sign=two_phase", 4, 4 * O, 4 * 132.9, 0},
         {"tile.overlap=sample_hold tile.adc.share=4", 1, O, 132.9 + 3 * 76.5, 5.9 + 3 * 76.5},
         {"tile.overlap=sample_hold tile.adc.share=2 tile.dac.coding=bit_serial", 7, 7 * O, 6 * 127 + 132.9 + 76.5,
