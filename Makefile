@@ -31,8 +31,11 @@ LIBS_ALL   = $(PKG_LIBS) -lcholmod -lsuitesparseconfig $(SAN) -lm -pthread $(if 
 LIB_SRC  := $(wildcard base/*.c base/kernels/*.c devices/*.c sim/*.c models/*.c models/families/*.c)
 TOOL_SRC := $(wildcard tools/*.c)
 TEST_SRC := $(wildcard tests/*.c)
+# Chart.js goes into the program, for report.html. Without it the program says why it writes none.
+CHART_JS ?= $(firstword $(wildcard $(addprefix /usr/share/javascript/chart.js/,chart.umd.min.js chart.umd.js \
+    chart.min.js) $(addprefix node_modules/chart.js/dist/,chart.umd.min.js chart.umd.js chart.min.js)))
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
-TOOL_OBJ := $(TOOL_SRC:%.c=$(BUILD)/%.o)
+TOOL_OBJ := $(TOOL_SRC:%.c=$(BUILD)/%.o) $(BUILD)/tools/report/assets.o
 TEST_OBJ := $(TEST_SRC:%.c=$(BUILD)/%.o) $(BUILD)/tests/suites.o
 
 # Instruction sets: one file each, its own flags; everything else is built for the plain machine.
@@ -66,6 +69,17 @@ FORCE:
 $(BUILD)/tools/version.o: $(BUILD)/commit
 $(BUILD)/tools/version.o: CFLAGS_ALL += -DMHO_COMMIT='"$(COMMIT)"'
 $(BUILD)/tests/test_%.o: CFLAGS_ALL += -Wno-conversion -Wno-double-promotion -Wno-missing-prototypes
+
+# The parts of report.html; made again when Chart.js is another file.
+PAGE_PARTS := page=tools/report/page.html css=tools/report/report.css script=tools/report/report.js \
+              licence=tools/report/chart.LICENSE chart=$(CHART_JS)
+$(BUILD)/tools/report/parts: FORCE
+	@mkdir -p $(@D)
+	@echo '$(PAGE_PARTS)' | cmp -s - $@ || echo '$(PAGE_PARTS)' > $@
+$(BUILD)/tools/report/assets.c: tools/report/embed.sh $(wildcard tools/report/*) $(CHART_JS) $(BUILD)/tools/report/parts
+	tools/report/embed.sh $(PAGE_PARTS) > $@
+$(BUILD)/tools/report/assets.o: $(BUILD)/tools/report/assets.c tools/report_assets.h
+	$(CC) $(CFLAGS_ALL) -c -o $@ $<
 
 # Every tests/test_NAME.c defines `const struct test_suite suite_NAME`; the list of them is generated.
 SUITES := $(patsubst tests/test_%.c,%,$(filter tests/test_%.c,$(TEST_SRC)))

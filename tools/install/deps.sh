@@ -6,9 +6,9 @@
 set -u
 
 level=${1:-build}
-build_apt="gcc make pkg-config git libyaml-dev libjansson-dev libpcre2-dev libutf8proc-dev libgsl-dev libsuitesparse-dev libopenblas0 libsimde-dev"
+build_apt="gcc make pkg-config git libyaml-dev libjansson-dev libpcre2-dev libutf8proc-dev libgsl-dev libsuitesparse-dev libopenblas0 libsimde-dev libjs-chart.js"
 test_apt="libcmocka-dev ngspice"
-lint_apt="clang cppcheck"
+lint_apt="clang cppcheck chromium"
 build_pkgs="yaml-0.1 jansson libpcre2-8 libutf8proc gsl"
 
 case $level in
@@ -29,6 +29,8 @@ complete() {
     has_header suitesparse/cholmod.h || return 1
     if [ "$level" != build ]; then has_header setjmp.h && printf '#include <stdarg.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <setjmp.h>\n#include <cmocka.h>\n' | ${CC:-cc} -E -x c - >/dev/null 2>&1 || return 1; fi
     if [ "$level" = lint ]; then command -v clang >/dev/null 2>&1 && command -v cppcheck >/dev/null 2>&1 || return 1; fi
+    # Only on Debian is what report.html needs a package; elsewhere it is not missed.
+    if [ "$level" = lint ] && command -v apt-get >/dev/null 2>&1; then [ -d /usr/share/javascript/chart.js ] && command -v chromium >/dev/null 2>&1 || return 1; fi
     return 0
 }
 
@@ -51,6 +53,7 @@ mho needs libraries that are not here. Install them with one of:
   macOS            brew install pkg-config libyaml jansson pcre2 utf8proc gsl suite-sparse openblas simde cmocka
   conda            conda install -c conda-forge c-compiler make pkg-config yaml jansson pcre2 libutf8proc gsl suitesparse openblas simde cmocka
 
-and run make again.
+and run make again. For report.html mho takes Chart.js into the program, if it is there: npm install chart.js (Debian's
+package is above), or make CHART_JS=FILE.
 TEXT
 exit 1
