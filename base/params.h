@@ -111,8 +111,8 @@ void params_markdown(const struct param_table *table, const char *prefix, FILE *
 /* Nearest of `count` names to `word` by edit distance, or NULL when nothing is near (distance > 1/3 of
  * the length, at least 2 allowed). Used for subcommands, options, keys, chips, cells. */
 const char *nearest_name(const char *word, const char *const *names, size_t count);
-/* Index of `word` among `count` names; `count` with an error that says what (`what`: "cell model"), the nearest name and
- * all names. */
+/* Index of `word` among `count` names; `count` with an error that says what (`what`: "cell model"), the nearest name
+ * and all names. */
 size_t named_row(const char *what, const char *word, const char *const *names, size_t count, struct error *e);
 bool text_ends_with(const char *text, const char *end);
 

@@ -249,8 +249,8 @@ enum status session_advance(struct session *s, uint32_t count, enum logits_wante
         return error_set(e, ERR_USAGE, "session: this one computes values (allowed: session_forward with ids)");
     }
     if (count == 0 || count > s->context - s->position) {
-        return error_set(e, ERR_USAGE, "session: %u tokens after position %u (allowed: at least 1; %u positions)", count,
-                         s->position, s->context);
+        return error_set(e, ERR_USAGE, "session: %u tokens after position %u (allowed: at least 1; %u positions)",
+                         count, s->position, s->context);
     }
     TRY(choose_rope(s, s->position + count, e));
     return run_to(s, s->position + count, wanted, e);

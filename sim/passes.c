@@ -95,8 +95,8 @@ void input_plan_make(const struct tile_spec *t, bool quantised, struct input_pla
 static void find_times(const struct tile_spec *t, double rounds, double drive_s, struct tile_work *out) {
     double rest_s = t->mvm_s.value - t->pulse_s.value, more_s = (t->adc.share - 1) * t->conversion_s.value,
            move_s = t->overlap == OVERLAP_FULL ? rest_s - t->conversion_s.value : 0,
-           convert_s = rest_s - move_s + more_s, longest_s = fmax(drive_s, convert_s), load_s = t->registers.load_s.value,
-           store_s = t->registers.store_s.value,
+           convert_s = rest_s - move_s + more_s, longest_s = fmax(drive_s, convert_s),
+           load_s = t->registers.load_s.value, store_s = t->registers.store_s.value,
            between_s = t->integrator.given ? (rounds - 1) * t->integrator.between_s.value : 0;
     if (t->overlap == OVERLAP_NONE) {
         out->interval_s = out->latency_s = rounds * (drive_s + convert_s) + between_s + load_s + store_s;

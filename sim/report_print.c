@@ -262,11 +262,28 @@ static void print_correction(const struct machine *m, FILE *out) {
     }
 }
 
+/* "calibration: 6.86e+06 reads for drift compensation, 1.57e+06 for correction, 21.5 ms, 58.4 mJ" */
+static void print_calibration(const struct machine *m, FILE *out) {
+    char text[2][QUANTITY_BYTES];
+    struct machine_calibration c = machine_calibration(m);
+    if (c.readout_mvms + c.correction_mvms == 0) {
+        return;
+    }
+    fprintf(out, "calibration: %.3g reads for drift compensation, %.3g for correction", (double)c.readout_mvms,
+            (double)c.correction_mvms);
+    if (isfinite(c.seconds)) {
+        fprintf(out, ", %s, %s\n", quantity(c.seconds, "s", text[0]), quantity(c.joules, "J", text[1]));
+    } else {
+        fprintf(out, "; time and energy not stated\n");
+    }
+}
+
 void machine_report_print(const struct machine *m, FILE *out) {
     print_programming(m, out);
     print_wires(m, out);
     print_faults(m, out);
     print_correction(m, out);
+    print_calibration(m, out);
 }
 
 static void print_notes(const struct run *r, FILE *out) {

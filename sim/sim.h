@@ -262,8 +262,8 @@ json_t *machine_programming_json(const struct machine *m);
 json_t *machine_wires_json(const struct machine *m);
 json_t *machine_faults_json(const struct machine *m);
 json_t *machine_calibration_json(const struct machine *m);
-/* What the text report of a run says of them, one line each: programming; wires, faults and the affine
- * correction where there are any. */
+/* What the text report of a run says of them, one line each: programming; wires, faults, the affine
+ * correction and what compensation and correction took, where there are any. */
 void machine_report_print(const struct machine *m, FILE *out);
 
 /* Every stage of a multiply, for `mho tile`: called with n values of one token on one row block. Names: "input",

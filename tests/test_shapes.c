@@ -28,7 +28,8 @@ static struct chip *chip_of(const char *const *sets, size_t count) {
 
 /* The prompt, then DECODE tokens. */
 static void run_values(const struct model *m, struct run *run) {
-    struct session *s = new_session(m, (struct session_options){.context = POSITIONS, .max_batch = POSITIONS, .run = run});
+    const struct session_options options = {.context = POSITIONS, .max_batch = POSITIONS, .run = run};
+    struct session *s = new_session(m, options);
     struct error e;
     int32_t ids[PROMPT];
     for (int i = 0; i < PROMPT; i++) {

@@ -584,6 +584,7 @@ static void table(void **state) {
                                         "output ",
                                         "digital product",
                                         "saturated: 0 of 4 ADC results",
+                                        "calibration: 2 reads for drift compensation, 0 for correction, ",
                                         "latency",
                                         "20 reads",
                                         "no read differs from another",
