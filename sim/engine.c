@@ -283,7 +283,8 @@ enum status engine_add(struct engine *g, const struct engine_task *t, uint64_t *
     *to = (struct task){.key = t->key, .tag = t->tag, .hold = t->hold, .latency = t->latency, .items = t->items,
                         .resource = (uint32_t)t->resource, .first_in = NONE, .first_out = NONE, .first_run = NONE,
                         .last_run = NONE, .child = NONE, .log = NONE, .generation = to->generation, .live = true,
-                        .open = true, .in_order_results = t->in_order_results, .watch = t->watch};
+                        .open = true, .in_order_results = t->in_order_results, .watch = t->watch,
+                        .last = t->last};
     if (!copy_durations(g, to, t) || (t->release > g->now && !push(g, t->release, RELEASE, index, NONE))) {
         return error_set(e, ERR_RUN, "engine: out of memory for the durations of %u items", t->items);
     }
@@ -379,6 +380,15 @@ enum status engine_depend(struct engine *g, uint64_t task, uint64_t before, enum
     later->by_item |= how == AFTER_ITEM;
     later->missing += is_missing(g, &g->dependencies[index], 0);
     at_least(&g->peak.dependencies, ++g->dependencies_live);
+    return OK;
+}
+
+enum status engine_watch(struct engine *g, uint64_t task, struct error *e) {
+    uint32_t index;
+    if (!known(g, task, &index) || index == NONE || !g->tasks[index].open) {
+        return error_set(e, ERR_USAGE, "engine: a task to watch is unknown or takes part already (allowed: open tasks)");
+    }
+    g->tasks[index].watch = true;
     return OK;
 }
 
@@ -676,6 +686,10 @@ static void start(struct engine *g, uint32_t resource, uint32_t index) {
     there = there > t->delivered ? there : t->delivered;
     t->delivered = there;
     add_up(g, r, hold, over > there ? over : there);
+    if (t->last && t->started == t->items) {
+        t->last[0] = g->now;
+        t->last[1] = there;
+    }
     if (event != NONE) {
         log_start(g, t, item, hold, there, ready);
     }
@@ -737,7 +751,7 @@ static void report(struct engine *g, struct engine_report *r) {
     }
     struct watched w = g->watched[first];
     g->watched[first] = g->watched[--g->watched_count];
-    *r = (struct engine_report){true, w.tag, w.id, g->now};
+    *r = (struct engine_report){true, w.tag, w.id, g->now, w.key};
     log_report(g, w.event, false);
 }
 
@@ -805,7 +819,7 @@ enum status engine_advance(struct engine *g, struct engine_report *r, struct err
         return cycle(g, e);
     }
     g->now = g->end > g->now ? g->end : g->now;
-    *r = (struct engine_report){false, 0, 0, g->now};
+    *r = (struct engine_report){false, 0, 0, g->now, 0};
     log_report(g, NONE, true);
     return OK;
 }

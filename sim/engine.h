@@ -91,6 +91,7 @@ struct engine_task {
     int64_t release;          /* no item is ready before this time; one that is past holds nothing up */
     bool in_order_results;    /* an item waits for the result of the item before it */
     bool watch;               /* engine_advance stops when all results are there */
+    int64_t *last;            /* [2]: start of the last item and when its result is there, once it has started; NULL */
 };
 
 /* Adds a task at the present time; *id names it, is never 0 and never given twice. It takes part from the next
@@ -107,6 +108,9 @@ enum engine_after {
  * shows as ERR_USAGE of engine_advance. */
 enum status engine_depend(struct engine *g, uint64_t task, uint64_t before, enum engine_after how, struct error *e);
 
+/* Makes an open task one with `watch`. ERR_USAGE: unknown, or no longer open. */
+enum status engine_watch(struct engine *g, uint64_t task, struct error *e);
+
 /* ---- running ----------------------------------------------------------------------------------- */
 
 struct engine_report {
@@ -114,6 +118,7 @@ struct engine_report {
     uint64_t tag;
     uint64_t id;
     int64_t time;  /* of its last result = the present time */
+    uint64_t key;
 };
 /* Runs until a task with `watch` has all its results, or until nothing is left. Between (1) and (3) of an instant: a
  * task that the caller adds upon the report takes part in this instant. Several at one time are reported one by one,

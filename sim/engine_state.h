@@ -22,6 +22,7 @@
 struct task {
     uint64_t key, tag;
     int64_t hold, latency;
+    int64_t *last;      /* the caller's, of engine_task */
     int64_t delivered;  /* when the last result that is under way will be there */
     int64_t head_ready; /* ready time of the item that is next to start; while the task is in a queue */
     uint32_t items, done, started, ready;

@@ -30,8 +30,9 @@
 #include "sim/memories.h"
 #include "sim/placement.h"
 #include "sim/run_links.h"
+#include "sim/run_streams.h"
 
-enum { STAGES_MOST = 3, DIGITAL_PER_LAYER = 24, DIGITAL_OUTSIDE = 64, EDGES_PER_STAGE = 4 };
+enum { STAGES_MOST = 3, DIGITAL_PER_LAYER = 24, DIGITAL_OUTSIDE = 64, EDGES_PER_STAGE = 4, UNEVEN_PER_LAYER = 4 };
 
 static const char *const class_names[CLASS_COUNT] = {"tiles",     "vector", "attention", "digital_matmul",
                                                      "kv_memory", "buffer", "dram",      "network",   "chip_link"};
@@ -43,6 +44,14 @@ const char *resource_class_name(enum resource_class c) { return class_names[c]; 
 static size_t resource_count(const struct run *r) {
     return placement_matrices(r->placement) + (size_t)placement_total(r->placement).chips * UNIT_COUNT +
            run_links_resources(r);
+}
+
+static void free_engine(struct run *r) {
+    engine_destroy(r->engine);
+    mem_free(r->critical_ticks);
+    mem_free(r->each_ticks);
+    r->engine = NULL;
+    r->critical_ticks = r->each_ticks = NULL;
 }
 
 static enum clock_domain domain_of(enum resource_class c) {
@@ -70,13 +79,14 @@ uint32_t run_servers(const struct run *r, size_t resource) {
 /* A resource serves who was ready first; a unit of a pool, the tiles of a matrix, a memory do one thing at a time. Room
  * for the longest step: most stages need at most one dependency, the first of an operation after a fork one per branch.
  */
-static enum status create_engine(struct run *r, struct error *e) {
+enum status run_create_engine(struct run *r, uint32_t streams, struct error *e) {
     const struct chip_spec *s = chip_spec_of(r->chip);
     size_t matrices = placement_matrices(r->placement), layers = placement_layers(r->placement),
            resources = resource_count(r), block = 1;
     struct engine_resource *all = mem_alloc(resources, sizeof *all);
     size_t operations = matrices + (layers + 1) * DIGITAL_PER_LAYER + DIGITAL_OUTSIDE;
     r->stages_most = STAGES_MOST * operations + run_links_stages(r, operations) + (s->dram.given ? layers + 1 : 0);
+    free_engine(r);
     r->critical_ticks = mem_alloc(resources, sizeof *r->critical_ticks);
     r->each_ticks = mem_alloc(r->max_tokens, sizeof *r->each_ticks);
     if (!all || !r->critical_ticks || !r->each_ticks) {
@@ -92,11 +102,11 @@ static enum status create_engine(struct run *r, struct error *e) {
         block *= 2;
     }
     struct engine_options o = {.ticks_per_s = r->clocks.ticks_per_s,
-                               .tasks = r->stages_most,
-                               .dependencies = EDGES_PER_STAGE * r->stages_most,
-                               .durations = r->max_tokens > 1 ? r->stages_most * block : 0,
-                               .log_events = r->stages_most * r->max_tokens,
-                               .log_tasks = r->stages_most};
+                               .tasks = streams * r->stages_most,
+                               .dependencies = EDGES_PER_STAGE * streams * r->stages_most,
+                               .durations = r->max_tokens > 1 ? streams * UNEVEN_PER_LAYER * (layers + 1) * block : 0,
+                               .log_events = r->streams ? 0 : r->stages_most * r->max_tokens,
+                               .log_tasks = r->streams ? 0 : r->stages_most};
     enum status status = engine_create(all, resources, &o, &r->engine, e);
     mem_free(all);
     return status;
@@ -115,7 +125,7 @@ enum status run_create_costs(const struct chip *c, const struct placement *p, ui
         status = run_links_create(r, e);
     }
     if (status == OK && chip_has_costs(c)) {
-        status = create_engine(r, e);
+        status = run_create_engine(r, 1, e);
     }
     if (status == OK && chip_has_costs(c)) {
         r->history = history_create(r);
@@ -146,11 +156,10 @@ void run_destroy(struct run *r) {
         if (r->scratch) {
             multiply_scratch_destroy(r->scratch);
         }
-        engine_destroy(r->engine);
+        free_engine(r);
+        streams_destroy(r->streams);
         history_destroy(r->history);
         interconnect_destroy(r->net);
-        mem_free(r->critical_ticks);
-        mem_free(r->each_ticks);
         ledger_destroy(&r->ledger);
         mem_free(r);
     }
@@ -194,6 +203,7 @@ void run_reset(struct run *r) {
     if (r->engine) {
         engine_reset(r->engine);
         history_reset(r->history);
+        streams_reset(r->streams);
     }
     r->step_start_ticks = 0;
     r->steps = r->tokens_total = r->single_steps = 0;
@@ -234,7 +244,7 @@ static enum status try_stage(struct run *r, size_t resource, const struct stage 
         return error_set(e, ERR_RUN, "run: this step has more operations than the run was made for");
     }
     uint64_t id;
-    struct engine_task task = {.key = r->stages++,
+    struct engine_task task = {.key = r->stages,
                                .tag = r->tag,
                                .resource = resource,
                                .items = r->tokens,
@@ -242,10 +252,17 @@ static enum status try_stage(struct run *r, size_t resource, const struct stage 
                                .latency = s->each_ticks ? ENGINE_AS_HOLD : s->latency_ticks,
                                .holds = r->tokens > 1 ? s->each_ticks : NULL,
                                .in_order_results = !s->overlap && run_servers(r, resource) == 1};
+    if (r->streams) {
+        streams_place(r, &task);
+    }
     TRY(engine_add(r->engine, &task, &id, e));
     for (uint32_t i = 0; i < before->count; i++) {
         TRY(engine_depend(r->engine, id, before->tasks[i], AFTER_ITEM, e));
     }
+    if (r->streams) {
+        TRY(streams_note(r, &task, id, before, e));
+    }
+    r->stages++;
     *before = (struct front){{id}, 1};
     return OK;
 }
@@ -430,7 +447,7 @@ void run_digital(struct run *r, const struct digital_record *d) {
 /* ---- steps ------------------------------------------------------------------------------------- */
 
 void run_begin_step(struct run *r, uint32_t tokens) {
-    r->trouble.status = OK;
+    r->trouble.status = r->streams ? r->trouble.status : OK; /* with streams, run_wait tells */
     r->tokens = tokens;
     if (tokens > r->max_tokens) {
         r->tokens = r->max_tokens;
@@ -440,8 +457,10 @@ void run_begin_step(struct run *r, uint32_t tokens) {
     r->forked = false;
     r->prepared_inputs = 0;
     r->at_somewhere = false;
-    if (r->engine) {
-        r->stages = 0;
+    r->stages = 0;
+    if (r->streams) {
+        streams_begin_step(r);
+    } else if (r->engine) {
         engine_forget(r->engine, r->trouble.status == OK ? &r->trouble : NULL);
     }
 }
@@ -483,7 +502,10 @@ double run_end_step(struct run *r) {
     r->steps++;
     r->tokens_total += r->tokens;
     r->single_steps += r->tokens == 1;
-    if (!r->engine) {
+    if (r->streams) {
+        streams_end_step(r);
+    }
+    if (!r->engine || r->streams) {
         return (double)NAN;
     }
     struct engine_report report;

@@ -23,6 +23,8 @@ enum { FRONT_MOST = 64 }; /* stages that one stage can wait for */
 
 struct front { uint64_t tasks[FRONT_MOST]; uint32_t count; }; /* ids of the engine */
 
+struct streams; /* run_streams.h */
+
 struct run {
     struct machine *machine; /* NULL: records are handed in (run_record_multiply), or made from `activity` */
     struct activity activity;  /* of a run of shapes */
@@ -53,6 +55,7 @@ struct run {
     struct front ends;                 /* forked: last stages of each branch */
     uint64_t prepared;         /* forked: task that made the codes of the inputs; 0: none */
     uint32_t prepared_inputs;  /* forked: how many inputs that were; 0: none yet */
+    struct streams *streams;           /* NULL: a step starts when the one before it has finished */
     uint64_t tag;                      /* of the operation in the making (history.h) */
     struct history *history;           /* NULL: the chip declares no costs */
     struct error trouble;              /* not OK: the step could not be scheduled */
@@ -70,6 +73,8 @@ void run_join_front(struct run *r, struct front *to, const struct front *from);
 /* A run without a machine: for tests, and for costs of recorded work. */
 enum status run_create_costs(const struct chip *c, const struct placement *p, uint32_t max_tokens, struct run **out,
                              struct error *e);
+/* r->engine for so many steps at the same time; what it had is forgotten. (run.c) */
+enum status run_create_engine(struct run *r, uint32_t streams, struct error *e);
 /* What run_multiply does with the record of a multiply. */
 void run_record_multiply(struct run *r, const struct multiply_record *m);
 

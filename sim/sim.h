@@ -307,6 +307,15 @@ enum status tile_network_read(struct tile_network *n, const double *level, struc
 /* Netlist of the linear network with the mean voltages of such a pass and the currents expected. */
 enum status tile_network_spice(struct tile_network *n, const double *level, FILE *out, struct error *e);
 
+/* What the KV memories of a placement hold, each the keys and values of the layers that live on its chip. */
+struct kv_room {
+    uint64_t chips;
+    uint64_t chip_bits;  /* of one chip, memory beside it included; 0 for a chip without costs */
+    uint32_t value_bits; /* of one number */
+};
+struct kv_room placement_kv_room(const struct chip *c, const struct placement *p);
+uint64_t placement_layer_chip(const struct placement *p, int layer);
+
 /* ---- run ----------------------------------------------------------------------------------- */
 
 struct run;
@@ -365,6 +374,20 @@ void run_join(struct run *r);
 double run_end_step(struct run *r);
 double run_step_start_s(const struct run *r); /* of the last step */
 
+/* Several sequences at the same time, each on a stream of its own: 0 .. streams - 1. Before the first step. A step then
+ * belongs to the stream that run_stream selected; it starts when the one before it on this stream has finished, not
+ * before the given time (s from run start), and shares the machine with the steps of other streams: who is ready first
+ * goes first, ties by stream, then by operation. run_end_step only hands the step over and returns NAN; run_wait
+ * goes on until a stream has nothing left to do. Memory is reserved for one step per stream at a time. */
+enum status run_streams(struct run *r, uint32_t streams, struct error *e);
+void run_stream(struct run *r, uint32_t stream, double not_before_s);
+struct run_finished {
+    bool idle; /* no stream has anything to do; the rest is not set */
+    uint32_t stream;
+    double end_s;
+};
+enum status run_wait(struct run *r, struct run_finished *out, struct error *e);
+
 /* ---- results ------------------------------------------------------------------------------- */
 
 enum component {
@@ -405,6 +428,15 @@ struct run_step {
 };
 size_t run_step_count(const struct run *r); /* at most some 1,000, evenly over the run */
 struct run_step run_step_at(const struct run *r, size_t i);
+
+/* All resources of a class. With streams: where the time of steps went, each followed back from its last result to its
+ * release; `path_work_s` was spent on work of the class, `path_wait_s` waiting for it (both: sums over steps). */
+struct run_class_load {
+    double busy_s, wait_s, path_work_s, path_wait_s;
+    double busiest; /* largest share of the makespan that one resource worked */
+    uint64_t events;
+};
+struct run_class_load run_class_load(const struct run *r, size_t c);
 
 struct run_resource {
     size_t class;

@@ -27,6 +27,9 @@ struct options {
     const char *prompt, *prompt_file, *system, *chat_format;
     bool chat, compare, shapes_only;
     int64_t tokens, prompt_tokens, context;
+    int64_t batch, requests, max_batch; /* run --shapes-only: requests */
+    double rate_per_s;
+    const char *arrivals;
     uint64_t seed;
     const char *age; /* text: one duration, or a list for eval */
     double temperature, top_p, min_p, repetition_penalty;

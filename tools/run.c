@@ -543,8 +543,11 @@ static enum status run_command(const struct options *o, struct error *e) {
     if (o->shapes_only) {
         return shapes_run(o, e);
     }
-    if (option_given(o, "prompt-tokens")) {
-        return error_set(e, ERR_USAGE, "--prompt-tokens: only with --shapes-only (a prompt has its own length)");
+    static const char *const shapes_only[] = {"prompt-tokens", "batch", "requests", "rate", "arrivals", "max-batch"};
+    for (size_t i = 0; i < sizeof shapes_only / sizeof shapes_only[0]; i++) {
+        if (option_given(o, shapes_only[i])) {
+            return error_set(e, ERR_USAGE, "--%s: only with --shapes-only (a prompt has its own length)", shapes_only[i]);
+        }
     }
     struct job j = {.o = o};
     enum status s = work(&j, e);
@@ -555,7 +558,7 @@ static enum status run_command(const struct options *o, struct error *e) {
 static const char *const names[] = {
     "model", "chip", "set", "prompt", "prompt-file", "chat", "chat-format", "system", "tokens", "context", "age",
     "compare", "temperature", "top-k", "top-p", "min-p", "repetition-penalty", "bos", "out",
-    "shapes-only", "prompt-tokens", NULL,
+    "shapes-only", "prompt-tokens", "batch", "requests", "rate", "arrivals", "max-batch", NULL,
 };
 
 const struct command command_run = {
@@ -564,5 +567,6 @@ const struct command command_run = {
     "  mho run --prompt \"Lily saw a frog\" --tokens 100\n"
     "  mho run --chip afm --compare --age 1month\n"
     "  mho run --model model.gguf --chat --prompt \"What is the capital of France?\" --json\n"
-    "  mho run --shapes-only --model Llama-3.1-70B/config.json --prompt-tokens 2048 --tokens 256",
+    "  mho run --shapes-only --model Llama-3.1-70B/config.json --prompt-tokens 2048 --tokens 256\n"
+    "  mho run --shapes-only --requests 200 --rate 2000 --prompt-tokens 32 --tokens 16 --out DIR",
 };

@@ -12,22 +12,11 @@
 #include "tools/columns.h"
 #include "tools/command.h"
 #include "tools/report.h"
+#include "tools/shapes.h"
 
 enum { MEASURED_TOKENS = 64, TEXT_LIMIT = 1 << 20, LARGEST_STEP = 1 << 20 };
 
 static const char measured_model[] = "stories";
-
-struct shapes_job {
-    const struct options *o;
-    struct chip *chip;
-    struct model *model;
-    struct activity activity;
-    char source[160]; /* of the activity */
-    struct placement *placement;
-    struct run *run;
-    struct session *session;
-    double ttft_s, total_s, host_s;
-};
 
 /* ---- activity ------------------------------------------------------------------------------------------ */
 
@@ -106,7 +95,7 @@ static enum status check_options(const struct options *o, struct error *e) {
     return check_words(o, 0, e);
 }
 
-static enum status prepare(struct shapes_job *j, struct error *e) {
+static enum status open_all(struct shapes_job *j, struct error *e) {
     const struct options *o = j->o;
     TRY(check_options(o, e));
     if (o->out) {
@@ -117,7 +106,24 @@ static enum status prepare(struct shapes_job *j, struct error *e) {
         return error_set(e, ERR_USAGE, "--shapes-only: chip %s has no costs, so there would be nothing to tell",
                          o->chip);
     }
-    TRY(model_open_shapes(o->model, &j->model, e));
+    return model_open_shapes(o->model, &j->model, e);
+}
+
+/* Whether requests are served; else one prompt is continued. */
+static bool is_workload(const struct options *o) {
+    return option_given(o, "batch") || option_given(o, "requests") || option_given(o, "arrivals");
+}
+
+enum status shapes_create_run(struct shapes_job *j, uint32_t longest, struct error *e) {
+    TRY(measure_activity(j, e));
+    size_t count;
+    const struct matrix_source *sources = model_matrices(j->model, &count);
+    TRY(placement_create(j->chip, sources, count, &j->placement, e));
+    return run_create_shapes(j->chip, j->placement, &j->activity, longest, &j->run, e);
+}
+
+static enum status prepare(struct shapes_job *j, struct error *e) {
+    const struct options *o = j->o;
     uint64_t wanted = (uint64_t)o->prompt_tokens + (uint64_t)o->tokens, most = model_shape(j->model)->context;
     most = o->context > 0 && (uint64_t)o->context < most ? (uint64_t)o->context : most;
     if (wanted > most) {
@@ -126,12 +132,8 @@ static enum status prepare(struct shapes_job *j, struct error *e) {
                          "%llu)",
                          (long long)o->prompt_tokens, (long long)o->tokens, (unsigned long long)most);
     }
-    TRY(measure_activity(j, e));
-    size_t count;
-    const struct matrix_source *sources = model_matrices(j->model, &count);
-    TRY(placement_create(j->chip, sources, count, &j->placement, e));
     uint32_t step = o->prompt_tokens < LARGEST_STEP ? (uint32_t)o->prompt_tokens : LARGEST_STEP;
-    TRY(run_create_shapes(j->chip, j->placement, &j->activity, step, &j->run, e));
+    TRY(shapes_create_run(j, step, e));
     if (o->out) {
         TRY(run_keep_events(j->run, TRACE_EVENTS_MOST, e));
     }
@@ -198,9 +200,14 @@ static enum status report(const struct shapes_job *j, struct error *e) {
 
 enum status shapes_run(const struct options *o, struct error *e) {
     struct shapes_job j = {.o = o};
-    enum status s = prepare(&j, e);
-    s = s == OK ? advance(&j, e) : s;
-    s = s == OK ? report(&j, e) : s;
+    enum status s = open_all(&j, e);
+    if (s == OK && is_workload(o)) {
+        s = serve_requests(&j, e);
+    } else {
+        s = s == OK ? prepare(&j, e) : s;
+        s = s == OK ? advance(&j, e) : s;
+        s = s == OK ? report(&j, e) : s;
+    }
     session_destroy(j.session);
     run_destroy(j.run);
     placement_destroy(j.placement);

@@ -1,0 +1,208 @@
+/* The loop that serves requests: see serving.h. A session without values per place, all on streams of one run. */
+#include "base/io.h"
+#include "models/internal.h"
+
+#define NOBODY SIZE_MAX
+
+struct place {
+    struct session *session;
+    size_t request; /* NOBODY: free */
+    uint32_t written;
+};
+
+struct server {
+    const struct model *model;
+    const struct placement *placement;
+    struct run *run;
+    struct workload *work;
+    uint32_t max_batch;
+    struct serving_counts *counts;
+    struct place *places;
+    uint32_t in_flight;
+    size_t next;            /* request to admit */
+    uint64_t *kv_bits;      /* [chips] reserved */
+    uint64_t *layer_chip;   /* [layers] */
+    struct kv_room room;
+};
+
+/* ---- life -------------------------------------------------------------------------------------- */
+
+static void close_server(struct server *s) {
+    for (uint32_t i = 0; s->places && i < s->max_batch; i++) {
+        session_destroy(s->places[i].session);
+    }
+    mem_free(s->places);
+    mem_free(s->kv_bits);
+    mem_free(s->layer_chip);
+}
+
+static enum status check_requests(const struct server *s, struct error *e) {
+    uint32_t context = s->model->shape.context;
+    for (size_t i = 0; i < s->work->count; i++) {
+        const struct request *q = &s->work->requests[i];
+        if (q->prompt_tokens == 0 || q->tokens == 0 || (uint64_t)q->prompt_tokens + q->tokens > context) {
+            return error_set(e, ERR_USAGE,
+                             "request %zu: prompt of %u tokens and %u to write (allowed: at least 1 each, together at "
+                             "most the context of %u)",
+                             i + 1, q->prompt_tokens, q->tokens, context);
+        }
+    }
+    return OK;
+}
+
+static uint32_t longest(const struct server *s, bool whole) {
+    uint32_t most = 1;
+    for (size_t i = 0; i < s->work->count; i++) {
+        uint32_t n = s->work->requests[i].prompt_tokens + (whole ? s->work->requests[i].tokens : 0);
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
+static enum status open_server(struct server *s, struct error *e) {
+    uint32_t layers = s->model->shape.layers, places = s->max_batch;
+    struct session_options so = {
+        .context = longest(s, true), .max_batch = longest(s, false), .run = s->run, .shapes = true};
+    s->places = mem_alloc(places, sizeof *s->places);
+    s->kv_bits = mem_alloc(s->room.chips, sizeof *s->kv_bits);
+    s->layer_chip = mem_alloc(layers, sizeof *s->layer_chip);
+    if (!s->places || !s->kv_bits || !s->layer_chip) {
+        return error_set(e, ERR_RUN, "serving: out of memory for %u requests at a time", places);
+    }
+    for (uint32_t l = 0; l < layers; l++) {
+        s->layer_chip[l] = placement_layer_chip(s->placement, (int)l);
+    }
+    for (uint32_t i = 0; i < places; i++) {
+        s->places[i].request = NOBODY;
+        TRY(session_create(s->model, &so, &s->places[i].session, e));
+    }
+    return OK;
+}
+
+/* ---- KV memory --------------------------------------------------------------------------------- */
+
+static uint64_t layer_bits(const struct server *s, uint32_t layer, const struct request *q) {
+    const struct shape *p = &s->model->shape;
+    uint64_t positions = (uint64_t)q->prompt_tokens + q->tokens - 1; /* the last token is never read back */
+    positions = p->window[layer] && p->window[layer] < positions ? p->window[layer] : positions;
+    return positions * 2 * p->kv_heads * p->head_dim * s->room.value_bits;
+}
+
+static void give_back(struct server *s, const struct request *q) {
+    for (uint32_t l = 0; l < s->model->shape.layers; l++) {
+        s->kv_bits[s->layer_chip[l]] -= layer_bits(s, l, q);
+    }
+}
+
+/* Reserves; false: it does not fit, nothing is reserved. */
+static bool reserve(struct server *s, const struct request *q, bool force) {
+    bool fits = true;
+    for (uint32_t l = 0; l < s->model->shape.layers; l++) {
+        uint64_t *bits = &s->kv_bits[s->layer_chip[l]];
+        *bits += layer_bits(s, l, q);
+        fits &= *bits <= s->room.chip_bits;
+    }
+    if (!fits && !force) {
+        give_back(s, q);
+        return false;
+    }
+    s->counts->too_large += !fits;
+    for (uint32_t l = 0; l < s->model->shape.layers; l++) {
+        uint64_t bits = s->kv_bits[s->layer_chip[l]];
+        s->counts->kv_most_bits = bits > s->counts->kv_most_bits ? bits : s->counts->kv_most_bits;
+    }
+    return true;
+}
+
+/* ---- the loop ---------------------------------------------------------------------------------- */
+
+static uint32_t free_place(const struct server *s) {
+    uint32_t i = 0;
+    while (s->places[i].request != NOBODY) {
+        i++;
+    }
+    return i;
+}
+
+/* Everybody who has a place now. A request that is yet to come keeps its place until then: nobody else could use it. */
+static enum status admit(struct server *s, double now_s, struct error *e) {
+    while (s->next < s->work->count && s->in_flight < s->max_batch) {
+        struct request *q = &s->work->requests[s->next];
+        if (!reserve(s, q, s->in_flight == 0)) {
+            return OK;
+        }
+        uint32_t at = free_place(s);
+        struct place *place = &s->places[at];
+        q->admitted_s = q->arrival_s > now_s ? q->arrival_s : now_s;
+        place->request = s->next++;
+        place->written = 0;
+        s->in_flight++;
+        s->counts->most_in_flight += s->in_flight > s->counts->most_in_flight;
+        session_rewind(place->session, 0);
+        run_stream(s->run, at, q->admitted_s);
+        TRY(session_advance(place->session, q->prompt_tokens, LOGITS_LAST, e));
+        s->counts->prompt_tokens += q->prompt_tokens;
+    }
+    return OK;
+}
+
+/* The place has written one more token. */
+static enum status go_on(struct server *s, uint32_t at, double now_s, struct error *e) {
+    struct place *place = &s->places[at];
+    struct request *q = &s->work->requests[place->request];
+    place->written++;
+    s->counts->tokens++;
+    if (place->written == 1) {
+        q->first_s = now_s;
+    }
+    if (place->written < q->tokens) {
+        run_stream(s->run, at, now_s);
+        return session_advance(place->session, 1, LOGITS_LAST, e);
+    }
+    q->last_s = now_s;
+    give_back(s, q);
+    place->request = NOBODY;
+    s->in_flight--;
+    return admit(s, now_s, e);
+}
+
+static enum status loop(struct server *s, struct progress *progress, struct error *e) {
+    struct run_finished f;
+    TRY(admit(s, 0, e));
+    for (;;) {
+        TRY(run_wait(s->run, &f, e));
+        if (f.idle) {
+            return OK;
+        }
+        TRY(go_on(s, f.stream, f.end_s, e));
+        progress_update(progress, s->counts->tokens);
+        TRY(check_interrupted(e));
+    }
+}
+
+static uint64_t all_tokens(const struct workload *w) {
+    uint64_t tokens = 0;
+    for (size_t i = 0; i < w->count; i++) {
+        tokens += w->requests[i].tokens;
+    }
+    return tokens;
+}
+
+enum status serve(const struct model *m, const struct chip *c, const struct placement *p, struct run *r,
+                  struct workload *w, uint32_t max_batch, struct serving_counts *out, struct error *e) {
+    struct server s = {.model = m,
+                       .placement = p,
+                       .run = r,
+                       .work = w,
+                       .max_batch = max_batch,
+                       .counts = out,
+                       .room = placement_kv_room(c, p)};
+    *out = (struct serving_counts){.kv_room_bits = s.room.chip_bits};
+    TRY(check_requests(&s, e));
+    enum status status = open_server(&s, e);
+    struct progress *progress = progress_create("tokens", all_tokens(w));
+    status = status == OK ? loop(&s, progress, e) : status;
+    progress_destroy(progress);
+    close_server(&s);
+    return status;
+}

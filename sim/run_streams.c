@@ -1,0 +1,263 @@
+/* See run_streams.h. */
+#include "sim/run_streams.h"
+
+#include <math.h>
+#include <string.h>
+
+struct note {
+    int64_t last[2]; /* start of the last token, its result */
+    uint32_t resource, first_input, inputs;
+};
+
+struct stream {
+    struct note *notes;      /* [stages_most] of the step that is under way */
+    uint32_t *inputs;        /* [input_most] numbers of stages */
+    size_t input_count;
+    struct front last;       /* of the step that was handed over last */
+    uint32_t ends[FRONT_MOST]; /* numbers of these stages */
+    uint32_t awaited;        /* results that are still to come before the stream has nothing to do */
+    uint32_t steps;          /* that are under way */
+    uint32_t tokens;         /* of all these */
+    uint64_t number;         /* of the next stage: part of its key */
+    int64_t release, start;  /* of the next step; of the first that is under way */
+};
+
+struct streams {
+    struct stream *of;       /* [count] */
+    uint32_t count, now;
+    size_t input_most;
+    uint32_t *stage_of;      /* [places]: number of the stage by place in the engine */
+    size_t places;
+    int64_t work[CLASS_COUNT], wait[CLASS_COUNT];
+};
+
+enum { INPUTS_PER_STAGE = 4 };
+
+/* ---- life -------------------------------------------------------------------------------------- */
+
+void streams_destroy(struct streams *s) {
+    if (s) {
+        for (uint32_t i = 0; s->of && i < s->count; i++) {
+            mem_free(s->of[i].notes);
+            mem_free(s->of[i].inputs);
+        }
+        mem_free(s->of);
+        mem_free(s->stage_of);
+        mem_free(s);
+    }
+}
+
+void streams_reset(struct streams *s) {
+    if (!s) {
+        return;
+    }
+    for (uint32_t i = 0; i < s->count; i++) {
+        struct stream *one = &s->of[i];
+        *one = (struct stream){.notes = one->notes, .inputs = one->inputs};
+    }
+    memset(s->work, 0, sizeof s->work);
+    memset(s->wait, 0, sizeof s->wait);
+    s->now = 0;
+}
+
+static enum status no_memory(uint32_t streams, struct error *e) {
+    return error_set(e, ERR_RUN, "run: out of memory for %u streams", streams);
+}
+
+static enum status create(struct run *r, uint32_t streams, struct error *e) {
+    struct streams *s = mem_alloc(1, sizeof *s);
+    if (!s) {
+        return no_memory(streams, e);
+    }
+    r->streams = s;
+    s->input_most = INPUTS_PER_STAGE * r->stages_most;
+    s->places = streams * r->stages_most;
+    s->stage_of = mem_alloc(s->places, sizeof *s->stage_of);
+    s->of = mem_alloc(streams, sizeof *s->of);
+    if (!s->of || !s->stage_of) {
+        return no_memory(streams, e);
+    }
+    s->count = streams;
+    for (uint32_t i = 0; i < streams; i++) {
+        s->of[i].notes = mem_alloc(r->stages_most, sizeof *s->of[i].notes);
+        s->of[i].inputs = mem_alloc(s->input_most, sizeof *s->of[i].inputs);
+        if (!s->of[i].notes || !s->of[i].inputs) {
+            return no_memory(streams, e);
+        }
+    }
+    return OK;
+}
+
+enum status run_streams(struct run *r, uint32_t streams, struct error *e) {
+    if (!r->engine) {
+        return error_set(e, ERR_USAGE, "run: several streams on a chip without costs, which has no time");
+    }
+    if (streams == 0 || streams > UINT16_MAX || r->steps > 0) {
+        return error_set(e, ERR_USAGE, "run: %u streams (allowed: 1 to %u, before the first step)", streams, UINT16_MAX);
+    }
+    streams_destroy(r->streams);
+    r->streams = NULL;
+    TRY(create(r, streams, e));
+    return run_create_engine(r, streams, e);
+}
+
+void run_stream(struct run *r, uint32_t stream, double not_before_s) {
+    struct streams *s = r->streams;
+    s->now = stream < s->count ? stream : s->count - 1;
+    s->of[s->now].release = engine_ticks(r->engine, not_before_s);
+}
+
+/* ---- a step ------------------------------------------------------------------------------------ */
+
+static struct stream *current(struct run *r) { return &r->streams->of[r->streams->now]; }
+
+void streams_begin_step(struct run *r) {
+    struct stream *one = current(r);
+    if (one->steps == 0) {
+        int64_t now = engine_now(r->engine);
+        one->start = one->release > now ? one->release : now;
+        one->tokens = 0;
+        one->number = 0;
+        one->last.count = 0;
+    }
+    one->steps++;
+    one->tokens += r->tokens;
+    one->input_count = 0;
+}
+
+/* Notes may be written to while the engine works on the step before. */
+static bool is_followed(const struct stream *one) { return one->steps == 1; }
+
+void streams_place(struct run *r, struct engine_task *t) {
+    struct stream *one = current(r);
+    t->key = (uint64_t)r->streams->now << 32 | one->number++;
+    t->release = one->release;
+    t->last = is_followed(one) ? one->notes[r->stages].last : NULL;
+}
+
+static enum status note_place(struct streams *s, uint64_t id, size_t stage, struct error *e) {
+    size_t place = (uint32_t)id;
+    if (place >= s->places) {
+        size_t more = 2 * place + 1;
+        uint32_t *grown = mem_resize(s->stage_of, s->places * sizeof *grown, more * sizeof *grown);
+        if (!grown) {
+            return no_memory(s->count, e);
+        }
+        s->stage_of = grown;
+        s->places = more;
+    }
+    s->stage_of[place] = (uint32_t)stage;
+    return OK;
+}
+
+enum status streams_note(struct run *r, const struct engine_task *t, uint64_t id, const struct front *before,
+                         struct error *e) {
+    struct streams *s = r->streams;
+    struct stream *one = current(r);
+    TRY(note_place(s, id, r->stages, e));
+    for (uint32_t i = 0; before->count == 0 && i < one->last.count; i++) {
+        TRY(engine_depend(r->engine, id, one->last.tasks[i], AFTER_ALL, e));
+    }
+    if (!is_followed(one)) {
+        return OK;
+    }
+    struct note *n = &one->notes[r->stages];
+    n->resource = (uint32_t)t->resource;
+    n->first_input = (uint32_t)one->input_count;
+    n->inputs = before->count;
+    if (before->count > s->input_most - one->input_count) {
+        return error_set(e, ERR_RUN, "run: this step has more dependencies than the run was made for");
+    }
+    for (uint32_t i = 0; i < before->count; i++) {
+        one->inputs[one->input_count++] = s->stage_of[(uint32_t)before->tasks[i]];
+    }
+    return OK;
+}
+
+void streams_end_step(struct run *r) {
+    struct stream *one = current(r);
+    struct error e;
+    if (r->trouble.status == OK && r->front.count == 0) {
+        error_set(&r->trouble, ERR_USAGE, "run: a step without operations on stream %u", r->streams->now);
+    }
+    for (uint32_t i = 0; r->trouble.status == OK && i < r->front.count; i++) {
+        one->ends[i] = r->streams->stage_of[(uint32_t)r->front.tasks[i]];
+        if (engine_watch(r->engine, r->front.tasks[i], &e) != OK) {
+            r->trouble = e;
+        }
+    }
+    one->awaited += r->front.count;
+    one->last = r->front;
+}
+
+/* ---- its end ----------------------------------------------------------------------------------- */
+
+/* The stage among `count` whose result came last; of several the first. */
+static uint32_t latest(const struct stream *one, const uint32_t *stages, uint32_t count) {
+    uint32_t best = stages[0];
+    for (uint32_t i = 1; i < count; i++) {
+        best = one->notes[stages[i]].last[1] > one->notes[best].last[1] ? stages[i] : best;
+    }
+    return best;
+}
+
+static void follow(struct run *r, const struct stream *one) {
+    struct streams *s = r->streams;
+    double *critical_s = r->critical_s[one->tokens == 1 ? STEP_SINGLE : STEP_SEVERAL];
+    uint32_t at = latest(one, one->ends, one->last.count);
+    for (bool more = true; more;) {
+        const struct note *n = &one->notes[at];
+        enum resource_class c = run_resource_class(r, n->resource);
+        int64_t input = one->start;
+        more = n->inputs > 0;
+        if (more) {
+            at = latest(one, one->inputs + n->first_input, n->inputs);
+            input = one->notes[at].last[1];
+        }
+        s->work[c] += n->last[1] - n->last[0];
+        s->wait[c] += n->last[0] - input;
+        critical_s[c] += engine_seconds(r->engine, n->last[1] - input);
+    }
+}
+
+static void end_of_stream(struct run *r, struct stream *one, int64_t end) {
+    *(one->tokens == 1 ? &r->single_s : &r->several_s) += engine_seconds(r->engine, end - one->start);
+    if (one->steps == 1) {
+        follow(r, one);
+    }
+    one->steps = 0;
+}
+
+enum status run_wait(struct run *r, struct run_finished *out, struct error *e) {
+    struct engine_report report;
+    *out = (struct run_finished){.idle = true};
+    for (;;) {
+        if (r->trouble.status != OK) {
+            return error_set(e, r->trouble.status, "%s", r->trouble.message);
+        }
+        TRY(engine_advance(r->engine, &report, e));
+        if (!report.finished) {
+            return OK;
+        }
+        uint32_t stream = (uint32_t)(report.key >> 32);
+        struct stream *one = &r->streams->of[stream];
+        if (--one->awaited == 0) {
+            end_of_stream(r, one, report.time);
+            *out = (struct run_finished){.stream = stream, .end_s = engine_seconds(r->engine, report.time)};
+            return OK;
+        }
+    }
+}
+
+/* ---- results ----------------------------------------------------------------------------------- */
+
+struct run_class_load run_class_load(const struct run *r, size_t c) {
+    struct class_view v = run_class(r, (enum resource_class)c);
+    struct run_class_load load = {
+        .busy_s = v.busy_s, .wait_s = v.wait_s, .busiest = v.busiest, .events = v.events};
+    if (r->streams) {
+        load.path_work_s = engine_seconds(r->engine, r->streams->work[c]);
+        load.path_wait_s = engine_seconds(r->engine, r->streams->wait[c]);
+    }
+    return load;
+}
