@@ -529,6 +529,11 @@ static enum status check_ladder(const struct chip_spec *s, const struct config_n
                       "%d rows cannot be cut into %d equal segments (allowed: divisors of tile.rows)", t->rows,
                       t->ladder.segments);
     }
+    if (t->ladder.precision == LADDER_SINGLE && (!s->effects.dac || !dac_is_ideal(t->dac.circuit))) {
+        CONTRADICTION(e, root, "tile.ladder.precision",
+                      "single takes the whole steps of an ideal pulse (allowed: effects.dac=on and an ideal "
+                      "tile.dac.circuit, or double)");
+    }
     if (phenomena_active(&t->phenomena, &all).any) {
         CONTRADICTION(e, root, "tile.phenomena", "not together with tile.ladder (allowed: all zero)");
     }

@@ -66,6 +66,9 @@ struct wires_spec {
     bool exact_nonlinear;         /* networks that cannot be folded: for machines of many tiles too */
 };
 
+/* In closed form, or step by step as aihwkit rounds it; order = names in chip_params.c. */
+enum ladder_precision { LADDER_DOUBLE, LADDER_SINGLE };
+
 /* tile.ladder: the same resistance as aihwkit's tile with time-dependent IR drop has it (sim/ladder.h). Effect wires;
  * counting: adc_errors. */
 struct ladder_spec {
@@ -76,6 +79,7 @@ struct ladder_spec {
     struct constant oscillator_Hz;  /* of its counter, at 100 uA */
     struct constant step_s;         /* of an input pulse */
     int segments;                   /* nodes of the wire; divides the rows */
+    int precision;                  /* enum ladder_precision */
     bool adc, sum;                  /* currents are counted in whole periods; steps are added, not as trapezoids */
 };
 

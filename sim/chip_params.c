@@ -20,6 +20,7 @@ static const char *const correction_names[] = {"none", "affine", NULL};
 static const char *const adc_rule_names[] = {"maximum", "quantile", "mean_square", NULL};
 static const char *const input_end_names[] = {"left", "right", "both", NULL};
 static const char *const output_end_names[] = {"bottom", "top", "alternate", "both", NULL};
+static const char *const precision_names[] = {"double", "single", NULL};
 static const char *const wires_method_names[] = {"automatic", "product", "corrected", "exact", NULL};
 static const char *const noise_management_names[] = {
     "none", "abs_max", "abs_max_np_sum", "max", "constant", "average_abs_max", NULL};
@@ -208,6 +209,11 @@ static const struct param ladder_rows[] = {
     BOOL_ROW("adc", "on", "results are whole periods of the oscillator (effect adc_errors)", AT(ladder_spec, adc)),
     BOOL_ROW("sum", "off", "steps are added; off: trapezoids, which count half a step more per pulse",
              AT(ladder_spec, sum)),
+    CHOICE_ROW("precision", precision_names, "double",
+               "double: steps added up in closed form; single: one by one in float32, in the order in which aihwkit's "
+               "tile takes them, to replay its results (they differ by its rounding, up to 2e-5 of the largest "
+               "output); slow",
+               AT(ladder_spec, precision)),
 };
 
 static const struct param faults_rows[] = {

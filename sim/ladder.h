@@ -1,6 +1,6 @@
 /* Private to sim/: a column of differential pairs read in time steps over a resistive wire, as aihwkit's IR-drop tile
- * (TorchInferenceRPUConfigIRDropT) describes it. Pure functions in double precision. Equations, source, what is left
- * out: ladder.c.
+ * (TorchInferenceRPUConfigIRDropT) describes it. Pure functions: in double precision, or step by step in single.
+ * Equations, source, what is left out: ladder.c.
  */
 #ifndef MHO_SIM_LADDER_H
 #define MHO_SIM_LADDER_H
@@ -23,6 +23,16 @@ static inline uint32_t ladder_position(const struct ladder *l, uint32_t used, ui
  * [used]: not negative. */
 double ladder_fold(const struct ladder *l, const float *plus_S, const float *minus_S, uint32_t used, uint32_t column,
                    double *share);
+
+/* The same column by steps in single precision (tile.ladder.precision). plus_uS, minus_uS [used]; level [used]: steps
+ * that each input counts for (ladder_steps); most: largest digit. Returns what the closed form gives with its offset:
+ * charge / (read voltage x step), in siemens x steps. */
+struct ladder_pairs {
+    const float *plus_uS, *minus_uS, *level;
+    uint32_t used, column;
+    int most;
+};
+double ladder_stepped(const struct ladder *l, const struct ladder_spec *s, const struct ladder_pairs *pairs);
 
 /* Steps that a digit counts for, with its sign, and steps that a pass lasts whose largest digit is `most`. */
 double ladder_steps(const struct ladder_spec *s, double digit);

@@ -114,6 +114,8 @@ struct array {
 
     /* Per row block and output: [row_blocks][columns]. */
     float *ladder_offset; /* tile.ladder: taken off a result per step of a pass, in units of the weights; NULL: none */
+    float *ladder_uS;     /* tile.ladder.precision = single: pairs, [row_blocks][columns][2][rows] (ladder_pairs_at);
+                             then ladder_offset is 0. NULL: none */
     float *weight_scale; /* |w| that full-scale conductance stands for: max|w| of the column or tile (targets) */
     float *column_max;   /* max|w| of the column in this block (targets) */
     float *compensation; /* factor of the drift compensation, digital, after the ADC */
@@ -210,6 +212,10 @@ bool machine_wires_act(const struct machine *m);
 struct wires machine_wires_of(const struct machine *m);
 /* Whether columns are ladders of pairs (sim/ladder.h); never together with wires. */
 bool machine_ladder_acts(const struct machine *m);
+/* Where ladder_uS has the pair of one column: plus conductances of all rows of the block, then minus. */
+static inline size_t ladder_pairs_at(const struct array *a, uint32_t block, uint32_t column) {
+    return 2 * ((size_t)a->row_begin[block] * a->columns + (size_t)column * array_block_rows(a, block));
+}
 struct fault_array machine_fault_array(const struct machine *m); /* lines of a full tile */
 /* For tiles of at most `rows` rows and `outputs` outputs. */
 enum status tile_devices_create(const struct machine *m, uint32_t rows, uint32_t outputs, struct tile_devices **out,
@@ -237,11 +243,23 @@ void tile_line_weights(const struct machine *m, const struct tile_devices *t, ui
  * one and the same for all of them is not modelled. */
 void tile_line_variance(const struct machine *m, const struct tile_devices *t, uint32_t output, uint32_t line,
                         float weight_scale, float *variance);
+/* Both devices of an output before the wire, in microsiemens, as ladder_stepped wants them: pair_uS [2][rows]. w
+ * [rows]: its weights, which the targets are worked out from in that unit. Writes over the room for targets. */
+void tile_pair_uS(const struct machine *m, struct tile_devices *t, const float *w, uint32_t output, float weight_scale,
+                  float *pair_uS);
 /* Part x g [rows] of the shared column of a slice, in siemens. */
 void tile_shared_S(const struct machine *m, const struct tile_devices *t, uint32_t slice, size_t age, float *line_S);
 /* Outputs [first, end) of a column block. */
 static inline uint32_t array_block_output(const struct array *a, const struct tile_spec *tile, uint32_t column_block) {
     return block_begin(a->outputs, (uint32_t)tile->columns, (enum split_mode)tile->split, column_block);
+}
+/* Column of an output in its tile. */
+static inline uint32_t array_column_of_tile(const struct array *a, const struct tile_spec *tile, uint32_t output) {
+    uint32_t c = 0;
+    while (c + 1 < a->column_blocks && array_block_output(a, tile, c + 1) <= output) {
+        c++;
+    }
+    return output - array_block_output(a, tile, c);
 }
 /* Number of a tile in the order of placement: matrices, then row blocks, then column blocks. */
 static inline uint64_t array_tile_number(const struct array *a, uint32_t row_block, uint32_t column_block) {

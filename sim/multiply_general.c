@@ -387,6 +387,30 @@ static void record_results(const struct block_work *w, const float *v, uint32_t 
     }
 }
 
+/* Sum over the passes of a group of the steps of all columns (tile.ladder.precision = single); v as in group_sum. */
+static void stepped_sum(const struct block_work *w, const struct strip *s, uint32_t group, float *v) {
+    const struct machine *m = w->m;
+    const struct tile_spec *tile = &m->spec->tile;
+    const struct array *a = w->a;
+    const struct ladder ladder = {(uint32_t)tile->rows, (uint32_t)tile->ladder.segments, tile->ladder.cell_ohm.value};
+    uint32_t rows = array_block_rows(a, w->block), first = s->panel * PANEL;
+    memset(v, 0, w->tokens * PANEL * sizeof *v);
+    for (uint32_t lane = 0; lane < PANEL && first + lane < a->outputs; lane++) {
+        const float *pair_uS = a->ladder_uS + ladder_pairs_at(a, w->block, first + lane);
+        double weight = tile_weight_per_siemens(m, a->weight_scale[s->column + lane]);
+        for (uint32_t t = 0; t < w->tokens; t++) {
+            double sum = 0;
+            for (uint32_t p = group_first(&m->inputs, group); p < group_end(&m->inputs, group); p++) {
+                const float *level = w->g->levels + ((size_t)p * TOKENS + t) * w->g->stride;
+                struct ladder_pairs pairs = {pair_uS, pair_uS + rows, level, rows,
+                                             array_column_of_tile(a, tile, first + lane), m->inputs.pass[p].mask};
+                sum += (double)m->inputs.pass[p].share * ladder_stepped(&ladder, &tile->ladder, &pairs);
+            }
+            v[t * PANEL + lane] = (float)(sum * weight);
+        }
+    }
+}
+
 /* The wire's own part of a result, then the counter; v in units of the weights x digits. */
 static void count_ladder(const struct block_work *w, const struct strip *s, uint32_t group, float *v) {
     const struct machine *m = w->m;
@@ -415,6 +439,8 @@ static void read_line(const struct block_work *w, const struct strip *s, uint32_
         phenomenal_sum(w, s, group, v);
     } else if (w->g->network) {
         network_group_sum(w, group, line, s->panel * PANEL, v);
+    } else if (a->ladder_uS) {
+        stepped_sum(w, s, group, v);
     } else {
         group_sum(w, s->weights, w->g->levels, group, 1, v);
     }

@@ -379,8 +379,27 @@ static double plain_pass(const struct block *k, uint32_t pass, const double *w) 
     return sum;
 }
 
+/* tile.ladder.precision = single: its steps; levels come back in steps. */
+static double stepped_pass(const struct block *k, uint32_t pass, uint32_t o) {
+    const struct machine *m = k->m;
+    const struct tile_spec *tile = &m->spec->tile;
+    const struct ladder ladder = {(uint32_t)tile->rows, (uint32_t)tile->ladder.segments, tile->ladder.cell_ohm.value};
+    const float *pair_uS = k->a->ladder_uS + ladder_pairs_at(k->a, k->b, o);
+    float level[4096]; /* rows of a tile are no more */
+    for (uint32_t i = 0; i < k->rows; i++) {
+        level[i] = (float)(k->levels[(size_t)pass * k->rows + i] * m->inputs.digit_limit);
+    }
+    struct ladder_pairs pairs = {pair_uS, pair_uS + k->rows, level, k->rows, array_column_of_tile(k->a, tile, o),
+                                 m->inputs.pass[pass].mask};
+    return ladder_stepped(&ladder, &tile->ladder, &pairs) / m->inputs.digit_limit *
+           tile_weight_per_siemens(m, k->a->weight_scale[(size_t)k->b * k->a->columns + o]);
+}
+
 static double line_pass(const struct block *k, uint32_t pass, uint32_t line, uint32_t o) {
     const struct array *a = k->a;
+    if (a->ladder_uS) {
+        return stepped_pass(k, pass, o);
+    }
     return k->solved ? k->solved[((size_t)pass * a->lines + line) * a->outputs + o]
                      : plain_pass(k, pass, k->weights + ((size_t)o * a->lines + line) * k->rows);
 }

@@ -198,9 +198,9 @@ static void read_for_compensation(const struct job *j, struct work *k, uint32_t 
     }
 }
 
-static void store_tile(const struct job *j, struct work *k, uint32_t b, uint32_t column_block) {
+static void store_tile(const struct job *j, struct work *k, uint32_t b, uint32_t column_block, const float *w) {
     struct array *a = j->a;
-    const struct tile_devices *t = k->devices;
+    struct tile_devices *t = k->devices;
     uint32_t first = first_output(j, column_block);
     for (uint32_t o = 0; o < t->outputs; o++) {
         float scale = a->weight_scale[(size_t)b * a->columns + first + o];
@@ -211,7 +211,10 @@ static void store_tile(const struct job *j, struct work *k, uint32_t b, uint32_t
             }
             array_store_line(j->m, a, b, line, first + o, k->line, t->white_variance ? k->variance : NULL, k->codes);
         }
-        if (a->ladder_offset) {
+        if (a->ladder_uS) {
+            tile_pair_uS(j->m, t, w + (size_t)o * a->inputs + a->row_begin[b], o, scale,
+                         a->ladder_uS + ladder_pairs_at(a, b, first + o));
+        } else if (a->ladder_offset) {
             a->ladder_offset[(size_t)b * a->columns + first + o] =
                 (float)(ladder_offset_S(&j->m->spec->tile.ladder, t->column_S[o]) *
                         tile_weight_per_siemens(j->m, scale));
@@ -248,7 +251,7 @@ static enum status program_tile(struct job *j, struct work *k, uint32_t b, uint3
     if (j->compensated) {
         read_for_compensation(j, k, b, column_block, w);
     }
-    store_tile(j, k, b, column_block);
+    store_tile(j, k, b, column_block, w);
     if (a->crossings) {
         memcpy(array_tile_crossings(j->m, a, b, column_block), k->devices->crossing_S[0],
                (size_t)k->devices->rows * k->devices->physical_columns * sizeof *a->crossings);

@@ -320,6 +320,26 @@ static void fold_ladders(const struct place *p, struct tile_devices *t) {
     }
 }
 
+/* Targets in microsiemens, and what a device differs from its target by. Converted from siemens, an exact device would
+ * be off by the last bit, and steps in single precision would round to other results than aihwkit's, which has
+ * microsiemens. */
+void tile_pair_uS(const struct machine *m, struct tile_devices *t, const float *w, uint32_t output, float weight_scale,
+                  float *pair_uS) {
+    struct encoding_plan micro = m->plan;
+    micro.g_min_S *= 1e6;
+    micro.span_S *= 1e6;
+    for (uint32_t leg = 0; leg < 2; leg++) {
+        const float *g_S = t->crossing_S[0] + ((size_t)2 * output + leg) * t->rows;
+        float *target_uS = t->written_S;
+        encoding_targets(&m->plan, w, t->rows, weight_scale, 0, leg, t->target_S);
+        encoding_targets(&micro, w, t->rows, weight_scale, 0, leg, target_uS);
+        for (uint32_t i = 0; i < t->rows; i++) {
+            double off_S = (double)g_S[i] - (double)t->target_S[i] * m->plan.devices;
+            pair_uS[leg * t->rows + i] = (float)((double)target_uS[i] * m->plan.devices + 1e6 * off_S);
+        }
+    }
+}
+
 /* All parallel devices of all crossings, with faults. */
 static void realise_crossings(const struct place *p, struct tile_devices *t, struct tile_programming *programmed) {
     for (uint32_t k = 0; k < p->m->plan.devices; k++) {
