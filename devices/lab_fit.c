@@ -11,6 +11,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/io.h"
 #include "devices/lab_internal.h"
 
 enum { TARGETS_LEAST = 3, TARGETS_MOST = 64, DEVICES_LEAST = 3, BASIS_MOST = 3 };
@@ -452,6 +453,7 @@ static void judge_regression(const struct lab_data *d, struct lab_result *r) {
 static enum status fit_over_time(const struct lab_data *d, const struct lab_options *o, const struct times *at,
                                  struct arena *a, struct lab_result *r, struct misfit *left, struct error *e) {
     *left = (struct misfit){0, 0};
+    TRY(check_interrupted(e));
     if (d->has_devices) {
         return fit_devices(d, o, at, r, left, e);
     }

@@ -14,6 +14,7 @@
  */
 #include <math.h>
 
+#include "base/io.h"
 #include "base/memory.h"
 #include "base/random.h"
 #include "sim/ladder.h"
@@ -647,8 +648,10 @@ enum status machine_multiply_reference(const struct machine *m, size_t matrix, c
         for (uint32_t t = 0; status == OK && t < tokens; t++) {
             k.token = t;
             k.read = first_read + t;
-            status = multiply_token(&k, x + (size_t)t * a->inputs + a->row_begin[k.b], codes, block_y,
-                                    y + (size_t)t * a->outputs, e);
+            status = check_interrupted(e);
+            status = status == OK ? multiply_token(&k, x + (size_t)t * a->inputs + a->row_begin[k.b], codes, block_y,
+                                                   y + (size_t)t * a->outputs, e)
+                                  : status;
         }
     }
     mem_free(codes);

@@ -315,6 +315,46 @@ static void interrupt(const char *const *args, useconds_t after_us) {
     assert_string_equal(message, "mho: interrupted\n");
 }
 
+static void write_table(const char *path, int lines, int columns) {
+    FILE *f = fopen(path, "w");
+    for (int i = 0; i < lines; i++) {
+        for (int k = 0; k < columns; k++) {
+            fprintf(f, "%s0.%03d", k ? "," : "", (i * 7919 + k * 104729) % 997 + 1);
+        }
+        fputs("\n", f);
+    }
+    fclose(f);
+}
+
+/* The same with much to do for `mho tile` and `mho device fit`. */
+static void test_interrupt_long_files(void **state) {
+    (void)state;
+    char weights[1200], inputs[1200], data[1200], part[1200];
+    const char *folder = scratch_directory();
+    snprintf(weights, sizeof weights, "%s/W.csv", folder);
+    snprintf(inputs, sizeof inputs, "%s/X.csv", folder);
+    snprintf(data, sizeof data, "%s/lab.csv", folder);
+    snprintf(part, sizeof part, "%s/part.yaml", folder);
+    write_table(weights, 96, 96);
+    write_table(inputs, 8000, 96);
+    FILE *f = fopen(data, "w");
+    fputs("device,target_uS,time_s,g_uS\n", f);
+    for (int i = 0; i < 400000; i++) {
+        static const double times_s[] = {0, 10, 100, 1000}, kept[] = {1, 0.95, 0.9, 0.8};
+        int device = i / 4, target = 1 + device % 5;
+        fprintf(f, "%d,%d,%g,%.5f\n", device, target, times_s[i % 4], target * kept[i % 4] + 0.001 * (i % 97));
+    }
+    fclose(f);
+    const char *const trace[] = {"mho", "tile", "--weights", weights, "--inputs", inputs, NULL};
+    const char *const network[] = {"mho",    "tile",    "--weights", weights,        "--inputs",
+                                   inputs,   "--exact", "--chip",    "pcm256_wires", NULL};
+    const char *const fit[] = {"mho", "device", "fit", data, "--out", part, NULL};
+    interrupt(trace, 300000);
+    interrupt(network, 1000000);
+    interrupt(fit, 300000);
+    assert_false(file_exists(part));
+}
+
 static void test_interrupt(void **state) {
     (void)state;
     const char *text = plain_text(), *folder = scratch_directory();
@@ -574,6 +614,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_out_is_checked_first),
     cmocka_unit_test(test_closed_output),
     cmocka_unit_test(test_interrupt),
+    cmocka_unit_test(test_interrupt_long_files),
     cmocka_unit_test(test_json_keys),
     cmocka_unit_test(test_threads_give_same_bytes),
     cmocka_unit_test(test_effective_config_replays),

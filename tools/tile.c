@@ -420,7 +420,8 @@ static enum status read_exactly(const struct job *j, struct tile_network *n, str
     for (const struct stage *s = j->first; s && status == OK; s = s->next) {
         if (is_stage(s, "pass")) {
             struct tile_read r;
-            status = tile_network_read(n, s->values, &r, e);
+            status = check_interrupted(e);
+            status = status == OK ? tile_network_read(n, s->values, &r, e) : status;
             if (status == OK) {
                 add_read(x, &r);
             }
