@@ -66,7 +66,7 @@ static enum status calibrate(const struct model *m, size_t tokens, struct machin
     uint32_t window = m->shape.context < CALIBRATION_WINDOW ? m->shape.context : CALIBRATION_WINDOW;
     TRY_GOTO(status, calibration_ids(m, &ids, e), done);
     TRY_GOTO(status, machine_calibration_begin(machine, e), done);
-    TRY_GOTO(status, run_create(machine, window, &run, e), done);
+    TRY_GOTO(status, run_create_values(machine, window, &run, e), done);
     TRY_GOTO(status,
              session_create(m, &(struct session_options){.context = window, .max_batch = window, .run = run}, &s, e),
              done);

@@ -112,8 +112,8 @@ enum status run_create_engine(struct run *r, uint32_t streams, struct error *e) 
     return status;
 }
 
-enum status run_create_costs(const struct chip *c, const struct placement *p, uint32_t max_tokens, struct run **out,
-                             struct error *e) {
+static enum status create(const struct chip *c, const struct placement *p, uint32_t max_tokens, bool timed,
+                          struct run **out, struct error *e) {
     *out = NULL;
     struct run *r = mem_alloc(1, sizeof *r);
     if (!r) {
@@ -124,10 +124,10 @@ enum status run_create_costs(const struct chip *c, const struct placement *p, ui
     if (status == OK) {
         status = run_links_create(r, e);
     }
-    if (status == OK && chip_has_costs(c)) {
+    if (status == OK && timed) {
         status = run_create_engine(r, 1, e);
     }
-    if (status == OK && chip_has_costs(c)) {
+    if (status == OK && timed) {
         r->history = history_create(r);
         status = r->history ? OK : error_set(e, ERR_RUN, "run: out of memory");
     }
@@ -139,8 +139,13 @@ enum status run_create_costs(const struct chip *c, const struct placement *p, ui
     return OK;
 }
 
-enum status run_create(struct machine *m, uint32_t max_tokens, struct run **out, struct error *e) {
-    TRY(run_create_costs(machine_chip(m), machine_placement(m), max_tokens, out, e));
+enum status run_create_costs(const struct chip *c, const struct placement *p, uint32_t max_tokens, struct run **out,
+                             struct error *e) {
+    return create(c, p, max_tokens, chip_has_costs(c), out, e);
+}
+
+static enum status create_on(struct machine *m, uint32_t max_tokens, bool timed, struct run **out, struct error *e) {
+    TRY(create(machine_chip(m), machine_placement(m), max_tokens, timed, out, e));
     (*out)->machine = m;
     (*out)->scratch = multiply_scratch_create(m, max_tokens);
     if (!(*out)->scratch) {
@@ -149,6 +154,14 @@ enum status run_create(struct machine *m, uint32_t max_tokens, struct run **out,
         return error_set(e, ERR_RUN, "run: out of memory");
     }
     return OK;
+}
+
+enum status run_create(struct machine *m, uint32_t max_tokens, struct run **out, struct error *e) {
+    return create_on(m, max_tokens, chip_has_costs(machine_chip(m)), out, e);
+}
+
+enum status run_create_values(struct machine *m, uint32_t max_tokens, struct run **out, struct error *e) {
+    return create_on(m, max_tokens, false, out, e);
 }
 
 void run_destroy(struct run *r) {

@@ -321,6 +321,8 @@ uint64_t placement_layer_chip(const struct placement *p, int layer);
 struct run;
 /* max_tokens: the largest step (T). All memory is allocated here; multiplies allocate nothing. */
 enum status run_create(struct machine *m, uint32_t max_tokens, struct run **out, struct error *e);
+/* The same without a timeline, for calibration and comparison: times are NAN, and so is static energy. */
+enum status run_create_values(struct machine *m, uint32_t max_tokens, struct run **out, struct error *e);
 /* What the energy of a multiply needs to know about data, as means over a real run. */
 struct activity {
     double array_S_per_weight[MATRIX_ROLES]; /* |input| / full scale x conductance of all devices of a weight, per

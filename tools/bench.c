@@ -76,7 +76,7 @@ struct bench {
     int32_t ids[PREFILL_TOKENS];
     struct series sgemm, digital_prefill, digital_decode, analog_prefill, analog_decode;
     struct noise_pairs noise;
-    struct series decode_wires, decode_noise; /* with / without */
+    struct series decode_wires, decode_noise, decode_timeline; /* with / without */
     struct series fold[FOLDS], engine[2]; /* engine: without and with its log */
     uint64_t engine_events;
     double read_Bps, program_s;
@@ -252,6 +252,9 @@ static enum status measure_effects(struct bench *b, struct error *e) {
     if (!b->chip) {
         return OK;
     }
+    if (chip_has_costs(b->chip)) {
+        TRY(measure_decode_timeline(b->o, b->model, b->ids, b->chip, &b->decode_timeline, e));
+    }
     TRY(measure_effect(b, "pcm256_wires", no_wires, 1, NULL, 0, &b->decode_wires, e));
     return measure_effect(b, "pcm256", NULL, 0, white, 2, &b->decode_noise, e);
 }
@@ -386,6 +389,9 @@ static void report_rows(struct bench *b) {
         double analog_decode_s = rate_row(b, "analog decode", &b->analog_decode, 1, "tokens/s");
         ratio_row(b, "analog / digital time, prefill (limit 2)", analog_prefill_s / prefill_s);
         ratio_row(b, "analog / digital time, decode (limit 1.5)", analog_decode_s / decode_s);
+        if (chip_has_costs(b->chip)) {
+            pair_row(b, "decode with time and energy / values alone (limit 1.1)", &b->decode_timeline);
+        }
         pair_row(b, "decode with wires / without (limit 1.03)", &b->decode_wires);
         pair_row(b, "decode with white noise / without", &b->decode_noise);
         row(b, "programming and calibration", b->program_s, "s", 1, (double)NAN, (double)NAN);

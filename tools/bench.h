@@ -36,4 +36,8 @@ enum status measure_decode_pair(const struct options *o, const struct model *m, 
                                 const struct chip *without, const struct chip *with, struct series *ratio,
                                 struct error *e);
 
+/* Decode time on a chip with its timeline / without, values alike. */
+enum status measure_decode_timeline(const struct options *o, const struct model *m, const int32_t *ids,
+                                    const struct chip *c, struct series *ratio, struct error *e);
+
 #endif

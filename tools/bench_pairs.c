@@ -5,7 +5,7 @@
  *   noise   run_multiply of one matrix on chip pcm256, all of it (conversion of the inputs, dot products, noise, ADC):
  *           without white noise, with noise that every device has alike, with noise that also grows with conductance.
  *           The matrix is larger than the second-level cache.
- *   decode  tokens of the model on two chips
+ *   decode  tokens of the model on two chips, or on one with and without its timeline
  */
 #include "tools/bench.h"
 
@@ -145,6 +145,30 @@ static enum status decoder_open(const struct options *o, const struct model *m, 
 static void decoder_close(struct decoder *d) {
     session_destroy(d->session);
     analog_destroy(&d->analog);
+}
+
+enum status measure_decode_timeline(const struct options *o, const struct model *m, const int32_t *ids,
+                                    const struct chip *c, struct series *ratio, struct error *e) {
+    struct decoder d[2] = {{.session = NULL}, {.session = NULL}};
+    enum status s = decoder_open(o, m, c, &d[0], e);
+    if (s == OK) { /* the same machine, once with a run that has no timeline */
+        struct session_options so = {.context = PREFILL_TOKENS, .max_batch = PREFILL_TOKENS};
+        s = run_create_values(d[0].analog.machine, PREFILL_TOKENS, &d[1].analog.run, e);
+        so.run = d[1].analog.run;
+        s = s == OK ? session_create(m, &so, &d[1].session, e) : s;
+    }
+    for (int64_t i = 0; s == OK && i <= PAIRS * o->repetitions; i++) {
+        double timed_s, values_s;
+        s = time_decode(d[0].session, ids, &timed_s, e);
+        s = s == OK ? time_decode(d[1].session, ids, &values_s, e) : s;
+        if (s == OK && i > 0) {
+            series_add(ratio, timed_s / values_s);
+        }
+        s = s == OK ? check_interrupted(e) : s;
+    }
+    decoder_close(&d[1]);
+    decoder_close(&d[0]);
+    return s;
 }
 
 enum status measure_decode_pair(const struct options *o, const struct model *m, const int32_t *ids,
