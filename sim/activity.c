@@ -20,9 +20,8 @@ static double mean_S(const struct activity *a) {
 
 struct multiply_record shape_record(const struct chip *c, const struct placement *p, const struct activity *a,
                                     size_t matrix, uint32_t tokens) {
-    const struct chip_spec *s = chip_spec_of(c);
     struct placement_matrix m = placement_matrix_at(p, matrix);
-    struct tile_work work = tile_work_of(s);
+    struct tile_work work = *chip_work(c);
     double S = a->array_S_per_weight[m.role];
     uint64_t reads = (uint64_t)tokens * m.row_blocks,
              repeated = (uint64_t)llround(a->repeated_blocks * (double)reads),

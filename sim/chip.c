@@ -24,6 +24,7 @@ struct chip {
     struct arena *arena;
     struct chip_spec given; /* as the file says */
     struct chip_spec spec;  /* as it acts: converter costs by their models, scaled to node and supply */
+    struct tile_work work;  /* of `spec` */
     struct config_node *read; /* the tree as read, parts filled in: where every key came from */
     struct config_node *effective;
     uint64_t hash;
@@ -782,6 +783,7 @@ static enum status build(struct chip *c, const char *name, const char *const *se
         TRY(chip_costs_act(&c->given, c->arena, &c->spec, e));
     }
     TRY(check_tile(&c->spec, root, e));
+    c->work = tile_work_of(&c->spec);
     TRY(check_input_circuit(&c->spec, root, e));
     TRY(check_network(&c->spec, root, e));
     TRY(read_roles(c, root, e));
@@ -812,6 +814,7 @@ void chip_destroy(struct chip *c) {
     }
 }
 
+const struct tile_work *chip_work(const struct chip *c) { return &c->work; }
 const struct chip_spec *chip_spec_of(const struct chip *c) { return &c->spec; }
 const struct chip_spec *chip_given_of(const struct chip *c) { return &c->given; }
 const char *chip_name(const struct chip *c) { return c->spec.name; }

@@ -117,10 +117,11 @@ double array_energy_J(const struct chip_spec *s, double S_sum, double mvms) {
 
 double sampling_energy_J(const struct chip_spec *s, double adc_conversions) {
     const struct integrator_spec *i = &s->tile.integrator;
+    if (!i->given) {
+        return 0;
+    }
     struct tile_work work = tile_work_of(s);
-    return i->given ? adc_conversions / work.groups *
-                          (work.samples * i->sample_J.value + work.pulses * i->pulse_J.value)
-                    : 0;
+    return adc_conversions / work.groups * (work.samples * i->sample_J.value + work.pulses * i->pulse_J.value);
 }
 
 void ledger_multiply(struct ledger *l, const struct multiply_record *r) {
@@ -132,7 +133,7 @@ void ledger_multiply(struct ledger *l, const struct multiply_record *r) {
     add(l, PART_DAC, m.layer, r->dac_conversions, (double)r->dac_conversions * t->dac.energy_J.value);
     add(l, PART_ARRAY, m.layer, mvm, array_energy_J(s, r->array_S_sum, (double)mvm));
     if (t->integrator.given) {
-        struct tile_work work = tile_work_of(s);
+        struct tile_work work = *chip_work(l->chip);
         add(l, PART_SAMPLING, m.layer, r->adc_conversions / work.groups * work.samples,
             sampling_energy_J(s, (double)r->adc_conversions));
     }

@@ -373,7 +373,7 @@ static enum status multiply_simple(struct job *j, struct multiply_record *r, str
 /* Conversions are those of the chip, whichever effects act on the values. */
 static void fill_record(const struct machine *m, const struct array *a, const struct multiply_scratch *s,
                         uint64_t row_reads, struct multiply_record *r) {
-    struct tile_work work = tile_work_of(m->spec);
+    struct tile_work work = *chip_work(m->chip);
     for (uint32_t t = 0; t < r->tokens; t++) {
         r->array_S_sum += s->array_S[t];
         r->dac_clipped += s->clipped[t] * a->column_blocks;

@@ -731,7 +731,7 @@ enum status multiply_one_block(struct machine *m, size_t matrix, uint32_t block,
                                uint64_t first_read, struct general_scratch *g, const struct block_results *out,
                                struct multiply_record *record, struct error *e) {
     struct array *a = m->arrays[matrix];
-    struct tile_work work = tile_work_of(m->spec);
+    struct tile_work work = *chip_work(m->chip);
     double array_S[TOKENS] = {0};
     uint64_t clipped[TOKENS] = {0}, row_reads = 0, blocks = tokens;
     uint32_t executions[TOKENS];

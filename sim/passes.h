@@ -96,6 +96,7 @@ struct tile_work {
  * tile.integrator.between adds (R - 1) times to both.
  * So the throughput of a tile is that of its longest stage, its latency the sum. */
 struct tile_work tile_work_of(const struct chip_spec *s);
+const struct tile_work *chip_work(const struct chip *c); /* the same of its spec, worked out once */
 
 /* What contradicts in the keys of the inputs: NULL where all is well, else the key to change, with the reason in `why`.
  */

@@ -345,7 +345,7 @@ static void note_activity(struct run *r, const struct placement_matrix *m, const
 }
 
 static void add_tiles(struct run *r, const struct multiply_record *record, struct front *at) {
-    struct tile_work work = tile_work_of(chip_spec_of(r->chip));
+    struct tile_work work = *chip_work(r->chip);
     double reads = 1 + (double)record->repeated_rounds / record->tokens; /* repeats: evenly over the tokens */
     if (chip_spec_of(r->chip)->tile.overlap == OVERLAP_NONE) {
         add_stage(r, record->matrix, clock_ticks(&r->clocks, CLOCK_TILE, work.latency_s * reads), NULL, at);
