@@ -333,6 +333,13 @@ struct clocks_spec {
     double tile_Hz, network_Hz, memory_Hz; /* 0: clock_Hz */
 };
 
+/* gating: what idle tiles and digital units keep of their static power (sim/power.h). */
+struct gating_spec {
+    bool given;                                /* the chip file has the group */
+    struct constant clock_share, power_share;  /* with the clock stopped; of that, with the supply off */
+    int wake_cycles;
+};
+
 struct chip_spec {
     const char *name, *about;
     int costs;                   /* costs_mode */
@@ -342,6 +349,8 @@ struct chip_spec {
     bool replicate;              /* as many chips as the model needs */
     double clock_Hz;             /* of the digital units */
     struct clocks_spec clocks;   /* cost */
+    struct gating_spec gating;   /* cost */
+    double power_window_s;       /* over which a peak of power is a mean */
     double node_m;               /* cost: of the chip; 0: not stated */
     int scale_to_node;           /* cost: enum switch_names */
     struct scaling_spec scaling; /* cost */

@@ -299,10 +299,20 @@ static const char *clock_contradiction(const struct supply_spec *p, char *why, s
     return NULL;
 }
 
+static const char *gating_contradiction(const struct chip_spec *s, char *why, size_t bytes) {
+    if (s->gating.given && s->gating.wake_cycles > 0 && !(s->gating.power_share.value < 1)) {
+        snprintf(why, bytes, "%d, but gating.power_share = 1 switches nothing off (allowed: 0, or a share below 1)",
+                 s->gating.wake_cycles);
+        return "gating.wake_cycles";
+    }
+    return NULL;
+}
+
 const char *cost_contradiction(const struct chip_spec *s, char *why, size_t bytes) {
     const char *key = adc_contradiction(s, why, bytes);
     key = key ? key : node_contradiction(s, why, bytes);
     key = key ? key : clocks_contradiction(s, why, bytes);
+    key = key ? key : gating_contradiction(s, why, bytes);
     if (!key && s->supply.given && s->supply.clock.given) {
         key = clock_contradiction(&s->supply, why, bytes);
     }

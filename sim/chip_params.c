@@ -75,6 +75,8 @@ static const struct param chip_rows[] = {
     BOOL_ROW("replicate", "on", "as many chips as the model needs; off: one chip, and a larger model is refused",
              AT(chip_spec, replicate)),
     NUMBER_ROW("clock_GHz", "GHz", 0.001, 100, NULL, "clock of the digital units", AT(chip_spec, clock_Hz)),
+    NUMBER_ROW("power_window_us", "us", 0.001, 1e6, "1", "over which power is averaged before its peak is reported",
+               AT(chip_spec, power_window_s)),
     INT_ROW("calibration.tokens", 16, 1000000, "1024", "tokens of the calibration text, where ranges are calibrated",
             AT(chip_spec, calibration_tokens)),
 };
@@ -478,6 +480,18 @@ static const struct param clocks_rows[] = {
     NUMBER_ROW("memory_GHz", "GHz", 0, 100, "0", "clock of the memories; 0: clock_GHz", AT(clocks_spec, memory_Hz)),
 };
 
+#define NOT_GATED "{value: 1, kind: assumed, source: \"not gated\", spread: [1, 1]}"
+
+static const struct param gating_rows[] = {
+    CONSTANT_ROW_DEFAULT("clock_share", "", 0, 1, NOT_GATED,
+                         "part of its static power that an idle tile or digital unit keeps without its clock",
+                         AT(gating_spec, clock_share)),
+    CONSTANT_ROW_DEFAULT("power_share", "", 0, 1, NOT_GATED, "part of that which it keeps without its supply",
+                         AT(gating_spec, power_share)),
+    INT_ROW("wake_cycles", 0, 1000000, "0", "of its clock, to switch the supply on: the first token of a stage waits",
+            AT(gating_spec, wake_cycles)),
+};
+
 static const struct param unit_rows[] = {
     TEXT_ROW("name", "", "part that the unit was made from", AT(unit_spec, name)),
     INT_ROW("count", 1, 4096, "1", "units of a chip; each works on a token of its own", AT(unit_spec, count)),
@@ -605,6 +619,7 @@ const struct chip_table chip_tables[] = {
     OPTIONAL_GROUP("tile.integrator.", "integrators", integrator_rows, tile.integrator, tile.integrator.given, true),
     OPTIONAL_GROUP("supply.", "supply", supply_rows, supply, supply.given, true),
     OPTIONAL_GROUP("supply.clock.", "clock of a supply", supply_clock_rows, supply, supply.clock.given, true),
+    OPTIONAL_GROUP("gating.", "gating", gating_rows, gating, gating.given, true),
     OPTIONAL_GROUP("clocks.", "clocks", clocks_rows, clocks, clocks.given, true),
     GROUP("tile.", "tile costs", tile_cost_rows, tile, true),
     OPTIONAL_GROUP("tile.registers.", "registers", registers_rows, tile.registers, tile.registers.given, true),

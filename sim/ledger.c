@@ -71,6 +71,7 @@ void ledger_reset(struct ledger *l) {
     memset(l->kv_bits, 0, l->rows * sizeof *l->kv_bits);
     memset(l->clips, 0, l->rows * sizeof *l->clips);
     memset(l->count, 0, sizeof l->count);
+    memset(l->fresh_J, 0, sizeof l->fresh_J);
     l->mvm = l->macs = l->digital_macs = l->converted_adc = l->converted_dac = 0;
     l->saturated_adc = l->results_adc = l->clipped_dac = l->inputs_dac = 0;
 }
@@ -79,6 +80,7 @@ void ledger_reset(struct ledger *l) {
 
 static void add(struct ledger *l, enum component c, int layer, uint64_t count, double energy_J) {
     l->count[c] += count;
+    l->fresh_J[c] += energy_J;
     l->energy_J[placement_layer_row(l->placement, layer)][c] += energy_J;
 }
 
@@ -206,23 +208,22 @@ double ledger_static_W(const struct ledger *l) {
     const struct chip_spec *s = chip_spec_of(l->chip);
     double one_chip_W = s->tiles_per_chip * tile_static_W(&s->tile) + unit_static_W(&s->vector) +
                         unit_static_W(&s->attention) + unit_static_W(&s->matmul) + memory_static_W(&s->kv) +
-                        memory_static_W(&s->buffer) + links_static_W(s) +
-                        dram_static_W(&s->dram);
+                        memory_static_W(&s->buffer) + links_static_W(s) + dram_static_W(&s->dram);
     return (double)placement_total(l->placement).chips * one_chip_W;
 }
 
-double ledger_row_J(const struct ledger *l, size_t row, double makespan_s) {
+double ledger_row_J(const struct ledger *l, size_t row, double static_J) {
     if (!chip_has_costs(l->chip)) {
         return (double)NAN;
     }
-    double sum_J = row + 1 == l->rows ? ledger_static_W(l) * makespan_s : 0;
+    double sum_J = row + 1 == l->rows ? static_J : 0;
     for (int c = 0; c < PART_COUNT; c++) {
         sum_J += l->energy_J[row][c];
     }
     return sum_J;
 }
 
-struct ledger_view ledger_view(const struct ledger *l, double makespan_s) {
+struct ledger_view ledger_view(const struct ledger *l, double makespan_s, double static_J) {
     struct ledger_view v = {.makespan_s = makespan_s,
                             .mvm = l->mvm,
                             .macs = l->macs,
@@ -240,7 +241,7 @@ struct ledger_view ledger_view(const struct ledger *l, double makespan_s) {
             v.energy_J[c] += l->energy_J[row][c];
         }
     }
-    v.energy_J[PART_STATIC] = ledger_static_W(l) * makespan_s;
+    v.energy_J[PART_STATIC] = static_J;
     for (int c = 0; c < PART_COUNT; c++) {
         v.energy_J[c] = costs ? v.energy_J[c] : (double)NAN;
         v.total_J += v.energy_J[c];

@@ -17,7 +17,8 @@
  *   buffer   bits x buffer.energy_J_per_bit          all operands and results; weights of digital matrices
  *   matmul   MACs x matmul.energy_J
  *   DRAM     bits x dram.energy_J_per_bit            keys and values that spill, rows of the embedding table
- *   static   watts of all chips, tiles in use or not, x makespan; counted outside the layers
+ *   static   watts of all chips, tiles in use or not, x makespan, less what gating saves (sim/power.h); counted
+ *            outside the layers
  * A chip without costs keeps counts; its joules are NAN.
  */
 #ifndef MHO_SIM_LEDGER_H
@@ -34,6 +35,7 @@ struct ledger {
     const struct placement *placement;
     size_t rows;                       /* layers + 1 */
     double (*energy_J)[PART_COUNT];    /* [rows]; without static power */
+    double fresh_J[PART_COUNT];        /* not yet handed to a stage (sim/power.h) */
     uint64_t count[PART_COUNT];
     uint64_t (*clips)[CLIPS];          /* [rows] */
     uint64_t *kv_bits;                 /* [rows]: largest KV cache seen */
@@ -69,8 +71,8 @@ void ledger_digital(struct ledger *l, const struct digital_record *d);
 /* Vector operations that prepare the inputs of a multiply; once per fork, where several matrices share inputs. */
 void ledger_inputs(struct ledger *l, int layer, uint64_t inputs, uint32_t tokens);
 
-double ledger_static_W(const struct ledger *l);
-struct ledger_view ledger_view(const struct ledger *l, double makespan_s);
-double ledger_row_J(const struct ledger *l, size_t row, double makespan_s);
+double ledger_static_W(const struct ledger *l); /* with nothing gated */
+struct ledger_view ledger_view(const struct ledger *l, double makespan_s, double static_J);
+double ledger_row_J(const struct ledger *l, size_t row, double static_J);
 
 #endif

@@ -2,9 +2,9 @@
  *
  * KV memory. The layers that call a chip their home share its KV memory evenly, so that a layer has room for
  *   room = floor(capacity / layers of the chip / bits of a key with its value)   positions.
- * On a chip with `dram` the newest keys beyond that spill: of n keys that a token sees, min(n, room) are read on the chip
- * and the rest from the DRAM; the new one is written where the last of them lies. Without `dram` all stay on the chip,
- * and a report says that they do not fit.
+ * On a chip with `dram` the newest keys beyond that spill: of n keys that a token sees, min(n, room) are read on the
+ * chip and the rest from the DRAM; the new one is written where the last of them lies. Without `dram` all stay on the
+ * chip, and a report says that they do not fit.
  *
  * Time: latency + bits / (bandwidth x (1 - share that refresh takes)). A DRAM moves whole bursts.
  * dram.embedding: the row of the embedding table comes from the DRAM, buffer.value_bits per number.

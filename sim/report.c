@@ -13,7 +13,7 @@
 const char *const report_not_modelled[] = {
     "programming, calibration and refresh of the cells (reported beside, not in these energies and times)",
     "moving weights to the tiles",
-    "power gating, power supply, pads, control processor",
+    "power supply, pads, control processor",
     "overlap of one step with the next",
     NULL,
 };
@@ -495,6 +495,7 @@ json_t *run_report_json(const struct run *r) {
     json_object_set_new(root, "area", area_json(r));
     json_object_set_new(root, "mapping", mapping_json(r));
     json_object_set_new(root, "memory", report_memory_json(r));
+    json_object_set_new(root, "power", report_power_json(r));
     json_object_set_new(root, "counts", counts_json(r, &v));
     json_object_set_new(root, "activity", activity_json(r));
     if (r->machine) {

@@ -1,4 +1,4 @@
-/* What both reports say about memories. Numbers that are not known are null. */
+/* What both reports say about memories and power. Numbers that are not known are null. */
 #include "sim/report_machine.h"
 
 #include <math.h>
@@ -31,5 +31,19 @@ json_t *report_memory_json(const struct run *r) {
     json_object_set_new(json, "dram_room_bytes",
                         number(spills ? (double)placement_total(r->placement).chips * s->dram.capacity_KiB * 1024
                                       : (double)NAN));
+    return json;
+}
+
+json_t *report_power_json(const struct run *r) {
+    struct power_view p = run_power(r);
+    double mm2 = placement_area(r->chip, r->placement).total_mm2;
+    json_t *json = json_object();
+    json_object_set_new(json, "mean_W", number(p.mean_W));
+    json_object_set_new(json, "idle_W", number(p.idle_W));
+    json_object_set_new(json, "peak_W", number(p.peak_W));
+    json_object_set_new(json, "peak_at_s", number(p.peak_s));
+    json_object_set_new(json, "window_s", number(p.window_s));
+    json_object_set_new(json, "mean_W_per_mm2", number(p.mean_W / mm2));
+    json_object_set_new(json, "peak_W_per_mm2", number(p.peak_W / mm2));
     return json;
 }

@@ -7,6 +7,7 @@
 /* Keys and values held, all layers; room on all chips; sum over layers of what is beyond the layer's room. */
 struct kv_use { double bits, room_bits, beyond_bits; };
 struct kv_use report_kv_use(const struct run *r);
-json_t *report_memory_json(const struct run *r); /* new reference */
+json_t *report_memory_json(const struct run *r); /* new references */
+json_t *report_power_json(const struct run *r);
 
 #endif

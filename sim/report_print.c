@@ -136,7 +136,13 @@ static void print_bound(const struct run *r, double makespan_s, FILE *out) {
 static void print_energy(const struct run *r, const struct ledger_view *v, FILE *out) {
     char text[2][QUANTITY_BYTES];
     double mac_J = report_tile_J_per_mac(v);
-    fprintf(out, "energy: %s for %" PRIu64 " tokens\n", quantity(v->total_J, "J", text[0]), r->tokens_total);
+    struct power_view p = run_power(r);
+    double mm2 = placement_area(r->chip, r->placement).total_mm2;
+    fprintf(out, "energy: %s for %" PRIu64 " tokens", quantity(v->total_J, "J", text[0]), r->tokens_total);
+    fprintf(out, "; %s", quantity(p.mean_W, "W", text[0]));
+    fprintf(out, ", peak %s", quantity(p.peak_W, "W", text[0]));
+    fprintf(out, " in %s", quantity(p.window_s, "s", text[0]));
+    fprintf(out, ", %s/mm2\n", quantity(p.mean_W / mm2, "W", text[0]));
     if (isfinite(mac_J)) {
         const struct tile_spec *t = &chip_spec_of(r->chip)->tile;
         fprintf(out, "tiles alone, dynamic: %s/MAC, %.3g TOPS/W (2 ops/MAC, %d x %d bits)\n",

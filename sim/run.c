@@ -50,8 +50,12 @@ static void free_engine(struct run *r) {
     engine_destroy(r->engine);
     mem_free(r->critical_ticks);
     mem_free(r->each_ticks);
+    mem_free(r->wake_holds);
+    mem_free(r->wake_latencies);
+    power_destroy(r->power);
     r->engine = NULL;
-    r->critical_ticks = r->each_ticks = NULL;
+    r->power = NULL;
+    r->critical_ticks = r->each_ticks = r->wake_holds = r->wake_latencies = NULL;
 }
 
 static enum clock_domain domain_of(enum resource_class c) {
@@ -89,7 +93,12 @@ enum status run_create_engine(struct run *r, uint32_t streams, struct error *e) 
     free_engine(r);
     r->critical_ticks = mem_alloc(resources, sizeof *r->critical_ticks);
     r->each_ticks = mem_alloc(r->max_tokens, sizeof *r->each_ticks);
-    if (!all || !r->critical_ticks || !r->each_ticks) {
+    bool wakes = s->gating.given && s->gating.wake_cycles > 0;
+    if (wakes) {
+        r->wake_holds = mem_alloc(r->max_tokens, sizeof *r->wake_holds);
+        r->wake_latencies = mem_alloc(r->max_tokens, sizeof *r->wake_latencies);
+    }
+    if (!all || !r->critical_ticks || !r->each_ticks || (wakes && (!r->wake_holds || !r->wake_latencies))) {
         mem_free(all);
         return error_set(e, ERR_RUN, "run: out of memory");
     }
@@ -101,15 +110,16 @@ enum status run_create_engine(struct run *r, uint32_t streams, struct error *e) 
     while (block < r->max_tokens) {
         block *= 2;
     }
+    size_t uneven = wakes ? 2 * r->stages_most : UNEVEN_PER_LAYER * (layers + 1);
     struct engine_options o = {.ticks_per_s = r->clocks.ticks_per_s,
                                .tasks = streams * r->stages_most,
                                .dependencies = EDGES_PER_STAGE * streams * r->stages_most,
-                               .durations = r->max_tokens > 1 ? streams * UNEVEN_PER_LAYER * (layers + 1) * block : 0,
+                               .durations = r->max_tokens > 1 ? streams * uneven * block : 0,
                                .log_events = r->streams ? 0 : r->stages_most * r->max_tokens,
                                .log_tasks = r->streams ? 0 : r->stages_most};
     enum status status = engine_create(all, resources, &o, &r->engine, e);
     mem_free(all);
-    return status;
+    return status == OK ? power_create(s, r->stages_most, r->clocks.ticks_per_s, &r->power, e) : status;
 }
 
 static enum status create(const struct chip *c, const struct placement *p, uint32_t max_tokens, bool timed,
@@ -217,6 +227,7 @@ void run_reset(struct run *r) {
         engine_reset(r->engine);
         history_reset(r->history);
         streams_reset(r->streams);
+        power_reset(r->power);
     }
     r->step_start_ticks = 0;
     r->steps = r->tokens_total = r->single_steps = 0;
@@ -251,12 +262,65 @@ static size_t unit_resource(const struct run *r, int layer, enum unit u) {
     return placement_matrices(r->placement) + (size_t)placement_home_chip(r->placement, layer) * UNIT_COUNT + (size_t)u;
 }
 
+/* Sum over the tokens. */
+static int64_t held_ticks(const struct run *r, const struct stage *s) {
+    int64_t sum = 0;
+    for (uint32_t t = 0; s->each_ticks && t < r->tokens; t++) {
+        sum += s->each_ticks[t];
+    }
+    return s->each_ticks ? sum : s->hold_ticks * r->tokens;
+}
+
+/* The energy that the ledger noted for the components of this class since its last stage. */
+static double take_energy_J(struct run *r, enum resource_class c) {
+    static const enum resource_class spends[PART_COUNT] = {
+        [PART_DAC] = CLASS_TILES,          [PART_ARRAY] = CLASS_TILES,       [PART_SAMPLING] = CLASS_TILES,
+        [PART_ADC] = CLASS_TILES,          [PART_DIGITAL_POST] = CLASS_TILES, [PART_VECTOR] = CLASS_VECTOR,
+        [PART_ATTENTION] = CLASS_ATTENTION, [PART_KV_MEMORY] = CLASS_KV,      [PART_BUFFER] = CLASS_BUFFER,
+        [PART_DIGITAL_MATMUL] = CLASS_MATMUL, [PART_NETWORK] = CLASS_NETWORK, [PART_CHIP_LINK] = CLASS_CHIP_LINK,
+        [PART_DRAM] = CLASS_DRAM,          [PART_STATIC] = CLASS_COUNT};
+    double sum_J = 0;
+    for (int part = 0; part < PART_COUNT; part++) {
+        if (spends[part] == c) {
+            sum_J += r->ledger.fresh_J[part];
+            r->ledger.fresh_J[part] = 0;
+        }
+    }
+    return sum_J;
+}
+
+static void note_power(struct run *r, size_t resource, size_t stage, int64_t ticks) {
+    const struct chip_spec *s = chip_spec_of(r->chip);
+    enum resource_class c = run_resource_class(r, resource);
+    double units = c == CLASS_TILES ? placement_matrix_at(r->placement, resource).tiles : 1;
+    power_stage(r->power, stage, take_energy_J(r, c), (1 - gating_kept(s)) * units * gated_W(s, c), ticks);
+}
+
+/* The first token of a stage waits until its unit is awake. */
+static int64_t wake_up(struct run *r, const struct stage *s, int64_t wake, struct engine_task *task) {
+    bool latency = task->latency != ENGINE_AS_HOLD;
+    task->hold += wake;
+    task->latency += latency ? wake : 0;
+    if (r->tokens == 1) {
+        return wake;
+    }
+    for (uint32_t t = 0; t < r->tokens; t++) {
+        r->wake_holds[t] = (s->each_ticks ? s->each_ticks[t] : s->hold_ticks) + (t ? 0 : wake);
+        r->wake_latencies[t] = s->latency_ticks + (t ? 0 : wake);
+    }
+    task->holds = r->wake_holds;
+    task->latencies = latency ? r->wake_latencies : NULL;
+    return wake;
+}
+
 static enum status try_stage(struct run *r, size_t resource, const struct stage *s, struct front *before,
                              struct error *e) {
     if (r->stages == r->stages_most) {
         return error_set(e, ERR_RUN, "run: this step has more operations than the run was made for");
     }
     uint64_t id;
+    int64_t held = held_ticks(r, s);
+    enum resource_class c = run_resource_class(r, resource);
     struct engine_task task = {.key = r->stages,
                                .tag = r->tag,
                                .resource = resource,
@@ -265,6 +329,11 @@ static enum status try_stage(struct run *r, size_t resource, const struct stage 
                                .latency = s->each_ticks ? ENGINE_AS_HOLD : s->latency_ticks,
                                .holds = r->tokens > 1 ? s->each_ticks : NULL,
                                .in_order_results = !s->overlap && run_servers(r, resource) == 1};
+    if (r->wake_holds && c <= CLASS_MATMUL) {
+        uint64_t cycles = (uint64_t)chip_spec_of(r->chip)->gating.wake_cycles;
+        held += wake_up(r, s, clock_cycles(&r->clocks, domain_of(c), cycles), &task);
+    }
+    note_power(r, resource, r->stages, held);
     if (r->streams) {
         streams_place(r, &task);
     }
@@ -531,6 +600,9 @@ double run_end_step(struct run *r) {
     }
     double end_s = engine_seconds(r->engine, engine_end(r->engine)), length_s = end_s - run_step_start_s(r);
     *(r->tokens == 1 ? &r->single_s : &r->several_s) += length_s;
+    if (r->trouble.status == OK && power_add_step(r->power, r->engine, &e) != OK) {
+        r->trouble = e;
+    }
     if (r->trouble.status == OK) {
         history_add_step(r);
     }
@@ -547,11 +619,59 @@ static double makespan_s(const struct run *r) {
     return r->engine ? engine_seconds(r->engine, engine_end(r->engine)) : (double)NAN;
 }
 
-struct ledger_view run_ledger(const struct run *r) {
-    return ledger_view(&r->ledger, makespan_s(r));
+/* Time at work of everything that is gated. */
+static struct awake find_awake(const struct run *r) {
+    struct awake a = {0, 0, 0, 0};
+    for (size_t i = 0; i < engine_resources(r->engine); i++) {
+        double busy_s = engine_seconds(r->engine, engine_use(r->engine, i).busy);
+        switch (run_resource_class(r, i)) {
+        case CLASS_TILES: a.tiles_s += busy_s * placement_matrix_at(r->placement, i).tiles; break;
+        case CLASS_VECTOR: a.vector_s += busy_s; break;
+        case CLASS_ATTENTION: a.attention_s += busy_s; break;
+        case CLASS_MATMUL: a.matmul_s += busy_s; break;
+        default: break;
+        }
+    }
+    return a;
 }
 
-double run_layer_energy_J(const struct run *r, size_t layer) { return ledger_row_J(&r->ledger, layer, makespan_s(r)); }
+struct awake run_awake(const struct run *r) {
+    bool gated = r->engine && chip_spec_of(r->chip)->gating.given;
+    return gated ? find_awake(r) : (struct awake){0, 0, 0, 0};
+}
+
+double run_static_J(const struct run *r) {
+    struct awake a = run_awake(r);
+    double chips = (double)placement_total(r->placement).chips, seconds = makespan_s(r);
+    return ledger_static_W(&r->ledger) * seconds - gating_saved_J(chip_spec_of(r->chip), chips, seconds, &a);
+}
+
+struct ledger_view run_ledger(const struct run *r) {
+    return ledger_view(&r->ledger, makespan_s(r), run_static_J(r));
+}
+
+double run_layer_energy_J(const struct run *r, size_t layer) {
+    return ledger_row_J(&r->ledger, layer, run_static_J(r));
+}
+
+struct power_view run_power(const struct run *r) {
+    struct power_view v = {(double)NAN, (double)NAN, (double)NAN, (double)NAN, (double)NAN, (double)NAN};
+    double seconds = makespan_s(r), chips = (double)placement_total(r->placement).chips;
+    if (!(seconds > 0)) {
+        return v;
+    }
+    struct power_sum sum = power_sum(r->power);
+    struct awake none = {0, 0, 0, 0};
+    v.idle_W = ledger_static_W(&r->ledger) - gating_saved_J(chip_spec_of(r->chip), chips, 1, &none);
+    v.mean_W = run_ledger(r).total_J / seconds;
+    v.window_s = sum.window_s < seconds ? sum.window_s : seconds;
+    if (sum.complete && !r->streams) { /* of several sequences no event is logged */
+        v.over_time_J = sum.energy_J + v.idle_W * seconds;
+        v.peak_W = fmax(v.idle_W + sum.peak_W, v.mean_W);
+        v.peak_s = sum.peak_s < seconds ? sum.peak_s : seconds;
+    }
+    return v;
+}
 
 uint64_t run_resource_chip(const struct run *r, size_t resource) {
     size_t matrices = placement_matrices(r->placement);

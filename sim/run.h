@@ -9,13 +9,12 @@
 #include "sim/interconnect.h"
 #include "sim/ledger.h"
 #include "sim/machine.h"
+#include "sim/power.h"
 
 /* Resources: one per analog matrix (its tiles work in step), then per chip one of each of these, then the links
  * (run_links.h). */
 enum unit { UNIT_VECTOR, UNIT_ATTENTION, UNIT_MATMUL, UNIT_KV, UNIT_BUFFER, UNIT_DRAM, UNIT_COUNT };
-/* The same for reports, tiles taken together. */
-enum resource_class { CLASS_TILES, CLASS_VECTOR, CLASS_ATTENTION, CLASS_MATMUL, CLASS_KV, CLASS_BUFFER, CLASS_DRAM, CLASS_NETWORK,
-                      CLASS_CHIP_LINK, CLASS_COUNT };
+/* Classes of them, tiles taken together: sim/power.h. */
 const char *resource_class_name(enum resource_class c);
 
 enum step_kind { STEP_SEVERAL, STEP_SINGLE, STEP_KINDS }; /* tokens of a step */
@@ -43,6 +42,8 @@ struct run {
     struct engine *engine;     /* a log of one step; NULL: the chip declares no costs */
     int64_t *critical_ticks;      /* [resources] of the step that ends; else 0 */
     int64_t *each_ticks;          /* [max_tokens] durations of a stage that differ from token to token */
+    int64_t *wake_holds, *wake_latencies; /* [max_tokens] of a stage whose unit must wake up; NULL: none ever does */
+    struct power_trace *power; /* NULL: the chip declares no costs */
     int64_t step_start_ticks;
     size_t stages, stages_most; /* of this step */
     uint32_t max_tokens, tokens;
@@ -86,6 +87,9 @@ bool run_wires_modelled(const struct run *r);
 /* Sums over all resources of a class; `busiest`: largest share of the makespan that one of them worked. */
 struct class_view { double busy_s, wait_s, critical_s, busiest; uint64_t events; };
 struct class_view run_class(const struct run *r, enum resource_class c);
+/* Seconds at work; zeros where nothing is gated. Static energy up to now. */
+struct awake run_awake(const struct run *r);
+double run_static_J(const struct run *r);
 uint32_t run_servers(const struct run *r, size_t resource);
 enum resource_class run_resource_class(const struct run *r, size_t resource);
 uint64_t run_resource_chip(const struct run *r, size_t resource); /* of tiles: that of the first one */

@@ -399,7 +399,8 @@ enum component {
     PART_STATIC, PART_COUNT
 };
 const char *component_name(enum component c);
-/* False for links and off-chip memory that a chip does not have: what they would cost is not known, and not in the sums. */
+/* False for links and off-chip memory that a chip does not have: what they would cost is not known, and not in the
+ * sums. */
 bool component_given(const struct chip *c, enum component part);
 
 struct ledger_view {
@@ -417,6 +418,15 @@ struct ledger_view run_ledger(const struct run *r);
 double run_layer_energy_J(const struct run *r, size_t layer); /* by_layer row */
 struct area_view { double part_mm2[PART_COUNT]; double total_mm2; };
 struct area_view placement_area(const struct chip *c, const struct placement *p);
+/* Power of all chips; NAN for a chip without costs, before the first step, and where part of the events is not
+ * known. */
+struct power_view {
+    double mean_W, idle_W;   /* total over makespan; of everything idle */
+    double peak_W, peak_s;   /* largest mean over a window, and when that window ends */
+    double window_s;         /* power_window_us, or the makespan if that is shorter */
+    double over_time_J;      /* integral of power over time: the total again */
+};
+struct power_view run_power(const struct run *r);
 /* The course of a run, for reports and traces; nothing of it for a chip without costs. */
 enum { RUN_CLASSES_MOST = 16 };
 size_t run_classes(void); /* of resources: tiles, vector, ... */

@@ -23,6 +23,7 @@ struct model {
     const struct run *run;
     const struct chip_spec *given, *nominal;
     struct ledger_view ledger;
+    struct awake awake;
     double chips, transfer_share[CLASS_COUNT]; /* of a memory's work: bits, not latency */
 };
 
@@ -93,7 +94,9 @@ static void time_ratios(const struct model *m, const struct chip_spec *now, doub
                                                    : 1;
     out[CLASS_VECTOR] = out[CLASS_ATTENTION] = out[CLASS_MATMUL] = before->clock_Hz / now->clock_Hz;
     out[CLASS_KV] = memory_time_ratio(&now->kv, &before->kv, m->transfer_share[CLASS_KV]);
-    out[CLASS_DRAM] = before->dram.given ? dram_time_ratio(&now->dram, &before->dram, m->transfer_share[CLASS_DRAM]) : 1;
+    if (before->dram.given) {
+        out[CLASS_DRAM] = dram_time_ratio(&now->dram, &before->dram, m->transfer_share[CLASS_DRAM]);
+    }
     out[CLASS_BUFFER] = memory_time_ratio(&now->buffer, &before->buffer, m->transfer_share[CLASS_BUFFER]);
 }
 
@@ -106,7 +109,10 @@ static double chip_static_W(const struct chip_spec *s) {
 
 static double static_J(const struct model *m, const struct chip_spec *now, double seconds) {
     double rest_W = ledger_static_W(&m->run->ledger) - m->chips * chip_static_W(m->nominal);
-    return seconds * (rest_W + m->chips * chip_static_W(now));
+    double slower = m->ledger.makespan_s > 0 ? seconds / m->ledger.makespan_s : 1;
+    struct awake a = {m->awake.tiles_s * slower, m->awake.vector_s * slower, m->awake.attention_s * slower,
+                      m->awake.matmul_s * slower};
+    return seconds * (rest_W + m->chips * chip_static_W(now)) - gating_saved_J(now, m->chips, seconds, &a);
 }
 
 /* Energy of a component per count, relative to the nominal chip. */
@@ -281,6 +287,7 @@ void run_uncertainty(const struct run *r, struct uncertainty *out) {
                       .given = chip_given_of(r->chip),
                       .nominal = chip_spec_of(r->chip),
                       .ledger = run_ledger(r),
+                      .awake = run_awake(r),
                       .chips = (double)placement_total(r->placement).chips};
     m.transfer_share[CLASS_KV] = transfer_share(r, CLASS_KV, m.ledger.count[PART_KV_MEMORY],
                                                memory_bandwidth_Bps(&m.nominal->kv));
