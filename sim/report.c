@@ -491,6 +491,7 @@ json_t *run_report_json(const struct run *r) {
     if (chip_has_costs(r->chip)) {
         json_object_set_new(root, "steps", report_steps_json(r));
         json_object_set_new(root, "last_step", report_last_step_json(r));
+        json_object_set_new(root, "network", report_network_json(r));
     }
     json_object_set_new(root, "area", area_json(r));
     json_object_set_new(root, "mapping", mapping_json(r));

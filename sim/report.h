@@ -26,6 +26,7 @@ json_t *report_steps_json(const struct run *r);
 json_t *report_resources_json(const struct run *r);
 json_t *report_last_step_json(const struct run *r);
 json_t *report_matrices_json(const struct run *r);
+json_t *report_network_json(const struct run *r);
 
 struct constant_count {
     size_t all, assumed;

@@ -10,7 +10,7 @@
 #include "sim/history.h"
 #include "sim/placement.h"
 
-enum { EVENTS_SHOWN = 600, RESOURCES_SHOWN = 400 };
+enum { EVENTS_SHOWN = 600, RESOURCES_SHOWN = 400, LINKS_SHOWN = 4096 };
 
 static json_t *number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
 
@@ -149,4 +149,36 @@ json_t *report_matrices_json(const struct run *r) {
         json_array_append_new(rows, one);
     }
     return rows;
+}
+
+/* Numbers of links at the edge of a mesh that lead nowhere are left out. */
+static bool link_exists(const struct network_spec *s, uint32_t from, uint32_t to) {
+    uint32_t columns = (uint32_t)s->columns, rows = (uint32_t)s->rows;
+    return s->topology != TOPOLOGY_MESH || (to < columns * rows && (to / columns == from / columns ||
+                                                                    to % columns == from % columns));
+}
+
+/* Where a chip has a network: its links as [from, to, flits], loaded as in interconnect.h. null without. */
+json_t *report_network_json(const struct run *r) {
+    static const char *const names[] = {"none", "bus", "htree", "mesh"};
+    const struct topology *t = r->net ? interconnect_topology(r->net) : NULL;
+    const struct network_spec *s = &chip_spec_of(r->chip)->network;
+    if (!t || topology_links(t) > LINKS_SHOWN) {
+        return json_null();
+    }
+    json_t *json = json_object(), *links = json_array();
+    int tiles = chip_spec_of(r->chip)->tiles_per_chip;
+    for (uint32_t i = 0; i < topology_links(t); i++) {
+        uint32_t from, to;
+        topology_link_ends(t, i, &from, &to);
+        if (link_exists(s, from, to)) {
+            json_array_append_new(links, json_pack("[I, I, I]", (json_int_t)from, (json_int_t)to,
+                                                   (json_int_t)interconnect_link_flits(r->net, 0, i)));
+        }
+    }
+    json_object_set_new(json, "topology", json_string(names[s->topology]));
+    json_object_set_new(json, "nodes", json_integer((tiles + s->tiles_per_core - 1) / s->tiles_per_core));
+    json_object_set_new(json, "columns", s->topology == TOPOLOGY_MESH ? json_integer(s->columns) : json_null());
+    json_object_set_new(json, "links", links);
+    return json;
 }

@@ -44,6 +44,8 @@
     const at = prefixes.find((p) => Math.abs(value) >= 0.9995 * p[0]) || prefixes[prefixes.length - 1];
     return digits(value / at[0]) + " " + at[1] + unit;
   }
+  /* For axes: "50 µs", not "50.0 µs". */
+  const short = (format) => (value) => format(value).replace(/(\.\d*?)0+(?=\s)/, "$1").replace(/\.(?=\s)/, "");
   const mm2 = (value) => (known(value) ? Number(value.toPrecision(3)).toLocaleString("en") + " mm²" : "not known");
   const percent = (share) => (!known(share) ? "not known" : share > 0 && share < 0.001 ? "< 0.1 %"
                               : (100 * share).toFixed(share < 0.1 ? 1 : 0) + " %");
@@ -51,7 +53,13 @@
   const bytes = (value) => si(value, "B");
   const plain = (name) => name.replace(/_/g, " ");
   const styled = (name) => getComputedStyle(root).getPropertyValue(name).trim();
-  const colour = (name) => styled("--" + name) || styled("--other");
+  const colour = (name) => styled("--" + name) || styled(name === "critical path" ? "--accent" : "--other");
+
+  /* Black or white, whatever is easier to read on that colour ("#rrggbb"). */
+  function inkOn(name) {
+    const c = colour(name), light = [1, 3, 5].map((i) => Math.pow(parseInt(c.slice(i, i + 2), 16) / 255, 2.2));
+    return 0.2126 * light[0] + 0.7152 * light[1] + 0.0722 * light[2] > 0.3 ? "#14171a" : "#ffffff";
+  }
 
   /* ---- page ---------------------------------------------------------------------------------------------- */
 
@@ -99,8 +107,8 @@
   /* ---- Chart.js ------------------------------------------------------------------------------------------- */
 
   function axis(title, format, more) {
-    return Object.assign({title: {display: true, text: title}, ticks: {callback: (v) => format(v)},
-                          grid: {color: colour("line")}}, more);
+    return Object.assign({title: {display: true, text: title, color: colour("quiet")}, grid: {color: colour("line")},
+                          ticks: {callback: (v) => short(format)(v), maxTicksLimit: 7, maxRotation: 0}}, more);
   }
 
   function chart(into, label, height, config) {
@@ -117,23 +125,38 @@
     });
   }
 
-  /* One horizontal bar per row [name, value], longest first. */
-  function bars(into, label, rows, format, title, colourOf) {
+  /* The value behind the end of each horizontal bar. */
+  function writeEnds(made, format) {
+    const pen = made.ctx;
+    pen.save();
+    pen.font = "11.5px " + Chart.defaults.font.family;
+    pen.fillStyle = colour("ink");
+    pen.textBaseline = "middle";
+    made.getDatasetMeta(0).data.forEach((bar, i) => pen.fillText(format(made.data.datasets[0].data[i]), bar.x + 6, bar.y));
+    pen.restore();
+  }
+
+  /* One horizontal bar per row [name, value], longest first; parts: they are parts of a whole. */
+  function bars(into, label, rows, format, title, parts) {
     const shown = rows.filter((row) => known(row[1]) && row[1] > 0).sort((a, b) => b[1] - a[1]);
     const total = sum(shown.map((row) => row[1]));
     chart(into, label, 56 + 26 * shown.length, () => ({
       type: "bar",
       data: {labels: shown.map((row) => plain(row[0])),
-             datasets: [{data: shown.map((row) => row[1]), maxBarThickness: 16,
-                         backgroundColor: shown.map((row) => colour(colourOf ? colourOf(row[0]) : row[0]))}]},
+             datasets: [{data: shown.map((row) => row[1]), maxBarThickness: 16, minBarLength: 2,
+                         backgroundColor: shown.map((row) => colour(row[0]))}]},
       options: {indexAxis: "y",
-                scales: {x: axis(title, format, {ticks: {callback: (v) => format(v), maxTicksLimit: 5, maxRotation: 0}}),
+                layout: {padding: {right: 62}},
+                scales: {x: axis(title, format, {ticks: {callback: (v) => short(format)(v), maxTicksLimit: 5,
+                                                         maxRotation: 0}}),
                          y: {grid: {display: false}, ticks: {autoSkip: false}}},
                 plugins: {tooltip: {callbacks: {label: (at) => format(at.parsed.x) +
-                                                " (" + percent(at.parsed.x / total) + ")"}}}},
+                                                (parts ? " (" + percent(at.parsed.x / total) + ")" : "")}}}},
+      plugins: [{id: "ends", afterDatasetsDraw: (made) => writeEnds(made, format)}],
     }));
-    into.append(numbers(["", "#" + title, "#share"],
-                        shown.map((row) => [plain(row[0]), format(row[1]), percent(row[1] / total)])));
+    into.append(parts ? numbers(["", "#" + title, "#share"],
+                                shown.map((row) => [plain(row[0]), format(row[1]), percent(row[1] / total)]))
+                      : numbers(["", "#" + title], shown.map((row) => [plain(row[0]), format(row[1])])));
   }
 
   /* Stacked: series {name: [values]}, over labels. area: lines filled, else bars. */
@@ -151,7 +174,7 @@
                 plugins: {tooltip: {filter: (at) => at.parsed.y > 0, itemSort: (a, b) => b.parsed.y - a.parsed.y,
                                     callbacks: {label: (at) => at.dataset.label + ": " + format(at.parsed.y)}}}},
     }));
-    legend(into, names);
+    if (names.length > 1) { legend(into, names); }
     into.append(numbers([xTitle].concat(names.map((name) => "#" + plain(name))),
                         labels.map((at, i) => [String(at)].concat(names.map((name) => format(series[name][i]))))));
   }
@@ -197,7 +220,7 @@
       ["time per output token", si(get("latency.tpot_s"), "s"), range("tpot_s", (v) => si(v, "s"))],
       ["area", mm2(get("area.total_mm2")), range("area_mm2", mm2)],
       ["machine", whole(get("mapping.tiles")) + " tiles", whole(get("mapping.chips")) + " chips of " +
-       whole(get("mapping.tiles_per_chip")) + " tiles, " + percent(get("mapping.utilisation")) + " of cells in use"],
+       whole(get("mapping.tiles_per_chip")) + " tiles, " + percent(get("mapping.utilisation")) + " of cells used"],
       ["efficiency of the tiles", known(get("efficiency.tiles_TOPS_per_W"))
         ? digits(get("efficiency.tiles_TOPS_per_W")) + " TOPS/W" : "not known",
        "2 operations per MAC, " + bits + "; tiles only, dynamic"],
@@ -224,7 +247,7 @@
                          "Counts of operations times the constants below, static power times the time.");
     bars(card(grid, "By component", "joules per token; mean over all tokens, prompt included"),
          "energy per token by component", Object.entries(parts).map(([name, joules]) => [name, joules / tokens]),
-         (v) => si(v, "J"), "energy per token");
+         (v) => si(v, "J"), "energy per token", true);
     if (rows) {
       const series = {};
       Object.keys(rows[0]).forEach((name) => { series[name] = rows.map((row) => row[name] / tokens); });
@@ -240,10 +263,10 @@
     const grid = section("time", "Time", si(makespan, "s") + " for " + whole(get("time.steps")) + " steps. The critical " +
                          "path is the chain of operations that the end of the run waited for; its parts add up to that.");
     bars(card(grid, "By component", "share of the critical path"), "critical path by component",
-         Object.entries(classes).map(([name, c]) => [name, c.critical_path_s]), (v) => si(v, "s"), "critical path");
+         Object.entries(classes).map(([name, c]) => [name, c.critical_path_s]), (v) => si(v, "s"), "critical path", true);
     if (rows) {
       stack(card(grid, "By layer", "outside: embedding, head, sampling"), "critical path by layer", layerNames(rows),
-            {tiles: rows}, (v) => si(v, "s"), "layer", "critical path");
+            {"critical path": rows}, (v) => si(v, "s"), "layer", "critical path");
     }
     bars(card(grid, "Utilisation", "share of the time that the busiest unit of a kind worked"),
          "utilisation of the busiest unit of each kind",
@@ -290,7 +313,7 @@
                                   fill: "var(--" + event.kind + ", var(--other))"},
                          svg("title", {}, event.tip)));
       if (wide > 7 * event.operation.length + 6) {
-        picture.append(svg("text", {class: "on", x: x(event.start) + 3, y: top + event.lane * step + 10,
+        picture.append(svg("text", {style: "fill:" + inkOn(event.kind), x: x(event.start) + 3, y: top + event.lane * step + 10,
                                     "pointer-events": "none"}, event.operation));
       }
     });
@@ -411,11 +434,11 @@
         picture.append(svg("rect", {x: r.x, y: r.y, width: Math.max(0, r.w - 2), height: Math.max(0, r.h - 2), rx: 2,
                                     fill: "var(--" + r.item.name + ", var(--other))"},
                            svg("title", {}, text.join(", "))));
-        text.slice(0, r.h > 52 ? 3 : r.h > 36 ? 2 : 1).forEach((line, i) => {
-          if (r.w > 7 * line.length + 10 && r.h > 20) {
-            picture.append(svg("text", {class: "on", x: r.x + 7, y: r.y + 16 + 15 * i}, line));
-          }
-        });
+        if (r.h > 20 && r.w > 6.4 * text[0].length + 12) {
+          text.slice(0, r.h > 52 ? 3 : r.h > 36 ? 2 : 1).filter((line) => r.w > 6.4 * line.length + 12)
+            .forEach((line, i) => picture.append(svg("text", {style: "fill:" + inkOn(r.item.name), x: r.x + 7,
+                                                              y: r.y + 16 + 15 * i}, line)));
+        }
       });
       into.append(picture);
     });
@@ -539,34 +562,63 @@
     links(grid);
   }
 
-  /* Links of the first chip: nodes on a grid, lines between them as dark as they are loaded. */
+  /* Where nodes and switches stand, in steps of a grid: a mesh as it is; the leaves of a tree in groups of four, every
+   * switch in the middle of what hangs below it. */
+  function positions(network) {
+    const at = [], columns = network.columns || Math.ceil(Math.sqrt(network.nodes));
+    const most = Math.max(network.nodes - 1, ...network.links.map((l) => Math.max(l[0], l[1])));
+    let nodes = network.topology === "mesh" ? most + 1 : 1;
+    while (nodes < network.nodes) { nodes *= 4; } /* a tree has room for a power of four */
+    for (let node = 0; node < nodes; node++) {
+      let x = node % columns, y = Math.floor(node / columns);
+      if (network.topology === "htree") {
+        x = 0;
+        y = 0;
+        for (let bit = 0; bit < 8; bit++) {
+          x |= ((node >> (2 * bit)) & 1) << bit;
+          y |= ((node >> (2 * bit + 1)) & 1) << bit;
+        }
+      }
+      at[node] = [x, y];
+    }
+    for (let node = most; node >= nodes; node--) { /* the root of a tree is the first of its switches */
+      const below = network.links.filter((l) => l[1] === node && at[l[0]]).map((l) => at[l[0]]);
+      at[node] = [sum(below.map((p) => p[0])) / below.length, sum(below.map((p) => p[1])) / below.length];
+    }
+    return at;
+  }
+
+  function drawLinks(into, network, most) {
+    const at = positions(network), across = 1 + Math.max(...at.map((p) => p[0])), high = 1 + Math.max(...at.map((p) => p[1]));
+    const width = into.clientWidth, step = Math.min(64, width / across);
+    const picture = svg("svg", {viewBox: "0 0 " + width + " " + high * step, height: high * step});
+    const place = (node) => at[node].map((v) => (v + 0.5) * step);
+    network.links.forEach((l) => {
+      const [x1, y1] = place(l[0]), [x2, y2] = place(l[1]), length = Math.hypot(x2 - x1, y2 - y1) || 1;
+      const dx = -(y2 - y1) / length * 2.5, dy = (x2 - x1) / length * 2.5, share = l[2] / most;
+      picture.append(svg("line", {x1: x1 + dx, y1: y1 + dy, x2: x2 + dx, y2: y2 + dy, "stroke-width": 1 + 5 * share,
+                                  stroke: share ? "var(--network)" : "var(--line)", opacity: share ? 0.25 + 0.75 * share : 1},
+                         svg("title", {}, l[0] + " to " + l[1] + ": " + whole(l[2]) + " flits")));
+    });
+    at.forEach((unused, node) => {
+      const [x, y] = place(node);
+      picture.append(svg("circle", {cx: x, cy: y, r: Math.min(node < network.nodes ? 5 : 3, step / 7), fill: "var(--quiet)"},
+                         svg("title", {}, node < network.nodes ? "core " + node : "router")));
+    });
+    into.append(picture);
+  }
+
   function links(grid) {
     const network = data.network;
     if (!network || !(network.links || []).length) { return; }
     const most = Math.max(1, ...network.links.map((l) => l[2]));
-    const columns = network.columns || Math.ceil(Math.sqrt(network.nodes));
-    const box = card(grid, "Load of the links", plain(network.topology) + " of chip 0, flits per token when every matrix multiplies once; " +
-                     "the busiest link carries " + whole(most), true);
-    plot(box, "load of the links of a chip", 0, (into) => {
-      const width = into.clientWidth, step = Math.min(70, width / (columns + 0.5));
-      const rows = Math.ceil((1 + Math.max(...network.links.map((l) => Math.max(l[0], l[1])))) / columns);
-      const picture = svg("svg", {viewBox: "0 0 " + width + " " + rows * step, height: rows * step});
-      const at = (node) => [(node % columns + 0.5) * step, (Math.floor(node / columns) + 0.5) * step];
-      network.links.forEach((l) => {
-        const [x1, y1] = at(l[0]), [x2, y2] = at(l[1]), aside = 2.5, length = Math.hypot(x2 - x1, y2 - y1) || 1;
-        const dx = -(y2 - y1) / length * aside, dy = (x2 - x1) / length * aside, share = l[2] / most;
-        picture.append(svg("line", {x1: x1 + dx, y1: y1 + dy, x2: x2 + dx, y2: y2 + dy, "stroke-width": 1 + 3 * share,
-                                    stroke: share ? "var(--accent)" : "var(--line)", opacity: share ? 0.2 + 0.8 * share : 1},
-                           svg("title", {}, l[0] + " to " + l[1] + ": " + whole(l[2]) + " flits")));
-      });
-      for (let node = 0; node < network.nodes; node++) {
-        const [x, y] = at(node);
-        picture.append(svg("circle", {cx: x, cy: y, r: Math.min(5, step / 8), fill: "var(--quiet)"},
-                           svg("title", {}, "core " + node)));
-      }
-      into.append(picture);
-    });
-    box.append(numbers(["from", "to", "#flits"], network.links.filter((l) => l[2]).map((l) => [String(l[0]), String(l[1]), whole(l[2])])));
+    const box = card(grid, "Load of the links", plain(network.topology) + " of chip 0: flits when every matrix multiplies " +
+                     "once for one token; the busiest link carries " + whole(most) + ", which is the widest line", true);
+    if (network.topology !== "bus" && network.links.every((l) => l[0] < 10000 && l[1] < 10000)) {
+      plot(box, "load of the links of a chip", 0, (into) => drawLinks(into, network, most));
+    }
+    box.append(numbers(["from", "to", "#flits"], network.links.filter((l) => l[2])
+      .sort((a, b) => b[2] - a[2]).map((l) => [String(l[0]), String(l[1]), whole(l[2])])));
   }
 
   /* ---- constants ---------------------------------------------------------------------------------------------------------------- */
