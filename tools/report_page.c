@@ -4,7 +4,6 @@
  * written as \u003c: so no text of a model or a file can end the element or start another one. The script only ever
  * sets text, and the page's own policy forbids everything that would have to be fetched.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/io.h"
@@ -88,16 +87,28 @@ static void put_page(FILE *out, const char *data) {
     fputs(p, out);
 }
 
+/* NULL when out of memory. */
+static char *compact(const json_t *data) {
+    enum { FLAGS = JSON_COMPACT | JSON_REAL_PRECISION(9) };
+    size_t bytes = json_dumpb(data, NULL, 0, FLAGS);
+    char *text = bytes > 0 ? mem_alloc(bytes + 1, 1) : NULL; /* zero-filled */
+    if (text) {
+        json_dumpb(data, text, bytes, FLAGS);
+    }
+    return text;
+}
+
 /* Drops what is longest until the page is small enough to be sent around; the page leaves out what is missing. */
 static char *small_enough(json_t *data) {
     static const char *const droppable[] = {"text", "last_step", "steps"};
     size_t fixed = report_asset_page.count + report_asset_css.count + report_asset_script.count +
                    report_asset_licence.count + report_asset_chart.count;
-    char *text = json_dumps(data, JSON_COMPACT | JSON_REAL_PRECISION(9));
-    for (size_t i = 0; text && fixed + strlen(text) > PAGE_MOST_BYTES && i < sizeof droppable / sizeof *droppable; i++) {
-        free(text);
+    const size_t parts = sizeof droppable / sizeof *droppable;
+    char *text = compact(data);
+    for (size_t i = 0; text && fixed + strlen(text) > PAGE_MOST_BYTES && i < parts; i++) {
+        mem_free(text);
         json_object_del(data, droppable[i]);
-        text = json_dumps(data, JSON_COMPACT | JSON_REAL_PRECISION(9));
+        text = compact(data);
     }
     return text;
 }
@@ -113,6 +124,6 @@ enum status report_write_page(const json_t *root, FILE *out, struct error *e) {
         return error_set(e, ERR_RUN, "report.html: out of memory");
     }
     put_page(out, text);
-    free(text);
+    mem_free(text);
     return OK;
 }
