@@ -1,9 +1,9 @@
 /* Serving: many requests on one machine, of which only the shape of the model is known. Included by models/model.h.
  *
- * A request is a prompt and how many tokens are to be written. Requests are admitted in the order of their arrival,
- * each as soon as a place is free (`max_batch` in flight) and the KV memories have room for all the tokens that it
- * will ever hold. Then its prompt runs through the layers as one step of many tokens, which gives its first token, and
- * every further token is a step of one. Steps of different requests share the machine without any barrier between them
+ * A request is a prompt and how many tokens are to be written. Requests are admitted in the order of their arrival, each
+ * as soon as a place is free (`max_batch` in flight) and the KV memories have room for all the tokens that it will ever
+ * hold. Then its prompt runs through the layers as one step of many tokens, which gives its first token, and every
+ * further token is a step of one. Steps of different requests share the machine without any barrier between them
  * (continuous batching): a request that ends makes room at once.
  *
  *   queueing   admitted - arrival
@@ -11,8 +11,8 @@
  *   TPOT       (last token - first token) / (tokens - 1); requests of one token have none
  *   latency    last token - arrival
  *
- * KV memory: bits of a position of a layer = 2 x kv_heads x head_dim x bits of a value, at most a window of positions
- * in layers with sliding windows, on the home chip of the layer. Room is reserved at admission for prompt + tokens. A
+ * KV memory: bits of a position of a layer = 2 x kv_heads x head_dim x bits of a value, at most a window of positions in
+ * layers with sliding windows, on the home chip of the layer. Room is reserved at admission for prompt + tokens. A
  * request that is larger than the memory is admitted when it is alone, and counted.
  *
  * Not modelled: requests that end early, are put aside or share a prefix; prompts in pieces; a scheduler's own time.
@@ -37,8 +37,8 @@ void workload_clear(struct workload *w);
 /* `count` equal requests: all at time 0, or (rate_per_s > 0) with independent exponential times between them. */
 enum status workload_create(size_t count, double rate_per_s, uint64_t seed, uint32_t prompt_tokens, uint32_t tokens,
                             struct workload *out, struct error *e);
-/* CSV with columns arrival_s, prompt_tokens, tokens, in any order. ERR_USAGE with file and line: times below 0 or
- * before those of the line above, counts that are not whole or below 1. */
+/* CSV with columns arrival_s, prompt_tokens, tokens, in any order. ERR_USAGE with file and line: times below 0 or before
+ * those of the line above, counts that are not whole or below 1. */
 enum status workload_read(const char *path, struct workload *out, struct error *e);
 
 struct serving_counts {

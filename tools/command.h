@@ -17,7 +17,7 @@ struct command {
 };
 
 extern const struct command command_run, command_eval, command_map, command_chip, command_device, command_tile,
-    command_tokenize, command_bench, command_validate;
+    command_tokenize, command_bench, command_validate, command_report;
 
 extern const char mho_version[], mho_commit[];
 extern double program_start_s; /* set by main */

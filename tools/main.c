@@ -16,8 +16,8 @@
 
 static const struct command *const commands[] = {
     &command_run,    &command_eval, &command_map,      &command_chip,
-    &command_device, &command_tile, &command_validate, &command_tokenize,
-    &command_bench,
+    &command_device, &command_tile, &command_validate, &command_report,
+    &command_tokenize, &command_bench,
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 

@@ -35,7 +35,8 @@ const char *report_page_missing(void);
 /* One self-contained file. */
 enum status report_write_page(const json_t *root, FILE *out, struct error *e);
 
-/* mho report compare. */
-enum status report_compare(const json_t *a, const json_t *b, const char *names[2], bool as_json, struct error *e);
+/* mho report compare: prints what changed from a to b, or adds it to `root` and prints that. Takes root over. */
+enum status report_compare(const json_t *a, const json_t *b, const char *const names[2], json_t *root, bool as_json,
+                           struct error *e);
 
 #endif

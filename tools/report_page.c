@@ -87,28 +87,22 @@ static void put_page(FILE *out, const char *data) {
     fputs(p, out);
 }
 
-/* NULL when out of memory. */
-static char *compact(const json_t *data) {
-    enum { FLAGS = JSON_COMPACT | JSON_REAL_PRECISION(9) };
-    size_t bytes = json_dumpb(data, NULL, 0, FLAGS);
-    char *text = bytes > 0 ? mem_alloc(bytes + 1, 1) : NULL; /* zero-filled */
-    if (text) {
-        json_dumpb(data, text, bytes, FLAGS);
-    }
-    return text;
-}
+enum { STYLE = JSON_COMPACT | JSON_REAL_PRECISION(9) };
 
-/* Drops what is longest until the page is small enough to be sent around; the page leaves out what is missing. */
+/* The data as text, mem_free; NULL: out of memory. What is longest is dropped until the page is small enough to be sent
+ * around; it leaves out what is missing. */
 static char *small_enough(json_t *data) {
     static const char *const droppable[] = {"text", "last_step", "steps"};
     size_t fixed = report_asset_page.count + report_asset_css.count + report_asset_script.count +
-                   report_asset_licence.count + report_asset_chart.count;
-    const size_t parts = sizeof droppable / sizeof *droppable;
-    char *text = compact(data);
-    for (size_t i = 0; text && fixed + strlen(text) > PAGE_MOST_BYTES && i < parts; i++) {
-        mem_free(text);
+                   report_asset_licence.count + report_asset_chart.count,
+           length = json_dumpb(data, NULL, 0, STYLE);
+    for (size_t i = 0; fixed + length > PAGE_MOST_BYTES && i < sizeof droppable / sizeof *droppable; i++) {
         json_object_del(data, droppable[i]);
-        text = compact(data);
+        length = json_dumpb(data, NULL, 0, STYLE);
+    }
+    char *text = mem_alloc(length + 1, 1);
+    if (text) {
+        json_dumpb(data, text, length, STYLE);
     }
     return text;
 }

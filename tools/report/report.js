@@ -294,7 +294,7 @@
   }
 
   function drawTimeline(box, events, length) {
-    const width = box.clientWidth, left = width < 500 ? 78 : 120, step = 15, right = width - 8;
+    const width = box.clientWidth, left = width < 500 ? 108 : 130, step = 15, right = width - 8;
     const groups = lanes(events), x = (t) => left + (right - left) * t / length;
     let y = 4;
     groups.forEach((group) => { group.y = y; y += group.ends.length * step + 7; });
@@ -721,10 +721,10 @@
   [head, energy, time, timeline, bound, area, uncertainty, placement, constants, about].forEach((part) => part());
   plots.forEach(redraw);
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => plots.forEach(redraw));
-  let waiting = 0;
-  window.addEventListener("resize", () => {
-    clearTimeout(waiting);
-    waiting = setTimeout(() => plots.filter((p) => !p.chart && p.width !== p.box.clientWidth).forEach(redraw), 120);
-  });
+  const observer = new ResizeObserver((entries) => entries.forEach((entry) => {
+    const p = plots.find((one) => one.box === entry.target);
+    if (!p.chart && Math.abs(p.width - p.box.clientWidth) > 0.5) { redraw(p); }
+  }));
+  plots.forEach((p) => observer.observe(p.box));
   root.setAttribute("data-plots", plots.length);
 })();
