@@ -431,6 +431,8 @@ static void mistakes(void **state) {
         {"1,1e39\n3,4\n", inputs, "", 1, "W.csv:1:2: 1e+39: too large (allowed: 3.40282e+38 at most)"},
         {"", inputs, "", 1, "W.csv: no rows of data"},
         {weights, "1,2,3\n", "", 2, "3 numbers per line, but"},
+        {"a,b\n1,2\n3,4\n", inputs, "", 1, "W.csv:1:1: a: not a number"},
+        {weights, "1;2\n", "", 1, "X.csv:1:1: 1;2: not a number"},
         {weights, "1\n", "", 2, "1 numbers per line, but"},
         {weights, "1,x\n", "", 1, "X.csv:1:2: x: not a number"},
         {weights, inputs, "--set tile.rows=1", 2,

@@ -115,6 +115,9 @@ static enum status check_vectors(const struct job *j, size_t rows, size_t column
 
 static enum status check_sizes(const struct job *j, struct error *e) {
     size_t rows = csv_rows(j->weights_file), columns = csv_columns(j->weights_file);
+    double first; /* a header, or other separators: said instead of a wrong number of lines or cells */
+    TRY(csv_number(j->weights_file, 0, 0, &first, e));
+    TRY(csv_number(j->inputs_file, 0, 0, &first, e));
     if (csv_columns(j->inputs_file) != rows) {
         return error_set(e, ERR_USAGE,
                          "%s: %zu numbers per line, but %s has %zu rows (allowed: one number per row of the "
