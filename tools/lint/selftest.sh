@@ -106,6 +106,7 @@ expect sizes "sim/b.c:1000: sizes: 1000 lines"
 
 fresh
 cp "$here/../../Makefile" "$tree/t/"
+cp -R "$here/../report" "$here/../report_assets.h" "$tree/t/tools/" # the Makefile makes a source of them
 echo 'struct test_suite { int count; };' > "$tree/t/tests/suite.h"
 expect compile ""
 printf 'int a(void);\nint a(void) { int unused; return 1; }\n' > "$tree/t/base/a.c"
