@@ -4,15 +4,20 @@
 
 #define NOBODY SIZE_MAX
 
+struct layer_memory {
+    struct kv_room room;
+    uint64_t used_bits, dram_bits; /* reserved on the chip, in the DRAM */
+};
+
 struct place {
     struct session *session;
+    uint64_t *kv_bits; /* [layers] reserved on the chip */
     size_t request; /* NOBODY: free */
     uint32_t written;
 };
 
 struct server {
     const struct model *model;
-    const struct placement *placement;
     struct run *run;
     struct workload *work;
     uint32_t max_batch;
@@ -20,9 +25,7 @@ struct server {
     struct place *places;
     uint32_t in_flight;
     size_t next;            /* request to admit */
-    uint64_t *kv_bits;      /* [chips] reserved */
-    uint64_t *layer_chip;   /* [layers] */
-    struct kv_room room;
+    struct layer_memory *kv; /* [layers] */
 };
 
 /* ---- life -------------------------------------------------------------------------------------- */
@@ -30,10 +33,10 @@ struct server {
 static void close_server(struct server *s) {
     for (uint32_t i = 0; s->places && i < s->max_batch; i++) {
         session_destroy(s->places[i].session);
+        mem_free(s->places[i].kv_bits);
     }
     mem_free(s->places);
-    mem_free(s->kv_bits);
-    mem_free(s->layer_chip);
+    mem_free(s->kv);
 }
 
 static enum status check_requests(const struct server *s, struct error *e) {
@@ -64,16 +67,19 @@ static enum status open_server(struct server *s, struct error *e) {
     struct session_options so = {
         .context = longest(s, true), .max_batch = longest(s, false), .run = s->run, .shapes = true};
     s->places = mem_alloc(places, sizeof *s->places);
-    s->kv_bits = mem_alloc(s->room.chips, sizeof *s->kv_bits);
-    s->layer_chip = mem_alloc(layers, sizeof *s->layer_chip);
-    if (!s->places || !s->kv_bits || !s->layer_chip) {
+    s->kv = mem_alloc(layers, sizeof *s->kv);
+    if (!s->places || !s->kv) {
         return error_set(e, ERR_RUN, "serving: out of memory for %u requests at a time", places);
     }
     for (uint32_t l = 0; l < layers; l++) {
-        s->layer_chip[l] = placement_layer_chip(s->placement, (int)l);
+        s->kv[l].room = run_kv_room(s->run, l);
     }
     for (uint32_t i = 0; i < places; i++) {
         s->places[i].request = NOBODY;
+        s->places[i].kv_bits = mem_alloc(layers, sizeof(uint64_t));
+        if (!s->places[i].kv_bits) {
+            return error_set(e, ERR_RUN, "serving: out of memory for %u requests at a time", places);
+        }
         TRY(session_create(s->model, &so, &s->places[i].session, e));
     }
     return OK;
@@ -85,33 +91,40 @@ static uint64_t layer_bits(const struct server *s, uint32_t layer, const struct 
     const struct shape *p = &s->model->shape;
     uint64_t positions = (uint64_t)q->prompt_tokens + q->tokens - 1; /* the last token is never read back */
     positions = p->window[layer] && p->window[layer] < positions ? p->window[layer] : positions;
-    return positions * 2 * p->kv_heads * p->head_dim * s->room.value_bits;
+    return positions * 2 * p->kv_heads * p->head_dim * s->kv[layer].room.value_bits;
 }
 
-static void give_back(struct server *s, const struct request *q) {
+static bool fits(const struct server *s, const struct request *q) {
     for (uint32_t l = 0; l < s->model->shape.layers; l++) {
-        s->kv_bits[s->layer_chip[l]] -= layer_bits(s, l, q);
-    }
-}
-
-/* Reserves; false: it does not fit, nothing is reserved. */
-static bool reserve(struct server *s, const struct request *q, bool force) {
-    bool fits = true;
-    for (uint32_t l = 0; l < s->model->shape.layers; l++) {
-        uint64_t *bits = &s->kv_bits[s->layer_chip[l]];
-        *bits += layer_bits(s, l, q);
-        fits &= *bits <= s->room.chip_bits;
-    }
-    if (!fits && !force) {
-        give_back(s, q);
-        return false;
-    }
-    s->counts->too_large += !fits;
-    for (uint32_t l = 0; l < s->model->shape.layers; l++) {
-        uint64_t bits = s->kv_bits[s->layer_chip[l]];
-        s->counts->kv_most_bits = bits > s->counts->kv_most_bits ? bits : s->counts->kv_most_bits;
+        const struct layer_memory *kv = &s->kv[l];
+        if (layer_bits(s, l, q) + kv->used_bits + kv->dram_bits > kv->room.bits + kv->room.dram_bits) {
+            return false;
+        }
     }
     return true;
+}
+
+/* What is left of the KV memory goes to the newcomer, the rest of it to the DRAM. Its stream is selected. */
+static void reserve(struct server *s, struct place *place, const struct request *q) {
+    for (uint32_t l = 0; l < s->model->shape.layers; l++) {
+        struct layer_memory *kv = &s->kv[l];
+        uint64_t need = layer_bits(s, l, q), left = kv->room.bits - kv->used_bits, here = need < left ? need : left;
+        kv->used_bits += here;
+        kv->dram_bits += need - here;
+        place->kv_bits[l] = here;
+        run_stream_kv(s->run, l, here);
+        if (kv->used_bits + kv->dram_bits > s->counts->kv_most_bits) {
+            s->counts->kv_most_bits = kv->used_bits + kv->dram_bits;
+            s->counts->kv_room_bits = kv->room.bits + kv->room.dram_bits;
+        }
+    }
+}
+
+static void give_back(struct server *s, const struct place *place, const struct request *q) {
+    for (uint32_t l = 0; l < s->model->shape.layers; l++) {
+        s->kv[l].used_bits -= place->kv_bits[l];
+        s->kv[l].dram_bits -= layer_bits(s, l, q) - place->kv_bits[l];
+    }
 }
 
 /* ---- the loop ---------------------------------------------------------------------------------- */
@@ -128,18 +141,20 @@ static uint32_t free_place(const struct server *s) {
 static enum status admit(struct server *s, double now_s, struct error *e) {
     while (s->next < s->work->count && s->in_flight < s->max_batch) {
         struct request *q = &s->work->requests[s->next];
-        if (!reserve(s, q, s->in_flight == 0)) {
+        bool room = fits(s, q);
+        if (!room && s->in_flight > 0) {
             return OK;
         }
+        s->counts->too_large += !room;
         uint32_t at = free_place(s);
         struct place *place = &s->places[at];
         q->admitted_s = q->arrival_s > now_s ? q->arrival_s : now_s;
         place->request = s->next++;
         place->written = 0;
         s->in_flight++;
-        s->counts->most_in_flight += s->in_flight > s->counts->most_in_flight;
         session_rewind(place->session, 0);
         run_stream(s->run, at, q->admitted_s);
+        reserve(s, place, q);
         TRY(session_advance(place->session, q->prompt_tokens, LOGITS_LAST, e));
         s->counts->prompt_tokens += q->prompt_tokens;
     }
@@ -160,7 +175,7 @@ static enum status go_on(struct server *s, uint32_t at, double now_s, struct err
         return session_advance(place->session, 1, LOGITS_LAST, e);
     }
     q->last_s = now_s;
-    give_back(s, q);
+    give_back(s, place, q);
     place->request = NOBODY;
     s->in_flight--;
     return admit(s, now_s, e);
@@ -188,16 +203,14 @@ static uint64_t all_tokens(const struct workload *w) {
     return tokens;
 }
 
-enum status serve(const struct model *m, const struct chip *c, const struct placement *p, struct run *r,
-                  struct workload *w, uint32_t max_batch, struct serving_counts *out, struct error *e) {
+enum status serve(const struct model *m, struct run *r, struct workload *w, uint32_t max_batch,
+                  struct serving_counts *out, struct error *e) {
     struct server s = {.model = m,
-                       .placement = p,
                        .run = r,
                        .work = w,
                        .max_batch = max_batch,
-                       .counts = out,
-                       .room = placement_kv_room(c, p)};
-    *out = (struct serving_counts){.kv_room_bits = s.room.chip_bits};
+                       .counts = out};
+    *out = (struct serving_counts){0};
     TRY(check_requests(&s, e));
     enum status status = open_server(&s, e);
     struct progress *progress = progress_create("tokens", all_tokens(w));

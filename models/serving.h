@@ -12,8 +12,9 @@
  *   latency    last token - arrival
  *
  * KV memory: bits of a position of a layer = 2 x kv_heads x head_dim x bits of a value, at most a window of positions in
- * layers with sliding windows, on the home chip of the layer. Room is reserved at admission for prompt + tokens. A
- * request that is larger than the memory is admitted when it is alone, and counted.
+ * layers with sliding windows. Layers share the KV memory of their home chip evenly, and the DRAM beside it if there is
+ * one. Room is reserved at admission for prompt + tokens: what is left on the chip, the rest in the DRAM. A request that
+ * is larger than both is admitted when it is alone, and counted.
  *
  * Not modelled: requests that end early, are put aside or share a prefix; prompts in pieces; a scheduler's own time.
  */
@@ -37,20 +38,19 @@ void workload_clear(struct workload *w);
 /* `count` equal requests: all at time 0, or (rate_per_s > 0) with independent exponential times between them. */
 enum status workload_create(size_t count, double rate_per_s, uint64_t seed, uint32_t prompt_tokens, uint32_t tokens,
                             struct workload *out, struct error *e);
-/* CSV with columns arrival_s, prompt_tokens, tokens, in any order. ERR_USAGE with file and line: times below 0 or before
+/* CSV with columns arrival_s, prompt_tokens, tokens, in any order. Errors with file and line: times below 0 or before
  * those of the line above, counts that are not whole or below 1. */
 enum status workload_read(const char *path, struct workload *out, struct error *e);
 
 struct serving_counts {
     uint64_t prompt_tokens, tokens; /* of all requests: went in, came out */
-    uint32_t most_in_flight;
-    uint64_t kv_most_bits, kv_room_bits; /* of the chip that was fullest: most that was reserved; its room */
+    uint64_t kv_most_bits, kv_room_bits; /* of the layer that held most: reserved at most; its room, with DRAM */
     uint64_t too_large;             /* requests that the KV memory cannot hold even alone */
 };
 /* `r`: a run of shapes for steps as long as the longest prompt, with run_streams(r, max_batch) or more. max_batch:
  * requests in flight, at least 1. ERR_USAGE: a request longer than the context of the model. */
-enum status serve(const struct model *m, const struct chip *c, const struct placement *p, struct run *r,
-                  struct workload *w, uint32_t max_batch, struct serving_counts *out, struct error *e);
+enum status serve(const struct model *m, struct run *r, struct workload *w, uint32_t max_batch,
+                  struct serving_counts *out, struct error *e);
 
 /* Nearest rank: the smallest value that at least so many percent of all reach. NAN without values; sorts `values`. */
 double percentile(double *values, size_t count, double percent);
@@ -61,6 +61,7 @@ struct serving_summary {
     struct spread queueing, ttft, tpot, latency; /* tpot: over requests of two tokens or more; NAN if there are none */
     double span_s;                  /* first arrival to last token */
     double tokens_per_s, requests_per_s; /* written tokens; over the span */
+    uint32_t most_in_flight;        /* between admission and last token */
 };
 enum status serving_summary(const struct workload *w, struct serving_summary *out, struct error *e);
 

@@ -67,9 +67,6 @@ static enum status read_rows(const struct csv *c, struct workload *out, struct e
     TRY(csv_require(c, "arrival_s", &at.arrival, e));
     TRY(csv_require(c, "prompt_tokens", &at.prompt, e));
     TRY(csv_require(c, "tokens", &at.tokens, e));
-    if (csv_rows(c) == 0) {
-        return error_set(e, ERR_USAGE, "workload: the trace holds no requests (allowed: at least one line)");
-    }
     TRY(allocate(csv_rows(c), out, e));
     double before_s = 0;
     for (size_t i = 0; i < out->count; i++) {
@@ -133,6 +130,22 @@ static struct spread spread_over(const struct workload *w, enum measure what, do
     return spread_of(values, count);
 }
 
+/* Admissions come in order; a place that becomes free at the same time is free before. ends [count]: scratch. */
+static uint32_t most_in_flight(const struct workload *w, double *ends) {
+    uint32_t now = 0, most = 0;
+    size_t over = 0;
+    for (size_t i = 0; i < w->count; i++) {
+        ends[i] = w->requests[i].last_s;
+    }
+    sort_doubles(ends, w->count);
+    for (size_t i = 0; i < w->count; i++, most = now > most ? now : most) {
+        for (now++; ends[over] <= w->requests[i].admitted_s; over++) {
+            now--;
+        }
+    }
+    return most;
+}
+
 enum status serving_summary(const struct workload *w, struct serving_summary *out, struct error *e) {
     double *values = mem_alloc(w->count, sizeof *values), end_s = 0, tokens = 0;
     if (!values) {
@@ -141,7 +154,8 @@ enum status serving_summary(const struct workload *w, struct serving_summary *ou
     *out = (struct serving_summary){.queueing = spread_over(w, QUEUEING, values),
                                     .ttft = spread_over(w, TTFT, values),
                                     .tpot = spread_over(w, TPOT, values),
-                                    .latency = spread_over(w, LATENCY, values)};
+                                    .latency = spread_over(w, LATENCY, values),
+                                    .most_in_flight = most_in_flight(w, values)};
     mem_free(values);
     for (size_t i = 0; i < w->count; i++) {
         end_s = w->requests[i].last_s > end_s ? w->requests[i].last_s : end_s;

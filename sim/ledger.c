@@ -45,6 +45,7 @@ enum status ledger_create(const struct chip *c, const struct placement *p, struc
     out->kv_bits = mem_alloc(out->rows, sizeof *out->kv_bits);
     out->kv_room_bits = mem_alloc(out->rows, sizeof *out->kv_room_bits);
     out->clips = mem_alloc(out->rows, sizeof *out->clips);
+    out->kv_share_bits = out->kv_room_bits;
     enum status status = OK;
     if (!out->energy_J || !out->kv_bits || !out->kv_room_bits || !out->clips) {
         status = error_set(e, ERR_RUN, "ledger: out of memory");
@@ -166,7 +167,7 @@ static void add_attention(struct ledger *l, const struct digital_record *d) {
     uint64_t macs = 0, bits = 0, spilled_bits = 0, row = placement_layer_row(l->placement, d->layer);
     for (uint32_t t = 0; t < d->tokens; t++) {
         macs += attention_macs(d, t);
-        struct kv_traffic kv = kv_traffic(s, d, t, l->kv_room_bits[row]);
+        struct kv_traffic kv = kv_traffic(s, d, t, l->kv_share_bits[row]);
         bits += kv.chip_bits;
         spilled_bits += kv.dram_bits;
     }

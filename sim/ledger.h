@@ -40,6 +40,7 @@ struct ledger {
     uint64_t (*clips)[CLIPS];          /* [rows] */
     uint64_t *kv_bits;                 /* [rows]: largest KV cache seen */
     uint64_t *kv_room_bits;            /* [rows]: KV memory of the layer */
+    const uint64_t *kv_share_bits;     /* [rows]: what the present step may use of it */
     uint64_t mvm, macs, saturated_adc, results_adc, converted_adc, clipped_dac, inputs_dac, converted_dac, digital_macs;
 };
 

@@ -162,15 +162,6 @@ size_t placement_layer_row(const struct placement *p, int layer) {
     return layer >= 0 && (size_t)layer < p->layers ? (size_t)layer : p->layers;
 }
 
-struct kv_room placement_kv_room(const struct chip *c, const struct placement *p) {
-    const struct chip_spec *s = chip_spec_of(c);
-    uint64_t KiB = chip_has_costs(c) ? (uint64_t)s->kv.capacity_KiB : 0;
-    KiB += s->dram.given ? (uint64_t)s->dram.capacity_KiB : 0;
-    return (struct kv_room){p->total.chips, KiB * 1024 * 8, (uint32_t)s->kv.value_bits};
-}
-
-uint64_t placement_layer_chip(const struct placement *p, int layer) { return placement_home_chip(p, layer); }
-
 uint64_t placement_home_chip(const struct placement *p, int layer) {
     size_t row = placement_layer_row(p, layer);
     return row < p->layers ? p->home[row] : p->total.chips - 1;

@@ -462,7 +462,7 @@ enum status run_multiply(struct run *r, size_t matrix, const float *x, uint32_t 
 static void schedule_attention(struct run *r, const struct digital_record *d, struct front *at) {
     const struct chip_spec *s = chip_spec_of(r->chip);
     struct front memory = *at, outside = *at;
-    uint64_t room_bits = r->ledger.kv_room_bits[placement_layer_row(r->placement, d->layer)], spilled_bits = 0;
+    uint64_t room_bits = r->ledger.kv_share_bits[placement_layer_row(r->placement, d->layer)], spilled_bits = 0;
     for (uint32_t t = 0; t < r->tokens; t++) {
         struct kv_traffic kv = kv_traffic(s, d, t, room_bits);
         r->each_ticks[t] = memory_ticks(r, &s->kv, kv.chip_bits);

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "sim/placement.h"
+
 struct note {
     int64_t last[2]; /* start of the last token, its result */
     uint32_t resource, first_input, inputs;
@@ -13,6 +15,7 @@ struct stream {
     struct note *notes;      /* [stages_most] of the step that is under way */
     uint32_t *inputs;        /* [input_most] numbers of stages */
     size_t input_count;
+    uint64_t *kv_bits;       /* [layers + 1] its part of the KV memory */
     struct front last;       /* of the step that was handed over last */
     uint32_t ends[FRONT_MOST]; /* numbers of these stages */
     uint32_t awaited;        /* results that are still to come before the stream has nothing to do */
@@ -40,6 +43,7 @@ void streams_destroy(struct streams *s) {
         for (uint32_t i = 0; s->of && i < s->count; i++) {
             mem_free(s->of[i].notes);
             mem_free(s->of[i].inputs);
+            mem_free(s->of[i].kv_bits);
         }
         mem_free(s->of);
         mem_free(s->stage_of);
@@ -53,7 +57,7 @@ void streams_reset(struct streams *s) {
     }
     for (uint32_t i = 0; i < s->count; i++) {
         struct stream *one = &s->of[i];
-        *one = (struct stream){.notes = one->notes, .inputs = one->inputs};
+        *one = (struct stream){.notes = one->notes, .inputs = one->inputs, .kv_bits = one->kv_bits};
     }
     memset(s->work, 0, sizeof s->work);
     memset(s->wait, 0, sizeof s->wait);
@@ -81,9 +85,11 @@ static enum status create(struct run *r, uint32_t streams, struct error *e) {
     for (uint32_t i = 0; i < streams; i++) {
         s->of[i].notes = mem_alloc(r->stages_most, sizeof *s->of[i].notes);
         s->of[i].inputs = mem_alloc(s->input_most, sizeof *s->of[i].inputs);
-        if (!s->of[i].notes || !s->of[i].inputs) {
+        s->of[i].kv_bits = mem_alloc(r->ledger.rows, sizeof *s->of[i].kv_bits);
+        if (!s->of[i].notes || !s->of[i].inputs || !s->of[i].kv_bits) {
             return no_memory(streams, e);
         }
+        memcpy(s->of[i].kv_bits, r->ledger.kv_room_bits, r->ledger.rows * sizeof *s->of[i].kv_bits);
     }
     return OK;
 }
@@ -97,6 +103,7 @@ enum status run_streams(struct run *r, uint32_t streams, struct error *e) {
     }
     streams_destroy(r->streams);
     r->streams = NULL;
+    r->ledger.kv_share_bits = r->ledger.kv_room_bits;
     TRY(create(r, streams, e));
     return run_create_engine(r, streams, e);
 }
@@ -105,6 +112,20 @@ void run_stream(struct run *r, uint32_t stream, double not_before_s) {
     struct streams *s = r->streams;
     s->now = stream < s->count ? stream : s->count - 1;
     s->of[s->now].release = engine_ticks(r->engine, not_before_s);
+    r->ledger.kv_share_bits = s->of[s->now].kv_bits;
+}
+
+struct kv_room run_kv_room(const struct run *r, uint32_t layer) {
+    const struct chip_spec *s = chip_spec_of(r->chip);
+    uint64_t bits = r->ledger.kv_room_bits[placement_layer_row(r->placement, (int)layer)];
+    uint64_t layers = (uint64_t)s->kv.capacity_KiB * 1024 * 8 / bits; /* that share the memories of the chip */
+    return (struct kv_room){.bits = bits,
+                            .dram_bits = s->dram.given ? (uint64_t)s->dram.capacity_KiB * 1024 * 8 / layers : 0,
+                            .value_bits = (uint32_t)s->kv.value_bits};
+}
+
+void run_stream_kv(struct run *r, uint32_t layer, uint64_t bits) {
+    r->streams->of[r->streams->now].kv_bits[placement_layer_row(r->placement, (int)layer)] = bits;
 }
 
 /* ---- a step ------------------------------------------------------------------------------------ */

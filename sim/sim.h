@@ -307,15 +307,6 @@ enum status tile_network_read(struct tile_network *n, const double *level, struc
 /* Netlist of the linear network with the mean voltages of such a pass and the currents expected. */
 enum status tile_network_spice(struct tile_network *n, const double *level, FILE *out, struct error *e);
 
-/* What the KV memories of a placement hold, each the keys and values of the layers that live on its chip. */
-struct kv_room {
-    uint64_t chips;
-    uint64_t chip_bits;  /* of one chip, memory beside it included; 0 for a chip without costs */
-    uint32_t value_bits; /* of one number */
-};
-struct kv_room placement_kv_room(const struct chip *c, const struct placement *p);
-uint64_t placement_layer_chip(const struct placement *p, int layer);
-
 /* ---- run ----------------------------------------------------------------------------------- */
 
 struct run;
@@ -383,6 +374,14 @@ double run_step_start_s(const struct run *r); /* of the last step */
  * goes on until a stream has nothing left to do. Memory is reserved for one step per stream at a time. */
 enum status run_streams(struct run *r, uint32_t streams, struct error *e);
 void run_stream(struct run *r, uint32_t stream, double not_before_s);
+/* Memory for the keys and values of one layer: its share of the KV memory of its chip, and of the DRAM beside it. */
+struct kv_room {
+    uint64_t bits, dram_bits; /* dram_bits: 0 without one */
+    uint32_t value_bits;      /* of one number */
+};
+struct kv_room run_kv_room(const struct run *r, uint32_t layer);
+/* How much of `bits` the selected stream may use in its next steps; else it uses all, as if it were alone. */
+void run_stream_kv(struct run *r, uint32_t layer, uint64_t bits);
 struct run_finished {
     bool idle; /* no stream has anything to do; the rest is not set */
     uint32_t stream;

@@ -23,6 +23,10 @@ struct serve_job {
     double host_s;
 };
 
+bool is_workload(const struct options *o) {
+    return option_given(o, "batch") || option_given(o, "requests") || option_given(o, "arrivals");
+}
+
 /* ---- set-up ---------------------------------------------------------------------------------------------------- */
 
 static enum status check_kind(const struct options *o, struct error *e) {
@@ -64,7 +68,7 @@ static enum status run_requests(struct serve_job *j, struct error *e) {
     TRY(shapes_create_run(s, longest, e));
     TRY(run_streams(s->run, j->max_batch, e));
     double start_s = now_s();
-    TRY(serve(s->model, s->chip, s->placement, s->run, &j->work, j->max_batch, &j->counts, e));
+    TRY(serve(s->model, s->run, &j->work, j->max_batch, &j->counts, e));
     j->host_s = now_s() - start_s;
     return serving_summary(&j->work, &j->summary, e);
 }
@@ -115,7 +119,7 @@ static json_t *serving_json(const struct serve_job *j) {
     json_t *o = json_object(), *kv = json_object(), *requests = json_array();
     json_put(o, "requests", json_integer((json_int_t)j->work.count));
     json_put(o, "max_batch", json_integer(j->max_batch));
-    json_put(o, "most_in_flight", json_integer(j->counts.most_in_flight));
+    json_put(o, "most_in_flight", json_integer(j->summary.most_in_flight));
     json_put(o, "queueing_s", spread_json(&j->summary.queueing));
     json_put(o, "ttft_s", spread_json(&j->summary.ttft));
     json_put(o, "tpot_s", spread_json(&j->summary.tpot));
@@ -127,7 +131,7 @@ static json_t *serving_json(const struct serve_job *j) {
     json_put(kv, "most_bits", json_integer((json_int_t)j->counts.kv_most_bits));
     json_put(kv, "room_bits", json_integer((json_int_t)j->counts.kv_room_bits));
     json_put(kv, "requests_too_large", json_integer((json_int_t)j->counts.too_large));
-    json_put(o, "kv_of_fullest_chip", kv);
+    json_put(o, "kv_of_fullest_layer", kv);
     json_put(o, "resources", classes_json(j->shapes->run));
     for (size_t i = 0; i < j->work.count; i++) {
         json_array_append_new(requests, request_json(&j->work.requests[i]));
@@ -177,7 +181,7 @@ static void print_spread(const char *name, const struct spread *s) {
 static void print_serving(const struct serve_job *j) {
     const struct serving_summary *s = &j->summary;
     printf("%zu requests, at most %u of %u in flight: %.4g tokens/s, %.4g requests/s, %.3g J per token\n", j->work.count,
-           j->counts.most_in_flight, j->max_batch, s->tokens_per_s, s->requests_per_s, energy_per_token_J(j));
+           j->summary.most_in_flight, j->max_batch, s->tokens_per_s, s->requests_per_s, energy_per_token_J(j));
     printf("  ms                 mean          p50          p95          p99\n");
     print_spread("queueing", &s->queueing);
     print_spread("TTFT", &s->ttft);
@@ -191,10 +195,10 @@ static void print_serving(const struct serve_job *j) {
                    load.path_wait_s * 1e3);
         }
     }
-    printf("  KV memory of the fullest chip: %.3g of %.3g MiB reserved\n", (double)j->counts.kv_most_bits / 8 / 1048576,
+    printf("  KV memory of the fullest layer: %.3g of %.3g MiB reserved\n", (double)j->counts.kv_most_bits / 8 / 1048576,
            (double)j->counts.kv_room_bits / 8 / 1048576);
     if (j->counts.too_large) {
-        printf("  ! %llu requests need more KV memory than a chip has; each ran alone\n",
+        printf("  ! %llu requests need more KV memory than there is; each ran alone\n",
                (unsigned long long)j->counts.too_large);
     }
     printf("\n");

@@ -92,6 +92,9 @@ static enum status check_options(const struct options *o, struct error *e) {
             return error_set(e, ERR_USAGE, "--%s: --shapes-only has no values and no text", values_only[i]);
         }
     }
+    if (!is_workload(o) && (option_given(o, "rate") || option_given(o, "max-batch"))) {
+        return error_set(e, ERR_USAGE, "--rate, --max-batch: only with --requests, --batch or --arrivals");
+    }
     return check_words(o, 0, e);
 }
 
@@ -107,11 +110,6 @@ static enum status open_all(struct shapes_job *j, struct error *e) {
                          o->chip);
     }
     return model_open_shapes(o->model, &j->model, e);
-}
-
-/* Whether requests are served; else one prompt is continued. */
-static bool is_workload(const struct options *o) {
-    return option_given(o, "batch") || option_given(o, "requests") || option_given(o, "arrivals");
 }
 
 enum status shapes_create_run(struct shapes_job *j, uint32_t longest, struct error *e) {
