@@ -12,6 +12,7 @@
 
 #if (defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)) || defined(__aarch64__)
 
+#include <assert.h>
 #include <simde/x86/avx2.h>
 #include <simde/x86/f16c.h>
 #include <simde/x86/fma.h>
@@ -353,7 +354,10 @@ INLINE simde__m256i variance_words(const struct noise *k, size_t half, simde__m2
     return simde_mm256_srli_epi16(simde_mm256_add_epi16(simde_mm256_add_epi16(k->k0[half], square), linear), 8);
 }
 
-enum { NOISE_RUN = 64 }; /* rows whose variances are worked out together; a multiple of 16 */
+enum {
+    NOISE_RUN = 64, /* rows whose variances are worked out together; a multiple of 16 */
+    CENTRE = 64,    /* taken off a variance, so that two products with squares fit 16 bits */
+};
 
 /* Squares of up to NOISE_RUN rows as words in the order of the rows; rows up to a multiple of 4. */
 INLINE void widen_squares(const uint8_t *squares, size_t rows, int16_t *wide) {
@@ -395,21 +399,53 @@ static void mac_noise_one(const int16_t *panel, size_t pairs, const int16_t *x, 
     }
 }
 
-/* spread += sums over one run of row pairs. */
-INLINE void noise_block(size_t count, const int16_t *run, size_t pairs, const uint8_t *squares, size_t lds,
+INLINE simde__m256i broadcast_squares(const uint8_t *squares) {
+    int32_t four;
+    memcpy(&four, squares, sizeof four);
+    return simde_mm256_set1_epi32(four);
+}
+
+static_assert((int)CENTRE * 2 * SQUARE_MOST <= 32768 && (int)VARIANCE_MOST - CENTRE < CENTRE, "saturates");
+
+/* spread += sums over one run of rows in fours. The bytes of `run` are variances less CENTRE, so that two products with
+ * squares fit 16 bits; spread has CENTRE x the sum of the squares already. */
+INLINE void noise_block(size_t count, const int8_t *run, size_t fours, const uint8_t *squares, size_t lds,
                         int32_t *spread) {
-    int16_t wide[BLOCK_TOKENS][NOISE_RUN];
+    const simde__m256i ones = simde_mm256_set1_epi16(1);
     simde__m256i sum[BLOCK_TOKENS][2];
     for (size_t t = 0; t < count; t++) {
-        widen_squares(squares + t * lds, (pairs + 1) / 2 * 4, wide[t]);
+        sum[t][0] = load_words(spread + t * PANEL);
+        sum[t][1] = load_words(spread + t * PANEL + LANES);
     }
-    mac_sums(count, run, pairs, wide[0], NOISE_RUN, sum);
-    for (size_t t = 0; t < count; t++) {
-        for (size_t half = 0; half < 2; half++) {
-            int32_t *to = spread + t * PANEL + half * LANES;
-            store_words(to, simde_mm256_add_epi32(load_words(to), sum[t][half]));
+    for (size_t f = 0; f < fours; f++) {
+        const simde__m256i v0 = load_words(run + f * 4 * PANEL), v1 = load_words(run + f * 4 * PANEL + 4 * LANES);
+        for (size_t t = 0; t < count; t++) {
+            const simde__m256i s = broadcast_squares(squares + t * lds + 4 * f);
+            const simde__m256i p0 = simde_mm256_maddubs_epi16(s, v0), p1 = simde_mm256_maddubs_epi16(s, v1);
+            sum[t][0] = simde_mm256_add_epi32(sum[t][0], simde_mm256_madd_epi16(p0, ones));
+            sum[t][1] = simde_mm256_add_epi32(sum[t][1], simde_mm256_madd_epi16(p1, ones));
         }
     }
+    for (size_t t = 0; t < count; t++) {
+        store_words(spread + t * PANEL, sum[t][0]);
+        store_words(spread + t * PANEL + LANES, sum[t][1]);
+    }
+}
+
+/* Sum of n squares, n a multiple of 4. */
+static int32_t sum_squares(const uint8_t *squares, size_t n) {
+    const simde__m256i zero = simde_mm256_setzero_si256();
+    simde__m256i sum = zero;
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+        sum = simde_mm256_add_epi64(sum, simde_mm256_sad_epu8(load_words(squares + i), zero));
+    }
+    uint64_t lane[4];
+    store_words(lane, sum);
+    for (; i < n; i++) {
+        lane[0] += squares[i];
+    }
+    return (int32_t)(lane[0] + lane[1] + lane[2] + lane[3]);
 }
 
 #define FOR_EACH_COUNT(DO) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6)
@@ -425,7 +461,7 @@ INLINE void noise_block(size_t count, const int16_t *run, size_t pairs, const ui
 
 #define NOISE_BLOCK(n)                                                                                                 \
     case n:                                                                                                            \
-        noise_block(n, run, pairs, squares, lds, spread);                                                          \
+        noise_block(n, run, fours, squares, lds, spread);                                                              \
         break;
 
 /* Tokens of the next block when `tokens` are left: as few blocks as can be, of nearly equal size, since a small block
@@ -457,7 +493,7 @@ static void avx2_mac_i16(const int16_t *panel, size_t rows, const int16_t *x, si
     }
 }
 
-static void noise_run(const int16_t *run, size_t pairs, const uint8_t *squares, size_t lds, size_t tokens,
+static void noise_run(const int8_t *run, size_t fours, const uint8_t *squares, size_t lds, size_t tokens,
                       int32_t *spread) {
     while (tokens > 0) {
         const size_t count = next_block(tokens);
@@ -468,17 +504,33 @@ static void noise_run(const int16_t *run, size_t pairs, const uint8_t *squares, 
     }
 }
 
+/* Bytes of four rows of eight columns, rows 0 2 1 3, less CENTRE; w1 NULL: there are no rows 2 and 3. */
+INLINE simde__m256i variance_bytes(const struct noise *k, size_t half, const int16_t *w0, const int16_t *w1) {
+    const simde__m256i low = variance_words(k, half, load_words(w0));
+    const simde__m256i high = w1 ? variance_words(k, half, load_words(w1)) : simde_mm256_setzero_si256();
+    const simde__m256i bytes = simde_mm256_or_si256(low, simde_mm256_slli_epi16(high, 8));
+    return simde_mm256_sub_epi8(bytes, simde_mm256_set1_epi8(CENTRE));
+}
+
 /* Several tokens: the variances of a run of rows are worked out once and then multiplied like weights. */
 static void noise_sums(const int16_t *panel, size_t pairs, const uint8_t *squares, size_t lds, size_t tokens,
                        const struct noise *k, int32_t *spread) {
-    int16_t run[NOISE_RUN * PANEL];
+    int8_t run[NOISE_RUN * PANEL];
+    for (size_t t = 0; t < tokens; t++) {
+        const simde__m256i all = simde_mm256_set1_epi32(CENTRE * sum_squares(squares + t * lds, (pairs + 1) / 2 * 4));
+        store_words(spread + t * PANEL, all);
+        store_words(spread + t * PANEL + LANES, all);
+    }
     for (size_t begin = 0; begin < pairs; begin += NOISE_RUN / 2) {
         const size_t left = pairs - begin, count = left < NOISE_RUN / 2 ? left : NOISE_RUN / 2;
-        for (size_t i = 0; i < 2 * count; i++) { /* half rows of pairs */
-            const int16_t *w = panel + (2 * begin + i) * PANEL;
-            store_words(run + i * PANEL, variance_words(k, i % 2, load_words(w)));
+        for (size_t p = 0; p < count; p += 2) {
+            const int16_t *w = panel + (begin + p) * 2 * PANEL, *next = p + 1 < count ? w + 2 * PANEL : NULL;
+            for (size_t half = 0; half < 2; half++) {
+                store_words(run + p * 2 * PANEL + half * 4 * LANES,
+                            variance_bytes(k, half, w + half * PANEL, next ? next + half * PANEL : NULL));
+            }
         }
-        noise_run(run, count, squares + 2 * begin, lds, tokens, spread);
+        noise_run(run, (count + 1) / 2, squares + 2 * begin, lds, tokens, spread);
     }
 }
 
@@ -496,7 +548,6 @@ static void avx2_mac_i16_noise(const int16_t *panel, size_t rows, const int16_t 
         return;
     }
     avx2_mac_i16(panel, rows, x, ldx, tokens, acc);
-    memset(spread, 0, tokens * PANEL * sizeof *spread);
     noise_sums(panel, pairs, squares, lds, tokens, &k, spread);
 }
 

@@ -409,6 +409,7 @@ INLINE void noise_block(size_t count, const int8_t *run, size_t fours, const uin
         const __m512i v = _mm512_loadu_si512(run + f * 4 * PANEL);
         for (size_t t = 0; t < count; t++) {
             sum[t] = _mm512_dpbusd_epi32(sum[t], _mm512_set1_epi32(cursor_get(&inputs, t)), v);
+            __asm__("" : "+v"(sum[t])); /* else gcc copies every sum to another register and back in every turn */
         }
         cursor_advance(&inputs, count);
     }
@@ -491,7 +492,7 @@ INLINE void variance_run(const int16_t *panel, size_t pairs, const struct noise 
 /* Several tokens: the variances of a run of rows are worked out once and then multiplied like weights. */
 static void noise_sums(const int16_t *panel, size_t pairs, const uint8_t *squares, size_t lds, size_t tokens,
                        const struct noise *k, bool even, int32_t *spread) {
-    int8_t run[NOISE_RUN * PANEL];
+    _Alignas(64) int8_t run[NOISE_RUN * PANEL];
     for (size_t begin = 0; begin < pairs; begin += NOISE_RUN / 2) {
         const size_t left = pairs - begin, count = left < NOISE_RUN / 2 ? left : NOISE_RUN / 2;
         if (even) {
