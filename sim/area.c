@@ -1,6 +1,6 @@
 /* Area: counts x constants. Whole chips are counted: a tile that holds no weights is still there.
  *
- *   per tile  (rows + spare rows) x (columns x slices + shared columns + spare columns / legs) x cell area;
+ *   per tile  tiers x (rows + spare rows) x (columns x slices + shared columns + spare columns / legs) x cell area;
  *             (rows + spare rows) x DAC; columns / share x lines (those that take turns once) + shared columns ADCs;
  *             columns x lines integrators; columns x post-processing. A unit cell holds the legs and parallel devices
  *             of one slice; a spare column (tile.faults) is one physical column, a leg of a slice.
@@ -29,7 +29,7 @@ struct area_view chip_area(const struct chip_spec *s, double chips) {
     struct encoding_plan encoding = {.legs = 1};
     encoding_plan(s, &encoding, NULL); /* chip_load has checked that it can be made */
     double rows = t->rows + t->faults.spare_rows,
-           cells = rows * (t->columns * (double)work.unit_cells + work.shared_cells +
+           cells = t->tiers * rows * (t->columns * (double)work.unit_cells + work.shared_cells +
                            (double)t->faults.spare_columns / encoding.legs),
            converters = (double)(t->columns / t->adc.share) * work.converters + work.shared;
     v.part_mm2[PART_DAC] = tiles * rows * t->dac.area_m2.value * mm2;

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "sim/chip_costs.h"
+#include "sim/chip_hierarchy.h"
 #include "sim/chip_load.h"
 #include "sim/passes.h"
 #include "sim/phenomena.h"
@@ -546,6 +547,15 @@ static enum status check_ladder(const struct chip_spec *s, const struct config_n
     return OK;
 }
 
+static enum status check_hierarchy(struct chip_spec *s, const struct config_node *root, struct error *e) {
+    char reason[ERROR_MESSAGE_BYTES / 2];
+    const char *key = hierarchy_contradiction(s, reason, sizeof reason);
+    if (key) {
+        CONTRADICTION(e, root, key, "%s", reason);
+    }
+    return OK;
+}
+
 /* What converter models, node and supply need of each other. */
 static enum status check_costs(const struct chip_spec *s, const struct config_node *root, struct error *e) {
     char reason[ERROR_MESSAGE_BYTES / 2];
@@ -786,6 +796,7 @@ static enum status build(struct chip *c, const char *name, const char *const *se
     c->work = tile_work_of(&c->spec);
     TRY(check_input_circuit(&c->spec, root, e));
     TRY(check_network(&c->spec, root, e));
+    TRY(check_hierarchy(&c->spec, root, e));
     TRY(read_roles(c, root, e));
     TRY(check_sources(c, root, e));
     return dump_effective(c, root, e);

@@ -192,6 +192,7 @@ struct registers_spec {
 
 struct tile_spec {
     int rows, columns;
+    int tiers;                /* arrays in a stack that shares everything else; a chip's tiles are stacks */
     int encoding, scale, split; /* enums above */
     int compensation;
     double compensation_period_s; /* 0: at the machine's age; else at the last whole period before it */
@@ -340,6 +341,21 @@ struct gating_spec {
     int wake_cycles;
 };
 
+/* hierarchy: from tile to package; the product of the first three is tiles_per_chip. */
+struct hierarchy_spec {
+    bool given;
+    int tiles_per_core, cores_per_cluster, clusters_per_chip, chips_per_package;
+};
+
+enum placement_strategy { PLACE_IN_ORDER, PLACE_BALANCED };
+
+/* placement: sim/placement.c. */
+struct placement_spec {
+    int strategy;                 /* placement_strategy */
+    const char *copies;           /* "down=2,head=4", "" none */
+    int copies_of[MATRIX_ROLES];  /* derived; 1: the matrix alone */
+};
+
 struct chip_spec {
     const char *name, *about;
     int costs;                   /* costs_mode */
@@ -350,6 +366,8 @@ struct chip_spec {
     double clock_Hz;             /* of the digital units */
     struct clocks_spec clocks;   /* cost */
     struct gating_spec gating;   /* cost */
+    struct hierarchy_spec hierarchy;
+    struct placement_spec placement;
     double power_window_s;       /* over which a peak of power is a mean */
     double node_m;               /* cost: of the chip; 0: not stated */
     int scale_to_node;           /* cost: enum switch_names */

@@ -7,6 +7,7 @@
 #include "sim/chip.h"
 
 static const char *const topology_names[] = {"none", "bus", "htree", "mesh", NULL};
+static const char *const strategy_names[] = {"in_order", "balanced", NULL};
 static const char *const costs_names[] = {"full", "none", NULL};
 static const char *const encoding_names[] = {"differential_pair", "signed_unit", "one_device", "offset_column",
                                              "reference_column",  "unsigned",    NULL};
@@ -84,6 +85,10 @@ static const struct param chip_rows[] = {
 static const struct param tile_rows[] = {
     INT_ROW("rows", 1, 4096, NULL, "inputs of a tile", AT(tile_spec, rows)),
     INT_ROW("columns", 1, 4096, NULL, "outputs of a tile", AT(tile_spec, columns)),
+    INT_ROW("tiers", 1, 64, "1",
+            "arrays in a stack that shares converters and all else, one multiply at a time; tiles_per_chip counts "
+            "stacks",
+            AT(tile_spec, tiers)),
     TEXT_ROW("cell.name", "", "part that the cell was made from", AT(tile_spec, cell_name)),
     TEXT_ROW("cell.model", NULL, "physics of the cell (`mho device list`)", AT(tile_spec, cell_model)),
     CHOICE_ROW("encoding", encoding_names, NULL, "weight to conductances: sign by a pair of legs, an offset, or none",
@@ -482,6 +487,22 @@ static const struct param clocks_rows[] = {
 
 #define NOT_GATED "{value: 1, kind: assumed, source: \"not gated\", spread: [1, 1]}"
 
+static const struct param hierarchy_rows[] = {
+    INT_ROW("tiles_per_core", 1, 1000000, NULL, "tiles of a core", AT(hierarchy_spec, tiles_per_core)),
+    INT_ROW("cores_per_cluster", 1, 1000000, NULL, "cores of a cluster", AT(hierarchy_spec, cores_per_cluster)),
+    INT_ROW("clusters_per_chip", 1, 1000000, NULL, "clusters of a chip", AT(hierarchy_spec, clusters_per_chip)),
+    INT_ROW("chips_per_package", 1, 1000000, "1", "chips of a package", AT(hierarchy_spec, chips_per_package)),
+};
+
+static const struct param placement_rows[] = {
+    CHOICE_ROW("strategy", strategy_names, "in_order",
+               "in_order: chip after chip is filled; balanced: every chip gets equally many tiles",
+               AT(placement_spec, strategy)),
+    TEXT_ROW("copies", "",
+             "matrices that are there several times, by role: down=2,head=4; a token goes to the copy that is free",
+             AT(placement_spec, copies)),
+};
+
 static const struct param gating_rows[] = {
     CONSTANT_ROW_DEFAULT("clock_share", "", 0, 1, NOT_GATED,
                          "part of its static power that an idle tile or digital unit keeps without its clock",
@@ -611,6 +632,8 @@ const struct chip_table chip_tables[] = {
     ALL_DEFAULTS("tile.faults.", "faults", faults_rows, tile.faults),
     ALL_DEFAULTS("tile.phenomena.", "phenomena", phenomena_rows, tile.phenomena),
     ALL_DEFAULTS("tile.management.", "input management", management_rows, tile.management),
+    OPTIONAL_GROUP("hierarchy.", "hierarchy", hierarchy_rows, hierarchy, hierarchy.given, false),
+    ALL_DEFAULTS("placement.", "placement", placement_rows, placement),
     ALL_DEFAULTS("effects.", "effects", effect_rows, effects),
     {.prefix = "", .table = PARAM_TABLE("process", node_rows), .cost = true},
     SELECTED("scaling.", "scaling to the node", scaling_rows, scaling, true, "scale_to_node", scale_to_node, SWITCH_ON,

@@ -508,8 +508,8 @@ static enum status build(struct interconnect *n, struct error *e) {
         n->links = topology_links(n->topology);
         n->hub = s->hub >= 0 ? (uint32_t)s->hub : topology_default_hub(n->topology);
     }
-    struct bench b = {.n = n, .tiles_per_chip = tiles};
-    size_t most = most_spans(n, tiles);
+    struct bench b = {.n = n, .tiles_per_chip = placement_stacks_per_chip(n->placement)};
+    size_t most = most_spans(n, b.tiles_per_chip);
     enum status status = bench_make(&b, most, e);
     if (status == OK) {
         status = visit_chips(&b, e);

@@ -1,11 +1,18 @@
 /* Placement: which block of which matrix sits on which tile.
  *
  * A matrix [outputs][inputs] that the chip's rule makes analog is cut into row_blocks x column_blocks blocks
- * (sim/blocks.h); every block takes one tile. Tiles are filled in the order of the matrices, chip after chip:
- *   tiles = sum of row_blocks x column_blocks,  chips = ceil(tiles / tiles_per_chip), at least one for the digital
- *   units.
+ * (sim/blocks.h); every block takes one tile, an array of a stack (tile.tiers arrays that share converters).
+ *
+ * Stacks. A matrix with c copies (placement.copies) takes stacks = c x tiles, in the order of the matrices. With tiers
+ * the matrices after it that take no more, and have as many copies, go onto the same stacks, one on each tier, until
+ * there is no tier left; they are a group, and one multiply at a time of a group is under way. All of them lie on the
+ * first of its stacks, so that no two could work at once on their own either. Without tiers every matrix is a group.
+ *
+ *   chips = ceil(stacks / tiles_per_chip), at least one for the digital units
+ *   in_order   chip after chip is filled
+ *   balanced   every chip gets ceil(stacks / chips)
  * utilisation = weights / cells of the tiles in use.
- * Not modelled: several matrices on one tile, copies of a matrix, choice of neighbours.
+ * Not modelled: several matrices on one array, choice of neighbours, copies that differ in their noise.
  */
 #include "sim/placement.h"
 
@@ -18,7 +25,10 @@ struct placement {
     struct arena *arena;
     size_t count, layers;
     struct placement_matrix *matrices;
-    uint64_t *first_tile; /* [count] */
+    uint64_t *first_tile;  /* [count] */
+    uint64_t *first_stack; /* [count] */
+    size_t *group;         /* [count] */
+    uint64_t per_chip;     /* stacks of a chip that are filled */
     uint64_t *home; /* [layers]: home chip */
     struct placement_total total;
 };
@@ -42,6 +52,7 @@ static enum status place_matrix(struct placement *p, const struct matrix_source 
     *out = (struct placement_matrix){.name = name,
                                      .layer = m->layer,
                                      .role = m->role,
+                                     .copies = (uint32_t)s->placement.copies_of[m->role],
                                      .inputs = m->inputs,
                                      .outputs = m->outputs,
                                      .analog = s->analog_role[m->role]};
@@ -67,17 +78,40 @@ static enum status place_matrix(struct placement *p, const struct matrix_source 
 }
 
 /* Home chips: the chip of a layer's first tile; even shares where a layer has none. */
-static void find_homes(struct placement *p, uint64_t tiles_per_chip) {
+static void find_homes(struct placement *p) {
     for (size_t l = 0; l < p->layers; l++) {
         p->home[l] = l * p->total.chips / p->layers;
     }
-    uint64_t tile = p->total.tiles;
     for (size_t i = p->count; i-- > 0;) { /* backwards, so that the first matrix of a layer has the last word */
         const struct placement_matrix *m = &p->matrices[i];
-        tile -= m->tiles;
         if (m->analog && m->layer >= 0) {
-            p->home[m->layer] = tile / tiles_per_chip;
+            p->home[m->layer] = p->first_stack[i] / p->per_chip;
         }
+    }
+}
+
+/* Gives every matrix its stacks. */
+static void stack_up(struct placement *p) {
+    size_t leader = p->count;
+    int tiers = 0;
+    for (size_t i = 0; i < p->count; i++) {
+        const struct placement_matrix *m = &p->matrices[i];
+        p->group[i] = i;
+        p->first_stack[i] = p->total.stacks;
+        if (!m->analog) {
+            continue;
+        }
+        const struct placement_matrix *first = leader < p->count ? &p->matrices[leader] : NULL;
+        if (first && tiers < chip_spec_of(p->chip)->tile.tiers && m->tiles <= first->tiles &&
+            m->copies == first->copies) {
+            p->group[i] = leader;
+            p->first_stack[i] = p->first_stack[leader];
+            tiers++;
+            continue;
+        }
+        leader = i;
+        tiers = 1;
+        p->total.stacks += (uint64_t)m->tiles * m->copies;
     }
 }
 
@@ -89,7 +123,12 @@ static enum status add_up(struct placement *p, struct error *e) {
         t->tiles += p->matrices[i].tiles;
     }
     uint64_t per_chip = (uint64_t)s->tiles_per_chip;
-    t->chips = t->tiles ? t->tiles / per_chip + (t->tiles % per_chip != 0) : 1;
+    stack_up(p);
+    t->chips = t->stacks ? t->stacks / per_chip + (t->stacks % per_chip != 0) : 1;
+    p->per_chip = per_chip;
+    if (s->placement.strategy == PLACE_BALANCED && t->stacks) {
+        p->per_chip = t->stacks / t->chips + (t->stacks % t->chips != 0);
+    }
     t->cells = t->tiles * (uint64_t)s->tile.rows * (uint64_t)s->tile.columns;
     t->cells_used = t->analog_weights;
     t->utilisation = t->cells ? (double)t->cells_used / (double)t->cells : 0;
@@ -98,9 +137,9 @@ static enum status add_up(struct placement *p, struct error *e) {
                          "chip %s: too small: the model needs %" PRIu64 " tiles, that is %" PRIu64
                          " chips; one chip has %d tiles and replicate is off "
                          "(allowed: replicate=on, tiles_per_chip=%" PRIu64 ", or fewer roles in analog)",
-                         s->name, t->tiles, t->chips, s->tiles_per_chip, t->tiles);
+                         s->name, t->stacks, t->chips, s->tiles_per_chip, t->stacks);
     }
-    find_homes(p, per_chip);
+    find_homes(p);
     return OK;
 }
 
@@ -112,8 +151,10 @@ static enum status fill(struct placement *p, const struct matrix_source *m, stru
     }
     p->matrices = arena_alloc(p->arena, p->count, sizeof *p->matrices);
     p->first_tile = arena_alloc(p->arena, p->count, sizeof *p->first_tile);
+    p->first_stack = arena_alloc(p->arena, p->count, sizeof *p->first_stack);
+    p->group = arena_alloc(p->arena, p->count, sizeof *p->group);
     p->home = arena_alloc(p->arena, p->layers, sizeof *p->home);
-    if (!p->matrices || !p->first_tile || !p->home) {
+    if (!p->matrices || !p->first_tile || !p->first_stack || !p->group || !p->home) {
         return error_set(e, ERR_RUN, "placement: out of memory");
     }
     for (size_t i = 0; i < p->count; i++) {
@@ -156,6 +197,10 @@ struct placement_total placement_total(const struct placement *p) {
     return p->total;
 }
 uint64_t placement_first_tile(const struct placement *p, size_t matrix) { return p->first_tile[matrix]; }
+uint64_t placement_first_stack(const struct placement *p, size_t matrix) { return p->first_stack[matrix]; }
+size_t placement_group(const struct placement *p, size_t matrix) { return p->group[matrix]; }
+uint64_t placement_stacks_per_chip(const struct placement *p) { return p->per_chip; }
+uint64_t placement_first_chip(const struct placement *p, size_t matrix) { return p->first_stack[matrix] / p->per_chip; }
 size_t placement_layers(const struct placement *p) { return p->layers; }
 
 size_t placement_layer_row(const struct placement *p, int layer) {

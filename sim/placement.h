@@ -7,6 +7,13 @@
 
 /* Number of the first tile of a matrix; its blocks follow row block by row block. */
 uint64_t placement_first_tile(const struct placement *p, size_t matrix);
+/* Where it lies: stacks (tiles of a chip, of tile.tiers arrays each) are numbered chip after chip, of which
+ * placement_stacks_per_chip are in use (on the last one perhaps fewer). Copies follow each other. */
+uint64_t placement_first_stack(const struct placement *p, size_t matrix);
+uint64_t placement_stacks_per_chip(const struct placement *p);
+uint64_t placement_first_chip(const struct placement *p, size_t matrix);
+/* The first of the matrices that share their stacks: one of them multiplies at a time. */
+size_t placement_group(const struct placement *p, size_t matrix);
 /* Number of model layers: largest layer + 1. */
 size_t placement_layers(const struct placement *p);
 /* Row of a layer in tables that have one more row for everything outside a layer (-1 and what is too large), last. */

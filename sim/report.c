@@ -229,6 +229,7 @@ static json_t *mapping_json(const struct run *r) {
     struct placement_total t = placement_total(r->placement);
     json_t *mapping = json_object();
     json_object_set_new(mapping, "tiles", count(t.tiles));
+    json_object_set_new(mapping, "stacks", count(t.stacks)); /* with copies; tiers on top of each other are one */
     json_object_set_new(mapping, "chips", count(t.chips));
     json_object_set_new(mapping, "utilisation", t.tiles ? number(t.utilisation) : json_null());
     json_object_set_new(mapping, "tile_rows", json_integer(chip_spec_of(r->chip)->tile.rows));

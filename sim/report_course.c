@@ -130,7 +130,6 @@ json_t *report_last_step_json(const struct run *r) {
 
 json_t *report_matrices_json(const struct run *r) {
     json_t *rows = json_array();
-    uint64_t per_chip = (uint64_t)chip_spec_of(r->chip)->tiles_per_chip;
     for (size_t i = 0; i < placement_matrices(r->placement); i++) {
         struct placement_matrix m = placement_matrix_at(r->placement, i);
         uint64_t first = placement_first_tile(r->placement, i);
@@ -144,7 +143,7 @@ json_t *report_matrices_json(const struct run *r) {
         json_object_set_new(one, "column_blocks", count(m.column_blocks));
         json_object_set_new(one, "tiles", count(m.tiles));
         json_object_set_new(one, "first_tile", m.tiles ? count(first) : json_null());
-        json_object_set_new(one, "first_chip", m.tiles ? count(first / per_chip) : json_null());
+        json_object_set_new(one, "first_chip", m.tiles ? count(placement_first_chip(r->placement, i)) : json_null());
         json_object_set_new(one, "utilisation", m.tiles ? number(m.utilisation) : json_null());
         json_array_append_new(rows, one);
     }

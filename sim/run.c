@@ -41,9 +41,17 @@ const char *resource_class_name(enum resource_class c) { return class_names[c]; 
 
 /* ---- life -------------------------------------------------------------------------------------- */
 
-static size_t resource_count(const struct run *r) {
+static size_t grouped_resources(const struct run *r) {
     return placement_matrices(r->placement) + (size_t)placement_total(r->placement).chips * UNIT_COUNT +
            run_links_resources(r);
+}
+
+static size_t resource_count(const struct run *r) {
+    return grouped_resources(r) + (r->ungrouped ? (size_t)placement_total(r->placement).stacks : 0);
+}
+
+static size_t tiles_of(const struct run *r, size_t resource) {
+    return resource < placement_matrices(r->placement) ? placement_matrix_at(r->placement, resource).tiles : 1;
 }
 
 static void free_engine(struct run *r) {
@@ -76,6 +84,8 @@ uint32_t run_servers(const struct run *r, size_t resource) {
     case CLASS_VECTOR: return (uint32_t)s->vector.count;
     case CLASS_ATTENTION: return (uint32_t)s->attention.count;
     case CLASS_MATMUL: return (uint32_t)s->matmul.count;
+    case CLASS_TILES:
+        return resource < placement_matrices(r->placement) ? placement_matrix_at(r->placement, resource).copies : 1;
     default: return 1;
     }
 }
@@ -89,7 +99,8 @@ enum status run_create_engine(struct run *r, uint32_t streams, struct error *e) 
            resources = resource_count(r), block = 1;
     struct engine_resource *all = mem_alloc(resources, sizeof *all);
     size_t operations = matrices + (layers + 1) * DIGITAL_PER_LAYER + DIGITAL_OUTSIDE;
-    r->stages_most = STAGES_MOST * operations + run_links_stages(r, operations) + (s->dram.given ? layers + 1 : 0);
+    r->stages_most = STAGES_MOST * operations + run_links_stages(r, operations) + (s->dram.given ? layers + 1 : 0) +
+                     (r->ungrouped ? (size_t)placement_total(r->placement).tiles : 0);
     free_engine(r);
     r->critical_ticks = mem_alloc(resources, sizeof *r->critical_ticks);
     r->each_ticks = mem_alloc(r->max_tokens, sizeof *r->each_ticks);
@@ -164,6 +175,14 @@ static enum status create_on(struct machine *m, uint32_t max_tokens, bool timed,
         return error_set(e, ERR_RUN, "run: out of memory");
     }
     return OK;
+}
+
+enum status run_ungroup(struct run *r, struct error *e) {
+    r->ungrouped = true;
+    TRY(run_create_engine(r, 1, e));
+    history_destroy(r->history);
+    r->history = history_create(r);
+    return r->history ? OK : error_set(e, ERR_RUN, "run: out of memory");
 }
 
 enum status run_create(struct machine *m, uint32_t max_tokens, struct run **out, struct error *e) {
@@ -292,7 +311,7 @@ static double take_energy_J(struct run *r, enum resource_class c) {
 static void note_power(struct run *r, size_t resource, size_t stage, int64_t ticks) {
     const struct chip_spec *s = chip_spec_of(r->chip);
     enum resource_class c = run_resource_class(r, resource);
-    double units = c == CLASS_TILES ? placement_matrix_at(r->placement, resource).tiles : 1;
+    double units = c == CLASS_TILES ? (double)tiles_of(r, resource) : 1;
     power_stage(r->power, stage, take_energy_J(r, c), (1 - gating_kept(s)) * units * gated_W(s, c), ticks);
 }
 
@@ -416,15 +435,23 @@ static void note_activity(struct run *r, const struct placement_matrix *m, const
 static void add_tiles(struct run *r, const struct multiply_record *record, struct front *at) {
     struct tile_work work = *chip_work(r->chip);
     double reads = 1 + (double)record->repeated_rounds / record->tokens; /* repeats: evenly over the tokens */
-    if (chip_spec_of(r->chip)->tile.overlap == OVERLAP_NONE) {
-        add_stage(r, record->matrix, clock_ticks(&r->clocks, CLOCK_TILE, work.latency_s * reads), NULL, at);
-    } else {
-        run_add_stage(r, record->matrix,
-                      &(struct stage){.hold_ticks = clock_ticks(&r->clocks, CLOCK_TILE, work.interval_s * reads),
-                                      .latency_ticks = clock_ticks(&r->clocks, CLOCK_TILE, work.latency_s * reads),
-                                      .overlap = true},
-                      at);
+    bool overlap = chip_spec_of(r->chip)->tile.overlap != OVERLAP_NONE;
+    int64_t latency = clock_ticks(&r->clocks, CLOCK_TILE, work.latency_s * reads);
+    struct stage s = {.hold_ticks = overlap ? clock_ticks(&r->clocks, CLOCK_TILE, work.interval_s * reads) : latency,
+                      .latency_ticks = overlap ? latency : ENGINE_AS_HOLD,
+                      .overlap = overlap};
+    if (!r->ungrouped) {
+        run_add_stage(r, placement_group(r->placement, record->matrix), &s, at);
+        return;
     }
+    struct front all = {.count = 0};
+    size_t first = grouped_resources(r) + (size_t)placement_first_stack(r->placement, record->matrix);
+    for (uint32_t i = 0; i < placement_matrix_at(r->placement, record->matrix).tiles; i++) {
+        struct front here = *at;
+        run_add_stage(r, first + i, &s, &here);
+        run_join_front(r, &all, &here);
+    }
+    *at = all;
 }
 
 void run_record_multiply(struct run *r, const struct multiply_record *record) {
@@ -564,6 +591,9 @@ void run_join(struct run *r) {
 enum resource_class run_resource_class(const struct run *r, size_t resource) {
     size_t matrices = placement_matrices(r->placement),
            links = matrices + (size_t)placement_total(r->placement).chips * UNIT_COUNT;
+    if (resource >= grouped_resources(r)) {
+        return CLASS_TILES;
+    }
     if (resource >= links) {
         return run_links_kind(r, resource - links) ? CLASS_CHIP_LINK : CLASS_NETWORK;
     }
@@ -625,7 +655,7 @@ static struct awake find_awake(const struct run *r) {
     for (size_t i = 0; i < engine_resources(r->engine); i++) {
         double busy_s = engine_seconds(r->engine, engine_use(r->engine, i).busy);
         switch (run_resource_class(r, i)) {
-        case CLASS_TILES: a.tiles_s += busy_s * placement_matrix_at(r->placement, i).tiles; break;
+        case CLASS_TILES: a.tiles_s += busy_s * (double)tiles_of(r, i); break;
         case CLASS_VECTOR: a.vector_s += busy_s; break;
         case CLASS_ATTENTION: a.attention_s += busy_s; break;
         case CLASS_MATMUL: a.matmul_s += busy_s; break;
@@ -675,12 +705,14 @@ struct power_view run_power(const struct run *r) {
 
 uint64_t run_resource_chip(const struct run *r, size_t resource) {
     size_t matrices = placement_matrices(r->placement);
-    uint64_t tiles = (uint64_t)chip_spec_of(r->chip)->tiles_per_chip;
     size_t links = matrices + (size_t)placement_total(r->placement).chips * UNIT_COUNT;
+    if (resource >= grouped_resources(r)) {
+        return (resource - grouped_resources(r)) / placement_stacks_per_chip(r->placement);
+    }
     if (resource >= links) {
         return run_links_chip(r, resource - links);
     }
-    return resource < matrices ? placement_first_tile(r->placement, resource) / tiles
+    return resource < matrices ? placement_first_chip(r->placement, resource)
                                : (resource - matrices) / UNIT_COUNT;
 }
 

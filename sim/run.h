@@ -28,6 +28,7 @@ struct run {
     struct machine *machine; /* NULL: records are handed in (run_record_multiply), or made from `activity` */
     struct activity activity;  /* of a run of shapes */
     bool shapes;
+    bool ungrouped;            /* run_ungroup */
     double role_S[MATRIX_ROLES], role_weights[MATRIX_ROLES]; /* sums for run_activity: S; weights x tokens */
     double blocks, repeated_blocks, repeated_rounds, multiplied_tokens;
     const struct chip *chip;
@@ -76,6 +77,9 @@ enum status run_create_costs(const struct chip *c, const struct placement *p, ui
                              struct error *e);
 /* r->engine for so many steps at the same time; what it had is forgotten. (run.c) */
 enum status run_create_engine(struct run *r, uint32_t streams, struct error *e);
+/* For tests, before the first step: every stack of tiles is a resource of its own, and a multiply one stage on each of
+ * them. Matrices of at most FRONT_MOST tiles, without copies. */
+enum status run_ungroup(struct run *r, struct error *e);
 /* What run_multiply does with the record of a multiply. */
 void run_record_multiply(struct run *r, const struct multiply_record *m);
 

@@ -147,12 +147,14 @@ struct placement_matrix {
     const char *name;
     int layer;
     enum matrix_role role;
-    uint32_t inputs, outputs, row_blocks, column_blocks, tiles;
+    uint32_t inputs, outputs, row_blocks, column_blocks, tiles; /* tiles: of one copy */
+    uint32_t copies;
     double utilisation;
     bool analog;
 };
 struct placement_total {
-    uint64_t tiles, chips, cells_used, cells;
+    uint64_t tiles, chips, cells_used, cells; /* tiles: of one copy of every matrix */
+    uint64_t stacks; /* with copies; tiers on top of each other are one */
     double utilisation;
     uint64_t analog_weights, digital_weights;
 };

@@ -10,6 +10,7 @@
 
 #include "base/memory.h"
 #include "sim/passes.h"
+#include "sim/placement.h"
 #include "sim/run.h"
 
 struct bench {
@@ -204,6 +205,134 @@ static void pools_have_area_and_power(void **state) {
     is_refused("vector.count=0", "vector.count");
 }
 
+/* ---- stacks, copies, chips --------------------------------------------------------------------------------- */
+
+/* Three matrices of 2 x 2, 2 x 2 and 1 x 1 tiles. */
+static const struct matrix_source three[] = {
+    {.name = "a", .layer = 0, .role = MATRIX_Q, .inputs = 512, .outputs = 512, .read_rows = no_rows},
+    {.name = "b", .layer = 0, .role = MATRIX_K, .inputs = 512, .outputs = 512, .read_rows = no_rows},
+    {.name = "c", .layer = 1, .role = MATRIX_DOWN, .inputs = 256, .outputs = 256, .read_rows = no_rows},
+};
+
+static struct bench make_three(const char *sets) {
+    struct bench b = {.chip = load_sets("pcm256", sets)};
+    struct error e = {OK, ""};
+    if (placement_create(b.chip, three, 3, &b.placement, &e) != OK ||
+        run_create_costs(b.chip, b.placement, TOKENS_MOST, &b.run, &e) != OK) {
+        fail_msg("%s: %s", sets, e.message);
+    }
+    return b;
+}
+
+/* Matrices 0 and 1 from the same inputs; ns. */
+static double fork_ns(struct bench *b, uint32_t tokens) {
+    run_begin_step(b->run, tokens);
+    run_fork(b->run);
+    for (size_t m = 0; m < 2; m++) {
+        run_record_multiply(b->run, &(struct multiply_record){.matrix = m, .tokens = tokens});
+    }
+    run_join(b->run);
+    return (run_end_step(b->run) - run_step_start_s(b->run)) * 1e9;
+}
+
+/* Codes 12, buffer 6 for a and then 6 for b. Side by side the second ends at 24 + 132.9; on the same stacks its 132.9
+ * come after those of the first. */
+static void tiers_share_a_stack(void **state) {
+    (void)state;
+    static const struct {
+        const char *sets;
+        uint64_t stacks;
+        double fork_ns, array;
+    } cases[] = {
+        {"tile.tiers=1", 9, 24 + 132.9, 1},
+        {"tile.tiers=2", 5, 18 + 2 * 132.9, 2}, /* a and b; c would be the third */
+        {"tile.tiers=3", 4, 18 + 2 * 132.9, 3},
+        {"tile.tiers=64", 4, 18 + 2 * 132.9, 64},
+    };
+    double area_mm2[2] = {0, 0};
+    for (size_t i = 0; i < 4; i++) {
+        struct bench b = make_three(cases[i].sets);
+        struct area_view a = placement_area(b.chip, b.placement);
+        area_mm2[0] = i ? area_mm2[0] : a.part_mm2[PART_ARRAY];
+        area_mm2[1] = i ? area_mm2[1] : a.part_mm2[PART_ADC];
+        assert_int_equal(placement_total(b.placement).stacks, cases[i].stacks);
+        assert_int_equal(placement_total(b.placement).tiles, 9);
+        assert_near(fork_ns(&b, 1), cases[i].fork_ns, 1e-9);
+        assert_near(a.part_mm2[PART_ARRAY] / area_mm2[0], cases[i].array, 1e-12);
+        assert_near(a.part_mm2[PART_ADC] / area_mm2[1], 1, 1e-12); /* shared */
+        drop(&b);
+    }
+    is_refused("tile.tiers=0", "tile.tiers");
+    is_refused("tile.tiers=2 chip_link.bandwidth_GBps=32 chip_link.latency_ns=20 chip_link.energy_J_per_bit=1e-12 "
+               "chip_link.area_um2=1e6 chip_link.static_W=0", "tile.tiers: not together with network or chip_link");
+}
+
+/* Tokens go to the copy that is free: they are there every 12 ns (codes), from 18 on. With k copies the tokens take
+ * turns of 132.9; with 16 nobody waits. */
+static void copies_take_turns(void **state) {
+    (void)state;
+    static const int copies[] = {1, 2, 4, 16};
+    for (size_t i = 0; i < 4; i++) {
+        char set[64];
+        double free_ns[16] = {0}, end_ns = 0;
+        snprintf(set, sizeof set, "placement.copies=q=%d", copies[i]);
+        struct bench b = make("pcm256", set);
+        for (int t = 0; t < 12; t++) {
+            double *one = &free_ns[t % copies[i]], ready_ns = 18 + 12 * t;
+            *one = (*one > ready_ns ? *one : ready_ns) + 132.9;
+            end_ns = *one;
+        }
+        assert_near(multiply_ns(&b, 12, 0), end_ns, 1e-9);
+        assert_int_equal(placement_total(b.placement).stacks, 4 * copies[i]);
+        assert_int_equal(placement_total(b.placement).tiles, 4);
+        assert_true(run_class(b.run, CLASS_TILES).busiest <= 1);
+        drop(&b);
+    }
+    is_refused("placement.copies=q=0", "--set 1: placement.copies: 'q=0'");
+    is_refused("placement.copies=queen=2", "placement.copies: 'queen=2'");
+    is_refused("placement.copies=q=99999999999999999999", "placement.copies");
+    is_refused("placement.copies=q=-1", "placement.copies");
+    is_refused("placement.copies=q=2 network=noc_mesh_45nm network.topology=bus", "placement.copies: not together");
+}
+
+/* 9 stacks on chips of 8: in order 8 and 1, balanced 5 and 4. b begins on stack 4. */
+static void chips_can_be_balanced(void **state) {
+    (void)state;
+    struct bench full = make_three("tiles_per_chip=8"), even = make_three("tiles_per_chip=8 placement.strategy=balanced");
+    assert_int_equal(placement_total(full.placement).chips, 2);
+    assert_int_equal(placement_total(even.placement).chips, 2);
+    assert_int_equal(placement_stacks_per_chip(full.placement), 8);
+    assert_int_equal(placement_stacks_per_chip(even.placement), 5);
+    assert_int_equal(placement_first_chip(full.placement, 1), 0);
+    assert_int_equal(placement_first_chip(even.placement, 2), 1);
+    assert_int_equal(placement_home_chip(even.placement, 1), 1);
+    drop(&full);
+    drop(&even);
+    struct bench three_chips = make_three("tiles_per_chip=4 placement.strategy=balanced"); /* 3 each */
+    assert_int_equal(placement_first_chip(three_chips.placement, 1), 1);
+    assert_int_equal(placement_first_chip(three_chips.placement, 2), 2);
+    drop(&three_chips);
+}
+
+static void levels_multiply_up(void **state) {
+    (void)state;
+    struct chip *c = load_sets("pcm256", "hierarchy.tiles_per_core=4 hierarchy.cores_per_cluster=8 "
+                                         "hierarchy.clusters_per_chip=2");
+    chip_destroy(c);
+    is_refused("hierarchy.tiles_per_core=4 hierarchy.cores_per_cluster=8 hierarchy.clusters_per_chip=3",
+               "--set 3: hierarchy.clusters_per_chip: 3 clusters of 8 cores of 4 tiles are 96 tiles, but "
+               "tiles_per_chip is 64");
+    is_refused("hierarchy.tiles_per_core=0 hierarchy.cores_per_cluster=8 hierarchy.clusters_per_chip=2",
+               "hierarchy.tiles_per_core");
+    is_refused("hierarchy.tiles_per_core=4 hierarchy.cores_per_cluster=8 hierarchy.clusters_per_chip=2 "
+               "network=noc_mesh_45nm network.topology=mesh network.columns=8 network.rows=8 network.tiles_per_core=1",
+               "network.tiles_per_core: 1, but hierarchy.tiles_per_core is 4");
+    struct chip *none = NULL;
+    struct error e = {OK, ""};
+    assert_int_equal(chip_load("pcm256", (const char *[]){"hierarchy.tiles_per_core=4"}, 1, &none, &e), ERR_USAGE);
+    assert_non_null(strstr(e.message, "hierarchy.c")); /* the level that is missing */
+}
+
 /* ---- memories ---------------------------------------------------------------------------------------------- */
 
 #define DRAM                                                                                                           \
@@ -306,6 +435,10 @@ static void embedding_rows_come_from_dram(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(tiers_share_a_stack),
+    cmocka_unit_test(copies_take_turns),
+    cmocka_unit_test(chips_can_be_balanced),
+    cmocka_unit_test(levels_multiply_up),
     cmocka_unit_test(keys_spill_to_dram),
     cmocka_unit_test(layers_share_the_kv_memory),
     cmocka_unit_test(refresh_takes_bandwidth),

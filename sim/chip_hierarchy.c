@@ -1,0 +1,81 @@
+/* See chip_hierarchy.h. */
+#include "sim/chip_hierarchy.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { COPIES_MOST = 1024 };
+
+static const char *levels_contradiction(const struct chip_spec *s, char *why, size_t bytes) {
+    const struct hierarchy_spec *h = &s->hierarchy;
+    int64_t product = (int64_t)h->tiles_per_core * h->cores_per_cluster * h->clusters_per_chip;
+    if (!h->given) {
+        return NULL;
+    }
+    if (product != s->tiles_per_chip) {
+        snprintf(why, bytes,
+                 "%d clusters of %d cores of %d tiles are %" PRId64 " tiles, but tiles_per_chip is %d (allowed: levels "
+                 "whose product it is)",
+                 h->clusters_per_chip, h->cores_per_cluster, h->tiles_per_core, product, s->tiles_per_chip);
+        return "hierarchy.clusters_per_chip";
+    }
+    if (s->network.given && s->network.tiles_per_core != h->tiles_per_core) {
+        snprintf(why, bytes, "%d, but hierarchy.tiles_per_core is %d (allowed: the same)", s->network.tiles_per_core,
+                 h->tiles_per_core);
+        return "network.tiles_per_core";
+    }
+    return NULL;
+}
+
+/* "down=2": false where it is not a role and a number. */
+static bool read_copies(struct placement_spec *p, const char *word, size_t length) {
+    for (int role = 0; role < MATRIX_ROLES; role++) {
+        const char *name = matrix_role_name((enum matrix_role)role);
+        size_t n = strlen(name);
+        int copies = 0;
+        if (length < n + 2 || strncmp(word, name, n) != 0 || word[n] != '=') {
+            continue;
+        }
+        for (size_t i = n + 1; i < length; i++) {
+            if (word[i] < '0' || word[i] > '9' || copies > COPIES_MOST) {
+                return false;
+            }
+            copies = copies * 10 + (word[i] - '0');
+        }
+        p->copies_of[role] = copies;
+        return copies >= 1 && copies <= COPIES_MOST;
+    }
+    return false;
+}
+
+static const char *copies_contradiction(struct chip_spec *s, char *why, size_t bytes) {
+    struct placement_spec *p = &s->placement;
+    bool any = false;
+    for (int role = 0; role < MATRIX_ROLES; role++) {
+        p->copies_of[role] = 1;
+    }
+    for (const char *at = p->copies; *at;) {
+        size_t gap = strspn(at, ", "), word = strcspn(at + gap, ", ");
+        if (word && !read_copies(p, at + gap, word)) {
+            snprintf(why, bytes,
+                     "'%.*s' (allowed: a list such as down=2,head=4, of q k v o gate up down qkv gate_up head, each 1 "
+                     "to %d)",
+                     (int)(word < 32 ? word : 32), at + gap, COPIES_MOST);
+            return "placement.copies";
+        }
+        any = any || word;
+        at += gap + word;
+    }
+    if ((any || s->tile.tiers > 1) && (s->network.given || s->chip_link.given)) {
+        snprintf(why, bytes, "not together with network or chip_link, whose loads know neither copies nor tiers "
+                 "(allowed: without those groups)");
+        return any ? "placement.copies" : "tile.tiers";
+    }
+    return NULL;
+}
+
+const char *hierarchy_contradiction(struct chip_spec *s, char *why, size_t bytes) {
+    const char *key = copies_contradiction(s, why, bytes);
+    return key ? key : levels_contradiction(s, why, bytes);
+}
