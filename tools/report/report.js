@@ -2,7 +2,8 @@
  *
  * Bars and lines are drawn by Chart.js; timeline, treemap, ranges and maps by this file, as SVG. Text from the data is
  * only ever set as text, never as HTML. What the data lack is left out: no section without numbers.
- * Every plot carries data-drawn="yes" once it stands, <html> data-failed with the message if something went wrong.
+ * For tests: every plot carries data-drawn="yes" once it stands; <html> carries how many there are (data-plots), whether
+ * the page is wider than the window (data-overflow), and the message if something went wrong (data-failed).
  */
 "use strict";
 (function () {
@@ -79,12 +80,12 @@
   }
 
   /* head: names; a name that begins with "#" is a column of numbers. */
-  function table(head, rows, tall) {
+  function table(head, rows, tall, stacked) {
     const numeric = head.map((name) => name[0] === "#");
-    const cell = (tag, value, i) => el(tag, {class: numeric[i] ? "number" : null, scope: tag === "th" ? "col" : null},
-                                       value);
+    const cell = (tag, value, i) => el(tag, {class: numeric[i] ? "number" : null, scope: tag === "th" ? "col" : null,
+                                             "data-name": tag === "td" ? head[i].replace("#", "") : null}, value);
     return el("div", {class: tall ? "scroll tall" : "scroll", tabindex: "0", role: "region", "aria-label": "table"},
-              el("table", {}, [
+              el("table", {class: stacked ? "stacked" : null}, [
                 el("thead", {}, el("tr", {}, head.map((name, i) => cell("th", name.replace("#", ""), i)))),
                 el("tbody", {}, rows.map((row) => el("tr", {}, row.map((value, i) => cell("td", value, i)))))]));
   }
@@ -147,7 +148,7 @@
                          backgroundColor: shown.map((row) => colour(row[0]))}]},
       options: {indexAxis: "y",
                 layout: {padding: {right: 62}},
-                scales: {x: axis(title, format, {ticks: {callback: (v) => short(format)(v), maxTicksLimit: 5,
+                scales: {x: axis(title, format, {ticks: {callback: (v) => short(format)(v), maxTicksLimit: window.innerWidth < 500 ? 4 : 5,
                                                          maxRotation: 0}}),
                          y: {grid: {display: false}, ticks: {autoSkip: false}}},
                 plugins: {tooltip: {callbacks: {label: (at) => format(at.parsed.x) +
@@ -299,7 +300,7 @@
     let y = 4;
     groups.forEach((group) => { group.y = y; y += group.ends.length * step + 7; });
     const picture = svg("svg", {viewBox: "0 0 " + width + " " + (y + 22), height: y + 22});
-    for (let i = 0, ticks = width < 500 ? 3 : 6; i <= ticks; i++) {
+    for (let i = 0, ticks = width < 500 ? 2 : 6; i <= ticks; i++) {
       const at = x(length * i / ticks);
       picture.append(svg("line", {x1: at, x2: at, y1: 0, y2: y, stroke: "var(--line)"}),
                      svg("text", {x: at, y: y + 14, "text-anchor": i === ticks ? "end" : i ? "middle" : "start"},
@@ -451,7 +452,7 @@
   /* rows [{name, low, high, middle}], relative to the nominal value 1. */
   function ranges(into, label, rows) {
     plot(into, label, 0, (box) => {
-      const width = box.clientWidth, left = width < 420 ? 128 : 190, right = width - 14, step = 24;
+      const width = box.clientWidth, left = width < 420 ? 152 : 190, right = width - 14, step = 24;
       const low = Math.min(1, ...rows.map((r) => r.low)), high = Math.max(1, ...rows.map((r) => r.high));
       const pad = 0.04 * (high - low || 1), x = (v) => left + (right - left) * (v - low + pad) / (high - low + 2 * pad);
       const bottom = rows.length * step + 4, picture = svg("svg", {viewBox: "0 0 " + width + " " + (bottom + 20),
@@ -642,7 +643,7 @@
         el("code", {}, row.key), known(row.value) ? String(Number(row.value.toPrecision(6))) : "list", row.unit,
         el("span", {class: "kind " + row.kind}, row.kind),
         row.spread && (row.spread[0] !== 1 || row.spread[1] !== 1) ? row.spread[0] + " to " + row.spread[1] : "",
-        row.source || ""]), true));
+        row.source || ""]), true, true));
     };
     search.addEventListener("input", show);
     kinds.addEventListener("change", show);
@@ -651,7 +652,7 @@
     if ((data.acting || []).length) {
       card(grid, "Costs that act in place of them", "scaled to node or supply, or from a cost model", true)
         .append(table(["key", "#value", "unit", "source"], data.acting.map((row) =>
-          [row.key, String(Number(row.value.toPrecision(6))), row.unit, row.source]), true));
+          [row.key, String(Number(row.value.toPrecision(6))), row.unit, row.source]), true, true));
     }
   }
 
@@ -721,10 +722,11 @@
   [head, energy, time, timeline, bound, area, uncertainty, placement, constants, about].forEach((part) => part());
   plots.forEach(redraw);
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => plots.forEach(redraw));
-  const observer = new ResizeObserver((entries) => entries.forEach((entry) => {
+  const observer = new ResizeObserver((entries) => requestAnimationFrame(() => entries.forEach((entry) => {
     const p = plots.find((one) => one.box === entry.target);
     if (!p.chart && Math.abs(p.width - p.box.clientWidth) > 0.5) { redraw(p); }
-  }));
+  })));
   plots.forEach((p) => observer.observe(p.box));
   root.setAttribute("data-plots", plots.length);
+  root.setAttribute("data-overflow", root.scrollWidth > root.clientWidth ? "yes" : "no");
 })();
