@@ -386,7 +386,8 @@ enum status engine_depend(struct engine *g, uint64_t task, uint64_t before, enum
 enum status engine_watch(struct engine *g, uint64_t task, struct error *e) {
     uint32_t index;
     if (!known(g, task, &index) || index == NONE || !g->tasks[index].open) {
-        return error_set(e, ERR_USAGE, "engine: a task to watch is unknown or takes part already (allowed: open tasks)");
+        return error_set(e, ERR_USAGE, "engine: a task to watch is unknown or takes part already (allowed: open "
+                                   "tasks)");
     }
     g->tasks[index].watch = true;
     return OK;

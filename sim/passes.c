@@ -158,8 +158,8 @@ const char *input_contradiction(const struct chip_spec *s, char *why, size_t byt
     }
     if (t->dac.sign == SIGN_TWOS_COMPLEMENT && t->dac.coding != CODING_BIT_SERIAL) {
         snprintf(why, bytes,
-                 "twos_complement, but inputs are not driven bit by bit (allowed: bipolar, two_phase, or tile.dac.coding "
-                 "= bit_serial)");
+                 "twos_complement, but inputs are not driven bit by bit (allowed: bipolar, two_phase, or "
+                 "tile.dac.coding = bit_serial)");
         return "tile.dac.sign";
     }
     if (t->dac.groups > 1 && (t->dac.accumulate != COMBINE_ANALOG || t->dac.groups > t->dac.bits - 1 ||

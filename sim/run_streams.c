@@ -99,7 +99,8 @@ enum status run_streams(struct run *r, uint32_t streams, struct error *e) {
         return error_set(e, ERR_USAGE, "run: several streams on a chip without costs, which has no time");
     }
     if (streams == 0 || streams > UINT16_MAX || r->steps > 0) {
-        return error_set(e, ERR_USAGE, "run: %u streams (allowed: 1 to %u, before the first step)", streams, UINT16_MAX);
+        return error_set(e, ERR_USAGE, "run: %u streams (allowed: 1 to %u, before the first step)", streams,
+                         UINT16_MAX);
     }
     streams_destroy(r->streams);
     r->streams = NULL;

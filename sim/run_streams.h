@@ -6,8 +6,8 @@
  *
  * Where the time of a step went: the engine notes when the last item (token) of every stage started and when its result
  * was there. From the last result back: its work until then, before that waiting from the moment at which the latest
- * of its inputs was there; go on with that input, up to the release. Work and waiting of all stages on the way add up to
- * the length of the step, exactly. Waiting of a prompt includes that for its own earlier tokens. A step that was
+ * of its inputs was there; go on with that input, up to the release. Work and waiting of all stages on the way add up
+ * to the length of the step, exactly. Waiting of a prompt includes that for its own earlier tokens. A step that was
  * queued behind another one of its stream is not followed.
  *
  * Memory: per stream a note for every stage of the longest step, and its inputs.

@@ -461,7 +461,8 @@ static void fast_is_the_reference(void **state) {
 }
 
 /* Single precision: the fast multiply and the reference take the same steps (last bits of a sum apart), and both stay
- * near the closed form; several tiles, columns read at either end, noise of the devices. Few segments: little rounding. */
+ * near the closed form; several tiles, columns read at either end, noise of the devices. Few segments: little
+ * rounding. */
 static void single_is_near_double(void **state) {
     (void)state;
     static const char *const more[] = {"tile.dac.coding=pulse_width", "tile.dac.coding=split",

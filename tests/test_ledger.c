@@ -124,7 +124,8 @@ static void energy_is_conserved_with(bool with_links) {
     struct ledger_view v = run_ledger(b.run);
     double components_J = 0, layers_J = 0;
     for (int c = 0; c < PART_COUNT; c++) {
-        bool unused = c == PART_SAMPLING || c == PART_DRAM || (!with_links && (c == PART_NETWORK || c == PART_CHIP_LINK));
+        bool unused = c == PART_SAMPLING || c == PART_DRAM ||
+                      (!with_links && (c == PART_NETWORK || c == PART_CHIP_LINK));
         assert_true(unused ? v.energy_J[c] == 0 : v.energy_J[c] > 0); /* this step used every other one */
         components_J += v.energy_J[c];
     }

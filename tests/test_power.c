@@ -279,7 +279,11 @@ static void units_wake_up(void **state) {
 
 /* Power of one token at time t (ns), without what is idle: codes, buffer, tiles one after the other. */
 static double power_at_W(const double *joules, double ns) {
-    return ns < 0 ? 0 : ns < 12 ? joules[0] / 12e-9 : ns < 18 ? joules[1] / 6e-9 : ns < 150.9 ? joules[2] / 132.9e-9 : 0;
+    return ns < 0       ? 0
+           : ns < 12    ? joules[0] / 12e-9
+           : ns < 18    ? joules[1] / 6e-9
+           : ns < 150.9 ? joules[2] / 132.9e-9
+                        : 0;
 }
 
 /* The window of 16 ns moves in steps of 1 ns: compared with the mean of the power at 100 points of each ns. */

@@ -546,7 +546,8 @@ static enum status run_command(const struct options *o, struct error *e) {
     static const char *const shapes_only[] = {"prompt-tokens", "batch", "requests", "rate", "arrivals", "max-batch"};
     for (size_t i = 0; i < sizeof shapes_only / sizeof shapes_only[0]; i++) {
         if (option_given(o, shapes_only[i])) {
-            return error_set(e, ERR_USAGE, "--%s: only with --shapes-only (a prompt has its own length)", shapes_only[i]);
+            return error_set(e, ERR_USAGE, "--%s: only with --shapes-only (a prompt has its own length)",
+                             shapes_only[i]);
         }
     }
     struct job j = {.o = o};
