@@ -1,4 +1,5 @@
-/* The worked example of docs/timing.md: 512 x 512 on four tiles and a mesh of 2 x 2, every nanosecond and femtojoule. */
+/* The worked example of docs/timing.md: 512 x 512 on four tiles and a mesh of 2 x 2, every nanosecond and
+ * femtojoule. */
 #include "tests/chips.h"
 #include "tests/suite.h"
 
@@ -97,10 +98,10 @@ static void worked_example(void **state) {
 
 static void page_has_the_example(void **state) {
     (void)state;
-    static const char *const numbers[] = {"12 to 18",   "18 to 86 (held to 82)",    "82 to 150", "86 to 219", "219 to 352",
-                                          "held to 347", "352 to 484",              "**484 ns**", "24,576",   "4,096,000",
-                                          "4,915,200",  "12,288,000", "55,132,029", "68,669,440", "14,253,800",
-                                          "176,557,669", "**364.8 mW**"};
+    static const char *const numbers[] = {
+        "12 to 18", "18 to 86 (held to 82)", "82 to 150", "86 to 219", "219 to 352", "held to 347", "352 to 484",
+        "**484 ns**", "24,576", "4,096,000", "4,915,200", "12,288,000", "55,132,029", "68,669,440", "14,253,800",
+        "176,557,669", "**364.8 mW**"};
     char path[4096], *text = NULL;
     size_t bytes;
     struct error e = {OK, ""};
