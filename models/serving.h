@@ -11,8 +11,8 @@
  *   TPOT       (last token - first token) / (tokens - 1); requests of one token have none
  *   latency    last token - arrival
  *
- * KV memory: bits of a position of a layer = 2 x kv_heads x head_dim x bits of a value, at most a window of positions in
- * layers with sliding windows. Layers share the KV memory of their home chip evenly, and the DRAM beside it if there is
+ * KV memory: bits of a position of a layer = 2 x kv_heads x head_dim x bits of a value, at most a window of positions
+ * in layers with sliding windows. Layers share the KV memory of their home chip evenly, and the DRAM beside it if there is
  * one. Room is reserved at admission for prompt + tokens: what is left on the chip, the rest in the DRAM. A request that
  * is larger than both is admitted when it is alone, and counted.
  *

@@ -34,7 +34,9 @@ static struct bench make(const struct matrix_source *m, size_t matrices, uint32_
     struct bench b;
     struct error e;
     const char *sets[SETS_MOST] = {"effects=off", tiles};
-    memcpy(sets + 2, keys, count * sizeof *keys);
+    for (size_t i = 0; i < count; i++) {
+        sets[2 + i] = keys[i];
+    }
     must(chip_load("pcm256", sets, count + 2, &b.chip, &e), &e);
     must(placement_create(b.chip, m, matrices, &b.placement, &e), &e);
     struct activity a = {.source = "this test"};

@@ -180,8 +180,8 @@ static void print_spread(const char *name, const struct spread *s) {
 
 static void print_serving(const struct serve_job *j) {
     const struct serving_summary *s = &j->summary;
-    printf("%zu requests, at most %u of %u in flight: %.4g tokens/s, %.4g requests/s, %.3g J per token\n", j->work.count,
-           j->summary.most_in_flight, j->max_batch, s->tokens_per_s, s->requests_per_s, energy_per_token_J(j));
+    printf("%zu requests, at most %u of %u in flight: %.4g tokens/s, %.4g requests/s, %.3g J per token\n",
+           j->work.count, j->summary.most_in_flight, j->max_batch, s->tokens_per_s, s->requests_per_s, energy_per_token_J(j));
     printf("  ms                 mean          p50          p95          p99\n");
     print_spread("queueing", &s->queueing);
     print_spread("TTFT", &s->ttft);
