@@ -498,6 +498,7 @@ json_t *run_report_json(const struct run *r) {
     json_object_set_new(root, "mapping", mapping_json(r));
     json_object_set_new(root, "memory", report_memory_json(r));
     json_object_set_new(root, "power", report_power_json(r));
+    json_object_set_new(root, "setup", report_setup_json(r));
     json_object_set_new(root, "counts", counts_json(r, &v));
     json_object_set_new(root, "activity", activity_json(r));
     if (r->machine) {

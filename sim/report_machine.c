@@ -47,3 +47,32 @@ json_t *report_power_json(const struct run *r) {
     json_object_set_new(json, "peak_W_per_mm2", number(p.peak_W / mm2));
     return json;
 }
+
+static json_t *phase_json(const char *name, double start_s, double time_s, double energy_J) {
+    json_t *json = json_object();
+    json_object_set_new(json, "phase", json_string(name));
+    json_object_set_new(json, "start_s", number(start_s));
+    json_object_set_new(json, "time_s", number(time_s));
+    json_object_set_new(json, "energy_J", number(energy_J));
+    return json;
+}
+
+json_t *report_setup_json(const struct run *r) {
+    if (!r->machine) {
+        return json_null();
+    }
+    struct machine_programming p = machine_programming(r->machine);
+    struct machine_calibration c = machine_calibration(r->machine);
+    double time_s = p.seconds + c.seconds, energy_J = p.joules + c.joules, run_J = run_ledger(r).total_J;
+    json_t *json = json_object(), *phases = json_array();
+    json_array_append_new(phases, phase_json("programming", -time_s, p.seconds, p.joules));
+    json_array_append_new(phases, phase_json("calibration", -c.seconds, c.seconds, c.joules));
+    json_object_set_new(json, "phases", phases);
+    json_object_set_new(json, "time_s", number(time_s));
+    json_object_set_new(json, "energy_J", number(energy_J));
+    json_object_set_new(json, "with_run_s", number(time_s + run_ledger(r).makespan_s));
+    json_object_set_new(json, "with_run_J", number(energy_J + run_J));
+    json_object_set_new(json, "tokens_until_as_much_energy",
+                        number(r->tokens_total ? energy_J / (run_J / (double)r->tokens_total) : (double)NAN));
+    return json;
+}

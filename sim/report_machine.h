@@ -9,5 +9,8 @@ struct kv_use { double bits, room_bits, beyond_bits; };
 struct kv_use report_kv_use(const struct run *r);
 json_t *report_memory_json(const struct run *r); /* new references */
 json_t *report_power_json(const struct run *r);
+/* What came before the first token, at negative times: programming with its refreshes up to the machine's age, then
+ * calibration. One copy of every matrix. Reported beside the run; with_run_*: both together. null without a machine. */
+json_t *report_setup_json(const struct run *r);
 
 #endif

@@ -68,6 +68,29 @@ static void check_joules(const struct run *r) {
     assert_near(run_power(r).mean_W * 1e3, 364.8, 0.05);
 }
 
+static double phase(const json_t *setup, size_t i, const char *key) {
+    return json_number_value(json_object_get(json_array_get(json_object_get(setup, "phases"), i), key));
+}
+
+/* Programming comes before the first token, and ends when calibration begins. */
+static void check_setup(const struct run *r, const struct machine *m) {
+    json_t *report = run_report_json(r);
+    const json_t *setup = json_object_get(report, "setup");
+    struct machine_programming p = machine_programming(m);
+    struct machine_calibration c = machine_calibration(m);
+    assert_true(p.seconds > 0 && p.joules > 0);
+    assert_near(phase(setup, 0, "time_s"), p.seconds, 0);
+    assert_near(phase(setup, 0, "energy_J"), p.joules, 0);
+    assert_near(phase(setup, 1, "energy_J"), c.joules, 0);
+    assert_near(phase(setup, 0, "start_s") + p.seconds, phase(setup, 1, "start_s"), 1e-12 * p.seconds);
+    assert_near(phase(setup, 1, "start_s") + c.seconds, 0, 1e-12 * p.seconds);
+    assert_near(json_number_value(json_object_get(setup, "with_run_J")), p.joules + c.joules + run_ledger(r).total_J,
+                1e-12 * p.joules);
+    assert_near(json_number_value(json_object_get(setup, "tokens_until_as_much_energy")) * run_ledger(r).total_J / T,
+                p.joules + c.joules, 1e-12 * p.joules);
+    json_decref(report);
+}
+
 static void worked_example(void **state) {
     (void)state;
     static const struct matrix_source one = {
@@ -90,6 +113,7 @@ static void worked_example(void **state) {
     assert_near(y[0], N, 1e-3);
     check_times(r);
     check_joules(r);
+    check_setup(r, m);
     run_destroy(r);
     machine_destroy(m);
     placement_destroy(p);
