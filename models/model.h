@@ -67,6 +67,8 @@ enum status session_forward(struct session *s, const int32_t *ids, uint32_t coun
 /* A session without values: notes in its run what the forward pass of `count` more tokens does; cuts at max_batch like
  * session_forward. */
 enum status session_advance(struct session *s, uint32_t count, enum logits_wanted wanted, struct error *e);
+/* A session without values: goes on after `position` tokens (at most its context), as if they had been run. */
+void session_seek(struct session *s, uint32_t position);
 /* keep_hidden: row 0 = after the embedding, row l+1 = after layer l, row layers+1 = after the final norm; each
  * [count][hidden] of the last call. */
 const float *session_hidden(const struct session *s, uint32_t row);

@@ -1,8 +1,8 @@
 /* Serving: many requests on one machine, of which only the shape of the model is known. Included by models/model.h.
  *
- * A request is a prompt and how many tokens are to be written. Requests are admitted in the order of their arrival, each
- * as soon as a place is free (`max_batch` in flight) and the KV memories have room for all the tokens that it will ever
- * hold. Then its prompt runs through the layers as one step of many tokens, which gives its first token, and every
+ * A request is a prompt and how many tokens are to be written. Requests are admitted in the order of their arrival,
+ * each as soon as a place is free (`max_batch` in flight) and the KV memories have room for all the tokens that it will
+ * ever hold. Then its prompt runs through the layers as one step of many tokens, which gives its first token, and every
  * further token is a step of one. Steps of different requests share the machine without any barrier between them
  * (continuous batching): a request that ends makes room at once.
  *
@@ -12,9 +12,9 @@
  *   latency    last token - arrival
  *
  * KV memory: bits of a position of a layer = 2 x kv_heads x head_dim x bits of a value, at most a window of positions
- * in layers with sliding windows. Layers share the KV memory of their home chip evenly, and the DRAM beside it if there is
- * one. Room is reserved at admission for prompt + tokens: what is left on the chip, the rest in the DRAM. A request that
- * is larger than both is admitted when it is alone, and counted.
+ * in layers with sliding windows. Layers share the KV memory of their home chip evenly, and the DRAM beside it if there
+ * is one. Room is reserved at admission for prompt + tokens: what is left on the chip, the rest in the DRAM. A request
+ * that is larger than both is admitted when it is alone, and counted.
  *
  * Not modelled: requests that end early, are put aside or share a prefix; prompts in pieces; a scheduler's own time.
  */

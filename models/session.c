@@ -171,6 +171,14 @@ void session_rewind(struct session *s, uint32_t position) {
     s->position = position < s->position ? position : s->position;
 }
 
+void session_seek(struct session *s, uint32_t position) {
+    if (!s->values) {
+        const struct rope *r = &s->model->shape.rope;
+        s->position = position < s->context ? position : s->context;
+        s->rope_set = r->original_context && s->position > r->original_context;
+    }
+}
+
 uint32_t session_position(const struct session *s) { return s->position; }
 
 uint64_t session_weight_bytes(const struct session *s) {

@@ -239,7 +239,8 @@ static void steps_of_a_stream_follow_each_other(void **state) {
     for (int k = 0; k < 2; k++) {
         struct rig *g = k ? &waited : &queued;
         struct session *s =
-            new_session(g->model, (struct session_options){.context = 64, .max_batch = 4, .run = g->run, .shapes = true});
+            new_session(g->model,
+                        (struct session_options){.context = 64, .max_batch = 4, .run = g->run, .shapes = true});
         for (int i = 0; i < 3; i++) {
             run_stream(g->run, 0, 0);
             must(session_advance(s, 4, LOGITS_LAST, &e), &e);
@@ -428,6 +429,8 @@ static void command_serves(void **state) {
         {{"run", "--shapes-only", "--batch", "2", "--arrivals", "x.csv", NULL}, "more than one"},
         {{"run", "--shapes-only", "--arrivals", "/nowhere/x.csv", NULL}, "x.csv"},
         {{"run", "--shapes-only", "--max-batch", "2", NULL}, "--max-batch"},
+        {{"run", "--shapes-only", "--roofline", "--batch", "2", NULL}, "--roofline"},
+        {{"run", "--roofline", NULL}, "--roofline: only with --shapes-only"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         char *err = NULL;
@@ -435,6 +438,46 @@ static void command_serves(void **state) {
         assert_non_null(strstr(err, bad[i].complaint));
         mem_free(err);
     }
+}
+
+static const json_t *point_of(const json_t *root, int batch, int context) {
+    const json_t *points = json_object_get(json_object_get(root, "roofline"), "points"), *one;
+    size_t i;
+    json_array_foreach((json_t *)points, i, one) {
+        if (json_integer_value(json_object_get(one, "batch")) == batch &&
+            json_integer_value(json_object_get(one, "context")) == context) {
+            return one;
+        }
+    }
+    fail_msg("no point for batch %d, context %d", batch, context);
+    return NULL;
+}
+
+/* One sequence: the time of that token in a plain run. Several: never faster. Attention takes over between the points
+ * where it leads and where it does not. */
+static void roofline_is_what_a_run_shows(void **state) {
+    (void)state;
+    json_t *plane = mho_json((const char *[]){"run", "--shapes-only", "--roofline", "--max-batch", "4", "--set",
+                                              "kv.bandwidth_GBps=8", "--json", "--quiet", NULL});
+    json_t *run = mho_json((const char *[]){"run", "--shapes-only", "--prompt-tokens", "63", "--tokens", "2", "--set",
+                                            "kv.bandwidth_GBps=8", "--json", "--quiet", NULL});
+    double tpot_s = json_number_value(json_object_get(json_object_get(run, "latency"), "tpot_s"));
+    double one_s = json_number_value(json_object_get(point_of(plane, 1, 64), "tpot_s"));
+    assert_near(one_s / tpot_s, 1, 1e-9);
+    assert_true(json_number_value(json_object_get(point_of(plane, 4, 64), "tpot_s")) >= one_s * (1 - 1e-9));
+    assert_true(json_number_value(json_object_get(point_of(plane, 4, 64), "tokens_per_s")) > 1 / one_s);
+    const json_t *takeover =
+        json_array_get(json_object_get(json_object_get(plane, "roofline"), "attention_takes_over"), 0);
+    int at = (int)json_integer_value(json_object_get(takeover, "context"));
+    assert_in_range(at, 2, 512);
+    for (int context = 1; context <= 512; context *= 2) {
+        const json_t *parts = json_object_get(point_of(plane, 1, context), "token_s_by_resource");
+        double attention_s = json_number_value(json_object_get(parts, "attention")) +
+                             json_number_value(json_object_get(parts, "kv_memory"));
+        assert_true((attention_s > json_number_value(json_object_get(parts, "tiles"))) == (context >= at));
+    }
+    json_decref(plane);
+    json_decref(run);
 }
 
 static const struct CMUnitTest tests[] = {
@@ -451,6 +494,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(arrivals_have_the_rate),
     cmocka_unit_test(traces_are_checked),
     cmocka_unit_test(command_serves),
+    cmocka_unit_test(roofline_is_what_a_run_shows),
 };
 
 const struct test_suite suite_serving = {"serving", tests, sizeof tests / sizeof tests[0]};

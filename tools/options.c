@@ -39,6 +39,7 @@ static const struct option_row rows[] = {
     {"arrivals", TEXT, "FILE", 0, 0, "with --shapes-only: requests as CSV: arrival_s,prompt_tokens,tokens",
      AT(arrivals)},
     {"max-batch", INT, "M", 1, 65535, "requests in flight at a time (default: 64, or that of --batch)", AT(max_batch)},
+    {"roofline", FLAG, NULL, 0, 0, "with --shapes-only: what bounds a token as context and batch grow", AT(roofline)},
     {"context", INT, "N", 2, 1e6, "positions of the KV cache (default: the model's, at most 4096)", AT(context)},
     {"age", TEXT, "T", 0, 0, "time since programming: 0, 1h, 1d, 1month, 1y; a list for eval", AT(age)},
     {"compare", FLAG, NULL, 0, 0, "also run the digital reference; show where the two part", AT(compare)},

@@ -30,6 +30,7 @@ struct options {
     int64_t batch, requests, max_batch; /* run --shapes-only: requests */
     double rate_per_s;
     const char *arrivals;
+    bool roofline;
     uint64_t seed;
     const char *age; /* text: one duration, or a list for eval */
     double temperature, top_p, min_p, repetition_penalty;

@@ -543,7 +543,8 @@ static enum status run_command(const struct options *o, struct error *e) {
     if (o->shapes_only) {
         return shapes_run(o, e);
     }
-    static const char *const shapes_only[] = {"prompt-tokens", "batch", "requests", "rate", "arrivals", "max-batch"};
+    static const char *const shapes_only[] = {"prompt-tokens", "batch",     "requests", "rate",
+                                              "arrivals",      "max-batch", "roofline"};
     for (size_t i = 0; i < sizeof shapes_only / sizeof shapes_only[0]; i++) {
         if (option_given(o, shapes_only[i])) {
             return error_set(e, ERR_USAGE, "--%s: only with --shapes-only (a prompt has its own length)",
@@ -559,7 +560,8 @@ static enum status run_command(const struct options *o, struct error *e) {
 static const char *const names[] = {
     "model", "chip", "set", "prompt", "prompt-file", "chat", "chat-format", "system", "tokens", "context", "age",
     "compare", "temperature", "top-k", "top-p", "min-p", "repetition-penalty", "bos", "out",
-    "shapes-only", "prompt-tokens", "batch", "requests", "rate", "arrivals", "max-batch", NULL,
+    "shapes-only", "prompt-tokens", "batch", "requests", "rate", "arrivals", "max-batch", "roofline",
+    NULL,
 };
 
 const struct command command_run = {
@@ -569,5 +571,6 @@ const struct command command_run = {
     "  mho run --chip afm --compare --age 1month\n"
     "  mho run --model model.gguf --chat --prompt \"What is the capital of France?\" --json\n"
     "  mho run --shapes-only --model Llama-3.1-70B/config.json --prompt-tokens 2048 --tokens 256\n"
-    "  mho run --shapes-only --requests 200 --rate 2000 --prompt-tokens 32 --tokens 16 --out DIR",
+    "  mho run --shapes-only --requests 200 --rate 2000 --prompt-tokens 32 --tokens 16 --out DIR\n"
+    "  mho run --shapes-only --model Llama-3.2-1B/config.json --roofline --out DIR",
 };

@@ -181,7 +181,7 @@ static void print_spread(const char *name, const struct spread *s) {
 static void print_serving(const struct serve_job *j) {
     const struct serving_summary *s = &j->summary;
     printf("%zu requests, at most %u of %u in flight: %.4g tokens/s, %.4g requests/s, %.3g J per token\n",
-           j->work.count, j->summary.most_in_flight, j->max_batch, s->tokens_per_s, s->requests_per_s, energy_per_token_J(j));
+           j->work.count, s->most_in_flight, j->max_batch, s->tokens_per_s, s->requests_per_s, energy_per_token_J(j));
     printf("  ms                 mean          p50          p95          p99\n");
     print_spread("queueing", &s->queueing);
     print_spread("TTFT", &s->ttft);
@@ -195,8 +195,8 @@ static void print_serving(const struct serve_job *j) {
                    load.path_wait_s * 1e3);
         }
     }
-    printf("  KV memory of the fullest layer: %.3g of %.3g MiB reserved\n", (double)j->counts.kv_most_bits / 8 / 1048576,
-           (double)j->counts.kv_room_bits / 8 / 1048576);
+    printf("  KV memory of the fullest layer: %.3g of %.3g MiB reserved\n",
+           (double)j->counts.kv_most_bits / 8 / 1048576, (double)j->counts.kv_room_bits / 8 / 1048576);
     if (j->counts.too_large) {
         printf("  ! %llu requests need more KV memory than there is; each ran alone\n",
                (unsigned long long)j->counts.too_large);

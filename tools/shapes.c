@@ -92,8 +92,12 @@ static enum status check_options(const struct options *o, struct error *e) {
             return error_set(e, ERR_USAGE, "--%s: --shapes-only has no values and no text", values_only[i]);
         }
     }
-    if (!is_workload(o) && (option_given(o, "rate") || option_given(o, "max-batch"))) {
+    if (!is_workload(o) && (option_given(o, "rate") || (option_given(o, "max-batch") && !o->roofline))) {
         return error_set(e, ERR_USAGE, "--rate, --max-batch: only with --requests, --batch or --arrivals");
+    }
+    if (o->roofline &&
+        (is_workload(o) || option_given(o, "prompt-tokens") || option_given(o, "tokens"))) {
+        return error_set(e, ERR_USAGE, "--roofline: chooses its own requests (allowed: --context, --max-batch)");
     }
     return check_words(o, 0, e);
 }
@@ -199,7 +203,9 @@ static enum status report(const struct shapes_job *j, struct error *e) {
 enum status shapes_run(const struct options *o, struct error *e) {
     struct shapes_job j = {.o = o};
     enum status s = open_all(&j, e);
-    if (s == OK && is_workload(o)) {
+    if (s == OK && o->roofline) {
+        s = roofline(&j, e);
+    } else if (s == OK && is_workload(o)) {
         s = serve_requests(&j, e);
     } else {
         s = s == OK ? prepare(&j, e) : s;

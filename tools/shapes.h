@@ -22,5 +22,7 @@ enum status shapes_create_run(struct shapes_job *j, uint32_t longest, struct err
 bool is_workload(const struct options *o);
 /* --batch, --requests, --arrivals: serves them on the open chip and model, and reports. */
 enum status serve_requests(struct shapes_job *j, struct error *e);
+/* --roofline (roofline.c). */
+enum status roofline(struct shapes_job *j, struct error *e);
 
 #endif
