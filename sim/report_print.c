@@ -1,8 +1,8 @@
-/* The report of a run for a terminal: at most 35 lines of at most 80 columns; the table takes 51 where there are fewer.
+/* The report of a run for a terminal: at most 33 lines of at most 80 columns; the table takes 51 where there are fewer.
  *
  *   chip and mapping
  *   a table: component, energy per token with its share as a bar, area with its share as a bar
- *   time, and what the critical path consists of
+ *   time, and what the critical path consists of, with bars
  *   energy, time and area with the spreads of the constants, and which constants move them
  *   programming; wires and faults where there are any
  *   conventions, assumptions, what is not modelled, flags
@@ -18,7 +18,7 @@
 #include "sim/placement.h"
 #include "sim/uncertainty.h"
 
-enum { BAR = 14, BARS_COLUMNS = 80, COLUMN = 25 };
+enum { BAR = 14, BARS_COLUMNS = 80, COLUMN = 25, ASSUMPTIONS_SHOWN = 3 };
 #define LEAST_SHARE 0.005 /* of an assumption that is shown */
 
 static const char *bar(double share, char out[BAR + 1]) {
@@ -90,26 +90,49 @@ static void print_time(const struct run *r, FILE *out) {
     fputc('\n', out);
 }
 
-/* The four classes of resources with the largest shares of the critical path. */
-static void print_bound(const struct run *r, double makespan_s, FILE *out) {
-    double share[CLASS_COUNT];
+/* The class with the largest share; it is taken out. */
+static int take_largest(double share[CLASS_COUNT], double *of) {
+    int largest = 0;
+    for (int c = 1; c < CLASS_COUNT; c++) {
+        largest = share[c] > share[largest] ? c : largest;
+    }
+    *of = share[largest];
+    share[largest] = -1;
+    return largest;
+}
+
+/* The four classes of resources with the largest shares of the critical path: two on a line with bars, or all on one
+ * line. */
+static void print_bound(const struct run *r, double makespan_s, bool bars, FILE *out) {
+    double share[CLASS_COUNT], one;
+    char blocks[BAR + 1], line[2 * BARS_COLUMNS];
+    int used = 0;
     for (int c = 0; c < CLASS_COUNT; c++) {
         share[c] = run_class(r, (enum resource_class)c).critical_s / makespan_s;
     }
-    fprintf(out, "bound by:");
+    fputs(bars ? "bound by (share of the critical path)\n" : "bound by:", out);
     for (int shown = 0; shown < 4; shown++) {
-        int largest = 0;
-        for (int c = 1; c < CLASS_COUNT; c++) {
-            largest = share[c] > share[largest] ? c : largest;
-        }
-        if (share[largest] < 0.005) {
+        const char *name = resource_class_name((enum resource_class)take_largest(share, &one));
+        if (one < 0.005) {
             break;
         }
-        fprintf(out, "%s %s %.0f %%", shown ? "," : "", resource_class_name((enum resource_class)largest),
-                100 * share[largest]);
-        share[largest] = -1;
+        if (!bars) {
+            fprintf(out, "%s %s %.0f %%", shown ? "," : "", name, 100 * one);
+            continue;
+        }
+        used += snprintf(line + used, sizeof line - (size_t)used, "  %-14s %3.0f %% %s  ", name, 100 * one,
+                         bar(one, blocks));
+        if (shown % 2) {
+            print_line(out, line);
+            used = 0;
+        }
     }
-    fputc('\n', out);
+    if (used) {
+        print_line(out, line);
+    }
+    if (!bars) {
+        fputc('\n', out);
+    }
 }
 
 static void print_energy(const struct run *r, const struct ledger_view *v, FILE *out) {
@@ -169,7 +192,7 @@ static void print_uncertainty(const struct run *r, bool wide, FILE *out) {
     char text[QUANTITIES][COLUMN + 1], line[QUANTITIES * (COLUMN + 2)];
     fprintf(out, "p10, p50, p90 of a token's energy, %s, area; moved by (share)\n",
             singles ? "a token's time" : "a prompt's time");
-    for (size_t row = 0; row <= ASSUMPTIONS_MOST; row++) {
+    for (size_t row = 0; row <= ASSUMPTIONS_SHOWN; row++) {
         bool any = false;
         for (size_t i = 0; i < QUANTITIES; i++) {
             if (row == 0) {
@@ -195,14 +218,15 @@ static void print_uncertainty(const struct run *r, bool wide, FILE *out) {
     }
 }
 
-/* "programming: 2.65e+08 devices, 20 pulses each, error mean -0.1 %, sd 2.9 % of the span, 12.1 ms, 3.2 mJ" */
+/* "programming: 2.65e+08 devices x 20 pulses, error -0.1 +- 2.9 %, 12.1 ms, 3.2 mJ": mean and sd in units of
+ * the span */
 static void print_programming(const struct machine *m, FILE *out) {
     char text[2][QUANTITY_BYTES];
     struct machine_programming p = machine_programming(m);
     if (p.devices == 0) {
         return;
     }
-    fprintf(out, "programming: %.3g devices, %.3g pulses each", (double)p.devices,
+    fprintf(out, "programming: %.3g devices x %.3g pulses", (double)p.devices,
             (double)p.pulses / (double)p.devices);
     if (p.programmings > 1) {
         fprintf(out, ", %.4g times", (double)p.programmings);
@@ -211,7 +235,7 @@ static void print_programming(const struct machine *m, FILE *out) {
         fprintf(out, ", %" PRIu64 " failed", p.failed);
     }
     if (isfinite(p.error.all.sd)) {
-        fprintf(out, ", error mean %.2g %%, sd %.2g %% of the span", 100 * p.error.all.mean, 100 * p.error.all.sd);
+        fprintf(out, ", error %.2g +- %.2g %%", 100 * p.error.all.mean, 100 * p.error.all.sd);
     }
     if (isfinite(p.seconds)) {
         fprintf(out, ", %s, %s\n", quantity(p.seconds, "s", text[0]), quantity(p.joules, "J", text[1]));
@@ -247,14 +271,14 @@ static void print_correction(const struct machine *m, FILE *out) {
     }
 }
 
-/* "calibration: 6.86e+06 reads for drift compensation, 1.57e+06 for correction, 21.5 ms, 58.4 mJ" */
+/* "calibration: 6.86e+06 reads for drift, 1.57e+06 for correction, 21.5 ms, 58.4 mJ" */
 static void print_calibration(const struct machine *m, FILE *out) {
     char text[2][QUANTITY_BYTES];
     struct machine_calibration c = machine_calibration(m);
     if (c.readout_mvms + c.correction_mvms == 0) {
         return;
     }
-    fprintf(out, "calibration: %.3g reads for drift compensation, %.3g for correction", (double)c.readout_mvms,
+    fprintf(out, "calibration: %.3g reads for drift, %.3g for correction", (double)c.readout_mvms,
             (double)c.correction_mvms);
     if (isfinite(c.seconds)) {
         fprintf(out, ", %s, %s\n", quantity(c.seconds, "s", text[0]), quantity(c.joules, "J", text[1]));
@@ -305,7 +329,7 @@ void run_report_print(const struct run *r, int columns, FILE *out) {
     }
     print_table(r, &v, columns >= BARS_COLUMNS, out);
     print_time(r, out);
-    print_bound(r, v.makespan_s, out);
+    print_bound(r, v.makespan_s, columns >= BARS_COLUMNS, out);
     print_energy(r, &v, out);
     print_uncertainty(r, columns >= BARS_COLUMNS, out);
     if (r->machine) {

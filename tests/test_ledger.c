@@ -541,7 +541,7 @@ static void report_fits_a_screen(void **state) {
             assert_true(memchr(line, 'n', (size_t)(end - line)) == NULL ||
                         !strstr(line, " nan")); /* never a nan on the screen */
         }
-        assert_true(lines >= 3 && lines <= 35);
+        assert_true(lines >= 3 && lines <= 33);
         assert_true(i == 1 ? strstr(text, "unknown, not zero") != NULL : strstr(text, "constants are assumed") != NULL);
         assert_true((i == 2) == (strstr(text, "\n! ") != NULL));
         free(text);

@@ -502,7 +502,7 @@ static void faults_programming_and_wires(void **state) {
     assert_int_equal(run_tile(weights, inputs, options, &out, NULL), 0);
     double devices = number(programming, "devices"), dead = number(faults, "dead_columns");
     assert_true(dead > 0 && number(faults, "repaired_columns") > 0);
-    snprintf(expected, sizeof expected, "programming: %.3g devices, %.3g pulses each", devices,
+    snprintf(expected, sizeof expected, "programming: %.3g devices x %.3g pulses", devices,
              number(programming, "pulses") / devices);
     assert_non_null(strstr(out, expected));
     snprintf(expected, sizeof expected, "faults: %g devices, %g lines; %g lines on spares; left %g devices, %g lines",
@@ -586,7 +586,7 @@ static void table(void **state) {
                                         "output ",
                                         "digital product",
                                         "saturated: 0 of 4 ADC results",
-                                        "calibration: 2 reads for drift compensation, 0 for correction, ",
+                                        "calibration: 2 reads for drift, 0 for correction, ",
                                         "latency",
                                         "20 reads",
                                         "no read differs from another",
