@@ -79,6 +79,7 @@ struct bench {
     struct series decode_wires, decode_noise, decode_timeline; /* with / without */
     struct series fold[FOLDS], engine[2]; /* engine: without and with its log */
     uint64_t engine_events;
+    struct shape_speed shapes;
     double read_Bps, program_s;
     uint64_t digital_bytes; /* weights that one decoded token reads */
     json_t *rows;           /* NULL: print */
@@ -408,6 +409,10 @@ static void report_rows(struct bench *b) {
     double millions = (double)b->engine_events / 1e6;
     rate_row(b, "event engine, one thread (floor 3)", &b->engine[0], millions, "Mevents/s");
     rate_row(b, "event engine with its log", &b->engine[1], millions, "Mevents/s");
+    row(b, "shapes only, 70B, prompt of 2,048 tokens (limit 60)", b->shapes.prefill_s, "s", 1, (double)NAN,
+        (double)NAN);
+    row(b, "shapes only, 1B, 4,096 tokens: simulated / host time (floor 1)", b->shapes.decode_ratio, "", 1, (double)NAN,
+        (double)NAN);
 }
 
 /* "model name" of the first processor; NULL if the system does not say. mem_free. */
@@ -466,6 +471,7 @@ static enum status bench_all(struct bench *b, struct error *e) {
     TRY(measure_effects(b, e));
     TRY(measure_fold(b, e));
     TRY(measure_engine(b, e));
+    TRY(measure_shapes(&b->shapes, e));
     return report(b, e);
 }
 

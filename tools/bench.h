@@ -40,4 +40,10 @@ enum status measure_decode_pair(const struct options *o, const struct model *m, 
 enum status measure_decode_timeline(const struct options *o, const struct model *m, const int32_t *ids,
                                     const struct chip *c, struct series *ratio, struct error *e);
 
+/* Runs without values (bench_shapes.c): seconds for the prompt of a large one; simulated seconds per second. */
+struct shape_speed {
+    double prefill_s, decode_ratio;
+};
+enum status measure_shapes(struct shape_speed *out, struct error *e);
+
 #endif

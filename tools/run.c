@@ -572,5 +572,5 @@ const struct command command_run = {
     "  mho run --model model.gguf --chat --prompt \"What is the capital of France?\" --json\n"
     "  mho run --shapes-only --model Llama-3.1-70B/config.json --prompt-tokens 2048 --tokens 256\n"
     "  mho run --shapes-only --requests 200 --rate 2000 --prompt-tokens 32 --tokens 16 --out DIR\n"
-    "  mho run --shapes-only --model Llama-3.2-1B/config.json --roofline --out DIR",
+    "  mho run --shapes-only --model configs/shapes/llama_1b --roofline --out DIR",
 };
