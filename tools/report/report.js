@@ -51,6 +51,7 @@
   const percent = (share) => (!known(share) ? "not known" : share > 0 && share < 0.001 ? "< 0.1 %"
                               : (100 * share).toFixed(share < 0.1 ? 1 : 0) + " %");
   const whole = (value) => (known(value) ? Math.round(value).toLocaleString("en") : "not known");
+  const compact = (value) => (known(value) && value >= 1e5 ? si(value, "").trim() : whole(value));
   const bytes = (value) => si(value, "B");
   const plain = (name) => name.replace(/_/g, " ");
   const styled = (name) => getComputedStyle(root).getPropertyValue(name).trim();
@@ -208,7 +209,8 @@
 
   function head() {
     const chip = get("chip.name"), model = String(data.model || "");
-    document.querySelector("h1").textContent = (model.split("/").filter(Boolean).pop() || "a model") + " on " +
+    const folders = model.split("/").filter((name) => name && name !== "config.json");
+    document.querySelector("h1").textContent = (folders.pop() || "a model") + " on " +
                                                (chip || "the digital reference");
     document.title = document.querySelector("h1").textContent + " - mho report";
     document.querySelector("header.top p").textContent =
@@ -220,7 +222,7 @@
       ["time to first token", si(get("latency.ttft_s"), "s"), range("ttft_s", (v) => si(v, "s"))],
       ["time per output token", si(get("latency.tpot_s"), "s"), range("tpot_s", (v) => si(v, "s"))],
       ["area", mm2(get("area.total_mm2")), range("area_mm2", mm2)],
-      ["machine", whole(get("mapping.tiles")) + " tiles", whole(get("mapping.chips")) + " chips of " +
+      ["machine", compact(get("mapping.tiles")) + " tiles", whole(get("mapping.chips")) + " chips of " +
        whole(get("mapping.tiles_per_chip")) + " tiles, " + percent(get("mapping.utilisation")) + " of cells used"],
       ["efficiency of the tiles", known(get("efficiency.tiles_TOPS_per_W"))
         ? digits(get("efficiency.tiles_TOPS_per_W")) + " TOPS/W" : "not known",
@@ -251,8 +253,10 @@
          (v) => si(v, "J"), "energy per token", true);
     if (rows) {
       const series = {};
-      Object.keys(rows[0]).forEach((name) => { series[name] = rows.map((row) => row[name] / tokens); });
-      stack(card(grid, "By layer", "joules per token; outside: embedding, head, sampling, static power"),
+      Object.keys(rows[0]).filter((name) => name !== "static")
+        .forEach((name) => { series[name] = rows.map((row) => row[name] / tokens); });
+      stack(card(grid, "By layer", "joules per token, static power left out (" + si(parts.static / tokens, "J") +
+                 "); outside: embedding, head, sampling"),
             "energy per token by layer and component", layerNames(rows), series, (v) => si(v, "J"), "layer",
             "energy per token");
     }
@@ -263,7 +267,7 @@
     if (!classes || !known(makespan)) { return; }
     const grid = section("time", "Time", si(makespan, "s") + " for " + whole(get("time.steps")) + " steps. The critical " +
                          "path is the chain of operations that the end of the run waited for; its parts add up to that.");
-    bars(card(grid, "By component", "share of the critical path"), "critical path by component",
+    bars(card(grid, "By component", "seconds of the critical path"), "critical path by component",
          Object.entries(classes).map(([name, c]) => [name, c.critical_path_s]), (v) => si(v, "s"), "critical path", true);
     if (rows) {
       stack(card(grid, "By layer", "outside: embedding, head, sampling"), "critical path by layer", layerNames(rows),
@@ -324,18 +328,18 @@
   function timeline() {
     const last = data.last_step;
     if (!last || !last.rows.length) { return; }
-    const severalChips = new Set(last.rows.map((row) => row[1])).size > 1;
+    const chips = new Set(last.rows.map((row) => row[1])).size, apart = chips <= 4; /* else units of all chips together */
     const order = Object.keys(get("time.resources") || {});
     const events = last.rows.map((row) => ({
-      kind: row[0], group: row[0] + " " + row[1], name: plain(row[0]) + (severalChips ? ", chip " + row[1] : ""),
-      operation: row[2], start: row[5], hold: row[6], chip: row[1],
-      tip: row[2] + (row[3] >= 0 ? ", layer " + row[3] : "") + ", token " + row[4] + ": " + si(row[6], "s") + " from " +
+      kind: row[0], group: row[0] + (apart ? " " + row[1] : ""), chip: apart ? row[1] : 0,
+      name: plain(row[0]) + (apart && chips > 1 ? ", chip " + row[1] : ""), operation: row[2], start: row[5], hold: row[6],
+      tip: row[2] + (row[3] >= 0 ? ", layer " + row[3] : "") + ", chip " + row[1] + ", token " + row[4] + ": " + si(row[6], "s") + " from " +
            si(row[5], "s"),
     })).sort((a, b) => a.chip - b.chip || order.indexOf(a.kind) - order.indexOf(b.kind) || a.start - b.start);
     const end = Math.max(...events.map((event) => event.start + event.hold));
     const grid = section("timeline", "Timeline", "The last step: " + whole(last.tokens) + (last.tokens > 1 ? " tokens" : " token") +
                          " after " + whole(last.tokens_before) + ", " + si(last.length_s, "s") + ". " +
-                         "The whole run is in trace.json (ui.perfetto.dev opens it).");
+                         "More of the run is in trace.json, which ui.perfetto.dev opens.");
     const zoom = el("select", {id: "zoom"}, [1, 2, 4, 8, 16].map((z) => el("option", {value: z}, z === 1 ? "all" : "1/" + z)));
     const box = card(grid, "What worked when", whole(events.length) + " of " + whole(last.events) +
                      " events" + (end < 0.999 * last.length_s ? ", the first " + si(end, "s") : ""), true);
