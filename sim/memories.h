@@ -9,8 +9,7 @@
  * Time: latency + bits / (bandwidth x (1 - share that refresh takes)). A DRAM moves whole bursts.
  * dram.embedding: the row of the embedding table comes from the DRAM, buffer.value_bits per number.
  *
- * Not modelled: rows and banks of a DRAM; caches kept in part by other rules (oldest first, by head); several
- * sequences that share a KV memory.
+ * Not modelled: rows and banks of a DRAM; caches kept in part by other rules (oldest first, by head).
  */
 #ifndef MHO_SIM_MEMORIES_H
 #define MHO_SIM_MEMORIES_H

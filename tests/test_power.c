@@ -210,14 +210,15 @@ static void groups_say_what_tiles_say(void **state) {
         struct error e = {OK, ""};
         assert_int_equal(run_ungroup(own.run, &e), OK);
         for (uint32_t s = 0; s < 4; s++) {
-            assert_near(step(&b, s ? 1 : TOKENS, s ? TOKENS + s : 0), step(&own, s ? 1 : TOKENS, s ? TOKENS + s : 0), 0);
+            uint32_t tokens = s ? 1 : TOKENS, position = s ? TOKENS + s : 0;
+            assert_near(step(&b, tokens, position), step(&own, tokens, position), 0);
         }
         double busy_s = 0;
         for (size_t m = 0; m < MATRICES; m++) {
             busy_s += run_resource_at(b.run, m).busy_s * placement_matrix_at(b.placement, m).tiles;
         }
         struct class_view tiles = run_class(own.run, CLASS_TILES);
-        if (strstr(sets[i], "tiers=1") || strstr(sets[i], "mesh")) { /* elsewhere narrow matrices keep wide groups busy */
+        if (strstr(sets[i], "tiers=1") || strstr(sets[i], "mesh")) { /* else narrow matrices keep wide groups busy */
             assert_near(tiles.busy_s / busy_s, 1, 1e-12);
             assert_near(run_ledger(own.run).total_J / run_ledger(b.run).total_J, 1, 1e-12);
         }

@@ -298,7 +298,8 @@ static void copies_take_turns(void **state) {
 /* 9 stacks on chips of 8: in order 8 and 1, balanced 5 and 4. b begins on stack 4. */
 static void chips_can_be_balanced(void **state) {
     (void)state;
-    struct bench full = make_three("tiles_per_chip=8"), even = make_three("tiles_per_chip=8 placement.strategy=balanced");
+    struct bench full = make_three("tiles_per_chip=8"),
+                 even = make_three("tiles_per_chip=8 placement.strategy=balanced");
     assert_int_equal(placement_total(full.placement).chips, 2);
     assert_int_equal(placement_total(even.placement).chips, 2);
     assert_int_equal(placement_stacks_per_chip(full.placement), 8);
