@@ -717,6 +717,23 @@ static void the_graph_of_bench_runs(void **state) {
     assert_int_equal(events, 64 * (4 * 35 + 1) * (64 + 32));
 }
 
+/* Two items of hold 3, latency 5, one after the other; the second is the one that is noted. */
+static void the_last_item_is_noted_and_watched(void **state) {
+    (void)state;
+    struct engine *g = equal_resources(1, one);
+    struct error e;
+    int64_t last[2] = {-1, -1};
+    uint64_t id = add_task(
+        g, (struct engine_task){.key = 7, .tag = 3, .items = 2, .hold = 3, .latency = 5, .release = 10, .last = last});
+    engine_must(engine_watch(g, id, &e), &e);
+    struct engine_report report = advance(g);
+    assert_true(report.finished && report.key == 7 && report.tag == 3 && report.id == id && report.time == 18);
+    assert_true(last[0] == 13 && last[1] == 18);
+    assert_int_equal(engine_watch(g, id, &e), ERR_USAGE);
+    assert_int_equal(engine_watch(g, id + 1, &e), ERR_USAGE);
+    engine_destroy(g);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(equal_stages_are_a_pipeline),
     cmocka_unit_test(pipelined_units),
@@ -748,6 +765,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(the_log_is_emptied_only_at_rest),
     cmocka_unit_test(memory_that_is_not_there),
     cmocka_unit_test(the_graph_of_bench_runs),
+    cmocka_unit_test(the_last_item_is_noted_and_watched),
 };
 
 const struct test_suite suite_engine = {"engine", tests, sizeof tests / sizeof tests[0]};
