@@ -250,15 +250,19 @@ static void dot_products(const struct piece *p, uint32_t panel, uint32_t b, stru
  * leaves the nearest integer, half to even) valid. */
 static uint32_t convert_results(const float *v, uint32_t tokens, const float *to_code, const float *to_output,
                                 float limit, const float *range, uint32_t stride, float *y) {
-    const float shift = 12582912.0f;
+    const float shift = 12582912.0f, over = limit + 0.5f;
     uint32_t saturated[PANEL] = {0}, sum = 0;
     for (uint32_t t = 0; t < tokens; t++) {
+        const float *restrict sums = v + t * PANEL;
+        float *restrict results = y + t * PANEL;
+        const float scale = range[(size_t)t * stride];
+#pragma GCC unroll 1 /* unrolled as a whole it would be done one by one */
         for (uint32_t lane = 0; lane < PANEL; lane++) {
-            float code = v[t * PANEL + lane] * to_code[lane];
-            saturated[lane] += fabsf(code) >= limit + 0.5f;
+            float code = sums[lane] * to_code[lane];
+            saturated[lane] += fabsf(code) >= over;
             code = code > limit ? limit : code;
             code = code < -limit ? -limit : code;
-            y[t * PANEL + lane] += ((code + shift) - shift) * to_output[lane] * range[(size_t)t * stride];
+            results[lane] += ((code + shift) - shift) * to_output[lane] * scale;
         }
     }
     for (uint32_t lane = 0; lane < PANEL; lane++) {

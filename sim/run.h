@@ -11,8 +11,8 @@
 #include "sim/machine.h"
 #include "sim/power.h"
 
-/* Resources: one per matrix (its tiles work in step; with tiers that of the first of a group stands for all of it), then
- * per chip one of each of these, then the links (run_links.h). */
+/* Resources: one per matrix (its tiles work in step; with tiers that of the first of a group stands for all of it),
+ * then per chip one of each of these, then the links (run_links.h). */
 enum unit { UNIT_VECTOR, UNIT_ATTENTION, UNIT_MATMUL, UNIT_KV, UNIT_BUFFER, UNIT_DRAM, UNIT_COUNT };
 /* Classes of them, tiles taken together: sim/power.h. */
 const char *resource_class_name(enum resource_class c);

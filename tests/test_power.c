@@ -196,14 +196,16 @@ static void time_is_conserved(void **state) {
  * energy of tiles that sleep. */
 static void groups_say_what_tiles_say(void **state) {
     (void)state;
+    static const char mesh[] =
+        "tiles_per_chip=4 network.topology=mesh network.columns=2 network.rows=2 network.hop_energy_J_per_bit=1e-13 "
+        "network.router_static_W=1e-3 network.router_area_um2=1e4";
     static const char *const sets[] = {
         "tile.tiers=1",
         "tile.tiers=4",
         "tile.tiers=3 tile.overlap=sample_hold tiles_per_chip=5",
         "tile.tiers=4 gating.clock_share=0.5",
         "clocks.tile_GHz=0.5 tile.tiers=2 placement.strategy=balanced tiles_per_chip=7",
-        "tiles_per_chip=4 network.topology=mesh network.columns=2 network.rows=2 network.hop_energy_J_per_bit=1e-13 "
-        "network.router_static_W=1e-3 network.router_area_um2=1e4",
+        mesh,
     };
     for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) {
         struct bench b = make(sets[i], model, MATRICES), own = make(sets[i], model, MATRICES);
