@@ -123,6 +123,16 @@ enum matrix_role {
 };
 const char *matrix_role_name(enum matrix_role r); /* "q", "k", ... "head" */
 
+/* What of a matrix stays digital: whole inputs, and single weights (by output). y = tiles(x without the channels, W
+ * without the listed weights) + sum over both of x W in fp32. Both lists rise strictly (weights: within an output) and
+ * are below `inputs`; a weight of a listed channel may be listed too, it is computed once. */
+struct side_path {
+    const uint32_t *channels; /* [channel_count] inputs that the tiles never see */
+    uint32_t channel_count;
+    const uint32_t *weight_begin;  /* [outputs + 1] where the listed weights of an output begin; NULL: none */
+    const uint32_t *weight_inputs; /* [weight_begin[outputs]] their inputs */
+};
+
 struct matrix_source {
     const char *name;          /* unique: "layers.3.q" */
     int layer;                 /* -1: not in a layer (head) */
@@ -134,6 +144,7 @@ struct matrix_source {
     const float *input_range; /* static ranges that the model brings: one per row block or one for all (count below);
                                  NULL: none */
     uint32_t input_range_count;
+    const struct side_path *side; /* NULL: none; must outlive the machine */
 };
 
 struct placement;
