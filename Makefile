@@ -12,12 +12,15 @@ OPT     ?= -O3 -g
 # vector code; values do not change, only floating-point exception flags, which nobody reads.
 FP      := -ffp-contract=off -fno-trapping-math
 WERROR  ?=
-PKGS    := yaml-0.1 jansson libpcre2-8 libutf8proc gsl
+PKGS    := yaml-0.1 jansson libpcre2-8 libutf8proc gsl openblas
 UNAME_S := $(shell uname -s)
 UNAME_M := $(shell uname -m)
 
-PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+# Homebrew keeps OpenBLAS out of the usual places.
+PKG_CONFIG := $(if $(filter Darwin,$(UNAME_S)),PKG_CONFIG_PATH="$$PKG_CONFIG_PATH:$$(brew --prefix openblas)/lib/pkgconfig") \
+              pkg-config
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS   := $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null)
 ifeq ($(UNAME_S),Darwin)
   SYS        := -D_DARWIN_C_SOURCE
 else
@@ -28,7 +31,10 @@ COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 CFLAGS_ALL = $(CSTD) $(WARN) $(WERROR) $(OPT) $(FP) $(SAN) $(SYS) -pthread -I. $(PKG_CFLAGS) $(CFLAGS)
 LIBS_ALL   = $(PKG_LIBS) -lcholmod -lsuitesparseconfig $(SAN) -lm -pthread $(if $(filter Linux,$(UNAME_S)),-ldl)
 
-LIB_SRC  := $(wildcard base/*.c base/kernels/*.c devices/*.c sim/*.c models/*.c models/families/*.c)
+LIB_SRC  := $(wildcard base/*.c base/kernels/*.c devices/*.c sim/*.c models/*.c models/families/*.c models/adapt/*.c)
+# The mathematics of training stands in fp32 in the program and in double in the tests, which compare its gradients with
+# finite differences: one source, compiled twice (models/adapt/real.h).
+REAL_SRC := $(wildcard models/adapt/student*.c)
 TOOL_SRC := $(wildcard tools/*.c)
 TEST_SRC := $(wildcard tests/*.c)
 # Chart.js goes into the program, for report.html. Without it the program says why it writes none.
@@ -36,7 +42,7 @@ CHART_JS ?= $(firstword $(wildcard $(addprefix /usr/share/javascript/chart.js/,c
     chart.min.js) $(addprefix node_modules/chart.js/dist/,chart.umd.min.js chart.umd.js chart.min.js)))
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
 TOOL_OBJ := $(TOOL_SRC:%.c=$(BUILD)/%.o) $(BUILD)/tools/report/assets.o
-TEST_OBJ := $(TEST_SRC:%.c=$(BUILD)/%.o) $(BUILD)/tests/suites.o
+TEST_OBJ := $(TEST_SRC:%.c=$(BUILD)/%.o) $(BUILD)/tests/suites.o $(REAL_SRC:%.c=$(BUILD)/%.f64.o)
 
 # Instruction sets: one file each, its own flags; everything else is built for the plain machine.
 ISA_base/kernels/avx2.o    := $(if $(filter x86_64,$(UNAME_M)),-mavx2 -mfma -mf16c)
@@ -60,6 +66,10 @@ $(BUILD)/test: $(LIB_OBJ) $(filter-out $(BUILD)/tools/main.o,$(TOOL_OBJ)) $(TEST
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(ISA_$*.o) -MMD -MP -c -o $@ $<
+
+$(BUILD)/%.f64.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -DREAL_IS_DOUBLE=1 -MMD -MP -c -o $@ $<
 
 # The commit concerns one file only, which is built again when the commit is another.
 $(BUILD)/commit: FORCE

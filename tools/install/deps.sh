@@ -6,10 +6,10 @@
 set -u
 
 level=${1:-build}
-build_apt="gcc make pkg-config git libyaml-dev libjansson-dev libpcre2-dev libutf8proc-dev libgsl-dev libsuitesparse-dev libopenblas0 libsimde-dev libjs-chart.js"
+build_apt="gcc make pkg-config git libyaml-dev libjansson-dev libpcre2-dev libutf8proc-dev libgsl-dev libsuitesparse-dev libopenblas-dev libsimde-dev libjs-chart.js"
 test_apt="libcmocka-dev ngspice"
 lint_apt="clang cppcheck chromium"
-build_pkgs="yaml-0.1 jansson libpcre2-8 libutf8proc gsl"
+build_pkgs="yaml-0.1 jansson libpcre2-8 libutf8proc gsl openblas"
 
 case $level in
     build) want=$build_apt ;;
@@ -24,7 +24,7 @@ has_header() { # header
 
 complete() {
     command -v "${CC:-cc}" >/dev/null 2>&1 && command -v pkg-config >/dev/null 2>&1 || return 1
-    pkg-config --exists $build_pkgs 2>/dev/null || return 1
+    PKG_CONFIG_PATH="${PKG_CONFIG_PATH:-}:$(brew --prefix openblas 2>/dev/null)/lib/pkgconfig" pkg-config --exists $build_pkgs 2>/dev/null || return 1
     has_header simde/x86/avx2.h || return 1
     has_header suitesparse/cholmod.h || return 1
     if [ "$level" != build ]; then has_header setjmp.h && printf '#include <stdarg.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <setjmp.h>\n#include <cmocka.h>\n' | ${CC:-cc} -E -x c - >/dev/null 2>&1 || return 1; fi
@@ -49,7 +49,7 @@ cat >&2 <<TEXT
 mho needs libraries that are not here. Install them with one of:
 
   Debian, Ubuntu   sudo apt-get install $want
-  Fedora           sudo dnf install gcc make pkgconf git libyaml-devel jansson-devel pcre2-devel utf8proc-devel gsl-devel suitesparse-devel openblas simde-devel libcmocka-devel
+  Fedora           sudo dnf install gcc make pkgconf git libyaml-devel jansson-devel pcre2-devel utf8proc-devel gsl-devel suitesparse-devel openblas-devel simde-devel libcmocka-devel
   macOS            brew install pkg-config libyaml jansson pcre2 utf8proc gsl suite-sparse openblas simde cmocka
   conda            conda install -c conda-forge c-compiler make pkg-config yaml jansson pcre2 libutf8proc gsl suitesparse openblas simde cmocka
 
