@@ -7,6 +7,7 @@
 #ifndef MHO_MODELS_MODEL_H
 #define MHO_MODELS_MODEL_H
 
+#include "models/adapt/adapt.h"
 #include "models/tokenizer.h"
 #include "sim/sim.h"
 #include "models/serving.h"

@@ -1,0 +1,64 @@
+/* Private to models/adapt/: the number that the mathematics of training is written for.
+ *
+ * Every file student*.c is compiled twice: with `real` = float for the program, and with REAL_IS_DOUBLE for the tests,
+ * where central finite differences in double test the very code that trains. The names of the second set end in _f64,
+ * so that both fit into one program; a file sees one of them, under the plain names below. */
+#ifndef MHO_MODELS_ADAPT_REAL_H
+#define MHO_MODELS_ADAPT_REAL_H
+
+#include <math.h>
+
+#ifdef REAL_IS_DOUBLE
+typedef double real;
+#define real_sqrt sqrt
+#define real_abs fabs
+#define REAL_ROUNDER 6755399441055744.0 /* 1.5 x 2^52: adding and taking it away rounds to even */
+#else
+typedef float real;
+#define real_sqrt sqrtf
+#define real_abs fabsf
+#define REAL_ROUNDER 12582912.0f /* 1.5 x 2^23 */
+#endif
+
+#ifdef REAL_IS_DOUBLE
+#define student_create student_create_f64
+#define student_destroy student_destroy_f64
+#define student_rule_of_chip student_rule_of_chip_f64
+#define student_parameter_count student_parameter_count_f64
+#define student_parameter_at student_parameter_at_f64
+#define student_range_state student_range_state_f64
+#define student_forward student_forward_f64
+#define student_logits student_logits_f64
+#define student_backward student_backward_f64
+#define student_clear_gradients student_clear_gradients_f64
+#define student_clip_weights student_clip_weights_f64
+#define student_bytes student_bytes_f64
+#define student_take_parameters student_take_parameters_f64
+#define student_layer_forward student_layer_forward_f64
+#define student_layer_backward student_layer_backward_f64
+#define distillation_loss distillation_loss_f64
+#define panels_of_rows panels_of_rows_f64
+#define panels_of_columns panels_of_columns_f64
+#define panel_multiply panel_multiply_f64
+#define analog_layer_create analog_layer_create_f64
+#define analog_layer_destroy analog_layer_destroy_f64
+#define analog_layer_forward analog_layer_forward_f64
+#define analog_layer_backward analog_layer_backward_f64
+#define analog_layer_weights analog_layer_weights_f64
+#define analog_layer_clip analog_layer_clip_f64
+#define analog_layer_weight_gradient analog_layer_weight_gradient_f64
+#define analog_side_forward analog_side_forward_f64
+#define analog_side_backward analog_side_backward_f64
+#define rms_norm_forward rms_norm_forward_f64
+#define rms_norm_backward rms_norm_backward_f64
+#define rotary_turn rotary_turn_f64
+#define attention_forward attention_forward_f64
+#define attention_backward attention_backward_f64
+#define attention_scratch_reals attention_scratch_reals_f64
+#define swiglu_forward swiglu_forward_f64
+#define swiglu_backward swiglu_backward_f64
+#define embedding_forward embedding_forward_f64
+#define embedding_backward embedding_backward_f64
+#endif
+
+#endif
