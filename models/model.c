@@ -85,6 +85,11 @@ void model_close(struct model *m) {
 
 const struct model_shape *model_shape(const struct model *m) { return &m->view; }
 
+uint64_t model_kv_positions(const struct model *m, uint32_t layer, uint64_t positions) {
+    uint32_t window = m->shape.window[layer];
+    return window && window < positions ? window : positions;
+}
+
 const struct tokenizer *model_tokenizer(const struct model *m) { return m->tokenizer; }
 
 int32_t model_bos(const struct model *m) {

@@ -31,6 +31,8 @@ struct model_shape {
     const char *path;
 };
 const struct model_shape *model_shape(const struct model *m);
+/* How many of a sequence's positions a layer keeps keys and values of: all, or the last ones where it has a window. */
+uint64_t model_kv_positions(const struct model *m, uint32_t layer, uint64_t positions);
 /* NULL when the model has no tokenizer (golden test models): then only ids work. */
 const struct tokenizer *model_tokenizer(const struct model *m);
 int32_t model_bos(const struct model *m); /* tokenizer's, else config's; -1 none */

@@ -13,14 +13,14 @@ struct place {
     struct session *session;
     uint64_t *kv_bits; /* [layers] reserved on the chip */
     size_t request; /* NOBODY: free */
-    uint32_t written;
+    uint32_t read, written; /* tokens: of the prompt, handed over; written */
 };
 
 struct server {
     const struct model *model;
     struct run *run;
     struct workload *work;
-    uint32_t max_batch;
+    struct serving_limits limits;
     struct serving_counts *counts;
     struct place *places;
     uint32_t in_flight;
@@ -31,7 +31,7 @@ struct server {
 /* ---- life -------------------------------------------------------------------------------------- */
 
 static void close_server(struct server *s) {
-    for (uint32_t i = 0; s->places && i < s->max_batch; i++) {
+    for (uint32_t i = 0; s->places && i < s->limits.max_batch; i++) {
         session_destroy(s->places[i].session);
         mem_free(s->places[i].kv_bits);
     }
@@ -63,9 +63,9 @@ static uint32_t longest(const struct server *s, bool whole) {
 }
 
 static enum status open_server(struct server *s, struct error *e) {
-    uint32_t layers = s->model->shape.layers, places = s->max_batch;
-    struct session_options so = {
-        .context = longest(s, true), .max_batch = longest(s, false), .run = s->run, .shapes = true};
+    uint32_t layers = s->model->shape.layers, places = s->limits.max_batch,
+             step = s->limits.prompt_chunk ? s->limits.prompt_chunk : longest(s, false);
+    struct session_options so = {.context = longest(s, true), .max_batch = step, .run = s->run, .shapes = true};
     s->places = mem_alloc(places, sizeof *s->places);
     s->kv = mem_alloc(layers, sizeof *s->kv);
     if (!s->places || !s->kv) {
@@ -90,8 +90,8 @@ static enum status open_server(struct server *s, struct error *e) {
 static uint64_t layer_bits(const struct server *s, uint32_t layer, const struct request *q) {
     const struct shape *p = &s->model->shape;
     uint64_t positions = (uint64_t)q->prompt_tokens + q->tokens - 1; /* the last token is never read back */
-    positions = p->window[layer] && p->window[layer] < positions ? p->window[layer] : positions;
-    return positions * 2 * p->kv_heads * p->head_dim * s->kv[layer].room.value_bits;
+    uint64_t kept = model_kv_positions(s->model, layer, positions);
+    return kept * 2 * p->kv_heads * p->head_dim * s->kv[layer].room.value_bits;
 }
 
 static bool fits(const struct server *s, const struct request *q) {
@@ -137,9 +137,18 @@ static uint32_t free_place(const struct server *s) {
     return i;
 }
 
+/* The next chunk of the prompt, or all of it. The stream of the place is selected. */
+static enum status read_on(struct server *s, struct place *place, const struct request *q, struct error *e) {
+    uint32_t left = q->prompt_tokens - place->read, most = s->limits.prompt_chunk;
+    uint32_t chunk = most && most < left ? most : left;
+    place->read += chunk;
+    s->counts->prompt_tokens += chunk;
+    return session_advance(place->session, chunk, chunk == left ? LOGITS_LAST : LOGITS_NONE, e);
+}
+
 /* Everybody who has a place now. A request that is yet to come keeps its place until then: nobody else could use it. */
 static enum status admit(struct server *s, double now_s, struct error *e) {
-    while (s->next < s->work->count && s->in_flight < s->max_batch) {
+    while (s->next < s->work->count && s->in_flight < s->limits.max_batch) {
         struct request *q = &s->work->requests[s->next];
         bool room = fits(s, q);
         if (!room && s->in_flight > 0) {
@@ -150,21 +159,25 @@ static enum status admit(struct server *s, double now_s, struct error *e) {
         struct place *place = &s->places[at];
         q->admitted_s = q->arrival_s > now_s ? q->arrival_s : now_s;
         place->request = s->next++;
-        place->written = 0;
+        place->read = place->written = 0;
         s->in_flight++;
         session_rewind(place->session, 0);
         run_stream(s->run, at, q->admitted_s);
+        run_request(s->run, place->request);
         reserve(s, place, q);
-        TRY(session_advance(place->session, q->prompt_tokens, LOGITS_LAST, e));
-        s->counts->prompt_tokens += q->prompt_tokens;
+        TRY(read_on(s, place, q, e));
     }
     return OK;
 }
 
-/* The place has written one more token. */
+/* The place has read a chunk of its prompt, or written one more token. */
 static enum status go_on(struct server *s, uint32_t at, double now_s, struct error *e) {
     struct place *place = &s->places[at];
     struct request *q = &s->work->requests[place->request];
+    if (place->read < q->prompt_tokens) {
+        run_stream(s->run, at, now_s);
+        return read_on(s, place, q, e);
+    }
     place->written++;
     s->counts->tokens++;
     if (place->written == 1) {
@@ -176,6 +189,7 @@ static enum status go_on(struct server *s, uint32_t at, double now_s, struct err
     }
     q->last_s = now_s;
     give_back(s, place, q);
+    run_request_end(s->run, at);
     place->request = NOBODY;
     s->in_flight--;
     return admit(s, now_s, e);
@@ -203,12 +217,12 @@ static uint64_t all_tokens(const struct workload *w) {
     return tokens;
 }
 
-enum status serve(const struct model *m, struct run *r, struct workload *w, uint32_t max_batch,
+enum status serve(const struct model *m, struct run *r, struct workload *w, const struct serving_limits *limits,
                   struct serving_counts *out, struct error *e) {
     struct server s = {.model = m,
                        .run = r,
                        .work = w,
-                       .max_batch = max_batch,
+                       .limits = *limits,
                        .counts = out};
     *out = (struct serving_counts){0};
     TRY(check_requests(&s, e));

@@ -3,7 +3,9 @@
  * A request is a prompt and how many tokens are to be written. Requests are admitted in the order of their arrival,
  * each as soon as a place is free (`max_batch` in flight) and the KV memories have room for all the tokens that it will
  * ever hold. Then its prompt runs through the layers as one step of many tokens, which gives its first token, and every
- * further token is a step of one. Steps of different requests share the machine without any barrier between them
+ * further token is a step of one. With `prompt_chunk` a longer prompt is cut into steps of at most so many tokens, each
+ * of which begins when the one before it has ended: what others have to do gets in between, so their tokens wait for a
+ * chunk and not for a prompt, while the prompt itself takes longer, as the pipeline of the layers runs dry at every cut. Steps of different requests share the machine without any barrier between them
  * (continuous batching): a request that ends makes room at once.
  *
  *   queueing   admitted - arrival
@@ -16,7 +18,7 @@
  * is one. Room is reserved at admission for prompt + tokens: what is left on the chip, the rest in the DRAM. A request
  * that is larger than both is admitted when it is alone, and counted.
  *
- * Not modelled: requests that end early, are put aside or share a prefix; prompts in pieces; a scheduler's own time.
+ * Not modelled: requests that end early, are put aside or share a prefix; a scheduler's own time.
  */
 #ifndef MHO_MODELS_SERVING_H
 #define MHO_MODELS_SERVING_H
@@ -47,9 +49,13 @@ struct serving_counts {
     uint64_t kv_most_bits, kv_room_bits; /* of the layer that held most: reserved at most; its room, with DRAM */
     uint64_t too_large;             /* requests that the KV memory cannot hold even alone */
 };
-/* `r`: a run of shapes for steps as long as the longest prompt, with run_streams(r, max_batch) or more. max_batch:
- * requests in flight, at least 1. ERR_USAGE: a request longer than the context of the model. */
-enum status serve(const struct model *m, struct run *r, struct workload *w, uint32_t max_batch,
+struct serving_limits {
+    uint32_t max_batch;    /* requests in flight, at least 1 */
+    uint32_t prompt_chunk; /* tokens of a prompt in one step; 0: all of them */
+};
+/* `r`: a run of shapes for steps as long as the longest prompt (or chunk), with run_streams(r, max_batch) or more.
+ * ERR_USAGE: a request longer than the context of the model. */
+enum status serve(const struct model *m, struct run *r, struct workload *w, const struct serving_limits *limits,
                   struct serving_counts *out, struct error *e);
 
 /* Nearest rank: the smallest value that at least so many percent of all reach. NAN without values; sorts `values`. */

@@ -161,7 +161,7 @@ static double class_critical_s(const struct run *r, int c) {
 double run_kv_bits(const struct run *r) {
     double bits = 0;
     for (size_t row = 0; row < r->ledger.rows; row++) {
-        bits += (double)r->ledger.kv_bits[row];
+        bits += (double)r->ledger.kv_now_bits[row];
     }
     return bits;
 }

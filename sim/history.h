@@ -31,7 +31,7 @@ void history_add_step(struct run *r);
 
 /* Seconds of the critical path; row: as in the ledger, the last one is everything outside the layers. */
 double history_layer_s(const struct run *r, size_t row);
-/* Bits of keys and values in the cache, summed over the layers. */
+/* Bits of keys and values in the cache now, summed over the layers. */
 double run_kv_bits(const struct run *r);
 
 #endif

@@ -43,11 +43,15 @@ enum status ledger_create(const struct chip *c, const struct placement *p, struc
     *out = (struct ledger){.chip = c, .placement = p, .rows = placement_layers(p) + 1};
     out->energy_J = mem_alloc(out->rows, sizeof *out->energy_J);
     out->kv_bits = mem_alloc(out->rows, sizeof *out->kv_bits);
+    out->kv_now_bits = mem_alloc(out->rows, sizeof *out->kv_now_bits);
+    out->kv_first_bits = mem_alloc(out->rows, sizeof *out->kv_first_bits);
     out->kv_room_bits = mem_alloc(out->rows, sizeof *out->kv_room_bits);
     out->clips = mem_alloc(out->rows, sizeof *out->clips);
     out->kv_share_bits = out->kv_room_bits;
+    out->kv_own_bits = out->kv_first_bits;
     enum status status = OK;
-    if (!out->energy_J || !out->kv_bits || !out->kv_room_bits || !out->clips) {
+    if (!out->energy_J || !out->kv_bits || !out->kv_now_bits || !out->kv_first_bits || !out->kv_room_bits ||
+        !out->clips) {
         status = error_set(e, ERR_RUN, "ledger: out of memory");
     }
     if (status == OK && chip_has_costs(c)) {
@@ -62,6 +66,8 @@ enum status ledger_create(const struct chip *c, const struct placement *p, struc
 void ledger_destroy(struct ledger *l) {
     mem_free(l->energy_J);
     mem_free(l->kv_bits);
+    mem_free(l->kv_now_bits);
+    mem_free(l->kv_first_bits);
     mem_free(l->kv_room_bits);
     mem_free(l->clips);
     *l = (struct ledger){0};
@@ -70,11 +76,21 @@ void ledger_destroy(struct ledger *l) {
 void ledger_reset(struct ledger *l) {
     memset(l->energy_J, 0, l->rows * sizeof *l->energy_J);
     memset(l->kv_bits, 0, l->rows * sizeof *l->kv_bits);
+    memset(l->kv_now_bits, 0, l->rows * sizeof *l->kv_now_bits);
+    memset(l->kv_first_bits, 0, l->rows * sizeof *l->kv_first_bits);
+    l->kv_own_bits = l->kv_first_bits;
     memset(l->clips, 0, l->rows * sizeof *l->clips);
     memset(l->count, 0, sizeof l->count);
     memset(l->fresh_J, 0, sizeof l->fresh_J);
     l->mvm = l->macs = l->digital_macs = l->converted_adc = l->converted_dac = 0;
     l->saturated_adc = l->results_adc = l->clipped_dac = l->inputs_dac = 0;
+}
+
+void ledger_release_kv(struct ledger *l, uint64_t *own) {
+    for (size_t row = 0; row < l->rows; row++) {
+        l->kv_now_bits[row] -= own[row];
+        own[row] = 0;
+    }
 }
 
 /* ---- entries ----------------------------------------------------------------------------------- */
@@ -178,8 +194,10 @@ static void add_attention(struct ledger *l, const struct digital_record *d) {
                (uint64_t)d->tokens * buffer_values(OP_ATTENTION) * d->heads * d->head_dim *
                    (uint64_t)s->buffer.value_bits);
     uint64_t held = d->tokens ? attention_keys(d, d->tokens - 1) * kv_key_bits(s, d) : 0;
-    uint64_t *most = &l->kv_bits[row];
-    *most = held > *most ? held : *most;
+    uint64_t *own = &l->kv_own_bits[row], *now = &l->kv_now_bits[row], *most = &l->kv_bits[row];
+    *now += held - *own;
+    *own = held;
+    *most = *now > *most ? *now : *most;
 }
 
 void ledger_digital(struct ledger *l, const struct digital_record *d) {

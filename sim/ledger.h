@@ -38,7 +38,10 @@ struct ledger {
     double fresh_J[PART_COUNT];        /* not yet handed to a stage (sim/power.h) */
     uint64_t count[PART_COUNT];
     uint64_t (*clips)[CLIPS];          /* [rows] */
-    uint64_t *kv_bits;                 /* [rows]: largest KV cache seen */
+    uint64_t *kv_bits;                 /* [rows]: most keys and values held at a time, of all sequences together */
+    uint64_t *kv_now_bits;             /* [rows]: held now */
+    uint64_t *kv_first_bits;           /* [rows]: by a sequence that has no stream */
+    uint64_t *kv_own_bits;             /* [rows]: by the sequence of the present step */
     uint64_t *kv_room_bits;            /* [rows]: KV memory of the layer */
     const uint64_t *kv_share_bits;     /* [rows]: what the present step may use of it */
     uint64_t mvm, macs, saturated_adc, results_adc, converted_adc, clipped_dac, inputs_dac, converted_dac, digital_macs;
@@ -47,6 +50,8 @@ struct ledger {
 enum status ledger_create(const struct chip *c, const struct placement *p, struct ledger *out, struct error *e);
 void ledger_destroy(struct ledger *l);
 void ledger_reset(struct ledger *l);
+/* A sequence that held `own` [rows] has ended: nothing of it is kept, and `own` is 0. */
+void ledger_release_kv(struct ledger *l, uint64_t *own);
 
 /* Vector operations and buffer values (inputs and results) per element of a digital operation. */
 unsigned vector_operations(enum digital_op op);

@@ -245,7 +245,7 @@ void run_reset(struct run *r) {
     if (r->engine) {
         engine_reset(r->engine);
         history_reset(r->history);
-        streams_reset(r->streams);
+        streams_reset(r);
         power_reset(r->power);
     }
     r->step_start_ticks = 0;

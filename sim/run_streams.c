@@ -16,6 +16,8 @@ struct stream {
     uint32_t *inputs;        /* [input_most] numbers of stages */
     size_t input_count;
     uint64_t *kv_bits;       /* [layers + 1] its part of the KV memory */
+    uint64_t *held_bits;     /* [layers + 1] of keys and values */
+    uint64_t request;
     struct front last;       /* of the step that was handed over last */
     uint32_t ends[FRONT_MOST]; /* numbers of these stages */
     uint32_t awaited;        /* results that are still to come before the stream has nothing to do */
@@ -44,6 +46,7 @@ void streams_destroy(struct streams *s) {
             mem_free(s->of[i].notes);
             mem_free(s->of[i].inputs);
             mem_free(s->of[i].kv_bits);
+            mem_free(s->of[i].held_bits);
         }
         mem_free(s->of);
         mem_free(s->stage_of);
@@ -51,17 +54,21 @@ void streams_destroy(struct streams *s) {
     }
 }
 
-void streams_reset(struct streams *s) {
+void streams_reset(struct run *r) {
+    struct streams *s = r->streams;
     if (!s) {
         return;
     }
     for (uint32_t i = 0; i < s->count; i++) {
         struct stream *one = &s->of[i];
-        *one = (struct stream){.notes = one->notes, .inputs = one->inputs, .kv_bits = one->kv_bits};
+        *one = (struct stream){
+            .notes = one->notes, .inputs = one->inputs, .kv_bits = one->kv_bits, .held_bits = one->held_bits};
+        memset(one->held_bits, 0, r->ledger.rows * sizeof *one->held_bits);
     }
     memset(s->work, 0, sizeof s->work);
     memset(s->wait, 0, sizeof s->wait);
     s->now = 0;
+    r->ledger.kv_own_bits = s->of[0].held_bits;
 }
 
 static enum status no_memory(uint32_t streams, struct error *e) {
@@ -86,7 +93,8 @@ static enum status create(struct run *r, uint32_t streams, struct error *e) {
         s->of[i].notes = mem_alloc(r->stages_most, sizeof *s->of[i].notes);
         s->of[i].inputs = mem_alloc(s->input_most, sizeof *s->of[i].inputs);
         s->of[i].kv_bits = mem_alloc(r->ledger.rows, sizeof *s->of[i].kv_bits);
-        if (!s->of[i].notes || !s->of[i].inputs || !s->of[i].kv_bits) {
+        s->of[i].held_bits = mem_alloc(r->ledger.rows, sizeof *s->of[i].held_bits);
+        if (!s->of[i].notes || !s->of[i].inputs || !s->of[i].kv_bits || !s->of[i].held_bits) {
             return no_memory(streams, e);
         }
         memcpy(s->of[i].kv_bits, r->ledger.kv_room_bits, r->ledger.rows * sizeof *s->of[i].kv_bits);
@@ -105,7 +113,9 @@ enum status run_streams(struct run *r, uint32_t streams, struct error *e) {
     streams_destroy(r->streams);
     r->streams = NULL;
     r->ledger.kv_share_bits = r->ledger.kv_room_bits;
+    r->ledger.kv_own_bits = r->ledger.kv_first_bits;
     TRY(create(r, streams, e));
+    r->ledger.kv_own_bits = r->streams->of[0].held_bits;
     return run_create_engine(r, streams, e);
 }
 
@@ -114,6 +124,16 @@ void run_stream(struct run *r, uint32_t stream, double not_before_s) {
     s->now = stream < s->count ? stream : s->count - 1;
     s->of[s->now].release = engine_ticks(r->engine, not_before_s);
     r->ledger.kv_share_bits = s->of[s->now].kv_bits;
+    r->ledger.kv_own_bits = s->of[s->now].held_bits;
+}
+
+void run_request(struct run *r, uint64_t request) {
+    run_request_end(r, r->streams->now);
+    r->streams->of[r->streams->now].request = request;
+}
+
+void run_request_end(struct run *r, uint32_t stream) {
+    ledger_release_kv(&r->ledger, r->streams->of[stream].held_bits);
 }
 
 struct kv_room run_kv_room(const struct run *r, uint32_t layer) {

@@ -18,7 +18,7 @@
 #include "sim/run.h"
 
 void streams_destroy(struct streams *s); /* NULL is fine */
-void streams_reset(struct streams *s);
+void streams_reset(struct run *r); /* after the ledger */
 void streams_begin_step(struct run *r);
 /* Before and after a stage is added: its place in time; what it waits for. */
 void streams_place(struct run *r, struct engine_task *t);

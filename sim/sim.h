@@ -393,6 +393,10 @@ struct kv_room {
     uint32_t value_bits;      /* of one number */
 };
 struct kv_room run_kv_room(const struct run *r, uint32_t layer);
+/* The selected stream works on this request from now on; what it held of keys and values before is given up. */
+void run_request(struct run *r, uint64_t request);
+/* The request of this stream is over: its keys and values are given up. */
+void run_request_end(struct run *r, uint32_t stream);
 /* How much of `bits` the selected stream may use in its next steps; else it uses all, as if it were alone. */
 void run_stream_kv(struct run *r, uint32_t layer, uint64_t bits);
 struct run_finished {

@@ -8,6 +8,7 @@
 
 #include "base/memory.h"
 #include "models/model.h"
+#include "sim/report_machine.h"
 #include "sim/run.h"
 #include "tests/golden.h"
 
@@ -52,7 +53,7 @@ static void clear(struct rig *g) {
 static struct serving_counts serve_all(struct rig *g, struct workload *w, uint32_t max_batch) {
     struct serving_counts counts;
     struct error e;
-    must(serve(g->model, g->run, w, max_batch, &counts, &e), &e);
+    must(serve(g->model, g->run, w, &(struct serving_limits){.max_batch = max_batch}, &counts, &e), &e);
     return counts;
 }
 
@@ -191,6 +192,64 @@ static void one_request_is_the_plain_run(void **state) {
     }
 }
 
+/* ---- prompts in chunks --------------------------------------------------------------------------- */
+
+/* One request writes tokens while prompts of 64 tokens arrive. In chunks of 4 these hold its tokens up less, and take
+ * longer themselves; what is done is the same. */
+static void chunks_let_others_write(void **state) {
+    (void)state;
+    double writing_s[2], reading_s[2], adc_J[2];
+    uint64_t events[2];
+    for (int k = 0; k < 2; k++) {
+        struct rig g = rig_of(NULL, 0, 4);
+        struct request q[4] = {{.arrival_s = 0, .prompt_tokens = 1, .tokens = 200}};
+        struct workload w = {q, 4};
+        struct serving_counts counts;
+        struct error e;
+        for (int i = 1; i < 4; i++) {
+            q[i] = (struct request){.arrival_s = 20e-6 * i, .prompt_tokens = 64, .tokens = 1};
+        }
+        struct serving_limits limits = {.max_batch = 4, .prompt_chunk = k ? 4 : 0};
+        must(serve(g.model, g.run, &w, &limits, &counts, &e), &e);
+        assert_true(counts.prompt_tokens == 193 && counts.tokens == 203);
+        assert_true(q[3].last_s < q[0].last_s);
+        writing_s[k] = (q[0].last_s - q[0].first_s) / 199;
+        reading_s[k] = q[1].first_s - q[1].arrival_s;
+        adc_J[k] = run_ledger(g.run).energy_J[PART_ADC];
+        events[k] = run_class_load(g.run, CLASS_ATTENTION).events;
+        clear(&g);
+    }
+    assert_true(writing_s[1] < writing_s[0]);
+    assert_true(reading_s[1] > 1.5 * reading_s[0]);
+    assert_true(events[0] == events[1]);
+    assert_near(adc_J[1] / adc_J[0], 1, 1e-12); /* rounding of sums in another order */
+}
+
+/* Chunks as long as the prompt are none; the pieces of one request alone are the steps of a session cut like that. */
+static void chunks_of_one_request(void **state) {
+    (void)state;
+    struct rig whole = rig_of(NULL, 0, 1), chunked = rig_of(NULL, 0, 1), plain = rig_of(NULL, 0, 0);
+    struct workload a = equal_requests(1, 0, 20, 3), b = equal_requests(1, 0, 20, 3);
+    struct session *s = new_session(plain.model, (struct session_options){
+        .context = 64, .max_batch = 8, .run = plain.run, .shapes = true});
+    struct serving_counts counts;
+    struct error e;
+    must(serve(whole.model, whole.run, &a, &(struct serving_limits){1, 20}, &counts, &e), &e);
+    double whole_s = a.requests[0].first_s;
+    serve_all(&chunked, &b, 1);
+    assert_true(b.requests[0].first_s == whole_s);
+    run_reset(chunked.run);
+    must(serve(chunked.model, chunked.run, &b, &(struct serving_limits){1, 8}, &counts, &e), &e);
+    must(session_advance(s, 20, LOGITS_LAST, &e), &e);
+    assert_true(b.requests[0].first_s == run_ledger(plain.run).makespan_s && b.requests[0].first_s > whole_s);
+    session_destroy(s);
+    workload_clear(&a);
+    workload_clear(&b);
+    clear(&whole);
+    clear(&chunked);
+    clear(&plain);
+}
+
 /* ---- streams ----------------------------------------------------------------------------------- */
 
 enum { STREAMS = 5 };
@@ -317,6 +376,8 @@ static void memory_limits_who_is_in_flight(void **state) {
     assert_int_equal(s.most_in_flight, fit);
     assert_true(counts.kv_most_bits == fit * positions * key_bits && counts.kv_room_bits == room.bits);
     assert_true(counts.too_large == 0 && s.queueing.p50 > 0);
+    double layers = model_shape(g.model)->layers;
+    assert_true(report_kv_use(g.run).bits == (double)counts.kv_most_bits * layers); /* of all in flight together */
     workload_clear(&w);
     clear(&g);
     struct rig small = rig_of((const char *const[]){"kv.capacity_KiB=1"}, 1, 4);
@@ -429,6 +490,7 @@ static void command_serves(void **state) {
         {{"run", "--shapes-only", "--batch", "2", "--arrivals", "x.csv", NULL}, "more than one"},
         {{"run", "--shapes-only", "--arrivals", "/nowhere/x.csv", NULL}, "x.csv"},
         {{"run", "--shapes-only", "--max-batch", "2", NULL}, "--max-batch"},
+        {{"run", "--shapes-only", "--prompt-chunk", "2", NULL}, "--prompt-chunk"},
         {{"run", "--shapes-only", "--roofline", "--batch", "2", NULL}, "--roofline"},
         {{"run", "--roofline", NULL}, "--roofline: only with --shapes-only"},
     };
@@ -484,6 +546,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(waiting_is_that_of_a_queue),
     cmocka_unit_test(throughput_ends_at_the_busiest_resource),
     cmocka_unit_test(one_request_is_the_plain_run),
+    cmocka_unit_test(chunks_let_others_write),
+    cmocka_unit_test(chunks_of_one_request),
     cmocka_unit_test(order_of_handing_over_does_not_matter),
     cmocka_unit_test(steps_of_a_stream_follow_each_other),
     cmocka_unit_test(time_of_steps_adds_up),

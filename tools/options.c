@@ -38,6 +38,8 @@ static const struct option_row rows[] = {
      AT(rate_per_s)},
     {"arrivals", TEXT, "FILE", 0, 0, "with --shapes-only: requests as CSV: arrival_s,prompt_tokens,tokens",
      AT(arrivals)},
+    {"prompt-chunk", INT, "P", 1, 1e7, "prompts of requests in steps of at most so many tokens (default: whole)",
+     AT(prompt_chunk)},
     {"max-batch", INT, "M", 1, 65535, "requests in flight at a time (default: 64, or that of --batch)", AT(max_batch)},
     {"roofline", FLAG, NULL, 0, 0, "with --shapes-only: what bounds a token as context and batch grow", AT(roofline)},
     {"context", INT, "N", 2, 1e6, "positions of the KV cache (default: the model's, at most 4096)", AT(context)},

@@ -27,7 +27,7 @@ struct options {
     const char *prompt, *prompt_file, *system, *chat_format;
     bool chat, compare, shapes_only;
     int64_t tokens, prompt_tokens, context;
-    int64_t batch, requests, max_batch; /* run --shapes-only: requests */
+    int64_t batch, requests, max_batch, prompt_chunk; /* run --shapes-only: requests */
     double rate_per_s;
     const char *arrivals;
     bool roofline;

@@ -7,8 +7,8 @@
  * Takeover: the smallest context at which attention (its unit, the KV memory, the DRAM) has a larger part than the
  * tiles, found by bisection, since the part of attention grows with the context.
  *
- * The sequences share the KV memory evenly. Points at which it does not hold them are marked; sliding windows, which
- * need less, are not counted there.
+ * The sequences share the KV memory evenly. Points at which it does not hold them are marked; a layer with a sliding
+ * window keeps no more than that.
  */
 #include <math.h>
 #include <stdio.h>
@@ -105,7 +105,8 @@ static bool share_memory(struct plane *p, uint32_t batch, uint32_t context) {
     for (uint32_t l = 0; l < m->layers; l++) {
         struct kv_room room = run_kv_room(p->job->run, l);
         uint64_t key_bits = (uint64_t)2 * m->kv_heads * m->head_dim * room.value_bits;
-        fits &= (double)key_bits * context * batch <= (double)room.bits + (double)room.dram_bits;
+        double need_bits = (double)key_bits * (double)model_kv_positions(p->job->model, l, context) * batch;
+        fits &= need_bits <= (double)room.bits + (double)room.dram_bits;
         for (uint32_t i = 0; i < batch; i++) {
             run_stream(p->job->run, i, 0);
             run_stream_kv(p->job->run, l, room.bits / batch);

@@ -544,7 +544,7 @@ static enum status run_command(const struct options *o, struct error *e) {
         return shapes_run(o, e);
     }
     static const char *const shapes_only[] = {"prompt-tokens", "batch",     "requests", "rate",
-                                              "arrivals",      "max-batch", "roofline"};
+                                              "arrivals",      "max-batch", "prompt-chunk", "roofline"};
     for (size_t i = 0; i < sizeof shapes_only / sizeof shapes_only[0]; i++) {
         if (option_given(o, shapes_only[i])) {
             return error_set(e, ERR_USAGE, "--%s: only with --shapes-only (a prompt has its own length)",
@@ -560,7 +560,7 @@ static enum status run_command(const struct options *o, struct error *e) {
 static const char *const names[] = {
     "model", "chip", "set", "prompt", "prompt-file", "chat", "chat-format", "system", "tokens", "context", "age",
     "compare", "temperature", "top-k", "top-p", "min-p", "repetition-penalty", "bos", "out",
-    "shapes-only", "prompt-tokens", "batch", "requests", "rate", "arrivals", "max-batch", "roofline",
+    "shapes-only", "prompt-tokens", "batch", "requests", "rate", "arrivals", "max-batch", "prompt-chunk", "roofline",
     NULL,
 };
 

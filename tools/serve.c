@@ -17,7 +17,7 @@ struct serve_job {
     struct shapes_job *shapes;
     const struct options *o;
     struct workload work;
-    uint32_t max_batch;
+    struct serving_limits limits;
     struct serving_counts counts;
     struct serving_summary summary;
     double host_s;
@@ -54,7 +54,8 @@ static enum status create_workload(struct serve_job *j, struct error *e) {
                             (uint32_t)o->tokens, &j->work, e));
     }
     int64_t most = option_given(o, "max-batch") ? o->max_batch : option_given(o, "batch") ? o->batch : MAX_BATCH;
-    j->max_batch = (uint64_t)most < j->work.count ? (uint32_t)most : (uint32_t)j->work.count;
+    j->limits.max_batch = (uint64_t)most < j->work.count ? (uint32_t)most : (uint32_t)j->work.count;
+    j->limits.prompt_chunk = option_given(o, "prompt-chunk") ? (uint32_t)o->prompt_chunk : 0;
     return OK;
 }
 
@@ -65,10 +66,13 @@ static enum status run_requests(struct serve_job *j, struct error *e) {
         uint32_t prompt = j->work.requests[i].prompt_tokens;
         longest = prompt > longest ? prompt : longest;
     }
+    if (j->limits.prompt_chunk && j->limits.prompt_chunk < longest) {
+        longest = j->limits.prompt_chunk;
+    }
     TRY(shapes_create_run(s, longest, e));
-    TRY(run_streams(s->run, j->max_batch, e));
+    TRY(run_streams(s->run, j->limits.max_batch, e));
     double start_s = now_s();
-    TRY(serve(s->model, s->run, &j->work, j->max_batch, &j->counts, e));
+    TRY(serve(s->model, s->run, &j->work, &j->limits, &j->counts, e));
     j->host_s = now_s() - start_s;
     return serving_summary(&j->work, &j->summary, e);
 }
@@ -118,7 +122,8 @@ static double energy_per_token_J(const struct serve_job *j) {
 static json_t *serving_json(const struct serve_job *j) {
     json_t *o = json_object(), *kv = json_object(), *requests = json_array();
     json_put(o, "requests", json_integer((json_int_t)j->work.count));
-    json_put(o, "max_batch", json_integer(j->max_batch));
+    json_put(o, "max_batch", json_integer(j->limits.max_batch));
+    json_put(o, "prompt_chunk", j->limits.prompt_chunk ? json_integer(j->limits.prompt_chunk) : json_null());
     json_put(o, "most_in_flight", json_integer(j->summary.most_in_flight));
     json_put(o, "queueing_s", spread_json(&j->summary.queueing));
     json_put(o, "ttft_s", spread_json(&j->summary.ttft));
@@ -181,7 +186,8 @@ static void print_spread(const char *name, const struct spread *s) {
 static void print_serving(const struct serve_job *j) {
     const struct serving_summary *s = &j->summary;
     printf("%zu requests, at most %u of %u in flight: %.4g tokens/s, %.4g requests/s, %.3g J per token\n",
-           j->work.count, s->most_in_flight, j->max_batch, s->tokens_per_s, s->requests_per_s, energy_per_token_J(j));
+           j->work.count, s->most_in_flight, j->limits.max_batch, s->tokens_per_s, s->requests_per_s,
+           energy_per_token_J(j));
     printf("  ms                 mean          p50          p95          p99\n");
     print_spread("queueing", &s->queueing);
     print_spread("TTFT", &s->ttft);

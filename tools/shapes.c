@@ -92,8 +92,10 @@ static enum status check_options(const struct options *o, struct error *e) {
             return error_set(e, ERR_USAGE, "--%s: --shapes-only has no values and no text", values_only[i]);
         }
     }
-    if (!is_workload(o) && (option_given(o, "rate") || (option_given(o, "max-batch") && !o->roofline))) {
-        return error_set(e, ERR_USAGE, "--rate, --max-batch: only with --requests, --batch or --arrivals");
+    if (!is_workload(o) && (option_given(o, "rate") || option_given(o, "prompt-chunk") ||
+                            (option_given(o, "max-batch") && !o->roofline))) {
+        return error_set(e, ERR_USAGE,
+                         "--rate, --max-batch, --prompt-chunk: only with --requests, --batch or --arrivals");
     }
     if (o->roofline &&
         (is_workload(o) || option_given(o, "prompt-tokens") || option_given(o, "tokens"))) {
