@@ -51,7 +51,6 @@ static bool read_copies(struct placement_spec *p, const char *word, size_t lengt
 
 static const char *copies_contradiction(struct chip_spec *s, char *why, size_t bytes) {
     struct placement_spec *p = &s->placement;
-    bool any = false;
     for (int role = 0; role < MATRIX_ROLES; role++) {
         p->copies_of[role] = 1;
     }
@@ -64,13 +63,7 @@ static const char *copies_contradiction(struct chip_spec *s, char *why, size_t b
                      (int)(word < 32 ? word : 32), at + gap, COPIES_MOST);
             return "placement.copies";
         }
-        any = any || word;
         at += gap + word;
-    }
-    if ((any || s->tile.tiers > 1) && (s->network.given || s->chip_link.given)) {
-        snprintf(why, bytes, "not together with network or chip_link, whose loads know neither copies nor tiers "
-                 "(allowed: without those groups)");
-        return any ? "placement.copies" : "tile.tiers";
     }
     return NULL;
 }

@@ -217,11 +217,12 @@ static void free_durations(struct engine *g, uint32_t block, uint32_t count) {
 
 /* ---- adding tasks ------------------------------------------------------------------------------ */
 
-static enum status check_durations(const struct engine_task *t, const char *what, int64_t even, const int64_t *each,
-                                   bool as_hold, struct error *e) {
+/* even_least, each_least: -1 where a value below 0 has a meaning. */
+static enum status check_durations(const struct engine_task *t, const char *what, int64_t even, int64_t even_least,
+                                   const int64_t *each, int64_t each_least, struct error *e) {
     for (uint32_t i = 0; i < (each ? t->items : 1); i++) {
         int64_t ticks = each ? each[i] : even;
-        if ((ticks < 0 && !(as_hold && !each && ticks == ENGINE_AS_HOLD)) || ticks > ENGINE_DURATION_MOST) {
+        if (ticks < (each ? each_least : even_least) || ticks > ENGINE_DURATION_MOST) {
             return error_set(e, ERR_USAGE,
                              "engine: task with tag %llu: %s of item %u is %lld ticks (allowed: 0 to 2^61)",
                              (unsigned long long)t->tag, what, i, (long long)ticks);
@@ -243,8 +244,8 @@ static enum status check_task(const struct engine *g, const struct engine_task *
         return error_set(e, ERR_USAGE, "engine: task with tag %llu: release at %lld ticks (allowed: up to 2^61)", tag,
                          (long long)t->release);
     }
-    TRY(check_durations(t, "hold", t->hold, t->holds, false, e));
-    return check_durations(t, "latency", t->latency, t->latencies, true, e);
+    TRY(check_durations(t, "hold", t->hold, 0, t->holds, ENGINE_PASS, e));
+    return check_durations(t, "latency", t->latency, ENGINE_AS_HOLD, t->latencies, 0, e);
 }
 
 /* A place for a task; NONE: no memory. */
@@ -519,6 +520,45 @@ static void drop_inputs(struct engine *g, struct task *t) {
     t->first_in = NONE;
 }
 
+/* Takes the next ready item of the task; returns since when it was ready. */
+static int64_t take_ready(struct engine *g, struct task *t) {
+    uint32_t index = t->first_run;
+    struct ready_run *run = &g->runs[index];
+    int64_t ready = run->ready;
+    if (--run->count == 0) {
+        t->first_run = run->next;
+        t->last_run = t->first_run == NONE ? NONE : t->last_run;
+        run->next = g->free_run;
+        g->free_run = index;
+    }
+    return ready;
+}
+
+static void note_last(const struct engine *g, struct task *t, int64_t there) {
+    if (t->last && t->started == t->items) {
+        t->last[0] = g->now;
+        t->last[1] = there;
+    }
+}
+
+/* Ready items that are next to start and do not need the resource. The task is in no queue. */
+static void pass_items(struct engine *g, uint32_t index) {
+    struct task *t = &g->tasks[index];
+    struct resource *r = &g->resources[t->resource];
+    while (t->holds != NONE && t->first_run != NONE && item_passes(g, t, t->started)) {
+        uint32_t item = t->started++, event = t->log == NONE ? NONE : t->log + item;
+        int64_t ready = take_ready(g, t);
+        t->delivered = t->delivered > g->now ? t->delivered : g->now;
+        r->wait += (uint64_t)g->now;
+        r->waiting--;
+        note_last(g, t, t->delivered);
+        if (event != NONE) {
+            log_start(g, t, item, 0, t->delivered, ready);
+        }
+        push(g, t->delivered, RESULT, index, event);
+    }
+}
+
 static uint32_t count_missing(const struct engine *g, const struct task *t) {
     uint32_t missing = t->in_order_results && t->done < t->ready;
     for (uint32_t i = t->first_in; i != NONE; i = g->dependencies[i].next_in) {
@@ -550,6 +590,9 @@ static void become_ready(struct engine *g, uint32_t index) {
     r->waiting += count;
     r->wait -= (uint64_t)g->now * count;
     if (!queued) {
+        pass_items(g, index);
+    }
+    if (!queued && t->first_run != NONE) {
         t->head_ready = g->now;
         queue_push(g, r, index);
     }
@@ -650,20 +693,6 @@ static void retire(struct engine *g, struct entry e) {
 
 /* ---- starting ---------------------------------------------------------------------------------- */
 
-/* Takes the next ready item of the task; returns since when it was ready. */
-static int64_t take_ready(struct engine *g, struct task *t) {
-    uint32_t index = t->first_run;
-    struct ready_run *run = &g->runs[index];
-    int64_t ready = run->ready;
-    if (--run->count == 0) {
-        t->first_run = run->next;
-        t->last_run = t->first_run == NONE ? NONE : t->last_run;
-        run->next = g->free_run;
-        g->free_run = index;
-    }
-    return ready;
-}
-
 static void add_up(struct engine *g, struct resource *r, int64_t hold, int64_t end) {
     if (end > TIME_MOST || hold > INT64_MAX - r->busy) {
         g->trouble = OUT_OF_TIME;
@@ -687,10 +716,7 @@ static void start(struct engine *g, uint32_t resource, uint32_t index) {
     there = there > t->delivered ? there : t->delivered;
     t->delivered = there;
     add_up(g, r, hold, over > there ? over : there);
-    if (t->last && t->started == t->items) {
-        t->last[0] = g->now;
-        t->last[1] = there;
-    }
+    note_last(g, t, there);
     if (event != NONE) {
         log_start(g, t, item, hold, there, ready);
     }
@@ -722,6 +748,7 @@ static void serve(struct engine *g, uint32_t resource) {
             struct task *t = &g->tasks[index];
             queue_pop(g, r);
             start(g, resource, index);
+            pass_items(g, index);
             if (t->first_run != NONE) {
                 t->head_ready = g->runs[t->first_run].ready;
                 queue_push(g, r, index);

@@ -11,6 +11,9 @@
  *          there before that of the item before it comes together with that one. So the last result is there when all
  *          are. Otherwise servers and hold alone decide how items overlap, unless the task is `in_order_results`: then
  *          an item is ready only when the result of the item before it is there.
+ * Pass     an item whose hold is ENGINE_PASS does not need the resource: once it is ready and the items before it have
+ *          started, its result is there (after theirs). It takes no server, waits for no edge, and is no event of the
+ *          resource; the log has it with durations of 0.
  * Ready    an item is ready when what it depends on is there, the task is released, and the item before it is ready.
  *
  * Rule of an instant. At every time, (1) all events that end then are retired; (2) everything that has become ready
@@ -78,6 +81,7 @@ int64_t engine_ticks(const struct engine *g, double seconds); /* nearest; 0 <= s
 /* ---- tasks ------------------------------------------------------------------------------------- */
 
 #define ENGINE_AS_HOLD (-1)                        /* latency: that of every item is its hold */
+#define ENGINE_PASS (-1)                           /* in holds: this item does not need the resource */
 #define ENGINE_DURATION_MOST ((int64_t)1 << 61)    /* of a hold, a latency, a release; time ends at 2^62 */
 
 struct engine_task {
@@ -86,7 +90,7 @@ struct engine_task {
     size_t resource;
     uint32_t items;           /* at least 1 */
     int64_t hold, latency;    /* ticks, of every item */
-    const int64_t *holds;     /* [items], copied; NULL: `hold` */
+    const int64_t *holds;     /* [items], copied, ENGINE_PASS allowed; NULL: `hold` */
     const int64_t *latencies; /* [items], copied; NULL: `latency` */
     int64_t release;          /* no item is ready before this time; one that is past holds nothing up */
     bool in_order_results;    /* an item waits for the result of the item before it */

@@ -105,8 +105,12 @@ void log_ready(struct engine *g, const struct task *t, uint32_t item) {
     struct inputs in = find_inputs(g, t, item);
     enum engine_cause kind = in.last != NONE ? CAUSE_INPUT : first_cause(g, t, &in);
     int64_t release = l->tasks[t->log_task].release;
-    int64_t from = next_edge(&g->resources[t->resource], release > in.path ? release : in.path);
-    int64_t over = from + item_hold(g, t, item), there = from + item_latency(g, t, item);
+    int64_t from = release > in.path ? release : in.path, over = from, there = from;
+    if (!item_passes(g, t, item)) {
+        from = next_edge(&g->resources[t->resource], from);
+        over = from + item_hold(g, t, item);
+        there = from + item_latency(g, t, item);
+    }
     there = item > 0 && v[-1].path > there ? v[-1].path : there;
     over = there > over ? there : over;
     l->longest = over > l->longest ? over : l->longest;

@@ -138,6 +138,10 @@ static inline int64_t item_hold(const struct engine *g, const struct task *t, ui
     return t->holds == NONE ? t->hold : g->durations[t->holds + item];
 }
 
+static inline bool item_passes(const struct engine *g, const struct task *t, uint32_t item) {
+    return t->holds != NONE && g->durations[t->holds + item] == ENGINE_PASS;
+}
+
 static inline int64_t item_latency(const struct engine *g, const struct task *t, uint32_t item) {
     return t->latencies != NONE             ? g->durations[t->latencies + item]
            : t->latency == ENGINE_AS_HOLD ? item_hold(g, t, item)

@@ -8,13 +8,13 @@
 #include "sim/blocks.h"
 #include "sim/placement.h"
 
-enum { SET_BITS = 64 }; /* matrices of a chip that are told apart; those beyond share the last bit */
+enum { SET_BITS = 64 }; /* spans of a chip that are told apart; those beyond share the last bit */
 
 /* Lists that grow while the network is made. */
 struct list { void *items; size_t count, room; };
 
 struct part_record {
-    size_t matrix;
+    size_t route;
     struct network_part part;
     size_t first_leg[2]; /* inputs, results: into `legs`; pointers are set at the end */
 };
@@ -26,8 +26,9 @@ struct interconnect {
     uint32_t hub, links;
     struct list groups, classes, legs, parts; /* chip_group, link_class, network_leg, part_record */
     struct list heat;                         /* [groups][links] uint64_t */
-    struct network_part *sorted;              /* parts by matrix */
-    struct interconnect_matrix *matrices;
+    struct network_part *sorted;              /* parts by route */
+    size_t *first_route;                      /* [matrices + 1]: every copy of a matrix is a route */
+    struct interconnect_matrix *routes;
 };
 
 /* ---- lists ------------------------------------------------------------------------------------------------------ */
@@ -52,8 +53,8 @@ static void *list_add(struct list *l, size_t n, size_t size) {
 
 /* ---- one chip --------------------------------------------------------------------------------------------------- */
 
-/* Tiles [first, end) of one matrix on one chip. */
-struct span { size_t matrix; uint64_t first, end; };
+/* Tiles [first, end) of one copy of a matrix, on one chip; its tile 0 lies on stack `base`. */
+struct span { size_t matrix; uint32_t copy; uint64_t base, first, end; };
 
 /* Loads of one matrix in one direction. */
 struct load {
@@ -74,8 +75,8 @@ struct bench {
     uint64_t tiles_per_chip;
 };
 
-static uint32_t node_of(const struct bench *b, uint64_t tile) {
-    return (uint32_t)(tile % b->tiles_per_chip) / (uint32_t)b->n->spec->network.tiles_per_core;
+static uint32_t node_of(const struct bench *b, const struct span *s, uint64_t tile) {
+    return (uint32_t)((s->base + tile) % b->tiles_per_chip) / (uint32_t)b->n->spec->network.tiles_per_core;
 }
 
 static void add_tree(const struct bench *b, uint64_t bits, uint32_t links, uint32_t deepest, struct load *to) {
@@ -93,13 +94,12 @@ static void add_tree(const struct bench *b, uint64_t bits, uint32_t links, uint3
 static void send_inputs(const struct bench *b, const struct span *s, struct load *to) {
     const struct tile_spec *t = &b->n->spec->tile;
     struct placement_matrix m = placement_matrix_at(b->n->placement, s->matrix);
-    uint64_t base = placement_first_tile(b->n->placement, s->matrix);
     for (uint64_t tile = s->first; tile < s->end;) {
-        uint32_t block = (uint32_t)((tile - base) / m.column_blocks), deepest;
-        uint64_t row_end = base + (uint64_t)(block + 1) * m.column_blocks, end = row_end < s->end ? row_end : s->end;
+        uint32_t block = (uint32_t)(tile / m.column_blocks), deepest;
+        uint64_t row_end = (uint64_t)(block + 1) * m.column_blocks, end = row_end < s->end ? row_end : s->end;
         size_t count = 0;
         for (; tile < end; tile++) {
-            uint32_t node = node_of(b, tile);
+            uint32_t node = node_of(b, s, tile);
             if (count == 0 || b->nodes[count - 1] != node) {
                 b->nodes[count++] = node;
             }
@@ -113,12 +113,11 @@ static void send_inputs(const struct bench *b, const struct span *s, struct load
 }
 
 /* Nodes of the tiles of column block c in the span. */
-static size_t column_nodes(const struct bench *b, const struct span *s, uint64_t base, uint32_t column_blocks,
-                           uint32_t c) {
-    uint64_t from = s->first - base, offset = from % column_blocks, skip = (c + column_blocks - offset) % column_blocks;
+static size_t column_nodes(const struct bench *b, const struct span *s, uint32_t column_blocks, uint32_t c) {
+    uint64_t offset = s->first % column_blocks, skip = (c + column_blocks - offset) % column_blocks;
     size_t count = 0;
     for (uint64_t tile = s->first + skip; tile < s->end; tile += column_blocks) {
-        b->nodes[count++] = node_of(b, tile);
+        b->nodes[count++] = node_of(b, s, tile);
     }
     return count;
 }
@@ -126,10 +125,9 @@ static size_t column_nodes(const struct bench *b, const struct span *s, uint64_t
 static void send_results(const struct bench *b, const struct span *s, struct load *to) {
     const struct chip_spec *spec = b->n->spec;
     struct placement_matrix m = placement_matrix_at(b->n->placement, s->matrix);
-    uint64_t base = placement_first_tile(b->n->placement, s->matrix);
     enum split_mode split = (enum split_mode)spec->tile.split;
     for (uint32_t c = 0; c < m.column_blocks; c++) {
-        size_t count = column_nodes(b, s, base, m.column_blocks, c);
+        size_t count = column_nodes(b, s, m.column_blocks, c);
         uint32_t columns = block_begin(m.outputs, (uint32_t)spec->tile.columns, split, c + 1) -
                            block_begin(m.outputs, (uint32_t)spec->tile.columns, split, c),
                  deepest;
@@ -259,16 +257,15 @@ static enum status make_legs(struct bench *b, const struct load *load, size_t di
 static void span_bits(const struct interconnect *n, const struct span *s, uint64_t *inputs, uint64_t *results) {
     const struct chip_spec *spec = n->spec;
     struct placement_matrix m = placement_matrix_at(n->placement, s->matrix);
-    uint64_t base = placement_first_tile(n->placement, s->matrix), from = s->first - base, end = s->end - base;
     enum split_mode split = (enum split_mode)spec->tile.split;
-    uint32_t block = (uint32_t)(from / m.column_blocks), last = (uint32_t)((end - 1) / m.column_blocks),
+    uint32_t block = (uint32_t)(s->first / m.column_blocks), last = (uint32_t)((s->end - 1) / m.column_blocks),
              rows = block_begin(m.inputs, (uint32_t)spec->tile.rows, split, last + 1) -
                     block_begin(m.inputs, (uint32_t)spec->tile.rows, split, block);
     *inputs = (uint64_t)rows * (uint64_t)spec->tile.dac.bits;
     uint64_t columns = 0;
     for (uint32_t c = 0; c < m.column_blocks; c++) {
-        uint64_t skip = (c + m.column_blocks - from % m.column_blocks) % m.column_blocks;
-        if (from + skip < end) {
+        uint64_t skip = (c + m.column_blocks - s->first % m.column_blocks) % m.column_blocks;
+        if (s->first + skip < s->end) {
             columns += block_begin(m.outputs, (uint32_t)spec->tile.columns, split, c + 1) -
                        block_begin(m.outputs, (uint32_t)spec->tile.columns, split, c);
         }
@@ -287,15 +284,14 @@ static bool is_home(const struct interconnect *n, uint64_t chip) {
     return false;
 }
 
-/* Adds the loads of the present chip, which is full of one matrix like the last group, to that group. */
-static void join_group(struct bench *b) {
+static size_t route_of(const struct interconnect *n, const struct span *s) { return n->first_route[s->matrix] + s->copy; }
+
+/* Adds the loads of a span of the present chip to the part of the same route of the last group. */
+static void join_part(struct bench *b, size_t span, struct part_record *part) {
     struct interconnect *n = b->n;
-    struct chip_group *g = (struct chip_group *)n->groups.items + n->groups.count - 1;
-    struct part_record *part = (struct part_record *)n->parts.items + n->parts.count - 1;
-    g->count++;
     for (size_t direction = 0; direction < 2; direction++) {
         struct network_transfer *to = direction ? &part->part.results : &part->part.inputs;
-        const struct load *load = &b->loads[direction];
+        const struct load *load = &b->loads[2 * span + direction];
         uint64_t most = 0, in, out;
         for (uint32_t l = 0; l < n->links; l++) {
             most = load->flits[l] > most ? load->flits[l] : most;
@@ -306,10 +302,20 @@ static void join_group(struct bench *b) {
             leg->flits = most > leg->flits ? (uint32_t)most : leg->flits;
             leg->head = tail > leg->head ? tail : leg->head;
         }
-        span_bits(n, &b->spans[0], &in, &out);
+        span_bits(n, &b->spans[span], &in, &out);
         to->bit_hops += load->bit_hops;
         uint64_t bits = direction ? out : in;
         to->link_bits = bits > to->link_bits ? bits : to->link_bits;
+    }
+}
+
+/* The present chip is full of the same routes as the last group. */
+static void join_group(struct bench *b) {
+    struct chip_group *g = (struct chip_group *)b->n->groups.items + b->n->groups.count - 1;
+    struct part_record *parts = (struct part_record *)b->n->parts.items + b->n->parts.count - b->span_count;
+    g->count++;
+    for (size_t i = 0; i < b->span_count; i++) {
+        join_part(b, i, &parts[i]);
     }
 }
 
@@ -340,7 +346,7 @@ static enum status add_group(struct bench *b, uint64_t chip, struct error *e) {
     }
     *g = (struct chip_group){chip, 1};
     for (size_t i = 0; i < b->span_count; i++) {
-        parts[i] = (struct part_record){.matrix = b->spans[i].matrix, .part.group = n->groups.count - 1};
+        parts[i] = (struct part_record){.route = route_of(n, &b->spans[i]), .part.group = n->groups.count - 1};
         span_bits(n, &b->spans[i], &parts[i].part.inputs.link_bits, &parts[i].part.results.link_bits);
     }
     for (size_t direction = 0; direction < 2 && s == OK; direction++) {
@@ -354,34 +360,71 @@ static enum status add_group(struct bench *b, uint64_t chip, struct error *e) {
     return s == OK ? add_heat(b, e) : s;
 }
 
-/* A chip that works in step with the one before it: both full of the same matrix, neither is a home. */
+/* A chip that works in step with the one before it: both full of the same routes (then all of a direction cross the
+ * same links, which are one class), neither is a home. */
 static bool joins(const struct bench *b, uint64_t chip) {
     const struct interconnect *n = b->n;
-    if (n->groups.count == 0 || b->span_count != 1 || b->spans[0].end - b->spans[0].first != b->tiles_per_chip) {
+    size_t last = n->groups.count - 1, before = n->parts.count - b->span_count;
+    const struct part_record *parts = n->parts.items;
+    if (n->groups.count == 0 || b->span_count == 0 || n->parts.count < b->span_count ||
+        (before > 0 && parts[before - 1].part.group == last)) {
         return false;
     }
-    const struct chip_group *g = (const struct chip_group *)n->groups.items + n->groups.count - 1;
-    uint64_t first = placement_first_tile(n->placement, b->spans[0].matrix);
-    return g->first * b->tiles_per_chip >= first && !is_home(n, chip) && !is_home(n, g->first);
+    const struct chip_group *g = (const struct chip_group *)n->groups.items + last;
+    for (size_t i = 0; i < b->span_count; i++) {
+        const struct span *s = &b->spans[i];
+        const struct part_record *p = &parts[before + i];
+        if (s->end - s->first != b->tiles_per_chip || p->part.group != last || p->route != route_of(n, s) ||
+            g->first * b->tiles_per_chip < s->base) {
+            return false;
+        }
+    }
+    return !is_home(n, chip) && !is_home(n, g->first);
+}
+
+/* Stacks behind the last copy of a matrix. */
+static uint64_t stacks_end(const struct interconnect *n, size_t matrix) {
+    struct placement_matrix m = placement_matrix_at(n->placement, matrix);
+    return m.tiles ? placement_copy_stack(n->placement, matrix, m.copies - 1) + m.tiles
+                   : placement_first_stack(n->placement, matrix);
+}
+
+/* Copies of a matrix that have tiles on stacks [first, end). */
+static void add_spans(struct bench *b, size_t matrix, uint64_t first, uint64_t end) {
+    const struct placement *p = b->n->placement;
+    struct placement_matrix m = placement_matrix_at(p, matrix);
+    for (uint32_t k = 0; k < m.copies && m.tiles; k++) {
+        uint64_t base = placement_copy_stack(p, matrix, k), over = base + m.tiles;
+        if (base < end && over > first) {
+            b->spans[b->span_count++] = (struct span){matrix, k, base, (base > first ? base : first) - base,
+                                                      (over < end ? over : end) - base};
+        }
+    }
+}
+
+/* [from, to): matrices that may have stacks in [first, end); *from never goes back. The first of a group reaches as far
+ * as any of it. */
+static void find_matrices(const struct interconnect *n, uint64_t first, uint64_t end, size_t *from, size_t *to) {
+    size_t matrices = placement_matrices(n->placement);
+    while (*from < matrices && stacks_end(n, placement_group(n->placement, *from)) <= first) {
+        ++*from;
+    }
+    *to = *to > *from ? *to : *from;
+    while (*to < matrices && (placement_matrix_at(n->placement, *to).tiles == 0 ||
+                              placement_first_stack(n->placement, *to) < end)) {
+        ++*to;
+    }
 }
 
 static enum status visit_chips(struct bench *b, struct error *e) {
-    struct interconnect *n = b->n;
-    struct placement_total total = placement_total(n->placement);
-    size_t matrix = 0, matrices = placement_matrices(n->placement);
-    for (uint64_t chip = 0; chip < total.chips; chip++) {
+    uint64_t chips = placement_total(b->n->placement).chips;
+    size_t from = 0, to = 0;
+    for (uint64_t chip = 0; chip < chips; chip++) {
         uint64_t first = chip * b->tiles_per_chip, end = first + b->tiles_per_chip;
         b->span_count = 0;
-        for (size_t i = matrix; i < matrices; i++) {
-            uint64_t from = placement_first_tile(n->placement, i),
-                     to = from + placement_matrix_at(n->placement, i).tiles;
-            if (from >= end) {
-                break;
-            }
-            matrix = to <= end && i == matrix ? i + 1 : matrix; /* never on a later chip */
-            if (to > first && to > from) {
-                b->spans[b->span_count++] = (struct span){i, from > first ? from : first, to < end ? to : end};
-            }
+        find_matrices(b->n, first, end, &from, &to);
+        for (size_t i = from; i < to; i++) {
+            add_spans(b, i, first, end);
         }
         compute_loads(b);
         if (joins(b, chip)) {
@@ -395,16 +438,16 @@ static enum status visit_chips(struct bench *b, struct error *e) {
 
 /* ---- life ------------------------------------------------------------------------------------------------------- */
 
-/* Most matrices that share a chip. */
+/* Most spans that share a chip; copies of a matrix may all lie on one. */
 static size_t most_spans(const struct interconnect *n, uint64_t tiles_per_chip) {
-    size_t most = 1, first = 0, matrices = placement_matrices(n->placement);
-    for (size_t i = 0; i < matrices; i++) {
-        uint64_t chip = placement_first_tile(n->placement, i) / tiles_per_chip;
-        while ((placement_first_tile(n->placement, first) + placement_matrix_at(n->placement, first).tiles) /
-                   tiles_per_chip < chip) {
-            first++;
+    size_t most = 1, from = 0, to = 0;
+    for (uint64_t chip = 0; chip < placement_total(n->placement).chips; chip++) {
+        size_t spans = 0;
+        find_matrices(n, chip * tiles_per_chip, (chip + 1) * tiles_per_chip, &from, &to);
+        for (size_t i = from; i < to; i++) {
+            spans += placement_matrix_at(n->placement, i).copies;
         }
-        most = i - first + 1 > most ? i - first + 1 : most;
+        most = spans > most ? spans : most;
     }
     return most;
 }
@@ -441,9 +484,8 @@ static enum status bench_make(struct bench *b, size_t most, struct error *e) {
     return OK;
 }
 
-/* What leaves and enters the home chip of a matrix. */
-static void add_up_matrix(struct interconnect *n, size_t matrix) {
-    struct interconnect_matrix *m = &n->matrices[matrix];
+/* What leaves and enters the home chip of a matrix for one of its copies. */
+static void add_up_route(struct interconnect *n, size_t matrix, struct interconnect_matrix *m) {
     struct network_part *parts = (struct network_part *)(uintptr_t)m->parts;
     const struct chip_group *groups = n->groups.items;
     uint64_t home = placement_home_chip(n->placement, placement_matrix_at(n->placement, matrix).layer);
@@ -470,31 +512,45 @@ static void add_up_matrix(struct interconnect *n, size_t matrix) {
     m->home_out_bits = m->home_out_bits < all_inputs ? m->home_out_bits : all_inputs;
 }
 
+static enum status number_routes(struct interconnect *n, struct error *e) {
+    size_t matrices = placement_matrices(n->placement);
+    n->first_route = mem_alloc(matrices + 1, sizeof *n->first_route);
+    if (!n->first_route) {
+        return no_memory(e);
+    }
+    for (size_t m = 0; m < matrices; m++) {
+        n->first_route[m + 1] = n->first_route[m] + placement_matrix_at(n->placement, m).copies;
+    }
+    n->routes = mem_alloc(n->first_route[matrices], sizeof *n->routes);
+    return n->routes || !matrices ? OK : no_memory(e);
+}
+
 static enum status sort_parts(struct interconnect *n, struct error *e) {
     size_t matrices = placement_matrices(n->placement), at = 0;
     const struct part_record *records = n->parts.items;
     n->sorted = mem_alloc(n->parts.count, sizeof *n->sorted);
-    n->matrices = mem_alloc(matrices, sizeof *n->matrices);
-    if (!n->sorted || !n->matrices) {
+    if (!n->sorted) {
         return no_memory(e);
     }
     for (size_t i = 0; i < n->parts.count; i++) {
-        n->matrices[records[i].matrix].count++;
+        n->routes[records[i].route].count++;
     }
-    for (size_t m = 0; m < matrices; m++) {
-        n->matrices[m].parts = n->sorted + at;
-        at += n->matrices[m].count;
-        n->matrices[m].count = 0;
+    for (size_t r = 0; r < n->first_route[matrices]; r++) {
+        n->routes[r].parts = n->sorted + at;
+        at += n->routes[r].count;
+        n->routes[r].count = 0;
     }
     for (size_t i = 0; i < n->parts.count; i++) {
-        struct interconnect_matrix *m = &n->matrices[records[i].matrix];
+        struct interconnect_matrix *m = &n->routes[records[i].route];
         struct network_part *to = (struct network_part *)(uintptr_t)&m->parts[m->count++];
         *to = records[i].part;
         to->inputs.legs = (const struct network_leg *)n->legs.items + records[i].first_leg[0];
         to->results.legs = (const struct network_leg *)n->legs.items + records[i].first_leg[1];
     }
     for (size_t m = 0; m < matrices; m++) {
-        add_up_matrix(n, m);
+        for (size_t r = n->first_route[m]; r < n->first_route[m + 1]; r++) {
+            add_up_route(n, m, &n->routes[r]);
+        }
     }
     return OK;
 }
@@ -508,6 +564,7 @@ static enum status build(struct interconnect *n, struct error *e) {
         n->links = topology_links(n->topology);
         n->hub = s->hub >= 0 ? (uint32_t)s->hub : topology_default_hub(n->topology);
     }
+    TRY(number_routes(n, e));
     struct bench b = {.n = n, .tiles_per_chip = placement_stacks_per_chip(n->placement)};
     size_t most = most_spans(n, b.tiles_per_chip);
     enum status status = bench_make(&b, most, e);
@@ -544,7 +601,8 @@ void interconnect_destroy(struct interconnect *n) {
         mem_free(n->parts.items);
         mem_free(n->heat.items);
         mem_free(n->sorted);
-        mem_free(n->matrices);
+        mem_free(n->first_route);
+        mem_free(n->routes);
         mem_free(n);
     }
 }
@@ -559,8 +617,8 @@ size_t interconnect_classes(const struct interconnect *n) { return n->classes.co
 struct link_class interconnect_class(const struct interconnect *n, size_t i) {
     return ((const struct link_class *)n->classes.items)[i];
 }
-struct interconnect_matrix interconnect_matrix(const struct interconnect *n, size_t matrix) {
-    return n->matrices[matrix];
+struct interconnect_matrix interconnect_matrix(const struct interconnect *n, size_t matrix, uint32_t copy) {
+    return n->routes[n->first_route[matrix] + copy];
 }
 const struct topology *interconnect_topology(const struct interconnect *n) { return n->topology; }
 uint64_t interconnect_link_flits(const struct interconnect *n, size_t group, uint32_t link) {

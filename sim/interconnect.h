@@ -14,6 +14,9 @@
  * link after its start. So multiplies that share a link wait for each other there. Chips that are full of one matrix
  * work in step and are one group with the largest load among them; chips that are home to a layer are on their own.
  *
+ * Tiers and copies. Tile i of copy k of a matrix lies on stack first stack + k x tiles of its group + i; matrices on
+ * the tiers of one stack share its node. A token goes to one copy, so every copy has loads and links of its own.
+ *
  * Between chips. Inputs leave the home chip of the matrix once (the package copies them) and enter every other chip
  * that holds tiles of it; results of every such chip come back, with chip_link.reduction added on their way. Links of a
  * chip: one out, one in.
@@ -58,7 +61,7 @@ struct network_transfer {
     uint64_t bit_hops;  /* on all chips of the group together */
     uint64_t link_bits; /* over the chip link of one chip of the group; 0: the home chip */
 };
-/* The tiles of one matrix on one group of chips. */
+/* The tiles of one copy of a matrix on one group of chips. */
 struct network_part {
     size_t group;
     struct network_transfer inputs, results;
@@ -71,11 +74,13 @@ struct interconnect_matrix {
     uint64_t home_in_bits;   /* results that come back from other chips */
     uint64_t bit_hops, link_bits; /* all parts, all chips, both directions; for the ledger */
 };
-struct interconnect_matrix interconnect_matrix(const struct interconnect *n, size_t matrix);
+/* Of one copy of a matrix: what a token that goes there sends. */
+struct interconnect_matrix interconnect_matrix(const struct interconnect *n, size_t matrix, uint32_t copy);
 
 /* NULL: the chip has no network. */
 const struct topology *interconnect_topology(const struct interconnect *n);
-/* Flits over a link of the first chip of a group when every matrix multiplies once: the heat map. */
+/* Flits over a link of the first chip of a group when every copy of every matrix multiplies once:
+ * the heat map. */
 uint64_t interconnect_link_flits(const struct interconnect *n, size_t group, uint32_t link);
 
 #endif

@@ -198,6 +198,9 @@ struct placement_total placement_total(const struct placement *p) {
 }
 uint64_t placement_first_tile(const struct placement *p, size_t matrix) { return p->first_tile[matrix]; }
 uint64_t placement_first_stack(const struct placement *p, size_t matrix) { return p->first_stack[matrix]; }
+uint64_t placement_copy_stack(const struct placement *p, size_t matrix, uint32_t copy) {
+    return p->first_stack[matrix] + (uint64_t)copy * p->matrices[p->group[matrix]].tiles;
+}
 size_t placement_group(const struct placement *p, size_t matrix) { return p->group[matrix]; }
 uint64_t placement_stacks_per_chip(const struct placement *p) { return p->per_chip; }
 uint64_t placement_first_chip(const struct placement *p, size_t matrix) { return p->first_stack[matrix] / p->per_chip; }

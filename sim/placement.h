@@ -12,6 +12,8 @@ uint64_t placement_first_tile(const struct placement *p, size_t matrix);
 uint64_t placement_first_stack(const struct placement *p, size_t matrix);
 uint64_t placement_stacks_per_chip(const struct placement *p);
 uint64_t placement_first_chip(const struct placement *p, size_t matrix);
+/* The same of one of its copies. */
+uint64_t placement_copy_stack(const struct placement *p, size_t matrix, uint32_t copy);
 /* The first of the matrices that share their stacks: one of them multiplies at a time. */
 size_t placement_group(const struct placement *p, size_t matrix);
 /* Number of model layers: largest layer + 1. */

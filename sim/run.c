@@ -58,12 +58,12 @@ static void free_engine(struct run *r) {
     engine_destroy(r->engine);
     mem_free(r->critical_ticks);
     mem_free(r->each_ticks);
-    mem_free(r->wake_holds);
-    mem_free(r->wake_latencies);
+    mem_free(r->own_holds);
+    mem_free(r->own_latencies);
     power_destroy(r->power);
     r->engine = NULL;
     r->power = NULL;
-    r->critical_ticks = r->each_ticks = r->wake_holds = r->wake_latencies = NULL;
+    r->critical_ticks = r->each_ticks = r->own_holds = r->own_latencies = NULL;
 }
 
 static enum clock_domain domain_of(enum resource_class c) {
@@ -104,12 +104,12 @@ enum status run_create_engine(struct run *r, uint32_t streams, struct error *e) 
     free_engine(r);
     r->critical_ticks = mem_alloc(resources, sizeof *r->critical_ticks);
     r->each_ticks = mem_alloc(r->max_tokens, sizeof *r->each_ticks);
-    bool wakes = s->gating.given && s->gating.wake_cycles > 0;
-    if (wakes) {
-        r->wake_holds = mem_alloc(r->max_tokens, sizeof *r->wake_holds);
-        r->wake_latencies = mem_alloc(r->max_tokens, sizeof *r->wake_latencies);
+    bool own = (s->gating.given && s->gating.wake_cycles > 0) || run_links_turns(r);
+    if (own) {
+        r->own_holds = mem_alloc(r->max_tokens, sizeof *r->own_holds);
+        r->own_latencies = mem_alloc(r->max_tokens, sizeof *r->own_latencies);
     }
-    if (!all || !r->critical_ticks || !r->each_ticks || (wakes && (!r->wake_holds || !r->wake_latencies))) {
+    if (!all || !r->critical_ticks || !r->each_ticks || (own && (!r->own_holds || !r->own_latencies))) {
         mem_free(all);
         return error_set(e, ERR_RUN, "run: out of memory");
     }
@@ -121,7 +121,7 @@ enum status run_create_engine(struct run *r, uint32_t streams, struct error *e) 
     while (block < r->max_tokens) {
         block *= 2;
     }
-    size_t uneven = wakes ? 2 * r->stages_most : UNEVEN_PER_LAYER * (layers + 1);
+    size_t uneven = own ? 2 * r->stages_most : UNEVEN_PER_LAYER * (layers + 1);
     struct engine_options o = {.ticks_per_s = r->clocks.ticks_per_s,
                                .tasks = streams * r->stages_most,
                                .dependencies = EDGES_PER_STAGE * streams * r->stages_most,
@@ -281,13 +281,21 @@ static size_t unit_resource(const struct run *r, int layer, enum unit u) {
     return placement_matrices(r->placement) + (size_t)placement_home_chip(r->placement, layer) * UNIT_COUNT + (size_t)u;
 }
 
+uint32_t run_turn_tokens(const struct run *r, struct turn turn) {
+    if (turn.of == 0) {
+        return r->tokens;
+    }
+    uint32_t first = (uint32_t)((turn.which + turn.of - r->tokens_total % turn.of) % turn.of);
+    return first < r->tokens ? (r->tokens - first - 1) / turn.of + 1 : 0;
+}
+
 /* Sum over the tokens. */
 static int64_t held_ticks(const struct run *r, const struct stage *s) {
     int64_t sum = 0;
     for (uint32_t t = 0; s->each_ticks && t < r->tokens; t++) {
         sum += s->each_ticks[t];
     }
-    return s->each_ticks ? sum : s->hold_ticks * r->tokens;
+    return s->each_ticks ? sum : s->hold_ticks * run_turn_tokens(r, s->turn);
 }
 
 /* The energy that the ledger noted for the components of this class since its last stage. */
@@ -315,6 +323,20 @@ static void note_power(struct run *r, size_t resource, size_t stage, int64_t tic
     power_stage(r->power, stage, take_energy_J(r, c), (1 - gating_kept(s)) * units * gated_W(s, c), ticks);
 }
 
+/* Tokens that it is not the turn of pass. */
+static void take_turns(struct run *r, const struct stage *s, struct engine_task *task) {
+    if (s->turn.of == 0 || r->tokens == 1) {
+        return;
+    }
+    for (uint32_t t = 0; t < r->tokens; t++) {
+        bool mine = (r->tokens_total + t) % s->turn.of == s->turn.which;
+        r->own_holds[t] = mine ? s->hold_ticks : ENGINE_PASS;
+        r->own_latencies[t] = mine ? s->latency_ticks : 0;
+    }
+    task->holds = r->own_holds;
+    task->latencies = r->own_latencies;
+}
+
 /* The first token of a stage waits until its unit is awake. */
 static int64_t wake_up(struct run *r, const struct stage *s, int64_t wake, struct engine_task *task) {
     bool latency = task->latency != ENGINE_AS_HOLD;
@@ -324,11 +346,11 @@ static int64_t wake_up(struct run *r, const struct stage *s, int64_t wake, struc
         return wake;
     }
     for (uint32_t t = 0; t < r->tokens; t++) {
-        r->wake_holds[t] = (s->each_ticks ? s->each_ticks[t] : s->hold_ticks) + (t ? 0 : wake);
-        r->wake_latencies[t] = s->latency_ticks + (t ? 0 : wake);
+        r->own_holds[t] = (s->each_ticks ? s->each_ticks[t] : s->hold_ticks) + (t ? 0 : wake);
+        r->own_latencies[t] = s->latency_ticks + (t ? 0 : wake);
     }
-    task->holds = r->wake_holds;
-    task->latencies = latency ? r->wake_latencies : NULL;
+    task->holds = r->own_holds;
+    task->latencies = latency ? r->own_latencies : NULL;
     return wake;
 }
 
@@ -348,8 +370,9 @@ static enum status try_stage(struct run *r, size_t resource, const struct stage 
                                .latency = s->each_ticks ? ENGINE_AS_HOLD : s->latency_ticks,
                                .holds = r->tokens > 1 ? s->each_ticks : NULL,
                                .in_order_results = !s->overlap && run_servers(r, resource) == 1};
-    if (r->wake_holds && c <= CLASS_MATMUL) {
-        uint64_t cycles = (uint64_t)chip_spec_of(r->chip)->gating.wake_cycles;
+    take_turns(r, s, &task);
+    uint64_t cycles = (uint64_t)chip_spec_of(r->chip)->gating.wake_cycles;
+    if (cycles && c <= CLASS_MATMUL) {
         held += wake_up(r, s, clock_cycles(&r->clocks, domain_of(c), cycles), &task);
     }
     note_power(r, resource, r->stages, held);

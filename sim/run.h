@@ -43,7 +43,8 @@ struct run {
     struct engine *engine;     /* a log of one step; NULL: the chip declares no costs */
     int64_t *critical_ticks;      /* [resources] of the step that ends; else 0 */
     int64_t *each_ticks;          /* [max_tokens] durations of a stage that differ from token to token */
-    int64_t *wake_holds, *wake_latencies; /* [max_tokens] of a stage whose unit must wake up; NULL: none ever does */
+    int64_t *own_holds, *own_latencies; /* [max_tokens] of a stage whose unit wakes up, or whose tokens take turns; NULL:
+                                           none ever does */
     struct power_trace *power; /* NULL: the chip declares no costs */
     int64_t step_start_ticks;
     size_t stages, stages_most; /* of this step */
@@ -63,9 +64,15 @@ struct run {
     struct error trouble;              /* not OK: the step could not be scheduled */
 };
 
+/* Tokens of the run take `of` turns; a stage with a turn concerns only those of turn `which`, the others pass. of 0: all
+ * tokens. */
+struct turn { uint32_t of, which; };
+/* How many tokens of the present step have this turn. */
+uint32_t run_turn_tokens(const struct run *r, struct turn turn);
+
 /* One stage of an operation. Durations of every token, or each_ticks, which is then hold and latency. overlap: a token
- * need not wait for the result of the token before it, only for the resource. */
-struct stage { int64_t hold_ticks, latency_ticks; const int64_t *each_ticks; bool overlap; };
+ * need not wait for the result of the token before it, only for the resource. turn: not with each_ticks. */
+struct stage { int64_t hold_ticks, latency_ticks; const int64_t *each_ticks; bool overlap; struct turn turn; };
 /* Adds a stage after `before`, which becomes the stage alone. What goes wrong is kept for run_multiply and
  * run_end_step. */
 void run_add_stage(struct run *r, size_t resource, const struct stage *s, struct front *before);

@@ -21,13 +21,24 @@ size_t run_links_resources(const struct run *r) {
 size_t run_links_stages(const struct run *r, size_t operations) {
     size_t stages = 0;
     for (size_t m = 0; r->net && m < placement_matrices(r->placement); m++) {
-        struct interconnect_matrix one = interconnect_matrix(r->net, m);
-        stages += 2; /* out of the home chip, and in */
-        for (uint32_t i = 0; i < one.count; i++) {
-            stages += 2 + one.parts[i].inputs.count + one.parts[i].results.count;
+        for (uint32_t k = 0; k < placement_matrix_at(r->placement, m).copies; k++) {
+            struct interconnect_matrix one = interconnect_matrix(r->net, m, k);
+            stages += 2; /* out of the home chip, and in */
+            for (uint32_t i = 0; i < one.count; i++) {
+                stages += 2 + one.parts[i].inputs.count + one.parts[i].results.count;
+            }
         }
     }
     return stages + (chip_links(r) ? 2 * operations : 0);
+}
+
+bool run_links_turns(const struct run *r) {
+    for (size_t m = 0; r->net && m < placement_matrices(r->placement); m++) {
+        if (placement_matrix_at(r->placement, m).copies > 1) {
+            return true;
+        }
+    }
+    return false;
 }
 
 int run_links_kind(const struct run *r, size_t resource) { return resource >= interconnect_classes(r->net); }
@@ -44,73 +55,110 @@ static int64_t cycles_of(const struct run *r, uint32_t cycles) {
     return clock_cycles(&r->clocks, CLOCK_NETWORK, cycles);
 }
 
-static void cross_network(struct run *r, const struct network_transfer *t, struct front *at) {
+static void cross_network(struct run *r, const struct network_transfer *t, struct turn turn, struct front *at) {
     for (uint32_t i = 0; i < t->count; i++) {
         run_add_stage(r, first_resource(r) + t->legs[i].class,
                       &(struct stage){.hold_ticks = cycles_of(r, t->legs[i].flits),
                                       .latency_ticks = cycles_of(r, t->legs[i].head),
-                                      .overlap = true},
+                                      .overlap = true,
+                                      .turn = turn},
                       at);
     }
 }
 
 /* Over the link of a group; `out`: the way that pays the latency. */
-static void cross_chip_link(struct run *r, size_t group, bool out, uint64_t bits, struct front *at) {
+static void cross_chip_link(struct run *r, size_t group, bool out, uint64_t bits, struct turn turn, struct front *at) {
     const struct chip_link_spec *link = &chip_spec_of(r->chip)->chip_link;
     int64_t hold = clock_ticks(&r->clocks, CLOCK_NETWORK, (double)bits / 8 / link->bandwidth_Bps.value),
             way = out ? clock_ticks(&r->clocks, CLOCK_NETWORK, link->latency_s.value) : 0;
     run_add_stage(r, first_resource(r) + interconnect_classes(r->net) + 2 * group + !out,
-                  &(struct stage){.hold_ticks = hold, .latency_ticks = hold + way, .overlap = true}, at);
+                  &(struct stage){.hold_ticks = hold, .latency_ticks = hold + way, .overlap = true, .turn = turn}, at);
 }
 
-void run_send_inputs(struct run *r, size_t matrix, struct front *at) {
-    if (!r->net) {
-        return;
-    }
-    struct interconnect_matrix m = interconnect_matrix(r->net, matrix);
+static bool foreign(const struct run *r, const struct interconnect_matrix *m, const struct network_part *p) {
+    return chip_links(r) && p->group != m->home;
+}
+
+/* To one copy of a matrix. */
+static void send_to(struct run *r, const struct interconnect_matrix *m, struct turn turn, struct front *at) {
     struct front outside = *at, all = {.count = 0};
-    ledger_links(&r->ledger, placement_matrix_at(r->placement, matrix).layer, m.bit_hops * r->tokens,
-                 m.link_bits * r->tokens);
-    if (!r->engine) {
-        return;
+    if (m->home_out_bits) {
+        cross_chip_link(r, m->home, true, m->home_out_bits, turn, &outside);
     }
-    if (m.home_out_bits) {
-        cross_chip_link(r, m.home, true, m.home_out_bits, &outside);
-    }
-    for (uint32_t i = 0; i < m.count; i++) {
-        const struct network_part *p = &m.parts[i];
-        bool foreign = chip_links(r) && p->group != m.home;
-        struct front here = foreign ? outside : *at;
-        if (foreign) {
-            cross_chip_link(r, p->group, false, p->inputs.link_bits, &here);
+    for (uint32_t i = 0; i < m->count; i++) {
+        const struct network_part *p = &m->parts[i];
+        struct front here = foreign(r, m, p) ? outside : *at;
+        if (foreign(r, m, p)) {
+            cross_chip_link(r, p->group, false, p->inputs.link_bits, turn, &here);
         }
-        cross_network(r, &p->inputs, &here);
+        cross_network(r, &p->inputs, turn, &here);
         run_join_front(r, &all, &here);
     }
     *at = all.count ? all : *at;
 }
 
-void run_collect_results(struct run *r, size_t matrix, struct front *at) {
-    if (!r->net || !r->engine) {
-        return;
-    }
-    struct interconnect_matrix m = interconnect_matrix(r->net, matrix);
+static void collect_from(struct run *r, const struct interconnect_matrix *m, struct turn turn, struct front *at) {
     struct front all = {.count = 0}, outside = {.count = 0};
-    for (uint32_t i = 0; i < m.count; i++) {
-        const struct network_part *p = &m.parts[i];
-        bool foreign = chip_links(r) && p->group != m.home;
+    for (uint32_t i = 0; i < m->count; i++) {
+        const struct network_part *p = &m->parts[i];
         struct front here = *at;
-        cross_network(r, &p->results, &here);
-        if (foreign) {
-            cross_chip_link(r, p->group, true, p->results.link_bits, &here);
+        cross_network(r, &p->results, turn, &here);
+        if (foreign(r, m, p)) {
+            cross_chip_link(r, p->group, true, p->results.link_bits, turn, &here);
         }
-        run_join_front(r, foreign ? &outside : &all, &here);
+        run_join_front(r, foreign(r, m, p) ? &outside : &all, &here);
     }
     if (outside.count) {
-        cross_chip_link(r, m.home, false, m.home_in_bits, &outside);
+        cross_chip_link(r, m->home, false, m->home_in_bits, turn, &outside);
         run_join_front(r, &all, &outside);
     }
     *at = all.count ? all : *at;
+}
+
+/* The turn of copy k of c. */
+static struct turn turn_of(uint32_t k, uint32_t c) { return (struct turn){c > 1 ? c : 0, k}; }
+
+/* All copies at once from `start`: a token passes those that are not its own without delay. Where there are more
+ * branches than a stage can wait for, the rest comes after them. */
+static void make_room(struct front *start, struct front *all, uint32_t more) {
+    if (all->count + more > FRONT_MOST) {
+        *start = *all;
+        all->count = 0;
+    }
+}
+
+void run_send_inputs(struct run *r, size_t matrix, struct front *at) {
+    struct placement_matrix placed = placement_matrix_at(r->placement, matrix);
+    struct front start = *at, all = {.count = 0};
+    for (uint32_t k = 0; r->net && k < placed.copies; k++) {
+        struct interconnect_matrix m = interconnect_matrix(r->net, matrix, k);
+        struct turn turn = turn_of(k, placed.copies);
+        uint64_t tokens = run_turn_tokens(r, turn);
+        ledger_links(&r->ledger, placed.layer, m.bit_hops * tokens, m.link_bits * tokens);
+        if (r->engine && tokens) {
+            make_room(&start, &all, m.count);
+            struct front here = start;
+            send_to(r, &m, turn, &here);
+            run_join_front(r, &all, &here);
+        }
+    }
+    *at = all.count ? all : start;
+}
+
+void run_collect_results(struct run *r, size_t matrix, struct front *at) {
+    uint32_t copies = placement_matrix_at(r->placement, matrix).copies;
+    struct front start = *at, all = {.count = 0};
+    for (uint32_t k = 0; r->net && r->engine && k < copies; k++) {
+        struct interconnect_matrix m = interconnect_matrix(r->net, matrix, k);
+        struct turn turn = turn_of(k, copies);
+        if (run_turn_tokens(r, turn)) {
+            make_room(&start, &all, m.count + 1);
+            struct front here = start;
+            collect_from(r, &m, turn, &here);
+            run_join_front(r, &all, &here);
+        }
+    }
+    *at = all.count ? all : start;
 }
 
 static size_t group_of(const struct run *r, uint64_t chip) {
@@ -137,7 +185,7 @@ void run_enter_chip(struct run *r, int layer, uint64_t values, struct front *at)
     uint64_t bits = values * (uint64_t)chip_spec_of(r->chip)->buffer.value_bits;
     ledger_links(&r->ledger, layer, 0, bits * r->tokens);
     if (r->engine) {
-        cross_chip_link(r, from, true, bits, at);
-        cross_chip_link(r, to, false, bits, at);
+        cross_chip_link(r, from, true, bits, (struct turn){0, 0}, at);
+        cross_chip_link(r, to, false, bits, (struct turn){0, 0}, at);
     }
 }

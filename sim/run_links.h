@@ -4,6 +4,9 @@
  * (out of the home chip, into each of the others) and then the networks of those chips. The tiles start on a token when
  * all its inputs are there. Results come back the same way. Activations cross the chip links where an operation works
  * on another home chip than the one before it.
+ * Tokens go to the copies of a matrix in turn, counted from the beginning of the run: the links of the others see
+ * nothing of them. (Which copy's tiles take a token is decided when it arrives, by who is free: for tokens that come
+ * one after the other the same.)
  * A chip link holds bits / bandwidth; its head arrives after the latency. Resources: after the units of all chips, one
  * per class of links, then per group of chips a link out and a link in.
  */
@@ -17,6 +20,8 @@ enum status run_links_create(struct run *r, struct error *e);
 size_t run_links_resources(const struct run *r);
 /* Stages that one multiply of every matrix adds, and those of changes of chip between `operations`. */
 size_t run_links_stages(const struct run *r, size_t operations);
+/* Whether tokens take turns on some link. */
+bool run_links_turns(const struct run *r);
 /* 0: links of a network; 1: chip links. `resource`: counted from the first one here. */
 int run_links_kind(const struct run *r, size_t resource);
 uint64_t run_links_chip(const struct run *r, size_t resource); /* the first of its group */

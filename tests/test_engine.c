@@ -126,6 +126,36 @@ static void a_stream_keeps_its_order(void **state) {
     engine_destroy(g);
 }
 
+/* A is held until 100. Item 0 of the stream passes it at once; item 1 takes it from 100 to 110; item 2 passes when item
+ * 1 has started, and its result comes after that of item 1. On B, of a clock of 7, nobody passes after an edge. */
+static void items_that_pass(void **state) {
+    (void)state;
+    static const int64_t holds[3] = {ENGINE_PASS, 10, ENGINE_PASS};
+    const struct engine_resource all[3] = {one, one, {1, 7, QUEUE_BY_READY}};
+    struct engine *g = make_engine(all, 3, 64, 4096);
+    add_task(g, (struct engine_task){.items = 1, .hold = 100, .latency = ENGINE_AS_HOLD});
+    int64_t last[2] = {-1, -1};
+    uint64_t b = add_task(g, (struct engine_task){.key = 1, .items = 3, .holds = holds, .latency = ENGINE_AS_HOLD,
+                                                  .last = last});
+    uint64_t c = add_task(g, (struct engine_task){.key = 2, .resource = 1, .items = 3, .hold = 1, .latency = 1});
+    uint64_t d = add_task(g, (struct engine_task){.key = 3, .resource = 2, .items = 3, .holds = holds, .latency = 2});
+    after(g, c, b, AFTER_ITEM);
+    after(g, d, c, AFTER_ITEM);
+    static const int64_t start[10] = {0, 0, 100, 100, 0, 110, 111, 1, 112, 112},
+                         latency[10] = {100, 0, 10, 10, 1, 1, 1, 0, 2, 2};
+    assert_int_equal(run_all(g), 122);
+    for (size_t i = 0; i < 10; i++) {
+        assert_int_equal(engine_event(g, i).start, start[i]);
+        assert_int_equal(engine_event(g, i).latency, latency[i]);
+    }
+    struct engine_use a = engine_use(g, 0);
+    assert_true(a.events == 2 && a.busy == 110 && a.idle == 12 && a.wait == 100 + 100);
+    assert_true(last[0] == 100 && last[1] == 110);
+    assert_int_equal(engine_critical_path(g, NULL).total, 122);
+    assert_int_equal(engine_bound(g).path, 100);
+    engine_destroy(g);
+}
+
 /* ---- by hand ----------------------------------------------------------------------------------- */
 
 /* Two tokens, resources A (operations 0 and 2) and B (operation 1), and a fork; every operation takes its tokens in
@@ -739,6 +769,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(pipelined_units),
     cmocka_unit_test(pools_of_servers),
     cmocka_unit_test(cut_through_chain),
+    cmocka_unit_test(items_that_pass),
     cmocka_unit_test(results_in_order),
     cmocka_unit_test(a_stream_keeps_its_order),
     cmocka_unit_test(a_fork_by_hand),

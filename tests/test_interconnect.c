@@ -33,17 +33,20 @@ struct bench {
     struct interconnect *net;
 };
 
-static struct bench make(const char *extra) {
+static struct bench make_more(const char *extra, const char *more) {
     struct bench b;
     struct error e;
-    const char *all[SETS + 1];
+    const char *all[SETS + 2];
     memcpy(all, sets, sizeof sets);
     all[SETS] = extra;
-    must(chip_load("pcm256", all, extra ? SETS + 1 : SETS, &b.chip, &e), &e);
+    all[SETS + 1] = more;
+    must(chip_load("pcm256", all, SETS + (extra != NULL) + (more != NULL), &b.chip, &e), &e);
     must(placement_create(b.chip, sources, MATRICES, &b.placement, &e), &e);
     must(interconnect_create(b.chip, b.placement, &b.net, &e), &e);
     return b;
 }
+
+static struct bench make(const char *extra) { return make_more(extra, NULL); }
 
 static void clear(struct bench *b) {
     interconnect_destroy(b->net);
@@ -67,8 +70,20 @@ static void mark(uint32_t node, bool away, uint8_t marks[LINKS]) {
 
 struct count { uint64_t flits[LINKS], bit_hops; uint32_t deepest; };
 
-/* Messages of matrix m in one direction on one chip. */
-static void count_chip(const struct bench *b, size_t m, uint64_t chip, bool away, bool reduce, struct count *out) {
+/* Where a copy begins, counted from the tiles of the matrices alone. With tiers, those of `groups` share their stacks. */
+static const size_t *groups;
+static uint64_t stack_of(const struct bench *b, size_t m, uint32_t copy) {
+    uint64_t at = 0;
+    for (size_t i = 0; i < m && groups[i] != groups[m]; i++) {
+        struct placement_matrix p = placement_matrix_at(b->placement, i);
+        at += groups[i] == i ? (uint64_t)p.tiles * p.copies : 0;
+    }
+    return at + (uint64_t)copy * placement_matrix_at(b->placement, groups[m]).tiles;
+}
+
+/* Messages of a copy of matrix m in one direction on one chip. */
+static void count_copy(const struct bench *b, size_t m, uint32_t copy, uint64_t chip, bool away, bool reduce,
+                       struct count *out) {
     struct placement_matrix p = placement_matrix_at(b->placement, m);
     memset(out, 0, sizeof *out);
     for (uint32_t message = 0; message < (away ? p.row_blocks : p.column_blocks); message++) {
@@ -78,7 +93,7 @@ static void count_chip(const struct bench *b, size_t m, uint64_t chip, bool away
                  flits = (bits + 31) / 32;
         for (uint32_t other = 0; other < (away ? p.column_blocks : p.row_blocks); other++) {
             uint32_t row = away ? message : other, column = away ? other : message;
-            uint64_t tile = placement_first_tile(b->placement, m) + (uint64_t)row * p.column_blocks + column;
+            uint64_t tile = stack_of(b, m, copy) + (uint64_t)row * p.column_blocks + column;
             if (tile / TILES != chip) {
                 continue;
             }
@@ -96,6 +111,12 @@ static void count_chip(const struct bench *b, size_t m, uint64_t chip, bool away
             out->bit_hops += marks[l] * bits;
         }
     }
+}
+
+static void count_chip(const struct bench *b, size_t m, uint64_t chip, bool away, bool reduce, struct count *out) {
+    static const size_t alone[MATRICES] = {0, 1, 2, 3, 4};
+    groups = alone;
+    count_copy(b, m, 0, chip, away, reduce, out);
 }
 
 static uint64_t largest(const struct count *c) {
@@ -126,7 +147,7 @@ static void loads_on_single_chips(void **state) {
     for (int reduce = 0; reduce < 2; reduce++) {
         struct bench b = make(reduce ? NULL : "network.reduction=off");
         for (size_t m = 0; m < MATRICES; m++) {
-            struct interconnect_matrix im = interconnect_matrix(b.net, m);
+            struct interconnect_matrix im = interconnect_matrix(b.net, m, 0);
             uint64_t bit_hops = 0;
             for (uint32_t i = 0; i < im.count; i++) {
                 struct chip_group g = interconnect_group(b.net, im.parts[i].group);
@@ -153,7 +174,7 @@ static void loads_on_single_chips(void **state) {
 static void full_chips_are_one_group(void **state) {
     (void)state;
     struct bench b = make(NULL);
-    struct interconnect_matrix c = interconnect_matrix(b.net, 2);
+    struct interconnect_matrix c = interconnect_matrix(b.net, 2, 0);
     assert_int_equal(placement_first_tile(b.placement, 2), 7);
     assert_int_equal(c.count, 3); /* on chip 0, on chips 1 and 2, on chip 3 */
     struct chip_group g = interconnect_group(b.net, c.parts[1].group);
@@ -168,6 +189,46 @@ static void full_chips_are_one_group(void **state) {
         assert_int_equal(t->bit_hops, one.bit_hops + two.bit_hops);
     }
     clear(&b);
+}
+
+/* Of every copy: what it sends on every chip, with the tiers that its stacks have. Tiles: 6, 1, 56, 3, 2; copies of q 2, of
+ * k 2, of down 3. On two tiers b lies under a, e under d where both have as many copies. */
+static void tiers_and_copies(void **state) {
+    (void)state;
+    static const struct {
+        const char *set, *more;
+        size_t groups[MATRICES];
+    } cases[] = {
+        {"tile.tiers=2", NULL, {0, 0, 2, 2, 4}},
+        {"placement.copies=q=2,down=3", NULL, {0, 1, 2, 3, 4}},
+        {"placement.copies=q=2,k=2,down=3", "tile.tiers=3", {0, 0, 2, 2, 4}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct bench b = make_more(cases[i].set, cases[i].more);
+        groups = cases[i].groups;
+        for (size_t m = 0; m < MATRICES; m++) {
+            for (uint32_t k = 0; k < placement_matrix_at(b.placement, m).copies; k++) {
+                struct interconnect_matrix im = interconnect_matrix(b.net, m, k);
+                uint64_t bit_hops = 0;
+                for (uint64_t chip = 0; chip < placement_total(b.placement).chips; chip++) {
+                    struct count in, out;
+                    count_copy(&b, m, k, chip, true, true, &in);
+                    count_copy(&b, m, k, chip, false, true, &out);
+                    bit_hops += in.bit_hops + out.bit_hops;
+                    for (uint32_t p = 0; p < im.count; p++) {
+                        struct chip_group g = interconnect_group(b.net, im.parts[p].group);
+                        if (g.first == chip && g.count == 1) {
+                            check_transfer(&b, &im.parts[p].inputs, &in, true);
+                            check_transfer(&b, &im.parts[p].results, &out, false);
+                        }
+                    }
+                }
+                assert_int_equal(im.bit_hops, bit_hops);
+                assert_true(bit_hops > 0 || stack_of(&b, m, k) % TILES == 0);
+            }
+        }
+        clear(&b);
+    }
 }
 
 /* Two multiplies wait for each other on a link that both cross, and nowhere else. */
@@ -212,8 +273,8 @@ static void classes_are_sets_of_multiplies(void **state) {
 static void bits_between_chips(void **state) {
     (void)state;
     struct bench b = make(NULL);
-    assert_int_equal(interconnect_matrix(b.net, 1).link_bits, 0);
-    struct interconnect_matrix c = interconnect_matrix(b.net, 2);
+    assert_int_equal(interconnect_matrix(b.net, 1, 0).link_bits, 0);
+    struct interconnect_matrix c = interconnect_matrix(b.net, 2, 0);
     assert_int_equal(c.parts[0].inputs.link_bits, 0);
     assert_true(c.parts[1].inputs.link_bits > 0 && c.home_out_bits <= 1792 * 8);
     assert_int_equal(c.parts[1].results.link_bits, 2048 * 16); /* every column block is on it */
@@ -258,7 +319,7 @@ static void every_kind(void **state) {
         must(chip_load("pcm256", all, SETS + 3, &b.chip, &e), &e);
         must(placement_create(b.chip, sources, MATRICES, &b.placement, &e), &e);
         must(interconnect_create(b.chip, b.placement, &b.net, &e), &e);
-        uint64_t hops = interconnect_matrix(b.net, 0).bit_hops;
+        uint64_t hops = interconnect_matrix(b.net, 0, 0).bit_hops;
         if (k == 0) {
             assert_int_equal(hops, 0);
         }
@@ -273,6 +334,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(loads_on_single_chips),          cmocka_unit_test(full_chips_are_one_group),
     cmocka_unit_test(classes_are_sets_of_multiplies), cmocka_unit_test(bits_between_chips),
     cmocka_unit_test(bad_networks),                   cmocka_unit_test(every_kind),
+    cmocka_unit_test(tiers_and_copies),
 };
 
 const struct test_suite suite_interconnect = {"interconnect", tests, sizeof tests / sizeof tests[0]};

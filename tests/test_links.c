@@ -122,6 +122,65 @@ static void multiplies_wait_for_shared_links(void **state) {
     clear(&b);
 }
 
+/* 256 x 512 twice on the mesh: copy 0 on nodes 0 and 1, copy 1 on nodes 2 and 3.
+ * Copy 0: inputs (32 flits) over 0-1; column 1 (64 flits) back over 1-0.
+ * Copy 1: inputs over 0-2, 0-1 and 1-3, two hops; column 0 back over 2-0, column 1 over 3-2 and 2-0, which carries both.
+ * Two tokens in one step: the second has copy 1, and waits for the link 0-1 until the flits of the first are over.
+ */
+static void tokens_take_turns_on_copies(void **state) {
+    (void)state;
+    const struct matrix_source m = {.name = "m", .layer = 0, .role = MATRIX_Q, .inputs = 256, .outputs = 512};
+    const char *keys[10];
+    memcpy(keys, mesh_keys, sizeof mesh_keys);
+    keys[9] = "placement.copies=q=2";
+    struct bench b = make(&m, 1, 2, keys, 10, "tiles_per_chip=4");
+    double before = 10 + 5, first = before + 34 + 132.9 + 66, second = before + 36 + 132.9 + 132;
+    uint64_t hops[2] = {2048 + 4096, 3 * 2048 + 3 * 4096};
+    assert_near(multiply_ns(&b, 1), first, 1e-6);
+    assert_int_equal(run_ledger(b.run).count[PART_NETWORK], hops[0]);
+    assert_near(multiply_ns(&b, 1), first + second, 1e-6);
+    assert_int_equal(run_ledger(b.run).count[PART_NETWORK], hops[0] + hops[1]);
+    run_reset(b.run);
+    assert_near(multiply_ns(&b, 2), before + 32 + 36 + 132.9 + 132, 1e-6);
+    assert_int_equal(run_ledger(b.run).count[PART_NETWORK], hops[0] + hops[1]);
+    assert_near(run_ledger(b.run).energy_J[PART_NETWORK] / ((double)(hops[0] + hops[1]) * 1e-13), 1, 1e-12);
+    clear(&b);
+}
+
+/* Two matrices on two tiers of the same nodes send what they would alone. Apart, the second is on nodes 2 and 3. */
+static void tiers_share_a_node(void **state) {
+    (void)state;
+    const struct matrix_source m[2] = {{.name = "a", .layer = 0, .inputs = 256, .outputs = 512},
+                                       {.name = "b", .layer = 0, .inputs = 256, .outputs = 512}};
+    const char *keys[10];
+    memcpy(keys, mesh_keys, sizeof mesh_keys);
+    for (int tiers = 1; tiers <= 2; tiers++) {
+        keys[9] = tiers == 1 ? "tile.tiers=1" : "tile.tiers=2";
+        struct bench b = make(m, 2, 1, keys, 10, "tiles_per_chip=4");
+        struct error e;
+        run_begin_step(b.run, 1);
+        must(run_multiply(b.run, 1, NULL, 1, NULL, &e), &e);
+        double back = tiers == 1 ? 132 : 66, there = tiers == 1 ? 36 : 34;
+        assert_near(run_end_step(b.run) * 1e9, 10 + 5 + there + 132.9 + back, 1e-6);
+        assert_int_equal(run_ledger(b.run).count[PART_NETWORK], (tiers == 1 ? 3 : 1) * (2048 + 4096));
+        clear(&b);
+    }
+}
+
+/* 70 copies on chips of one tile: more branches than a stage can wait for. Copy 0 is at home. */
+static void many_copies(void **state) {
+    (void)state;
+    const struct matrix_source m = {.name = "m", .layer = 0, .role = MATRIX_Q, .inputs = 256, .outputs = 256};
+    const char *keys[6];
+    memcpy(keys, link_keys, sizeof link_keys);
+    keys[5] = "placement.copies=q=70";
+    struct bench b = make(&m, 1, 140, keys, 6, "tiles_per_chip=1");
+    assert_true(multiply_ns(&b, 140) > 0);
+    assert_int_equal(b.run->trouble.status, OK);
+    assert_int_equal(run_ledger(b.run).count[PART_CHIP_LINK], 138 * (256 * 8 + 256 * 16));
+    clear(&b);
+}
+
 /* Layers on different chips: activations cross once per change of chip, none at the beginning of a step. */
 static void activations_change_chips(void **state) {
     (void)state;
@@ -156,6 +215,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(tokens_stream_through_links),
     cmocka_unit_test(a_mesh),
     cmocka_unit_test(multiplies_wait_for_shared_links),
+    cmocka_unit_test(tokens_take_turns_on_copies),
+    cmocka_unit_test(tiers_share_a_node),
+    cmocka_unit_test(many_copies),
     cmocka_unit_test(activations_change_chips),
     cmocka_unit_test(no_links),
 };

@@ -263,8 +263,6 @@ static void tiers_share_a_stack(void **state) {
         drop(&b);
     }
     is_refused("tile.tiers=0", "tile.tiers");
-    is_refused("tile.tiers=2 chip_link.bandwidth_GBps=32 chip_link.latency_ns=20 chip_link.energy_J_per_bit=1e-12 "
-               "chip_link.area_um2=1e6 chip_link.static_W=0", "tile.tiers: not together with network or chip_link");
 }
 
 /* Tokens go to the copy that is free: they are there every 12 ns (codes), from 18 on. With k copies the tokens take
@@ -292,7 +290,6 @@ static void copies_take_turns(void **state) {
     is_refused("placement.copies=queen=2", "placement.copies: 'queen=2'");
     is_refused("placement.copies=q=99999999999999999999", "placement.copies");
     is_refused("placement.copies=q=-1", "placement.copies");
-    is_refused("placement.copies=q=2 network=noc_mesh_45nm network.topology=bus", "placement.copies: not together");
 }
 
 /* 9 stacks on chips of 8: in order 8 and 1, balanced 5 and 4. b begins on stack 4. */
