@@ -84,6 +84,8 @@ enum { JSON_DEPTH_LIMIT = 32, GGUF_DEPTH_LIMIT = 4 };
 
 enum status json_parse_checked(const char *text, size_t bytes, const char *where, json_t **out, struct error *e);
 
+/* The map "__metadata__" of a file, NULL if it has none; json_decref. */
+enum status safetensors_metadata(const struct span *s, json_t **out, struct error *e);
 /* Adds the tensors of one file to *l; they point into the span. `file` numbers the span. */
 enum status safetensors_read(const struct span *s, size_t file, struct tensor_list *l, struct error *e);
 /* Same, and the metadata: freed with the arena of the list, pointing into the span. */

@@ -11,6 +11,7 @@
 #include "models/tokenizer.h"
 #include "sim/sim.h"
 #include "models/serving.h"
+#include "models/write.h"
 
 struct model;
 /* A file or folder as it stands, or a bundled name ("stories") as the path of its folder; mem_free. An unknown name is

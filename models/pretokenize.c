@@ -35,7 +35,7 @@ static const char deepseek3_pattern[] =
 #define CJK_CODER "[\\x{4e00}-\\x{9fa5}\\x{0800}-\\x{4e00}\\x{ac00}-\\x{d7ff}]+"
 #define CJK_V3 "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{309f}\\x{30a0}-\\x{30ff}]+"
 
-enum { MAX_PATTERNS = 5 };
+enum { MAX_PATTERNS = 6 }; /* the last NULL */
 
 static const struct named_pretokenizer {
     const char *name;
@@ -63,6 +63,15 @@ static const struct named_pretokenizer {
     {"deepseek-v3", false, false, {"\\p{N}{1,3}", CJK_V3, deepseek3_pattern}},
 };
 enum { NAMED_COUNT = sizeof named / sizeof named[0] };
+
+const char *const *pretoken_patterns(const char *name, size_t bytes) {
+    for (size_t i = 0; i < NAMED_COUNT; i++) {
+        if (strlen(named[i].name) == bytes && memcmp(named[i].name, name, bytes) == 0) {
+            return named[i].patterns;
+        }
+    }
+    return NULL;
+}
 
 enum status pretoken_add(struct tokenizer *t, const struct pretoken_step *step, struct error *e) {
     if (t->pretoken_count == MAX_STEPS) {

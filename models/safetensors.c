@@ -161,6 +161,17 @@ static enum status read_header(const struct span *s, uint64_t header_bytes, json
     return OK;
 }
 
+enum status safetensors_metadata(const struct span *s, json_t **out, struct error *e) {
+    uint64_t header_bytes = 0;
+    json_t *header = NULL;
+    *out = NULL;
+    TRY(check_length(s, &header_bytes, e));
+    TRY(read_header(s, header_bytes, &header, e));
+    *out = json_incref(json_object_get(header, "__metadata__"));
+    json_decref(header);
+    return OK;
+}
+
 static enum status read_entries(const struct span *s, json_t *header, uint64_t data_begin, size_t file,
                                 struct tensor_list *l, struct error *e) {
     size_t first = l->extents_count;

@@ -96,6 +96,9 @@ struct family {
     const char *name;         /* model_type in config.json */
     const char *architecture; /* general.architecture in GGUF; NULL: not found there */
     enum status (*read)(const struct keys *k, struct shape *s, struct error *e);
+    const struct tensor_names *json_names, *gguf_names; /* of the tensors in either kind of file */
+    bool json_transposed;     /* in a folder the matrices of the layers are stored [inputs][outputs] */
+    double json_norm_offset;  /* what the norms of a folder leave out of their weights (Gemma: 1) */
 };
 extern const struct family family_llama, family_mistral, family_phi3, family_qwen2, family_qwen3, family_gemma2,
     family_gpt2;

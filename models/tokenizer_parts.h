@@ -220,6 +220,8 @@ enum status pretokenise_by_name(struct tokenizer *t, const char *name, size_t by
 enum status pretoken_add(struct tokenizer *t, const struct pretoken_step *step, struct error *e);
 enum status pretoken_add_pattern(struct tokenizer *t, const char *pattern, enum split_behaviour behaviour,
                                  struct error *e);
+/* The patterns that the name stands for, ending with NULL; NULL: no such name. */
+const char *const *pretoken_patterns(const char *name, size_t bytes);
 extern const char gpt2_pattern[];
 
 /* Ids of one word. */

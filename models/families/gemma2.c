@@ -49,4 +49,4 @@ static enum status gemma2_read(const struct keys *k, struct shape *s, struct err
     return set_windows(k, s, window, WINDOW_EVEN_LAYERS, 0, e);
 }
 
-const struct family family_gemma2 = {"gemma2", "gemma2", gemma2_read};
+const struct family family_gemma2 = {"gemma2", "gemma2", gemma2_read, &names_json, &names_gguf, false, 1.0};

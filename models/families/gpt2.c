@@ -84,4 +84,4 @@ static enum status gpt2_read(const struct keys *k, struct shape *s, struct error
     return s->window ? OK : error_set(e, ERR_RUN, "%s: out of memory", k->where);
 }
 
-const struct family family_gpt2 = {"gpt2", "gpt2", gpt2_read};
+const struct family family_gpt2 = {"gpt2", "gpt2", gpt2_read, &names_json, &names_gguf, true, 0.0};

@@ -36,5 +36,5 @@ static enum status mistral_read(const struct keys *k, struct shape *s, struct er
     return set_windows(k, s, window, WINDOW_EVERY_LAYER, 0, e);
 }
 
-const struct family family_llama = {"llama", "llama", llama_read};
-const struct family family_mistral = {"mistral", NULL, mistral_read};
+const struct family family_llama = {"llama", "llama", llama_read, &names_llama_json, &names_llama_gguf, false, 0.0};
+const struct family family_mistral = {"mistral", NULL, mistral_read, &names_llama_json, &names_llama_gguf, false, 0.0};

@@ -28,4 +28,4 @@ static enum status phi3_read(const struct keys *k, struct shape *s, struct error
     return set_windows(k, s, window, WINDOW_EVERY_LAYER, 0, e);
 }
 
-const struct family family_phi3 = {"phi3", "phi3", phi3_read};
+const struct family family_phi3 = {"phi3", "phi3", phi3_read, &names_json, &names_gguf, false, 0.0};

@@ -46,5 +46,5 @@ static enum status qwen3_read(const struct keys *k, struct shape *s, struct erro
     return qwen_windows(k, s, e);
 }
 
-const struct family family_qwen2 = {"qwen2", "qwen2", qwen2_read};
-const struct family family_qwen3 = {"qwen3", "qwen3", qwen3_read};
+const struct family family_qwen2 = {"qwen2", "qwen2", qwen2_read, &names_llama_json, &names_llama_gguf, false, 0.0};
+const struct family family_qwen3 = {"qwen3", "qwen3", qwen3_read, &names_qwen3_json, &names_qwen3_gguf, false, 0.0};
