@@ -72,6 +72,9 @@ static enum status check_options(const struct engine_resource *r, size_t count, 
         return error_set(e, ERR_USAGE, "engine: log of %zu events of %zu tasks (allowed: below 2^32, up to 2^30)",
                          o->log_events, o->log_tasks);
     }
+    if (o->path_groups && o->log_events) {
+        return error_set(e, ERR_USAGE, "engine: a log and the path of everything (allowed: one of them)");
+    }
     return OK;
 }
 
@@ -106,10 +109,14 @@ enum status engine_create(const struct engine_resource *resources, size_t count,
         return error_set(e, ERR_RUN, "engine: out of memory");
     }
     g->ticks_per_s = o->ticks_per_s;
+    g->started = o->started;
+    g->context = o->context;
+    g->path_groups = o->path_groups;
     g->resource_count = (uint32_t)count;
     g->log.capacity = (uint32_t)o->log_events;
     g->log.task_capacity = (uint32_t)o->log_tasks;
-    if (!allocate(g, o)) {
+    g->paths = o->path_groups ? paths_create((uint32_t)count, o->path_groups) : NULL;
+    if (!allocate(g, o) || (o->path_groups && !g->paths)) {
         engine_destroy(g);
         return error_set(e, ERR_RUN, "engine: out of memory");
     }
@@ -138,6 +145,7 @@ void engine_destroy(struct engine *g) {
         mem_free(g->durations);
         mem_free(g->heap);
         mem_free(g->watched);
+        paths_destroy(g->paths);
         mem_free(g);
     }
 }
@@ -172,6 +180,10 @@ void engine_reset(struct engine *g) {
     memset(g->free_durations, 0xff, sizeof g->free_durations);
     g->peak = (struct engine_peak){0};
     g->trouble = GOES_ON;
+    g->cause = g->caller = NONE;
+    if (g->paths) {
+        paths_reset(g->paths);
+    }
     log_clear(g);
 }
 
@@ -240,6 +252,10 @@ static enum status check_task(const struct engine *g, const struct engine_task *
     if (t->items == 0 || t->items > ITEMS_MOST) {
         return error_set(e, ERR_USAGE, "engine: task with tag %llu: %u items (allowed: 1 to 2^31)", tag, t->items);
     }
+    if (g->path_groups && t->group >= g->path_groups) {
+        return error_set(e, ERR_USAGE, "engine: task with tag %llu: group %u (allowed: below %u)", tag, t->group,
+                         g->path_groups);
+    }
     if (t->release > ENGINE_DURATION_MOST) {
         return error_set(e, ERR_USAGE, "engine: task with tag %llu: release at %lld ticks (allowed: up to 2^61)", tag,
                          (long long)t->release);
@@ -283,8 +299,8 @@ enum status engine_add(struct engine *g, const struct engine_task *t, uint64_t *
     struct task *to = &g->tasks[index];
     *to = (struct task){.key = t->key, .tag = t->tag, .hold = t->hold, .latency = t->latency, .items = t->items,
                         .resource = (uint32_t)t->resource, .first_in = NONE, .first_out = NONE, .first_run = NONE,
-                        .last_run = NONE, .child = NONE, .log = NONE, .generation = to->generation, .live = true,
-                        .open = true, .in_order_results = t->in_order_results, .watch = t->watch,
+                        .last_run = NONE, .child = NONE, .log = NONE, .group = t->group,
+                        .generation = to->generation, .live = true, .open = true, .in_order_results = t->in_order_results, .watch = t->watch,
                         .last = t->last};
     if (!copy_durations(g, to, t) || (t->release > g->now && !push(g, t->release, RELEASE, index, NONE))) {
         return error_set(e, ERR_RUN, "engine: out of memory for the durations of %u items", t->items);
@@ -501,7 +517,10 @@ static bool add_run(struct engine *g, struct task *t, uint32_t count) {
         g->trouble = OUT_OF_MEMORY;
         return false;
     }
-    g->runs[index] = (struct ready_run){g->now, count, NONE};
+    g->runs[index] = (struct ready_run){g->now, count, NONE, g->cause};
+    if (g->paths) {
+        paths_hold(g->paths, g->cause);
+    }
     *(t->first_run == NONE ? &t->first_run : &g->runs[t->last_run].next) = index;
     t->last_run = index;
     return true;
@@ -520,12 +539,17 @@ static void drop_inputs(struct engine *g, struct task *t) {
     t->first_in = NONE;
 }
 
-/* Takes the next ready item of the task; returns since when it was ready. */
-static int64_t take_ready(struct engine *g, struct task *t) {
+/* Takes the next ready item of the task; since when it was ready, and (held, where paths are followed) by whom. */
+static int64_t take_ready(struct engine *g, struct task *t, uint32_t *cause) {
     uint32_t index = t->first_run;
     struct ready_run *run = &g->runs[index];
     int64_t ready = run->ready;
-    if (--run->count == 0) {
+    *cause = run->cause;
+    if (--run->count > 0) {
+        if (g->paths) {
+            paths_hold(g->paths, run->cause);
+        }
+    } else {
         t->first_run = run->next;
         t->last_run = t->first_run == NONE ? NONE : t->last_run;
         run->next = g->free_run;
@@ -541,19 +565,37 @@ static void note_last(const struct engine *g, struct task *t, int64_t there) {
     }
 }
 
+/* The node of an event; the cause is not held any more. */
+static uint32_t start_path(struct engine *g, const struct task *t, int64_t end, int64_t ready, uint32_t cause) {
+    const struct resource *r = &g->resources[t->resource];
+    bool server = ready < r->freed && r->freed_event != NONE;
+    uint32_t node = paths_start(g->paths, &(struct path_step){.cause = server ? r->freed_event : cause,
+                                                              .from = server ? r->freed : ready,
+                                                              .start = g->now,
+                                                              .end = end,
+                                                              .resource = t->resource,
+                                                              .group = t->group});
+    paths_drop(g->paths, cause);
+    g->trouble = node == NONE ? OUT_OF_MEMORY : g->trouble;
+    return node;
+}
+
 /* Ready items that are next to start and do not need the resource. The task is in no queue. */
 static void pass_items(struct engine *g, uint32_t index) {
     struct task *t = &g->tasks[index];
     struct resource *r = &g->resources[t->resource];
     while (t->holds != NONE && t->first_run != NONE && item_passes(g, t, t->started)) {
-        uint32_t item = t->started++, event = t->log == NONE ? NONE : t->log + item;
-        int64_t ready = take_ready(g, t);
+        uint32_t item = t->started++, event = t->log == NONE ? NONE : t->log + item, cause;
+        int64_t ready = take_ready(g, t, &cause);
         t->delivered = t->delivered > g->now ? t->delivered : g->now;
         r->wait += (uint64_t)g->now;
         r->waiting--;
         note_last(g, t, t->delivered);
         if (event != NONE) {
             log_start(g, t, item, 0, t->delivered, ready);
+        }
+        if (g->paths) {
+            event = start_path(g, t, t->delivered, ready, cause);
         }
         push(g, t->delivered, RESULT, index, event);
     }
@@ -617,7 +659,10 @@ static void finish_task(struct engine *g, uint32_t index) {
     }
     if (t->watch &&
         reserve(g, &g->watched, &g->watched_capacity, sizeof *g->watched, g->watched_count + 1)) {
-        uint32_t event = t->log == NONE ? NONE : t->log + t->items - 1;
+        uint32_t event = t->log == NONE ? g->cause : t->log + t->items - 1;
+        if (g->paths) {
+            paths_hold(g->paths, event);
+        }
         g->watched[g->watched_count++] =
             (struct watched){t->key, t->tag, (uint64_t)t->generation << 32 | index, event};
     }
@@ -661,8 +706,14 @@ static void deliver(struct engine *g, uint32_t index) {
 
 static void free_server(struct engine *g, uint32_t resource, uint32_t event) {
     struct resource *r = &g->resources[resource];
-    if (g->log.capacity && (r->occupied == r->servers || r->freed == g->now)) {
+    bool last = r->occupied == r->servers || r->freed == g->now; /* nothing could start before */
+    if (g->log.capacity && last) {
         log_server_free(g, r, event);
+    } else if (g->paths && r->occupied == r->servers) {
+        paths_drop(g->paths, r->freed_event);
+        paths_hold(g->paths, event);
+        r->freed_event = event;
+        r->freed = g->now;
     }
     r->occupied--;
     touch(g, resource);
@@ -670,6 +721,7 @@ static void free_server(struct engine *g, uint32_t resource, uint32_t event) {
 
 static void retire(struct engine *g, struct entry e) {
     uint32_t index = e.what / 8;
+    g->cause = g->paths ? e.event : NONE;
     switch ((enum happening)(e.what % 8)) {
     case RESULT: deliver(g, index); break;
     case SERVER_FREE: free_server(g, index, e.event); break;
@@ -689,6 +741,10 @@ static void retire(struct engine *g, struct entry e) {
         break;
     case HAPPENINGS: break;
     }
+    if (g->paths) {
+        paths_drop(g->paths, e.event);
+        g->cause = NONE;
+    }
 }
 
 /* ---- starting ---------------------------------------------------------------------------------- */
@@ -707,18 +763,36 @@ static void add_up(struct engine *g, struct resource *r, int64_t hold, int64_t e
     g->events++;
 }
 
+static void tell_start(const struct engine *g, uint32_t index, uint32_t item, int64_t hold, int64_t there) {
+    const struct task *t = &g->tasks[index];
+    g->started(g->context, &(struct engine_start){.id = (uint64_t)t->generation << 32 | index,
+                                                  .key = t->key,
+                                                  .tag = t->tag,
+                                                  .item = item,
+                                                  .resource = t->resource,
+                                                  .start = g->now,
+                                                  .hold = hold,
+                                                  .latency = there - g->now});
+}
+
 static void start(struct engine *g, uint32_t resource, uint32_t index) {
     struct resource *r = &g->resources[resource];
     struct task *t = &g->tasks[index];
-    uint32_t item = t->started++, event = t->log == NONE ? NONE : t->log + item;
+    uint32_t item = t->started++, event = t->log == NONE ? NONE : t->log + item, cause;
     int64_t hold = item_hold(g, t, item), over = g->now + hold, there = g->now + item_latency(g, t, item),
-            ready = take_ready(g, t);
+            ready = take_ready(g, t, &cause);
     there = there > t->delivered ? there : t->delivered;
     t->delivered = there;
     add_up(g, r, hold, over > there ? over : there);
     note_last(g, t, there);
     if (event != NONE) {
         log_start(g, t, item, hold, there, ready);
+    }
+    if (g->paths) {
+        event = start_path(g, t, over > there ? over : there, ready, cause);
+    }
+    if (g->started) {
+        tell_start(g, index, item, hold, there);
     }
     if (r->servers == ENGINE_UNLIMITED) {
         push(g, there, RESULT, index, event);
@@ -728,6 +802,9 @@ static void start(struct engine *g, uint32_t resource, uint32_t index) {
     if (over == there) {
         push(g, there, RESULT_AND_SERVER_FREE, index, event);
     } else {
+        if (g->paths) {
+            paths_hold(g->paths, event);
+        }
         push(g, over, SERVER_FREE, resource, event);
         push(g, there, RESULT, index, event);
     }
@@ -756,6 +833,10 @@ static void serve(struct engine *g, uint32_t resource) {
         }
     }
     r->longest_queue = r->waiting > r->longest_queue ? r->waiting : r->longest_queue;
+    if (g->paths && r->queue == NONE && r->freed_event != NONE) {
+        paths_drop(g->paths, r->freed_event);
+        r->freed_event = NONE;
+    }
 }
 
 /* ---- running ----------------------------------------------------------------------------------- */
@@ -766,9 +847,11 @@ static void close_tasks(struct engine *g) {
         struct task *t = &g->tasks[g->open[i]];
         t->open = false;
         if (t->missing == 0) {
+            g->cause = g->caller;
             become_ready(g, g->open[i]);
         }
     }
+    g->cause = NONE;
     g->open_count = 0;
 }
 
@@ -780,7 +863,12 @@ static void report(struct engine *g, struct engine_report *r) {
     struct watched w = g->watched[first];
     g->watched[first] = g->watched[--g->watched_count];
     *r = (struct engine_report){true, w.tag, w.id, g->now, w.key};
-    log_report(g, w.event, false);
+    if (g->paths) {
+        paths_drop(g->paths, g->caller);
+        g->caller = w.event;
+    } else {
+        log_report(g, w.event, false);
+    }
 }
 
 /* A task for which `index` waits; NONE: it waits for nothing. */
@@ -848,7 +936,9 @@ enum status engine_advance(struct engine *g, struct engine_report *r, struct err
     }
     g->now = g->end > g->now ? g->end : g->now;
     *r = (struct engine_report){false, 0, 0, g->now, 0};
-    log_report(g, NONE, true);
+    if (!g->paths) {
+        log_report(g, NONE, true);
+    }
     return OK;
 }
 
@@ -858,7 +948,12 @@ int64_t engine_now(const struct engine *g) { return g->now; }
 int64_t engine_end(const struct engine *g) { return g->end; }
 uint64_t engine_events(const struct engine *g) { return g->events; }
 size_t engine_resources(const struct engine *g) { return g->resource_count; }
-struct engine_peak engine_peak(const struct engine *g) { return g->peak; }
+
+struct engine_peak engine_peak(const struct engine *g) {
+    struct engine_peak peak = g->peak;
+    peak.nodes = g->paths ? paths_most(g->paths) : 0;
+    return peak;
+}
 
 struct engine_use engine_use(const struct engine *g, size_t resource) {
     const struct resource *r = &g->resources[resource];

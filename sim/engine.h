@@ -61,6 +61,11 @@ struct engine_resource {
     enum engine_queue queue;
 };
 
+struct engine_start {
+    uint64_t id, key, tag; /* of the task */
+    uint32_t item, resource;
+    int64_t start, hold, latency; /* as in struct engine_event */
+};
 struct engine_options {
     double ticks_per_s;      /* for engine_seconds and engine_ticks only */
     size_t tasks;            /* in flight at the same time */
@@ -68,6 +73,10 @@ struct engine_options {
     size_t durations;        /* in arrays of tasks in flight; an array takes the next power of two */
     size_t log_events;       /* capacity of the event log; 0: no log, which is faster */
     size_t log_tasks;        /* tasks that the log can tell apart */
+    uint32_t path_groups;    /* above 0: engine_whole_path, tasks are of groups below this; not together with a log */
+    /* Called with every event that starts, in the order in which they do; NULL: not wanted. */
+    void (*started)(void *context, const struct engine_start *s);
+    void *context;
 };
 
 /* ERR_USAGE: a resource or an option out of range. `resources` is copied. */
@@ -88,6 +97,7 @@ struct engine_task {
     uint64_t key;             /* canonical: smaller goes first; unique among the tasks in flight */
     uint64_t tag;             /* the caller's name for it, in reports and in the log */
     size_t resource;
+    uint32_t group;           /* for engine_whole_path; else 0 */
     uint32_t items;           /* at least 1 */
     int64_t hold, latency;    /* ticks, of every item */
     const int64_t *holds;     /* [items], copied, ENGINE_PASS allowed; NULL: `hold` */
@@ -149,7 +159,7 @@ struct engine_use {
 struct engine_use engine_use(const struct engine *g, size_t resource);
 
 /* Most of everything that was in flight at the same time: what to reserve. */
-struct engine_peak { size_t tasks, dependencies, durations, running; };
+struct engine_peak { size_t tasks, dependencies, durations, running, nodes; }; /* nodes: of engine_whole_path */
 struct engine_peak engine_peak(const struct engine *g);
 
 /* ---- log --------------------------------------------------------------------------------------- */
@@ -185,6 +195,11 @@ struct engine_path {
     size_t events, last; /* length of the chain; its last event, from which cause_event leads on */
 };
 struct engine_path engine_critical_path(const struct engine *g, int64_t *parts);
+
+/* The same chain from the last event that has started back to time 0, without a log and over any length of time, in
+ * memory that follows what is in flight (engine_path.c): by_resource[r], by_group[g] += ticks; either one + clock +
+ * release = total. Only with path_groups. */
+struct engine_path engine_whole_path(const struct engine *g, int64_t *by_resource, int64_t *by_group);
 
 /* Two times that no schedule of the logged tasks can undercut, since the beginning of the log: the longest path through
  * the dependencies (with releases and clock edges, as if servers were unlimited), and the work of the busiest resource,

@@ -31,6 +31,7 @@ struct task {
     uint32_t first_in, first_out, first_run, last_run, child, sibling;
     uint32_t holds, latencies; /* first number of its block of durations; NONE: even */
     uint32_t log, log_task;    /* numbers of its first event and of itself in the log */
+    uint32_t group;
     uint32_t generation;       /* counts the tasks that had this place; half of the id */
     bool live, open, in_order_results, watch;
     bool by_item;  /* some input comes item by item */
@@ -47,6 +48,7 @@ struct dependency {
 struct ready_run {
     int64_t ready;
     uint32_t count, next;
+    uint32_t cause; /* node of the event that made them ready (engine_path.c), held; NONE */
 };
 
 struct resource {
@@ -54,7 +56,7 @@ struct resource {
     bool by_key, touched, wakes;       /* wakes: an entry for its next edge is under way */
     int64_t period;
     int64_t freed;        /* last time at which a server became free when none was; -1: never */
-    uint32_t freed_event; /* whose end that was */
+    uint32_t freed_event; /* whose end that was; a node is held as long as something waits */
     uint64_t events, waiting, longest_queue;
     uint64_t wait; /* modulo 2^64: sum of starts - sum of ready times */
     int64_t busy, busy_before_log, last_end;
@@ -65,7 +67,7 @@ enum happening { RESULT, SERVER_FREE, RESULT_AND_SERVER_FREE, EDGE, RELEASE, HAP
 struct entry {
     int64_t time;
     uint32_t what;  /* index * 8 + enum happening; index of a resource for SERVER_FREE and EDGE, else of a task */
-    uint32_t event; /* in the log */
+    uint32_t event; /* in the log, or a node of a path, then held */
 };
 
 struct watched {
@@ -125,6 +127,11 @@ struct engine {
     size_t watched_capacity, watched_count;
 
     struct engine_log log;
+    struct engine_paths *paths; /* NULL: not followed */
+    uint32_t path_groups;
+    uint32_t cause, caller;     /* nodes: of the result that is worked off, and that was reported last, held; NONE */
+    void (*started)(void *context, const struct engine_start *s);
+    void *context;
     struct engine_peak peak;
     enum { GOES_ON, OUT_OF_MEMORY, OUT_OF_TIME } trouble;
 };
@@ -147,6 +154,21 @@ static inline int64_t item_latency(const struct engine *g, const struct task *t,
            : t->latency == ENGINE_AS_HOLD ? item_hold(g, t, item)
                                             : t->latency;
 }
+
+/* engine_path.c; to be called only where paths are followed. A number of a node is NONE for no node. */
+struct path_step {
+    uint32_t cause;            /* what it waited for last; NONE: its release */
+    int64_t from, start, end;  /* from: when it did not wait for the cause any more; end: of hold and latency */
+    uint32_t resource, group;
+};
+struct engine_paths *paths_create(uint32_t resources, uint32_t groups); /* NULL: no memory */
+void paths_destroy(struct engine_paths *p);                             /* NULL is fine */
+void paths_reset(struct engine_paths *p);
+/* A new node, held once; NONE: no memory. */
+uint32_t paths_start(struct engine_paths *p, const struct path_step *s);
+void paths_hold(struct engine_paths *p, uint32_t node);
+void paths_drop(struct engine_paths *p, uint32_t node);
+size_t paths_most(const struct engine_paths *p); /* nodes at a time */
 
 /* engine_log.c; to be called only with a log. */
 void log_clear(struct engine *g);

@@ -394,7 +394,91 @@ static void order_of_adding_does_not_matter(void **state) {
     }
 }
 
+/* ---- the path without a log -------------------------------------------------------------------- */
+
+/* Durations so long and so different that hardly two things happen at one time; with odd seeds, where every task has
+ * one item, none do. */
+static void make_unequal(struct graph *g, uint64_t seed) {
+    struct dice d = {seed, 1000};
+    for (size_t k = 0; k < TASKS; k++) {
+        struct node *n = &g->nodes[k];
+        for (uint32_t i = 0; i < ITEMS; i++) {
+            n->holds[i] = 1 + draw(&d, 1000000000);
+            n->latencies[i] = 1 + draw(&d, 1000000000);
+        }
+        n->task.holds = n->holds;
+        n->task.latencies = draw(&d, 2) ? n->latencies : NULL;
+        n->task.latency = ENGINE_AS_HOLD;
+        n->task.release = n->task.release ? 1 + draw(&d, 1000000000) : 0;
+        n->task.group = draw(&d, 3);
+        n->task.items = seed % 2 ? 1 : n->task.items;
+    }
+}
+
+static void the_whole_path_is_that_of_the_log(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= GRAPHS; seed++) {
+        struct graph g;
+        make_graph(&g, seed);
+        make_unequal(&g, seed);
+        struct engine *log = make_engine(g.resources, RESOURCES, TASKS, EVENTS_MOST), *whole;
+        struct error e;
+        engine_must(engine_create(g.resources, RESOURCES,
+                                  &(struct engine_options){.ticks_per_s = 1, .path_groups = 3}, &whole, &e), &e);
+        int64_t parts[RESOURCES] = {0}, of[RESOURCES] = {0}, group[3] = {0};
+        run_graph(log, &g, 0, NULL);
+        run_graph(whole, &g, seed, NULL);
+        struct engine_path a = engine_critical_path(log, parts), b = engine_whole_path(whole, of, group);
+        assert_true(a.total == b.total);
+        if (seed % 2) { /* several results at one time: any of them may be the cause */
+            assert_true(a.clock == b.clock && a.release == b.release);
+            assert_memory_equal(parts, of, sizeof parts);
+        }
+        assert_true(of[0] + of[1] + of[2] + of[3] + of[4] + b.clock + b.release == b.total);
+        assert_true(group[0] + group[1] + group[2] + b.clock + b.release == b.total);
+        engine_destroy(log);
+        engine_destroy(whole);
+    }
+}
+
+/* Two chains that never meet again after their common beginning, and one that always waits for the first: the memory
+ * is that of what is in flight, the sums are those of the longest. */
+static void a_long_path_takes_no_memory(void **state) {
+    (void)state;
+    enum { STEPS = 400000, CHAINS = 3 };
+    static const int64_t hold[CHAINS] = {7, 5, 3};
+    static const struct engine_resource resources[] = {{1, 1, QUEUE_BY_READY}, {1, 1, QUEUE_BY_READY}};
+    struct engine *g;
+    struct error e;
+    engine_must(engine_create(resources, 2, &(struct engine_options){.ticks_per_s = 1, .path_groups = CHAINS}, &g, &e),
+                &e);
+    struct engine_task first = {.key = CHAINS, .items = 1, .hold = 10, .latency = ENGINE_AS_HOLD, .release = 4};
+    uint64_t before = add_task(g, first);
+    for (uint32_t c = 0; c < CHAINS; c++) {
+        struct engine_task t = {.key = c, .tag = c, .group = c, .resource = c == 1, .items = 1, .hold = hold[c],
+                                .latency = ENGINE_AS_HOLD, .watch = true};
+        after(g, add_task(g, t), before, AFTER_ALL);
+    }
+    for (int i = 0; i < STEPS; i++) {
+        struct engine_report r = advance(g);
+        assert_true(r.finished);
+        uint32_t c = (uint32_t)r.tag;
+        add_task(g, (struct engine_task){.key = c, .tag = c, .group = c, .resource = c == 1, .items = 1,
+                                         .hold = hold[c], .latency = ENGINE_AS_HOLD, .watch = true});
+    }
+    while (advance(g).finished) {
+    }
+    int64_t of[2] = {0}, group[CHAINS] = {0};
+    struct engine_path p = engine_whole_path(g, of, group);
+    assert_true(p.total == engine_end(g) && p.release == 4 && p.clock == 0);
+    assert_true(of[0] + of[1] + p.release == p.total);
+    assert_true(engine_peak(g).nodes <= 70000);
+    engine_destroy(g);
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(the_whole_path_is_that_of_the_log),
+    cmocka_unit_test(a_long_path_takes_no_memory),
     cmocka_unit_test(random_graphs_keep_the_contract),
     cmocka_unit_test(order_of_adding_does_not_matter),
 };
