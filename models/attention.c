@@ -11,6 +11,9 @@
  *          k-major: feature 0 of the              k-major: position 0 of the
  *          16 positions, feature 1, ...           16 features, position 1, ...
  *
+ * A session with many sequences runs one token of each per step: units then are (key/value head, token), each on the
+ * cache of its own sequence.
+ *
  * Positions of a panel that a query must not see get probability 0; what stands there (zero, or keys of a forgotten
  * continuation) is finite and does no harm.
  */
@@ -42,15 +45,22 @@ size_t attention_scratch_floats(const struct shape *s, uint32_t context) {
     return rows * (2 * (size_t)s->head_dim + round_up(context) + PANEL);
 }
 
+static struct kv_cache cache_of(const struct session *s, uint32_t layer, uint32_t sequence) {
+    const struct shape *shape = &s->model->shape;
+    return (struct kv_cache){s->cache[layer].keys + sequence * kv_keys_floats(shape, s->context),
+                             s->cache[layer].values + sequence * kv_values_floats(shape, s->context)};
+}
+
 void attention_store(struct session *s, uint32_t layer, struct rows k, struct rows v, uint32_t tokens) {
     const struct shape *shape = &s->model->shape;
     uint32_t d = shape->head_dim;
     size_t key_head = round_up(s->context) * d, value_panel = (size_t)s->context * PANEL;
     for (uint32_t g = 0; g < shape->kv_heads; g++) {
         for (uint32_t t = 0; t < tokens; t++) {
-            size_t position = s->position + t;
-            float *key = s->cache[layer].keys + g * key_head + position / PANEL * PANEL * d + position % PANEL;
-            float *value = s->cache[layer].values + g * (round_up(d) / PANEL) * value_panel + position * PANEL;
+            size_t position = s->places[t].position;
+            struct kv_cache cache = cache_of(s, layer, s->places[t].sequence);
+            float *key = cache.keys + g * key_head + position / PANEL * PANEL * d + position % PANEL;
+            float *value = cache.values + g * (round_up(d) / PANEL) * value_panel + position * PANEL;
             const float *from_k = k.data + t * k.stride + (size_t)g * d,
                         *from_v = v.data + t * v.stride + (size_t)g * d;
             for (uint32_t i = 0; i < d; i++) {
@@ -64,7 +74,7 @@ void attention_store(struct session *s, uint32_t layer, struct rows k, struct ro
 /* One unit: tokens [first, first + count) of the step with all query heads of group g. */
 struct unit {
     const struct shape *shape;
-    const struct kv_cache *cache;
+    struct kv_cache cache;
     uint32_t context, window, g, first, count;
     uint32_t position;     /* of the first token of the unit */
     size_t low, high;      /* positions whose keys are multiplied; low is a multiple of PANEL */
@@ -90,7 +100,7 @@ static void gather_queries(const struct unit *u, struct rows q) {
 
 static void multiply_keys(const struct unit *u, uint32_t rows) {
     uint32_t d = u->shape->head_dim;
-    const float *keys = u->cache->keys + u->g * round_up(u->context) * d;
+    const float *keys = u->cache.keys + u->g * round_up(u->context) * d;
     for (size_t j = u->low; j < u->high; j += PANEL) {
         kernels()->gemm_panel_f32(keys + j * d, d, u->q, d, rows, u->scores + (j - u->low), u->stride, PANEL);
     }
@@ -115,7 +125,7 @@ static void normalise_scores(const struct unit *u) {
 static void multiply_values(const struct unit *u, uint32_t rows) {
     uint32_t d = u->shape->head_dim;
     size_t panel = (size_t)u->context * PANEL;
-    const float *values = u->cache->values + u->g * (round_up(d) / PANEL) * panel;
+    const float *values = u->cache.values + u->g * (round_up(d) / PANEL) * panel;
     for (uint32_t i = 0; i < d; i += PANEL) {
         kernels()->gemm_panel_f32(values + i / PANEL * panel + u->low * PANEL, u->high - u->low, u->scores, u->stride,
                                   rows, u->sums + i, d, d - i < PANEL ? d - i : PANEL);
@@ -145,32 +155,41 @@ static void attend(struct unit *u, struct rows q, float *scratch, float *out) {
     scatter(u, out);
 }
 
-struct attention_job { const struct session *session; struct rows q; uint32_t layer, tokens, blocks; float *out; };
+struct attention_job {
+    const struct session *session;
+    struct rows q;
+    uint32_t layer, tokens, per_unit, blocks;
+    float *out;
+};
 
 static void attend_units(void *context, size_t begin, size_t end, int worker) {
     const struct attention_job *j = context;
     const struct session *s = j->session;
     const struct shape *shape = &s->model->shape;
-    uint32_t per_unit = tokens_per_unit(shape);
+    uint32_t per_unit = j->per_unit;
     for (uint32_t i = (uint32_t)begin; i < end; i++) {
         /* Late blocks see the most keys: they go first. */
         uint32_t first = (j->blocks - 1 - i / shape->kv_heads) * per_unit, left = j->tokens - first;
         struct unit u = {.shape = shape,
-                         .cache = &s->cache[j->layer],
+                         .cache = cache_of(s, j->layer, s->places[first].sequence),
                          .context = s->context,
                          .window = shape->window[j->layer],
                          .g = i % shape->kv_heads,
                          .first = first,
                          .count = left < per_unit ? left : per_unit,
-                         .position = s->position + first};
+                         .position = s->places[first].position};
         attend(&u, j->q, s->scratch + (size_t)worker * s->scratch_floats, j->out);
     }
 }
 
 void attention_apply(struct session *s, uint32_t layer, struct rows q, uint32_t tokens, float *out) {
     const struct shape *shape = &s->model->shape;
-    uint32_t per_unit = tokens_per_unit(shape), blocks = (tokens + per_unit - 1) / per_unit;
-    size_t work = (size_t)tokens * (s->position + tokens) * shape->heads * shape->head_dim;
-    struct attention_job job = {s, q, layer, tokens, blocks, out};
+    uint32_t per_unit = s->sequences ? 1 : tokens_per_unit(shape), blocks = (tokens + per_unit - 1) / per_unit;
+    size_t seen = 0;
+    for (uint32_t t = 0; t < tokens; t++) {
+        seen += s->places[t].position + 1;
+    }
+    size_t work = seen * shape->heads * shape->head_dim;
+    struct attention_job job = {s, q, layer, tokens, per_unit, blocks, out};
     parallel_for((size_t)blocks * shape->kv_heads, 1, work > SMALL_WORK ? s->threads : 1, attend_units, &job);
 }

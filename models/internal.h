@@ -63,7 +63,8 @@ struct linear {
     const void *weights;     /* [outputs][inputs] in the file */
     float *panels;           /* owned: [outputs / PANEL][inputs][PANEL]; NULL: read from the file */
 };
-enum status linear_prepare(struct linear *l, const struct matrix *m, struct error *e);
+/* panels: as a copy in any case */
+enum status linear_prepare(struct linear *l, const struct matrix *m, bool panels, struct error *e);
 size_t linear_weight_bytes(const struct linear *l); /* of one weight as held */
 
 /* ---- rope.c ------------------------------------------------------------------------------------ */
@@ -89,10 +90,16 @@ size_t attention_scratch_floats(const struct shape *s, uint32_t context);
 
 /* ---- session ----------------------------------------------------------------------------------- */
 
+/* Where a token stands: its sequence (0 where there is one only) and its position there. */
+struct token_place { uint32_t sequence, position; };
+
 struct session {
     const struct model *model;
     struct run *run;             /* NULL: digital */
     uint32_t context, max_batch, position;
+    uint32_t sequences;          /* 0: one, at `position`; else so many, of the lengths below (session_decode) */
+    uint32_t *lengths;           /* [sequences] */
+    struct token_place *places;        /* [max_batch] of the tokens of the step; NULL without values */
     bool keep_hidden;
     bool values;                 /* false: only the run is told what is done */
     int threads;
@@ -100,7 +107,7 @@ struct session {
     int rope_set;                /* divisors that the cached keys were turned with */
     struct rope_table rope[2];
     struct linear *linear;       /* parallel to model->matrices */
-    struct kv_cache *cache;      /* [layers] */
+    struct kv_cache *cache;      /* [layers]; sequence after sequence */
     /* Buffers of one step, row-major. */
     float *x, *normed;           /* [T][D]: residual stream; input of a block, then its output */
     float *block;                /* [T][D]: output of a block */
@@ -126,9 +133,12 @@ void linear_add_bias(struct session *s, int matrix, uint32_t tokens, float *y);
 /* Appends keys and values of the step's tokens to the cache of the layer, then out [T][H d] = softmax(scale q k) v. */
 void attention_store(struct session *s, uint32_t layer, struct rows k, struct rows v, uint32_t tokens);
 void attention_apply(struct session *s, uint32_t layer, struct rows q, uint32_t tokens, float *out);
+/* batch.c: whether a session may have many sequences. */
+enum status batch_check_options(const struct model *m, const struct session_options *o, struct error *e);
 /* transformer.c: work of a digital unit, noted in the run if there is one. */
 void record(struct session *s, enum digital_op op, int layer, uint32_t tokens, uint64_t elements);
-/* One step of at most max_batch tokens at s->position, which stays. Logits, if wanted, are in s->logits. */
+/* One step of at most max_batch tokens, which stand at s->places (without values: at s->position, which stays). Logits,
+ * if wanted, are in s->logits. */
 enum status transformer_step(struct session *s, const int32_t *ids, uint32_t tokens, enum logits_wanted wanted,
                              struct error *e);
 

@@ -2,7 +2,7 @@
  *
  * Digital form. F32, F16 and BF16 matrices stay in the mapped file, row by row; quantised and transposed ones are
  * copied to fp32 once, when the session is created, as panels of PANEL outputs (base/kernels.h), which serve any number
- * of tokens. On mapped rows, 1 to FEW_TOKENS tokens (decode) are bound by reading the weights: gemv per token over a
+ * of tokens with the same bits; sessions of many sequences have all matrices as panels. On mapped rows, 1 to FEW_TOKENS tokens (decode) are bound by reading the weights: gemv per token over a
  * strip of rows that stays in the cache. More tokens (prefill) are bound by arithmetic: PANEL rows are packed into the
  * thread's scratch and multiplied with all tokens. Threads share out whole panels of outputs, never the inner
  * dimension, so results do not depend on their
@@ -51,9 +51,9 @@ static void copy_panels(void *context, size_t begin, size_t end, int worker) {
     }
 }
 
-enum status linear_prepare(struct linear *l, const struct matrix *m, struct error *e) {
+enum status linear_prepare(struct linear *l, const struct matrix *m, bool panels, struct error *e) {
     l->weights = m->tensor->data;
-    if (stays_mapped(m, &l->type)) {
+    if (stays_mapped(m, &l->type) && !panels) {
         return OK;
     }
     size_t count = panels_of(m), panel_floats = (size_t)m->inputs * PANEL;

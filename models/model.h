@@ -49,6 +49,8 @@ struct session_options {
     uint32_t max_batch;   /* largest number of tokens in one forward call; 0 = 128 (longer inputs are cut) */
     struct run *run;      /* analog machine; NULL = digital. Borrowed. */
     bool keep_hidden;     /* record hidden states of the last forward call */
+    uint32_t sequences;   /* 0: one. Else so many, each with `context` positions of its own, one token of each at a time
+                             (session_decode); digital, max_batch does not count */
     bool shapes;          /* no values: steps are noted in the run, nothing is computed (session_advance) */
 };
 /* All memory is allocated here. Prepares the digital form of the weights that it will multiply digitally (fp32 for
@@ -73,6 +75,18 @@ enum status session_forward(struct session *s, const int32_t *ids, uint32_t coun
 enum status session_advance(struct session *s, uint32_t count, enum logits_wanted wanted, struct error *e);
 /* A session without values: goes on after `position` tokens (at most its context), as if they had been run. */
 void session_seek(struct session *s, uint32_t position);
+/* ---- many sequences (batch.c) ------------------------------------------------------------------ */
+
+/* The next token of one sequence of a session with many. */
+struct decode_token { uint32_t sequence; int32_t id; };
+/* Appends one token to each of `count` sequences (1 to `sequences`, none twice) and runs them at once. *logits
+ * [count][vocabulary] as for session_forward. What a sequence gets does not depend on which others are with it, on its
+ * number or on the number of threads, to the bit. Errors as for session_forward; then every sequence keeps its length. */
+enum status session_decode(struct session *s, const struct decode_token *tokens, uint32_t count, const float **logits,
+                           struct error *e);
+/* Forgets a sequence: its next token stands at position 0. */
+void session_restart(struct session *s, uint32_t sequence);
+
 /* keep_hidden: row 0 = after the embedding, row l+1 = after layer l, row layers+1 = after the final norm; each
  * [count][hidden] of the last call. */
 const float *session_hidden(const struct session *s, uint32_t row);
@@ -91,6 +105,11 @@ void sampler_destroy(struct sampler *s);
  * penalty. */
 int32_t sampler_next(struct sampler *s, const float *logits, uint64_t position, const int32_t *recent,
                      size_t recent_count);
+
+/* Further draws belong to this request: a stream of random numbers of its own (0 at the start). */
+void sampler_set_request(struct sampler *s, uint64_t request);
+/* Ids that are never chosen from now on; those outside the vocabulary are left out. Borrowed. NULL, 0: none. */
+void sampler_forbid(struct sampler *s, const int32_t *ids, size_t count);
 
 /* log p of `id` and, optionally, the entropy-free pieces needed for KL: double log-softmax. */
 double log_probability(const float *logits, size_t vocabulary, int32_t id);

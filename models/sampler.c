@@ -1,5 +1,6 @@
 /* Choice of the next token. Order of the steps:
  *
+ *   0. ids that are forbidden get the logit -infinity
  *   1. repetition penalty r: every id that occurs in `recent` gets x/r when x > 0, else x r (Keskar et al. 2019, CTRL)
  *   2. temperature 0: the largest logit, the lowest id among equals; done
  *   3. temperature T: x/T, so weights w_i = exp((x_i - max)/T)
@@ -7,12 +8,11 @@
  *   5. top-p: of these, the shortest prefix in falling order whose share of their total reaches p (Holtzman et al.
  * 2020)
  *   6. min-p: of these, the ones with w_i >= min_p * w_max
- *   7. one uniform number u of (seed, RANDOM_SAMPLING, position): the first id at which the running sum passes u *
+ *   7. one uniform number u of (seed, RANDOM_SAMPLING, request, position): the first id at which the running sum passes u *
  * total
  *
- * Equal logits are ordered by id. The draw depends on logits, options, seed and position only. Memory is allocated
- *
- * once. */
+ * Equal logits are ordered by id. The draw depends on logits, options, seed, request and position only. Memory is
+ * allocated once. */
 #include <math.h>
 #include <string.h>
 
@@ -23,6 +23,9 @@
 struct sampler {
     struct sampler_options options;
     size_t vocabulary;
+    uint64_t stream;         /* of random numbers: one per request */
+    const int32_t *forbidden;
+    size_t forbidden_count;
     float *logits;    /* [vocabulary] after the penalty */
     double *weights;  /* [vocabulary] in falling order once kept */
     int32_t *heap;    /* [vocabulary] ids; the end fills with ids in falling order */
@@ -55,6 +58,7 @@ enum status sampler_create(const struct sampler_options *o, size_t vocabulary, s
     if (s) {
         s->options = *o;
         s->vocabulary = vocabulary;
+        sampler_set_request(s, 0);
         s->logits = mem_alloc(vocabulary, sizeof *s->logits);
         s->weights = mem_alloc(vocabulary, sizeof *s->weights);
         s->heap = mem_alloc(vocabulary, sizeof *s->heap);
@@ -75,6 +79,23 @@ void sampler_destroy(struct sampler *s) {
         mem_free(s->heap);
         mem_free(s->penalised);
         mem_free(s);
+    }
+}
+
+void sampler_set_request(struct sampler *s, uint64_t request) {
+    s->stream = random_stream(RANDOM_SAMPLING, request);
+}
+
+void sampler_forbid(struct sampler *s, const int32_t *ids, size_t count) {
+    s->forbidden = ids;
+    s->forbidden_count = count;
+}
+
+static void leave_out_forbidden(struct sampler *s) {
+    for (size_t i = 0; i < s->forbidden_count; i++) {
+        if (s->forbidden[i] >= 0 && (size_t)s->forbidden[i] < s->vocabulary) {
+            s->logits[s->forbidden[i]] = -INFINITY;
+        }
     }
 }
 
@@ -216,6 +237,7 @@ static int32_t draw_from_all(struct sampler *s, float top, double u) {
 int32_t sampler_next(struct sampler *s, const float *logits, uint64_t position, const int32_t *recent,
                      size_t recent_count) {
     memcpy(s->logits, logits, s->vocabulary * sizeof *logits);
+    leave_out_forbidden(s);
     if (s->options.repetition_penalty != 1.0) {
         penalise(s, recent, recent_count);
     }
@@ -224,7 +246,7 @@ int32_t sampler_next(struct sampler *s, const float *logits, uint64_t position, 
         return best;
     }
     float top = s->logits[best];
-    double u = random_uniform(s->options.seed, random_stream(RANDOM_SAMPLING, 0), position);
+    double u = random_uniform(s->options.seed, s->stream, position);
     if (s->options.top_k == 0 && s->options.top_p >= 1.0 && s->options.min_p <= 0.0) {
         return draw_from_all(s, top, u);
     }

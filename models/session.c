@@ -17,8 +17,8 @@ enum { DEFAULT_CONTEXT = 4096, DEFAULT_BATCH = 128 };
 /* ---- creation -------------------------------------------------------------------------------- */
 
 static enum status no_memory(const struct session *s, struct error *e) {
-    return error_set(e, ERR_RUN, "session: out of memory (context of %u positions, %u tokens at once)", s->context,
-                     s->max_batch);
+    return error_set(e, ERR_RUN, "session: out of memory (%u sequences of %u positions, %u tokens at once)",
+                     s->sequences ? s->sequences : 1, s->context, s->max_batch);
 }
 
 static enum status check_options(const struct model *m, const struct session_options *o, struct error *e) {
@@ -31,7 +31,7 @@ static enum status check_options(const struct model *m, const struct session_opt
         return error_set(e, ERR_USAGE, "session: %s was opened without weights (allowed: sessions without values)",
                          m->view.path);
     }
-    return OK;
+    return o->sequences ? batch_check_options(m, o, e) : OK;
 }
 
 static enum status prepare_matrices(struct session *s, struct error *e) {
@@ -43,7 +43,7 @@ static enum status prepare_matrices(struct session *s, struct error *e) {
     for (size_t i = 0; i < m->matrix_count; i++) {
         s->linear[i].analog = s->run && run_is_analog(s->run, i);
         if (!s->linear[i].analog && s->values) {
-            TRY(linear_prepare(&s->linear[i], &m->matrices[i], e));
+            TRY(linear_prepare(&s->linear[i], &m->matrices[i], s->sequences > 0, e));
         }
     }
     return OK;
@@ -51,14 +51,17 @@ static enum status prepare_matrices(struct session *s, struct error *e) {
 
 static enum status create_cache(struct session *s, struct error *e) {
     const struct shape *p = &s->model->shape;
+    size_t sequences = s->sequences ? s->sequences : 1;
     s->cache = mem_alloc(p->layers, sizeof *s->cache);
-    s->history = mem_alloc(s->context, sizeof *s->history);
-    if (!s->cache || !s->history) {
+    s->history = mem_alloc(s->context > s->max_batch ? s->context : s->max_batch, sizeof *s->history);
+    s->lengths = mem_alloc(s->sequences, sizeof *s->lengths);
+    s->places = mem_alloc(s->max_batch, sizeof *s->places);
+    if (!s->cache || !s->history || !s->lengths || !s->places) {
         return no_memory(s, e);
     }
     for (uint32_t l = 0; l < p->layers; l++) {
-        s->cache[l].keys = mem_alloc(kv_keys_floats(p, s->context), sizeof(float));
-        s->cache[l].values = mem_alloc(kv_values_floats(p, s->context), sizeof(float));
+        s->cache[l].keys = mem_alloc(sequences, kv_keys_floats(p, s->context) * sizeof(float));
+        s->cache[l].values = mem_alloc(sequences, kv_values_floats(p, s->context) * sizeof(float));
         if (!s->cache[l].keys || !s->cache[l].values) {
             return no_memory(s, e);
         }
@@ -123,6 +126,8 @@ enum status session_create(const struct model *m, const struct session_options *
     s->context = o->context ? o->context : largest;
     s->max_batch = o->max_batch ? o->max_batch : DEFAULT_BATCH;
     s->max_batch = s->max_batch < s->context ? s->max_batch : s->context;
+    s->sequences = o->sequences;
+    s->max_batch = s->sequences ? s->sequences : s->max_batch;
     s->keep_hidden = o->keep_hidden;
     s->threads = threads_count();
     enum status status;
@@ -162,6 +167,8 @@ void session_destroy(struct session *s) {
     mem_free(s->cache);
     mem_free(s->linear);
     mem_free(s->history);
+    mem_free(s->lengths);
+    mem_free(s->places);
     mem_free(s);
 }
 
@@ -195,6 +202,9 @@ static enum status check_call(const struct session *s, const int32_t *ids, uint3
     if (!s->values) {
         return error_set(e, ERR_USAGE, "session: it has no values (allowed: session_advance)");
     }
+    if (s->sequences) {
+        return error_set(e, ERR_USAGE, "session: it has %u sequences (allowed: session_decode)", s->sequences);
+    }
     if (count == 0) {
         return error_set(e, ERR_USAGE, "session: no ids (allowed: at least 1)");
     }
@@ -221,6 +231,9 @@ static enum status run_to(struct session *s, uint32_t end, enum logits_wanted wa
     while (s->position < end) {
         uint32_t left = end - s->position, count = left < s->max_batch ? left : s->max_batch;
         enum logits_wanted now = count == left ? wanted : LOGITS_NONE;
+        for (uint32_t t = 0; s->values && t < count; t++) {
+            s->places[t] = (struct token_place){0, s->position + t};
+        }
         TRY(transformer_step(s, s->values ? s->history + s->position : NULL, count, now, e));
         s->position += count;
     }

@@ -73,7 +73,7 @@ static void embed_values(struct session *s, const int32_t *ids, uint32_t tokens)
             x[i] *= scale;
         }
         if (m->positions) {
-            tensor_rows_f32(m->positions, s->position + t, 1, s->block);
+            tensor_rows_f32(m->positions, s->places[t].position, 1, s->block);
             vector_add(x, s->block, D);
         }
     }
@@ -146,7 +146,7 @@ static void rotate_tokens(void *context, size_t begin, size_t end, int worker) {
     const struct rope_table *table = &s->rope[s->rope_set];
     (void)worker;
     for (size_t t = begin; t < end; t++) {
-        uint32_t position = s->position + (uint32_t)t;
+        uint32_t position = s->places[t].position;
         for (uint32_t i = 0; i < p->heads; i++) {
             rope_apply(&p->rope, table, position, j->q.data + t * j->q.stride + (size_t)i * p->head_dim);
         }
@@ -290,7 +290,7 @@ static enum status check_logits(const struct session *s, uint32_t first, uint32_
         if (finite < V) {
             return error_set(e, ERR_RUN,
                              "%s: the logits at position %u are not finite: weights damaged, or too large for fp32",
-                             s->model->view.path, s->position + first + t);
+                             s->model->view.path, s->places[first + t].position);
         }
     }
     return OK;
