@@ -36,6 +36,7 @@ enum random_what {
     RANDOM_WIRES = 20,       /* signs of the fields that check a folded network; where = 0, field << 32 | block */
     RANDOM_ARRIVALS = 22,    /* time to the next request; where = 0, index = request */
     RANDOM_WORKLOAD = 21,    /* synthetic weights (where = 0) and inputs (1) of mho validate; index = value */
+    RANDOM_PLACEMENT = 23,   /* which tiles change places; where = chip, index = draw */
     RANDOM_TEST = 255,
 };
 

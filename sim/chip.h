@@ -347,11 +347,12 @@ struct hierarchy_spec {
     int tiles_per_core, cores_per_cluster, clusters_per_chip, chips_per_package;
 };
 
-enum placement_strategy { PLACE_IN_ORDER, PLACE_BALANCED };
+enum placement_strategy { PLACE_IN_ORDER, PLACE_BALANCED, PLACE_FEWEST_HOPS };
 
 /* placement: sim/placement.c. */
 struct placement_spec {
     int strategy;                 /* placement_strategy */
+    int seed;                     /* of the search for fewest hops */
     const char *copies;           /* "down=2,head=4", "" none */
     int copies_of[MATRIX_ROLES];  /* derived; 1: the matrix alone */
 };

@@ -68,7 +68,18 @@ static const char *copies_contradiction(struct chip_spec *s, char *why, size_t b
     return NULL;
 }
 
+static const char *strategy_contradiction(const struct chip_spec *s, char *why, size_t bytes) {
+    bool links = s->network.given && (s->network.topology == TOPOLOGY_MESH || s->network.topology == TOPOLOGY_HTREE);
+    if (s->placement.strategy == PLACE_FEWEST_HOPS && s->costs == COSTS_FULL && !links) {
+        snprintf(why, bytes, "fewest_hops, but no hop depends on the place of a tile (allowed: with network.topology "
+                 "mesh or htree; in_order, balanced)");
+        return "placement.strategy";
+    }
+    return NULL;
+}
+
 const char *hierarchy_contradiction(struct chip_spec *s, char *why, size_t bytes) {
     const char *key = copies_contradiction(s, why, bytes);
+    key = key ? key : strategy_contradiction(s, why, bytes);
     return key ? key : levels_contradiction(s, why, bytes);
 }

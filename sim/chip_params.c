@@ -7,7 +7,7 @@
 #include "sim/chip.h"
 
 static const char *const topology_names[] = {"none", "bus", "htree", "mesh", NULL};
-static const char *const strategy_names[] = {"in_order", "balanced", NULL};
+static const char *const strategy_names[] = {"in_order", "balanced", "fewest_hops", NULL};
 static const char *const costs_names[] = {"full", "none", NULL};
 static const char *const encoding_names[] = {"differential_pair", "signed_unit", "one_device", "offset_column",
                                              "reference_column",  "unsigned",    NULL};
@@ -496,8 +496,10 @@ static const struct param hierarchy_rows[] = {
 
 static const struct param placement_rows[] = {
     CHOICE_ROW("strategy", strategy_names, "in_order",
-               "in_order: chip after chip is filled; balanced: every chip gets equally many tiles",
+               "in_order: chip after chip is filled; balanced: every chip gets equally many tiles; fewest_hops: as "
+               "in_order, and the tiles of a chip change places until messages on its network go fewer hops",
                AT(placement_spec, strategy)),
+    INT_ROW("seed", 0, 2147483647, "1", "of the search for fewest hops", AT(placement_spec, seed)),
     TEXT_ROW("copies", "",
              "matrices that are there several times, by role: down=2,head=4; a token goes to the copy that is free",
              AT(placement_spec, copies)),

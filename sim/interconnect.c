@@ -76,7 +76,7 @@ struct bench {
 };
 
 static uint32_t node_of(const struct bench *b, const struct span *s, uint64_t tile) {
-    return (uint32_t)((s->base + tile) % b->tiles_per_chip) / (uint32_t)b->n->spec->network.tiles_per_core;
+    return placement_slot(b->n->placement, s->base + tile) / (uint32_t)b->n->spec->network.tiles_per_core;
 }
 
 static void add_tree(const struct bench *b, uint64_t bits, uint32_t links, uint32_t deepest, struct load *to) {
@@ -284,7 +284,9 @@ static bool is_home(const struct interconnect *n, uint64_t chip) {
     return false;
 }
 
-static size_t route_of(const struct interconnect *n, const struct span *s) { return n->first_route[s->matrix] + s->copy; }
+static size_t route_of(const struct interconnect *n, const struct span *s) {
+    return n->first_route[s->matrix] + s->copy;
+}
 
 /* Adds the loads of a span of the present chip to the part of the same route of the last group. */
 static void join_part(struct bench *b, size_t span, struct part_record *part) {
@@ -382,13 +384,6 @@ static bool joins(const struct bench *b, uint64_t chip) {
     return !is_home(n, chip) && !is_home(n, g->first);
 }
 
-/* Stacks behind the last copy of a matrix. */
-static uint64_t stacks_end(const struct interconnect *n, size_t matrix) {
-    struct placement_matrix m = placement_matrix_at(n->placement, matrix);
-    return m.tiles ? placement_copy_stack(n->placement, matrix, m.copies - 1) + m.tiles
-                   : placement_first_stack(n->placement, matrix);
-}
-
 /* Copies of a matrix that have tiles on stacks [first, end). */
 static void add_spans(struct bench *b, size_t matrix, uint64_t first, uint64_t end) {
     const struct placement *p = b->n->placement;
@@ -402,27 +397,13 @@ static void add_spans(struct bench *b, size_t matrix, uint64_t first, uint64_t e
     }
 }
 
-/* [from, to): matrices that may have stacks in [first, end); *from never goes back. The first of a group reaches as far
- * as any of it. */
-static void find_matrices(const struct interconnect *n, uint64_t first, uint64_t end, size_t *from, size_t *to) {
-    size_t matrices = placement_matrices(n->placement);
-    while (*from < matrices && stacks_end(n, placement_group(n->placement, *from)) <= first) {
-        ++*from;
-    }
-    *to = *to > *from ? *to : *from;
-    while (*to < matrices && (placement_matrix_at(n->placement, *to).tiles == 0 ||
-                              placement_first_stack(n->placement, *to) < end)) {
-        ++*to;
-    }
-}
-
 static enum status visit_chips(struct bench *b, struct error *e) {
     uint64_t chips = placement_total(b->n->placement).chips;
     size_t from = 0, to = 0;
     for (uint64_t chip = 0; chip < chips; chip++) {
         uint64_t first = chip * b->tiles_per_chip, end = first + b->tiles_per_chip;
         b->span_count = 0;
-        find_matrices(b->n, first, end, &from, &to);
+        placement_find(b->n->placement, first, end, &from, &to);
         for (size_t i = from; i < to; i++) {
             add_spans(b, i, first, end);
         }
@@ -443,7 +424,7 @@ static size_t most_spans(const struct interconnect *n, uint64_t tiles_per_chip) 
     size_t most = 1, from = 0, to = 0;
     for (uint64_t chip = 0; chip < placement_total(n->placement).chips; chip++) {
         size_t spans = 0;
-        find_matrices(n, chip * tiles_per_chip, (chip + 1) * tiles_per_chip, &from, &to);
+        placement_find(n->placement, chip * tiles_per_chip, (chip + 1) * tiles_per_chip, &from, &to);
         for (size_t i = from; i < to; i++) {
             spans += placement_matrix_at(n->placement, i).copies;
         }

@@ -11,14 +11,17 @@
  *   chips = ceil(stacks / tiles_per_chip), at least one for the digital units
  *   in_order   chip after chip is filled
  *   balanced   every chip gets ceil(stacks / chips)
+ *   fewest_hops   as in_order; on its chip every stack goes where messages have short ways (placement_search.h)
  * utilisation = weights / cells of the tiles in use.
- * Not modelled: several matrices on one array, choice of neighbours, copies that differ in their noise.
+ * Not modelled: several matrices on one array, copies that differ in their noise.
  */
 #include "sim/placement.h"
 
 #include <inttypes.h>
+#include <math.h>
 
 #include "sim/blocks.h"
+#include "sim/placement_search.h"
 
 struct placement {
     const struct chip *chip;
@@ -29,7 +32,8 @@ struct placement {
     uint64_t *first_stack; /* [count] */
     size_t *group;         /* [count] */
     uint64_t per_chip;     /* stacks of a chip that are filled */
-    uint64_t *home; /* [layers]: home chip */
+    uint64_t *home;        /* [layers]: home chip */
+    uint32_t *slot;        /* [stacks]: tile of the chip; NULL: in order */
     struct placement_total total;
 };
 
@@ -143,6 +147,22 @@ static enum status add_up(struct placement *p, struct error *e) {
     return OK;
 }
 
+/* fewest_hops. Searched only where hops cost anything. */
+static enum status search(struct placement *p, struct error *e) {
+    const struct chip_spec *s = chip_spec_of(p->chip);
+    struct placement_hops hops = {(double)NAN, (double)NAN};
+    if (s->placement.strategy == PLACE_FEWEST_HOPS && s->costs == COSTS_FULL) {
+        p->slot = mem_alloc(p->total.stacks, sizeof *p->slot);
+        if (!p->slot && p->total.stacks) {
+            return error_set(e, ERR_RUN, "placement: out of memory");
+        }
+        TRY(placement_search(s, p, p->slot, &hops, e));
+    }
+    p->total.bit_hops_in_order = hops.in_order;
+    p->total.bit_hops = hops.found;
+    return OK;
+}
+
 static enum status fill(struct placement *p, const struct matrix_source *m, struct error *e) {
     for (size_t i = 0; i < p->count; i++) {
         if (m[i].layer >= 0 && (size_t)m[i].layer + 1 > p->layers) {
@@ -160,7 +180,8 @@ static enum status fill(struct placement *p, const struct matrix_source *m, stru
     for (size_t i = 0; i < p->count; i++) {
         TRY(place_matrix(p, &m[i], &p->matrices[i], e));
     }
-    return add_up(p, e);
+    TRY(add_up(p, e));
+    return search(p, e);
 }
 
 enum status placement_create(const struct chip *c, const struct matrix_source *m, size_t count, struct placement **out,
@@ -185,6 +206,7 @@ enum status placement_create(const struct chip *c, const struct matrix_source *m
 void placement_destroy(struct placement *p) {
     if (p) {
         arena_destroy(p->arena);
+        mem_free(p->slot);
         mem_free(p);
     }
 }
@@ -201,6 +223,24 @@ uint64_t placement_first_stack(const struct placement *p, size_t matrix) { retur
 uint64_t placement_copy_stack(const struct placement *p, size_t matrix, uint32_t copy) {
     return p->first_stack[matrix] + (uint64_t)copy * p->matrices[p->group[matrix]].tiles;
 }
+uint32_t placement_slot(const struct placement *p, uint64_t stack) {
+    return p->slot ? p->slot[stack] : (uint32_t)(stack % p->per_chip);
+}
+
+/* Of a group its first matrix reaches farthest. */
+void placement_find(const struct placement *p, uint64_t first, uint64_t end, size_t *from, size_t *to) {
+    for (; *from < p->count; ++*from) {
+        const struct placement_matrix *m = &p->matrices[p->group[*from]];
+        if (m->analog && p->first_stack[*from] + (uint64_t)m->tiles * m->copies > first) {
+            break;
+        }
+    }
+    *to = *to > *from ? *to : *from;
+    while (*to < p->count && (!p->matrices[*to].analog || p->first_stack[*to] < end)) {
+        ++*to;
+    }
+}
+
 size_t placement_group(const struct placement *p, size_t matrix) { return p->group[matrix]; }
 uint64_t placement_stacks_per_chip(const struct placement *p) { return p->per_chip; }
 uint64_t placement_first_chip(const struct placement *p, size_t matrix) { return p->first_stack[matrix] / p->per_chip; }

@@ -14,6 +14,11 @@ uint64_t placement_stacks_per_chip(const struct placement *p);
 uint64_t placement_first_chip(const struct placement *p, size_t matrix);
 /* The same of one of its copies. */
 uint64_t placement_copy_stack(const struct placement *p, size_t matrix, uint32_t copy);
+/* Which tile of its chip it is; below tiles_per_chip. */
+uint32_t placement_slot(const struct placement *p, uint64_t stack);
+/* Matrices that may have stacks in [first, end): [*from, *to). For rising `first`; both begin at 0 and never go
+ * back. */
+void placement_find(const struct placement *p, uint64_t first, uint64_t end, size_t *from, size_t *to);
 /* The first of the matrices that share their stacks: one of them multiplies at a time. */
 size_t placement_group(const struct placement *p, size_t matrix);
 /* Number of model layers: largest layer + 1. */

@@ -235,6 +235,8 @@ static json_t *mapping_json(const struct run *r) {
     json_object_set_new(mapping, "tile_rows", json_integer(chip_spec_of(r->chip)->tile.rows));
     json_object_set_new(mapping, "tile_columns", json_integer(chip_spec_of(r->chip)->tile.columns));
     json_object_set_new(mapping, "tiles_per_chip", json_integer(chip_spec_of(r->chip)->tiles_per_chip));
+    json_object_set_new(mapping, "bit_hops_in_order", number(t.bit_hops_in_order)); /* null: not searched */
+    json_object_set_new(mapping, "bit_hops", number(t.bit_hops));
     json_object_set_new(mapping, "matrices", report_matrices_json(r));
     json_object_set_new(mapping, "analog_weights", count(t.analog_weights));
     json_object_set_new(mapping, "digital_weights", count(t.digital_weights));

@@ -43,8 +43,8 @@ struct run {
     struct engine *engine;     /* a log of one step; NULL: the chip declares no costs */
     int64_t *critical_ticks;      /* [resources] of the step that ends; else 0 */
     int64_t *each_ticks;          /* [max_tokens] durations of a stage that differ from token to token */
-    int64_t *own_holds, *own_latencies; /* [max_tokens] of a stage whose unit wakes up, or whose tokens take turns; NULL:
-                                           none ever does */
+    int64_t *own_holds, *own_latencies; /* [max_tokens] of a stage whose unit wakes up, or whose tokens take turns;
+                                           NULL: none ever does */
     struct power_trace *power; /* NULL: the chip declares no costs */
     int64_t step_start_ticks;
     size_t stages, stages_most; /* of this step */
@@ -64,8 +64,8 @@ struct run {
     struct error trouble;              /* not OK: the step could not be scheduled */
 };
 
-/* Tokens of the run take `of` turns; a stage with a turn concerns only those of turn `which`, the others pass. of 0: all
- * tokens. */
+/* Tokens of the run take `of` turns; a stage with a turn concerns only those of turn `which`, the others pass. of 0:
+ * all tokens. */
 struct turn { uint32_t of, which; };
 /* How many tokens of the present step have this turn. */
 uint32_t run_turn_tokens(const struct run *r, struct turn turn);

@@ -168,10 +168,14 @@ struct placement_total {
     uint64_t stacks; /* with copies; tiers on top of each other are one */
     double utilisation;
     uint64_t analog_weights, digital_weights;
+    double bit_hops_in_order, bit_hops; /* per token over the networks of the chips, with placement.strategy
+                                           fewest_hops; else NAN */
 };
 size_t placement_matrices(const struct placement *p);
 struct placement_matrix placement_matrix_at(const struct placement *p, size_t i); /* same order as given */
 struct placement_total placement_total(const struct placement *p);
+/* One line about what the search for fewest hops found; nothing where there was none. */
+void placement_print_hops(const struct placement_total *p, FILE *out);
 /* Bytes that a machine of this placement keeps, about: 2 per analog weight (4 where inputs are not quantised), and some
  * per column. */
 uint64_t placement_machine_bytes(const struct chip *c, const struct placement *p);

@@ -70,7 +70,7 @@ static void mark(uint32_t node, bool away, uint8_t marks[LINKS]) {
 
 struct count { uint64_t flits[LINKS], bit_hops; uint32_t deepest; };
 
-/* Where a copy begins, counted from the tiles of the matrices alone. With tiers, those of `groups` share their stacks. */
+/* Where a copy begins, counted from the tiles of the matrices alone. Those of one of `groups` share their stacks. */
 static const size_t *groups;
 static uint64_t stack_of(const struct bench *b, size_t m, uint32_t copy) {
     uint64_t at = 0;
@@ -97,7 +97,7 @@ static void count_copy(const struct bench *b, size_t m, uint32_t copy, uint64_t 
             if (tile / TILES != chip) {
                 continue;
             }
-            uint32_t node = (uint32_t)(tile % TILES), hops = node % COLUMNS + node / COLUMNS;
+            uint32_t node = placement_slot(b->placement, tile), hops = node % COLUMNS + node / COLUMNS;
             out->deepest = hops > out->deepest ? hops : out->deepest;
             mark(node, away, marks);
             for (uint32_t l = 0; l < LINKS && !away && !reduce; l++) { /* each on its own */
@@ -191,8 +191,8 @@ static void full_chips_are_one_group(void **state) {
     clear(&b);
 }
 
-/* Of every copy: what it sends on every chip, with the tiers that its stacks have. Tiles: 6, 1, 56, 3, 2; copies of q 2, of
- * k 2, of down 3. On two tiers b lies under a, e under d where both have as many copies. */
+/* Of every copy: what it sends on every chip, with the tiers that its stacks have. Tiles: 6, 1, 56, 3, 2. With tiers b
+ * lies with a and d with c, where both have as many copies. */
 static void tiers_and_copies(void **state) {
     (void)state;
     static const struct {
@@ -202,6 +202,8 @@ static void tiers_and_copies(void **state) {
         {"tile.tiers=2", NULL, {0, 0, 2, 2, 4}},
         {"placement.copies=q=2,down=3", NULL, {0, 1, 2, 3, 4}},
         {"placement.copies=q=2,k=2,down=3", "tile.tiers=3", {0, 0, 2, 2, 4}},
+        {"placement.strategy=fewest_hops", NULL, {0, 1, 2, 3, 4}},
+        {"placement.strategy=fewest_hops", "placement.copies=q=2,k=2,down=3", {0, 1, 2, 3, 4}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct bench b = make_more(cases[i].set, cases[i].more);

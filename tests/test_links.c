@@ -124,7 +124,8 @@ static void multiplies_wait_for_shared_links(void **state) {
 
 /* 256 x 512 twice on the mesh: copy 0 on nodes 0 and 1, copy 1 on nodes 2 and 3.
  * Copy 0: inputs (32 flits) over 0-1; column 1 (64 flits) back over 1-0.
- * Copy 1: inputs over 0-2, 0-1 and 1-3, two hops; column 0 back over 2-0, column 1 over 3-2 and 2-0, which carries both.
+ * Copy 1: inputs over 0-2, 0-1 and 1-3, two hops; column 0 back over 2-0, column 1 over 3-2 and 2-0, which has
+ * both.
  * Two tokens in one step: the second has copy 1, and waits for the link 0-1 until the flits of the first are over.
  */
 static void tokens_take_turns_on_copies(void **state) {

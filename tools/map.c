@@ -31,6 +31,8 @@ static enum status map_json(const struct options *o, const struct chip *chip,
     json_put(root, "tiles", json_integer((json_int_t)t.tiles));
     json_put(root, "chips", json_integer((json_int_t)t.chips));
     json_put(root, "utilisation", json_number(t.utilisation));
+    json_put(root, "bit_hops_in_order", json_number(t.bit_hops_in_order)); /* null: not searched */
+    json_put(root, "bit_hops", json_number(t.bit_hops));
     json_put(root, "cells", json_integer((json_int_t)t.cells));
     json_put(root, "cells_used", json_integer((json_int_t)t.cells_used));
     json_put(root, "analog_weights", json_integer((json_int_t)t.analog_weights));
@@ -65,6 +67,7 @@ static enum status map_print(const struct model *model, const struct chip *chip,
            (unsigned long long)t.tiles, (unsigned long long)t.chips, t.chips == 1 ? "" : "s", 100 * t.utilisation,
            (unsigned long long)t.analog_weights, (unsigned long long)t.digital_weights,
            (double)placement_machine_bytes(chip, p) / 1e6);
+    placement_print_hops(&t, stdout);
     return finish_output(e);
 }
 
