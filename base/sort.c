@@ -24,3 +24,40 @@ void sort_floats(float *x, size_t n) {
         qsort(x, n, sizeof *x, compare_floats);
     }
 }
+
+static void swap_floats(float *a, float *b) {
+    float kept = *a;
+    *a = *b;
+    *b = kept;
+}
+
+/* Quickselect by halves around the median of three: what is left of `low` is not larger than what is right of it. */
+float select_float(float *x, size_t n, size_t k) {
+    size_t begin = 0, end = n;
+    while (end - begin > 2) {
+        float a = x[begin], b = x[begin + (end - begin) / 2], c = x[end - 1];
+        float pivot = a > b ? (b > c ? b : a > c ? c : a) : (a > c ? a : b > c ? c : b);
+        size_t low = begin, high = end;
+        for (;;) {
+            while (x[low] < pivot) {
+                low++;
+            }
+            do {
+                high--;
+            } while (x[high] > pivot);
+            if (low >= high) {
+                break;
+            }
+            swap_floats(&x[low++], &x[high]);
+        }
+        if (k < low) {
+            end = low;
+        } else {
+            begin = low;
+        }
+    }
+    if (end - begin == 2 && x[begin] > x[begin + 1]) {
+        swap_floats(&x[begin], &x[begin + 1]);
+    }
+    return x[k];
+}

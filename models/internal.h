@@ -93,9 +93,16 @@ size_t attention_scratch_floats(const struct shape *s, uint32_t context);
 /* Where a token stands: its sequence (0 where there is one only) and its position there. */
 struct token_place { uint32_t sequence, position; };
 
+/* Who sees the inputs x [tokens][inputs] of every digital product, before it is made. */
+struct watcher {
+    void (*see)(void *context, int matrix, const float *x, uint32_t tokens);
+    void *context;
+};
+
 struct session {
     const struct model *model;
     struct run *run;             /* NULL: digital */
+    const struct watcher *watcher; /* NULL: nobody */
     uint32_t context, max_batch, position;
     uint32_t sequences;          /* 0: one, at `position`; else so many, of the lengths below (session_decode) */
     uint32_t *lengths;           /* [sequences] */

@@ -143,6 +143,9 @@ enum status linear_multiply(struct session *s, int matrix, const float *x, uint3
     if (s->linear[matrix].analog) {
         return run_multiply(s->run, (size_t)matrix, x, tokens, y, e);
     }
+    if (s->watcher) {
+        s->watcher->see(s->watcher->context, matrix, x, tokens);
+    }
     if (s->values) {
         multiply_digital(s, matrix, x, tokens, y);
     }

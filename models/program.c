@@ -1,9 +1,17 @@
-/* Puts a model on a chip: placement, programming, and calibration on the bundled text.
+/* Puts a model on a chip: what stays digital, placement, programming, and calibration on the bundled text.
+ *
+ * Side paths. Those that the model brings are taken as they are; for other matrices the chip may ask for a rule
+ * (placement.digital_channels, placement.digital_weights; side_path_choose). The k channels are the inputs with the
+ * largest |x| of the digital model over the same text that calibrates, cut into the same windows: one outlier is enough
+ * to set a static range.
  *
  * Calibration runs the first tokens of DATA/configs/calibration/text.txt (as many as the chip file says) through the
  * machine in windows of CALIBRATION_WINDOW tokens (BOS in front where the model has one, since activations without it
  * can be far off); the machine records what its inputs and outputs reach and sets its ranges from that.
  */
+#include <math.h>
+#include <string.h>
+
 #include "base/io.h"
 #include "models/internal.h"
 
@@ -33,9 +41,9 @@ static enum status calibration_ids(const struct model *m, struct token_list *ids
 }
 
 static enum status run_text(const struct model *m, struct session *s, const struct token_list *ids, size_t wanted,
-                            struct error *e) {
+                            const char *what, struct error *e) {
     size_t total = ids->count < wanted ? ids->count : wanted;
-    struct progress *progress = progress_create("calibrating", total);
+    struct progress *progress = progress_create(what, total);
     int32_t bos = model_bos(m); /* left out where the context has no room for anything else */
     enum status status = OK;
     for (size_t at = 0; at < total && status == OK;) {
@@ -70,7 +78,7 @@ static enum status calibrate(const struct model *m, size_t tokens, struct machin
     TRY_GOTO(status,
              session_create(m, &(struct session_options){.context = window, .max_batch = window, .run = run}, &s, e),
              done);
-    TRY_GOTO(status, run_text(m, s, &ids, tokens, e), done);
+    TRY_GOTO(status, run_text(m, s, &ids, tokens, "calibrating", e), done);
     status = machine_calibration_finish(machine, e);
 done:
     session_destroy(s);
@@ -79,20 +87,107 @@ done:
     return status;
 }
 
+/* ---- side paths --------------------------------------------------------------------------------- */
+
+/* The sources of a model with the side paths that the chip asks for. */
+struct sides {
+    struct matrix_source *sources; /* [matrices] */
+    struct side_path **made;       /* [matrices] those of the rule, or NULL */
+    float **largest;               /* [matrices][inputs] largest |x| of the text */
+};
+
+static void sides_destroy(struct sides *s, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (s->made) {
+            side_path_destroy(s->made[i]);
+        }
+        if (s->largest) {
+            mem_free(s->largest[i]);
+        }
+    }
+    mem_free(s->sources);
+    mem_free(s->made);
+    mem_free(s->largest);
+}
+
+/* context: struct sides */
+static void note_largest(void *context, int matrix, const float *x, uint32_t tokens) {
+    const struct sides *s = context;
+    uint32_t inputs = s->sources[matrix].inputs;
+    float *largest = s->largest[matrix];
+    for (uint32_t t = 0; t < tokens; t++) {
+        for (uint32_t i = 0; i < inputs; i++) {
+            float size = fabsf(x[(size_t)t * inputs + i]);
+            largest[i] = size > largest[i] ? size : largest[i];
+        }
+    }
+}
+
+/* The digital model over the calibration text. */
+static enum status find_largest(const struct model *m, size_t tokens, struct sides *sides, struct error *e) {
+    struct token_list ids = {NULL, 0, 0};
+    struct session *s = NULL;
+    const struct watcher watcher = {note_largest, sides};
+    enum status status;
+    uint32_t window = m->shape.context < CALIBRATION_WINDOW ? m->shape.context : CALIBRATION_WINDOW;
+    for (size_t i = 0; i < m->matrix_count; i++) {
+        sides->largest[i] = mem_alloc(m->matrices[i].inputs, sizeof *sides->largest[i]);
+        if (!sides->largest[i]) {
+            return error_set(e, ERR_RUN, "%s: out of memory for side paths", m->view.path);
+        }
+    }
+    TRY_GOTO(status, calibration_ids(m, &ids, e), done);
+    TRY_GOTO(status, session_create(m, &(struct session_options){.context = window, .max_batch = window}, &s, e), done);
+    s->watcher = &watcher;
+    status = run_text(m, s, &ids, tokens, "finding channels", e);
+done:
+    session_destroy(s);
+    token_list_clear(&ids);
+    return status;
+}
+
+static enum status choose_sides(const struct model *m, const struct chip *c, struct sides *s, struct error *e) {
+    if (chip_digital_channels(c) > 0) {
+        TRY(find_largest(m, chip_calibration_tokens(c), s, e));
+    }
+    for (size_t i = 0; i < m->matrix_count; i++) {
+        if (!s->sources[i].side) {
+            TRY(side_path_choose(c, &s->sources[i], s->largest[i], &s->made[i], e));
+            s->sources[i].side = s->made[i];
+        }
+    }
+    return OK;
+}
+
+/* To be destroyed, whatever comes back. */
+static enum status sides_create(const struct model *m, const struct chip *c, struct sides *s, struct error *e) {
+    *s = (struct sides){mem_alloc(m->matrix_count, sizeof *s->sources), mem_alloc(m->matrix_count, sizeof *s->made),
+                        mem_alloc(m->matrix_count, sizeof *s->largest)};
+    if (!s->sources || !s->made || !s->largest) {
+        return error_set(e, ERR_RUN, "%s: out of memory for side paths", m->view.path);
+    }
+    memcpy(s->sources, m->sources, m->matrix_count * sizeof *s->sources);
+    return choose_sides(m, c, s, e);
+}
+
 enum status model_program(const struct model *m, const struct chip *c, const struct machine_options *o,
                           struct placement **placement, struct machine **machine, struct error *e) {
     struct placement *p = NULL;
     struct machine *programmed = NULL;
+    struct sides sides;
     enum status status;
-    TRY_GOTO(status, placement_create(c, m->sources, m->matrix_count, &p, e), failed);
-    TRY_GOTO(status, machine_create(c, p, m->sources, m->matrix_count, o, &programmed, e), failed);
+    TRY_GOTO(status, sides_create(m, c, &sides, e), failed);
+    TRY_GOTO(status, placement_create(c, sides.sources, m->matrix_count, &p, e), failed);
+    TRY_GOTO(status, machine_create(c, p, sides.sources, m->matrix_count, o, &programmed, e), failed);
     if (machine_needs_calibration(programmed)) {
         TRY_GOTO(status, calibrate(m, chip_calibration_tokens(c), programmed, e), failed);
     }
+    sides_destroy(&sides, m->matrix_count);
     *placement = p;
     *machine = programmed;
     return OK;
 failed:
+    sides_destroy(&sides, m->matrix_count);
     machine_destroy(programmed);
     placement_destroy(p);
     return status;

@@ -23,9 +23,9 @@ struct multiply_record shape_record(const struct chip *c, const struct placement
     struct placement_matrix m = placement_matrix_at(p, matrix);
     struct tile_work work = *chip_work(c);
     double S = a->array_S_per_weight[m.role];
-    uint64_t reads = (uint64_t)tokens * m.row_blocks,
+    uint64_t driven = m.inputs - m.digital_channels, reads = (uint64_t)tokens * m.row_blocks,
              repeated = (uint64_t)llround(a->repeated_blocks * (double)reads),
-             row_reads = (uint64_t)tokens * m.inputs + (m.row_blocks ? repeated * m.inputs / m.row_blocks : 0);
+             row_reads = (uint64_t)tokens * driven + (m.row_blocks ? repeated * driven / m.row_blocks : 0);
     return (struct multiply_record){
         .matrix = matrix,
         .tokens = tokens,

@@ -6,6 +6,7 @@
  *             of one slice; a spare column (tile.faults) is one physical column, a leg of a slice.
  *   per chip  tiles_per_chip tiles; the pools of vector, attention and matrix units; KV memory and buffer: bits of
  *             capacity x area per bit
+ *   side paths  the same kind of memory, as many bits as are stored (side_path.h)
  * A spare row has a DAC of its own; a spare column is switched to the ADC of the column that it replaces. Spares are
  * there whether they are in use or not. In the energy, a line in use is driven wherever it lies: a spare in use counts
  * with its own devices instead of the line that it replaces, the others draw nothing.
@@ -16,6 +17,7 @@
 #include "sim/chip_costs.h"
 #include "sim/encoding.h"
 #include "sim/passes.h"
+#include "sim/side_path.h"
 
 static double memory_mm2(const struct memory_spec *m) {
     return (double)m->capacity_KiB * 1024 * 8 * m->area_m2_per_bit.value * 1e6;
@@ -52,5 +54,10 @@ struct area_view chip_area(const struct chip_spec *s, double chips) {
 }
 
 struct area_view placement_area(const struct chip *c, const struct placement *p) {
-    return chip_area(chip_spec_of(c), (double)placement_total(p).chips);
+    struct placement_total t = placement_total(p);
+    struct area_view v = chip_area(chip_spec_of(c), (double)t.chips);
+    double side_mm2 = side_path_mm2(chip_spec_of(c), t.side_bits);
+    v.part_mm2[PART_BUFFER] += side_mm2;
+    v.total_mm2 += side_mm2;
+    return v;
 }

@@ -15,6 +15,7 @@
  *                of its columns answers for one word, most words are not in the calibration text, and a word that was
  *                never likely would be clipped when it is (stories15M: 0.54 nats per token); none of its columns has
  *                a smaller full scale than the median of the row block (docs/attempts.md).
+ * Full scales that the model brings win over all of these.
  * Static input ranges, one per row block: those that the model brings win; else from calibration inputs by the chip's
  * rule:
  *   maximum              max|x|
@@ -33,7 +34,7 @@
 #include "base/memory.h"
 #include "base/sort.h"
 #include "sim/histogram.h"
-#include "sim/machine.h"
+#include "sim/side_path.h"
 
 /* Full scales are of use: for steps and limits, as the unit of the converters' offsets, or of the compression by the
  * readout, which is said in shares of the range whether codes act or not. */
@@ -52,6 +53,17 @@ static bool wants_static(const struct machine *m) {
 
 static bool wants_adc_data(const struct machine *m) {
     return wants_full_scales(m) && m->spec->tile.adc.range == ADC_CALIBRATED;
+}
+
+/* A model that brings every range needs no data. */
+static bool adc_without_ranges(const struct machine *m) {
+    for (size_t i = 0; wants_adc_data(m) && i < m->count; i++) {
+        const struct array *a = m->arrays[i];
+        if (a && (!a->source.adc_range || a->shared)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool machine_static_without_ranges(const struct machine *m) {
@@ -144,6 +156,18 @@ static void set_full_scales_of(const struct machine *m, struct array *a, double 
     }
 }
 
+/* Those that the source brings: as they are, for the line whose factor is the largest. */
+static void take_source_scales(const struct machine *m, struct array *a) {
+    for (uint32_t b = 0; b < a->row_blocks; b++) {
+        for (uint32_t line = 0; line < a->lines; line++) {
+            for (uint32_t o = 0; o < a->outputs; o++) {
+                a->full_scale[((size_t)b * a->lines + line) * a->columns + o] =
+                    (float)line_peak(&m->plan, line) * a->source.adc_range[(size_t)b * a->outputs + o];
+            }
+        }
+    }
+}
+
 static void set_fixed_scales(const struct machine *m, struct array *a) {
     const struct tile_spec *tile = &m->spec->tile;
     if (tile->adc.range == ADC_STATIC) {
@@ -151,6 +175,9 @@ static void set_fixed_scales(const struct machine *m, struct array *a) {
     } else if (tile->adc.range == ADC_LAMBDA) {
         set_full_scales_of(m, a, tile->adc.lambda,
                            tile->adc.granularity == ADC_PER_COLUMN ? a->column_max : a->weight_scale);
+    }
+    if (a->source.adc_range) {
+        take_source_scales(m, a);
     }
 }
 
@@ -208,7 +235,7 @@ enum status machine_initial_ranges(struct machine *m, struct error *e) {
         array_derive(m, a, i);
     }
     machine_count_readouts(m);
-    m->ranges_set = !wants_adc_data(m) && !machine_static_without_ranges(m);
+    m->ranges_set = !adc_without_ranges(m) && !machine_static_without_ranges(m);
     return m->ranges_set ? machine_fit_correction(m, e) : OK;
 }
 
@@ -275,6 +302,17 @@ static void record_block(struct input_statistics *s, const float *x, uint32_t n)
     s->count += n;
 }
 
+/* All inputs of a block that its tiles drive. */
+static void record_driven(struct array *a, uint32_t b, const float *x) {
+    uint32_t from = a->row_begin[b];
+    for (uint32_t i = 0; i < array_block_channels(a, b); i++) {
+        uint32_t channel = a->side->channels[a->side->block_channels[b] + i];
+        record_block(&a->input[b], x + from, channel - from);
+        from = channel + 1;
+    }
+    record_block(&a->input[b], x + from, a->row_begin[b + 1] - from);
+}
+
 void array_record_inputs(struct array *a, const float *x, uint32_t tokens) {
     for (uint32_t b = 0; a->calibration_tokens == 0 && tokens > 0 && b < a->row_blocks; b++) {
         float largest = kernels()->absmax_f32(x + a->row_begin[b], array_block_rows(a, b));
@@ -283,7 +321,7 @@ void array_record_inputs(struct array *a, const float *x, uint32_t tokens) {
     a->calibration_tokens += tokens;
     for (uint32_t t = 0; a->input && t < tokens; t++) {
         for (uint32_t b = 0; b < a->row_blocks; b++) {
-            record_block(&a->input[b], x + (size_t)t * a->inputs + a->row_begin[b], array_block_rows(a, b));
+            record_driven(a, b, x + (size_t)t * a->inputs);
         }
     }
 }
@@ -323,7 +361,8 @@ static double range_by_rule(const struct machine *m, const struct input_statisti
 static enum status set_input_ranges(const struct machine *m, struct array *a, struct error *e) {
     TRY(allocate_ranges(a, e));
     for (uint32_t b = 0; b < a->row_blocks; b++) {
-        a->input_range[b] = (float)range_by_rule(m, &a->input[b]);
+        bool driven = array_driven_rows(a, b) > 0; /* else any range will do */
+        a->input_range[b] = driven ? (float)range_by_rule(m, &a->input[b]) : 1.0f;
         if (!(a->input_range[b] >= SMALLEST_RANGE) || !isfinite(a->input_range[b])) {
             return error_set(
                 e, ERR_RUN,
@@ -419,6 +458,9 @@ static enum status set_full_scales(const struct machine *m, struct array *a, str
     for (size_t i = 0; i < shared_count(m, a); i++) {
         double per_range = a->input ? 1.0 / (double)a->input_range[i / per_block] : 1.0;
         a->shared_full_scale[i] = (float)(tile->adc.headroom * (double)a->shared_max[i] * per_range);
+    }
+    if (a->source.adc_range) {
+        take_source_scales(m, a);
     }
     return OK;
 }

@@ -354,7 +354,20 @@ struct placement_spec {
     int strategy;                 /* placement_strategy */
     int seed;                     /* of the search for fewest hops */
     const char *copies;           /* "down=2,head=4", "" none */
+    int digital_channels;         /* inputs of every matrix that stay digital (side_path_choose) */
+    double digital_weights;       /* share of the weights of every column that stay digital */
     int copies_of[MATRIX_ROLES];  /* derived; 1: the matrix alone */
+};
+
+/* side_path: what the digital part of a matrix on tiles takes (side_path.h). The matrix unit works on it. */
+struct side_path_spec {
+    bool given;                /* the chip file has the group */
+    const char *name;
+    int value_bits, index_bits; /* of a stored weight, and of an index; in the buffer's kind of memory */
+    int mac_lanes;             /* lanes of the matrix unit that one MAC takes */
+    bool follows_supply;
+    double node_m;
+    struct constant energy_J;  /* one MAC */
 };
 
 struct chip_spec {
@@ -378,6 +391,7 @@ struct chip_spec {
     bool analog_role[MATRIX_ROLES];
     int calibration_tokens;      /* how many tokens of the calibration text */
     struct unit_spec vector, attention, matmul; /* matmul: for matrices that stay digital; an operation is a MAC */
+    struct side_path_spec side_path;            /* cost */
     struct network_spec network;
     struct chip_link_spec chip_link;
     struct memory_spec kv, buffer;              /* buffer: activations, and the weights of digital matrices */

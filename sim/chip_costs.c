@@ -60,6 +60,7 @@ static enum status scale(const struct acting *a, struct constant *k, double fact
 
 /* ---- node -------------------------------------------------------------------------------------------------- */
 
+/* area, leak: NULL where the part has none. */
 static enum status scale_part(const struct acting *a, double node_m, struct constant *energy, struct constant *area,
                               struct constant *leak) {
     const struct scaling_spec *by = &a->s->scaling;
@@ -75,7 +76,9 @@ static enum status scale_part(const struct acting *a, double node_m, struct cons
     TRY(scale(a, energy, energy_factor, &by->error, what));
     snprintf(what, sizeof what, "scaled from %g nm to %g nm, x %.3g (Stillmaker and Baas 2017)", from_nm, to_nm,
              area_factor);
-    TRY(scale(a, area, area_factor, &by->error, what));
+    if (area) {
+        TRY(scale(a, area, area_factor, &by->error, what));
+    }
     return leak ? scale(a, leak, area_factor, &by->error, what) : OK;
 }
 
@@ -94,6 +97,9 @@ static enum status act_node(const struct acting *a) {
     TRY(scale_part(a, t->post.node_m, &t->post.energy_J, &t->post.area_m2, NULL));
     for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
         TRY(scale_part(a, units[i]->node_m, &units[i]->energy_J, &units[i]->area_m2, &units[i]->static_W));
+    }
+    if (s->side_path.given) {
+        TRY(scale_part(a, s->side_path.node_m, &s->side_path.energy_J, NULL, NULL));
     }
     for (size_t i = 0; i < sizeof memories / sizeof memories[0]; i++) {
         struct memory_spec *m = memories[i];
@@ -161,6 +167,7 @@ static enum status act_supply(const struct acting *a) {
         {s->vector.follows_supply, &s->vector.energy_J, u * u},
         {s->attention.follows_supply, &s->attention.energy_J, u * u},
         {s->matmul.follows_supply, &s->matmul.energy_J, u * u},
+        {s->side_path.given && s->side_path.follows_supply, &s->side_path.energy_J, u * u},
         {s->kv.follows_supply, &s->kv.energy_J_per_bit, u * u},
         {s->buffer.follows_supply, &s->buffer.energy_J_per_bit, u * u},
         {true, &t->static_W, leak},
@@ -253,9 +260,10 @@ static const char *adc_contradiction(const struct chip_spec *s, char *why, size_
 static const char *node_contradiction(const struct chip_spec *s, char *why, size_t bytes) {
     static const char *const keys[] = {"node_nm", "tile.dac.node_nm", "tile.adc.node_nm", "tile.post.node_nm",
                                        "vector.node_nm", "attention.node_nm", "matmul.node_nm", "kv.node_nm",
-                                       "buffer.node_nm"};
+                                       "buffer.node_nm", "side_path.node_nm"};
     const double nodes_m[] = {s->node_m, s->tile.dac.node_m, s->tile.adc.node_m, s->tile.post.node_m, s->vector.node_m,
-                              s->attention.node_m, s->matmul.node_m, s->kv.node_m, s->buffer.node_m};
+                              s->attention.node_m, s->matmul.node_m, s->kv.node_m, s->buffer.node_m,
+                              s->side_path.node_m};
     if (s->scale_to_node != SWITCH_ON) {
         return NULL;
     }

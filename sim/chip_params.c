@@ -503,6 +503,12 @@ static const struct param placement_rows[] = {
     TEXT_ROW("copies", "",
              "matrices that are there several times, by role: down=2,head=4; a token goes to the copy that is free",
              AT(placement_spec, copies)),
+    INT_ROW("digital_channels", 0, 1000000, "0",
+            "inputs of every analog matrix that stay digital: those with the largest |x| in the calibration text",
+            AT(placement_spec, digital_channels)),
+    NUMBER_ROW("digital_weights", "", 0, 1, "0",
+               "share of the weights of every column of a tile that stay digital: the largest",
+               AT(placement_spec, digital_weights)),
 };
 
 static const struct param gating_rows[] = {
@@ -526,6 +532,16 @@ static const struct param unit_rows[] = {
     CONSTANT_ROW("energy_J", "J", 1e-18, 1e-6, "one operation (attention, matmul: one MAC)", AT(unit_spec, energy_J)),
     CONSTANT_ROW("area_um2", "um2", 0, 1e10, "one unit", AT(unit_spec, area_m2)),
     CONSTANT_ROW("static_W", "W", 0, 1000, "leakage and clock of one unit, all the time", AT(unit_spec, static_W)),
+};
+
+static const struct param side_path_rows[] = {
+    TEXT_ROW("name", "", "part that the numbers were taken from", AT(side_path_spec, name)),
+    BITS_ROW("value_bits", 4, 32, "16", "a stored weight", AT(side_path_spec, value_bits)),
+    BITS_ROW("index_bits", 8, 32, "16", "a stored index", AT(side_path_spec, index_bits)),
+    INT_ROW("mac_lanes", 1, 1024, NULL, "lanes of the matrix unit that one MAC takes", AT(side_path_spec, mac_lanes)),
+    NODE_ROW("node_nm", AT(side_path_spec, node_m)),
+    SUPPLY_ROW("follows_supply", AT(side_path_spec, follows_supply)),
+    CONSTANT_ROW("energy_J", "J", 1e-18, 1e-6, "one MAC", AT(side_path_spec, energy_J)),
 };
 
 static const struct param memory_rows[] = {
@@ -661,6 +677,7 @@ const struct chip_table chip_tables[] = {
     GROUP("vector.", "vector unit", unit_rows, vector, true),
     GROUP("attention.", "attention unit", unit_rows, attention, true),
     GROUP("matmul.", "digital matrix unit", unit_rows, matmul, true),
+    OPTIONAL_GROUP("side_path.", "digital side path", side_path_rows, side_path, side_path.given, true),
     OPTIONAL_GROUP("network.", "network", network_rows, network, network.given, true),
     OPTIONAL_GROUP("chip_link.", "chip link", chip_link_rows, chip_link, chip_link.given, true),
     GROUP("kv.", "KV memory", memory_rows, kv, true),

@@ -30,6 +30,7 @@
 #include "base/random.h"
 #include "sim/ledger.h"
 #include "sim/multiply.h"
+#include "sim/side_path.h"
 
 /* Reads of the calibration have numbers that no token has. */
 #define CORRECTION_READS 0x12345678901u
@@ -109,6 +110,7 @@ static enum status fit_create(struct machine *m, size_t matrix, struct totals *t
 static void make_vectors(struct fit *f) {
     uint64_t stream = random_stream(RANDOM_CONVERTER, (uint64_t)f->matrix << 8 | STREAM_TEST_VECTORS);
     random_gaussian_fill(f->m->seed, stream, 0, f->x, (size_t)f->vectors * f->a->inputs);
+    side_clear_channels(f->a, f->vectors, f->x);
     for (uint32_t b = 0; b < f->a->row_blocks; b++) {
         float range = f->a->input_range ? f->a->input_range[b] : INFINITY, scale = (isfinite(range) ? range : 1) / 3;
         for (uint32_t v = 0; v < f->vectors; v++) {
@@ -203,7 +205,7 @@ static enum status fit_block(struct fit *f, float *gain, float *offset, struct e
     const struct array *a = f->a;
     for (uint32_t o = 0; o < a->outputs; o += PANEL) {
         uint32_t lanes = a->outputs - o < PANEL ? a->outputs - o : PANEL;
-        TRY(a->source.read_rows(a->source.context, o, lanes, f->w, e));
+        TRY(array_read_targets(a, o, lanes, f->w, e));
         for (uint32_t lane = 0; lane < lanes; lane++) {
             make_ideal(f, f->w + (size_t)lane * a->inputs);
             struct affine fitted = fit_column(f, o + lane);

@@ -8,6 +8,7 @@
 #include "sim/memories.h"
 #include "sim/passes.h"
 #include "sim/placement.h"
+#include "sim/side_path.h"
 
 static const char *const component_names[PART_COUNT] = {
     "dac",       "array",  "sampling",       "adc",     "digital_post", "vector", "attention",
@@ -82,7 +83,7 @@ void ledger_reset(struct ledger *l) {
     memset(l->clips, 0, l->rows * sizeof *l->clips);
     memset(l->count, 0, sizeof l->count);
     memset(l->fresh_J, 0, sizeof l->fresh_J);
-    l->mvm = l->macs = l->digital_macs = l->converted_adc = l->converted_dac = 0;
+    l->mvm = l->macs = l->digital_macs = l->side_macs = l->converted_adc = l->converted_dac = 0;
     l->saturated_adc = l->results_adc = l->clipped_dac = l->inputs_dac = 0;
 }
 
@@ -143,6 +144,19 @@ double sampling_energy_J(const struct chip_spec *s, double adc_conversions) {
     return adc_conversions / work.groups * (work.samples * i->sample_J.value + work.pulses * i->pulse_J.value);
 }
 
+static void add_side_path(struct ledger *l, const struct placement_matrix *m, uint32_t tokens) {
+    const struct chip_spec *s = chip_spec_of(l->chip);
+    uint64_t macs = placement_side_macs(m) * tokens, sums = (uint64_t)m->outputs * tokens;
+    if (macs == 0) {
+        return;
+    }
+    add(l, PART_DIGITAL_MATMUL, m->layer, macs, (double)macs * s->side_path.energy_J.value);
+    add_buffer(l, m->layer, side_path_bits(&s->side_path, m) + 2 * sums * (uint64_t)s->buffer.value_bits);
+    add(l, PART_VECTOR, m->layer, sums, (double)sums * s->vector.energy_J.value);
+    l->digital_macs += macs;
+    l->side_macs += macs;
+}
+
 void ledger_multiply(struct ledger *l, const struct multiply_record *r) {
     const struct chip_spec *s = chip_spec_of(l->chip);
     const struct tile_spec *t = &s->tile;
@@ -159,8 +173,9 @@ void ledger_multiply(struct ledger *l, const struct multiply_record *r) {
     add(l, PART_ADC, m.layer, r->adc_conversions, (double)r->adc_conversions * t->adc.energy_J.value);
     add(l, PART_DIGITAL_POST, m.layer, r->adc_conversions, (double)r->adc_conversions * t->post.energy_J.value);
     add_buffer(l, m.layer, values * (uint64_t)chip_spec_of(l->chip)->buffer.value_bits);
+    add_side_path(l, &m, r->tokens);
     l->mvm += mvm;
-    l->macs += (uint64_t)m.inputs * m.outputs * r->tokens;
+    l->macs += ((uint64_t)m.inputs * m.outputs - placement_side_macs(&m)) * r->tokens;
     l->converted_dac += r->dac_conversions;
     l->inputs_dac += r->dac_inputs;
     l->clipped_dac += r->dac_clipped;
@@ -228,7 +243,8 @@ double ledger_static_W(const struct ledger *l) {
     double one_chip_W = s->tiles_per_chip * tile_static_W(&s->tile) + unit_static_W(&s->vector) +
                         unit_static_W(&s->attention) + unit_static_W(&s->matmul) + memory_static_W(&s->kv) +
                         memory_static_W(&s->buffer) + links_static_W(s) + dram_static_W(&s->dram);
-    return (double)placement_total(l->placement).chips * one_chip_W;
+    struct placement_total t = placement_total(l->placement);
+    return (double)t.chips * one_chip_W + side_path_static_W(s, t.side_bits);
 }
 
 double ledger_row_J(const struct ledger *l, size_t row, double static_J) {

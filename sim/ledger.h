@@ -16,6 +16,8 @@
  *   KV       bits x kv.energy_J_per_bit              new key and value written; keys and values in the window read
  *   buffer   bits x buffer.energy_J_per_bit          all operands and results; weights of digital matrices
  *   matmul   MACs x matmul.energy_J
+ *   side     MACs x side_path.energy_J on the matrix unit, bits on the buffer, additions on the vector unit
+ *            (sim/side_path.h)
  *   DRAM     bits x dram.energy_J_per_bit            keys and values that spill, rows of the embedding table
  *   static   watts of all chips, tiles in use or not, x makespan, less what gating saves (sim/power.h); counted
  *            outside the layers
@@ -45,6 +47,7 @@ struct ledger {
     uint64_t *kv_room_bits;            /* [rows]: KV memory of the layer */
     const uint64_t *kv_share_bits;     /* [rows]: what the present step may use of it */
     uint64_t mvm, macs, saturated_adc, results_adc, converted_adc, clipped_dac, inputs_dac, converted_dac, digital_macs;
+    uint64_t side_macs; /* of digital_macs, those of side paths */
 };
 
 enum status ledger_create(const struct chip *c, const struct placement *p, struct ledger *out, struct error *e);

@@ -13,6 +13,7 @@
 #include "base/io.h"
 #include "base/kernels.h"
 #include "base/memory.h"
+#include "sim/side_path.h"
 
 /* ---- what kind of machine ---------------------------------------------------------------------------------------- */
 
@@ -69,6 +70,7 @@ void array_destroy(struct array *a) {
             mem_free(blocks[i]);
         }
         array_free_converters(a);
+        array_destroy_side(a);
         mem_free(a);
     }
 }
@@ -155,7 +157,7 @@ struct array *array_create(const struct machine *m, const struct matrix_source *
     a->lines = m->plan.lines;
     bool white = spec->effects.read_noise && cell_has_white_noise(spec->tile.cell);
     if (!array_cut(a, &spec->tile) || !array_allocate_weights(a, weights_are_codes(spec), white) ||
-        !array_allocate_columns(a, &m->plan) || !array_allocate_wires(m, a)) {
+        !array_allocate_columns(a, &m->plan) || !array_allocate_wires(m, a) || !array_create_side(a)) {
         array_destroy(a);
         return NULL;
     }
@@ -234,6 +236,20 @@ enum status chip_check_age(const struct chip *c, double age_s, struct error *e) 
     return OK;
 }
 
+/* Side paths that the placement counts are there. */
+static enum status check_side(const struct placement_matrix *placed, const struct matrix_source *m, struct error *e) {
+    uint32_t channels = m->side ? m->side->channel_count : 0;
+    uint64_t weights = m->side && m->side->weight_begin ? m->side->weight_begin[m->outputs] : 0;
+    if (!placed->analog || (placed->digital_channels == channels && placed->listed_weights == weights)) {
+        return OK;
+    }
+    return error_set(e, ERR_USAGE,
+                     "matrix %s: %s (allowed: placement.digital_channels=0 and placement.digital_weights=0, or a model, "
+                     "whose text says which inputs are large)",
+                     m->name, m->side ? "its side path is not that of the placement"
+                                      : "the chip asks for a digital side path, and none was chosen");
+}
+
 /* Placement and sources that belong together. */
 static enum status check_parts(const struct placement *p, const struct matrix_source *m, size_t count,
                                struct error *e) {
@@ -247,6 +263,7 @@ static enum status check_parts(const struct placement *p, const struct matrix_so
             return error_set(e, ERR_USAGE, "matrix %s: %u x %u weights, but the placement has %u x %u", m[i].name,
                              m[i].outputs, m[i].inputs, placed.outputs, placed.inputs);
         }
+        TRY(check_side(&placed, &m[i], e));
     }
     return OK;
 }
@@ -306,6 +323,10 @@ static enum status program_all(struct machine *m, const struct matrix_source *so
             m->arrays[i] = array_create(m, &sources[i]);
             if (!m->arrays[i]) {
                 status = out_of_memory(&sources[i], e);
+                break;
+            }
+            status = array_check_source(m, m->arrays[i], e);
+            if (status != OK) {
                 break;
             }
             m->arrays[i]->first_tile = tiles;

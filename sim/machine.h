@@ -76,8 +76,11 @@ struct input_statistics {
     uint64_t bins[RANGE_BINS];
 };
 
+struct side_values; /* side_path.h */
+
 struct array {
     struct matrix_source source;
+    struct side_values *side; /* what stays digital; NULL: nothing */
     uint32_t inputs, outputs, row_blocks, column_blocks, panels;
     uint32_t columns;     /* panels x PANEL: outputs padded */
     uint64_t first_tile;  /* number of its first tile in the order of placement */

@@ -10,6 +10,7 @@
  * White noise: u sqrt(sum(variance q^2)) z is added to v, both sums from one pass over the codes (mac_i16_noise); where
  * all devices of a panel have the same variance, it is taken out of the sum.
  * Without the effect dac (or beyond 10 bits) the dot products are fp32 with q = x DAC limit / range, not rounded.
+ * What stays digital (side_path.h) is taken out of the inputs before and added after.
  * Every output is computed by one thread, sums in a fixed order: the same bytes for any thread count; integer panels
  * also for any kernel.
  */
@@ -32,6 +33,7 @@ void multiply_scratch_destroy(struct multiply_scratch *s) {
         mem_free(s->token_range);
         mem_free(s->array_S);
         mem_free(s->clipped);
+        side_scratch_destroy(&s->side);
         general_scratch_destroy(s->general);
         mem_free(s);
     }
@@ -70,7 +72,8 @@ struct multiply_scratch *multiply_scratch_create(const struct machine *m, uint32
     s->array_S = mem_alloc(max_tokens, sizeof *s->array_S);
     s->clipped = mem_alloc(max_tokens, sizeof *s->clipped);
     s->general = m->simple ? NULL : general_scratch_create(m);
-    if (!s->codes || !s->squares || !s->square_sums || !s->inputs || !s->token_range || !s->array_S || !s->clipped ||
+    bool side = side_scratch_create(m, max_tokens, &s->side);
+    if (!side || !s->codes || !s->squares || !s->square_sums || !s->inputs || !s->token_range || !s->array_S || !s->clipped ||
         (!m->simple && !s->general)) {
         multiply_scratch_destroy(s);
         return NULL;
@@ -383,7 +386,7 @@ static void fill_record(const struct machine *m, const struct array *a, const st
         r->dac_clipped += s->clipped[t] * a->column_blocks;
     }
     uint64_t of_read = work.groups * ((uint64_t)a->outputs * work.lines + (uint64_t)a->column_blocks * work.shared);
-    r->dac_inputs = (uint64_t)r->tokens * a->inputs * a->column_blocks;
+    r->dac_inputs = (uint64_t)r->tokens * array_driven_inputs(a) * a->column_blocks;
     r->adc_results = (uint64_t)r->tokens * a->row_blocks * of_read;
     r->dac_conversions = row_reads * work.passes * a->column_blocks;
     r->adc_conversions = r->adc_results + r->repeated_blocks * of_read;
@@ -410,13 +413,17 @@ enum status machine_multiply(struct machine *m, size_t matrix, const float *x, u
         return error_set(e, ERR_RUN, "matrix %s: its converter ranges are not set: the chip needs a calibration first",
                          a->source.name);
     }
-    uint64_t row_reads = (uint64_t)tokens * a->inputs;
+    uint64_t row_reads = (uint64_t)tokens * array_driven_inputs(a);
     *record = (struct multiply_record){.matrix = matrix, .tokens = tokens};
+    if (a->side) {
+        TRY(check_inputs(a, x, tokens, e));
+    }
+    const float *driven = side_drive(a, x, tokens, &s->side);
     if (m->simple) {
         struct job job = {.m = m,
                           .a = a,
                           .s = s,
-                          .x = x,
+                          .x = driven,
                           .y = y,
                           .matrix = matrix,
                           .tokens = tokens,
@@ -426,11 +433,12 @@ enum status machine_multiply(struct machine *m, size_t matrix, const float *x, u
     } else {
         TRY(check_inputs(a, x, tokens, e));
         if (m->calibrating) {
-            array_record_inputs(a, x, tokens);
+            array_record_inputs(a, driven, tokens);
         }
         row_reads = 0;
-        TRY(multiply_general(m, matrix, x, tokens, first_read, s, y, record, &row_reads, e));
+        TRY(multiply_general(m, matrix, driven, tokens, first_read, s, y, record, &row_reads, e));
     }
+    side_multiply(a, x, tokens, &s->side, y);
     fill_record(m, a, s, row_reads, record);
     return OK;
 }

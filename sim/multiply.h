@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/random.h"
-#include "sim/machine.h"
+#include "sim/side_path.h"
 
 enum {
     TOKENS = 32,            /* tokens that go through a panel together: their results stay in the first-level cache */
@@ -61,6 +61,7 @@ struct multiply_scratch {
     float *token_range; /* [tokens][row blocks] factor of a block's outputs: its input range if it is the token's own */
     double *array_S;    /* [tokens] sum of |input| / full scale x row conductance */
     uint64_t *clipped;               /* [tokens] */
+    struct side_scratch side;
     struct general_scratch *general; /* NULL: every array is simple */
 };
 

@@ -668,7 +668,7 @@ static enum status multiply_block(struct block_work *w, float *y, struct multipl
     for (uint32_t t = 0; t < w->tokens; t++) {
         finish_token(w, t, y + (size_t)t * w->a->outputs);
         r->repeated_blocks += executions[t] - 1;
-        *row_reads += (uint64_t)executions[t] * array_block_rows(w->a, w->block);
+        *row_reads += (uint64_t)executions[t] * array_driven_rows(w->a, w->block);
         w->clipped[t] += w->clipped_now[t];
         for (uint32_t panel = 0; panel < w->a->panels; panel++) {
             r->adc_saturated += w->g->beyond[panel * TOKENS + t];

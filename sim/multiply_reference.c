@@ -621,6 +621,43 @@ static enum status multiply_token(struct block *k, const float *x, double *codes
     return OK;
 }
 
+/* Adds what stays digital: the listed weights and channels, from the source. */
+static enum status add_side_path(const struct array *a, const float *x, uint32_t tokens, double *y, struct error *e) {
+    const struct side_path *s = a->source.side;
+    float *w = s ? mem_alloc(a->inputs, sizeof *w) : NULL;
+    enum status status = s && !w ? error_set(e, ERR_RUN, "matrix %s: out of memory", a->source.name) : OK;
+    for (uint32_t o = 0; s && status == OK && o < a->outputs; o++) {
+        status = a->source.read_rows(a->source.context, o, 1, w, e);
+        for (uint32_t t = 0; status == OK && t < tokens; t++) {
+            const float *mine = x + (size_t)t * a->inputs;
+            double sum = 0;
+            for (uint32_t i = 0; i < s->channel_count; i++) {
+                sum += (double)mine[s->channels[i]] * (double)w[s->channels[i]];
+            }
+            for (uint32_t i = s->weight_begin ? s->weight_begin[o] : 0; s->weight_begin && i < s->weight_begin[o + 1];
+                 i++) {
+                sum += (double)mine[s->weight_inputs[i]] * (double)w[s->weight_inputs[i]];
+            }
+            y[(size_t)t * a->outputs + o] += sum;
+        }
+    }
+    mem_free(w);
+    return status;
+}
+
+/* x without the channels of the side path; NULL when out of memory. */
+static float *driven_inputs(const struct array *a, const float *x, uint32_t tokens) {
+    float *driven = mem_alloc((size_t)tokens * a->inputs, sizeof *driven);
+    for (size_t i = 0; driven && i < (size_t)tokens * a->inputs; i++) {
+        driven[i] = x[i];
+    }
+    for (size_t i = 0; driven && a->source.side && i < (size_t)tokens * a->source.side->channel_count; i++) {
+        uint32_t count = a->source.side->channel_count;
+        driven[i / count * a->inputs + a->source.side->channels[i % count]] = 0;
+    }
+    return driven;
+}
+
 enum status machine_multiply_reference(const struct machine *m, size_t matrix, const float *x, uint32_t tokens,
                                        uint64_t first_read, const struct stage_visitor *trace, double *y,
                                        struct error *e) {
@@ -636,7 +673,11 @@ enum status machine_multiply_reference(const struct machine *m, size_t matrix, c
     TRY(block_create(m, matrix, &k, e));
     double *codes = mem_alloc((size_t)a->outputs * m->inputs.groups * a->lines, sizeof *codes),
            *block_y = mem_alloc(a->outputs, sizeof *block_y);
-    enum status status = codes && block_y ? OK : error_set(e, ERR_RUN, "matrix %s: out of memory", a->source.name);
+    float *driven = driven_inputs(a, x, tokens);
+    enum status status = OK;
+    if (!codes || !block_y || !driven) {
+        status = error_set(e, ERR_RUN, "matrix %s: out of memory", a->source.name);
+    }
     for (size_t i = 0; i < (size_t)tokens * a->outputs; i++) {
         y[i] = 0;
     }
@@ -649,13 +690,14 @@ enum status machine_multiply_reference(const struct machine *m, size_t matrix, c
             k.token = t;
             k.read = first_read + t;
             status = check_interrupted(e);
-            status = status == OK ? multiply_token(&k, x + (size_t)t * a->inputs + a->row_begin[k.b], codes, block_y,
-                                                   y + (size_t)t * a->outputs, e)
-                                  : status;
+            const float *mine = driven + (size_t)t * a->inputs + a->row_begin[k.b];
+            status = status == OK ? multiply_token(&k, mine, codes, block_y, y + (size_t)t * a->outputs, e) : status;
         }
     }
+    status = status == OK ? add_side_path(a, x, tokens, y, e) : status;
     mem_free(codes);
     mem_free(block_y);
+    mem_free(driven);
     block_destroy(&k);
     return status;
 }

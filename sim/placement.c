@@ -22,6 +22,7 @@
 
 #include "sim/blocks.h"
 #include "sim/placement_search.h"
+#include "sim/side_path.h"
 
 struct placement {
     const struct chip *chip;
@@ -41,6 +42,24 @@ static const char *const role_names[MATRIX_ROLES] = {"q",  "k",    "v",   "o",  
                                                      "up", "down", "qkv", "gate_up", "head"};
 
 const char *matrix_role_name(enum matrix_role r) { return role_names[r]; }
+
+/* What of an analog matrix stays digital. */
+static enum status place_side_path(struct placement *p, const struct matrix_source *m, struct placement_matrix *out,
+                                   struct error *e) {
+    const struct chip_spec *s = chip_spec_of(p->chip);
+    TRY(side_path_check(m, e));
+    side_path_count(s, m, &out->digital_channels, &out->listed_weights);
+    uint64_t macs = placement_side_macs(out);
+    if (macs && s->costs == COSTS_FULL && !s->side_path.given) {
+        return error_set(e, ERR_USAGE,
+                         "matrix %s: part of it stays digital, and the chip file does not say what that takes "
+                         "(allowed: a group side_path, for example side_path=side_fp16_14nm; or no side path)",
+                         m->name);
+    }
+    p->total.side_macs += macs;
+    p->total.side_bits += s->side_path.given ? side_path_bits(&s->side_path, out) : 0;
+    return OK;
+}
 
 static enum status place_matrix(struct placement *p, const struct matrix_source *m, struct placement_matrix *out,
                                 struct error *e) {
@@ -78,7 +97,7 @@ static enum status place_matrix(struct placement *p, const struct matrix_source 
     out->tiles = (uint32_t)tiles;
     out->utilisation = (double)weights / ((double)tiles * rows * columns);
     p->total.analog_weights += weights;
-    return OK;
+    return place_side_path(p, m, out, e);
 }
 
 /* Home chips: the chip of a layer's first tile; even shares where a layer has none. */
@@ -133,6 +152,7 @@ static enum status add_up(struct placement *p, struct error *e) {
     if (s->placement.strategy == PLACE_BALANCED && t->stacks) {
         p->per_chip = t->stacks / t->chips + (t->stacks % t->chips != 0);
     }
+    t->digital_share = t->analog_weights ? (double)t->side_macs / (double)t->analog_weights : 0;
     t->cells = t->tiles * (uint64_t)s->tile.rows * (uint64_t)s->tile.columns;
     t->cells_used = t->analog_weights;
     t->utilisation = t->cells ? (double)t->cells_used / (double)t->cells : 0;

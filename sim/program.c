@@ -21,7 +21,7 @@
 #include "base/memory.h"
 #include "base/threads.h"
 #include "sim/ladder.h"
-#include "sim/machine.h"
+#include "sim/side_path.h"
 
 enum { WEIGHTS_PER_GROUP = 1 << 22, READ_OUTPUTS = 16 };
 
@@ -115,6 +115,10 @@ static enum status read_part(const struct job *j, uint32_t first, uint32_t end, 
     float *w = j->w + (size_t)(first - first_output(j, j->first_block)) * a->inputs;
     TRY(a->source.read_rows(a->source.context, first, end - first, w, e));
     for (uint32_t o = first; o < end; o++) {
+        TRY(side_keep(j->a, o, w + (size_t)(o - first) * a->inputs, e));
+    }
+    array_make_targets(a, first, end - first, w);
+    for (uint32_t o = first; o < end; o++) {
         TRY(measure_column(j, o, w + (size_t)(o - first) * a->inputs, e));
     }
     return OK;
@@ -141,9 +145,11 @@ static void set_scales(const struct job *j, uint32_t column_block) {
     for (uint32_t b = 0; b < a->row_blocks; b++) {
         const float *column_max = a->column_max + (size_t)b * a->columns;
         float *scale = a->weight_scale + (size_t)b * a->columns;
+        const float *given = a->source.weight_scale ? a->source.weight_scale + (size_t)b * a->outputs : NULL;
         float largest = kernels()->absmax_f32(column_max + first, end - first);
         for (uint32_t o = first; o < end; o++) {
-            scale[o] = j->m->spec->tile.scale == SCALE_PER_TILE ? largest : column_max[o];
+            scale[o] = given ? given[o] : j->m->spec->tile.scale == SCALE_PER_TILE ? largest : column_max[o];
+            scale[o] = scale[o] > SMALLEST_RANGE ? scale[o] : 0.0f;
             if (a->offset) {
                 a->offset[(size_t)b * a->columns + o] = (float)(j->m->plan.offset * (double)scale[o]);
             }

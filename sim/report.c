@@ -240,6 +240,8 @@ static json_t *mapping_json(const struct run *r) {
     json_object_set_new(mapping, "matrices", report_matrices_json(r));
     json_object_set_new(mapping, "analog_weights", count(t.analog_weights));
     json_object_set_new(mapping, "digital_weights", count(t.digital_weights));
+    json_object_set_new(mapping, "side_path_macs", count(t.side_macs)); /* per token */
+    json_object_set_new(mapping, "digital_share", t.analog_weights ? number(t.digital_share) : json_null());
     return mapping;
 }
 

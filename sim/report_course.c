@@ -145,6 +145,8 @@ json_t *report_matrices_json(const struct run *r) {
         json_object_set_new(one, "first_tile", m.tiles ? count(first) : json_null());
         json_object_set_new(one, "first_chip", m.tiles ? count(placement_first_chip(r->placement, i)) : json_null());
         json_object_set_new(one, "utilisation", m.tiles ? number(m.utilisation) : json_null());
+        json_object_set_new(one, "digital_channels", count(m.digital_channels));
+        json_object_set_new(one, "listed_weights", count(m.listed_weights));
         json_array_append_new(rows, one);
     }
     return rows;

@@ -7,6 +7,8 @@
  *               -> links, where the chip has them (run_links.h)
  *               -> tiles of the matrix: passes and conversions per token (tile_work), repeats of the bound management
  *               -> links
+ *               beside the tiles, where part of the matrix stays digital (side_path.h): its weights and results
+ *               (buffer) -> matrix unit; then the sum of both (vector unit)
  *   attention   move queries and results (buffer) -> keys and values stream from the KV memory, and from the DRAM
  *               what does not fit, while the attention unit works
  *   embedding   a row of the table from the DRAM, if it lies there -> as the rest
@@ -31,8 +33,10 @@
 #include "sim/placement.h"
 #include "sim/run_links.h"
 #include "sim/run_streams.h"
+#include "sim/side_path.h"
 
-enum { STAGES_MOST = 3, DIGITAL_PER_LAYER = 24, DIGITAL_OUTSIDE = 64, EDGES_PER_STAGE = 4, UNEVEN_PER_LAYER = 4 };
+enum { STAGES_MOST = 3, DIGITAL_PER_LAYER = 24, DIGITAL_OUTSIDE = 64, EDGES_PER_STAGE = 4, UNEVEN_PER_LAYER = 4,
+       SIDE_STAGES = 3 };
 
 static const char *const class_names[CLASS_COUNT] = {"tiles",     "vector", "attention", "digital_matmul",
                                                      "kv_memory", "buffer", "dram",      "network",   "chip_link"};
@@ -99,7 +103,9 @@ enum status run_create_engine(struct run *r, uint32_t streams, struct error *e) 
            resources = resource_count(r), block = 1;
     struct engine_resource *all = mem_alloc(resources, sizeof *all);
     size_t operations = matrices + (layers + 1) * DIGITAL_PER_LAYER + DIGITAL_OUTSIDE;
-    r->stages_most = STAGES_MOST * operations + run_links_stages(r, operations) + (s->dram.given ? layers + 1 : 0) +
+    size_t side_stages = placement_total(r->placement).side_macs ? SIDE_STAGES * matrices : 0;
+    r->stages_most = STAGES_MOST * operations + side_stages + run_links_stages(r, operations) +
+                     (s->dram.given ? layers + 1 : 0) +
                      (r->ungrouped ? (size_t)placement_total(r->placement).tiles : 0);
     free_engine(r);
     r->critical_ticks = mem_alloc(resources, sizeof *r->critical_ticks);
@@ -477,6 +483,19 @@ static void add_tiles(struct run *r, const struct multiply_record *record, struc
     *at = all;
 }
 
+/* The stored weights and indices go to the matrix unit once, every token's results to the buffer and back. */
+static void add_side_path(struct run *r, const struct placement_matrix *m, struct front *at) {
+    const struct chip_spec *s = chip_spec_of(r->chip);
+    uint64_t results_bits = 2 * (uint64_t)m->outputs * (uint64_t)s->buffer.value_bits;
+    for (uint32_t t = 0; t < r->tokens; t++) {
+        uint64_t stored_bits = t == 0 ? side_path_bits(&s->side_path, m) : 0;
+        r->each_ticks[t] = memory_ticks(r, &s->buffer, stored_bits + results_bits);
+    }
+    add_stage(r, unit_resource(r, m->layer, UNIT_BUFFER), 0, r->each_ticks, at);
+    uint64_t operations = placement_side_macs(m) * (uint64_t)s->side_path.mac_lanes;
+    add_stage(r, unit_resource(r, m->layer, UNIT_MATMUL), unit_ticks(r, &s->matmul, operations), NULL, at);
+}
+
 void run_record_multiply(struct run *r, const struct multiply_record *record) {
     const struct chip_spec *s = chip_spec_of(r->chip);
     struct placement_matrix m = placement_matrix_at(r->placement, record->matrix);
@@ -492,9 +511,15 @@ void run_record_multiply(struct run *r, const struct multiply_record *record) {
     }
     uint64_t moved_bits = ((uint64_t)m.inputs + m.outputs) * (uint64_t)s->buffer.value_bits;
     add_stage(r, unit_resource(r, m.layer, UNIT_BUFFER), memory_ticks(r, &s->buffer, moved_bits), NULL, &at);
+    struct front beside = at;
     run_send_inputs(r, record->matrix, &at);
     add_tiles(r, record, &at);
     run_collect_results(r, record->matrix, &at);
+    if (placement_side_macs(&m)) {
+        add_side_path(r, &m, &beside);
+        run_join_front(r, &at, &beside);
+        add_stage(r, unit_resource(r, m.layer, UNIT_VECTOR), unit_ticks(r, &s->vector, m.outputs), NULL, &at);
+    }
     end_operation(r, &at);
 }
 

@@ -123,9 +123,10 @@ enum matrix_role {
 };
 const char *matrix_role_name(enum matrix_role r); /* "q", "k", ... "head" */
 
-/* What of a matrix stays digital: whole inputs, and single weights (by output). y = tiles(x without the channels, W
- * without the listed weights) + sum over both of x W in fp32. Both lists rise strictly (weights: within an output) and
- * are below `inputs`; a weight of a listed channel may be listed too, it is computed once. */
+/* What of a matrix stays digital: whole inputs ("channels"), and single weights. y = tiles(x without the channels, W
+ * without the listed weights) + sum over both of x W in fp32. Both lists rise strictly (weights: within an output), are
+ * below `inputs`, and have nothing in common. On the tiles the target of both is 0; scales and ranges are those of what
+ * remains. */
 struct side_path {
     const uint32_t *channels; /* [channel_count] inputs that the tiles never see */
     uint32_t channel_count;
@@ -144,8 +145,25 @@ struct matrix_source {
     const float *input_range; /* static ranges that the model brings: one per row block or one for all (count below);
                                  NULL: none */
     uint32_t input_range_count;
-    const struct side_path *side; /* NULL: none; must outlive the machine */
+    const struct side_path *side; /* NULL: none */
+    /* Both [row blocks][outputs] of the chip's tiles, or NULL; with tile.scale per_column only. The |w| that full-scale
+     * conductance stands for: larger weights are clipped to it. Full scale of the ADC in units of the weights: result /
+     * input range. */
+    const float *weight_scale, *adc_range;
+    size_t scale_count, adc_range_count;
 };
+
+/* The side path that the chip asks for by placement.digital_channels and placement.digital_weights:
+ *   channels  so many inputs with the largest `largest` [inputs], ties: the first ones
+ *   weights   of every column of a tile the round(share x its inputs) largest |w| beside the channels, ties: the first
+ * largest: largest |x| of every input over a text; may be NULL where no channels are asked for. *out: one block of
+ * memory for side_path_destroy; NULL where the chip asks for nothing. Reads every weight once, on all threads. */
+enum status side_path_choose(const struct chip *c, const struct matrix_source *m, const float *largest,
+                             struct side_path **out, struct error *e);
+void side_path_destroy(struct side_path *s); /* of side_path_choose; NULL is fine */
+/* What the chip asks for: 0 for nothing. */
+uint32_t chip_digital_channels(const struct chip *c);
+double chip_digital_weights(const struct chip *c);
 
 struct placement;
 /* Cuts every matrix that the chip's rule makes analog into tiles. Does not keep `m`. Fails when the chip may not be
@@ -162,14 +180,22 @@ struct placement_matrix {
     uint32_t copies;
     double utilisation;
     bool analog;
+    /* Of its side path, or of the one that the chip asks for where the source brings none. */
+    uint32_t digital_channels;
+    uint64_t listed_weights; /* digital weights outside the channels */
 };
+/* MACs of its side path for one token: channels x outputs + listed weights. */
+uint64_t placement_side_macs(const struct placement_matrix *m);
 struct placement_total {
     uint64_t tiles, chips, cells_used, cells; /* tiles: of one copy of every matrix */
     uint64_t stacks; /* with copies; tiers on top of each other are one */
     double utilisation;
-    uint64_t analog_weights, digital_weights;
     double bit_hops_in_order, bit_hops; /* per token over the networks of the chips, with placement.strategy
                                            fewest_hops; else NAN */
+    uint64_t analog_weights, digital_weights; /* of matrices on tiles (side paths included), of the others */
+    uint64_t side_macs; /* per token, of all side paths */
+    double digital_share; /* side_macs / analog_weights; 0 without analog matrices */
+    uint64_t side_bits; /* of the stored side paths: weights and indices; 0 for a chip without costs */
 };
 size_t placement_matrices(const struct placement *p);
 struct placement_matrix placement_matrix_at(const struct placement *p, size_t i); /* same order as given */
@@ -189,7 +215,8 @@ uint64_t placement_machine_bytes(const struct chip *c, const struct placement *p
 struct machine;
 struct machine_options { uint64_t seed; double age_s; }; /* age: after the end of programming */
 /* Programs every analog matrix: reads each weight once, keeps 2 bytes per weight (4 where the inputs are not
- * quantised). Shows progress. Chip, placement, and the names, contexts and ranges of `m` must outlive the machine. */
+ * quantised). Shows progress. Chip, placement, and the names, contexts, ranges and scales of `m` must outlive the
+ * machine; side paths are copied. ERR_USAGE where the chip asks for side paths and a source brings none. */
 enum status machine_create(const struct chip *c, const struct placement *p, const struct matrix_source *m, size_t count,
                            const struct machine_options *o, struct machine **out, struct error *e);
 void machine_destroy(struct machine *m);

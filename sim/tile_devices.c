@@ -17,7 +17,7 @@
 
 #include "base/memory.h"
 #include "sim/ladder.h"
-#include "sim/machine.h"
+#include "sim/side_path.h"
 
 /* One tile at work. */
 struct place {
@@ -386,7 +386,7 @@ enum status tile_devices_read(const struct machine *m, size_t matrix, uint32_t r
     uint32_t first = array_block_output(a, &m->spec->tile, column_block),
              end = array_block_output(a, &m->spec->tile, column_block + 1);
     double age_s = machine_age_since_programming_s(m);
-    TRY(a->source.read_rows(a->source.context, first, end - first, w, e));
+    TRY(array_read_targets(a, first, end - first, w, e));
     return tile_devices_realise(m, matrix, row_block, column_block, w, &age_s, 1, NULL, NULL, t, e);
 }
 

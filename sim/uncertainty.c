@@ -10,6 +10,7 @@
 #include "sim/memories.h"
 #include "sim/passes.h"
 #include "sim/placement.h"
+#include "sim/side_path.h"
 
 enum { DRAWS = 1000 };
 static const double z90 = 1.2815515655446004; /* 90 % quantile of the normal distribution */
@@ -108,11 +109,21 @@ static double chip_static_W(const struct chip_spec *s) {
 }
 
 static double static_J(const struct model *m, const struct chip_spec *now, double seconds) {
-    double rest_W = ledger_static_W(&m->run->ledger) - m->chips * chip_static_W(m->nominal);
+    uint64_t side_bits = placement_total(m->run->placement).side_bits;
+    double rest_W = ledger_static_W(&m->run->ledger) - m->chips * chip_static_W(m->nominal) -
+                    side_path_static_W(m->nominal, side_bits) + side_path_static_W(now, side_bits);
     double slower = m->ledger.makespan_s > 0 ? seconds / m->ledger.makespan_s : 1;
     struct awake a = {m->awake.tiles_s * slower, m->awake.vector_s * slower, m->awake.attention_s * slower,
                       m->awake.matmul_s * slower};
     return seconds * (rest_W + m->chips * chip_static_W(now)) - gating_saved_J(now, m->chips, seconds, &a);
+}
+
+/* The matrix unit works on digital matrices and on side paths, whose MACs have a constant of their own. */
+static double matmul_ratio(const struct model *m, const struct chip_spec *now) {
+    double total_J = m->ledger.energy_J[PART_DIGITAL_MATMUL],
+           side = total_J > 0 ? (double)m->run->ledger.side_macs * m->nominal->side_path.energy_J.value / total_J : 0;
+    return side * ratio(now->side_path.energy_J.value, m->nominal->side_path.energy_J.value) +
+           (1 - side) * ratio(now->matmul.energy_J.value, m->nominal->matmul.energy_J.value);
 }
 
 /* Energy of a component per count, relative to the nominal chip. */
@@ -128,7 +139,7 @@ static double energy_ratio(const struct model *m, const struct chip_spec *now, d
     case PART_DIGITAL_POST: return ratio(t->post.energy_J.value, t0->post.energy_J.value);
     case PART_VECTOR: return ratio(now->vector.energy_J.value, before->vector.energy_J.value);
     case PART_ATTENTION: return ratio(now->attention.energy_J.value, before->attention.energy_J.value);
-    case PART_DIGITAL_MATMUL: return ratio(now->matmul.energy_J.value, before->matmul.energy_J.value);
+    case PART_DIGITAL_MATMUL: return matmul_ratio(m, now);
     case PART_KV_MEMORY: return ratio(now->kv.energy_J_per_bit.value, before->kv.energy_J_per_bit.value);
     case PART_BUFFER: return ratio(now->buffer.energy_J_per_bit.value, before->buffer.energy_J_per_bit.value);
     case PART_NETWORK:
@@ -175,7 +186,8 @@ static void evaluate(const struct model *m, const struct uncertainty *u, const d
                             (double)r->tokens_total;
     out[UNCERTAIN_TTFT] = several > 0 ? seconds[STEP_SEVERAL] / several : (double)NAN;
     out[UNCERTAIN_TPOT] = one > 0 ? seconds[STEP_SINGLE] / one : (double)NAN;
-    out[UNCERTAIN_AREA] = chip_area(&now, m->chips).total_mm2;
+    out[UNCERTAIN_AREA] =
+        chip_area(&now, m->chips).total_mm2 + side_path_mm2(&now, placement_total(r->placement).side_bits);
 }
 
 /* ---- draws ------------------------------------------------------------------------------------------------- */

@@ -18,6 +18,8 @@ static json_t *matrices_json(const struct placement *p) {
         json_put(row, "column_blocks", m.analog ? json_integer(m.column_blocks) : json_null());
         json_put(row, "tiles", json_integer(m.tiles));
         json_put(row, "utilisation", m.analog ? json_number(m.utilisation) : json_null());
+        json_put(row, "digital_channels", json_integer(m.digital_channels));
+        json_put(row, "listed_weights", json_integer((json_int_t)m.listed_weights));
         json_array_append_new(array, row);
     }
     return array;
@@ -37,6 +39,8 @@ static enum status map_json(const struct options *o, const struct chip *chip,
     json_put(root, "cells_used", json_integer((json_int_t)t.cells_used));
     json_put(root, "analog_weights", json_integer((json_int_t)t.analog_weights));
     json_put(root, "digital_weights", json_integer((json_int_t)t.digital_weights));
+    json_put(root, "side_path_macs", json_integer((json_int_t)t.side_macs));
+    json_put(root, "digital_share", t.analog_weights ? json_number(t.digital_share) : json_null());
     json_put(root, "machine_bytes", json_integer((json_int_t)placement_machine_bytes(chip, p)));
     json_put(root, "matrices", matrices_json(p));
     return json_finish(root, e);
@@ -68,6 +72,10 @@ static enum status map_print(const struct model *model, const struct chip *chip,
            (unsigned long long)t.analog_weights, (unsigned long long)t.digital_weights,
            (double)placement_machine_bytes(chip, p) / 1e6);
     placement_print_hops(&t, stdout);
+    if (t.side_macs) {
+        printf("side path: %.2f %% of the multiplications of the matrices on tiles stay digital\n",
+               100 * t.digital_share);
+    }
     return finish_output(e);
 }
 
