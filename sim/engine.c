@@ -89,6 +89,7 @@ static bool allocate(struct engine *g, const struct engine_options *o) {
     g->touched = mem_alloc(resources, sizeof *g->touched);
     g->log.events = untouched(o->log_events, sizeof *g->log.events);
     g->log.tasks = untouched(o->log_tasks, sizeof *g->log.tasks);
+    g->log.inputs = untouched(o->log_inputs, sizeof *g->log.inputs);
     g->tasks = untouched(g->task_capacity = o->tasks, sizeof *g->tasks);
     g->open = untouched(g->open_capacity = o->tasks, sizeof *g->open);
     g->dependencies = untouched(g->dependency_capacity = o->dependencies, sizeof *g->dependencies);
@@ -96,7 +97,7 @@ static bool allocate(struct engine *g, const struct engine_options *o) {
     g->durations = untouched(g->duration_capacity = o->durations, sizeof *g->durations);
     g->heap = untouched(g->heap_capacity = o->tasks + 2 * resources, sizeof *g->heap);
     g->watched = untouched(g->watched_capacity = WATCHED_AT_FIRST, sizeof *g->watched);
-    return g->resources && g->touched && g->log.events && g->log.tasks && g->tasks && g->open && g->dependencies &&
+    return g->resources && g->touched && g->log.events && g->log.tasks && g->log.inputs && g->tasks && g->open && g->dependencies &&
            g->runs && g->durations && g->heap && g->watched;
 }
 
@@ -115,6 +116,7 @@ enum status engine_create(const struct engine_resource *resources, size_t count,
     g->resource_count = (uint32_t)count;
     g->log.capacity = (uint32_t)o->log_events;
     g->log.task_capacity = (uint32_t)o->log_tasks;
+    g->log.input_capacity = o->log_inputs;
     g->paths = o->path_groups ? paths_create((uint32_t)count, o->path_groups) : NULL;
     if (!allocate(g, o) || (o->path_groups && !g->paths)) {
         engine_destroy(g);
@@ -138,6 +140,7 @@ void engine_destroy(struct engine *g) {
         mem_free(g->touched);
         mem_free(g->log.events);
         mem_free(g->log.tasks);
+        mem_free(g->log.inputs);
         mem_free(g->tasks);
         mem_free(g->open);
         mem_free(g->dependencies);
@@ -397,6 +400,7 @@ enum status engine_depend(struct engine *g, uint64_t task, uint64_t before, enum
     later->by_item |= how == AFTER_ITEM;
     later->missing += is_missing(g, &g->dependencies[index], 0);
     at_least(&g->peak.dependencies, ++g->dependencies_live);
+    log_input(g, later, earlier, how);
     return OK;
 }
 

@@ -73,6 +73,7 @@ struct engine_options {
     size_t durations;        /* in arrays of tasks in flight; an array takes the next power of two */
     size_t log_events;       /* capacity of the event log; 0: no log, which is faster */
     size_t log_tasks;        /* tasks that the log can tell apart */
+    size_t log_inputs;       /* dependencies that the log keeps, for who wants to check all inputs; 0: none */
     uint32_t path_groups;    /* above 0: engine_whole_path, tasks are of groups below this; not together with a log */
     /* Called with every event that starts, in the order in which they do; NULL: not wanted. */
     void (*started)(void *context, const struct engine_start *s);
@@ -181,6 +182,14 @@ struct engine_event {
 size_t engine_logged(const struct engine *g);
 struct engine_event engine_event(const struct engine *g, size_t i);
 uint64_t engine_not_logged(const struct engine *g); /* events of tasks that found no room */
+/* A dependency between logged tasks: events [first, first + items) after [before, before + before_items). In the order
+ * of engine_depend; with log_inputs too small, those that found room. */
+struct engine_input {
+    size_t first, items, before, before_items;
+    enum engine_after how;
+};
+size_t engine_logged_inputs(const struct engine *g);
+struct engine_input engine_logged_input(const struct engine *g, size_t i);
 /* Empties the log, which then begins at the present time. Only when nothing is in flight (ERR_USAGE). */
 enum status engine_forget(struct engine *g, struct error *e);
 

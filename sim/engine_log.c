@@ -13,6 +13,7 @@
 void log_clear(struct engine *g) {
     struct engine_log *l = &g->log;
     l->count = l->task_count = 0;
+    l->input_count = 0;
     l->left_out = 0;
     l->begin = l->longest = l->caller_path = g->now;
     l->last = l->caller_event = NONE;
@@ -34,6 +35,13 @@ void log_add(struct engine *g, struct task *t, int64_t release) {
     for (uint32_t i = 0; i < t->items; i++) {
         l->events[l->count++] = (struct log_event){
             .start = -1, .cause = NONE, .task = number & (LOG_TASKS_MOST - 1), .kind = CAUSE_NOT_LOGGED};
+    }
+}
+
+void log_input(struct engine *g, const struct task *to, const struct task *from, enum engine_after how) {
+    struct engine_log *l = &g->log;
+    if (to->log != NONE && from->log != NONE && l->input_count < l->input_capacity) {
+        l->inputs[l->input_count++] = (struct engine_input){to->log, to->items, from->log, from->items, how};
     }
 }
 
@@ -160,6 +168,9 @@ void log_report(struct engine *g, uint32_t event, bool all) {
 
 size_t engine_logged(const struct engine *g) { return g->log.count; }
 uint64_t engine_not_logged(const struct engine *g) { return g->log.left_out; }
+
+size_t engine_logged_inputs(const struct engine *g) { return g->log.input_count; }
+struct engine_input engine_logged_input(const struct engine *g, size_t i) { return g->log.inputs[i]; }
 
 struct engine_event engine_event(const struct engine *g, size_t i) {
     const struct log_event *v = &g->log.events[i];

@@ -90,7 +90,9 @@ struct log_task {
 struct engine_log {
     struct log_event *events;
     struct log_task *tasks;
+    struct engine_input *inputs;
     uint32_t capacity, count, task_capacity, task_count;
+    size_t input_capacity, input_count;
     uint64_t left_out;
     int64_t begin;
     int64_t longest;       /* path */
@@ -173,6 +175,7 @@ size_t paths_most(const struct engine_paths *p); /* nodes at a time */
 /* engine_log.c; to be called only with a log. */
 void log_clear(struct engine *g);
 void log_add(struct engine *g, struct task *t, int64_t release); /* sets t->log */
+void log_input(struct engine *g, const struct task *to, const struct task *from, enum engine_after how);
 void log_ready(struct engine *g, const struct task *t, uint32_t item);
 void log_start(struct engine *g, const struct task *t, uint32_t item, int64_t hold, int64_t there, int64_t ready);
 /* A server of a resource that was full becomes free, or another in the same instant. */

@@ -133,7 +133,8 @@ enum status run_create_engine(struct run *r, uint32_t streams, struct error *e) 
                                .dependencies = EDGES_PER_STAGE * streams * r->stages_most,
                                .durations = r->max_tokens > 1 ? streams * uneven * block : 0,
                                .log_events = r->streams ? 0 : r->stages_most * r->max_tokens,
-                               .log_tasks = r->streams ? 0 : r->stages_most};
+                               .log_tasks = r->streams ? 0 : r->stages_most,
+                               .log_inputs = r->keeps_inputs ? EDGES_PER_STAGE * r->stages_most : 0};
     enum status status = engine_create(all, resources, &o, &r->engine, e);
     mem_free(all);
     return status == OK ? power_create(s, r->stages_most, r->clocks.ticks_per_s, &r->power, e) : status;
@@ -189,6 +190,11 @@ enum status run_ungroup(struct run *r, struct error *e) {
     history_destroy(r->history);
     r->history = history_create(r);
     return r->history ? OK : error_set(e, ERR_RUN, "run: out of memory");
+}
+
+enum status run_keep_inputs(struct run *r, struct error *e) {
+    r->keeps_inputs = true;
+    return run_create_engine(r, 1, e);
 }
 
 enum status run_create(struct machine *m, uint32_t max_tokens, struct run **out, struct error *e) {

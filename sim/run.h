@@ -29,6 +29,7 @@ struct run {
     struct activity activity;  /* of a run of shapes */
     bool shapes;
     bool ungrouped;            /* run_ungroup */
+    bool keeps_inputs;         /* run_keep_inputs */
     double role_S[MATRIX_ROLES], role_weights[MATRIX_ROLES]; /* sums for run_activity: S; weights x tokens */
     double blocks, repeated_blocks, repeated_rounds, multiplied_tokens;
     const struct chip *chip;
@@ -87,6 +88,8 @@ enum status run_create_engine(struct run *r, uint32_t streams, struct error *e);
 /* For tests, before the first step: every stack of tiles is a resource of its own, and a multiply one stage on each of
  * them. Matrices of at most FRONT_MOST tiles, without copies. */
 enum status run_ungroup(struct run *r, struct error *e);
+/* For tests, before the first step: the log keeps all dependencies (engine_logged_input). */
+enum status run_keep_inputs(struct run *r, struct error *e);
 /* What run_multiply does with the record of a multiply. */
 void run_record_multiply(struct run *r, const struct multiply_record *m);
 
