@@ -37,6 +37,8 @@ enum random_what {
     RANDOM_ARRIVALS = 22,    /* time to the next request; where = 0, index = request */
     RANDOM_WORKLOAD = 21,    /* synthetic weights (where = 0) and inputs (1) of mho validate; index = value */
     RANDOM_PLACEMENT = 23,   /* which tiles change places; where = chip, index = draw */
+    RANDOM_WEIGHT_NOISE = 24, /* of training; where = matrix, index = weight in the matrix, rows padded to blocks of
+                                 sixteen; when = key of the batch */
     RANDOM_TEST = 255,
 };
 

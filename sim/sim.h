@@ -165,6 +165,24 @@ void side_path_destroy(struct side_path *s); /* of side_path_choose; NULL is fin
 uint32_t chip_digital_channels(const struct chip *c);
 double chip_digital_weights(const struct chip *c);
 
+/* What training must know of a chip. ERR_USAGE for one that it cannot follow: several slices per weight, scales per
+ * tile, calibrated ADC limits. (training.c) */
+struct chip_training {
+    uint32_t tile_rows;
+    bool inputs_per_token;          /* the input range is the token's largest; else static */
+    uint32_t dac_steps, adc_steps;  /* codes of one sign; 0: the effect is off */
+    double adc_bound;               /* limit of a result / (input range x max |w| of the column) */
+};
+enum status chip_training(const struct chip *c, struct chip_training *out, struct error *e);
+/* sd [nodes]: standard deviation of the noise that programming leaves on a weight, |w| = i / (nodes - 1) of the
+ * column's largest, in units of it; 0 where the chip has no programming noise. */
+enum status chip_weight_noise(const struct chip *c, float *sd, size_t nodes, struct error *e);
+/* Row blocks of a matrix on this chip; first input of a block (block = their number: `inputs`). */
+uint32_t chip_row_blocks(const struct chip *c, uint32_t inputs);
+uint32_t chip_row_begin(const struct chip *c, uint32_t inputs, uint32_t block);
+/* Whether its rule makes matrices of this role analog. */
+bool chip_is_analog(const struct chip *c, enum matrix_role role);
+
 struct placement;
 /* Cuts every matrix that the chip's rule makes analog into tiles. Does not keep `m`. Fails when the chip may not be
  * replicated and is too small. */

@@ -61,7 +61,6 @@ enum status student_rule_of_chip(const struct chip *c, struct analog_rule *out, 
 enum status student_create(const struct model *m, const struct chip *c, const struct analog_rule *rule,
                            const struct student_options *o, struct student **out, struct error *e);
 void student_destroy(struct student *s); /* NULL is fine */
-size_t student_bytes(const struct student *s); /* of all buffers */
 
 size_t student_parameter_count(const struct student *s);
 struct parameter student_parameter_at(const struct student *s, size_t i); /* pointers stay valid */

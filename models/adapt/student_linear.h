@@ -1,0 +1,110 @@
+/* Private to models/adapt/: the linear layer of the student; the equations are in rule.h.
+ *
+ *   y [T][O] = sum over row blocks of ADC(DAC(x) W~) + side path + bias
+ * Backward, with g = dL/dx^ of a block (x^ the quantised input), R its range (arXiv 2505.09663; aihwkit-lightning 2.1):
+ *   dL/dx  = g where |x| <= R, else 0
+ *   dL/dR  = R (sum over x >= R of min(g, 0) - sum over x <= -R of max(g, 0))
+ *            + decay R where more than `range_inside` of the inputs are strictly inside
+ *   dL/dW  = dL/dW~ (straight through clip, quantiser and noise);  with a learned clip c, n elements in the matrix's
+ *            row block of one output, q = W / s, s = c / steps:
+ *            dL/dW only where |q| <= steps;  dL/dc = sum g (steps where q > steps, -steps where q < -steps, else
+ *            round(q) - q) / sqrt(n steps);  without quantiser: sum g (+-1 outside) / sqrt(n)
+ * So only gradients that want a larger |x| widen a range, and only decay narrows it.
+ * Side path: weights of digital channels and listed weights are 0 on the tile, without noise; they count neither for
+ * m nor for ranges, and multiply x as it is. They are trained with the rest.
+ *
+ * Work is shared out over groups of outputs and over chunks of tokens; every sum has one order. */
+#ifndef MHO_MODELS_ADAPT_STUDENT_LINEAR_H
+#define MHO_MODELS_ADAPT_STUDENT_LINEAR_H
+
+#include "base/memory.h"
+#include "models/adapt/student.h"
+#include "models/adapt/student_panels.h"
+
+enum {
+    GROUP_PANELS = 3,                    /* outputs that one piece of work takes, in panels */
+    GROUP = GROUP_PANELS * PANEL,
+    CHUNK = 128                          /* tokens */
+};
+
+struct analog_layer {
+    const struct analog_rule *rule;      /* NULL: digital */
+    uint32_t inputs, outputs, blocks, matrix;
+    uint64_t seed;
+    const uint32_t *begin;               /* [blocks + 1] inputs */
+    real *weight, *weight_gradient;      /* [O][I] */
+    real *bias, *bias_gradient;          /* [O] or NULL */
+    real *range, *range_gradient;        /* [blocks] */
+    uint32_t *range_batches;             /* [blocks] that it was taken from */
+    real *clip, *clip_gradient;          /* [blocks][O]; NULL: not learned */
+    const uint8_t *digital_input;        /* [I]; NULL: none */
+    const uint32_t *side_begin, *side_inputs; /* [O + 1]; digital weights of every output, channels included */
+
+    /* Of the last forward pass. */
+    real *noisy;                         /* [O][I] W~ */
+    real *largest;                       /* [blocks][O] m */
+    real *block_largest;                 /* [blocks] the largest m */
+    real *limit;                         /* [O] where the copy is clipped; infinity: nowhere */
+    real *used_range;                    /* [blocks] R, not below the floor */
+    const real *used;                    /* what was multiplied: noisy or weight */
+    uint16_t *clipped;                   /* [blocks][panels][T] bit per lane: outside b; only where `any` */
+    uint8_t *any;                        /* [blocks][panels][chunks] */
+};
+
+/* Buffers that all layers use one after the other. */
+struct analog_work {
+    uint32_t tokens, inputs, outputs, blocks; /* at most */
+    real *quantised, *gradient_in;       /* [T][I] */
+    real *token_range;                   /* [blocks][T] */
+    double *token_sums;                  /* [T][4] */
+    real *packed;
+    size_t packed_reals, scratch_reals;
+    real *scratch;                       /* [threads][scratch_reals] */
+    int threads;
+};
+
+struct analog_pass {
+    enum student_mode mode;
+    bool again;      /* the same pass once more, for the gradients: weights and ranges stay */
+    uint64_t key;
+    uint32_t tokens;
+};
+
+/* n zeroed reals, aligned for the kernels. NULL: out of memory. */
+real *reals_of(struct arena *a, size_t n);
+
+/* l->rule, inputs, outputs, blocks, begin and side path are set: makes all else of it that is private. `gradients`:
+ * backward will be called. False: out of memory. */
+bool analog_layer_buffers(struct analog_layer *l, struct arena *a, uint32_t tokens);
+/* w->tokens, inputs, outputs, blocks: the largest of all layers. more: scratch that others need, per thread. */
+bool analog_work_buffers(struct analog_work *w, struct arena *a, size_t more);
+
+/* x [T][I], y [T][ldy] */
+void analog_layer_forward(struct analog_layer *l, struct analog_work *w, const struct analog_pass *p, const real *x,
+                          real *y, size_t ldy);
+/* Adds to the gradients of the layer and to dx [T][I]. */
+void analog_layer_backward(struct analog_layer *l, struct analog_work *w, const struct analog_pass *p, const real *x,
+                           const real *dy, size_t ldy, real *dx);
+/* Master weights clipped as the rule says, ranges and clips kept above 0. */
+void analog_layer_clip(struct analog_layer *l);
+
+/* ---- between the files of the layer ------------------------------------------------------------- */
+
+/* m, limits and the largest of every block, from the weights. */
+void analog_measure_weights(struct analog_layer *l);
+/* Rows [first, first + count) of l->noisy. numbers: scratch [I + PANEL] floats. */
+void analog_make_weights(struct analog_layer *l, const struct analog_pass *p, size_t first, size_t count,
+                         float *numbers);
+/* dL/dW~ of output o in block t, g [begin[t+1] - begin[t]], into the gradients of weight and clip; g of digital weights
+ * becomes 0. */
+void analog_weight_gradient(struct analog_layer *l, size_t o, size_t t, real *g);
+bool analog_acts(const struct analog_layer *l, const struct analog_pass *p);
+/* x^ into w->quantised; ranges of the pass. */
+void analog_quantise_inputs(struct analog_layer *l, struct analog_work *w, const struct analog_pass *p, const real *x);
+void analog_side_forward(const struct analog_layer *l, struct analog_work *w, uint32_t tokens, const real *x, real *y,
+                         size_t ldy);
+/* dx and the gradients of digital weights. */
+void analog_side_backward(struct analog_layer *l, struct analog_work *w, uint32_t tokens, const real *x, const real *dy,
+                          size_t ldy, real *dx);
+
+#endif

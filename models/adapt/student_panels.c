@@ -1,0 +1,78 @@
+/* See student_panels.h. */
+#include "models/adapt/student_panels.h"
+
+#include <string.h>
+
+#ifdef REAL_IS_DOUBLE
+void panel_of_rows(const real *w, size_t ld, size_t lanes, size_t k, real *panel) {
+    for (size_t i = 0; i < k; i++) {
+        for (size_t lane = 0; lane < PANEL; lane++) {
+            panel[i * PANEL + lane] = lane < lanes ? w[lane * ld + i] : 0;
+        }
+    }
+}
+
+void panel_multiply(const real *panel, size_t k, const real *x, size_t ldx, size_t rows, real *y, size_t ldy,
+                    size_t lanes) {
+    for (size_t r = 0; r < rows; r++) {
+        real sum[PANEL] = {0};
+        for (size_t i = 0; i < k; i++) {
+            for (size_t lane = 0; lane < PANEL; lane++) {
+                sum[lane] += panel[i * PANEL + lane] * x[r * ldx + i];
+            }
+        }
+        memcpy(y + r * ldy, sum, lanes * sizeof *y);
+    }
+}
+#else
+void panel_of_rows(const real *w, size_t ld, size_t lanes, size_t k, real *panel) {
+    kernels()->pack_panel_f32(WEIGHT_F32, w, ld, lanes, k, panel);
+}
+
+void panel_multiply(const real *panel, size_t k, const real *x, size_t ldx, size_t rows, real *y, size_t ldy,
+                    size_t lanes) {
+    kernels()->gemm_panel_f32(panel, k, x, ldx, rows, y, ldy, lanes);
+}
+#endif
+
+void panel_of_columns(const real *w, size_t ld, size_t lanes, size_t k, real *panel) {
+    for (size_t i = 0; i < k; i++) {
+        memcpy(panel + i * PANEL, w + i * ld, lanes * sizeof *panel);
+        memset(panel + i * PANEL + lanes, 0, (PANEL - lanes) * sizeof *panel);
+    }
+}
+
+void transpose(const real *in, size_t ld_in, size_t rows, size_t columns, real *out, size_t ld_out) {
+    enum { SIDE = 16 };
+    for (size_t r = 0; r < rows; r += SIDE) {
+        size_t height = smaller(SIDE, rows - r);
+        for (size_t c = 0; c < columns; c++) {
+            for (size_t i = 0; i < height; i++) {
+                out[c * ld_out + r + i] = in[(r + i) * ld_in + c];
+            }
+        }
+    }
+}
+
+real dot_product(const real *a, const real *b, size_t n) {
+    real lane[PANEL] = {0}, sum = 0;
+    size_t i = 0;
+    for (; i + PANEL <= n; i += PANEL) {
+        for (size_t j = 0; j < PANEL; j++) {
+            lane[j] += a[i + j] * b[i + j];
+        }
+    }
+    for (; i < n; i++) {
+        lane[0] += a[i] * b[i];
+    }
+    for (size_t j = 0; j < PANEL; j++) {
+        sum += lane[j];
+    }
+    return sum;
+}
+
+void add_scaled(real *y, real a, const real *x, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        y[i] += a * x[i];
+    }
+}
