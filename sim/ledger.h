@@ -5,7 +5,7 @@
  *   DAC      conversions x dac.energy_J              one per input, pass and column block; how long its pulse is
  *                                                    makes no difference
  *   array    array_energy_J(array_S_sum)             sum over cells, tokens of G x |input| / full scale, with
- *                                                    wires also between rows (between_rows.h); with
+ *                                                    wires also between rows (row_currents.h); with
  *                                                    tile.array: passes of tiles x array.energy_J
  *   sampling results x (passes x integrator.sample_J + pulses x integrator.pulse_J)      with tile.integrator
  *   ADC      conversions x adc.energy_J              one per output, line, row block and group of passes; the same

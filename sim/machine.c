@@ -65,7 +65,7 @@ void array_destroy(struct array *a) {
                                 a->shared,        a->input_range,  a->output_max,    a->output_bins,
                                 a->output_origin, a->shared_max,   a->input,         a->correction_gain,
                                 a->correction_offset, a->crossings, a->ladder_offset, a->ladder_uS, a->between_S,
-                                a->noise_factors};
+                                a->source_S,      a->noise_factors};
         for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
             mem_free(blocks[i]);
         }
@@ -135,10 +135,11 @@ static bool array_allocate_columns(struct array *a, const struct encoding_plan *
 static bool array_allocate_wires(const struct machine *m, struct array *a) {
     bool ladder = machine_ladder_acts(m), between = machine_wires_act(m) && !chip_needs_network(m->spec);
     a->between_S = between ? mem_alloc(a->inputs, sizeof *a->between_S) : NULL;
+    a->source_S = between ? mem_alloc(a->inputs, sizeof *a->source_S) : NULL;
     a->ladder_offset = ladder ? mem_alloc((size_t)a->row_blocks * a->columns, sizeof *a->ladder_offset) : NULL;
     bool single = ladder && m->spec->tile.ladder.precision == LADDER_SINGLE;
     a->ladder_uS = single ? mem_alloc(2 * (size_t)a->inputs * a->columns, sizeof *a->ladder_uS) : NULL;
-    return (!ladder || a->ladder_offset) && (!single || a->ladder_uS) && (!between || a->between_S);
+    return (!ladder || a->ladder_offset) && (!single || a->ladder_uS) && (!between || (a->between_S && a->source_S));
 }
 
 struct array *array_create(const struct machine *m, const struct matrix_source *source) {

@@ -99,7 +99,8 @@ struct array {
     int16_t *noise;       /* as mac_i16_noise wants it, [row_blocks][panels][4 x PANEL], or NULL */
     float *noise_factors; /* for add_noise: [row_blocks][panels][2 x PANEL] */
     float *row_S;    /* [inputs] conductance on each input, all columns and devices */
-    float *between_S; /* [inputs] what it gives to other rows of its tiles (between_rows.h); NULL: wires do not act */
+    /* [inputs] What a row gives to other rows of its tiles; row_S and that (row_currents.h). NULL: wires do not act */
+    float *between_S, *source_S;
     float *crossings; /* where wires cannot be folded: conductances before them (multiply_network.c), else NULL */
 
     /* Per row block, line and output: index ((size_t)b x lines + l) x columns + o. */

@@ -21,7 +21,6 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "base/threads.h"
-#include "sim/between_rows.h"
 #include "sim/multiply.h"
 
 void multiply_scratch_destroy(struct multiply_scratch *s) {
@@ -31,6 +30,7 @@ void multiply_scratch_destroy(struct multiply_scratch *s) {
         mem_free(s->square_sums);
         mem_free(s->inputs);
         mem_free(s->token_range);
+        mem_free(s->block_S);
         mem_free(s->array_S);
         mem_free(s->clipped);
         side_scratch_destroy(&s->side);
@@ -69,12 +69,13 @@ struct multiply_scratch *multiply_scratch_create(const struct machine *m, uint32
     s->square_sums = mem_alloc(squares ? blocks * max_tokens : 0, sizeof *s->square_sums);
     s->inputs = mem_alloc(fp32 ? stride * max_tokens : 0, sizeof *s->inputs);
     s->token_range = mem_alloc(blocks * max_tokens, sizeof *s->token_range); /* blocks <= stride */
+    s->block_S = mem_alloc(blocks * max_tokens, sizeof *s->block_S);
     s->array_S = mem_alloc(max_tokens, sizeof *s->array_S);
     s->clipped = mem_alloc(max_tokens, sizeof *s->clipped);
     s->general = m->simple ? NULL : general_scratch_create(m);
     bool side = side_scratch_create(m, max_tokens, &s->side);
-    if (!side || !s->codes || !s->squares || !s->square_sums || !s->inputs || !s->token_range || !s->array_S || !s->clipped ||
-        (!m->simple && !s->general)) {
+    if (!side || !s->codes || !s->squares || !s->square_sums || !s->inputs || !s->token_range || !s->block_S ||
+        !s->array_S || !s->clipped || (!m->simple && !s->general)) {
         multiply_scratch_destroy(s);
         return NULL;
     }
@@ -101,7 +102,6 @@ static size_t convert_block(const struct machine *m, const struct array *a, cons
  * resolution in its own block only. False when an input is not finite. */
 static bool convert_token(const struct machine *m, const struct array *a, const float *x, uint32_t t,
                           struct multiply_scratch *s) {
-    double sum_S = 0;
     uint64_t clipped = 0;
     bool finite = true;
     for (uint32_t b = 0; b < a->row_blocks; b++) {
@@ -113,19 +113,12 @@ static bool convert_token(const struct machine *m, const struct array *a, const 
         size_t at = (size_t)t * a->row_stride + a->row_offset[b];
         float *inputs = a->weights ? s->inputs + at : NULL;
         clipped += convert_block(m, a, mine, rows, a->input_range ? a->input_range[b] : range, s->codes + at, inputs);
-        weigh_inputs(a->weights ? NULL : s->codes + at, inputs, a->row_S + a->row_begin[b], rows, m->inputs.voltage,
-                     &sum_S);
-        if (a->between_S) {
-            sum_S += between_rows_S(a->weights ? NULL : s->codes + at, inputs, a->between_S + a->row_begin[b], rows,
-                                    m->dac.limit, m->inputs.voltage);
-        }
         if (a->noise) {
             uint8_t *squares = s->squares + t * square_stride(a) + square_offset(a, b);
             s->square_sums[(size_t)t * a->row_blocks + b] = square_codes(s->codes + at, rows, m->dac.limit, squares);
         }
         s->token_range[(size_t)t * a->row_blocks + b] = a->input_range ? 1.0f : range;
     }
-    s->array_S[t] = sum_S / m->dac.limit / (m->inputs.voltage ? m->dac.limit : 1);
     s->clipped[t] = clipped;
     return finite;
 }
@@ -341,6 +334,17 @@ static uint64_t multiply_panel(const struct piece *p, uint32_t panel, float *y) 
     return saturated;
 }
 
+/* Number i: of one token and row block. */
+static void weigh_block(const struct job *j, size_t i) {
+    const struct machine *m = j->m;
+    const struct array *a = j->a;
+    uint32_t b = (uint32_t)(i % a->row_blocks);
+    size_t at = i / a->row_blocks * a->row_stride + a->row_offset[b];
+    j->s->block_S[i] = block_currents_S(a, b, a->weights ? NULL : j->s->codes + at,
+                                        a->weights ? j->s->inputs + at : NULL, m->dac.limit, m->inputs.voltage);
+}
+
+/* Panels and, in equal shares, what the sources deliver. */
 static void multiply_panels(void *context, size_t begin, size_t end, int worker) {
     struct job *j = context;
     uint64_t saturated = 0;
@@ -352,7 +356,24 @@ static void multiply_panels(void *context, size_t begin, size_t end, int worker)
             saturated += multiply_panel(&p, panel, j->y);
         }
     }
+    size_t weighed = (size_t)j->tokens * j->a->row_blocks, panels = j->a->panels;
+    for (size_t i = weighed * begin / panels; i < weighed * end / panels; i++) {
+        weigh_block(j, i);
+    }
     atomic_fetch_add(&j->saturated, saturated);
+}
+
+/* In units of full scale, blocks in their order. */
+static void add_blocks(const struct job *j) {
+    const struct multiply_scratch *s = j->s;
+    const double limit = j->m->dac.limit, unit = j->m->inputs.voltage ? limit * limit : limit;
+    for (uint32_t t = 0; t < j->tokens; t++) {
+        double sum_S = 0;
+        for (uint32_t b = 0; b < j->a->row_blocks; b++) {
+            sum_S += s->block_S[(size_t)t * j->a->row_blocks + b];
+        }
+        s->array_S[t] = sum_S / unit;
+    }
 }
 
 static enum status bad_input(const struct array *a, uint32_t token, struct error *e) {
@@ -373,6 +394,7 @@ static enum status multiply_simple(struct job *j, struct multiply_record *r, str
         array_record_inputs(a, j->x, j->tokens);
     }
     parallel_for(a->panels, 0, work > SMALL_WORK ? 0 : 1, multiply_panels, j);
+    add_blocks(j);
     r->adc_saturated = atomic_load(&j->saturated);
     return OK;
 }

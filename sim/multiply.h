@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "base/random.h"
+#include "sim/machine.h"
+#include "sim/row_currents.h"
 #include "sim/side_path.h"
 
 enum {
@@ -59,7 +61,8 @@ struct multiply_scratch {
     struct square_sums *square_sums; /* [tokens][row blocks] */
     float *inputs;      /* [tokens][row_stride], for fp32 panels; NULL where no array has them */
     float *token_range; /* [tokens][row blocks] factor of a block's outputs: its input range if it is the token's own */
-    double *array_S;    /* [tokens] sum of |input| / full scale x row conductance */
+    double *block_S;    /* [tokens][row blocks] what the sources deliver: siemens x codes (squared: x code^2) */
+    double *array_S;    /* [tokens] the same of all blocks, inputs in units of full scale */
     uint64_t *clipped;               /* [tokens] */
     struct side_scratch side;
     struct general_scratch *general; /* NULL: every array is simple */
@@ -146,11 +149,13 @@ float network_shared_sum(const struct block_work *w, uint32_t pass, uint32_t tok
 struct general_scratch *general_scratch_create(const struct machine *m); /* NULL when out of memory */
 void general_scratch_destroy(struct general_scratch *g);                 /* NULL is fine */
 
-/* Adds the sum of |input| x row conductance of one block (inputs in codes or levels, the other NULL; squared:
- * |input|^2), in eight running sums: a fixed order that becomes vector code. Single precision within a block: relative
- * error below 1e-5. */
-void weigh_inputs(const int16_t *codes, const float *levels, const float *row_S, uint32_t n, bool squared,
-                  double *sum_S);
+/* What the sources deliver for one block: row_currents_S with the conductances of the array. */
+static inline double block_currents_S(const struct array *a, uint32_t block, const int16_t *codes, const float *levels,
+                                      double limit, bool squared) {
+    uint32_t first = a->row_begin[block];
+    return row_currents_S(codes, levels, (a->source_S ? a->source_S : a->row_S) + first,
+                          a->between_S ? a->between_S + first : NULL, array_block_rows(a, block), limit, squared);
+}
 
 /* Step 5 (multiply_inputs.c): ranges of all tokens that are not idle, in their order; then the inputs of one token
  * become levels. They are finite. */

@@ -16,24 +16,8 @@
 #include <math.h>
 
 #include "base/random.h"
-#include "sim/between_rows.h"
 #include "sim/ladder.h"
 #include "sim/multiply.h"
-
-void weigh_inputs(const int16_t *codes, const float *inputs, const float *row_S, uint32_t n, bool squared,
-                  double *sum_S) {
-    float weighted[8] = {0};
-    for (uint32_t i = 0; i < n; i += 8) {
-        uint32_t now = n - i < 8 ? n - i : 8;
-        for (uint32_t j = 0; j < now; j++) {
-            float size = fabsf(codes ? (float)codes[i + j] : inputs[i + j]);
-            weighted[j] += (squared ? size * size : size) * row_S[i + j];
-        }
-    }
-    for (uint32_t j = 0; j < 8; j++) {
-        *sum_S += (double)weighted[j];
-    }
-}
 
 /* Full scale of the block's ADCs in units of weight scale x input range; infinity without. */
 static double block_full_scale(const struct block_work *w) {
@@ -178,12 +162,8 @@ static void drive_levels(const struct block_work *w, const int16_t *codes, const
 /* Adds what one pass draws from the rows, levels [rows] in digits of the plan. */
 static void add_current(const struct block_work *w, const struct input_plan *plan, uint32_t pass, const float *levels,
                         uint32_t token) {
-    double sum_S = 0, limit = plan->digit_limit;
-    uint32_t first = w->a->row_begin[w->block], rows = array_block_rows(w->a, w->block);
-    weigh_inputs(NULL, levels, w->a->row_S + first, rows, plan->voltage, &sum_S);
-    if (w->a->between_S) {
-        sum_S += between_rows_S(NULL, levels, w->a->between_S + first, rows, limit, plan->voltage);
-    }
+    double limit = plan->digit_limit,
+           sum_S = block_currents_S(w->a, w->block, NULL, levels, limit, plan->voltage);
     w->array_S[token] +=
         sum_S / limit / (plan->voltage ? limit : 1) * plan->pulse_share * plan->pass[pass].pulses;
 }

@@ -345,6 +345,7 @@ static enum status add_results(struct job *j, struct error *e) {
         a->row_S[i] = (float)sum_S;
         for (uint32_t c = 0; a->between_S && c < a->column_blocks; c++) {
             a->between_S[i] += (float)j->between_S[(size_t)c * a->inputs + i];
+            a->source_S[i] = a->row_S[i] + a->between_S[i];
         }
     }
     for (size_t i = 0; i < (size_t)a->row_blocks * a->column_blocks; i++) {

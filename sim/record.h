@@ -11,7 +11,7 @@ struct multiply_record {
     uint32_t tokens;
     /* Sum over tokens and tile rows of |input| / full scale x G_row, where G_row (siemens) is the sum of the realised
      * conductances of all devices on that input, in all tiles; with wires also what flows from row to row
-     * (between_rows.h). Energy of the array = V^2 x pulse_s x array_S_sum. */
+     * (row_currents.h). Energy of the array = V^2 x pulse_s x array_S_sum. */
     double array_S_sum;
     /* Repeats of the bound management: reads beyond one of every row block for every token. */
     uint64_t repeated_blocks; /* sum over tokens and row blocks */

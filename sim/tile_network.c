@@ -19,7 +19,7 @@
 
 #include "base/io.h"
 #include "base/memory.h"
-#include "sim/between_rows.h"
+#include "sim/row_currents.h"
 #include "sim/machine.h"
 #include "sim/network_pass.h"
 
@@ -98,7 +98,7 @@ struct tile_network {
     double read_V;
     struct network_pass pass;
     double *folded_A, *exact_A; /* [columns] of one read */
-    float *between_S, *level;   /* [rows] current to other rows (between_rows.h), levels of one read; NULL: Newton */
+    float *between_S, *level;   /* [rows] current to other rows (row_currents.h), levels of one read; NULL: Newton */
 };
 
 void tile_network_destroy(struct tile_network *n) {
@@ -245,8 +245,8 @@ static void read_folded(struct tile_network *n, const double *level, bool pulses
         for (size_t i = 0; i < n->rows; i++) {
             n->level[i] = (float)level[i];
         }
-        r->folded_J += between_rows_S(NULL, n->level, n->between_S, (uint32_t)n->rows, 1, !pulses) * n->read_V *
-                       n->read_V * pass_s;
+        r->folded_J += row_currents_S(NULL, n->level, n->between_S, n->between_S, (uint32_t)n->rows, 1, !pulses) *
+                       n->read_V * n->read_V * pass_s;
     }
 }
 
