@@ -43,7 +43,7 @@ struct model_changes {
     /* What stays digital, one for each matrix, NULL for none. NULL: as the model says. Folder only. */
     const struct side_path *const *sides;
     bool forget_ranges; /* input ranges that the model brings are left out */
-    /* Metadata of model.safetensors, `mho.chip` (name of the chip that it is made for) and `mho.adapt` (JSON: how). NULL:
+    /* Metadata of model.safetensors: `mho.chip` (the chip that it is made for) and `mho.adapt` (JSON: how). NULL:
      * none. */
     const char *chip, *adapt;
 };

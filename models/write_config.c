@@ -17,7 +17,7 @@ static void put(json_t *map, const char *key, json_t *value, bool *failed) {
     *failed |= json_object_set_new(map, key, value) != 0;
 }
 
-/* ---- from the shape -------------------------------------------------------------------------------------------- */
+/* ---- from the shape ----------------------------------------------------------------------------- */
 
 struct writer {
     json_t *map;
@@ -174,7 +174,7 @@ static enum status from_shape(const struct piece_list *l, json_t **out, struct e
     return OK;
 }
 
-/* ---- both -------------------------------------------------------------------------------------------------------- */
+/* ---- both --------------------------------------------------------------------------------------- */
 
 enum status config_make(const struct piece_list *l, json_t **out, struct error *e) {
     const json_t *own = weights_config(l->model->weights);

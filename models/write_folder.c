@@ -30,7 +30,7 @@ static enum status no_memory(const char *path, struct error *e) {
     return error_set(e, ERR_RUN, "%s: out of memory", path);
 }
 
-/* ---- what stands there already ------------------------------------------------------------------------------------- */
+/* ---- what stands there already ------------------------------------------------------------------ */
 
 static enum status folder_holds(const char *folder, const char *file, bool *there, struct error *e) {
     char *path = path_join(folder, file);
@@ -87,7 +87,7 @@ enum status model_folder_check(const char *path, struct error *e) {
     return is_directory(path) ? refuse_others(path, e) : OK;
 }
 
-/* ---- files -------------------------------------------------------------------------------------------------------- */
+/* ---- files -------------------------------------------------------------------------------------- */
 
 static enum status open_file(struct folder *d, const char *name, FILE **out, struct error *e) {
     char *path = path_join(d->path, name);
@@ -124,7 +124,7 @@ static enum status write_config(struct folder *d, const struct piece_list *l, st
     return write_json(d, "config.json", config, e);
 }
 
-/* ---- model.safetensors ------------------------------------------------------------------------------------------ */
+/* ---- model.safetensors -------------------------------------------------------------------------- */
 
 static bool is_wide(const struct piece *p) { return p->type == TENSOR_F32; }
 
@@ -197,7 +197,7 @@ static enum status write_tensors(struct folder *d, const struct piece_list *l, s
     return finish_file(d, e);
 }
 
-/* ---- tokenizer --------------------------------------------------------------------------------------------------- */
+/* ---- tokenizer ---------------------------------------------------------------------------------- */
 
 static enum status copy_file(struct folder *d, const char *from, const char *name, struct error *e) {
     char *path = path_join(from, name), *text = NULL;
@@ -236,7 +236,7 @@ static enum status write_tokenizer(struct folder *d, const struct model *m, stru
     return write_json(d, tokenizer_config_file, document, e);
 }
 
-/* ---- the folder -------------------------------------------------------------------------------------------------- */
+/* ---- the folder --------------------------------------------------------------------------------- */
 
 static enum status write_files(struct folder *d, const struct piece_list *l, struct error *e) {
     TRY(make_directory(d->path, e));

@@ -4,7 +4,7 @@
  * [outputs]), in what a norm leaves out, and in the order of rows: GGUF files of the architecture "llama" keep the two
  * features that RoPE turns together side by side, folders half a head apart. With d features of a head, p = 0, 1:
  *
- *   row h d + p d/2 + i of a folder = row h d + 2 i + p of such a GGUF file       (matrices q and k, biases, side paths)
+ *   row h d + p d/2 + i of a folder = row h d + 2 i + p of such a GGUF file     (matrices q and k, biases, side paths)
  *
  * A matrix is read, changed and written a few rows at a time: writing needs no copy of the model.
  */
@@ -16,7 +16,7 @@ static enum status no_memory(const struct piece_list *l, struct error *e) {
     return error_set(e, ERR_RUN, "writing %s: out of memory", weights_path(l->model->weights));
 }
 
-/* ---- parts ---------------------------------------------------------------------------------------------------- */
+/* ---- parts -------------------------------------------------------------------------------------- */
 
 /* The part of this name, or NULL. A part of another size than `count` is an error. */
 static enum status find_part(struct piece_list *l, const char *name, uint64_t count, const float **out,
@@ -49,7 +49,7 @@ static enum status check_parts_used(const struct piece_list *l, struct error *e)
     return OK;
 }
 
-/* ---- order of rows ----------------------------------------------------------------------------------------------- */
+/* ---- order of rows ------------------------------------------------------------------------------ */
 
 static bool file_interleaves(const struct piece_list *l) {
     const char *name = l->model->family->name;
@@ -82,7 +82,7 @@ static enum status check_rotation(const struct piece_list *l, struct error *e) {
     return OK;
 }
 
-/* ---- the list ---------------------------------------------------------------------------------------------------- */
+/* ---- the list ----------------------------------------------------------------------------------- */
 
 static enum status add(struct piece_list *l, const struct piece *p, struct error *e) {
     if (l->count == l->capacity) {
@@ -131,7 +131,7 @@ static enum status add_integers(struct piece_list *l, const char *name, const ui
                                   .integers = integers}, e);
 }
 
-/* ---- norms and tables ---------------------------------------------------------------------------------------------- */
+/* ---- norms and tables --------------------------------------------------------------------------- */
 
 /* One vector of a norm: the part of this name, or what the model has; without the offset that the file leaves out. */
 static enum status add_norm_vector(struct piece_list *l, const char *part, const char *name, const float *values,
@@ -174,7 +174,7 @@ static enum status add_table(struct piece_list *l, const char *part, const char 
     return add(l, &p, e);
 }
 
-/* ---- matrices ---------------------------------------------------------------------------------------------------- */
+/* ---- matrices ----------------------------------------------------------------------------------- */
 
 static enum status add_bias(struct piece_list *l, size_t matrix, const char *name, struct error *e) {
     const struct matrix *m = &l->model->matrices[matrix];
@@ -316,7 +316,7 @@ static enum status add_all(struct piece_list *l, struct error *e) {
     return check_parts_used(l, e);
 }
 
-/* ---- making it --------------------------------------------------------------------------------------------------- */
+/* ---- making it ---------------------------------------------------------------------------------- */
 
 static enum status check_changes(const struct piece_list *l, struct error *e) {
     const struct model_changes *c = l->changes;
@@ -382,7 +382,7 @@ void pieces_destroy(struct piece_list *l) {
     }
 }
 
-/* ---- values ------------------------------------------------------------------------------------------------------ */
+/* ---- values ------------------------------------------------------------------------------------- */
 
 /* Rows [first, first + count) of a matrix, in the order of the file, as the written model has them. */
 static void changed_rows(const struct piece_list *l, size_t matrix, uint32_t first, uint32_t count, float *out) {

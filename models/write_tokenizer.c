@@ -4,8 +4,8 @@
  * Byte-level vocabularies have a list of merges and, by name, the patterns that cut words: both are written down.
  * SentencePiece vocabularies have scores instead: neighbours are joined when the joined text is a token, the one with
  * the highest score first. As a list of merges that is every way to cut every token into two tokens, by falling score.
- * Two tokens of equal score, or two cuts of one token that overlap, are joined in the order of the text there and in the
- * order of the list here: no vocabulary of the tests shows a difference.
+ * Two tokens of equal score, or two cuts of one token that overlap, are joined in the order of the text there and in
+ * the order of the list here: no vocabulary of the tests shows a difference.
  *
  * A token that is cut out of the text as it stands (control tokens, user-defined ones) becomes an added token.
  */
@@ -14,7 +14,7 @@
 #include "models/tokenizer_parts.h"
 #include "models/write_parts.h"
 
-/* ---- small things ------------------------------------------------------------------------------------------------- */
+/* ---- small things ------------------------------------------------------------------------------- */
 
 static enum status not_text(const struct tokenizer *t, size_t id, struct error *e) {
     return error_set(e, ERR_RUN, "%s: token %zu: its text is not UTF-8, which tokenizer.json must be", t->where, id);
@@ -27,7 +27,7 @@ static json_t *text_of(const struct token *t) {
 
 static bool is_present(const struct tokenizer *t, size_t id) { return t->tokens[id].flags & TOKEN_PRESENT; }
 
-/* ---- vocabulary and added tokens ------------------------------------------------------------------------------------ */
+/* ---- vocabulary and added tokens ---------------------------------------------------------------- */
 
 /* Byte-level control tokens stand among the added tokens only: merges must not find them. */
 static bool in_vocabulary(const struct tokenizer *t, size_t id) {
@@ -73,14 +73,14 @@ static enum status make_added_tokens(const struct tokenizer *t, json_t **out, st
     return OK;
 }
 
-/* ---- merges --------------------------------------------------------------------------------------------------------- */
+/* ---- merges ------------------------------------------------------------------------------------- */
 
 /* "a b", or a pair where a piece holds a space itself. */
 static json_t *make_merge(const char *left, size_t left_bytes, const char *right, size_t right_bytes) {
     if (memchr(left, ' ', left_bytes) || memchr(right, ' ', right_bytes)) {
         return json_pack("[s%, s%]", left, left_bytes, right, right_bytes);
     }
-    return json_pack("s%++", left, left_bytes, " ", 1, right, right_bytes);
+    return json_pack("s%++%", left, left_bytes, " ", right, right_bytes);
 }
 
 static json_t *make_listed_merges(const struct gguf *g) {
@@ -154,7 +154,7 @@ static enum status make_scored_merges(const struct tokenizer *t, json_t **out, s
     return status;
 }
 
-/* ---- the steps around the merges ------------------------------------------------------------------------------------ */
+/* ---- the steps around the merges ---------------------------------------------------------------- */
 
 static json_t *make_byte_level(bool use_regex) {
     return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1,
@@ -231,7 +231,7 @@ static json_t *make_post_processor(const struct tokenizer *t) {
                      "special_tokens", specials);
 }
 
-/* ---- the documents ------------------------------------------------------------------------------------------------ */
+/* ---- the documents ------------------------------------------------------------------------------ */
 
 static json_t *make_unknown(const struct tokenizer *t) {
     return t->unknown >= 0 && in_vocabulary(t, (size_t)t->unknown) ? text_of(&t->tokens[t->unknown]) : json_null();
