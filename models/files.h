@@ -56,7 +56,7 @@ struct span {
     size_t bytes;
 };
 
-/* Where a tensor lies. Also kept for tensors that are not loaded (integer buffers), for the checks. */
+/* Where a tensor lies. Also kept for integers and for tensors that are not loaded (masks), for the checks. */
 struct extent {
     const char *name;
     size_t file;         /* number of the span, in the order of reading */
@@ -66,13 +66,16 @@ struct extent {
 struct tensor_list {
     struct arena *arena; /* owns names */
     struct tensor *tensors;
+    struct integers *integers;
     struct extent *extents;
-    size_t count, extents_count, capacity;
+    size_t count, integers_count, extents_count, capacity;
 };
 /* Room for `more` further tensors; `where` for the message when memory runs out. */
 enum status tensor_list_reserve(struct tensor_list *l, size_t more, const char *where, struct error *e);
+void tensor_list_clear(struct tensor_list *l); /* frees all but the arena */
 /* Adds one with room reserved; t == NULL for a tensor that is not loaded. */
 void tensor_list_add(struct tensor_list *l, const struct tensor *t, const struct extent *x);
+void tensor_list_add_integers(struct tensor_list *l, const struct integers *n, const struct extent *x);
 /* No two extents from `first` on, all of one file, may share a byte. Reorders them by place in the file. */
 enum status tensor_list_check_overlap(struct tensor_list *l, size_t first, const char *where, struct error *e);
 /* Product of the shape, and bytes of the tensor; false on overflow. */

@@ -51,6 +51,13 @@ struct model {
 
 /* matrices.c: finds every tensor that the shape asks for, checks type, shape and values, fills layers and matrices. */
 enum status model_take_tensors(struct model *m, struct error *e);
+/* chip_tensors.c: what a folder says of the chip for one matrix, whose tensors begin with `name` and a dot: input ranges
+ * and what stays digital. Fills m->sources[matrix]; marks the tensors that it took, [weights_count] and
+ * [weights_integers_count]. */
+enum status model_take_chip_tensors(struct model *m, size_t matrix, const char *name, bool *used, bool *used_integers,
+                                    struct error *e);
+/* An integer tensor that is named like one of these and belongs to no matrix is an error. */
+enum status model_check_chip_tensors(const struct model *m, const bool *used_integers, struct error *e);
 /* Rows [first, first + count) of the matrix as fp32 [count][inputs], whichever way round it is stored. */
 void matrix_rows(const struct matrix *m, uint32_t first, uint32_t count, float *rows);
 

@@ -15,6 +15,7 @@ struct taker {
     const struct tensor_names *names;
     const char *prefix; /* before every name, or "" */
     bool *used;         /* [weights_count] */
+    bool *used_integers; /* [weights_integers_count] */
     int layer;          /* being taken; -1 outside */
 };
 
@@ -23,10 +24,11 @@ static enum status no_memory(const struct taker *t, struct error *e) {
 }
 
 static void full_name(const struct taker *t, const char *stem, const char *ending, char out[NAME_BYTES]) {
+    const char *prefix = stem == t->names->head ? "" : t->prefix; /* the head stands outside of what it names */
     if (t->layer >= 0) {
-        snprintf(out, NAME_BYTES, "%s%s.%d.%s.%s", t->prefix, t->names->layers, t->layer, stem, ending);
+        snprintf(out, NAME_BYTES, "%s%s.%d.%s%s", prefix, t->names->layers, t->layer, stem, ending);
     } else {
-        snprintf(out, NAME_BYTES, "%s%s.%s", t->prefix, stem, ending);
+        snprintf(out, NAME_BYTES, "%s%s%s", prefix, stem, ending);
     }
 }
 
@@ -114,8 +116,8 @@ static enum status take_norm(struct taker *t, const char *stem, uint32_t width, 
     if (!stem) {
         return OK;
     }
-    TRY(take_vector(t, stem, "weight", width, t->model->shape.norm_offset, &out->weight, e));
-    return t->model->shape.norm == NORM_LAYER ? take_vector(t, stem, "bias", width, 0.0, &out->bias, e) : OK;
+    TRY(take_vector(t, stem, ".weight", width, t->model->shape.norm_offset, &out->weight, e));
+    return t->model->shape.norm == NORM_LAYER ? take_vector(t, stem, ".bias", width, 0.0, &out->bias, e) : OK;
 }
 
 static enum status read_source_rows(void *context, uint32_t first, uint32_t count, float *rows, struct error *e) {
@@ -175,6 +177,15 @@ static enum status add_matrix(struct taker *t, const struct tensor *tensor, enum
     return OK;
 }
 
+static enum status take_chip_tensors(struct taker *t, const char *stem, int index, struct error *e) {
+    char name[NAME_BYTES];
+    if (t->model->shapes || weights_is_gguf(t->model->weights)) {
+        return OK;
+    }
+    full_name(t, stem, "", name);
+    return model_take_chip_tensors(t->model, (size_t)index, name, t->used, t->used_integers, e);
+}
+
 static enum status take_matrix(struct taker *t, const char *stem, enum matrix_role role, uint64_t outputs,
                                uint32_t inputs, bool with_bias, int *index, struct error *e) {
     *index = NO_MATRIX;
@@ -183,16 +194,17 @@ static enum status take_matrix(struct taker *t, const char *stem, enum matrix_ro
     }
     bool transposed = t->model->shape.transposed && t->layer >= 0;
     const struct tensor *tensor;
-    TRY(take(t, stem, "weight", 2, transposed ? inputs : outputs, transposed ? outputs : inputs, &tensor, e));
+    TRY(take(t, stem, ".weight", 2, transposed ? inputs : outputs, transposed ? outputs : inputs, &tensor, e));
     if (transposed && tensor_block_elements(tensor->type) != 1) {
         return error_set(e, ERR_RUN, "%s: tensor %s: %s cannot be stored transposed (allowed: F32, F16, BF16)",
                          weights_path(t->model->weights), tensor->name, tensor_type_name(tensor->type));
     }
     const float *bias = NULL;
     if (with_bias) {
-        TRY(take_vector(t, stem, "bias", (uint32_t)outputs, 0.0, &bias, e));
+        TRY(take_vector(t, stem, ".bias", (uint32_t)outputs, 0.0, &bias, e));
     }
-    return add_matrix(t, tensor, role, (uint32_t)outputs, inputs, transposed, bias, index, e);
+    TRY(add_matrix(t, tensor, role, (uint32_t)outputs, inputs, transposed, bias, index, e));
+    return take_chip_tensors(t, stem, *index, e);
 }
 
 static enum status take_layer(struct taker *t, struct layer *l, struct error *e) {
@@ -219,7 +231,8 @@ static enum status take_layer(struct taker *t, struct layer *l, struct error *e)
 static enum status take_head(struct taker *t, struct error *e) {
     struct model *m = t->model;
     if (m->shape.tied_head) {
-        return add_matrix(t, m->embedding, MATRIX_HEAD, m->shape.vocabulary, m->shape.hidden, false, NULL, &m->head, e);
+        TRY(add_matrix(t, m->embedding, MATRIX_HEAD, m->shape.vocabulary, m->shape.hidden, false, NULL, &m->head, e));
+        return take_chip_tensors(t, t->names->head, m->head, e);
     }
     return take_matrix(t, t->names->head, MATRIX_HEAD, m->shape.vocabulary, m->shape.hidden, false, &m->head, e);
 }
@@ -228,9 +241,9 @@ static enum status take_all(struct taker *t, struct error *e) {
     struct model *m = t->model;
     const struct shape *s = &m->shape;
     t->layer = -1;
-    TRY(take(t, t->names->embedding, "weight", 2, s->vocabulary, s->hidden, &m->embedding, e));
+    TRY(take(t, t->names->embedding, ".weight", 2, s->vocabulary, s->hidden, &m->embedding, e));
     if (t->names->positions) {
-        TRY(take(t, t->names->positions, "weight", 2, s->context, s->hidden, &m->positions, e));
+        TRY(take(t, t->names->positions, ".weight", 2, s->context, s->hidden, &m->positions, e));
     }
     for (uint32_t l = 0; l < s->layers; l++) {
         t->layer = (int)l;
@@ -242,10 +255,12 @@ static enum status take_all(struct taker *t, struct error *e) {
 }
 
 /* Tensors that files carry although they can be computed, or that the shape has read: rotary tables, causal masks, a
- * copy of a tied head. */
+ * copy of a tied head. And what training of input ranges leaves behind (Analog Foundation Models): its counter and the
+ * extremes that it saw. */
 static bool may_be_left(const struct taker *t, const char *name) {
     static const char *const endings[] = {"rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", "rope_freqs.weight",
-                                          "rope_factors_short.weight", "rope_factors_long.weight"};
+                                          "rope_factors_short.weight", "rope_factors_long.weight",
+                                          ".input_range_update_idx", ".x_min", ".x_max"};
     for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
         if (text_ends_with(name, endings[i])) {
             return true;
@@ -280,8 +295,9 @@ enum status model_take_tensors(struct model *m, struct error *e) {
     m->matrices = arena_alloc(m->arena, most, sizeof *m->matrices);
     m->sources = arena_alloc(m->arena, most, sizeof *m->sources);
     t.used = mem_alloc(weights_count(m->weights), sizeof *t.used);
+    t.used_integers = mem_alloc(weights_integers_count(m->weights), sizeof *t.used_integers);
     enum status status = OK;
-    if (!m->layers || !m->matrices || !m->sources || !t.used) {
+    if (!m->layers || !m->matrices || !m->sources || !t.used || !t.used_integers) {
         status = no_memory(&t, e);
     } else {
         status = take_all(&t, e);
@@ -289,6 +305,10 @@ enum status model_take_tensors(struct model *m, struct error *e) {
     if (status == OK && !m->shapes) {
         status = check_all_used(&t, e);
     }
+    if (status == OK && !m->shapes) {
+        status = model_check_chip_tensors(m, t.used_integers, e);
+    }
     mem_free(t.used);
+    mem_free(t.used_integers);
     return status;
 }

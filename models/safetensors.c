@@ -8,7 +8,8 @@
  *
  * Everything is checked before a tensor is handed out: length of the header, type, product of the shape, place
  * inside the file, size, overlap. Gaps are allowed. Data need not be aligned: readers load bytewise.
- * Integer and boolean buffers (position ids, masks of old exporters) are checked and then left out.
+ * 32-bit integers are kept apart from the tensors of numbers. Other integers and truth values (position ids, masks of old
+ * exporters) are checked and then left out.
  *
  * Source of the format: https://github.com/huggingface/safetensors, README "Format".
  */
@@ -18,16 +19,19 @@
 
 enum { LENGTH_BYTES = 8, HEADER_LIMIT = 100 << 20 };
 
+enum use { NUMBERS, INTEGERS, LEFT_OUT };
+
 struct dtype {
     const char *name;
     uint64_t bytes;
-    bool loaded;
-    enum tensor_type type; /* of loaded ones */
+    enum use use;
+    enum tensor_type type; /* of numbers */
 };
 
 static const struct dtype dtypes[] = {
-    {"F32", 4, true, TENSOR_F32}, {"F16", 2, true, TENSOR_F16}, {"BF16", 2, true, TENSOR_BF16}, {"I64", 8, false, 0},
-    {"I32", 4, false, 0},         {"U8", 1, false, 0},          {"BOOL", 1, false, 0},
+    {"F32", 4, NUMBERS, TENSOR_F32}, {"F16", 2, NUMBERS, TENSOR_F16}, {"BF16", 2, NUMBERS, TENSOR_BF16},
+    {"I32", 4, INTEGERS, 0},         {"I64", 8, LEFT_OUT, 0},         {"U8", 1, LEFT_OUT, 0},
+    {"BOOL", 1, LEFT_OUT, 0},
 };
 
 /* Where we are, for messages and checks. */
@@ -55,7 +59,7 @@ static enum status read_dtype(const struct entry *n, const struct dtype **out, s
     }
     return error_set(
         e, ERR_RUN,
-        "%s: tensor %.200s: dtype %.40s is not known (allowed: F32, F16, BF16; I64, I32, U8 and BOOL are left out)",
+        "%s: tensor %.200s: dtype %.40s is not known (allowed: F32, F16, BF16, I32; I64, U8 and BOOL are left out)",
         n->span->name, n->name, text);
 }
 
@@ -129,7 +133,11 @@ static enum status read_entry(const struct entry *n, size_t file, struct tensor_
     t.type = d->type;
     t.data = n->span->data + x.begin;
     t.bytes = x.end - x.begin;
-    tensor_list_add(l, d->loaded ? &t : NULL, &x);
+    if (d->use == INTEGERS) {
+        tensor_list_add_integers(l, &(struct integers){t.name, t.rank, elements, t.data}, &x);
+    } else {
+        tensor_list_add(l, d->use == NUMBERS ? &t : NULL, &x);
+    }
     return OK;
 }
 

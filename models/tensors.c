@@ -10,13 +10,17 @@ enum status tensor_list_reserve(struct tensor_list *l, size_t more, const char *
     if (needed <= l->capacity) {
         return OK;
     }
-    size_t t = sizeof *l->tensors, x = sizeof *l->extents;
-    bool fits = needed >= more && needed <= SIZE_MAX / t && needed <= SIZE_MAX / x;
+    size_t t = sizeof *l->tensors, n = sizeof *l->integers, x = sizeof *l->extents;
+    bool fits = needed >= more && needed <= SIZE_MAX / t && needed <= SIZE_MAX / n && needed <= SIZE_MAX / x;
     struct tensor *tensors = fits ? mem_resize(l->tensors, l->count * t, needed * t) : NULL;
     if (tensors) {
         l->tensors = tensors;
     }
-    struct extent *extents = tensors ? mem_resize(l->extents, l->extents_count * x, needed * x) : NULL;
+    struct integers *integers = tensors ? mem_resize(l->integers, l->integers_count * n, needed * n) : NULL;
+    if (integers) {
+        l->integers = integers;
+    }
+    struct extent *extents = integers ? mem_resize(l->extents, l->extents_count * x, needed * x) : NULL;
     if (!extents) {
         return error_set(e, ERR_RUN, "%s: out of memory for %zu tensors", where, needed);
     }
@@ -30,6 +34,17 @@ void tensor_list_add(struct tensor_list *l, const struct tensor *t, const struct
         l->tensors[l->count++] = *t;
     }
     l->extents[l->extents_count++] = *x;
+}
+
+void tensor_list_add_integers(struct tensor_list *l, const struct integers *n, const struct extent *x) {
+    l->integers[l->integers_count++] = *n;
+    l->extents[l->extents_count++] = *x;
+}
+
+void tensor_list_clear(struct tensor_list *l) {
+    mem_free(l->extents);
+    mem_free(l->integers);
+    mem_free(l->tensors);
 }
 
 static int compare_place(const void *a, const void *b) {

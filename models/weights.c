@@ -23,7 +23,8 @@ struct weights {
     json_t *config;
     const struct gguf *gguf;
     struct tensor_list list;
-    struct name *names; /* of the tensors, sorted */
+    struct name *names;         /* of the tensors, sorted */
+    struct name *integer_names; /* of the integers, sorted */
     struct mapped_file *files;
     char **file_names;
     size_t files_count;
@@ -59,8 +60,8 @@ void weights_close(struct weights *w) {
     mem_free(w->file_names);
     mem_free(w->files);
     mem_free(w->names);
-    mem_free(w->list.extents);
-    mem_free(w->list.tensors);
+    mem_free(w->integer_names);
+    tensor_list_clear(&w->list);
     arena_destroy(w->list.arena);
     json_decref(w->config);
     mem_free(w->path);
@@ -72,16 +73,22 @@ static enum status out_of_memory(const char *path, struct error *e) {
 }
 
 static enum status fill_names(struct weights *w, struct error *e) {
-    size_t count = w->list.count;
+    size_t count = w->list.count, integers = w->list.integers_count;
     w->names = mem_alloc(count, sizeof *w->names);
-    if (!w->names) {
+    w->integer_names = mem_alloc(integers, sizeof *w->integer_names);
+    if (!w->names || !w->integer_names) {
         return out_of_memory(w->path, e);
     }
     for (size_t i = 0; i < count; i++) {
         const char *name = w->list.tensors[i].name;
         w->names[i] = (struct name){name, strlen(name), i};
     }
+    for (size_t i = 0; i < integers; i++) {
+        const char *name = w->list.integers[i].name;
+        w->integer_names[i] = (struct name){name, strlen(name), i};
+    }
     names_sort(w->names, count);
+    names_sort(w->integer_names, integers);
     const struct name *twice = names_duplicate(w->names, count);
     if (twice) {
         return error_set(e, ERR_RUN, "%s: tensor %.200s: named twice", w->path, twice->text);
@@ -371,6 +378,15 @@ const struct tensor *weights_at(const struct weights *w, size_t i) { return &w->
 const struct tensor *weights_find(const struct weights *w, const char *name) {
     const struct name *n = names_find(w->names, w->list.count, name, strlen(name));
     return n ? &w->list.tensors[n->index] : NULL;
+}
+
+size_t weights_integers_count(const struct weights *w) { return w->list.integers_count; }
+
+const struct integers *weights_integers_at(const struct weights *w, size_t i) { return &w->list.integers[i]; }
+
+const struct integers *weights_find_integers(const struct weights *w, const char *name) {
+    const struct name *n = names_find(w->integer_names, w->list.integers_count, name, strlen(name));
+    return n ? &w->list.integers[n->index] : NULL;
 }
 
 void tensor_rows_f32(const struct tensor *t, uint64_t first, uint64_t count, float *out) {

@@ -35,6 +35,14 @@ struct tensor {
     uint64_t bytes;
 };
 
+/* A list of 32-bit integers. */
+struct integers {
+    const char *name;
+    int rank;             /* lists that a model uses have rank 1 */
+    uint64_t count;
+    const void *data;     /* in the mapped file; need not be aligned */
+};
+
 struct gguf;    /* metadata of a GGUF file */
 struct weights;
 
@@ -52,6 +60,10 @@ const struct gguf *weights_gguf(const struct weights *w);  /* NULL for a folder 
 size_t weights_count(const struct weights *w);
 const struct tensor *weights_at(const struct weights *w, size_t i);
 const struct tensor *weights_find(const struct weights *w, const char *name); /* NULL if absent; O(log n) */
+/* Tensors of 32-bit integers, which are not among those above. */
+size_t weights_integers_count(const struct weights *w);
+const struct integers *weights_integers_at(const struct weights *w, size_t i);
+const struct integers *weights_find_integers(const struct weights *w, const char *name); /* NULL if absent; O(log n) */
 /* Rows [first, first+count) as fp32: row = shape[1] x ... elements of a matrix; a vector or a scalar is one row (0,
  * 1). */
 void tensor_rows_f32(const struct tensor *t, uint64_t first, uint64_t count, float *out);
