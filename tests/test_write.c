@@ -200,6 +200,204 @@ static void vocabulary_qwen2(void **state) { (void)state; check_vocabulary("qwen
 static void vocabulary_llama_spm(void **state) { (void)state; check_vocabulary("llama-spm"); }
 static void vocabulary_phi3(void **state) { (void)state; check_vocabulary("phi-3"); }
 
+/* ---- what belongs to a chip ------------------------------------------------------------------------------------------ */
+
+enum { CHANNELS = 3, PER_OUTPUT = 2 };
+
+/* A side path for a matrix: channels 1, 4, 7; in output o the inputs o % 5 and o % 5 + 9. */
+struct made_side {
+    struct side_path side;
+    uint32_t channels[CHANNELS], *begin, *inputs;
+};
+
+static void make_side(struct made_side *s, const struct matrix_source *m) {
+    s->begin = mem_alloc((size_t)m->outputs + 1, sizeof *s->begin);
+    s->inputs = mem_alloc((size_t)m->outputs * PER_OUTPUT, sizeof *s->inputs);
+    for (uint32_t i = 0; i < CHANNELS; i++) {
+        s->channels[i] = 1 + 3 * i;
+    }
+    for (uint32_t o = 0; o < m->outputs; o++) {
+        s->begin[o + 1] = PER_OUTPUT * (o + 1);
+        s->inputs[PER_OUTPUT * o] = o % 5;
+        s->inputs[PER_OUTPUT * o + 1] = o % 5 + 9;
+    }
+    s->side = (struct side_path){s->channels, CHANNELS, s->begin, s->inputs};
+}
+
+static void free_side(struct made_side *s) {
+    mem_free(s->begin);
+    mem_free(s->inputs);
+}
+
+/* Writes the model with a range and a side path for its matrix number `matrix`. */
+static void write_with_side(const struct model *m, size_t matrix, const char *path) {
+    size_t count;
+    const struct matrix_source *sources = model_matrices(m, &count);
+    const float ranges[2] = {1.5f, 2.25f};
+    char name[64];
+    struct made_side made = {0};
+    const struct side_path **sides = mem_alloc(count, sizeof *sides);
+    make_side(&made, &sources[matrix]);
+    sides[matrix] = &made.side;
+    snprintf(name, sizeof name, "%s.input_range", sources[matrix].name);
+    const struct model_part part = {name, ranges, 2};
+    write_folder(m, &(struct model_changes){.parts = &part, .part_count = 1, .sides = sides, .chip = "afm",
+                                            .adapt = "{}"}, path);
+    mem_free(sides);
+    free_side(&made);
+}
+
+static void expect_side(const struct matrix_source *m, bool swapped) {
+    assert_non_null(m->side);
+    assert_int_equal(m->input_range_count, 2);
+    assert_true(m->input_range[0] == 1.5f && m->input_range[1] == 2.25f);
+    assert_int_equal(m->side->channel_count, CHANNELS);
+    assert_int_equal(m->side->channels[2], 7);
+    for (uint32_t o = 0; o < m->outputs; o++) {
+        uint32_t d = 16, k = o % d; /* of a head: the first half of a folder's rows are the even ones of GGUF */
+        uint32_t from = swapped ? o - k + k % (d / 2) * 2 + k / (d / 2) : o;
+        assert_int_equal(m->side->weight_begin[o], PER_OUTPUT * o);
+        assert_int_equal(m->side->weight_inputs[PER_OUTPUT * o], from % 5);
+        assert_int_equal(m->side->weight_inputs[PER_OUTPUT * o + 1], from % 5 + 9);
+    }
+}
+
+/* Of a folder, as it is; of a GGUF file whose rows of q (matrix 0) are in another order, in the order of the folder. A
+ * second copy, nothing asked, keeps them; with forget_ranges and no sides they are gone. */
+static void check_sides(const char *path, bool swapped) {
+    struct model *m = open_model(golden_path(path));
+    const char *first = inside(scratch_directory(), "first"), *second = inside(scratch_directory(), "second");
+    size_t count;
+    write_with_side(m, 0, first);
+    struct model *back = open_model(first);
+    expect_side(&model_matrices(back, &count)[0], swapped);
+    assert_null(model_matrices(back, &count)[1].side);
+    assert_null(model_matrices(back, &count)[1].input_range);
+    assert_near(difference(m, back), 0.0, 1e-5); /* digitally nothing changes, see above */
+    write_folder(back, &(struct model_changes){0}, second);
+    struct model *again = open_model(second);
+    expect_side(&model_matrices(again, &count)[0], swapped);
+    model_close(again);
+    const struct side_path **none = mem_alloc(count, sizeof *none);
+    write_folder(back, &(struct model_changes){.forget_ranges = true, .sides = none}, second);
+    again = open_model(second);
+    assert_null(model_matrices(again, &count)[0].side);
+    assert_null(model_matrices(again, &count)[0].input_range);
+    mem_free(none);
+    model_close(again);
+    model_close(back);
+    model_close(m);
+}
+
+static void sides_and_ranges(void **state) {
+    (void)state;
+    check_sides("models/llama3-tiny", false);
+    check_sides("models/phi3-tiny", false);
+    check_sides("models/gpt2-tiny", false);
+    check_sides("gguf/llama3-tiny-mixed.gguf", true);
+}
+
+/* Begin of the data of a tensor in model.safetensors. */
+static long place_of(const char *file, const char *tensor) {
+    uint64_t header_bytes;
+    FILE *f = fopen(file, "rb");
+    assert_non_null(f);
+    assert_int_equal(fread(&header_bytes, 8, 1, f), 1);
+    json_t *header = json_loadf(f, JSON_DISABLE_EOF_CHECK, NULL);
+    fclose(f);
+    const json_t *offsets = json_object_get(json_object_get(header, tensor), "data_offsets");
+    assert_int_equal(json_array_size(offsets), 2);
+    long at = (long)(8 + header_bytes) + (long)json_integer_value(json_array_get(offsets, 0));
+    json_decref(header);
+    return at;
+}
+
+static void patch(const char *file, long at, const void *bytes, size_t count) {
+    FILE *f = fopen(file, "r+b");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, at, SEEK_SET), 0);
+    assert_int_equal(fwrite(bytes, 1, count, f), count);
+    assert_int_equal(fclose(f), 0);
+}
+
+/* One 32-bit element of a tensor of the chip changed: the message names the tensor and what is wrong. */
+static void damaged_chip_tensors(void **state) {
+    (void)state;
+    static const struct { const char *ending; int element; uint32_t bits; const char *expected; } cases[] = {
+        {"input_range", 1, 0, "input_range: element 1 is 0 (allowed: positive and finite)"},
+        {"input_range", 0, 0x7fc00000, "input_range: element 0 is"},
+        {"input_range", 0, 0xbf800000, "input_range: element 0 is -1"},
+        {"digital_channels", 1, 1, "digital_channels: element 1 is 1 (allowed: rising inputs, 0 to 63)"},
+        {"digital_channels", 2, 64, "digital_channels: element 2 is 64"},
+        {"digital_channels", 0, 0xffffffff, "digital_channels: element 0 is -1"},
+        {"digital_weight_begin", 0, 1, "digital_weight_begin: element 0 is 1"},
+        {"digital_weight_begin", 3, 3, "digital_weight_begin: element 3 is 3"},
+        {"digital_weight_begin", 64, 126, "digital_weight_inputs: element 128 is"},
+        {"digital_weight_begin", 128, 254, "digital_weight_inputs: 256 elements (digital_weight_begin: 254)"},
+        {"digital_weight_begin", 5, 0x7fffffff, "digital_weight_begin: element 5 is 2147483647"},
+        {"digital_weight_inputs", 1, 0, "digital_weight_inputs: element 1 is 0"},
+        {"digital_weight_inputs", 7, 1000, "digital_weight_inputs: element 7 is 1000"},
+    };
+    struct model *m = open_model(golden_path("models/llama3-tiny"));
+    const char *folder = scratch_directory(), *file = inside(folder, "model.safetensors");
+    write_with_side(m, 0, folder);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char tensor[128];
+        uint32_t good;
+        struct error e = {0};
+        struct model *back = NULL;
+        snprintf(tensor, sizeof tensor, "model.layers.0.self_attn.q_proj.%s", cases[i].ending);
+        long at = place_of(file, tensor) + 4 * cases[i].element;
+        FILE *f = fopen(file, "rb");
+        assert_int_equal(fseek(f, at, SEEK_SET), 0);
+        assert_int_equal(fread(&good, 4, 1, f), 1);
+        fclose(f);
+        patch(file, at, &cases[i].bits, 4);
+        assert_int_equal(model_open(folder, &back, &e), ERR_RUN);
+        if (!strstr(e.message, cases[i].expected) || !strstr(e.message, "layers.0.self_attn.q_proj")) {
+            fail_msg("case %zu: %s", i, e.message);
+        }
+        patch(file, at, &good, 4);
+    }
+    struct model *back = open_model(folder);
+    model_close(back);
+    model_close(m);
+}
+
+/* The name of a tensor in the header, replaced by one of the same length. */
+static void rename_in_header(const char *file, const char *from, const char *to) {
+    char *text, *at;
+    size_t bytes;
+    struct error e = {0};
+    must(read_file(file, 1 << 24, &text, &bytes, &e), &e);
+    at = memmem(text, bytes, from, strlen(from));
+    assert_non_null(at);
+    patch(file, at - text, to, strlen(to));
+    mem_free(text);
+}
+
+static void misplaced_chip_tensors(void **state) {
+    (void)state;
+    static const struct { const char *from, *to, *expected; } cases[] = {
+        {"0.self_attn.q_proj.digital_weight_b", "0.self_attn.z_proj.digital_weight_b", "digital_weight_begin: missing"},
+        {"0.self_attn.q_proj.digital_channels", "9.self_attn.q_proj.digital_channels", "belongs to no matrix"},
+        {"0.self_attn.q_proj.input_range", "0.self_attn.q_proj.inputs_rang", "has no place for it"},
+    };
+    struct model *m = open_model(golden_path("models/llama3-tiny"));
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const char *folder = scratch_directory();
+        struct error e = {0};
+        struct model *back = NULL;
+        write_with_side(m, 0, folder);
+        rename_in_header(inside(folder, "model.safetensors"), cases[i].from, cases[i].to);
+        assert_int_equal(model_open(folder, &back, &e), ERR_RUN);
+        if (!strstr(e.message, cases[i].expected)) {
+            fail_msg("case %zu: %s", i, e.message);
+        }
+    }
+    model_close(m);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(vocabulary_gpt2),
     cmocka_unit_test(vocabulary_llama_bpe),
@@ -208,5 +406,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(vocabulary_phi3),
     cmocka_unit_test(vocabulary_smollm2),
     cmocka_unit_test(folders_of_every_family),
+    cmocka_unit_test(sides_and_ranges),
+    cmocka_unit_test(damaged_chip_tensors),
+    cmocka_unit_test(misplaced_chip_tensors),
 };
 const struct test_suite suite_write = {"write", tests, sizeof tests / sizeof tests[0]};
