@@ -64,10 +64,10 @@ static inline void fixture_close(struct fixture *f) {
     mem_free(f);
 }
 
-/* `sets`: "key=value key=value ...". Weights are taken over (mem_free); NULL: Gaussian. */
-static inline enum status fixture_try(const char *chip, const char *sets, uint32_t outputs, uint32_t inputs, float *w,
-                               double age_s, const float *ranges, uint32_t range_count, struct fixture **out,
-                               struct error *e) {
+/* `sets`: "key=value key=value ...". Weights are taken over (mem_free); NULL: Gaussian. source: sizes, and what the
+ * model brings; the rest is filled in. */
+static inline enum status fixture_source(const char *chip, const char *sets, const struct matrix_source *source,
+                                         float *w, double age_s, struct fixture **out, struct error *e) {
     enum { SETS_MOST = 80 };
     char text[4096];
     const char *list[SETS_MOST];
@@ -78,16 +78,13 @@ static inline enum status fixture_try(const char *chip, const char *sets, uint32
         list[count++] = one;
     }
     struct fixture *f = mem_alloc(1, sizeof *f);
-    f->w = w ? w : gaussians((size_t)outputs * inputs, 1);
-    f->source = (struct matrix_source){.name = "layers.3.q",
-                                       .layer = 3,
-                                       .role = MATRIX_Q,
-                                       .inputs = inputs,
-                                       .outputs = outputs,
-                                       .read_rows = read_rows,
-                                       .context = f,
-                                       .input_range = ranges,
-                                       .input_range_count = range_count};
+    f->w = w ? w : gaussians((size_t)source->outputs * source->inputs, 1);
+    f->source = *source;
+    f->source.name = "layers.3.q";
+    f->source.layer = 3;
+    f->source.role = MATRIX_Q;
+    f->source.read_rows = read_rows;
+    f->source.context = f;
     enum status s = chip_load(chip, list, count, &f->chip, e);
     if (s == OK) {
         s = placement_create(f->chip, &f->source, 1, &f->placement, e);
@@ -104,6 +101,14 @@ static inline enum status fixture_try(const char *chip, const char *sets, uint32
         fixture_close(f);
     }
     return s;
+}
+
+static inline enum status fixture_try(const char *chip, const char *sets, uint32_t outputs, uint32_t inputs, float *w,
+                                      double age_s, const float *ranges, uint32_t range_count, struct fixture **out,
+                                      struct error *e) {
+    struct matrix_source source = {
+        .inputs = inputs, .outputs = outputs, .input_range = ranges, .input_range_count = range_count};
+    return fixture_source(chip, sets, &source, w, age_s, out, e);
 }
 
 static inline struct fixture *fixture_ranges(const char *chip, const char *sets, uint32_t outputs, uint32_t inputs,

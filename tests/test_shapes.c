@@ -109,13 +109,15 @@ static void shapes_cost_what_values_cost(void **state) {
     }
 }
 
-/* Matrices that stay digital, converters that are shared, inputs in bits. */
+/* Matrices that stay digital, converters that are shared, inputs in bits, a side path. */
 static void shapes_cost_what_values_cost_on_other_chips(void **state) {
     static const char *const digital[] = {"tile.adc.range=lambda", "analog=q,k,v,o"};
     static const char *const serial[] = {"tile.adc.range=lambda", "tile.dac.coding=bit_serial", "tile.adc.share=8"};
+    static const char *const listed[] = {"tile.adc.range=lambda", "placement.digital_weights=0.05"};
     (void)state;
     compare(golden_path("models/llama3-tiny"), digital, 2);
     compare(golden_path("models/qwen2-tiny"), serial, 3);
+    compare(golden_path("models/llama3-tiny"), listed, 2);
 }
 
 /* A role that the measured model does not have takes the mean of those that it has. */
