@@ -37,9 +37,6 @@ enum train_clip {
 enum { NOISE_NODES = 129 }; /* of the cell's curve, |w| / m = 0 to 1 in equal steps */
 
 struct analog_rule {
-    uint32_t tile_rows;          /* inputs of a row block at most; 0: no cut */
-    bool fill;                   /* every row block full but the last; false: nearly equal parts */
-
     enum train_inputs inputs;
     uint32_t dac_steps;          /* codes of one sign: 127 for 8 bits; 0: not quantised */
     double range_start;          /* R_t where neither data nor the model says */

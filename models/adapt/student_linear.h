@@ -5,8 +5,8 @@
  *   dL/dx  = g where |x| <= R, else 0
  *   dL/dR  = R (sum over x >= R of min(g, 0) - sum over x <= -R of max(g, 0))
  *            + decay R where more than `range_inside` of the inputs are strictly inside
- *   dL/dW  = dL/dW~ (straight through clip, quantiser and noise);  with a learned clip c, n elements in the matrix's
- *            row block of one output, q = W / s, s = c / steps:
+ *   dL/dW  = dL/dW~ (straight through clip, quantiser and noise);  with a learned clip c per output, n weights in the
+ *            row block of all outputs, q = W / s, s = c / steps:
  *            dL/dW only where |q| <= steps;  dL/dc = sum g (steps where q > steps, -steps where q < -steps, else
  *            round(q) - q) / sqrt(n steps);  without quantiser: sum g (+-1 outside) / sqrt(n)
  * So only gradients that want a larger |x| widen a range, and only decay narrows it.

@@ -241,15 +241,15 @@ static void learned_gradient(struct analog_layer *l, size_t o, size_t t, const r
     size_t n = l->begin[t + 1] - l->begin[t];
     const real *w = l->weight + o * l->inputs + l->begin[t];
     real *dw = l->weight_gradient + o * l->inputs + l->begin[t], c = l->clip[t * l->outputs + o];
-    real steps = r->weight_steps ? (real)r->weight_steps : 1, inverse = c > 0 ? steps / c : 0;
+    real steps = r->weight_steps ? (real)r->weight_steps : 1, step = c / steps;
     double sum = 0;
     for (size_t i = 0; i < n; i++) {
-        real q = w[i] * inverse, inside = real_abs(q) <= steps;
+        real q = step > 0 ? w[i] / step : 0, inside = real_abs(q) <= steps;
         real rounding = r->weight_steps && !r->no_rounding ? rounded(clamp(q, steps)) - q : 0;
         dw[i] += inside * g[i];
         sum += (double)(g[i] * (inside > 0 ? rounding : q > 0 ? steps : -steps));
     }
-    l->clip_gradient[t * l->outputs + o] += (real)(sum / sqrt((double)n * (double)steps));
+    l->clip_gradient[t * l->outputs + o] += (real)(sum / sqrt((double)n * l->outputs * (double)steps));
 }
 
 void analog_weight_gradient(struct analog_layer *l, size_t o, size_t t, real *g) {
