@@ -181,7 +181,411 @@ static void lightning_gives_the_same(void **state) {
     json_decref(g.json);
 }
 
+/* The numbers of facts that can be checked by hand: a 2 x 4 layer, range 2, 8 bits. lambda 0.5: both outputs clip to
+ * their bound, 1: the first. */
+static void by_hand(void **state) {
+    static const real x[4] = {0.5f, -1, 2.5f, 0.1f}, weight[8] = {0.1f, -0.2f, 0.3f, 0.05f, 1, 0.5f, -0.25f, 0.75f};
+    static const struct { double lambda, y[2]; real dx2; } rows[] = {
+        {0, {0.8566929133858268, -0.42913385826771655}, 0}, {12, {0.8503937007874015, -0.3779527559055118}, 0},
+        {1, {0.6, -0.4251968503937008}, 0}};
+    static const uint32_t begin[2] = {0, 4};
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct analog_rule rule = {.inputs = TRAIN_INPUTS_STATIC, .dac_steps = 127, .range_start = 2, .range_floor = 1e-6,
+                                   .adc_bound = rows[i].lambda, .adc_steps = 127, .adc_per_column = true,
+                                   .range_decay = 0.5, .range_inside = 0.8};
+        struct layer_bench b;
+        layer_bench_create(&b, &rule, 4, 2, 1, begin, 1, false);
+        memcpy(b.x, x, sizeof x);
+        memcpy(b.layer.weight, weight, sizeof weight);
+        b.dy[0] = -3;
+        b.dy[1] = 1;
+        layer_bench_run(&b, STUDENT_STATIC);
+        assert_near(b.y[0], rows[i].y[0], 1e-6);
+        assert_near(b.y[1], rows[i].y[1], 1e-6);
+        /* dL/dx^ = W^T dy, straight through the rounding; with lambda 1 the first output passes none. */
+        real first = rows[i].lambda == 1 ? 0 : -3;
+        assert_near(b.dx[0], first * 0.1f + 1, 1e-6);
+        assert_near(b.dx[1], first * -0.2f + 0.5f, 1e-6);
+        assert_near(b.dx[2], 0, 0); /* beyond the range */
+        /* A quarter of the inputs is outside: no decay. g = first 0.3 - 0.25 < 0 wants more. */
+        assert_near(b.layer.range_gradient[0], 2 * (first * 0.3f - 0.25f), 1e-5);
+        layer_bench_destroy(&b);
+    }
+}
+
+/* Only gradients that want a larger |x| count at an end of the range; decay acts while enough is inside. */
+static void range_rule_by_hand(void **state) {
+    static const real x[6] = {3, 3, -3, -3, 0.5f, 2}, weight[6] = {-1, 2, 4, -8, 16, -32};
+    static const uint32_t begin[2] = {0, 6};
+    (void)state;
+    for (int decay = 0; decay < 2; decay++) {
+        struct analog_rule rule = {.inputs = TRAIN_INPUTS_STATIC, .range_start = 2, .range_floor = 1e-6,
+                                   .range_decay = 0.25, .range_inside = decay ? 0.1 : 0.5};
+        struct layer_bench b;
+        layer_bench_create(&b, &rule, 6, 1, 1, begin, 1, false);
+        memcpy(b.x, x, sizeof x);
+        memcpy(b.layer.weight, weight, sizeof weight);
+        b.dy[0] = 1;
+        layer_bench_run(&b, STUDENT_STATIC);
+        /* upper end: -1 of {-1, 2} and -32 (x = R counts, and keeps its gradient); lower end: 4 of {4, -8} */
+        assert_near(b.layer.range_gradient[0], 2 * (-1 - 32 - 4) + decay * 0.25 * 2, 1e-5);
+        static const real dx[6] = {0, 0, 0, 0, 16, -32};
+        for (size_t i = 0; i < 6; i++) {
+            assert_near(b.dx[i], dx[i], 0);
+        }
+        layer_bench_destroy(&b);
+    }
+}
+
+/* ---- the side path ----------------------------------------------------------------------------- */
+
+enum { SIDE_I = 40, SIDE_O = 20, SIDE_T = 5 };
+
+static real spread(size_t i) { return (real)((double)((i * 2654435761u) % 1000) / 500.0 - 1.0); }
+
+/* Against the definition: the tile computes with zeros where weights are digital, and a plain product is added. */
+static void side_path_is_beside_the_tile(void **state) {
+    static const uint32_t begin[3] = {0, 20, 40};
+    uint32_t side_begin[SIDE_O + 1] = {0}, side_inputs[SIDE_O * SIDE_I];
+    uint8_t digital[SIDE_I] = {0};
+    (void)state;
+    digital[3] = digital[25] = 1;
+    for (size_t o = 0; o < SIDE_O; o++) {
+        side_begin[o + 1] = side_begin[o];
+        for (uint32_t i = 0; i < SIDE_I; i++) {
+            if (digital[i] || (i + o) % 11 == 0) {
+                side_inputs[side_begin[o + 1]++] = i;
+            }
+        }
+    }
+    struct analog_rule rule = {.inputs = TRAIN_INPUTS_STATIC, .dac_steps = 127, .range_start = 0.7, .range_floor = 1e-6,
+                               .adc_bound = 2, .adc_steps = 127, .adc_per_column = true, .noise = TRAIN_NOISE_COLUMN,
+                               .noise_sd = 0.05};
+    struct layer_bench with, without;
+    layer_bench_create(&with, &rule, SIDE_I, SIDE_O, 2, begin, SIDE_T, true);
+    layer_bench_create(&without, &rule, SIDE_I, SIDE_O, 2, begin, SIDE_T, true);
+    with.layer.side_begin = side_begin;
+    with.layer.side_inputs = side_inputs;
+    with.layer.digital_input = digital;
+    real side[SIDE_O][SIDE_I] = {{0}};
+    for (size_t o = 0; o < SIDE_O; o++) {
+        for (size_t i = 0; i < SIDE_I; i++) {
+            with.layer.weight[o * SIDE_I + i] = without.layer.weight[o * SIDE_I + i] = spread(o * SIDE_I + i);
+        }
+        for (uint32_t k = side_begin[o]; k < side_begin[o + 1]; k++) {
+            size_t at = o * SIDE_I + side_inputs[k];
+            with.layer.weight[at] *= 9; /* large: a digital weight must not set the column's scale */
+            side[o][side_inputs[k]] = with.layer.weight[at];
+            without.layer.weight[at] = 0;
+        }
+        with.layer.bias[o] = without.layer.bias[o] = spread(o + 17);
+    }
+    for (size_t i = 0; i < SIDE_T * SIDE_I; i++) {
+        with.x[i] = spread(3 * i + 1);
+        without.x[i] = digital[i % SIDE_I] ? 0 : with.x[i];
+    }
+    for (size_t i = 0; i < SIDE_T * SIDE_O; i++) {
+        with.dy[i] = without.dy[i] = spread(5 * i + 2);
+    }
+    layer_bench_run(&with, STUDENT_STATIC);
+    layer_bench_run(&without, STUDENT_STATIC);
+    for (size_t t = 0; t < SIDE_T; t++) {
+        for (size_t o = 0; o < SIDE_O; o++) {
+            double want = without.y[t * SIDE_O + o];
+            for (size_t i = 0; i < SIDE_I; i++) {
+                want += (double)side[o][i] * with.x[t * SIDE_I + i];
+            }
+            assert_near(with.y[t * SIDE_O + o], want, 1e-4);
+        }
+        for (size_t i = 0; i < SIDE_I; i++) {
+            double want = digital[i] ? 0 : without.dx[t * SIDE_I + i];
+            for (size_t o = 0; o < SIDE_O; o++) {
+                want += (double)side[o][i] * with.dy[t * SIDE_O + o];
+            }
+            assert_near(with.dx[t * SIDE_I + i], want, 1e-4);
+        }
+    }
+    for (size_t o = 0; o < SIDE_O; o++) {
+        for (size_t i = 0; i < SIDE_I; i++) {
+            double want = 0;
+            for (size_t t = 0; t < SIDE_T; t++) {
+                want += (double)with.dy[t * SIDE_O + o] * with.x[t * SIDE_I + i];
+            }
+            want = side[o][i] != 0 ? want : without.layer.weight_gradient[o * SIDE_I + i];
+            assert_near(with.layer.weight_gradient[o * SIDE_I + i], want, 1e-4);
+        }
+    }
+    /* Which inputs are outside counts among those on the tile only. */
+    assert_near(with.layer.range_gradient[0], without.layer.range_gradient[0], 1e-4);
+    layer_bench_destroy(&with);
+    layer_bench_destroy(&without);
+}
+
+/* ---- weight noise ------------------------------------------------------------------------------ */
+
+/* Fresh for every key, the same for the same key; mean 0 and the standard deviation of the rule (1e5 numbers: 5 standard
+ * errors), by the column's largest weight. */
+static void noise_is_that_of_the_rule(void **state) {
+    enum { I = 400, O = 256 };
+    static const uint32_t begin[2] = {0, I};
+    (void)state;
+    struct analog_rule rule = {.inputs = TRAIN_INPUTS_FREE, .noise = TRAIN_NOISE_COLUMN, .noise_sd = 0.03};
+    struct layer_bench b;
+    layer_bench_create(&b, &rule, I, O, 1, begin, 1, false);
+    for (size_t i = 0; i < (size_t)I * O; i++) {
+        b.layer.weight[i] = spread(i) * (real)(1 + i / I);
+    }
+    layer_bench_run(&b, STUDENT_TRAIN);
+    double sum = 0, squares = 0;
+    for (size_t i = 0; i < (size_t)I * O; i++) {
+        double z = (double)(b.layer.noisy[i] - b.layer.weight[i]) / (0.03 * (double)b.layer.largest[i / I]);
+        sum += z;
+        squares += z * z;
+    }
+    double n = (double)I * O;
+    assert_near(sum / n, 0, 5 / sqrt(n));
+    assert_near(sqrt(squares / n), 1, 5 / sqrt(2 * n));
+    real first = b.layer.noisy[77];
+    layer_bench_run(&b, STUDENT_TRAIN);
+    assert_true(b.layer.noisy[77] == first);
+    struct analog_pass other = {.mode = STUDENT_NOISY, .key = 4, .tokens = 1};
+    analog_layer_forward(&b.layer, &b.work, &other, b.x, b.y, O);
+    assert_true(b.layer.noisy[77] != first);
+    layer_bench_destroy(&b);
+}
+
+/* The chip's cell: pcm_afm is 2.58/180 at (nearly) nothing, 4.7 % in the middle, 10.67 % at full scale (facts 2.1); the
+ * curve is sampled, 3 % is four standard errors. */
+static void noise_of_the_cell(void **state) {
+    struct chip *c;
+    struct error e;
+    struct analog_rule r;
+    (void)state;
+    must(chip_load("afm", NULL, 0, &c, &e), &e);
+    must(student_rule_of_chip(c, &r, &e), &e);
+    assert_near(r.noise_curve[0], 0, 0);
+    assert_near(r.noise_curve[(NOISE_NODES - 1) * 100 / 200], 0.0469, 0.03 * 0.0469);
+    assert_near(r.noise_curve[NOISE_NODES - 1], 0.1067, 0.03 * 0.1067);
+    assert_int_equal(r.dac_steps, 127);
+    assert_int_equal(r.adc_steps, 127);
+    assert_near(r.adc_bound, 12, 0);
+    chip_destroy(c);
+    const char *sets[] = {"tile.adc.range=calibrated"};
+    must(chip_load("afm", sets, 1, &c, &e), &e);
+    assert_int_equal(student_rule_of_chip(c, &r, &e), ERR_USAGE);
+    assert_non_null(strstr(e.message, "tile.adc.range"));
+    chip_destroy(c);
+}
+
+/* ---- the whole network ------------------------------------------------------------------------- */
+
+static struct model *tiny(const char *name) {
+    char path[128];
+    snprintf(path, sizeof path, "models/%s", name);
+    return open_model(golden_path(path));
+}
+
+static void fill_ids(int32_t *ids, size_t n, size_t vocabulary) {
+    for (size_t t = 0; t < n; t++) {
+        ids[t] = (int32_t)((t * 37 + 11) % vocabulary);
+    }
+}
+
+/* Both are fp32 with another order of sums: 1e-4 of the largest logit. */
+static void plain_is_the_digital_model(void **state) {
+    static const char *const names[] = {"llama3-tiny", "llama-untied-tiny", "mistral-tiny", "qwen2-tiny",
+                                        "qwen3-tiny", "phi3-tiny", "phi3-longrope-tiny"};
+    enum { S = 80 };
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct model *m = tiny(names[i]);
+        size_t V = model_shape(m)->vocabulary;
+        int32_t ids[2 * S];
+        const float *want;
+        struct error e;
+        struct student *s;
+        fill_ids(ids, 2 * S, V);
+        struct student_options o = {2, S, false, false, 1};
+        must(student_create(m, NULL, NULL, &o, &s, &e), &e);
+        must(student_forward(s, &(struct student_batch){ids, 2, S, 0}, STUDENT_PLAIN, &e), &e);
+        struct session *session = new_session(m, (struct session_options){.context = S});
+        for (size_t b = 0; b < 2; b++) {
+            session_rewind(session, 0);
+            must(session_forward(session, ids + b * S, S, LOGITS_ALL, &want, &e), &e);
+            double worst = 0, largest = 0;
+            for (size_t k = 0; k < S * V; k++) {
+                worst = fmax(worst, fabs((double)want[k] - (double)student_logits(s)[b * S * V + k]));
+                largest = fmax(largest, fabs((double)want[k]));
+            }
+            if (!(worst <= 1e-4 * largest)) {
+                fail_msg("%s: logits off by %g, largest %g", names[i], worst, largest);
+            }
+        }
+        session_destroy(session);
+        student_destroy(s);
+        model_close(m);
+    }
+}
+
+static uint64_t fold(uint64_t hash, const void *data, size_t bytes) {
+    const unsigned char *p = data;
+    for (size_t i = 0; i < bytes; i++) {
+        hash = (hash ^ p[i]) * 1099511628211u;
+    }
+    return hash;
+}
+
+/* Two steps of training with everything on; a fingerprint of all gradients, ranges and logits. */
+static uint64_t train(const char *name, int threads, bool recompute) {
+    enum { B = 3, S = 60 };
+    struct model *m = tiny(name);
+    size_t V = model_shape(m)->vocabulary;
+    const char *sets[] = {"tile.rows=24"};
+    int32_t ids[B * S];
+    double loss_of[2 * B * S];
+    struct chip *c;
+    struct error e;
+    struct analog_rule rule;
+    struct student *s, *teacher;
+    struct loss loss;
+    uint64_t hash = 14695981039346656037u;
+    threads_set(threads);
+    must(chip_load("afm", sets, 1, &c, &e), &e);
+    must(student_rule_of_chip(c, &rule, &e), &e);
+    rule.noise = TRAIN_NOISE_CELL;
+    rule.adc_bound = 2;
+    rule.range_sds = 2;
+    struct student_options o = {B, S, true, recompute, 11};
+    must(student_create(m, c, &rule, &o, &s, &e), &e);
+    o.trained = false;
+    must(student_create(m, NULL, NULL, &o, &teacher, &e), &e);
+    fill_ids(ids, B * S, V);
+    for (uint64_t step = 0; step < 2; step++) {
+        struct student_batch b = {ids, B, S, step};
+        must(student_forward(teacher, &b, STUDENT_PLAIN, &e), &e);
+        must(student_forward(s, &b, STUDENT_TRAIN, &e), &e);
+        hash = fold(hash, student_logits(s), B * S * V * sizeof(float));
+        distillation_loss(&(struct loss_rule){1, 1}, student_logits(teacher), student_logits(s), NULL, B * S, V, 1,
+                          loss_of, &loss);
+        student_backward(s);
+        for (size_t i = 0; i < student_parameter_count(s); i++) {
+            struct parameter p = student_parameter_at(s, i);
+            for (size_t k = 0; k < p.count; k++) {
+                p.data[k] -= 0.01f * p.gradient[k];
+            }
+            hash = fold(hash, p.gradient, p.count * sizeof *p.gradient);
+        }
+        student_clip_weights(s);
+    }
+    student_destroy(s);
+    student_destroy(teacher);
+    chip_destroy(c);
+    model_close(m);
+    threads_set(0);
+    return hash;
+}
+
+static void same_bits_for_any_threads_and_recomputed(void **state) {
+    (void)state;
+    uint64_t one = train("qwen3-tiny", 1, false);
+    assert_true(one == train("qwen3-tiny", 2, false));
+    assert_true(one == train("qwen3-tiny", 7, false));
+    assert_true(one == train("qwen3-tiny", 2, true));
+    assert_true(train("phi3-tiny", 1, true) == train("phi3-tiny", 7, false));
+}
+
+/* ---- loss -------------------------------------------------------------------------------------- */
+
+/* Two positions, three words, against the definition in double; fp32: 1e-6. */
+static void loss_by_definition(void **state) {
+    static const real teacher[6] = {1, 2, -1, 0.5f, 0, 3}, start[6] = {0, 1.5f, 0.25f, -1, 2, 1};
+    static const int32_t targets[2] = {2, -1};
+    static const struct loss_rule rule = {2.0, 0.75};
+    (void)state;
+    real z[6];
+    double loss_of[4], divergence = 0, entropy = 0, want[6];
+    memcpy(z, start, sizeof z);
+    for (size_t t = 0; t < 2; t++) {
+        double p[3], q[3], r[3], sum_p = 0, sum_q = 0, sum_r = 0;
+        for (size_t v = 0; v < 3; v++) {
+            sum_p += p[v] = exp((double)teacher[3 * t + v] / 2);
+            sum_q += q[v] = exp((double)start[3 * t + v] / 2);
+            sum_r += r[v] = exp((double)start[3 * t + v]);
+        }
+        for (size_t v = 0; v < 3; v++) {
+            p[v] /= sum_p;
+            q[v] /= sum_q;
+            r[v] /= sum_r;
+            divergence += 4.0 / 2 * p[v] * log(p[v] / q[v]);
+            want[3 * t + v] = 0.75 * 2 / 2 * (q[v] - p[v]);
+            want[3 * t + v] += t == 0 ? 0.25 * (r[v] - (v == 2)) : 0;
+        }
+        entropy += t == 0 ? -log(r[2]) : 0;
+    }
+    struct loss loss;
+    distillation_loss(&rule, teacher, z, targets, 2, 3, 1, loss_of, &loss);
+    assert_near(loss.divergence, divergence, 1e-6);
+    assert_near(loss.cross_entropy, entropy, 1e-6);
+    assert_near(loss.total, 0.75 * divergence + 0.25 * entropy, 1e-6);
+    assert_int_equal(loss.not_finite, 0);
+    for (size_t i = 0; i < 6; i++) {
+        assert_near(z[i], want[i], 1e-6);
+    }
+}
+
+/* A probability that underflows adds nothing; what is not finite is counted, on both sides. */
+static void loss_at_its_limits(void **state) {
+    real teacher[6] = {0, -500, 1, 0, 0, 0}, z[6] = {1, 300, -2, 0, NAN, 0};
+    double loss_of[4];
+    struct loss loss;
+    static const struct loss_rule rule = {1.0, 1.0};
+    (void)state;
+    distillation_loss(&rule, teacher, z, NULL, 1, 3, 1, loss_of, &loss);
+    assert_int_equal(loss.not_finite, 0);
+    assert_true(isfinite(loss.total) && isfinite(z[0]) && isfinite(z[1]));
+    z[0] = z[1] = z[2] = 0;
+    distillation_loss(&rule, teacher, z, NULL, 2, 3, 1, loss_of, &loss);
+    assert_int_equal(loss.not_finite, 1);
+    z[4] = 0;
+    teacher[0] = INFINITY;
+    distillation_loss(&rule, teacher, z, NULL, 2, 3, 1, loss_of, &loss);
+    assert_int_equal(loss.not_finite, 1);
+}
+
+/* ---- bad input --------------------------------------------------------------------------------- */
+
+static void refuses(void **state) {
+    struct student *s;
+    struct error e;
+    struct student_options o = {1, 4, false, false, 1};
+    (void)state;
+    struct model *gemma = tiny("gemma2-tiny"), *m = tiny("llama3-tiny");
+    assert_int_equal(student_create(gemma, NULL, NULL, &o, &s, &e), ERR_USAGE);
+    assert_non_null(strstr(e.message, "cannot be trained"));
+    must(student_create(m, NULL, NULL, &o, &s, &e), &e);
+    int32_t ids[5] = {1, 2, 100000, 3, 4};
+    assert_int_equal(student_forward(s, &(struct student_batch){ids, 1, 4, 0}, STUDENT_PLAIN, &e), ERR_RUN);
+    assert_non_null(strstr(e.message, "id 100000 at position 2"));
+    assert_int_equal(student_forward(s, &(struct student_batch){ids, 1, 5, 0}, STUDENT_PLAIN, &e), ERR_USAGE);
+    student_destroy(s);
+    o.length = 1u << 30;
+    assert_int_equal(student_create(m, NULL, NULL, &o, &s, &e), ERR_USAGE);
+    model_close(gemma);
+    model_close(m);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(lightning_gives_the_same),
+    cmocka_unit_test(by_hand),
+    cmocka_unit_test(range_rule_by_hand),
+    cmocka_unit_test(side_path_is_beside_the_tile),
+    cmocka_unit_test(noise_is_that_of_the_rule),
+    cmocka_unit_test(noise_of_the_cell),
+    cmocka_unit_test(plain_is_the_digital_model),
+    cmocka_unit_test(same_bits_for_any_threads_and_recomputed),
+    cmocka_unit_test(loss_by_definition),
+    cmocka_unit_test(loss_at_its_limits),
+    cmocka_unit_test(refuses),
 };
 const struct test_suite suite_student = {"student", tests, sizeof tests / sizeof tests[0]};
