@@ -8,8 +8,8 @@
  *
  * Everything is checked before a tensor is handed out: length of the header, type, product of the shape, place
  * inside the file, size, overlap. Gaps are allowed. Data need not be aligned: readers load bytewise.
- * 32-bit integers are kept apart from the tensors of numbers. Other integers and truth values (position ids, masks of old
- * exporters) are checked and then left out.
+ * 32-bit integers are kept apart from the tensors of numbers. Other integers and truth values (position ids, masks of
+ * old exporters) are checked and then left out.
  *
  * Source of the format: https://github.com/huggingface/safetensors, README "Format".
  */

@@ -8,34 +8,96 @@
  *
  * A matrix is read, changed and written a few rows at a time: writing needs no copy of the model.
  */
+#include <stddef.h>
+
 #include "models/write_parts.h"
 
-enum { NAME_BYTES = 256, ROWS_AT_ONCE = 64 };
+enum { ROWS_AT_ONCE = 64 };
 
 static enum status no_memory(const struct piece_list *l, struct error *e) {
     return error_set(e, ERR_RUN, "writing %s: out of memory", weights_path(l->model->weights));
 }
 
-/* ---- parts -------------------------------------------------------------------------------------- */
+/* ---- names ------------------------------------------------------------------------------------------ */
+
+/* A kind of tensor, as a place in the tables of names of the families: the same for either kind of file. */
+#define STEM(kind) offsetof(struct tensor_names, kind)
+
+static const char *stem_of(const struct tensor_names *n, size_t stem) {
+    const char *text;
+    memcpy(&text, (const char *)n + stem, sizeof text);
+    return text;
+}
+
+/* layer < 0: outside of the layers. ending: ".weight", ... Without the prefix that some files have. */
+static const char *plain_name(const struct piece_list *l, const struct tensor_names *n, int layer, size_t stem,
+                              const char *ending) {
+    return layer < 0 ? arena_printf(l->arena, "%s%s", stem_of(n, stem), ending)
+                     : arena_printf(l->arena, "%s.%d.%s%s", n->layers, layer, stem_of(n, stem), ending);
+}
+
+/* Where the family tables keep the name of a matrix. */
+static const size_t stems[MATRIX_ROLES] = {
+    [MATRIX_Q] = STEM(q), [MATRIX_K] = STEM(k), [MATRIX_V] = STEM(v), [MATRIX_O] = STEM(o),
+    [MATRIX_GATE] = STEM(gate), [MATRIX_UP] = STEM(up), [MATRIX_DOWN] = STEM(down),
+    [MATRIX_QKV] = STEM(qkv), [MATRIX_GATE_UP] = STEM(gate_up), [MATRIX_HEAD] = STEM(head),
+};
+
+static const struct tensor_names *names_of(const struct piece_list *l) {
+    const struct family *f = l->model->family;
+    return l->kind == FILE_GGUF ? f->gguf_names : f->json_names;
+}
+
+static const char *file_name(const struct piece_list *l, int layer, size_t stem, const char *ending) {
+    const struct tensor_names *n = names_of(l);
+    const char *name = plain_name(l, n, layer, stem, ending);
+    return name && n->optional_prefix && stem != STEM(head) ? arena_printf(l->arena, "%s%s", n->optional_prefix, name)
+                                                            : name;
+}
+
+/* ---- parts ------------------------------------------------------------------------------------------ */
+
+/* The two names that a part may have: our own, and that of the tensor in the file that the model came from. */
+struct part_name { const char *own, *file; };
+
+/* own: a name without ending; ending: "" or ".weight" are the same for a part. */
+static struct part_name part_name(const struct piece_list *l, const char *own, int layer, size_t stem,
+                                  const char *ending) {
+    const char *suffix = strcmp(ending, ".weight") == 0 ? "" : ending;
+    return (struct part_name){arena_printf(l->arena, "%s%s", own, suffix),
+                              plain_name(l, l->model->shape.names, layer, stem, ending)};
+}
+
+static bool is_named(const struct piece_list *l, const char *text, const struct part_name *n) {
+    const char *prefix = l->model->shape.names->optional_prefix;
+    size_t skipped = prefix && strncmp(text, prefix, strlen(prefix)) == 0 ? strlen(prefix) : 0;
+    return strcmp(text, n->own) == 0 || strcmp(text + skipped, n->file) == 0;
+}
+
+enum { ANY_COUNT = 0 };
 
 /* The part of this name, or NULL. A part of another size than `count` is an error. */
-static enum status find_part(struct piece_list *l, const char *name, uint64_t count, const float **out,
-                             struct error *e) {
+static enum status find_part(struct piece_list *l, struct part_name name, uint64_t count,
+                             const struct model_part **out, struct error *e) {
     const struct model_changes *c = l->changes;
     *out = NULL;
+    if (!name.own || !name.file) {
+        return no_memory(l, e);
+    }
     for (size_t i = 0; i < c->part_count; i++) {
-        if (strcmp(c->parts[i].name, name) != 0) {
+        const struct model_part *part = &c->parts[i];
+        if (!is_named(l, part->name, &name)) {
             continue;
         }
-        if (l->used[i]) {
-            return error_set(e, ERR_USAGE, "part %s: given twice", name);
+        if (*out) {
+            return error_set(e, ERR_USAGE, "part %s: given twice", part->name);
         }
-        if (c->parts[i].count != count) {
-            return error_set(e, ERR_USAGE, "part %s: %zu values (allowed: %llu)", name, c->parts[i].count,
-                             (unsigned long long)count);
+        if (count != ANY_COUNT ? part->count != count : part->count == 0) {
+            return error_set(e, ERR_USAGE, "part %s: %zu values (allowed: %llu)", part->name, part->count,
+                             (unsigned long long)(count ? count : 1));
         }
         l->used[i] = true;
-        *out = c->parts[i].values;
+        *out = part;
     }
     return OK;
 }
@@ -101,19 +163,6 @@ static enum status add(struct piece_list *l, const struct piece *p, struct error
     return p->name ? OK : no_memory(l, e);
 }
 
-static const struct tensor_names *names_of(const struct piece_list *l) {
-    const struct family *f = l->model->family;
-    return l->kind == FILE_GGUF ? f->gguf_names : f->json_names;
-}
-
-/* layer < 0: outside of the layers */
-static const char *file_name(const struct piece_list *l, int layer, const char *stem, const char *ending) {
-    const struct tensor_names *n = names_of(l);
-    const char *prefix = n->optional_prefix && strcmp(stem, n->head) != 0 ? n->optional_prefix : "";
-    return layer < 0 ? arena_printf(l->arena, "%s%s.%s", prefix, stem, ending)
-                     : arena_printf(l->arena, "%s%s.%d.%s.%s", prefix, n->layers, layer, stem, ending);
-}
-
 /* Blocks do not cross rows. */
 static enum tensor_type type_for(enum tensor_type wanted, uint64_t columns) {
     return columns % tensor_block_elements(wanted) ? TENSOR_F16 : wanted;
@@ -131,81 +180,74 @@ static enum status add_integers(struct piece_list *l, const char *name, const ui
                                   .integers = integers}, e);
 }
 
-/* ---- norms and tables --------------------------------------------------------------------------- */
+/* ---- norms and tables ------------------------------------------------------------------------------- */
 
 /* One vector of a norm: the part of this name, or what the model has; without the offset that the file leaves out. */
-static enum status add_norm_vector(struct piece_list *l, const char *part, const char *name, const float *values,
-                                   uint32_t width, double offset, struct error *e) {
-    const float *replaced;
-    TRY(find_part(l, part, width, &replaced, e));
+static enum status add_norm_vector(struct piece_list *l, int layer, size_t stem, const char *own, const char *ending,
+                                   const float *values, uint32_t width, double offset, struct error *e) {
+    const struct model_part *part;
+    TRY(find_part(l, part_name(l, own, layer, stem, ending), width, &part, e));
     float *written = arena_alloc(l->arena, width, sizeof *written);
     if (!written) {
         return no_memory(l, e);
     }
     for (uint32_t i = 0; i < width; i++) {
-        written[i] = (replaced ? replaced : values)[i] - (float)offset;
+        written[i] = (part ? part->values : values)[i] - (float)offset;
     }
-    return add_vector(l, name, written, width, e);
+    return add_vector(l, file_name(l, layer, stem, ending), written, width, e);
 }
 
-static enum status add_norm(struct piece_list *l, int layer, const char *stem, const char *own, const struct norm *n,
+static enum status add_norm(struct piece_list *l, int layer, size_t stem, const char *kind, const struct norm *n,
                             uint32_t width, struct error *e) {
-    char part[NAME_BYTES];
     if (!n->weight) {
         return OK;
     }
     double offset = l->kind == FILE_FOLDER ? l->model->family->json_norm_offset : 0.0;
-    int used = layer < 0 ? snprintf(part, sizeof part, "%s", own)
-                         : snprintf(part, sizeof part, "layers.%d.%s", layer, own);
-    TRY(add_norm_vector(l, part, file_name(l, layer, stem, "weight"), n->weight, width, offset, e));
-    if (!n->bias) {
-        return OK;
+    const char *own = layer < 0 ? kind : arena_printf(l->arena, "layers.%d.%s", layer, kind);
+    if (!own) {
+        return no_memory(l, e);
     }
-    snprintf(part + used, sizeof part - (size_t)used, ".bias");
-    return add_norm_vector(l, part, file_name(l, layer, stem, "bias"), n->bias, width, 0.0, e);
+    TRY(add_norm_vector(l, layer, stem, own, ".weight", n->weight, width, offset, e));
+    return n->bias ? add_norm_vector(l, layer, stem, own, ".bias", n->bias, width, 0.0, e) : OK;
 }
 
-static enum status add_table(struct piece_list *l, const char *part, const char *stem, const struct tensor *table,
+static enum status add_table(struct piece_list *l, const char *own, size_t stem, const struct tensor *table,
                              enum tensor_type type, struct error *e) {
     struct piece p = {.rank = 2, .shape = {table->shape[0], table->shape[1]}, .source = PIECE_TABLE, .table = table};
-    TRY(find_part(l, part, table->shape[0] * table->shape[1], &p.values, e));
+    const struct model_part *part;
+    TRY(find_part(l, part_name(l, own, -1, stem, ".weight"), table->shape[0] * table->shape[1], &part, e));
+    p.values = part ? part->values : NULL;
     p.type = type_for(type, table->shape[1]);
-    p.name = file_name(l, -1, stem, "weight");
+    p.name = file_name(l, -1, stem, ".weight");
     return add(l, &p, e);
 }
 
-/* ---- matrices ----------------------------------------------------------------------------------- */
+/* ---- matrices ---------------------------------------------------------------------------------------- */
 
-static enum status add_bias(struct piece_list *l, size_t matrix, const char *name, struct error *e) {
+static enum status add_bias(struct piece_list *l, size_t matrix, size_t stem, struct error *e) {
     const struct matrix *m = &l->model->matrices[matrix];
-    char part[NAME_BYTES];
-    const float *replaced;
-    snprintf(part, sizeof part, "%s.bias", l->model->sources[matrix].name);
-    TRY(find_part(l, part, m->outputs, &replaced, e));
+    const struct model_part *part;
+    TRY(find_part(l, part_name(l, l->model->sources[matrix].name, m->layer, stem, ".bias"), m->outputs, &part, e));
     float *values = arena_alloc(l->arena, m->outputs, sizeof *values);
     if (!values) {
         return no_memory(l, e);
     }
     for (uint32_t o = 0; o < m->outputs; o++) {
-        values[o] = (replaced ? replaced : m->bias)[row_of(l, matrix, o)];
+        values[o] = (part ? part->values : m->bias)[row_of(l, matrix, o)];
     }
-    return add_vector(l, name, values, m->outputs, e);
+    return add_vector(l, file_name(l, m->layer, stem, ".bias"), values, m->outputs, e);
 }
 
-/* The count of a part of ranges is what the chip makes of it: any that was given. */
-static enum status add_input_range(struct piece_list *l, size_t matrix, const char *name, struct error *e) {
+/* How many there are is the chip's to say. */
+static enum status add_input_range(struct piece_list *l, size_t matrix, size_t stem, struct error *e) {
     const struct matrix_source *s = &l->model->sources[matrix];
     const float *values = l->changes->forget_ranges ? NULL : s->input_range;
-    uint64_t count = values ? s->input_range_count : 0;
-    char part[NAME_BYTES];
-    snprintf(part, sizeof part, "%s.input_range", s->name);
-    for (size_t i = 0; i < l->changes->part_count; i++) {
-        if (strcmp(l->changes->parts[i].name, part) == 0) {
-            count = l->changes->parts[i].count;
-            TRY(find_part(l, part, count, &values, e));
-        }
-    }
-    return values ? add_vector(l, name, values, count, e) : OK;
+    const struct model_part *part;
+    TRY(find_part(l, part_name(l, s->name, s->layer, stem, ".input_range"), ANY_COUNT, &part, e));
+    values = part ? part->values : values;
+    return values ? add_vector(l, file_name(l, s->layer, stem, ".input_range"), values,
+                               part ? part->count : s->input_range_count, e)
+                  : OK;
 }
 
 /* The list of single weights, its outputs in the order of the file. */
@@ -228,69 +270,68 @@ static enum status order_weights(const struct piece_list *l, size_t matrix, cons
     return OK;
 }
 
-static enum status add_side_path(struct piece_list *l, size_t matrix, int layer, const char *stem, struct error *e) {
+static enum status add_side_path(struct piece_list *l, size_t matrix, int layer, size_t stem, struct error *e) {
     const struct side_path *side = l->changes->sides ? l->changes->sides[matrix] : l->model->sources[matrix].side;
     if (side && side->channel_count) {
-        TRY(add_integers(l, file_name(l, layer, stem, "digital_channels"), side->channels, side->channel_count, e));
+        TRY(add_integers(l, file_name(l, layer, stem, ".digital_channels"), side->channels, side->channel_count, e));
     }
     if (!side || !side->weight_begin) {
         return OK;
     }
     uint32_t outputs = l->model->matrices[matrix].outputs, *begin, *inputs;
     TRY(order_weights(l, matrix, side, &begin, &inputs, e));
-    TRY(add_integers(l, file_name(l, layer, stem, "digital_weight_begin"), begin, (uint64_t)outputs + 1, e));
-    return add_integers(l, file_name(l, layer, stem, "digital_weight_inputs"), inputs, begin[outputs], e);
+    TRY(add_integers(l, file_name(l, layer, stem, ".digital_weight_begin"), begin, (uint64_t)outputs + 1, e));
+    return add_integers(l, file_name(l, layer, stem, ".digital_weight_inputs"), inputs, begin[outputs], e);
 }
 
-static enum status add_weights(struct piece_list *l, size_t matrix, int layer, const char *stem, struct error *e) {
+static enum status add_weights(struct piece_list *l, size_t matrix, int layer, size_t stem, struct error *e) {
     const struct matrix *m = &l->model->matrices[matrix];
     bool transposed = l->kind == FILE_FOLDER && l->model->family->json_transposed && layer >= 0;
-    struct piece p = {.name = file_name(l, layer, stem, "weight"), .rank = 2, .source = PIECE_MATRIX, .matrix = matrix,
+    struct piece p = {.name = file_name(l, layer, stem, ".weight"), .rank = 2, .source = PIECE_MATRIX, .matrix = matrix,
                       .transposed = transposed,
                       .shape = {transposed ? m->inputs : m->outputs, transposed ? m->outputs : m->inputs}};
     p.type = type_for(l->changes->type, p.shape[1]);
     return add(l, &p, e);
 }
 
-static enum status add_matrix(struct piece_list *l, int index, const char *stem, struct error *e) {
+static enum status add_matrix(struct piece_list *l, int index, struct error *e) {
     if (index == NO_MATRIX) {
         return OK;
     }
-    size_t matrix = (size_t)index;
+    size_t matrix = (size_t)index, stem = stems[l->model->sources[matrix].role];
     const struct matrix *m = &l->model->matrices[matrix];
     if (!(l->tied && index == l->model->head)) {
         TRY(add_weights(l, matrix, m->layer, stem, e));
     }
     if (m->bias) {
-        TRY(add_bias(l, matrix, file_name(l, m->layer, stem, "bias"), e));
+        TRY(add_bias(l, matrix, stem, e));
     }
     if (l->kind == FILE_GGUF) {
         return OK;
     }
-    TRY(add_input_range(l, matrix, file_name(l, m->layer, stem, "input_range"), e));
+    TRY(add_input_range(l, matrix, stem, e));
     return add_side_path(l, matrix, m->layer, stem, e);
 }
 
 static enum status add_layer(struct piece_list *l, uint32_t layer, struct error *e) {
     const struct shape *s = &l->model->shape;
     const struct layer *own = &l->model->layers[layer];
-    const struct tensor_names *n = names_of(l);
     int i = (int)layer;
-    TRY(add_norm(l, i, n->attention_norm, "attention_norm", &own->attention_norm, s->hidden, e));
-    TRY(add_matrix(l, own->q, n->q, e));
-    TRY(add_matrix(l, own->k, n->k, e));
-    TRY(add_matrix(l, own->v, n->v, e));
-    TRY(add_matrix(l, own->qkv, n->qkv, e));
-    TRY(add_norm(l, i, n->q_norm, "q_norm", &own->q_norm, s->head_dim, e));
-    TRY(add_norm(l, i, n->k_norm, "k_norm", &own->k_norm, s->head_dim, e));
-    TRY(add_matrix(l, own->o, n->o, e));
-    TRY(add_norm(l, i, n->post_attention_norm, "post_attention_norm", &own->post_attention_norm, s->hidden, e));
-    TRY(add_norm(l, i, n->mlp_norm, "mlp_norm", &own->mlp_norm, s->hidden, e));
-    TRY(add_matrix(l, own->gate, n->gate, e));
-    TRY(add_matrix(l, own->up, n->up, e));
-    TRY(add_matrix(l, own->gate_up, n->gate_up, e));
-    TRY(add_matrix(l, own->down, n->down, e));
-    return add_norm(l, i, n->post_mlp_norm, "post_mlp_norm", &own->post_mlp_norm, s->hidden, e);
+    TRY(add_norm(l, i, STEM(attention_norm), "attention_norm", &own->attention_norm, s->hidden, e));
+    TRY(add_matrix(l, own->q, e));
+    TRY(add_matrix(l, own->k, e));
+    TRY(add_matrix(l, own->v, e));
+    TRY(add_matrix(l, own->qkv, e));
+    TRY(add_norm(l, i, STEM(q_norm), "q_norm", &own->q_norm, s->head_dim, e));
+    TRY(add_norm(l, i, STEM(k_norm), "k_norm", &own->k_norm, s->head_dim, e));
+    TRY(add_matrix(l, own->o, e));
+    TRY(add_norm(l, i, STEM(post_attention_norm), "post_attention_norm", &own->post_attention_norm, s->hidden, e));
+    TRY(add_norm(l, i, STEM(mlp_norm), "mlp_norm", &own->mlp_norm, s->hidden, e));
+    TRY(add_matrix(l, own->gate, e));
+    TRY(add_matrix(l, own->up, e));
+    TRY(add_matrix(l, own->gate_up, e));
+    TRY(add_matrix(l, own->down, e));
+    return add_norm(l, i, STEM(post_mlp_norm), "post_mlp_norm", &own->post_mlp_norm, s->hidden, e);
 }
 
 /* Four bits are too few for a table that is looked up and, tied, the head; positions are few and stay exact. */
@@ -303,16 +344,15 @@ static enum tensor_type table_type(const struct piece_list *l, bool positions) {
 
 static enum status add_all(struct piece_list *l, struct error *e) {
     const struct model *m = l->model;
-    const struct tensor_names *n = names_of(l);
-    TRY(add_table(l, "embedding", n->embedding, m->embedding, table_type(l, false), e));
+    TRY(add_table(l, "embedding", STEM(embedding), m->embedding, table_type(l, false), e));
     if (m->positions) {
-        TRY(add_table(l, "positions", n->positions, m->positions, table_type(l, true), e));
+        TRY(add_table(l, "positions", STEM(positions), m->positions, table_type(l, true), e));
     }
     for (uint32_t layer = 0; layer < m->shape.layers; layer++) {
         TRY(add_layer(l, layer, e));
     }
-    TRY(add_norm(l, -1, n->final_norm, "final_norm", &m->final_norm, m->shape.hidden, e));
-    TRY(add_matrix(l, m->head, n->head, e));
+    TRY(add_norm(l, -1, STEM(final_norm), "final_norm", &m->final_norm, m->shape.hidden, e));
+    TRY(add_matrix(l, m->head, e));
     return check_parts_used(l, e);
 }
 
@@ -337,8 +377,11 @@ static enum status check_changes(const struct piece_list *l, struct error *e) {
 static enum status find_weights(struct piece_list *l, struct error *e) {
     const struct model *m = l->model;
     for (size_t i = 0; i < m->matrix_count; i++) {
-        uint64_t count = (uint64_t)m->matrices[i].inputs * m->matrices[i].outputs;
-        TRY(find_part(l, m->sources[i].name, count, &l->weights[i], e));
+        const struct matrix_source *s = &m->sources[i];
+        const struct model_part *part;
+        TRY(find_part(l, part_name(l, s->name, s->layer, stems[s->role], ".weight"), (uint64_t)s->inputs * s->outputs,
+                      &part, e));
+        l->weights[i] = part ? part->values : NULL;
     }
     l->tied = m->shape.tied_head && !l->weights[m->head] && !l->changes->quantise_bits;
     return OK;

@@ -1,10 +1,11 @@
 /* Models that are written: every family and both kinds of files, read back with the same values; parts replaced; what
  * stands in a folder already; a full disk.
  */
-#include <unistd.h>
+#include <dirent.h>
+#include <signal.h>
+#include <sys/resource.h>
 
 #include "base/io.h"
-#include "base/random.h"
 #include "models/write_parts.h"
 #include "tests/golden.h"
 
@@ -81,6 +82,157 @@ static void folders_of_every_family(void **state) {
     }
     check_folder("gguf/qwen2-tiny-f16.gguf", 0.0);
     check_folder("gguf/llama3-tiny-mixed.gguf", 1e-5);
+}
+
+/* ---- parts -------------------------------------------------------------------------------------- */
+
+static enum status try_part(const struct model *m, const char *name, size_t count, struct error *e) {
+    const float values[2] = {1.0f, 2.0f};
+    const struct model_part parts[2] = {{name, values, count}, {name, values, count}};
+    const char *folder = scratch_directory();
+    enum status s = model_write_folder(m, &(struct model_changes){.parts = parts, .part_count = count == 2 ? 2 : 1},
+                                       folder, e);
+    assert_false(file_exists(inside(folder, "config.json"))); /* nothing is left of what failed */
+    return s;
+}
+
+static void wrong_parts(void **state) {
+    (void)state;
+    struct model *m = open_model(golden_path("models/llama3-tiny"));
+    struct error e = {0};
+    assert_int_equal(try_part(m, "layers.0.x", 1, &e), ERR_USAGE);
+    assert_string_equal(e.message, "part layers.0.x: the model has none of that name");
+    assert_int_equal(try_part(m, "layers.0.q", 1, &e), ERR_USAGE);
+    assert_string_equal(e.message, "part layers.0.q: 1 values (allowed: 8192)");
+    assert_int_equal(try_part(m, "layers.0.q.input_range", 0, &e), ERR_USAGE);
+    assert_int_equal(try_part(m, "layers.0.q.input_range", 2, &e), ERR_USAGE);
+    assert_non_null(strstr(e.message, "given twice"));
+    model_close(m);
+}
+
+/* Every tensor taken from the file of a model of the same shape, under its name there: the model becomes the other. */
+static void parts_make_another_model(void **state) {
+    (void)state;
+    struct model *m = open_model(golden_path("models/llama-untied-tiny"));
+    const char *folder = scratch_directory();
+    size_t count = weights_count(m->weights);
+    struct model_part *parts = mem_alloc(count, sizeof *parts);
+    for (size_t i = 0; i < count; i++) {
+        const struct tensor *t = weights_at(m->weights, i);
+        size_t n = (size_t)(t->shape[0] * (t->rank == 2 ? t->shape[1] : 1));
+        float *values = mem_alloc(n, sizeof *values);
+        tensor_rows_f32(t, 0, t->rank == 2 ? t->shape[0] : 1, values);
+        for (size_t k = 0; k < n; k++) {
+            values[k] = 0.5f * values[k];
+        }
+        parts[i] = (struct model_part){t->name, values, n};
+    }
+    write_folder(m, &(struct model_changes){.parts = parts, .part_count = count}, folder);
+    struct model *back = open_model(folder);
+    for (size_t i = 0; i < count; i++) {
+        const struct tensor *t = weights_find(back->weights, parts[i].name);
+        assert_non_null(t);
+        assert_int_equal(t->bytes, parts[i].count * sizeof(float));
+        assert_memory_equal(t->data, parts[i].values, t->bytes);
+        mem_free((void *)parts[i].values);
+    }
+    mem_free(parts);
+    model_close(back);
+    model_close(m);
+}
+
+/* A head of its own: the tied model is not tied any more, and the embedding stays. */
+static void replaced_head(void **state) {
+    (void)state;
+    struct model *m = open_model(golden_path("models/llama3-tiny"));
+    assert_true(model_shape(m)->tied_head);
+    const char *folder = scratch_directory();
+    size_t count = (size_t)model_shape(m)->vocabulary * model_shape(m)->hidden;
+    float *head = mem_alloc(count, sizeof *head);
+    tensor_rows_f32(m->embedding, 0, model_shape(m)->vocabulary, head);
+    for (size_t i = 0; i < count; i++) {
+        head[i] = -head[i];
+    }
+    const struct model_part part = {"head", head, count};
+    write_folder(m, &(struct model_changes){.parts = &part, .part_count = 1}, folder);
+    struct model *back = open_model(folder);
+    assert_false(model_shape(back)->tied_head);
+    size_t n = model_shape(m)->vocabulary;
+    float *x = mem_alloc(n, sizeof *x), *y = mem_alloc(n, sizeof *y);
+    logits_of(m, x);
+    logits_of(back, y);
+    for (size_t i = 0; i < n; i++) {
+        assert_true(x[i] == -y[i]);
+    }
+    mem_free(x);
+    mem_free(y);
+    mem_free(head);
+    model_close(back);
+    model_close(m);
+}
+
+/* ---- what stands there already ------------------------------------------------------------------ */
+
+static void put_text(const char *path, const char *text) {
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    fputs(text, f);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void targets(void **state) {
+    (void)state;
+    struct model *m = open_model(golden_path("models/llama3-tiny"));
+    struct error e = {0};
+    const char *folder = scratch_directory();
+    put_text(inside(folder, "train.csv"), "step\n");
+    write_folder(m, &(struct model_changes){0}, folder); /* other files stay */
+    put_text(inside(folder, "tokenizer_config.json"), "{}");
+    write_folder(m, &(struct model_changes){0}, folder); /* ours is replaced, with all that belonged to it */
+    assert_true(file_exists(inside(folder, "train.csv")));
+    assert_false(file_exists(inside(folder, "tokenizer_config.json")));
+    put_text(inside(folder, "model.safetensors"), "something else");
+    assert_int_equal(model_write_folder(m, &(struct model_changes){0}, folder, &e), ERR_USAGE);
+    assert_non_null(strstr(e.message, "holds a model that mho did not write (model.safetensors)"));
+    folder = scratch_directory();
+    put_text(inside(folder, "config.json"), "{}");
+    assert_int_equal(model_folder_check(folder, &e), ERR_USAGE);
+    assert_int_equal(model_folder_check(inside(folder, "config.json"), &e), ERR_USAGE);
+    assert_non_null(strstr(e.message, "is a file"));
+    assert_int_equal(model_folder_check(inside(folder, "new/deep"), &e), OK);
+    write_folder(m, &(struct model_changes){0}, inside(folder, "new/deep"));
+    model_close(m);
+}
+
+/* A file may grow to 64 KiB only: as on a full disk, what stood there is still there, and no temporary is left. */
+static void full_disk(void **state) {
+    (void)state;
+    struct model *m = open_model(golden_path("models/llama3-tiny"));
+    struct error e = {0};
+    const char *folder = scratch_directory();
+    struct rlimit old, small;
+    write_folder(m, &(struct model_changes){.type = TENSOR_F16, .chip = "first"}, folder);
+    getrlimit(RLIMIT_FSIZE, &old);
+    small = old;
+    small.rlim_cur = 1 << 16;
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &small);
+    enum status s = model_write_folder(m, &(struct model_changes){.chip = "second"}, folder, &e);
+    setrlimit(RLIMIT_FSIZE, &old);
+    signal(SIGXFSZ, handler);
+    assert_int_equal(s, ERR_RUN);
+    assert_non_null(strstr(e.message, "model.safetensors: cannot write: File too large"));
+    struct model *back = open_model(folder);
+    assert_int_equal(back->embedding->type, TENSOR_F16);
+    model_close(back);
+    model_close(m);
+    int files = 0;
+    DIR *d = opendir(folder);
+    for (struct dirent *entry; (entry = readdir(d));) {
+        files += entry->d_name[0] != '.';
+    }
+    closedir(d);
+    assert_int_equal(files, 2);
 }
 
 /* ---- tokenizers --------------------------------------------------------------------------------- */
@@ -200,7 +352,7 @@ static void vocabulary_qwen2(void **state) { (void)state; check_vocabulary("qwen
 static void vocabulary_llama_spm(void **state) { (void)state; check_vocabulary("llama-spm"); }
 static void vocabulary_phi3(void **state) { (void)state; check_vocabulary("phi-3"); }
 
-/* ---- what belongs to a chip ------------------------------------------------------------------------------------------ */
+/* ---- what belongs to a chip --------------------------------------------------------------------- */
 
 enum { CHANNELS = 3, PER_OUTPUT = 2 };
 
@@ -406,6 +558,11 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(vocabulary_phi3),
     cmocka_unit_test(vocabulary_smollm2),
     cmocka_unit_test(folders_of_every_family),
+    cmocka_unit_test(wrong_parts),
+    cmocka_unit_test(parts_make_another_model),
+    cmocka_unit_test(replaced_head),
+    cmocka_unit_test(targets),
+    cmocka_unit_test(full_disk),
     cmocka_unit_test(sides_and_ranges),
     cmocka_unit_test(damaged_chip_tensors),
     cmocka_unit_test(misplaced_chip_tensors),
