@@ -259,6 +259,7 @@ struct tile_spec {
     struct constant read_voltage_V;  /* cost: amplitude of a read pulse */
     struct constant pulse_s;         /* cost: longest input pulse (code = limit) */
     struct constant mvm_s;           /* cost: input, integration and first round of conversion, one multiply */
+    int mvm_rows, mvm_columns;       /* cost: of the tile that mvm_s was given for */
     struct constant conversion_s;    /* cost: each further round of a shared ADC */
     struct registers_spec registers; /* cost */
     struct constant cell_area_m2;    /* cost: per unit cell */

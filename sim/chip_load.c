@@ -294,6 +294,31 @@ static enum status apply_sets(struct arena *a, struct config_node *root, const c
     return OK;
 }
 
+/* ---- what the times are for -------------------------------------------------------------------- */
+
+/* tile.mvm_rows: unless it is given, the rows that the file has beside tile.mvm_ns. So a tile of other rows (--set)
+ * that keeps the time of the file is found out, also when the effective configuration is run again. `over`: the overrides
+ * are in; one of tile.mvm_ns is for the tile as it is now. */
+static enum status note_side(struct arena *a, struct config_node *root, const char *side, const char *noted, bool over,
+                             struct error *e) {
+    struct config_node *tile = config_get(root, "tile");
+    const struct config_node *time = tile && config_kind(tile) == CONFIG_MAP ? config_get(tile, "mvm_ns") : NULL,
+                             *lines = time ? config_get(tile, side) : NULL,
+                             *given = time ? config_get(tile, noted) : NULL;
+    bool set = time && strcmp(config_file(time), CONFIG_OVERRIDE) == 0,
+         given_set = given && strcmp(config_file(given), CONFIG_OVERRIDE) == 0;
+    if (!time || !lines || !config_text(lines) || (over ? !set || given_set : given != NULL)) {
+        return OK;
+    }
+    struct config_node *node = config_new_scalar(a, config_text(lines), config_file(lines), config_line(lines));
+    return node ? config_put(a, tile, noted, node, e) : no_memory(e);
+}
+
+static enum status note_sides(struct arena *a, struct config_node *root, bool over, struct error *e) {
+    TRY(note_side(a, root, "rows", "mvm_rows", over, e));
+    return note_side(a, root, "columns", "mvm_columns", over, e);
+}
+
 /* ---- the tree ---------------------------------------------------------------------------------- */
 
 static enum status load_root(struct arena *a, const char *name, struct config_node **root, struct error *e) {
@@ -335,7 +360,9 @@ enum status chip_tree(struct arena *a, const char *name, const char *const *sets
     for (size_t i = 0; i < SLOTS; i++) {
         TRY(expand_slot(a, root, slots[i], e));
     }
+    TRY(note_sides(a, root, false, e));
     TRY(apply_sets(a, root, sets, set_count, false, e));
+    TRY(note_sides(a, root, true, e));
     TRY(join_analog(a, root, e));
     if (config_get(root, "sources")) {
         TRY(merge_sources(a, root, config_get(root, "sources"), e)); /* again: an override may have changed it */

@@ -318,6 +318,11 @@ static const struct param tile_cost_rows[] = {
     CONSTANT_ROW("pulse_ns", "ns", 0.001, 1e6, "longest input pulse (largest code)", AT(tile_spec, pulse_s)),
     CONSTANT_ROW("mvm_ns", "ns", 0.001, 1e6, "one multiply: input, integration, first round of conversion",
                  AT(tile_spec, mvm_s)),
+    INT_ROW("mvm_rows", 0, 65536, "0",
+            "rows of the tile that mvm_ns was given for: a report says when they differ from tile.rows, which nothing "
+            "rescales; 0, or left out: as in the chip file, or as they are where mvm_ns is set too",
+            AT(tile_spec, mvm_rows)),
+    INT_ROW("mvm_columns", 0, 65536, "0", "the same for its columns", AT(tile_spec, mvm_columns)),
     CONSTANT_ROW("cell_area_um2", "um2", 1e-6, 1e6, "one unit cell", AT(tile_spec, cell_area_m2)),
     CONSTANT_ROW("static_W", "W", 0, 100, "leakage and clock of one tile, all the time", AT(tile_spec, static_W)),
     BOOL_ROW("array_follows_supply", "off", "read_voltage_V is made from the supply: it changes with it",

@@ -97,8 +97,8 @@ static bool allocate(struct engine *g, const struct engine_options *o) {
     g->durations = untouched(g->duration_capacity = o->durations, sizeof *g->durations);
     g->heap = untouched(g->heap_capacity = o->tasks + 2 * resources, sizeof *g->heap);
     g->watched = untouched(g->watched_capacity = WATCHED_AT_FIRST, sizeof *g->watched);
-    return g->resources && g->touched && g->log.events && g->log.tasks && g->log.inputs && g->tasks && g->open && g->dependencies &&
-           g->runs && g->durations && g->heap && g->watched;
+    return g->resources && g->touched && g->log.events && g->log.tasks && g->log.inputs && g->tasks && g->open &&
+           g->dependencies && g->runs && g->durations && g->heap && g->watched;
 }
 
 enum status engine_create(const struct engine_resource *resources, size_t count, const struct engine_options *o,

@@ -83,6 +83,7 @@ void ledger_reset(struct ledger *l) {
     memset(l->clips, 0, l->rows * sizeof *l->clips);
     memset(l->count, 0, sizeof l->count);
     memset(l->fresh_J, 0, sizeof l->fresh_J);
+    l->kv_too_small = false;
     l->mvm = l->macs = l->digital_macs = l->side_macs = l->converted_adc = l->converted_dac = 0;
     l->saturated_adc = l->results_adc = l->clipped_dac = l->inputs_dac = 0;
 }
@@ -209,6 +210,7 @@ static void add_attention(struct ledger *l, const struct digital_record *d) {
                (uint64_t)d->tokens * buffer_values(OP_ATTENTION) * d->heads * d->head_dim *
                    (uint64_t)s->buffer.value_bits);
     uint64_t held = d->tokens ? attention_keys(d, d->tokens - 1) * kv_key_bits(s, d) : 0;
+    l->kv_too_small = l->kv_too_small || l->kv_room_bits[row] < kv_key_bits(s, d);
     uint64_t *own = &l->kv_own_bits[row], *now = &l->kv_now_bits[row], *most = &l->kv_bits[row];
     *now += held - *own;
     *own = held;

@@ -45,6 +45,7 @@ struct ledger {
     uint64_t *kv_first_bits;           /* [rows]: by a sequence that has no stream */
     uint64_t *kv_own_bits;             /* [rows]: by the sequence of the present step */
     uint64_t *kv_room_bits;            /* [rows]: KV memory of the layer */
+    bool kv_too_small;                 /* some layer has no room for a single key */
     const uint64_t *kv_share_bits;     /* [rows]: what the present step may use of it */
     uint64_t mvm, macs, saturated_adc, results_adc, converted_adc, clipped_dac, inputs_dac, converted_dac, digital_macs;
     uint64_t side_macs; /* of digital_macs, those of side paths */

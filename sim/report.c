@@ -2,6 +2,7 @@
  * never 0. */
 #include "sim/report.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -62,7 +63,11 @@ static void flag_kv(const struct run *r, struct flags *out) {
     if (!chip_has_costs(r->chip) || !(u.beyond_bits > 0)) {
         return;
     }
-    if (!s->dram.given) {
+    if (!s->dram.given && r->ledger.kv_too_small) {
+        snprintf(out->text[out->count++], FLAG_BYTES,
+                 "no room for a single token of a layer in the KV memory (%d KiB per chip), no dram to spill to",
+                 s->kv.capacity_KiB);
+    } else if (!s->dram.given) {
         snprintf(out->text[out->count++], FLAG_BYTES,
                  "KV cache of %.3g MiB, no room for %.3g MiB, no dram to spill to", u.bits / MiB,
                  u.beyond_bits / MiB);
@@ -85,8 +90,29 @@ static void flag_bits(const struct run *r, struct flags *out) {
                  t->dac.energy_bits);
     }
     if (t->adc.cost.model == ADC_COST_CONSTANT && t->adc.bits != t->adc.energy_bits) {
-        snprintf(out->text[out->count++], FLAG_BYTES, "ADC of %d bits, but its energy is that of %d bits", t->adc.bits,
-                 t->adc.energy_bits);
+        snprintf(out->text[out->count++], FLAG_BYTES, "ADC of %d bits, but its energy is that of %d bits%s",
+                 t->adc.bits, t->adc.energy_bits, t->adc.cost.time == TIME_GIVEN ? ", and so are its times" : "");
+    }
+}
+
+enum { CHIPS_PLAUSIBLE = 1000 };
+
+/* A time does not know that the tile was changed which it was given for. */
+static void flag_times(const struct run *r, struct flags *out) {
+    const struct tile_spec *t = &chip_spec_of(r->chip)->tile;
+    int rows = t->mvm_rows ? t->mvm_rows : t->rows, columns = t->mvm_columns ? t->mvm_columns : t->columns;
+    if (chip_has_costs(r->chip) && (t->rows != rows || t->columns != columns)) {
+        snprintf(out->text[out->count++], FLAG_BYTES,
+                 "tiles of %d x %d, but tile.mvm_ns = %.4g is that of %d x %d: not rescaled", t->rows, t->columns,
+                 t->mvm_s.value * 1e9, rows, columns);
+    }
+}
+
+static void flag_chips(const struct run *r, struct flags *out) {
+    uint64_t chips = placement_total(r->placement).chips;
+    if (chips > CHIPS_PLAUSIBLE) {
+        snprintf(out->text[out->count++], FLAG_BYTES,
+                 "%" PRIu64 " chips, more than %d: is the model meant for this chip?", chips, CHIPS_PLAUSIBLE);
     }
 }
 
@@ -115,6 +141,8 @@ void report_flags(const struct run *r, struct flags *out) {
     out->count = 0;
     flag_guards(r, out);
     flag_bits(r, out);
+    flag_times(r, out);
+    flag_chips(r, out);
     flag_kv(r, out);
     if (v.results_adc && (double)v.saturated_adc > 0.01 * (double)v.results_adc) {
         snprintf(out->text[out->count++], FLAG_BYTES, "%.1f %% of the ADC results are saturated",

@@ -468,26 +468,63 @@ static void json_has_the_keys_and_sums(void **state) {
     drop(&b);
 }
 
+static void flags_of(const char *sets, const struct matrix_source *m, size_t matrices, struct flags *out) {
+    char text[256];
+    const char *list[8];
+    size_t count = 0;
+    snprintf(text, sizeof text, "%s", sets);
+    for (char *save = NULL, *one = strtok_r(text, " ", &save); one; one = strtok_r(NULL, " ", &save)) {
+        list[count++] = one;
+    }
+    struct bench b = make("pcm256", list, count, m, matrices, 4);
+    if (matrices == MATRICES) {
+        step(&b, 4, 0);
+    }
+    report_flags(b.run, out);
+    drop(&b);
+}
+
 static void absurd_numbers_are_flagged(void **state) {
     (void)state;
-    const char *const dear[] = {"tile.adc.energy_J=1e-6"}, *const small[] = {"kv.capacity_KiB=1"},
-                      *const coarse[] = {"tile.adc.bits=6"}, *const large[] = {"kv.capacity_KiB=64"};
-    struct {
-        const char *const *set;
-        const char *flag;
-    } cases[] = {{dear, "pJ per MAC in the tiles, outside 0.001 to 100 pJ"},
-                 {small, "KV cache of 0.00153 MiB, no room for 0.000549 MiB, no dram to spill to"},
-                 {coarse, "ADC of 6 bits, but its energy is that of 8 bits"},
-                 {large, NULL}};
-    for (size_t i = 0; i < 4; i++) {
-        struct bench b = make("pcm256", cases[i].set, 1, model, MATRICES, 4);
-        struct flags flags;
-        step(&b, 4, 0);
-        report_flags(b.run, &flags);
-        assert_int_equal(flags.count, cases[i].flag ? 1 : 0);
-        assert_true(!cases[i].flag || strstr(flags.text[0], cases[i].flag));
-        drop(&b);
+    static const struct {
+        const char *sets, *flag, *second;
+    } cases[] = {
+        {"tile.adc.energy_J=1e-6", "pJ per MAC in the tiles, outside 0.001 to 100 pJ", NULL},
+        {"kv.capacity_KiB=1", "KV cache of 0.00153 MiB, no room for 0.000549 MiB, no dram to spill to", NULL},
+        {"kv.capacity_KiB=1 kv.value_bits=64",
+         "no room for a single token of a layer in the KV memory (1 KiB per chip), no dram to spill to", NULL},
+        {"tile.adc.bits=6", "ADC of 6 bits, but its energy is that of 8 bits, and so are its times", NULL},
+        {"kv.capacity_KiB=64", NULL, NULL},
+        {"tile.rows=256", NULL, NULL}, /* as in the file */
+        {"tile.rows=512", "tiles of 512 x 256, but tile.mvm_ns = 132.9 is that of 256 x 256: not rescaled", NULL},
+        {"tile.columns=128", "tiles of 256 x 128, but tile.mvm_ns = 132.9 is that of 256 x 256: not rescaled", NULL},
+        {"tile.rows=512 tile.mvm_ns=150", NULL, NULL},
+        {"tile.mvm_rows=128", "is that of 128 x 256", NULL},
+        {"tile.rows=512 tile.mvm_ns=150 tile.mvm_rows=256", "tile.mvm_ns = 150 is that of 256 x 256", NULL},
+        {"tile.adc.share=4", NULL, NULL}, /* rounds of conversion are counted */
+    };
+    struct flags flags;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        flags_of(cases[i].sets, model, MATRICES, &flags);
+        if (flags.count != (size_t)((cases[i].flag != NULL) + (cases[i].second != NULL)) ||
+            (cases[i].flag && !strstr(flags.text[0], cases[i].flag)) ||
+            (cases[i].second && !strstr(flags.text[1], cases[i].second))) {
+            fail_msg("%s: %zu flags, first '%s'", cases[i].sets, (size_t)flags.count, flags.count ? flags.text[0] : "");
+        }
     }
+}
+
+/* 157 x 157 tiles. */
+static void crowds_of_chips_are_flagged(void **state) {
+    (void)state;
+    static const struct matrix_source large = {.name = "q", .layer = 0, .role = MATRIX_Q, .inputs = 40000,
+                                               .outputs = 40000};
+    struct flags flags;
+    flags_of("tiles_per_chip=24", &large, 1, &flags);
+    assert_int_equal(flags.count, 1);
+    assert_string_equal(flags.text[0], "1028 chips, more than 1000: is the model meant for this chip?");
+    flags_of("tiles_per_chip=25", &large, 1, &flags);
+    assert_int_equal(flags.count, 0);
 }
 
 /* ---- uncertainty ------------------------------------------------------------------------------- */
@@ -620,6 +657,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(chip_without_costs_reports_null),
     cmocka_unit_test(json_has_the_keys_and_sums),
     cmocka_unit_test(absurd_numbers_are_flagged),
+    cmocka_unit_test(crowds_of_chips_are_flagged),
     cmocka_unit_test(quantiles_follow_the_spreads),
     cmocka_unit_test(report_fits_a_screen),
     cmocka_unit_test(steps_do_not_allocate),
