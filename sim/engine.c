@@ -303,7 +303,8 @@ enum status engine_add(struct engine *g, const struct engine_task *t, uint64_t *
     *to = (struct task){.key = t->key, .tag = t->tag, .hold = t->hold, .latency = t->latency, .items = t->items,
                         .resource = (uint32_t)t->resource, .first_in = NONE, .first_out = NONE, .first_run = NONE,
                         .last_run = NONE, .child = NONE, .log = NONE, .group = t->group,
-                        .generation = to->generation, .live = true, .open = true, .in_order_results = t->in_order_results, .watch = t->watch,
+                        .generation = to->generation, .live = true, .open = true,
+                        .in_order_results = t->in_order_results, .watch = t->watch,
                         .last = t->last};
     if (!copy_durations(g, to, t) || (t->release > g->now && !push(g, t->release, RELEASE, index, NONE))) {
         return error_set(e, ERR_RUN, "engine: out of memory for the durations of %u items", t->items);

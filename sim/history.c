@@ -10,6 +10,7 @@
 struct kept_event {
     uint64_t tag;
     int64_t start, hold, latency;
+    uint64_t request;
     uint32_t step, token, resource;
 };
 
@@ -19,7 +20,8 @@ struct history {
     struct run_step notes[STEP_NOTES];
     size_t note_count;
     uint64_t stride;                 /* every so many steps one is noted */
-    double energy_J;                 /* up to the step before */
+    double energy_J;                 /* up to the step before; with streams: static */
+    uint64_t ended;                  /* steps, with streams */
     double critical_s[CLASS_COUNT];
     size_t rows, resources;
     int64_t *layer_ticks, *resource_ticks; /* [rows], [resources of the engine] */
@@ -49,6 +51,12 @@ const char *tag_operation(const struct run *r, uint64_t tag, int *layer) {
     }
     *layer = (int)(tag & UINT32_MAX) - 1;
     return operation_names[(tag - TAG_DIGITAL) >> 32];
+}
+
+uint32_t tag_row(const struct run *r, uint64_t tag) {
+    int layer;
+    tag_operation(r, tag, &layer);
+    return (uint32_t)placement_layer_row(r->placement, layer);
 }
 
 /* ---- life -------------------------------------------------------------------------------------- */
@@ -83,7 +91,7 @@ void history_reset(struct history *h) {
     memset(h->resource_ticks, 0, h->resources * sizeof *h->resource_ticks);
     memset(h->critical_s, 0, sizeof h->critical_s);
     h->note_count = h->event_count = 0;
-    h->left_out = 0;
+    h->left_out = h->ended = 0;
     h->energy_J = 0;
     h->stride = 1;
 }
@@ -166,6 +174,14 @@ double run_kv_bits(const struct run *r) {
     return bits;
 }
 
+/* Room for the note of the step with this number, in the order of their ends; NULL: it has none. */
+static struct run_step *add_note(struct history *h, uint64_t number) {
+    if (number % h->stride == 0 && h->note_count == STEP_NOTES) {
+        thin_notes(h);
+    }
+    return number % h->stride ? NULL : &h->notes[h->note_count++];
+}
+
 void history_add_step(struct run *r) {
     struct history *h = r->history;
     struct ledger_view v = run_ledger(r);
@@ -174,26 +190,63 @@ void history_add_step(struct run *r) {
     add_critical(r);
     add_events(r);
     uint64_t number = r->steps - 1;
-    if (number % h->stride == 0) {
-        if (h->note_count == STEP_NOTES) {
-            thin_notes(h);
-        }
-        if (number % h->stride == 0) {
-            struct run_step *s = &h->notes[h->note_count++];
-            *s = (struct run_step){.number = number,
-                                   .tokens = r->tokens,
-                                   .tokens_before = r->tokens_total - r->tokens,
-                                   .start_s = run_step_start_s(r),
-                                   .end_s = v.makespan_s,
-                                   .energy_J = energy_J,
-                                   .kv_bits = run_kv_bits(r)};
-            for (int c = 0; c < CLASS_COUNT; c++) {
-                s->critical_s[c] = class_critical_s(r, c) - h->critical_s[c];
-            }
+    struct run_step *s = add_note(h, number);
+    if (s) {
+        *s = (struct run_step){.number = number,
+                               .tokens = r->tokens,
+                               .tokens_before = r->tokens_total - r->tokens,
+                               .start_s = run_step_start_s(r),
+                               .end_s = v.makespan_s,
+                               .energy_J = energy_J,
+                               .kv_bits = run_kv_bits(r)};
+        for (int c = 0; c < CLASS_COUNT; c++) {
+            s->critical_s[c] = class_critical_s(r, c) - h->critical_s[c];
         }
     }
     for (int c = 0; c < CLASS_COUNT; c++) {
         h->critical_s[c] = class_critical_s(r, c);
+    }
+}
+
+/* ---- with streams ------------------------------------------------------------------------------ */
+
+void history_add_event(struct run *r, const struct engine_start *s, uint32_t step, uint64_t request) {
+    struct history *h = r->history;
+    if (h->event_count == h->event_most) {
+        h->left_out += h->event_most > 0;
+    } else if (s->hold > 0 || s->latency > 0) {
+        h->events[h->event_count++] = (struct kept_event){.tag = s->tag,
+                                                          .start = s->start,
+                                                          .hold = s->hold,
+                                                          .latency = s->latency,
+                                                          .request = request,
+                                                          .step = step,
+                                                          .token = s->item,
+                                                          .resource = s->resource};
+    }
+}
+
+void history_add_stream_step(struct run *r, const struct run_step *step) {
+    struct history *h = r->history;
+    double static_J = run_static_J(r);
+    struct run_step *s = add_note(h, h->ended++);
+    if (s) {
+        *s = *step;
+        s->energy_J += static_J - h->energy_J;
+        s->kv_bits = run_kv_bits(r);
+    }
+    h->energy_J = static_J;
+}
+
+void history_end(struct run *r) {
+    struct history *h = r->history;
+    memset(h->layer_ticks, 0, h->rows * sizeof *h->layer_ticks);
+    memset(h->resource_ticks, 0, h->resources * sizeof *h->resource_ticks);
+    struct engine_path path = engine_whole_path(r->engine, h->resource_ticks, h->layer_ticks);
+    r->whole = (struct run_path){.arrival_s = engine_seconds(r->engine, path.release),
+                                 .clock_s = engine_seconds(r->engine, path.clock)};
+    for (size_t i = 0; i < h->resources; i++) {
+        r->whole.class_s[run_resource_class(r, i)] += engine_seconds(r->engine, h->resource_ticks[i]);
     }
 }
 
@@ -232,6 +285,7 @@ struct run_event run_event_at(const struct run *r, size_t i) {
     const struct kept_event *k = &r->history->events[i];
     struct run_event v = {.resource = k->resource,
                           .step = k->step,
+                          .request = k->request,
                           .token = k->token,
                           .start_s = engine_seconds(r->engine, k->start),
                           .hold_s = engine_seconds(r->engine, k->hold),

@@ -7,7 +7,10 @@
  *          to that of the event that it caused; so the layers add up to the makespan.
  * Events   a copy of the engine's log, which holds one step only, for as long as there is room; only where
  *          run_keep_events asked for it. Of a step that does not fit, the first tokens are kept. Steps of several
- *          tokens leave half of the room to those that follow.
+ *          tokens leave half of the room to those that follow. With streams: the first events of the run.
+ *
+ * With streams steps overlap. The energy of a step is then that of its own operations, and the static power from the
+ * end of the step that ended before it to its own end; so the steps still add up to the total.
  */
 #ifndef MHO_SIM_HISTORY_H
 #define MHO_SIM_HISTORY_H
@@ -22,12 +25,20 @@ uint64_t tag_of_digital(enum digital_op op, int layer);
 /* Name of the operation ("q", "norm", ...); *layer: -1 outside the layers. */
 const char *tag_operation(const struct run *r, uint64_t tag, int *layer);
 
+/* Its row in the ledger. */
+uint32_t tag_row(const struct run *r, uint64_t tag);
+
 struct history;
 struct history *history_create(const struct run *r); /* NULL: out of memory */
 void history_destroy(struct history *h);             /* NULL is fine */
 void history_reset(struct history *h);
 /* At the end of a step that went well, while the engine's log still holds it. */
 void history_add_step(struct run *r);
+/* With streams: an event that starts; a step that has ended (energy_J: without static power); nothing is left to do,
+ * the critical path of everything is known. */
+void history_add_event(struct run *r, const struct engine_start *s, uint32_t step, uint64_t request);
+void history_add_stream_step(struct run *r, const struct run_step *step);
+void history_end(struct run *r);
 
 /* Seconds of the critical path; row: as in the ledger, the last one is everything outside the layers. */
 double history_layer_s(const struct run *r, size_t row);

@@ -240,6 +240,16 @@ void ledger_digital(struct ledger *l, const struct digital_record *d) {
 
 /* ---- totals ------------------------------------------------------------------------------------ */
 
+double ledger_dynamic_J(const struct ledger *l) {
+    double sum_J = 0;
+    for (size_t row = 0; row < l->rows; row++) {
+        for (int c = 0; c < PART_COUNT; c++) {
+            sum_J += l->energy_J[row][c];
+        }
+    }
+    return sum_J;
+}
+
 double ledger_static_W(const struct ledger *l) {
     const struct chip_spec *s = chip_spec_of(l->chip);
     double one_chip_W = s->tiles_per_chip * tile_static_W(&s->tile) + unit_static_W(&s->vector) +

@@ -81,6 +81,7 @@ void ledger_digital(struct ledger *l, const struct digital_record *d);
 /* Vector operations that prepare the inputs of a multiply; once per fork, where several matrices share inputs. */
 void ledger_inputs(struct ledger *l, int layer, uint64_t inputs, uint32_t tokens);
 
+double ledger_dynamic_J(const struct ledger *l); /* all but static */
 double ledger_static_W(const struct ledger *l); /* with nothing gated */
 struct ledger_view ledger_view(const struct ledger *l, double makespan_s, double static_J);
 double ledger_row_J(const struct ledger *l, size_t row, double static_J);

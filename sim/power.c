@@ -38,9 +38,6 @@ double gating_saved_J(const struct chip_spec *s, double chips, double seconds, c
 
 /* ---- over time ------------------------------------------------------------------------------------------------- */
 
-/* A stage takes J_per_tick while it holds its resource; without any duration `at_once_J` with its first token. */
-struct stage_power { double J_per_tick, at_once_J; };
-
 /* Bins [0, count) begin at first_bin x width. Energy of a bin = part + sum of steps up to it: what crosses a bin as a
  * whole is entered at its two ends only. */
 struct power_trace {
@@ -70,6 +67,7 @@ static enum status make_room(struct power_trace *p, size_t bins, struct error *e
     }
     if (p->room) {
         memcpy(part_J, p->part_J, p->count * sizeof *part_J);
+        memcpy(step_J, p->step_J, p->count * sizeof *step_J);
     }
     mem_free(p->part_J);
     mem_free(p->step_J);
@@ -125,7 +123,21 @@ void power_stage(struct power_trace *p, size_t stage, double energy_J, double aw
     }
 }
 
-/* Bins of twice the width, until the time up to `end` takes few enough. */
+struct stage_power power_of_stage(const struct power_trace *p, size_t stage) {
+    return stage < p->stage_count ? p->stages[stage] : (struct stage_power){0, 0};
+}
+
+/* From steps to energies of bins. */
+static void settle(struct power_trace *p) {
+    double level_J = 0;
+    for (size_t i = 0; i < p->count; i++) {
+        level_J += p->step_J[i];
+        p->step_J[i] = 0;
+        p->part_J[i] += level_J;
+    }
+}
+
+/* Bins of twice the width, until the time up to `end` takes few enough. No steps are left. */
 static void widen(struct power_trace *p, int64_t end) {
     while (end / p->width - p->first_bin + 1 > BINS_MOST) {
         int64_t first = p->first_bin >> 1;
@@ -155,51 +167,75 @@ static void spend(struct power_trace *p, int64_t start, int64_t end, double J_pe
     p->step_J[to] -= J_per_tick * (double)p->width;
 }
 
-static void add_event(struct power_trace *p, const struct engine_event *v) {
-    const struct stage_power *s = &p->stages[v->key];
-    if (s->at_once_J > 0 && v->item == 0) {
-        p->part_J[v->start / p->width - p->first_bin] += s->at_once_J;
+static void add_event(struct power_trace *p, const struct stage_power *s, uint32_t item, int64_t start, int64_t hold) {
+    if (s->at_once_J > 0 && item == 0) {
+        p->part_J[start / p->width - p->first_bin] += s->at_once_J;
     }
-    spend(p, v->start, v->start + v->hold, s->J_per_tick);
+    spend(p, start, start + hold, s->J_per_tick);
 }
 
-/* From steps to energies of bins; the largest window; all but the last WINDOW_BINS are done with. */
-static void finish_bins(struct power_trace *p) {
-    double level_J = 0, window_J = 0, window_s = WINDOW_BINS * (double)p->width / p->ticks_per_s;
-    for (size_t i = 0; i < p->count; i++) {
-        level_J += p->step_J[i];
-        p->part_J[i] += level_J;
+/* Nothing more comes into the first `final` bins: the largest window; all but the last WINDOW_BINS of them are done
+ * with. */
+static void finish_bins(struct power_trace *p, size_t final) {
+    double window_J = 0, window_s = WINDOW_BINS * (double)p->width / p->ticks_per_s;
+    settle(p);
+    for (size_t i = 0; i < final; i++) {
         window_J += p->part_J[i] - (i >= WINDOW_BINS ? p->part_J[i - WINDOW_BINS] : 0);
         if (window_J / window_s > p->peak_W) {
             p->peak_W = window_J / window_s;
             p->peak_s = (double)(p->first_bin + (int64_t)i + 1) * (double)p->width / p->ticks_per_s;
         }
     }
-    size_t over = p->count > WINDOW_BINS ? p->count - WINDOW_BINS : 0;
+    size_t over = final > WINDOW_BINS ? final - WINDOW_BINS : 0;
     for (size_t i = 0; i < over; i++) {
         p->before_J += p->part_J[i];
     }
     memmove(p->part_J, p->part_J + over, (p->count - over) * sizeof *p->part_J);
+    memset(p->step_J, 0, (p->count - over) * sizeof *p->step_J);
     p->first_bin += (int64_t)over;
     p->count -= over;
 }
 
+/* Empty bins up to this time. */
+static enum status reach(struct power_trace *p, int64_t end, struct error *e) {
+    if (end / p->width - p->first_bin + 1 > BINS_MOST) {
+        settle(p);
+        widen(p, end);
+    }
+    size_t bins = (size_t)(end / p->width - p->first_bin) + 1;
+    if (bins > p->count) {
+        TRY(make_room(p, bins, e));
+        memset(p->part_J + p->count, 0, (bins - p->count) * sizeof *p->part_J);
+        memset(p->step_J + p->count, 0, (bins - p->count) * sizeof *p->step_J);
+        p->count = bins;
+    }
+    return OK;
+}
+
+enum status power_add_event(struct power_trace *p, const struct stage_power *s, uint32_t item, int64_t start,
+                            int64_t hold, struct error *e) {
+    TRY(reach(p, start + hold, e));
+    int64_t final = start / p->width - p->first_bin;
+    if (final > BINS_FIRST) {
+        finish_bins(p, (size_t)final);
+    }
+    add_event(p, s, item, start, hold);
+    return OK;
+}
+
+void power_finish(struct power_trace *p) { finish_bins(p, p->count); }
+
 enum status power_add_step(struct power_trace *p, const struct engine *g, struct error *e) {
-    int64_t end = engine_end(g);
-    widen(p, end);
-    size_t bins = (size_t)(end / p->width - p->first_bin) + 1, logged = engine_logged(g);
-    TRY(make_room(p, bins, e));
-    memset(p->part_J + p->count, 0, (bins - p->count) * sizeof *p->part_J);
-    memset(p->step_J, 0, bins * sizeof *p->step_J);
-    p->count = bins;
+    size_t logged = engine_logged(g);
+    TRY(reach(p, engine_end(g), e));
     for (size_t i = 0; i < logged; i++) {
         struct engine_event v = engine_event(g, i);
         if (v.start >= 0 && v.key < p->stage_count) {
-            add_event(p, &v);
+            add_event(p, &p->stages[v.key], v.item, v.start, v.hold);
         }
     }
     p->complete = p->complete && engine_not_logged(g) == 0;
-    finish_bins(p);
+    finish_bins(p, p->count);
     return OK;
 }
 

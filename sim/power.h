@@ -40,6 +40,9 @@ double gating_saved_J(const struct chip_spec *s, double chips, double seconds, c
 
 /* ---- over time ------------------------------------------------------------------------------------------------- */
 
+/* A stage takes J_per_tick while it holds its resource; without any duration `at_once_J` with its first token. */
+struct stage_power { double J_per_tick, at_once_J; };
+
 struct power_trace;
 /* For steps of up to so many stages. ERR_RUN: out of memory. */
 enum status power_create(const struct chip_spec *s, size_t stages, double ticks_per_s, struct power_trace **out,
@@ -49,6 +52,11 @@ void power_reset(struct power_trace *p);
 /* A stage that holds its resource for so many ticks in all, and takes awake_W more than the resource keeps when idle.
  * Its key in the engine: `stage`. */
 void power_stage(struct power_trace *p, size_t stage, double energy_J, double awake_W, int64_t ticks);
+struct stage_power power_of_stage(const struct power_trace *p, size_t stage); /* as noted last */
+/* One event, in the order of their starts, in ticks. ERR_RUN: out of memory. */
+enum status power_add_event(struct power_trace *p, const struct stage_power *s, uint32_t item, int64_t start,
+                            int64_t hold, struct error *e);
+void power_finish(struct power_trace *p); /* no event is at work */
 /* The log of the engine holds one step: adds it. ERR_RUN: out of memory. */
 enum status power_add_step(struct power_trace *p, const struct engine *g, struct error *e);
 

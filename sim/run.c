@@ -134,7 +134,10 @@ enum status run_create_engine(struct run *r, uint32_t streams, struct error *e) 
                                .durations = r->max_tokens > 1 ? streams * uneven * block : 0,
                                .log_events = r->streams ? 0 : r->stages_most * r->max_tokens,
                                .log_tasks = r->streams ? 0 : r->stages_most,
-                               .log_inputs = r->keeps_inputs ? EDGES_PER_STAGE * r->stages_most : 0};
+                               .log_inputs = r->keeps_inputs ? EDGES_PER_STAGE * r->stages_most : 0,
+                               .path_groups = r->streams ? (uint32_t)r->ledger.rows : 0,
+                               .started = r->streams ? streams_note_start : NULL,
+                               .context = r};
     enum status status = engine_create(all, resources, &o, &r->engine, e);
     mem_free(all);
     return status == OK ? power_create(s, r->stages_most, r->clocks.ticks_per_s, &r->power, e) : status;
@@ -264,6 +267,7 @@ void run_reset(struct run *r) {
     r->steps = r->tokens_total = r->single_steps = 0;
     r->single_s = r->several_s = 0;
     memset(r->critical_s, 0, sizeof r->critical_s);
+    r->whole = (struct run_path){.arrival_s = 0};
     memset(r->role_S, 0, sizeof r->role_S);
     memset(r->role_weights, 0, sizeof r->role_weights);
     r->blocks = r->repeated_blocks = r->repeated_rounds = r->multiplied_tokens = 0;
@@ -377,6 +381,7 @@ static enum status try_stage(struct run *r, size_t resource, const struct stage 
     struct engine_task task = {.key = r->stages,
                                .tag = r->tag,
                                .resource = resource,
+                               .group = r->streams ? tag_row(r, r->tag) : 0,
                                .items = r->tokens,
                                .hold = s->each_ticks ? s->each_ticks[0] : s->hold_ticks,
                                .latency = s->each_ticks ? ENGINE_AS_HOLD : s->latency_ticks,
@@ -749,7 +754,7 @@ struct power_view run_power(const struct run *r) {
     v.idle_W = ledger_static_W(&r->ledger) - gating_saved_J(chip_spec_of(r->chip), chips, 1, &none);
     v.mean_W = run_ledger(r).total_J / seconds;
     v.window_s = sum.window_s < seconds ? sum.window_s : seconds;
-    if (sum.complete && !r->streams) { /* of several sequences no event is logged */
+    if (sum.complete) {
         v.over_time_J = sum.energy_J + v.idle_W * seconds;
         v.peak_W = fmax(v.idle_W + sum.peak_W, v.mean_W);
         v.peak_s = sum.peak_s < seconds ? sum.peak_s : seconds;
@@ -770,8 +775,17 @@ uint64_t run_resource_chip(const struct run *r, size_t resource) {
                                : (resource - matrices) / UNIT_COUNT;
 }
 
+struct run_path run_path(const struct run *r) {
+    struct run_path path = {.clock_s = makespan_s(r)};
+    for (int c = 0; c < CLASS_COUNT; c++) {
+        path.class_s[c] = r->critical_s[STEP_SEVERAL][c] + r->critical_s[STEP_SINGLE][c];
+        path.clock_s -= path.class_s[c];
+    }
+    return r->streams ? r->whole : path;
+}
+
 struct class_view run_class(const struct run *r, enum resource_class c) {
-    struct class_view v = {.critical_s = r->critical_s[STEP_SEVERAL][c] + r->critical_s[STEP_SINGLE][c]};
+    struct class_view v = {.critical_s = run_path(r).class_s[c]};
     if (!r->engine) {
         return (struct class_view){(double)NAN, (double)NAN, (double)NAN, (double)NAN, 0};
     }

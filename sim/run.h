@@ -24,6 +24,9 @@ struct front { uint64_t tasks[FRONT_MOST]; uint32_t count; }; /* ids of the engi
 
 struct streams; /* run_streams.h */
 
+/* The critical path of the run. Its parts add up to the makespan. */
+struct run_path { double class_s[CLASS_COUNT], arrival_s, clock_s; };
+
 struct run {
     struct machine *machine; /* NULL: records are handed in (run_record_multiply), or made from `activity` */
     struct activity activity;  /* of a run of shapes */
@@ -53,7 +56,8 @@ struct run {
     uint64_t steps, tokens_total;
     uint64_t single_steps;             /* steps of one token */
     double single_s, several_s;        /* time in steps of one token, and of several */
-    double critical_s[STEP_KINDS][CLASS_COUNT]; /* share of the critical path, by kind of step */
+    double critical_s[STEP_KINDS][CLASS_COUNT]; /* share of the critical path of steps, by kind of step */
+    struct run_path whole;             /* with streams, once they have nothing more to do */
     struct front front;                /* the next operation comes after these */
     bool forked;
     struct front ends;                 /* forked: last stages of each branch */
@@ -99,8 +103,10 @@ bool run_wires_act(const struct run *r);
 bool run_wires_modelled(const struct run *r);
 
 /* Sums over all resources of a class; `busiest`: largest share of the makespan that one of them worked. */
-struct class_view { double busy_s, wait_s, critical_s, busiest; uint64_t events; };
+struct class_view { double busy_s, wait_s, critical_s, busiest; uint64_t events; }; /* critical_s: run_path */
 struct class_view run_class(const struct run *r, enum resource_class c);
+/* Without streams every step follows the one before it, and this is the sum over the steps. */
+struct run_path run_path(const struct run *r);
 /* Seconds at work; zeros where nothing is gated. Static energy up to now. */
 struct awake run_awake(const struct run *r);
 double run_static_J(const struct run *r);

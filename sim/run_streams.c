@@ -4,11 +4,19 @@
 #include <math.h>
 #include <string.h>
 
+#include "sim/history.h"
 #include "sim/placement.h"
 
 struct note {
     int64_t last[2]; /* start of the last token, its result */
     uint32_t resource, first_input, inputs;
+};
+
+/* A task of the engine: what its events need to know. */
+struct place {
+    struct stage_power power;
+    uint64_t request;
+    uint32_t step, stage;
 };
 
 struct stream {
@@ -25,14 +33,19 @@ struct stream {
     uint32_t tokens;         /* of all these */
     uint64_t number;         /* of the next stage: part of its key */
     int64_t release, start;  /* of the next step; of the first that is under way */
+    uint64_t tokens_before;  /* of the request, before that */
+    uint64_t request_tokens; /* handed over */
+    uint64_t first_step;     /* number of the first that is under way */
+    double step_J;           /* of the steps that are under way */
 };
 
 struct streams {
     struct stream *of;       /* [count] */
     uint32_t count, now;
     size_t input_most;
-    uint32_t *stage_of;      /* [places]: number of the stage by place in the engine */
+    struct place *place;     /* [places]: by place in the engine */
     size_t places;
+    double handed_J;         /* in the ledger before the step that is handed over now */
     int64_t work[CLASS_COUNT], wait[CLASS_COUNT];
 };
 
@@ -49,7 +62,7 @@ void streams_destroy(struct streams *s) {
             mem_free(s->of[i].held_bits);
         }
         mem_free(s->of);
-        mem_free(s->stage_of);
+        mem_free(s->place);
         mem_free(s);
     }
 }
@@ -83,9 +96,9 @@ static enum status create(struct run *r, uint32_t streams, struct error *e) {
     r->streams = s;
     s->input_most = INPUTS_PER_STAGE * r->stages_most;
     s->places = streams * r->stages_most;
-    s->stage_of = mem_alloc(s->places, sizeof *s->stage_of);
+    s->place = mem_alloc(s->places, sizeof *s->place);
     s->of = mem_alloc(streams, sizeof *s->of);
-    if (!s->of || !s->stage_of) {
+    if (!s->of || !s->place) {
         return no_memory(streams, e);
     }
     s->count = streams;
@@ -128,8 +141,10 @@ void run_stream(struct run *r, uint32_t stream, double not_before_s) {
 }
 
 void run_request(struct run *r, uint64_t request) {
+    struct stream *one = &r->streams->of[r->streams->now];
     run_request_end(r, r->streams->now);
-    r->streams->of[r->streams->now].request = request;
+    one->request = request;
+    one->request_tokens = 0;
 }
 
 void run_request_end(struct run *r, uint32_t stream) {
@@ -161,9 +176,14 @@ void streams_begin_step(struct run *r) {
         one->tokens = 0;
         one->number = 0;
         one->last.count = 0;
+        one->step_J = 0;
+        one->tokens_before = one->request_tokens;
+        one->first_step = r->steps;
     }
     one->steps++;
     one->tokens += r->tokens;
+    one->request_tokens += r->tokens;
+    r->streams->handed_J = ledger_dynamic_J(&r->ledger);
     one->input_count = 0;
 }
 
@@ -177,18 +197,22 @@ void streams_place(struct run *r, struct engine_task *t) {
     t->last = is_followed(one) ? one->notes[r->stages].last : NULL;
 }
 
-static enum status note_place(struct streams *s, uint64_t id, size_t stage, struct error *e) {
+static enum status note_place(struct run *r, uint64_t id, struct error *e) {
+    struct streams *s = r->streams;
     size_t place = (uint32_t)id;
     if (place >= s->places) {
         size_t more = 2 * place + 1;
-        uint32_t *grown = mem_resize(s->stage_of, s->places * sizeof *grown, more * sizeof *grown);
+        struct place *grown = mem_resize(s->place, s->places * sizeof *grown, more * sizeof *grown);
         if (!grown) {
             return no_memory(s->count, e);
         }
-        s->stage_of = grown;
+        s->place = grown;
         s->places = more;
     }
-    s->stage_of[place] = (uint32_t)stage;
+    s->place[place] = (struct place){.power = power_of_stage(r->power, r->stages),
+                                     .request = current(r)->request,
+                                     .step = (uint32_t)r->steps,
+                                     .stage = (uint32_t)r->stages};
     return OK;
 }
 
@@ -196,7 +220,7 @@ enum status streams_note(struct run *r, const struct engine_task *t, uint64_t id
                          struct error *e) {
     struct streams *s = r->streams;
     struct stream *one = current(r);
-    TRY(note_place(s, id, r->stages, e));
+    TRY(note_place(r, id, e));
     for (uint32_t i = 0; before->count == 0 && i < one->last.count; i++) {
         TRY(engine_depend(r->engine, id, one->last.tasks[i], AFTER_ALL, e));
     }
@@ -211,7 +235,7 @@ enum status streams_note(struct run *r, const struct engine_task *t, uint64_t id
         return error_set(e, ERR_RUN, "run: this step has more dependencies than the run was made for");
     }
     for (uint32_t i = 0; i < before->count; i++) {
-        one->inputs[one->input_count++] = s->stage_of[(uint32_t)before->tasks[i]];
+        one->inputs[one->input_count++] = s->place[(uint32_t)before->tasks[i]].stage;
     }
     return OK;
 }
@@ -223,13 +247,24 @@ void streams_end_step(struct run *r) {
         error_set(&r->trouble, ERR_USAGE, "run: a step without operations on stream %u", r->streams->now);
     }
     for (uint32_t i = 0; r->trouble.status == OK && i < r->front.count; i++) {
-        one->ends[i] = r->streams->stage_of[(uint32_t)r->front.tasks[i]];
+        one->ends[i] = r->streams->place[(uint32_t)r->front.tasks[i]].stage;
         if (engine_watch(r->engine, r->front.tasks[i], &e) != OK) {
             r->trouble = e;
         }
     }
     one->awaited += r->front.count;
     one->last = r->front;
+    one->step_J += ledger_dynamic_J(&r->ledger) - r->streams->handed_J;
+}
+
+void streams_note_start(void *context, const struct engine_start *s) {
+    struct run *r = context;
+    const struct place *at = &r->streams->place[(uint32_t)s->id];
+    struct error e;
+    if (power_add_event(r->power, &at->power, s->item, s->start, s->hold, &e) != OK) {
+        r->trouble = e;
+    }
+    history_add_event(r, s, at->step, at->request);
 }
 
 /* ---- its end ----------------------------------------------------------------------------------- */
@@ -243,7 +278,8 @@ static uint32_t latest(const struct stream *one, const uint32_t *stages, uint32_
     return best;
 }
 
-static void follow(struct run *r, const struct stream *one) {
+/* Where the time of a step went: into class_s, too. */
+static void follow(struct run *r, const struct stream *one, double *class_s) {
     struct streams *s = r->streams;
     double *critical_s = r->critical_s[one->tokens == 1 ? STEP_SINGLE : STEP_SEVERAL];
     uint32_t at = latest(one, one->ends, one->last.count);
@@ -259,14 +295,23 @@ static void follow(struct run *r, const struct stream *one) {
         s->work[c] += n->last[1] - n->last[0];
         s->wait[c] += n->last[0] - input;
         critical_s[c] += engine_seconds(r->engine, n->last[1] - input);
+        class_s[c] += engine_seconds(r->engine, n->last[1] - input);
     }
 }
 
 static void end_of_stream(struct run *r, struct stream *one, int64_t end) {
     *(one->tokens == 1 ? &r->single_s : &r->several_s) += engine_seconds(r->engine, end - one->start);
+    struct run_step step = {.number = one->first_step,
+                            .request = one->request,
+                            .tokens = one->tokens,
+                            .tokens_before = one->tokens_before,
+                            .start_s = engine_seconds(r->engine, one->start),
+                            .end_s = engine_seconds(r->engine, end),
+                            .energy_J = one->step_J};
     if (one->steps == 1) {
-        follow(r, one);
+        follow(r, one, step.critical_s);
     }
+    history_add_stream_step(r, &step);
     one->steps = 0;
 }
 
@@ -279,6 +324,8 @@ enum status run_wait(struct run *r, struct run_finished *out, struct error *e) {
         }
         TRY(engine_advance(r->engine, &report, e));
         if (!report.finished) {
+            power_finish(r->power);
+            history_end(r);
             return OK;
         }
         uint32_t stream = (uint32_t)(report.key >> 32);

@@ -10,7 +10,10 @@
  * to the length of the step, exactly. Waiting of a prompt includes that for its own earlier tokens. A step that was
  * queued behind another one of its stream is not followed.
  *
- * Memory: per stream a note for every stage of the longest step, and its inputs.
+ * The run as a whole: the engine follows the causes of everything (engine_whole_path), and tells of every event as it
+ * starts; of that power over time is made, and the first events are kept (history.h).
+ *
+ * Memory: per stream a note for every stage of the longest step, and its inputs; per task in flight 40 bytes.
  */
 #ifndef MHO_SIM_RUN_STREAMS_H
 #define MHO_SIM_RUN_STREAMS_H
@@ -25,5 +28,7 @@ void streams_place(struct run *r, struct engine_task *t);
 enum status streams_note(struct run *r, const struct engine_task *t, uint64_t id, const struct front *before,
                          struct error *e);
 void streams_end_step(struct run *r);
+/* The engine tells of an event that starts. context: the run. */
+void streams_note_start(void *context, const struct engine_start *s);
 
 #endif

@@ -497,13 +497,14 @@ enum { RUN_CLASSES_MOST = 16 };
 size_t run_classes(void); /* of resources: tiles, vector, ... */
 const char *run_class_name(size_t c);
 struct run_step {
-    uint64_t number, tokens_before; /* from 0; tokens that went through the model before it */
+    uint64_t number, tokens_before; /* from 0; tokens of its request that went through the model before it */
+    uint64_t request;               /* run_request; 0 without streams */
     uint32_t tokens;
     double start_s, end_s, energy_J; /* static power over its length included */
     double kv_bits;                  /* in the cache at its end */
     double critical_s[RUN_CLASSES_MOST];
 };
-size_t run_step_count(const struct run *r); /* at most some 1,000, evenly over the run */
+size_t run_step_count(const struct run *r); /* at most some 1,000, evenly over the run; in the order of their ends */
 struct run_step run_step_at(const struct run *r, size_t i);
 
 /* All resources of a class. With streams: where the time of steps went, each followed back from its last result to its
@@ -524,13 +525,14 @@ struct run_resource {
 size_t run_resource_count(const struct run *r);
 struct run_resource run_resource_at(const struct run *r, size_t i);
 
-/* What a resource did for one token. Events come step by step, in a step in no particular order. */
+/* What a resource did for one token. Events come step by step, in a step in no particular order; with streams in the
+ * order of their starts. */
 struct run_event {
     size_t resource;
     const char *operation; /* role of a matrix ("q"), or "norm", "attention", ... */
     int layer;             /* -1: outside the layers */
-    uint64_t step;
-    uint32_t token;        /* of the step */
+    uint64_t step, request; /* request: 0 without streams */
+    uint32_t token;         /* of the step */
     double start_s, hold_s, latency_s;
 };
 /* Before the run: keeps events until there are `most`; the rest is counted. Without this call none are kept. */

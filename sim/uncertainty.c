@@ -25,6 +25,7 @@ struct model {
     const struct chip_spec *given, *nominal;
     struct ledger_view ledger;
     struct awake awake;
+    struct run_path path;
     double chips, transfer_share[CLASS_COUNT]; /* of a memory's work: bits, not latency */
 };
 
@@ -166,7 +167,7 @@ static void evaluate(const struct model *m, const struct uncertainty *u, const d
     const struct run *r = m->run;
     struct chip_spec given = *m->given, now = given;
     struct error e = {OK, ""};
-    double window = 1, by_class[CLASS_COUNT], seconds[STEP_KINDS] = {0, 0};
+    double window = 1, by_class[CLASS_COUNT], seconds[STEP_KINDS] = {0, 0}, run_s = m->path.arrival_s + m->path.clock_s;
     for (size_t i = 0; i < u->count; i++) {
         if (u->constants[i].offset == SIZE_MAX) {
             window = factor[i];
@@ -176,14 +177,14 @@ static void evaluate(const struct model *m, const struct uncertainty *u, const d
     }
     (void)chip_costs_act(&given, NULL, &now, &e); /* without an arena nothing can fail */
     time_ratios(m, &now, by_class);
-    for (int kind = 0; kind < STEP_KINDS; kind++) {
-        for (int c = 0; c < CLASS_COUNT; c++) {
+    for (int c = 0; c < CLASS_COUNT; c++) {
+        run_s += m->path.class_s[c] * by_class[c];
+        for (int kind = 0; kind < STEP_KINDS; kind++) {
             seconds[kind] += r->critical_s[kind][c] * by_class[c];
         }
     }
     double several = (double)(r->steps - r->single_steps), one = (double)r->single_steps;
-    out[UNCERTAIN_ENERGY] = energy_J(m, &now, window, seconds[STEP_SEVERAL] + seconds[STEP_SINGLE]) /
-                            (double)r->tokens_total;
+    out[UNCERTAIN_ENERGY] = energy_J(m, &now, window, run_s) / (double)r->tokens_total;
     out[UNCERTAIN_TTFT] = several > 0 ? seconds[STEP_SEVERAL] / several : (double)NAN;
     out[UNCERTAIN_TPOT] = one > 0 ? seconds[STEP_SINGLE] / one : (double)NAN;
     out[UNCERTAIN_AREA] =
@@ -300,6 +301,7 @@ void run_uncertainty(const struct run *r, struct uncertainty *out) {
                       .nominal = chip_spec_of(r->chip),
                       .ledger = run_ledger(r),
                       .awake = run_awake(r),
+                      .path = run_path(r),
                       .chips = (double)placement_total(r->placement).chips};
     m.transfer_share[CLASS_KV] = transfer_share(r, CLASS_KV, m.ledger.count[PART_KV_MEMORY],
                                                memory_bandwidth_Bps(&m.nominal->kv));

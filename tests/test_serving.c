@@ -8,6 +8,7 @@
 
 #include "base/memory.h"
 #include "models/model.h"
+#include "sim/history.h"
 #include "sim/report_machine.h"
 #include "sim/run.h"
 #include "tests/golden.h"
@@ -340,6 +341,91 @@ static void time_of_steps_adds_up(void **state) {
     clear(&g);
 }
 
+/* Requests that overlap, and pauses between them: joules of steps and of power over time are the total, the path of the
+ * whole run is its makespan by class, by layer and by resource, pauses included; events know their request. A release
+ * is at the nearest tick, of 1 ns with clocks. */
+static void the_course_of_requests_adds_up(void **state) {
+    (void)state;
+    static const char *const sets[] = {"gating.clock_share=0.5", "gating.power_share=0.4", "clocks.tile_GHz=1",
+                                       "power_window_us=1"};
+    for (size_t k = 0; k < 2; k++) {
+        struct rig g = rig_of(sets, k ? 4 : 0, 4);
+        struct workload w = equal_requests(30, 2e4, 5, 6);
+        struct error e;
+        double steps_J = 0, layers_s = 0, resources_s = 0, classes_s = 0;
+        must(run_keep_events(g.run, 3000, &e), &e);
+        serve_all(&g, &w, 4);
+        struct ledger_view v = run_ledger(g.run);
+        struct run_path path = run_path(g.run);
+        struct power_view p = run_power(g.run);
+        assert_int_equal(run_step_count(g.run), 30 * 6);
+        for (size_t i = 0; i < run_step_count(g.run); i++) {
+            struct run_step s = run_step_at(g.run, i);
+            steps_J += s.energy_J;
+            assert_true(s.end_s > s.start_s && s.end_s <= v.makespan_s && s.request < 30);
+            assert_true(s.tokens == (s.tokens_before ? 1 : 5));
+            assert_true(s.start_s >= w.requests[s.request].arrival_s - 0.51e-9);
+        }
+        for (size_t row = 0; row < v.layers; row++) {
+            layers_s += history_layer_s(g.run, row);
+        }
+        for (size_t i = 0; i < run_resource_count(g.run); i++) {
+            resources_s += run_resource_at(g.run, i).critical_s;
+        }
+        for (int c = 0; c < CLASS_COUNT; c++) {
+            classes_s += path.class_s[c];
+        }
+        assert_near(steps_J / v.total_J, 1, 1e-9);
+        assert_near(p.over_time_J / v.total_J, 1, 1e-9);
+        assert_true(p.peak_W >= p.mean_W && p.mean_W >= p.idle_W);
+        assert_true(path.arrival_s > 0 && path.clock_s >= 0);
+        assert_near((classes_s + path.arrival_s + path.clock_s) / v.makespan_s, 1, 1e-9);
+        assert_near(layers_s / classes_s, 1, 1e-9);
+        assert_near(resources_s / classes_s, 1, 1e-9);
+        assert_int_equal(run_event_count(g.run), 3000);
+        assert_true(run_events_left_out(g.run) > 0);
+        for (size_t i = 0; i < 3000; i++) {
+            struct run_event a = run_event_at(g.run, i);
+            assert_true(a.request < 30 && a.start_s >= w.requests[a.request].arrival_s - 0.51e-9);
+            assert_true(i == 0 || a.start_s >= run_event_at(g.run, i - 1).start_s);
+        }
+        workload_clear(&w);
+        clear(&g);
+    }
+}
+
+/* One request on a stream has the power and the path of the plain run. */
+static void one_request_has_the_course_of_the_plain_run(void **state) {
+    (void)state;
+    struct rig plain = rig_of(NULL, 0, 0), served = rig_of(NULL, 0, 1);
+    struct session *s = new_session(plain.model, (struct session_options){
+        .context = 64, .max_batch = 64, .run = plain.run, .shapes = true});
+    struct workload w = equal_requests(1, 0, PROMPT, TOKENS);
+    struct error e;
+    must(session_advance(s, PROMPT, LOGITS_LAST, &e), &e);
+    for (int i = 1; i < TOKENS; i++) {
+        must(session_advance(s, 1, LOGITS_LAST, &e), &e);
+    }
+    serve_all(&served, &w, 1);
+    struct power_view a = run_power(plain.run), b = run_power(served.run);
+    assert_near(b.peak_W / a.peak_W, 1, 1e-9);
+    assert_true(a.window_s == b.window_s && a.peak_s == b.peak_s);
+    for (int c = 0; c < CLASS_COUNT; c++) {
+        assert_near(run_path(served.run).class_s[c], run_path(plain.run).class_s[c], 1e-12);
+    }
+    assert_int_equal(run_step_count(plain.run), run_step_count(served.run));
+    for (size_t i = 0; i < run_step_count(plain.run); i++) {
+        struct run_step x = run_step_at(plain.run, i), y = run_step_at(served.run, i);
+        assert_true(x.start_s == y.start_s && x.end_s == y.end_s && x.tokens == y.tokens);
+        assert_true(x.tokens_before == y.tokens_before && x.kv_bits == y.kv_bits);
+        assert_near(y.energy_J / x.energy_J, 1, 1e-9);
+    }
+    session_destroy(s);
+    workload_clear(&w);
+    clear(&plain);
+    clear(&served);
+}
+
 static void bad_streams_are_refused(void **state) {
     (void)state;
     struct rig g = rig_of(NULL, 0, 0);
@@ -551,6 +637,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(order_of_handing_over_does_not_matter),
     cmocka_unit_test(steps_of_a_stream_follow_each_other),
     cmocka_unit_test(time_of_steps_adds_up),
+    cmocka_unit_test(the_course_of_requests_adds_up),
+    cmocka_unit_test(one_request_has_the_course_of_the_plain_run),
     cmocka_unit_test(bad_streams_are_refused),
     cmocka_unit_test(memory_limits_who_is_in_flight),
     cmocka_unit_test(percentiles_are_nearest_ranks),
