@@ -540,6 +540,23 @@ static void costs_by_hand(void **state) {
     drop(&plain);
 }
 
+/* All 300 inputs are channels, one token: 488,000 bits of weights, indices and results at 512 GB/s after 2 ns, then
+ * ceil(120,000 / 1024) + 16 = 134 cycles: longer than the tiles, which are waited for no more; 9 ns to add. */
+static void long_side_path_is_waited_for(void **state) {
+    (void)state;
+    uint32_t channels[WIDE];
+    for (uint32_t i = 0; i < WIDE; i++) {
+        channels[i] = i;
+    }
+    const struct side_path side = {channels, WIDE, NULL, NULL};
+    struct bench b = cost_bench(&side, 1), plain = cost_bench(NULL, 1);
+    double side_s = 2e-9 + 488000 / 8 / 512e9 + 134e-9, tiles_s = run_class(plain.run, CLASS_TILES).busy_s;
+    assert_true(side_s > tiles_s);
+    assert_near(run_ledger(b.run).makespan_s - run_ledger(plain.run).makespan_s, side_s - tiles_s + 9e-9, 2e-12);
+    drop(&b);
+    drop(&plain);
+}
+
 /* Joules by component, by layer and over time are the same joules; the uncertainty starts from them. */
 static void side_joules_are_conserved(void **state) {
     (void)state;
@@ -707,6 +724,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(what_is_not_finite_is_refused),
     cmocka_unit_test(what_nobody_can_count_is_refused),
     cmocka_unit_test(costs_by_hand),
+    cmocka_unit_test(long_side_path_is_waited_for),
     cmocka_unit_test(side_joules_are_conserved),
     cmocka_unit_test(rule_by_hand),
     cmocka_unit_test(listed_weights_are_the_largest),
