@@ -245,8 +245,8 @@ static enum status check_side(const struct placement_matrix *placed, const struc
         return OK;
     }
     return error_set(e, ERR_USAGE,
-                     "matrix %s: %s (allowed: placement.digital_channels=0 and placement.digital_weights=0, or a model, "
-                     "whose text says which inputs are large)",
+                     "matrix %s: %s (allowed: placement.digital_channels=0 and placement.digital_weights=0, or a whole "
+                     "model, whose text says which inputs are large)",
                      m->name, m->side ? "its side path is not that of the placement"
                                       : "the chip asks for a digital side path, and none was chosen");
 }

@@ -13,7 +13,7 @@
 #include "tests/golden.h"
 #include "tests/machine_fixture.h"
 
-/* ---- a matrix with a side path ---------------------------------------------------------------------------------- */
+/* ---- a matrix with a side path ----------------------------------------------------------------------------------- */
 
 enum { OUTPUTS = 37, INPUTS = 70, TOKENS_MOST = 40, LISTED = 3 }; /* several panels and row blocks, none of them full */
 
@@ -95,7 +95,7 @@ static const struct {
 };
 enum { MACHINES = sizeof machines / sizeof machines[0] };
 
-/* ---- values ----------------------------------------------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------------------------------------------------ */
 
 static double digital_sum(const struct side_path *s, const float *w, const float *x, uint32_t o, double *sizes) {
     double sum = 0;
@@ -287,7 +287,7 @@ static void nothing_digital_changes_no_bit(void **state) {
     fixture_close(plain);
 }
 
-/* ---- ranges and scales ------------------------------------------------------------------------------------------ */
+/* ---- ranges and scales ------------------------------------------------------------------------------------------- */
 
 /* An outlier in a channel leaves the static range alone; so do the zeros that stand there instead. */
 static void ranges_are_those_of_what_is_driven(void **state) {
@@ -338,7 +338,7 @@ static void scales_are_those_of_what_remains(void **state) {
     mem_free(l);
 }
 
-/* ---- scales and ADC ranges that the model brings ------------------------------------------------------------------ */
+/* ---- scales and ADC ranges that the model brings ----------------------------------------------------------------- */
 
 /* Scale 0.5 clips 1 and -2; ADC range 0.4 saturates at 0.4 x input range 1. No noise. */
 static void model_brings_scales_and_adc_ranges(void **state) {
@@ -400,7 +400,7 @@ static void bad_scales_are_refused(void **state) {
     }
 }
 
-/* ---- lists that cannot be ----------------------------------------------------------------------------------------- */
+/* ---- lists that cannot be ---------------------------------------------------------------------------------------- */
 
 static void bad_lists_are_refused(void **state) {
     (void)state;
@@ -469,7 +469,7 @@ static void what_nobody_can_count_is_refused(void **state) {
     mem_free(l);
 }
 
-/* ---- costs -------------------------------------------------------------------------------------------------------- */
+/* ---- costs ------------------------------------------------------------------------------------------------------- */
 
 enum { WIDE = 300, HIGH = 100 };
 
@@ -587,7 +587,7 @@ static void side_joules_are_conserved(void **state) {
     drop(&b);
 }
 
-/* ---- the rule of the chip ------------------------------------------------------------------------------------------ */
+/* ---- the rule of the chip ---------------------------------------------------------------------------------------- */
 
 static struct side_path *chosen(const char *const *sets, size_t count, const struct matrix_source *m,
                                 const float *largest, enum status expected, struct error *e) {
@@ -668,7 +668,7 @@ static void selection_is_that_of_sorting(void **state) {
     }
 }
 
-/* ---- a model --------------------------------------------------------------------------------------------------------- */
+/* ---- a model ----------------------------------------------------------------------------------------------------- */
 
 /* All weights digital: the digital model, on a chip with noise, drift and 8-bit converters. Some: not. */
 static void model_follows_the_rule(void **state) {
