@@ -123,6 +123,10 @@ struct perplexity_result { uint64_t tokens, bytes; double nll_nats, perplexity, 
 enum status eval_perplexity(struct session *s, const struct model *m, const char *text, size_t bytes,
                             const struct perplexity_options *o, struct perplexity_result *out, struct error *e);
 
+/* Tokens of the bundled text that calibrates, DATA/configs/calibration/text.txt, without special ones; fewer than
+ * `least` are an error. ids: token_list_clear. */
+enum status model_text_ids(const struct model *m, size_t least, struct token_list *ids, struct error *e);
+
 /* A machine programmed with the model and calibrated on the bundled text if the chip asks for it. */
 enum status model_program(const struct model *m, const struct chip *c, const struct machine_options *o,
                           struct placement **placement, struct machine **machine, struct error *e);

@@ -17,7 +17,7 @@
 
 enum { CALIBRATION_WINDOW = 128, TEXT_LIMIT = 1 << 20 };
 
-static enum status calibration_ids(const struct model *m, struct token_list *ids, struct error *e) {
+enum status model_text_ids(const struct model *m, size_t least, struct token_list *ids, struct error *e) {
     if (!m->tokenizer) {
         return error_set(e, ERR_USAGE, "%s: the chip needs calibration on a text, and the model has no tokenizer",
                          m->view.path);
@@ -34,8 +34,9 @@ static enum status calibration_ids(const struct model *m, struct token_list *ids
         status = tokenizer_encode(m->tokenizer, text, bytes, false, false, ids, e);
     }
     mem_free(text);
-    if (status == OK && ids->count == 0) {
-        status = error_set(e, ERR_RUN, "configs/calibration/text.txt: the text is empty");
+    if (status == OK && ids->count < least) {
+        status = error_set(e, ERR_RUN, "configs/calibration/text.txt: %zu tokens (allowed: at least %zu)", ids->count,
+                           least);
     }
     return status;
 }
@@ -72,7 +73,7 @@ static enum status calibrate(const struct model *m, size_t tokens, struct machin
     struct run *run = NULL;
     enum status status;
     uint32_t window = m->shape.context < CALIBRATION_WINDOW ? m->shape.context : CALIBRATION_WINDOW;
-    TRY_GOTO(status, calibration_ids(m, &ids, e), done);
+    TRY_GOTO(status, model_text_ids(m, 1, &ids, e), done);
     TRY_GOTO(status, machine_calibration_begin(machine, e), done);
     TRY_GOTO(status, run_create_values(machine, window, &run, e), done);
     TRY_GOTO(status,
@@ -136,7 +137,7 @@ static enum status find_largest(const struct model *m, size_t tokens, struct sid
             return error_set(e, ERR_RUN, "%s: out of memory for side paths", m->view.path);
         }
     }
-    TRY_GOTO(status, calibration_ids(m, &ids, e), done);
+    TRY_GOTO(status, model_text_ids(m, 1, &ids, e), done);
     TRY_GOTO(status, session_create(m, &(struct session_options){.context = window, .max_batch = window}, &s, e), done);
     s->watcher = &watcher;
     status = run_text(m, s, &ids, tokens, "finding channels", e);

@@ -15,16 +15,9 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/memory.h"
-#include "tests/suite.h"
+#include "tests/files.h"
 
 static struct error err;
-
-static void write_file(const char *path, const char *text) {
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    fputs(text, f);
-    assert_int_equal(fclose(f), 0);
-}
 
 static void assert_content(const char *path, const char *expected) {
     char *text;
@@ -167,7 +160,7 @@ static void arenas_hold_many_blocks(void **state) {
 static void mapping_a_file(void **state) {
     (void)state;
     const char *folder = scratch_directory(), *path = in(folder, "f");
-    write_file(path, "hello");
+    write_text(path, "hello");
     struct mapped_file f;
     assert_int_equal(map_file(path, &f, &err), OK);
     assert_int_equal(f.bytes, 5);
@@ -193,7 +186,7 @@ static void what_cannot_be_mapped(void **state) {
     assert_unmappable(folder, "cannot read: is a folder (allowed: a regular file)");
     assert_unmappable("/dev/null", "cannot read: is a pipe or a device (allowed: a regular file)");
     const char *empty = in(folder, "empty"), *fifo = in(folder, "fifo");
-    write_file(empty, "");
+    write_text(empty, "");
     assert_unmappable(empty, "cannot read: the file is empty");
     assert_int_equal(mkfifo(fifo, 0600), 0); /* must not wait for a writer */
     assert_unmappable(fifo, "cannot read: is a pipe or a device (allowed: a regular file)");
@@ -204,7 +197,7 @@ static void reading_whole_files(void **state) {
     const char *folder = scratch_directory(), *path = in(folder, "f");
     char *text, expected[2048];
     size_t bytes;
-    write_file(path, "12345");
+    write_text(path, "12345");
     assert_content(path, "12345");
     assert_int_equal(read_file(path, 5, &text, &bytes, &err), OK);
     mem_free(text);
@@ -262,7 +255,7 @@ static void making_folders(void **state) {
     assert_int_equal(make_directory(deep, &err), OK);
     assert_true(is_directory(in(folder, "a/b/c")));
     assert_int_equal(make_directory(deep, &err), OK);
-    write_file(in(folder, "file"), "x");
+    write_text(in(folder, "file"), "x");
     const char *through = in(folder, "file/sub"), *onto = in(folder, "file");
     assert_int_equal(make_directory(onto, &err), ERR_RUN);
     snprintf(expected, sizeof expected, "%s: cannot make the folder: a file of that name exists", onto);
@@ -282,7 +275,7 @@ static void folder_of_the_data(void **state) {
     static const char *const programs[] = {"build/mho", "build/asan/mho"};
     for (int i = 0; i < 2; i++) {
         const char *program = in(tree, programs[i]);
-        write_file(program, "");
+        write_text(program, "");
         set_program_path(program);
         char *real = realpath(tree, NULL);
         assert_string_equal(data_directory(), real);
@@ -292,7 +285,7 @@ static void folder_of_the_data(void **state) {
     char expected[2048];
     assert_int_equal(make_directory(in(prefix, "share/mho/configs/chips"), &err), OK);
     assert_int_equal(make_directory(in(prefix, "bin"), &err), OK);
-    write_file(program, "");
+    write_text(program, "");
     set_program_path(program);
     char *real = realpath(prefix, NULL);
     snprintf(expected, sizeof expected, "%s/share/mho", real);
@@ -323,7 +316,7 @@ static void outputs_appear_at_commit(void **state) {
 static void aborted_outputs_leave_the_old_file(void **state) {
     (void)state;
     const char *folder = scratch_directory(), *path = in(folder, "report.json");
-    write_file(path, "old");
+    write_text(path, "old");
     struct output *o;
     assert_int_equal(output_create(path, &o, &err), OK);
     fputs("new", output_stream(o));
@@ -345,7 +338,7 @@ static void assert_not_writable(const char *path, const char *why) {
 static void where_nothing_can_be_written(void **state) {
     (void)state;
     const char *folder = scratch_directory(), *file = in(folder, "file");
-    write_file(file, "x");
+    write_text(file, "x");
     assert_not_writable(in(folder, "absent/out"), "cannot write: No such file or directory");
     assert_not_writable(in(folder, "file/out"), "cannot write: Not a directory");
     assert_not_writable(folder, "cannot write: is a folder (allowed: the name of a file)");
@@ -377,7 +370,7 @@ static void write_beyond_limit(size_t bytes, bool room_again, const char *why) {
     struct rlimit old, small;
     getrlimit(RLIMIT_FSIZE, &old);
     void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
-    write_file(path, "old");
+    write_text(path, "old");
     struct output *o;
     assert_int_equal(output_create(path, &o, &err), OK);
     small = old;

@@ -1,6 +1,6 @@
 /* Chip files: what loads, what is refused and how that reads, and the effective configuration as a fixed point. */
 #include "tests/chips.h"
-#include "tests/suite.h"
+#include "tests/files.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -189,13 +189,6 @@ static void sets_change_the_hash(void **state) {
 }
 
 /* ---- effective configuration ------------------------------------------------------------------- */
-
-static void write_text(const char *path, const char *text) {
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
-}
 
 /* Dumped as YAML and as JSON, the configuration gives the same text and the same hash when it is loaded again. */
 static void assert_fixed_point(const char *name, const char *const *sets, size_t count) {

@@ -6,7 +6,7 @@
 
 #include "base/io.h"
 #include "models/files.h"
-#include "tests/suite.h"
+#include "tests/files.h"
 
 /* ---- building files ------------------------------------------------------------ */
 
@@ -45,15 +45,8 @@ static const char *in_folder(const char *folder, const char *file) {
     return p;
 }
 
-static void write_file(const char *path, const void *data, size_t bytes) {
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(data, 1, bytes, f), bytes);
-    assert_int_equal(fclose(f), 0);
-}
-
-static void write_text(const char *folder, const char *file, const char *text) {
-    write_file(in_folder(folder, file), text, strlen(text));
+static void write_in(const char *folder, const char *file, const char *text) {
+    write_bytes(in_folder(folder, file), text, strlen(text));
 }
 
 /* Header of the text's own length, then zeros. */
@@ -65,7 +58,7 @@ static void put_safetensors(struct blob *b, const char *header, size_t data_byte
 static void write_safetensors(const char *folder, const char *file, const char *header, size_t data_bytes) {
     struct blob b = {.bytes = 0};
     put_safetensors(&b, header, data_bytes);
-    write_file(in_folder(folder, file), b.data, b.bytes);
+    write_bytes(in_folder(folder, file), b.data, b.bytes);
 }
 
 /* ---- expecting ------------------------------------------------------------ */
@@ -150,7 +143,7 @@ static const struct {
 
 static const char *folder_with_config(void) {
     const char *folder = scratch_directory();
-    write_text(folder, "config.json", "{\"model_type\": \"llama\"}");
+    write_in(folder, "config.json", "{\"model_type\": \"llama\"}");
     return folder;
 }
 
@@ -195,12 +188,12 @@ static void safetensors_length(void **state) {
         struct blob b = {.bytes = 0};
         put_u64(&b, cases[i].length);
         put_zeros(&b, cases[i].rest);
-        write_file(in_folder(folder, "model.safetensors"), b.data, b.bytes);
+        write_bytes(in_folder(folder, "model.safetensors"), b.data, b.bytes);
         expect_refused(folder, "offset 0", cases[i].part);
     }
-    write_text(folder, "model.safetensors", "seven b");
+    write_in(folder, "model.safetensors", "seven b");
     expect_refused(folder, "offset 0: the file has 7 bytes", "too short");
-    write_text(folder, "model.safetensors", "");
+    write_in(folder, "model.safetensors", "");
     expect_refused(folder, "model.safetensors", "empty");
 }
 
@@ -231,25 +224,25 @@ static void folders(void **state) {
     (void)state;
     const char *folder = scratch_directory();
     expect_refused(folder, "no config.json", "GGUF");
-    write_text(folder, "config.json", "[1, 2]");
+    write_in(folder, "config.json", "[1, 2]");
     expect_refused(folder, "config.json", "not a JSON object");
-    write_text(folder, "config.json", "{\"a\": 1,\n \"a\": 2}");
+    write_in(folder, "config.json", "{\"a\": 1,\n \"a\": 2}");
     expect_refused(folder, "config.json:2:", "duplicate");
-    write_text(folder, "config.json", "{\"a\": 1,\n\n  oops}");
+    write_in(folder, "config.json", "{\"a\": 1,\n\n  oops}");
     expect_refused(folder, "config.json:3:", "JSON");
-    write_text(folder, "config.json", "{}");
+    write_in(folder, "config.json", "{}");
     expect_refused(folder, "no weights", "model.safetensors.index.json");
     mkdir(in_folder(folder, "model.safetensors"), 0755);
     expect_refused(folder, "no weights", "allowed: model.safetensors");
     expect_refused(in_folder(folder, "absent.gguf"), "cannot open", "");
-    write_text(folder, "empty.gguf", "");
+    write_in(folder, "empty.gguf", "");
     expect_refused(in_folder(folder, "empty.gguf"), "empty", "");
 }
 
 static void index_with(const char *folder, const char *map) {
     char text[2048];
     snprintf(text, sizeof text, "{\"weight_map\": %s}", map);
-    write_text(folder, "model.safetensors.index.json", text);
+    write_in(folder, "model.safetensors.index.json", text);
 }
 
 static void shards(void **state) {
@@ -280,7 +273,7 @@ static void shards(void **state) {
     expect_refused(folder, "weight_map: a: not a text", "allowed");
     index_with(folder, "{}");
     expect_refused(folder, "weight_map: missing, empty", "");
-    write_text(folder, "model.safetensors.index.json", "{\"weights\": {}}");
+    write_in(folder, "model.safetensors.index.json", "{\"weights\": {}}");
     expect_refused(folder, "weight_map: missing", "");
 }
 
@@ -644,7 +637,7 @@ static void gguf_files(void **state) {
         ggufs[i].build(&b);
         snprintf(file, sizeof file, "%s.gguf", ggufs[i].name);
         const char *path = in_folder(folder, file);
-        write_file(path, b.data, b.bytes);
+        write_bytes(path, b.data, b.bytes);
         if (ggufs[i].first) {
             expect_refused(path, ggufs[i].first, ggufs[i].second);
         } else {
@@ -780,16 +773,16 @@ static void json_files(void **state) {
     json_t *json = NULL;
     struct error e = {0};
     /* brackets in a text do not nest, also behind an escaped quote */
-    write_text(folder, "x.json", "{\"a\": [1, {\"b\": \"[[\\\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\"}]}");
+    write_in(folder, "x.json", "{\"a\": [1, {\"b\": \"[[\\\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\"}]}");
     assert_int_equal(json_load_checked(path, 100, &json, &e), OK);
     json_decref(json);
     assert_int_equal(json_load_checked(path, 20, &json, &e), ERR_RUN);
     assert_null(json);
     assert_non_null(strstr(e.message, "allowed: up to 20 bytes"));
-    write_text(folder, "x.json", "{\"a\": {\"b\": 1,\n\"b\": 2}}");
+    write_in(folder, "x.json", "{\"a\": {\"b\": 1,\n\"b\": 2}}");
     assert_int_equal(json_load_checked(path, 100, &json, &e), ERR_RUN);
     assert_non_null(strstr(e.message, "x.json:2:"));
-    write_text(folder, "x.json", "\n[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[");
+    write_in(folder, "x.json", "\n[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[");
     assert_int_equal(json_load_checked(path, 100, &json, &e), ERR_RUN);
     assert_non_null(strstr(e.message, "x.json:2:33: JSON: nested too deep"));
     assert_int_equal(json_load_checked(folder, 100, &json, &e), ERR_RUN);

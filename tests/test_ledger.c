@@ -1,7 +1,6 @@
 /* Joules, seconds and square millimetres: by hand, conserved, and at the published points. The worked example of
  * docs/costs.md. */
-#include "tests/chips.h"
-#include "tests/suite.h"
+#include "tests/run_fixture.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -13,44 +12,9 @@
 #include "sim/report.h"
 #include "sim/uncertainty.h"
 
-struct bench {
-    struct chip *chip;
-    struct placement *placement;
-    struct run *run;
-};
-
-static enum status no_rows(void *context, uint32_t first, uint32_t count, float *rows, struct error *e) {
-    (void)context, (void)first, (void)count, (void)rows;
-    return error_set(e, ERR_RUN, "no weights here");
-}
-
-/* Two layers of q, k and down, and a head. */
-static const struct matrix_source model[] = {
-    {.name = "layers.0.q", .layer = 0, .role = MATRIX_Q, .inputs = 300, .outputs = 300, .read_rows = no_rows},
-    {.name = "layers.0.k", .layer = 0, .role = MATRIX_K, .inputs = 300, .outputs = 100, .read_rows = no_rows},
-    {.name = "layers.0.down", .layer = 0, .role = MATRIX_DOWN, .inputs = 700, .outputs = 300, .read_rows = no_rows},
-    {.name = "layers.1.q", .layer = 1, .role = MATRIX_Q, .inputs = 300, .outputs = 300, .read_rows = no_rows},
-    {.name = "layers.1.k", .layer = 1, .role = MATRIX_K, .inputs = 300, .outputs = 100, .read_rows = no_rows},
-    {.name = "layers.1.down", .layer = 1, .role = MATRIX_DOWN, .inputs = 700, .outputs = 300, .read_rows = no_rows},
-    {.name = "head", .layer = -1, .role = MATRIX_HEAD, .inputs = 300, .outputs = 1000, .read_rows = no_rows},
-};
-enum { MATRICES = sizeof model / sizeof model[0] };
-
 static struct bench make(const char *name, const char *const *sets, size_t count, const struct matrix_source *m,
                          size_t matrices, uint32_t tokens) {
-    struct bench b = {.chip = load(name, sets, count)};
-    struct error e = {OK, ""};
-    if (placement_create(b.chip, m, matrices, &b.placement, &e) != OK ||
-        run_create_costs(b.chip, b.placement, tokens, &b.run, &e) != OK) {
-        fail_msg("%s", e.message);
-    }
-    return b;
-}
-
-static void drop(struct bench *b) {
-    run_destroy(b->run);
-    placement_destroy(b->placement);
-    chip_destroy(b->chip);
+    return run_of(load(name, sets, count), m, matrices, tokens);
 }
 
 static int64_t event_end(const struct engine *g, size_t i) {
@@ -402,20 +366,7 @@ static void page_has_the_example(void **state) {
     static const char *const numbers[] = {"12.0",       "6.0",        "150.9",      "283.8",
                                           "4,096,000",  "4,915,200",  "12,288,000", "55,132,029",
                                           "68,669,440", "12,331,110", "169,719,779"};
-    char path[4096], *text = NULL;
-    size_t bytes;
-    struct error e = {OK, ""};
-    snprintf(path, sizeof path, "%s/docs/costs.md", data_directory());
-    if (!file_exists(path)) {
-        skip_because("docs/costs.md is not beside the configs");
-    }
-    assert_int_equal(read_file(path, 1 << 20, &text, &bytes, &e), OK);
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        if (!strstr(text, numbers[i])) {
-            fail_msg("docs/costs.md lacks %s", numbers[i]);
-        }
-    }
-    mem_free(text);
+    page_holds("docs/costs.md", numbers, sizeof numbers / sizeof numbers[0]);
 }
 
 /* ---- unknown is not zero ----------------------------------------------------------------------- */

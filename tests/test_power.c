@@ -1,8 +1,7 @@
 /* Power over time, gating, and what must be conserved whatever the chip has: joules over components, layers and time;
  * time of every resource; the bounds that no schedule can undercut.
  */
-#include "tests/chips.h"
-#include "tests/suite.h"
+#include "tests/run_fixture.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -10,55 +9,11 @@
 
 #include "base/memory.h"
 #include "sim/chip_costs.h"
-#include "sim/run.h"
 
-struct bench {
-    struct chip *chip;
-    struct placement *placement;
-    struct run *run;
-};
-
-static enum status no_rows(void *context, uint32_t first, uint32_t count, float *rows, struct error *e) {
-    (void)context, (void)first, (void)count, (void)rows;
-    return error_set(e, ERR_RUN, "no weights here");
-}
-
-/* Two layers of q, k and down, and a head. */
-static const struct matrix_source model[] = {
-    {.name = "layers.0.q", .layer = 0, .role = MATRIX_Q, .inputs = 300, .outputs = 300, .read_rows = no_rows},
-    {.name = "layers.0.k", .layer = 0, .role = MATRIX_K, .inputs = 300, .outputs = 100, .read_rows = no_rows},
-    {.name = "layers.0.down", .layer = 0, .role = MATRIX_DOWN, .inputs = 700, .outputs = 300, .read_rows = no_rows},
-    {.name = "layers.1.q", .layer = 1, .role = MATRIX_Q, .inputs = 300, .outputs = 300, .read_rows = no_rows},
-    {.name = "layers.1.k", .layer = 1, .role = MATRIX_K, .inputs = 300, .outputs = 100, .read_rows = no_rows},
-    {.name = "layers.1.down", .layer = 1, .role = MATRIX_DOWN, .inputs = 700, .outputs = 300, .read_rows = no_rows},
-    {.name = "head", .layer = -1, .role = MATRIX_HEAD, .inputs = 300, .outputs = 1000, .read_rows = no_rows},
-};
-enum { MATRICES = sizeof model / sizeof model[0], SETS_MOST = 48, TOKENS = 8 };
-static const struct matrix_source square = {
-    .name = "q", .layer = 0, .role = MATRIX_Q, .inputs = 512, .outputs = 512, .read_rows = no_rows};
+enum { TOKENS = 8 };
 
 static struct bench make(const char *sets, const struct matrix_source *m, size_t matrices) {
-    char text[2048];
-    const char *list[SETS_MOST];
-    size_t count = 0;
-    snprintf(text, sizeof text, "%s", sets);
-    for (char *save = NULL, *one = strtok_r(text, " ", &save); one; one = strtok_r(NULL, " ", &save)) {
-        assert_in_range(count, 0, SETS_MOST - 1);
-        list[count++] = one;
-    }
-    struct bench b = {.chip = load("pcm256", list, count)};
-    struct error e = {OK, ""};
-    if (placement_create(b.chip, m, matrices, &b.placement, &e) != OK ||
-        run_create_costs(b.chip, b.placement, TOKENS, &b.run, &e) != OK) {
-        fail_msg("%s: %s", sets, e.message);
-    }
-    return b;
-}
-
-static void drop(struct bench *b) {
-    run_destroy(b->run);
-    placement_destroy(b->placement);
-    chip_destroy(b->chip);
+    return run_of(load_sets("pcm256", sets), m, matrices, TOKENS);
 }
 
 /* Every cell has 10 uS, every input is half of full scale. */

@@ -19,7 +19,7 @@
 #include "base/io.h"
 #include "base/kernels.h"
 #include "base/memory.h"
-#include "tests/suite.h"
+#include "tests/files.h"
 
 static char *text_of(json_t *root) {
     json_object_del(root, "host");
@@ -46,10 +46,7 @@ static json_t *json_with(const char *const *args, const char *const *more) {
 static const char *write_file(const char *name, const char *text) {
     static char path[1200];
     snprintf(path, sizeof path, "%s/%s", scratch_directory(), name);
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
+    write_text(path, text);
     return path;
 }
 

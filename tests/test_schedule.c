@@ -2,8 +2,7 @@
  * says otherwise: digital clock 1 GHz, vector unit 256 lanes and 8 cycles, buffer 512 GB/s and 2 ns, a multiply of a
  * tile 132.9 ns with a pulse of 127 ns.
  */
-#include "tests/chips.h"
-#include "tests/suite.h"
+#include "tests/run_fixture.h"
 
 #include <math.h>
 #include <string.h>
@@ -11,55 +10,12 @@
 #include "base/memory.h"
 #include "sim/passes.h"
 #include "sim/placement.h"
-#include "sim/run.h"
 
-struct bench {
-    struct chip *chip;
-    struct placement *placement;
-    struct run *run;
-};
-
-static enum status no_rows(void *context, uint32_t first, uint32_t count, float *rows, struct error *e) {
-    (void)context, (void)first, (void)count, (void)rows;
-    return error_set(e, ERR_RUN, "no weights here");
-}
-
-enum { SETS_MOST = 24, TOKENS_MOST = 64 };
-
-static size_t split_sets(char *text, const char *list[SETS_MOST]) {
-    size_t count = 0;
-    for (char *save = NULL, *one = strtok_r(text, " ", &save); one; one = strtok_r(NULL, " ", &save)) {
-        assert_in_range(count, 0, SETS_MOST - 1);
-        list[count++] = one;
-    }
-    return count;
-}
-
-static struct chip *load_sets(const char *name, const char *sets) {
-    char text[1024];
-    const char *list[SETS_MOST];
-    snprintf(text, sizeof text, "%s", sets);
-    size_t count = split_sets(text, list);
-    return load(name, list, count);
-}
+enum { TOKENS_MOST = 64 };
 
 /* A run of a chip with one matrix of 512 x 512, "key=value key=value". */
 static struct bench make(const char *name, const char *sets) {
-    static const struct matrix_source q = {
-        .name = "q", .layer = 0, .role = MATRIX_Q, .inputs = 512, .outputs = 512, .read_rows = no_rows};
-    struct bench b = {.chip = load_sets(name, sets)};
-    struct error e = {OK, ""};
-    if (placement_create(b.chip, &q, 1, &b.placement, &e) != OK ||
-        run_create_costs(b.chip, b.placement, TOKENS_MOST, &b.run, &e) != OK) {
-        fail_msg("%s: %s", sets, e.message);
-    }
-    return b;
-}
-
-static void drop(struct bench *b) {
-    run_destroy(b->run);
-    placement_destroy(b->placement);
-    chip_destroy(b->chip);
+    return run_of(load_sets(name, sets), &square, 1, TOKENS_MOST);
 }
 
 /* One step: the matrix on so many tokens, each with so many further rounds. Its length, ns. */

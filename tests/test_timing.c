@@ -1,7 +1,6 @@
 /* The worked example of docs/timing.md: 512 x 512 on four tiles and a mesh of 2 x 2, every nanosecond and
  * femtojoule. */
-#include "tests/chips.h"
-#include "tests/suite.h"
+#include "tests/run_fixture.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -126,20 +125,7 @@ static void page_has_the_example(void **state) {
         "12 to 18", "18 to 86 (held to 82)", "82 to 150", "86 to 219", "219 to 352", "held to 347", "352 to 484",
         "**484 ns**", "24,576", "4,096,000", "4,915,200", "12,288,000", "55,132,029", "68,669,440", "14,253,800",
         "176,557,669", "**364.8 mW**"};
-    char path[4096], *text = NULL;
-    size_t bytes;
-    struct error e = {OK, ""};
-    snprintf(path, sizeof path, "%s/docs/timing.md", data_directory());
-    if (!file_exists(path)) {
-        skip_because("docs/timing.md is not beside the configs");
-    }
-    assert_int_equal(read_file(path, 1 << 20, &text, &bytes, &e), OK);
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        if (!strstr(text, numbers[i])) {
-            fail_msg("docs/timing.md lacks %s", numbers[i]);
-        }
-    }
-    mem_free(text);
+    page_holds("docs/timing.md", numbers, sizeof numbers / sizeof numbers[0]);
 }
 
 static const struct CMUnitTest tests[] = {

@@ -14,7 +14,7 @@
 #include "sim/measure.h"
 #include "tests/chips.h"
 #include "tests/mutate.h"
-#include "tests/suite.h"
+#include "tests/files.h"
 
 /* ---- the catalogue ------------------------------------------------------------------------------------------------
  */
@@ -251,12 +251,6 @@ static void static_follows_the_boundary(void **state) {
     "source: paper}\n"
 #define POINT(text) "  - {" text "}\n"
 #define PREDICTED(quantity, unit) "quantity: " quantity ", unit: " unit ", published: 1, role: predicted, source: paper"
-
-static void write_text(const char *path, const char *text) {
-    FILE *f = fopen(path, "w");
-    fputs(text, f);
-    fclose(f);
-}
 
 static void dishonest_files_are_refused(void **state) {
     (void)state;

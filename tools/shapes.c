@@ -8,43 +8,22 @@
 #include <stdio.h>
 
 #include "base/io.h"
-#include "base/memory.h"
 #include "tools/columns.h"
 #include "tools/command.h"
 #include "tools/report.h"
 #include "tools/shapes.h"
 
-enum { MEASURED_TOKENS = 64, TEXT_LIMIT = 1 << 20, LARGEST_STEP = 1 << 20 };
+enum { MEASURED_TOKENS = 64, LARGEST_STEP = 1 << 20 };
 
 static const char measured_model[] = "stories";
 
 /* ---- activity ------------------------------------------------------------------------------------------ */
 
-static enum status text_ids(const struct model *m, struct token_list *ids, struct error *e) {
-    char *path = data_directory() ? path_join(data_directory(), "configs/calibration/text.txt") : NULL;
-    char *text = NULL;
-    size_t bytes = 0;
-    if (!path) {
-        return error_set(e, ERR_RUN, "configs/calibration/text.txt: the data folder was not found");
-    }
-    enum status s = read_file(path, TEXT_LIMIT, &text, &bytes, e);
-    mem_free(path);
-    if (s == OK) {
-        s = tokenizer_encode(model_tokenizer(m), text, bytes, false, false, ids, e);
-    }
-    mem_free(text);
-    if (s == OK && ids->count < MEASURED_TOKENS) {
-        s = error_set(e, ERR_RUN, "configs/calibration/text.txt: %zu tokens (allowed: at least %d)", ids->count,
-                      MEASURED_TOKENS);
-    }
-    return s;
-}
-
 static enum status run_bundled(const struct model *m, struct run *run, struct error *e) {
     struct token_list ids = {NULL, 0, 0};
     struct session *s = NULL;
     struct session_options so = {.context = MEASURED_TOKENS, .max_batch = MEASURED_TOKENS, .run = run};
-    enum status status = text_ids(m, &ids, e);
+    enum status status = model_text_ids(m, MEASURED_TOKENS, &ids, e);
     if (status == OK) {
         status = session_create(m, &so, &s, e);
     }
