@@ -20,6 +20,11 @@ static const char *levels_contradiction(const struct chip_spec *s, char *why, si
                  h->clusters_per_chip, h->cores_per_cluster, h->tiles_per_core, product, s->tiles_per_chip);
         return "hierarchy.clusters_per_chip";
     }
+    if (h->chips_per_package != 1) {
+        snprintf(why, bytes, "%d, but a chip_link is the same inside a package and between packages: nothing would "
+                 "change (allowed: 1, or leave it out)", h->chips_per_package);
+        return "hierarchy.chips_per_package";
+    }
     if (s->network.given && s->network.tiles_per_core != h->tiles_per_core) {
         snprintf(why, bytes, "%d, but hierarchy.tiles_per_core is %d (allowed: the same)", s->network.tiles_per_core,
                  h->tiles_per_core);

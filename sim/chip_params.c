@@ -496,7 +496,9 @@ static const struct param hierarchy_rows[] = {
     INT_ROW("tiles_per_core", 1, 1000000, NULL, "tiles of a core", AT(hierarchy_spec, tiles_per_core)),
     INT_ROW("cores_per_cluster", 1, 1000000, NULL, "cores of a cluster", AT(hierarchy_spec, cores_per_cluster)),
     INT_ROW("clusters_per_chip", 1, 1000000, NULL, "clusters of a chip", AT(hierarchy_spec, clusters_per_chip)),
-    INT_ROW("chips_per_package", 1, 1000000, "1", "chips of a package", AT(hierarchy_spec, chips_per_package)),
+    INT_ROW("chips_per_package", 1, 1000000, "1",
+            "chips of a package; only 1, since links inside a package are not told from those between packages",
+            AT(hierarchy_spec, chips_per_package)),
 };
 
 static const struct param placement_rows[] = {

@@ -285,6 +285,10 @@ static void levels_multiply_up(void **state) {
     struct error e = {OK, ""};
     assert_int_equal(chip_load("pcm256", (const char *[]){"hierarchy.tiles_per_core=4"}, 1, &none, &e), ERR_USAGE);
     assert_non_null(strstr(e.message, "hierarchy.c")); /* the level that is missing */
+    is_refused("hierarchy.tiles_per_core=4 hierarchy.cores_per_cluster=8 hierarchy.clusters_per_chip=2 "
+               "hierarchy.chips_per_package=4",
+               "--set 4: hierarchy.chips_per_package: 4, but a chip_link is the same inside a package and between "
+               "packages: nothing would change (allowed: 1, or leave it out)");
 }
 
 /* ---- memories ---------------------------------------------------------------------------------------------- */
