@@ -17,7 +17,7 @@ struct command {
 };
 
 extern const struct command command_run, command_eval, command_map, command_chip, command_device, command_tile,
-    command_tokenize, command_bench, command_validate, command_report;
+    command_tokenize, command_bench, command_validate, command_report, command_adapt;
 
 extern const char mho_version[], mho_commit[];
 extern double program_start_s; /* set by main */
@@ -51,6 +51,14 @@ struct analog {
 enum status analog_create(const struct model *m, const struct chip *c, uint64_t seed, double age_s, uint32_t max_tokens,
                           struct analog *out, struct error *e);
 void analog_destroy(struct analog *a);
+
+/* The words of mho adapt: a file each (adapt_*.c), found by adapt.c. */
+struct adapt_word {
+    const char *name;
+    const char *const *options; /* NULL-terminated names */
+    enum status (*run)(const struct options *o, struct error *e);
+};
+extern const struct adapt_word adapt_word_generate;
 
 /* mho run --shapes-only (shapes.c). */
 enum status shapes_run(const struct options *o, struct error *e);

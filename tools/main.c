@@ -17,7 +17,7 @@
 static const struct command *const commands[] = {
     &command_run,    &command_eval, &command_map,      &command_chip,
     &command_device, &command_tile, &command_validate, &command_report,
-    &command_tokenize, &command_bench,
+    &command_tokenize, &command_bench, &command_adapt,
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 

@@ -6,13 +6,13 @@
 
 #include "base/params.h"
 
-enum option_type { FLAG, TEXT, LIST, INT, UINT, NUMBER };
+enum option_type { FLAG, TEXT, LIST, INT, INT_OR_OFF, UINT, NUMBER };
 
 struct option_row {
     const char *name;
     enum option_type type;
     const char *value; /* what --help calls the value */
-    double min, max;   /* INT, UINT, NUMBER; inclusive */
+    double min, max;   /* numbers; inclusive. INT_OR_OFF: "off" is 0 */
     const char *help;
     size_t offset;
 };
@@ -28,10 +28,14 @@ static const struct option_row rows[] = {
     {"system", TEXT, "TEXT", 0, 0, "system message of a chat", AT(system)},
     {"chat", FLAG, NULL, 0, 0, "put the prompt into the model's chat format", AT(chat)},
     {"chat-format", TEXT, "NAME", 0, 0, "chat format by name instead of the model's own template", AT(chat_format)},
-    {"tokens", INT, "N", 1, 1e6, "how many tokens to write (default: 64)", AT(tokens)},
+    {"tokens", INT, "N", 1, 1e12, "how many tokens to write (default: 64)", AT(tokens)},
+    {"length", INT, "L", 2, 1e6, "adapt generate: tokens per sequence (default: 256)", AT(length)},
+    {"split", NUMBER, "X", 0, 0.5, "share of the sequences that is kept for validation (default: 0.01)", AT(split)},
+    {"part", TEXT, "I/N", 0, 0, "adapt generate: make part I of N; all parts together are the whole set", AT(part)},
     {"shapes-only", FLAG, NULL, 0, 0, "costs of a config.json without weights: no values, no text", AT(shapes_only)},
     {"prompt-tokens", INT, "P", 1, 1e7, "with --shapes-only: length of the prompt (default: 128)", AT(prompt_tokens)},
-    {"batch", INT, "B", 1, 65535, "with --shapes-only: so many equal requests at the same time", AT(batch)},
+    {"batch", INT, "B", 1, 65535,
+     "run --shapes-only: so many equal requests at a time; adapt generate: sequences at once (default: 64)", AT(batch)},
     {"requests", INT, "N", 1, 1e7, "with --shapes-only: so many equal requests, --rate of them per second",
      AT(requests)},
     {"rate", NUMBER, "R", 1e-9, 1e12, "with --requests: how many arrive per simulated second, by chance (Poisson)",
@@ -46,7 +50,8 @@ static const struct option_row rows[] = {
     {"age", TEXT, "T", 0, 0, "time since programming: 0, 1h, 1d, 1month, 1y; a list for eval", AT(age)},
     {"compare", FLAG, NULL, 0, 0, "also run the digital reference; show where the two part", AT(compare)},
     {"temperature", NUMBER, "X", 0, 100, "sampling temperature; 0 = the likeliest token (default: 0)", AT(temperature)},
-    {"top-k", INT, "K", 0, 1e6, "sample among the K likeliest; 0 = off (default)", AT(top_k)},
+    {"top-k", INT_OR_OFF, "K", 0, 1e6, "sample among the K likeliest; 0 or off: all (default; adapt generate: 50)",
+     AT(top_k)},
     {"top-p", NUMBER, "P", 1e-6, 1, "sample among the likeliest that hold probability P (default: 1)", AT(top_p)},
     {"min-p", NUMBER, "P", 0, 1, "drop tokens below P times the likeliest (default: 0)", AT(min_p)},
     {"repetition-penalty", NUMBER, "X", 0.1, 10, "divides logits of tokens already seen (default: 1)",
@@ -91,7 +96,7 @@ static const struct option_row rows[] = {
     {"help", FLAG, NULL, 0, 0, "this text", AT(help)},
 };
 enum { ROWS = sizeof rows / sizeof rows[0] };
-_Static_assert(ROWS <= 64, "options.given has a bit per row");
+_Static_assert(sizeof rows / sizeof rows[0] <= (size_t)OPTIONS_MAX, "options.given has a place per row");
 
 static const char *const common[] = {"seed", "threads", "kernel", "json", "quiet", "help", NULL};
 
@@ -109,6 +114,8 @@ static const struct options defaults = {
     .repeat = 1,
     .age = "0",
     .read_time_s = 2.5e-7,
+    .length = 256,
+    .split = 0.01,
     .kelvin = 300,
 };
 
@@ -154,16 +161,18 @@ static enum status store_number(const struct option_row *row, const char *value,
     double number = 0;
     int64_t integer = 0;
     uint64_t natural = 0;
+    bool is_int = row->type == INT || row->type == INT_OR_OFF;
     bool parsed = row->type == NUMBER ? parse_double(value, &number)
-                  : row->type == INT  ? parse_int64(value, &integer)
+                  : is_int            ? parse_int64(value, &integer)
                                       : parse_uint64(value, &natural);
-    double as_double = row->type == NUMBER ? number : row->type == INT ? (double)integer : (double)natural;
+    parsed = parsed || (row->type == INT_OR_OFF && strcmp(value, "off") == 0);
+    double as_double = row->type == NUMBER ? number : is_int ? (double)integer : (double)natural;
     if (!parsed || !(as_double >= row->min && as_double <= row->max)) {
         return out_of_range(row, value, e);
     }
     if (row->type == NUMBER) {
         *(double *)member = number;
-    } else if (row->type == INT) {
+    } else if (is_int) {
         *(int64_t *)member = integer;
     } else {
         *(uint64_t *)member = natural;
@@ -189,6 +198,7 @@ static enum status store(const struct option_row *row, const char *value, struct
         return OK;
     }
     case INT:
+    case INT_OR_OFF:
     case UINT:
     case NUMBER:
         return store_number(row, value, member, e);
@@ -208,11 +218,11 @@ static enum status parse_option(int argc, char **argv, int *i, const char *const
         snprintf(name, sizeof name, "%.*s", (int)(length < 100 ? length : 100), word);
         return unknown_option(name, names, e);
     }
-    uint64_t bit = UINT64_C(1) << (row - rows);
-    if ((out->given & bit) && row->type != LIST) {
+    bool *given = &out->given[row - rows];
+    if (*given && row->type != LIST) {
         return error_set(e, ERR_USAGE, "--%s: given twice (allowed: once)", row->name);
     }
-    out->given |= bit;
+    *given = true;
     if (row->type == FLAG) {
         if (equals) {
             return error_set(e, ERR_USAGE, "--%s: takes no value", row->name);
@@ -253,12 +263,12 @@ enum status options_parse(int argc, char **argv, int first, const char *const *n
 
 bool option_given(const struct options *o, const char *name) {
     const struct option_row *row = row_named(name, strlen(name));
-    return row && (o->given >> (row - rows) & 1);
+    return row && o->given[row - rows];
 }
 
 enum status options_only(const struct options *o, const char *const *names, const char *what, struct error *e) {
     for (size_t i = 0; i < ROWS; i++) {
-        if ((o->given >> i & 1) && !in_list(names, rows[i].name) && !in_list(common, rows[i].name)) {
+        if (o->given[i] && !in_list(names, rows[i].name) && !in_list(common, rows[i].name)) {
             char known[256] = "";
             for (size_t k = 0; names[k]; k++) {
                 size_t used = strlen(known);

@@ -13,7 +13,7 @@
 
 #include "base/error.h"
 
-enum { OPTION_LIST_MAX = 64 };
+enum { OPTION_LIST_MAX = 64, OPTIONS_MAX = 160 };
 
 struct text_list {
     const char *items[OPTION_LIST_MAX];
@@ -26,7 +26,9 @@ struct options {
     struct text_list sets;
     const char *prompt, *prompt_file, *system, *chat_format;
     bool chat, compare, shapes_only;
-    int64_t tokens, prompt_tokens, context;
+    int64_t tokens, prompt_tokens, context, length;
+    double split;
+    const char *part;
     int64_t batch, requests, max_batch, prompt_chunk; /* run --shapes-only: requests */
     double rate_per_s;
     const char *arrivals;
@@ -50,7 +52,7 @@ struct options {
     int64_t threads;
     bool json, quiet, help;
     struct text_list words; /* what is not an option, after the subcommand */
-    uint64_t given;         /* bit i: row i of the table was on the command line */
+    bool given[OPTIONS_MAX]; /* [i]: row i of the table was on the command line */
 };
 
 /* Parses argv[first..argc) for a subcommand that takes `names` (NULL-terminated; the common ones --json --quiet

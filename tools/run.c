@@ -539,7 +539,13 @@ static enum status work(struct job *j, struct error *e) {
     return report(j, e);
 }
 
+enum { MOST_TOKENS = 1000000 };
+
 static enum status run_command(const struct options *o, struct error *e) {
+    if (o->tokens > MOST_TOKENS) {
+        return error_set(e, ERR_USAGE, "--tokens %lld: too many for one text (allowed: 1 to %d)", (long long)o->tokens,
+                         MOST_TOKENS);
+    }
     if (o->shapes_only) {
         return shapes_run(o, e);
     }

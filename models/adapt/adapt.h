@@ -6,6 +6,34 @@
 #ifndef MHO_MODELS_ADAPT_ADAPT_H
 #define MHO_MODELS_ADAPT_ADAPT_H
 
+#include "models/adapt/data.h"
 #include "models/adapt/rule.h"
+
+/* ---- data from the model itself (generate.c) -------------------------------------------------------------------- */
+
+/* Text is drawn from the model that is to be adapted: it needs no data set, and the student sees what the teacher says
+ * (Liu et al., LLM-QAT, 2023, arXiv 2305.17888; Analog Foundation Models draws 20 billion tokens, from BOS, temperature
+ * 1, top-k 50 or off, end-of-text never chosen, all sequences of one length). */
+struct generate_options {
+    uint64_t tokens;     /* at least so many in the set, start ids included: whole sequences */
+    uint32_t length;     /* ids per sequence, at most the model's context */
+    uint32_t batch;      /* sequences at once; the file does not depend on it */
+    double temperature;  /* above 0 */
+    int top_k;           /* 0: off */
+    double split;        /* share of the set for validation, 0 to 0.5 */
+    uint64_t seed;
+    int32_t start;       /* first id; -1: BOS */
+    uint32_t part, parts; /* make part 1 .. parts of the set */
+};
+struct generate_result {
+    uint64_t sequences, validation; /* of the set */
+    uint64_t first, count;          /* in the file */
+    uint64_t drawn;                 /* in this run; fewer where it went on with an earlier one */
+    double seconds;                 /* of drawing */
+};
+/* Makes the data file `path` (data.h), or goes on with it where an earlier run with the same options ended. A complete
+ * file of these options is left as it is. On an error, interruption or full disk what was drawn stays. */
+enum status adapt_generate(const struct model *m, const char *path, const struct generate_options *o,
+                           struct generate_result *out, struct error *e);
 
 #endif

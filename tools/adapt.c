@@ -1,0 +1,33 @@
+/* mho adapt: makes a language model fit for a chip. One word each for the steps; every word has a file of its own. */
+#include <string.h>
+
+#include "tools/command.h"
+
+static const struct adapt_word *const words[] = {&adapt_word_generate};
+enum { WORDS = sizeof words / sizeof words[0] };
+
+static enum status adapt_command(const struct options *o, struct error *e) {
+    const char *names[WORDS];
+    for (size_t i = 0; i < WORDS; i++) {
+        names[i] = words[i]->name;
+        if (o->words.count && strcmp(o->words.items[0], names[i]) == 0) {
+            char what[64];
+            snprintf(what, sizeof what, "adapt %s", names[i]);
+            TRY(check_words(o, 1, e));
+            TRY(options_only(o, words[i]->options, what, e));
+            return words[i]->run(o, e);
+        }
+    }
+    return unknown_kind(o, "adapt", command_adapt.words, names, WORDS, e);
+}
+
+/* Of all words. */
+static const char *const names[] = {"model", "out",   "tokens",      "length", "batch",
+                                    "top-k", "split", "temperature", "part",   "ids", NULL};
+
+const struct command command_adapt = {
+    "adapt", "generate", "make a model fit for a chip: data, adaptation", names, adapt_command,
+    "examples:\n"
+    "  mho adapt generate --model model.gguf --tokens 1000000 --out own.mhodata\n"
+    "  mho adapt generate --model model.gguf --tokens 1000000 --part 2/4 --out own-2.mhodata",
+};
