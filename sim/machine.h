@@ -274,8 +274,8 @@ static inline uint64_t array_tile_number(const struct array *a, uint32_t row_blo
  * tile_devices.c */
 enum status machine_list_faults(struct machine *m, const struct array *a, size_t matrix, uint32_t row_block,
                                 uint32_t column_block, const struct fault_count *count, struct error *e);
-/* Sums of programming, in the order of the tiles. machine_statistics.c */
-void machine_note_tile(struct machine *m, const struct tile_programming *tile);
+/* Sums of programming, in the order of the tiles; every copy of a matrix is programmed. machine_statistics.c */
+void machine_note_tile(struct machine *m, const struct tile_programming *tile, uint32_t copies);
 /* One tile more whose wires were folded; then, of all tiles: exact solution of some columns of some of them. */
 void machine_note_wires(struct machine *m, const struct fold_result *fold, uint64_t tile);
 enum status machine_measure_wires(struct machine *m, struct error *e);

@@ -8,6 +8,9 @@
  * Wires: on a few tiles (of every way of folding that was used the one with the largest estimate, and two chosen by the
  * seed), three columns are solved exactly (one adjoint solve each); the error of a column is the largest that inputs
  * between -1 and 1 can cause: sum of |folded - exact| over its rows, relative to the largest column of the tile.
+ * Copies of a matrix (placement.copies) are programmed at the same time, with as many devices, pulses and joules again;
+ * their devices are not drawn on their own.
+ *
  * Not modelled: time of moving data to the tiles, selection of devices, programming of spares.
  */
 #include <math.h>
@@ -23,14 +26,14 @@ static double writes_s(const struct programming_costs *costs, const struct progr
     return (double)c->pulses * costs->pulse_s.value + (double)c->verify_reads * costs->verify_s.value;
 }
 
-void machine_note_tile(struct machine *m, const struct tile_programming *tile) {
+void machine_note_tile(struct machine *m, const struct tile_programming *tile, uint32_t copies) {
     const struct programming_count *c = &tile->count;
     const struct programming_costs *costs = cell_programming_costs(m->spec->tile.cell);
     m->slowest_tile_s = costs ? fmax(m->slowest_tile_s, writes_s(costs, c)) : (double)NAN;
-    m->programmed.count.devices += c->devices;
-    m->programmed.count.pulses += c->pulses;
-    m->programmed.count.verify_reads += c->verify_reads;
-    m->programmed.count.failed += c->failed;
+    m->programmed.count.devices += copies * c->devices;
+    m->programmed.count.pulses += copies * c->pulses;
+    m->programmed.count.verify_reads += copies * c->verify_reads;
+    m->programmed.count.failed += copies * c->failed;
     error_sums_merge(&m->programmed.error, &tile->error);
 }
 

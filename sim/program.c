@@ -348,8 +348,9 @@ static enum status add_results(struct job *j, struct error *e) {
             a->source_S[i] = a->row_S[i] + a->between_S[i];
         }
     }
+    uint32_t copies = placement_matrix_at(j->m->placement, j->matrix).copies;
     for (size_t i = 0; i < (size_t)a->row_blocks * a->column_blocks; i++) {
-        machine_note_tile(j->m, &j->results[i].programmed);
+        machine_note_tile(j->m, &j->results[i].programmed, copies);
         fault_count_add(&j->results[i].faults, &j->m->fault_count);
         if (machine_wires_act(j->m)) {
             machine_note_wires(j->m, &j->results[i].fold, a->first_tile + i);

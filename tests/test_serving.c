@@ -588,6 +588,47 @@ static void command_serves(void **state) {
     }
 }
 
+/* --out: requests as tracks, each with its prompt and then its tokens, and those that waited with their waiting; steps
+ * of all requests in the report. */
+static void folder_of_requests(void **state) {
+    (void)state;
+    char path[1100], prefix[64];
+    const char *folder = scratch_directory();
+    json_t *report = mho_json((const char *[]){"run", "--shapes-only", "--batch", "3", "--prompt-tokens", "4",
+                                               "--tokens", "5", "--max-batch", "2", "--out", folder, "--json",
+                                               "--quiet", NULL});
+    const json_t *steps = json_object_get(report, "steps");
+    assert_int_equal(json_array_size(json_object_get(steps, "request")), 15);
+    snprintf(path, sizeof path, "%s/trace.json", folder);
+    json_t *trace = json_load_file(path, 0, NULL), *event;
+    assert_non_null(trace);
+    size_t i, slices[3] = {0}, waiting[3] = {0}, events[3] = {0};
+    json_array_foreach(json_object_get(trace, "traceEvents"), i, event) {
+        const char *name = json_string_value(json_object_get(event, "name"));
+        json_int_t pid = json_integer_value(json_object_get(event, "pid"));
+        const json_t *request = json_object_get(json_object_get(event, "args"), "request");
+        if (!request) {
+            continue;
+        }
+        size_t q = (size_t)json_integer_value(request);
+        assert_in_range(q, 0, 2);
+        if (pid == 1) {
+            assert_int_equal(json_integer_value(json_object_get(event, "tid")), q + 1);
+            bool queues = strcmp(name, "queueing") == 0;
+            *(queues ? &waiting[q] : &slices[q]) += 1;
+            snprintf(prefix, sizeof prefix, "token %zu", slices[q] + 3);
+            assert_true(queues || strcmp(name, slices[q] == 1 ? "4 tokens" : prefix) == 0);
+        } else {
+            events[q]++;
+        }
+    }
+    for (size_t q = 0; q < 3; q++) {
+        assert_true(slices[q] == 5 && waiting[q] == (q == 2) && events[q] > 100 && events[q] == events[0]);
+    }
+    json_decref(trace);
+    json_decref(report);
+}
+
 static const json_t *point_of(const json_t *root, int batch, int context) {
     const json_t *points = json_object_get(json_object_get(root, "roofline"), "points"), *one;
     size_t i;
@@ -646,6 +687,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(arrivals_have_the_rate),
     cmocka_unit_test(traces_are_checked),
     cmocka_unit_test(command_serves),
+    cmocka_unit_test(folder_of_requests),
     cmocka_unit_test(roofline_is_what_a_run_shows),
 };
 

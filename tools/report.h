@@ -24,7 +24,7 @@ struct report_table {
     const char *name, *needs;
     void (*write)(const json_t *root, FILE *out);
 };
-enum { REPORT_TABLES = 6 };
+enum { REPORT_TABLES = 7 };
 extern const struct report_table report_tables[REPORT_TABLES];
 
 /* Events in the trace event format of Chrome, which ui.perfetto.dev opens. Times in us. */

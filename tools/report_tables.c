@@ -99,6 +99,11 @@ static void object_table(const json_t *rows, const char *const *columns, size_t 
     }
 }
 
+static void setup_table(const json_t *root, FILE *out) {
+    static const char *const columns[] = {"phase", "start_s", "time_s", "energy_J"};
+    object_table(at(root, "setup", "rows"), columns, sizeof columns / sizeof columns[0], out);
+}
+
 static void time_table(const json_t *root, FILE *out) {
     static const char *const columns[] = {"class", "matrix", "chip",            "events",
                                           "busy_s", "wait_s", "critical_path_s", "utilisation"};
@@ -129,8 +134,8 @@ static void constants_table(const json_t *root, FILE *out) {
 }
 
 static void steps_table(const json_t *root, FILE *out) {
-    static const char *const names[] = {"number", "tokens",   "tokens_before", "start_s",
-                                        "end_s",  "energy_J", "kv_bits"};
+    static const char *const names[] = {"number", "request", "tokens",   "tokens_before",
+                                        "start_s", "end_s",  "energy_J", "kv_bits"};
     enum { COLUMNS = sizeof names / sizeof names[0] };
     json_t *steps = json_object_get(root, "steps"), *cells[COLUMNS];
     for (size_t i = 0; i < COLUMNS; i++) {
@@ -151,5 +156,6 @@ const struct report_table report_tables[] = {
     {"energy.csv", "steps", energy_table},       {"time.csv", "steps", time_table},
     {"area.csv", "steps", area_table},           {"steps.csv", "steps", steps_table},
     {"matrices.csv", "mapping", matrices_table}, {"constants.csv", "constants", constants_table},
+    {"setup.csv", "setup", setup_table},
 };
 _Static_assert(sizeof report_tables / sizeof report_tables[0] == REPORT_TABLES, "all tables are in the list");

@@ -1,8 +1,9 @@
 /* trace.json: the events of a run in the trace event format (Chrome, Perfetto).
  *
- *   process "requests"  the steps of a request one after the other; flows lead from step to step
+ *   process "requests"  one track per request: waiting for admission, then its steps; flows lead from step to step
  *   process "layers"    one track per layer: from its first to its last event in a step; flows lead through a step
  *   process "chip N"    one track per resource: the tiles of a matrix, the units, the memories, the links
+ *   process "set-up"    programming, refresh and calibration one after the other, drawn from 0; args say when they were
  *
  * An event of a resource lasts as long as it holds it. Of a long run only the first events are there: otherData says
  * how many are not.
@@ -14,15 +15,22 @@
 #include "base/memory.h"
 #include "tools/report.h"
 
-enum { PID_REQUESTS = 1, PID_LAYERS = 2, PID_CHIPS = 10, FLOW_REQUEST = 1, FLOW_STEPS = 2 };
+enum { PID_REQUESTS = 1, PID_LAYERS = 2, PID_SETUP = 3, PID_CHIPS = 10 };
 
 struct span {
     double start_s, end_s; /* end < start: empty */
 };
 
+/* The steps of a request that have events. */
+struct visit { uint64_t first, last; bool any; };
+
 struct trace {
     FILE *out;
     const struct run *run;
+    const json_t *root;
+    size_t *order;       /* [events] step by step, in a step by time */
+    struct visit *visits; /* [requests] */
+    uint64_t requests;   /* numbers below this have events */
     size_t rows;         /* layers + 1 */
     struct span *layer;  /* [rows] of the step at hand */
     bool *named;         /* [resources] */
@@ -86,7 +94,13 @@ static void name_resources(struct trace *t) {
 
 static void name_layers(struct trace *t) {
     name_process(t, PID_REQUESTS, "requests", 0, false);
-    name_track(t, PID_REQUESTS, 1, "request 0", "");
+    for (uint64_t q = 0; q < t->requests; q++) {
+        char name[32];
+        snprintf(name, sizeof name, "request %" PRIu64, q);
+        if (t->visits[q].any) {
+            name_track(t, PID_REQUESTS, (size_t)q + 1, name, "");
+        }
+    }
     name_process(t, PID_LAYERS, "layers", 0, false);
     for (size_t row = 0; row < t->rows; row++) {
         char name[32];
@@ -118,7 +132,7 @@ static void put_event(struct trace *t, const struct run_event *v) {
     struct run_resource r = run_resource_at(t->run, v->resource);
     put_slice(t, PID_CHIPS + r.chip, v->resource + 1, v->operation, (struct span){v->start_s, v->start_s + v->hold_s});
     fprintf(t->out, ",\"args\":{\"layer\":%d,\"step\":%" PRIu64 ",\"token\":%" PRIu32, v->layer, v->step, v->token);
-    fprintf(t->out, ",\"request\":0,\"latency_us\":%.6f}}", 1e6 * v->latency_s);
+    fprintf(t->out, ",\"request\":%" PRIu64 ",\"latency_us\":%.6f}}", v->request, 1e6 * v->latency_s);
 }
 
 static void widen(struct span *s, double start_s, double end_s) {
@@ -127,24 +141,21 @@ static void widen(struct span *s, double start_s, double end_s) {
     s->end_s = empty || end_s > s->end_s ? end_s : s->end_s;
 }
 
-/* The note of a step; of a very long run only some have one. */
+/* The note of a step; of a very long run only some have one. They stand in the order of their ends. */
 static bool find_step(const struct run *r, uint64_t number, struct run_step *out) {
-    for (size_t low = 0, high = run_step_count(r); low < high;) {
-        size_t middle = low + (high - low) / 2;
-        *out = run_step_at(r, middle);
+    for (size_t i = 0; i < run_step_count(r); i++) {
+        *out = run_step_at(r, i);
         if (out->number == number) {
             return true;
         }
-        low = out->number < number ? middle + 1 : low;
-        high = out->number < number ? high : middle;
     }
     return false;
 }
 
 /* The step itself, its layers, and the flow through them. */
-static void put_step(struct trace *t, uint64_t number, struct span whole, bool last) {
+static void put_step(struct trace *t, uint64_t number, uint64_t request, struct span whole) {
     struct run_step step;
-    char name[64];
+    char name[64], name_of_flow[32];
     bool noted = find_step(t->run, number, &step);
     if (noted) {
         whole = (struct span){step.start_s, step.end_s};
@@ -156,10 +167,16 @@ static void put_step(struct trace *t, uint64_t number, struct span whole, bool l
     } else {
         snprintf(name, sizeof name, "step %" PRIu64, number);
     }
-    put_slice(t, PID_REQUESTS, 1, name, whole);
-    fprintf(t->out, ",\"args\":{\"step\":%" PRIu64 ",\"request\":0}}", number);
-    put_flow(t, number == 0 ? "s" : last ? "f" : "t", "request 0", FLOW_REQUEST, PID_REQUESTS, 1, whole.start_s);
-    put_flow(t, "s", "layers", FLOW_STEPS + number, PID_REQUESTS, 1, whole.start_s);
+    size_t track = (size_t)request + 1;
+    const struct visit *visit = &t->visits[request];
+    put_slice(t, PID_REQUESTS, track, name, whole);
+    fprintf(t->out, ",\"args\":{\"step\":%" PRIu64 ",\"request\":%" PRIu64 "}}", number, request);
+    snprintf(name_of_flow, sizeof name_of_flow, "request %" PRIu64, request);
+    if (visit->first != visit->last) {
+        put_flow(t, number == visit->first ? "s" : number == visit->last ? "f" : "t", name_of_flow, 2 * request,
+                 PID_REQUESTS, track, whole.start_s);
+    }
+    put_flow(t, "s", "layers", 2 * number + 1, PID_REQUESTS, track, whole.start_s);
     size_t layers = t->rows - 1; /* the row behind them is no layer, and no part of the flow */
     for (size_t row = 0; row < t->rows; row++) {
         struct span *s = &t->layer[row];
@@ -167,7 +184,7 @@ static void put_step(struct trace *t, uint64_t number, struct span whole, bool l
             put_slice(t, PID_LAYERS, row + 1, name, *s);
             fprintf(t->out, ",\"args\":{\"step\":%" PRIu64 "}}", number);
             if (row < layers) {
-                put_flow(t, row + 1 == layers ? "f" : "t", "layers", FLOW_STEPS + number, PID_LAYERS, row + 1,
+                put_flow(t, row + 1 == layers ? "f" : "t", "layers", 2 * number + 1, PID_LAYERS, row + 1,
                          s->start_s);
             }
         }
@@ -193,9 +210,9 @@ static void put_all(struct trace *t) {
     size_t events = run_event_count(t->run);
     struct span whole = {0, -1};
     for (size_t i = 0; i < events; i++) {
-        struct run_event v = run_event_at(t->run, i);
+        struct run_event v = run_event_at(t->run, t->order[i]);
         struct span *layer = &t->layer[v.layer >= 0 ? (size_t)v.layer : t->rows - 1];
-        bool first = i == 0 || run_event_at(t->run, i - 1).step != v.step;
+        bool first = i == 0 || run_event_at(t->run, t->order[i - 1]).step != v.step;
         if (first) {
             whole = (struct span){0, -1};
             for (size_t row = 0; row < t->rows; row++) {
@@ -205,10 +222,78 @@ static void put_all(struct trace *t) {
         widen(&whole, v.start_s, v.start_s + v.hold_s);
         widen(layer, v.start_s, v.start_s + v.hold_s);
         put_event(t, &v);
-        if (i + 1 == events || run_event_at(t->run, i + 1).step != v.step) {
-            put_step(t, v.step, whole, i + 1 == events);
+        if (i + 1 == events || run_event_at(t->run, t->order[i + 1]).step != v.step) {
+            put_step(t, v.step, v.request, whole);
         }
     }
+}
+
+/* From arrival to admission, of the requests that have events. */
+static void put_queueing(struct trace *t) {
+    json_t *requests = json_object_get(json_object_get(t->root, "serving"), "by_request"), *one;
+    size_t q;
+    json_array_foreach(requests, q, one) {
+        struct span s = {json_number_value(json_object_get(one, "arrival_s")),
+                         json_number_value(json_object_get(one, "admitted_s"))};
+        if (q < t->requests && t->visits[q].any && s.end_s > s.start_s) {
+            put_slice(t, PID_REQUESTS, q + 1, "queueing", s);
+            fprintf(t->out, ",\"args\":{\"request\":%zu}}", q);
+        }
+    }
+}
+
+static void put_setup(struct trace *t) {
+    json_t *phases = json_object_get(json_object_get(t->root, "setup"), "phases"), *one;
+    double at_s = 0;
+    size_t i;
+    if (json_array_size(phases)) {
+        name_process(t, PID_SETUP, "set-up, before the run", 0, false);
+        name_track(t, PID_SETUP, 1, "phases", "");
+    }
+    json_array_foreach(phases, i, one) {
+        double time_s = json_number_value(json_object_get(one, "time_s")); /* 0 where it is not stated */
+        if (time_s > 0) {
+            put_slice(t, PID_SETUP, 1, json_string_value(json_object_get(one, "phase")),
+                      (struct span){at_s, at_s + time_s});
+            fprintf(t->out, ",\"args\":{\"start_s\":%.9g,\"energy_J\":%.9g}}",
+                    json_number_value(json_object_get(one, "start_s")),
+                    json_number_value(json_object_get(one, "energy_J")));
+        }
+        at_s += time_s;
+    }
+}
+
+/* ---- order --------------------------------------------------------------------------------------------- */
+
+/* Steps of several requests overlap; here their events stand step by step. A counting sort, numbers of steps are
+ * small. */
+static bool sort_events(struct trace *t) {
+    size_t events = run_event_count(t->run), steps = 0;
+    for (size_t i = 0; i < events; i++) {
+        struct run_event v = run_event_at(t->run, i);
+        steps = v.step >= steps ? (size_t)v.step + 1 : steps;
+        t->requests = v.request >= t->requests ? v.request + 1 : t->requests;
+    }
+    size_t *next = mem_alloc(steps + 1, sizeof *next);
+    t->order = mem_alloc(events + 1, sizeof *t->order);
+    t->visits = mem_alloc((size_t)t->requests + 1, sizeof *t->visits);
+    bool memory = next && t->order && t->visits;
+    for (size_t i = 0; memory && i < events; i++) {
+        next[run_event_at(t->run, i).step + 1]++;
+    }
+    for (size_t step = 0; memory && step < steps; step++) {
+        next[step + 1] += next[step];
+    }
+    for (size_t i = 0; memory && i < events; i++) {
+        struct run_event v = run_event_at(t->run, i);
+        struct visit *visit = &t->visits[v.request];
+        t->order[next[v.step]++] = i;
+        visit->first = visit->any && visit->first < v.step ? visit->first : v.step;
+        visit->last = visit->any && visit->last > v.step ? visit->last : v.step;
+        visit->any = true;
+    }
+    mem_free(next);
+    return memory;
 }
 
 /* ---- the file ------------------------------------------------------------------------------------------ */
@@ -226,19 +311,24 @@ static void put_document(struct trace *t, const json_t *root) {
     name_layers(t);
     name_resources(t);
     put_all(t);
+    put_queueing(t);
+    put_setup(t);
     put_counters(t);
     fputs("\n]}\n", t->out);
 }
 
 enum status report_write_trace(const json_t *root, const struct run *run, FILE *out, struct error *e) {
-    struct trace t = {.out = out, .run = run, .rows = run_ledger(run).layers};
+    struct trace t = {.out = out, .run = run, .root = root, .rows = run_ledger(run).layers};
     t.layer = mem_alloc(t.rows, sizeof *t.layer);
     t.named = mem_alloc(run_resource_count(run), sizeof *t.named);
-    enum status s = t.layer && t.named ? OK : error_set(e, ERR_RUN, "trace.json: out of memory");
+    bool memory = sort_events(&t) && t.layer && t.named;
+    enum status s = memory ? OK : error_set(e, ERR_RUN, "trace.json: out of memory");
     if (s == OK) {
         put_document(&t, root);
     }
     mem_free(t.layer);
     mem_free(t.named);
+    mem_free(t.order);
+    mem_free(t.visits);
     return s;
 }

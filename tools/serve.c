@@ -71,6 +71,9 @@ static enum status run_requests(struct serve_job *j, struct error *e) {
     }
     TRY(shapes_create_run(s, longest, e));
     TRY(run_streams(s->run, j->limits.max_batch, e));
+    if (j->o->out) {
+        TRY(run_keep_events(s->run, TRACE_EVENTS_MOST, e));
+    }
     double start_s = now_s();
     TRY(serve(s->model, s->run, &j->work, &j->limits, &j->counts, e));
     j->host_s = now_s() - start_s;

@@ -360,7 +360,8 @@
   function bound() {
     const steps = data.steps, classes = get("time.resources"), tokens = get("energy.tokens");
     if (!steps || !classes || !known(get("time.makespan_s"))) { return; }
-    const at = steps.tokens.map((count, i) => (count === 1 ? i : -1)).filter((i) => i >= 0);
+    const many = new Set(steps.request || []).size > 1; /* requests; their contexts are not one line */
+    const at = steps.tokens.map((count, i) => (count === 1 && !many ? i : -1)).filter((i) => i >= 0);
     const pick = (list) => at.map((i) => list[i]);
     const grid = section("bound", "What bounds a token", "A token cannot take less time than its critical path, and " +
                          "tokens cannot follow each other faster than the busiest unit works on one.");
@@ -386,14 +387,15 @@
             [{name: "energy per token", x: context, y: pick(steps.energy_J), colour: "accent"}], "tokens of context",
             "energy per token", (v) => si(v, "J"));
     }
-    const after = steps.tokens_before.map((n, i) => n + steps.tokens[i]);
+    const after = many ? steps.end_s : steps.tokens_before.map((n, i) => n + steps.tokens[i]);
     const room = get("config.kv.capacity_KiB") * 1024 * get("mapping.chips");
     const series = [{name: "KV cache", x: after, y: steps.kv_bits.map((v) => v / 8), colour: "kv_memory"}];
     if (known(room) && room < 20 * Math.max(...series[0].y)) {
       series.push({name: "capacity of all chips", x: after, y: after.map(() => room), colour: "quiet", dashed: true});
     }
     lines(card(grid, "Growth of the KV cache", known(room) ? "the chips hold " + bytes(room) : ""),
-          "size of the KV cache over the tokens", series, "tokens", "bytes", bytes);
+          many ? "size of the KV cache of all requests over time" : "size of the KV cache over the tokens", series,
+          many ? "seconds" : "tokens", "bytes", bytes);
   }
 
   /* ---- area ---------------------------------------------------------------------------------------------------------- */
