@@ -32,15 +32,17 @@ CFLAGS_ALL = $(CSTD) $(WARN) $(WERROR) $(OPT) $(FP) $(SAN) $(SYS) -pthread -I. $
 LIBS_ALL   = $(PKG_LIBS) -lcholmod -lsuitesparseconfig $(SAN) -lm -pthread $(if $(filter Linux,$(UNAME_S)),-ldl)
 
 LIB_SRC  := $(wildcard base/*.c base/kernels/*.c devices/*.c sim/*.c models/*.c models/families/*.c models/adapt/*.c)
-# The mathematics of training stands in fp32 in the program and in double in the tests, which compare its gradients with
-# finite differences: one source, compiled twice (models/adapt/real.h).
-REAL_SRC := $(wildcard models/adapt/student*.c)
+# The mathematics of training is compiled once per instruction set, and in double for the tests, which compare its
+# gradients with finite differences (models/adapt/real.h).
+REAL_SRC := $(filter-out %/student_sets.c,$(wildcard models/adapt/student*.c))
 TOOL_SRC := $(wildcard tools/*.c)
 TEST_SRC := $(wildcard tests/*.c)
 # Chart.js goes into the program, for report.html. Without it the program says why it writes none.
 CHART_JS ?= $(firstword $(wildcard $(addprefix /usr/share/javascript/chart.js/,chart.umd.min.js chart.umd.js \
     chart.min.js) $(addprefix node_modules/chart.js/dist/,chart.umd.min.js chart.umd.js chart.min.js)))
-LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
+REAL_SETS := $(if $(filter x86_64,$(UNAME_M)),avx2 avx512)
+LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o) \
+            $(foreach set,$(REAL_SETS),$(patsubst %.c,$(BUILD)/%.$(set).o,$(filter-out %/student_create.c,$(REAL_SRC))))
 TOOL_OBJ := $(TOOL_SRC:%.c=$(BUILD)/%.o) $(BUILD)/tools/report/assets.o
 TEST_OBJ := $(TEST_SRC:%.c=$(BUILD)/%.o) $(BUILD)/tests/suites.o $(REAL_SRC:%.c=$(BUILD)/%.f64.o)
 
@@ -67,9 +69,16 @@ $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(ISA_$*.o) -MMD -MP -c -o $@ $<
 
+$(REAL_SRC:%.c=$(BUILD)/%.o): CFLAGS_ALL += -DREAL_PLAIN_SET
 $(BUILD)/%.f64.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -DREAL_IS_DOUBLE=1 -MMD -MP -c -o $@ $<
+	$(CC) $(CFLAGS_ALL) -DREAL_IS_DOUBLE -MMD -MP -c -o $@ $<
+$(BUILD)/%.avx2.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -DREAL_SUFFIX=_avx2 $(ISA_base/kernels/avx2.o) -MMD -MP -c -o $@ $<
+$(BUILD)/%.avx512.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -DREAL_SUFFIX=_avx512 $(ISA_base/kernels/avx512.o) -MMD -MP -c -o $@ $<
 
 # The commit concerns one file only, which is built again when the commit is another.
 $(BUILD)/commit: FORCE

@@ -4,7 +4,7 @@
  *
  * What the gradients treat as constant must stay so while a parameter moves: column maxima (only weights that are none
  * are moved) and input ranges (which have a rule of their own, tested apart). */
-#define REAL_IS_DOUBLE 1
+#define REAL_IS_DOUBLE
 #include "models/adapt/student_loss.h"
 #include "tests/student_fixture.h"
 

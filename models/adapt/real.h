@@ -1,8 +1,12 @@
-/* Private to models/adapt/: the number that the mathematics of training is written for.
+/* Private to models/adapt/: the number that the mathematics of training is written for, and the sets that its files
+ * are compiled in.
  *
- * Every file student*.c is compiled twice: with `real` = float for the program, and with REAL_IS_DOUBLE for the tests,
- * where central finite differences in double test the very code that trains. The names of the second set end in _f64,
- * so that both fit into one program; a file sees one of them, under the plain names below. */
+ * Every file student*.c is compiled several times (Makefile), each set with the end REAL_SUFFIX on its names:
+ *   (none)           fp32 for the plain machine; student_sets.c finds its entries with the end _plain
+ *   _avx2, _avx512   the same for these instructions, x86-64 only. The same bits: nothing is contracted, sums have fixed
+ *                    lanes
+ *   _f64             `real` = double, for the tests only: central finite differences test the very code that trains
+ * A file sees one of them, under the plain names below. */
 #ifndef MHO_MODELS_ADAPT_REAL_H
 #define MHO_MODELS_ADAPT_REAL_H
 
@@ -10,59 +14,66 @@
 
 #ifdef REAL_IS_DOUBLE
 typedef double real;
-#define real_sqrt sqrt
 #define real_abs fabs
 #define REAL_ROUNDER 6755399441055744.0 /* 1.5 x 2^52: adding and taking it away rounds to even */
+#define REAL_SUFFIX _f64
 #else
 typedef float real;
-#define real_sqrt sqrtf
 #define real_abs fabsf
 #define REAL_ROUNDER 12582912.0f /* 1.5 x 2^23 */
 #endif
 
-#ifdef REAL_IS_DOUBLE
-#define student_create student_create_f64
-#define student_destroy student_destroy_f64
-#define student_rule_of_chip student_rule_of_chip_f64
-#define student_parameter_count student_parameter_count_f64
-#define student_parameter_at student_parameter_at_f64
-#define student_range_state student_range_state_f64
-#define student_forward student_forward_f64
-#define student_logits student_logits_f64
-#define student_backward student_backward_f64
-#define student_clear_gradients student_clear_gradients_f64
-#define student_clip_weights student_clip_weights_f64
-#define student_stash student_stash_f64
-#define distillation_loss distillation_loss_f64
-#define panel_of_rows panel_of_rows_f64
-#define panel_of_columns panel_of_columns_f64
-#define transpose transpose_f64
-#define dot_product dot_product_f64
-#define add_scaled add_scaled_f64
-#define panel_multiply panel_multiply_f64
-#define reals_of reals_of_f64
-#define analog_layer_buffers analog_layer_buffers_f64
-#define analog_work_buffers analog_work_buffers_f64
-#define analog_layer_forward analog_layer_forward_f64
-#define analog_layer_backward analog_layer_backward_f64
-#define analog_layer_clip analog_layer_clip_f64
-#define analog_measure_weights analog_measure_weights_f64
-#define analog_make_weights analog_make_weights_f64
-#define analog_weight_gradient analog_weight_gradient_f64
-#define analog_acts analog_acts_f64
-#define analog_quantise_inputs analog_quantise_inputs_f64
-#define analog_side_forward analog_side_forward_f64
-#define analog_side_backward analog_side_backward_f64
-#define rms_norm_forward rms_norm_forward_f64
-#define rms_norm_backward rms_norm_backward_f64
-#define rotary_turn rotary_turn_f64
-#define attention_forward attention_forward_f64
-#define attention_backward attention_backward_f64
-#define attention_scratch_reals attention_scratch_reals_f64
-#define swiglu_forward swiglu_forward_f64
-#define swiglu_backward swiglu_backward_f64
-#define embedding_forward embedding_forward_f64
-#define embedding_backward embedding_backward_f64
+#define REAL_JOIN_NOW(name, suffix) name##suffix
+#define REAL_JOIN(name, suffix) REAL_JOIN_NOW(name, suffix)
+#define REAL_NAME(name) REAL_JOIN(name, REAL_SUFFIX)
+
+#ifdef REAL_SUFFIX
+#define student_create REAL_NAME(student_create)
+#define student_destroy REAL_NAME(student_destroy)
+#define student_rule_of_chip REAL_NAME(student_rule_of_chip)
+#define student_parameter_count REAL_NAME(student_parameter_count)
+#define student_parameter_at REAL_NAME(student_parameter_at)
+#define student_range_state REAL_NAME(student_range_state)
+#define student_forward REAL_NAME(student_forward)
+#define student_logits REAL_NAME(student_logits)
+#define student_backward REAL_NAME(student_backward)
+#define student_clear_gradients REAL_NAME(student_clear_gradients)
+#define student_clip_weights REAL_NAME(student_clip_weights)
+#define distillation_loss REAL_NAME(distillation_loss)
+#define panel_of_rows REAL_NAME(panel_of_rows)
+#define panel_of_columns REAL_NAME(panel_of_columns)
+#define transpose REAL_NAME(transpose)
+#define dot_product REAL_NAME(dot_product)
+#define add_scaled REAL_NAME(add_scaled)
+#define panel_multiply REAL_NAME(panel_multiply)
+#define reals_of REAL_NAME(reals_of)
+#define analog_layer_buffers REAL_NAME(analog_layer_buffers)
+#define analog_work_buffers REAL_NAME(analog_work_buffers)
+#define analog_layer_forward REAL_NAME(analog_layer_forward)
+#define analog_layer_backward REAL_NAME(analog_layer_backward)
+#define analog_layer_clip REAL_NAME(analog_layer_clip)
+#define analog_measure_weights REAL_NAME(analog_measure_weights)
+#define analog_make_weights REAL_NAME(analog_make_weights)
+#define analog_weight_gradient REAL_NAME(analog_weight_gradient)
+#define analog_acts REAL_NAME(analog_acts)
+#define analog_quantise_inputs REAL_NAME(analog_quantise_inputs)
+#define analog_side_forward REAL_NAME(analog_side_forward)
+#define analog_side_backward REAL_NAME(analog_side_backward)
+#define rms_norm_forward REAL_NAME(rms_norm_forward)
+#define rms_norm_backward REAL_NAME(rms_norm_backward)
+#define rotary_turn REAL_NAME(rotary_turn)
+#define attention_forward REAL_NAME(attention_forward)
+#define attention_backward REAL_NAME(attention_backward)
+#define attention_scratch_reals REAL_NAME(attention_scratch_reals)
+#define swiglu_forward REAL_NAME(swiglu_forward)
+#define swiglu_backward REAL_NAME(swiglu_backward)
+#define embedding_forward REAL_NAME(embedding_forward)
+#define embedding_backward REAL_NAME(embedding_backward)
+#elif defined(REAL_PLAIN_SET)
+#define student_forward REAL_JOIN(student_forward, _plain)
+#define student_backward REAL_JOIN(student_backward, _plain)
+#define student_clip_weights REAL_JOIN(student_clip_weights, _plain)
+#define distillation_loss REAL_JOIN(distillation_loss, _plain)
 #endif
 
 #endif

@@ -334,10 +334,6 @@ static bool take_all(struct student *s, const struct chip *c) {
 
 /* ---- buffers ----------------------------------------------------------------------------------- */
 
-struct layer_stash *student_stash(const struct student *s, size_t layer) {
-    return &s->stash[s->options.recompute || !s->options.trained ? 0 : layer];
-}
-
 static bool stash_buffers(struct student *s, struct layer_stash *st) {
     const struct shape *p = s->shape;
     size_t T = s->tokens, Q = (size_t)p->heads * p->head_dim, KV = (size_t)p->kv_heads * p->head_dim;

@@ -60,7 +60,8 @@ struct student {
     struct analog_work work;
 };
 
-/* student_create.c */
-struct layer_stash *student_stash(const struct student *s, size_t layer);
+static inline struct layer_stash *student_stash(const struct student *s, size_t layer) {
+    return &s->stash[s->options.recompute || !s->options.trained ? 0 : layer];
+}
 
 #endif

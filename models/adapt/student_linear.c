@@ -49,8 +49,8 @@ bool analog_work_buffers(struct analog_work *w, struct arena *a, size_t more) {
     size_t width = (size_t)w->inputs + (size_t)w->blocks * PANEL; /* panels of all blocks */
     w->threads = threads_count();
     w->packed_reals = most(w->tokens, 1024) * width;
-    /* forward: weights of a group, a tile, noise numbers; gradients of weights; gradients of inputs */
-    size_t forward = (size_t)GROUP * w->inputs + CHUNK * PANEL + width;
+    /* forward: weights of a group, a tile before and after conversion, noise numbers; gradients of weights; gradients of inputs */
+    size_t forward = (size_t)GROUP * w->inputs + 2 * CHUNK * PANEL + width;
     size_t weights = (size_t)GROUP * (w->tokens + w->inputs) + 64;
     size_t inputs = (size_t)CHUNK * 1024 + CHUNK * PANEL;
     size_t side = ((size_t)w->inputs + w->outputs + PANEL) * CHUNK;
@@ -208,26 +208,38 @@ static struct bounds bounds_of(const struct analog_layer *l, size_t block, size_
     return b;
 }
 
-/* One token's results in place; how many lanes were outside. */
-static inline int convert(const struct bounds *b, real range, real *tile) {
-    real inverse_range = range > 0 ? 1 / range : 0, over = b->steps + 1;
-    int outside = 0;
+/* Codes of one token's results; with `round` a constant where this is expanded. */
+static inline void codes_of(const struct bounds *b, bool round, real inverse_range, const real *restrict tile,
+                            real *restrict code) {
+    real over = b->steps + 1;
     for (size_t lane = 0; lane < PANEL; lane++) {
-        real code = clamp(tile[lane] * (b->inverse[lane] * inverse_range), over);
-        code = b->round ? rounded(code) : code;
-        outside += real_abs(code) > b->steps;
-        tile[lane] = clamp(code, b->steps) * (b->step[lane] * range);
+        real v = clamp(tile[lane] * (b->inverse[lane] * inverse_range), over);
+        code[lane] = round ? rounded(v) : v;
     }
-    return outside;
+}
+
+/* n tokens [PANEL], token t with ranges[t]: `out` as the ADC says; outside counts per lane. */
+static inline void convert(const struct bounds *b, bool round, const real *ranges, const real *restrict tile, size_t n,
+                           real *restrict out, int32_t *restrict outside) {
+    const struct bounds k = *b;
+    for (size_t t = 0; t < n; t++) {
+        real code[PANEL];
+        codes_of(&k, round, ranges[t] > 0 ? 1 / ranges[t] : 0, tile + t * PANEL, code);
+        for (size_t lane = 0; lane < PANEL; lane++) {
+            outside[lane] += real_abs(code[lane]) > k.steps ? 1 : 0;
+        }
+        for (size_t lane = 0; lane < PANEL; lane++) {
+            out[t * PANEL + lane] = clamp(code[lane], k.steps) * (k.step[lane] * ranges[t]);
+        }
+    }
 }
 
 static uint16_t outside_lanes(const struct bounds *b, real range, const real *tile) {
-    real inverse_range = range > 0 ? 1 / range : 0, over = b->steps + 1;
+    real code[PANEL];
     unsigned mask = 0;
+    codes_of(b, b->round, range > 0 ? 1 / range : 0, tile, code);
     for (size_t lane = 0; lane < PANEL; lane++) {
-        real code = clamp(tile[lane] * (b->inverse[lane] * inverse_range), over);
-        code = b->round ? rounded(code) : code;
-        mask |= (unsigned)(real_abs(code) > b->steps) << lane;
+        mask |= (unsigned)(real_abs(code[lane]) > b->steps) << lane;
     }
     return (uint16_t)mask;
 }
@@ -251,23 +263,44 @@ static real range_of(const struct forward_job *j, size_t block, size_t token) {
 }
 
 /* A tile [n][PANEL] of results of tokens [first, first + n): converts it and notes what was outside. */
-static void convert_tile(const struct forward_job *j, size_t block, size_t panel, size_t first, size_t n, real *tile) {
+static void convert_tile(const struct forward_job *j, size_t block, size_t panel, size_t first, size_t n,
+                         const real *tile, real *converted) {
     struct analog_layer *l = j->layer;
     struct bounds bounds = bounds_of(l, block, panel);
     size_t at = block * panels_in(l->outputs) + panel;
-    uint16_t *clipped = l->clipped + at * j->work->tokens + first;
-    uint8_t *any = &l->any[at * chunks_in(j->work->tokens) + first / CHUNK];
-    *any = 0;
+    int32_t outside[PANEL] = {0}, any = 0;
+    real ranges[CHUNK];
     for (size_t t = 0; t < n; t++) {
-        real before[PANEL], range = range_of(j, block, first + t);
-        memcpy(before, tile + t * PANEL, sizeof before);
-        bool outside = convert(&bounds, range, tile + t * PANEL) > 0;
-        if (outside && !*any) {
-            memset(clipped, 0, n * sizeof *clipped);
-            *any = 1;
+        ranges[t] = range_of(j, block, first + t);
+    }
+    if (bounds.round) {
+        convert(&bounds, true, ranges, tile, n, converted, outside);
+    } else {
+        convert(&bounds, false, ranges, tile, n, converted, outside);
+    }
+    for (size_t lane = 0; lane < PANEL; lane++) {
+        any |= outside[lane];
+    }
+    l->any[at * chunks_in(j->work->tokens) + first / CHUNK] = any != 0;
+    for (size_t t = 0; any && t < n; t++) {
+        l->clipped[at * j->work->tokens + first + t] = outside_lanes(&bounds, ranges[t], tile + t * PANEL);
+    }
+}
+
+/* y = start + tile for all lanes */
+static void store_whole(const real *restrict start, const real *restrict tile, size_t n,
+                        real *restrict y, size_t ldy) {
+    for (size_t t = 0; t < n; t++) {
+        for (size_t lane = 0; lane < PANEL; lane++) {
+            y[t * ldy + lane] = start[lane] + tile[t * PANEL + lane];
         }
-        if (outside) {
-            clipped[t] = outside_lanes(&bounds, range, before);
+    }
+}
+
+static void add_whole(const real *restrict tile, size_t n, real *restrict y, size_t ldy) {
+    for (size_t t = 0; t < n; t++) {
+        for (size_t lane = 0; lane < PANEL; lane++) {
+            y[t * ldy + lane] += tile[t * PANEL + lane];
         }
     }
 }
@@ -277,15 +310,18 @@ static void store_tile(const struct forward_job *j, size_t block, size_t panel, 
                        const real *tile) {
     const struct analog_layer *l = j->layer;
     size_t o = panel * PANEL, lanes = smaller(PANEL, l->outputs - o);
-    real start[PANEL] = {0};
+    real start[PANEL] = {0}, *y = j->y + first * j->ldy + o;
     if (l->bias) {
         memcpy(start, l->bias + o, lanes * sizeof *start);
     }
-    for (size_t t = 0; t < n; t++) {
-        real *y = j->y + (first + t) * j->ldy + o;
-        const real *add = block ? y : start;
+    if (lanes == PANEL && block) {
+        add_whole(tile, n, y, j->ldy);
+    } else if (lanes == PANEL) {
+        store_whole(start, tile, n, y, j->ldy);
+    }
+    for (size_t t = 0; lanes < PANEL && t < n; t++) {
         for (size_t lane = 0; lane < lanes; lane++) {
-            y[lane] = add[lane] + tile[t * PANEL + lane];
+            y[t * j->ldy + lane] = (block ? y[t * j->ldy + lane] : start[lane]) + tile[t * PANEL + lane];
         }
     }
 }
@@ -311,10 +347,27 @@ static void multiply_block(const struct forward_job *j, size_t block, size_t beg
         for (size_t p = begin; p < end; p++) {
             panel_multiply(packed + (p - begin) * in.n * PANEL, in.n, j->x + t * l->inputs + in.first, l->inputs, n,
                            tile, PANEL, PANEL);
-            if (j->acts && l->rule->adc_bound > 0) {
-                convert_tile(j, block, p, t, n, tile);
+            bool limited = j->acts && l->rule->adc_bound > 0;
+            if (limited) {
+                convert_tile(j, block, p, t, n, tile, tile + CHUNK * PANEL);
             }
-            store_tile(j, block, p, t, n, tile);
+            store_tile(j, block, p, t, n, limited ? tile + CHUNK * PANEL : tile);
+        }
+    }
+}
+
+/* A digital product without bias goes straight to its place. */
+static void multiply_plain(const struct forward_job *j, size_t begin, size_t end, real *packed) {
+    const struct analog_layer *l = j->layer;
+    size_t I = l->inputs;
+    for (size_t p = begin; p < end; p++) {
+        panel_of_rows(l->used + p * PANEL * I, I, smaller(PANEL, l->outputs - p * PANEL), I,
+                      packed + (p - begin) * I * PANEL);
+    }
+    for (size_t t = 0; t < j->pass->tokens; t += CHUNK) {
+        for (size_t p = begin; p < end; p++) {
+            panel_multiply(packed + (p - begin) * I * PANEL, I, j->x + t * I, I, smaller(CHUNK, j->pass->tokens - t),
+                           j->y + t * j->ldy + p * PANEL, j->ldy, smaller(PANEL, l->outputs - p * PANEL));
         }
     }
 }
@@ -322,14 +375,18 @@ static void multiply_block(const struct forward_job *j, size_t block, size_t beg
 static void multiply_groups(void *context, size_t begin, size_t end, int worker) {
     const struct forward_job *j = context;
     struct analog_layer *l = j->layer;
-    real *tile = j->work->scratch + (size_t)worker * j->work->scratch_reals, *packed = tile + CHUNK * PANEL;
+    real *tile = j->work->scratch + (size_t)worker * j->work->scratch_reals, *packed = tile + 2 * CHUNK * PANEL;
     for (size_t g = begin; g < end; g++) {
         size_t first = g * GROUP_PANELS, last = smaller(first + GROUP_PANELS, panels_in(l->outputs));
         if (j->acts && !j->pass->again) {
             analog_make_weights(l, j->pass, first * PANEL, smaller(last * PANEL, l->outputs) - first * PANEL,
                                 (float *)tile);
         }
-        for (size_t b = 0; b < (j->acts ? l->blocks : 1); b++) {
+        bool straight = !j->acts && !l->bias;
+        if (straight) {
+            multiply_plain(j, first, last, packed);
+        }
+        for (size_t b = 0; !straight && b < (j->acts ? l->blocks : 1); b++) {
             multiply_block(j, b, first, last, packed, tile);
         }
     }

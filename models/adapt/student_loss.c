@@ -53,21 +53,30 @@ static double total(const real lane[LANES]) {
 /* Runs that are added up in fp32 before they go to double. */
 enum { RUN = 64 * LANES };
 
+static double run_total(const real *x, size_t n) {
+    real lane[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        for (size_t j = 0; j < LANES; j++) {
+            lane[j] += x[i + j];
+        }
+    }
+    for (; i < n; i++) {
+        lane[0] += x[i];
+    }
+    return total(lane);
+}
+
 /* sum of exp((z - top) inverse_t) */
 static double sum_exp(const real *z, size_t n, real top, real inverse_t) {
     double sum = 0;
     for (size_t first = 0; first < n; first += RUN) {
-        size_t count = n - first < RUN ? n - first : RUN, i = 0;
-        real lane[LANES] = {0};
-        for (; i + LANES <= count; i += LANES) {
-            for (size_t j = 0; j < LANES; j++) {
-                lane[j] += real_exp((z[first + i + j] - top) * inverse_t);
-            }
+        size_t count = n - first < RUN ? n - first : RUN;
+        real term[RUN];
+        for (size_t i = 0; i < count; i++) {
+            term[i] = real_exp((z[first + i] - top) * inverse_t);
         }
-        for (; i < count; i++) {
-            lane[0] += real_exp((z[first + i] - top) * inverse_t);
-        }
-        sum += total(lane);
+        sum += run_total(term, count);
     }
     return sum;
 }
@@ -78,66 +87,65 @@ struct row {
     real divergence, entropy;                                  /* factors of the gradients */
 };
 
-/* One element: its part of the divergence; z becomes its gradient. The flags are constants where this is expanded. */
-static inline real element(const struct row *r, bool divergence, bool entropy, real teacher, real *z) {
-    real gradient = entropy ? r->entropy * real_exp(*z - r->shift_plain) : 0, term = 0;
-    if (divergence) {
-        real log_p = teacher * r->inverse_t - r->shift_teacher, log_q = *z * r->inverse_t - r->shift_student;
-        real p = real_exp(log_p);
-        term = p * (log_p - log_q);
-        gradient += r->divergence * (real_exp(log_q) - p);
+/* A run of a row: teacher and z in, gradients in z, parts of the divergence in term. The arrays are different ones, so
+ * that the loop becomes vector code; the flags are constants where this is expanded. */
+static inline void elements(const struct row *r, bool divergence, bool entropy, const real *restrict teacher,
+                            real *restrict z, real *restrict term, size_t n) {
+    const struct row k = *r;
+    for (size_t i = 0; i < n; i++) {
+        real gradient = entropy ? k.entropy * real_exp(z[i] - k.shift_plain) : 0;
+        if (divergence) {
+            real log_p = teacher[i] * k.inverse_t - k.shift_teacher, log_q = z[i] * k.inverse_t - k.shift_student;
+            real p = real_exp(log_p);
+            term[i] = p * (log_p - log_q);
+            gradient += k.divergence * (real_exp(log_q) - p);
+        }
+        z[i] = gradient;
     }
-    *z = gradient;
-    return term;
 }
 
-static inline double elements(const struct row *r, bool divergence, bool entropy, const real *teacher, real *z,
-                              size_t n) {
+/* The divergence of a position; z becomes its gradient. */
+static double row_elements(const struct row *r, bool divergence, bool entropy, const real *teacher, real *z,
+                           size_t n) {
     double sum = 0;
     for (size_t first = 0; first < n; first += RUN) {
-        size_t count = n - first < RUN ? n - first : RUN, i = 0;
-        const real *a = divergence ? teacher + first : z + first;
-        real lane[LANES] = {0}, *b = z + first;
-        for (; i + LANES <= count; i += LANES) {
-            for (size_t j = 0; j < LANES; j++) {
-                lane[j] += element(r, divergence, entropy, a[i + j], &b[i + j]);
-            }
+        size_t count = n - first < RUN ? n - first : RUN;
+        real term[RUN];
+        if (divergence && entropy) {
+            elements(r, true, true, teacher + first, z + first, term, count);
+        } else if (divergence) {
+            elements(r, true, false, teacher + first, z + first, term, count);
+        } else {
+            elements(r, false, true, NULL, z + first, term, count);
         }
-        for (; i < count; i++) {
-            lane[0] += element(r, divergence, entropy, a[i], &b[i]);
-        }
-        sum += total(lane);
+        sum += divergence ? run_total(term, count) : 0;
     }
     return sum;
 }
 
-static real shift_of(const real *z, size_t n, double temperature, double *log_sum) {
-    real top = largest(z, n);
+static real shift_of(const real *z, size_t n, real top, double temperature, double *log_sum) {
     *log_sum = (double)top / temperature + log(sum_exp(z, n, top, (real)(1.0 / temperature)));
     return (real)*log_sum;
 }
 
-static bool is_finite(const real *z, size_t n) { return !z || isfinite(largest(z, n)); }
-
-/* loss: KL and cross entropy of one position; z becomes the gradient. */
-static void position(const struct loss_job *j, const real *teacher, real *z, int32_t target, double loss[2]) {
+/* loss: KL and cross entropy of one position; z becomes the gradient. top_teacher, top: the largest logits. */
+static void position(const struct loss_job *j, const real *teacher, real top_teacher, real *z, real top,
+                     int32_t target, double loss[2]) {
     size_t V = j->vocabulary;
     bool divergence = j->rule->beta > 0, entropy = target >= 0;
     double t = j->rule->temperature, log_sum;
     struct row r = {.inverse_t = (real)(1.0 / t), .divergence = (real)j->divergence_scale,
                     .entropy = (real)j->entropy_scale};
     if (divergence) {
-        r.shift_teacher = shift_of(teacher, V, t, &log_sum);
-        r.shift_student = shift_of(z, V, t, &log_sum);
+        r.shift_teacher = shift_of(teacher, V, top_teacher, t, &log_sum);
+        r.shift_student = shift_of(z, V, top, t, &log_sum);
     }
     if (entropy) {
-        r.shift_plain = shift_of(z, V, 1.0, &log_sum);
+        r.shift_plain = shift_of(z, V, top, 1.0, &log_sum);
         loss[1] = log_sum - (double)z[target];
     }
-    if (divergence) {
-        loss[0] = entropy ? elements(&r, true, true, teacher, z, V) : elements(&r, true, false, teacher, z, V);
-    } else if (entropy) {
-        elements(&r, false, true, NULL, z, V);
+    if (divergence || entropy) {
+        loss[0] = row_elements(&r, divergence, entropy, teacher, z, V);
     } else {
         memset(z, 0, V * sizeof *z);
     }
@@ -154,8 +162,9 @@ static void loss_positions(void *context, size_t begin, size_t end, int worker) 
         const real *teacher = j->teacher ? j->teacher + t * V : NULL;
         double *loss = j->loss_of + 2 * t;
         loss[0] = loss[1] = 0;
-        if (is_finite(j->student + t * V, V) && is_finite(teacher, V)) {
-            position(j, teacher, j->student + t * V, j->targets ? j->targets[t] : -1, loss);
+        real top = largest(j->student + t * V, V), top_teacher = teacher ? largest(teacher, V) : 0;
+        if (isfinite(top) && isfinite(top_teacher)) {
+            position(j, teacher, top_teacher, j->student + t * V, top, j->targets ? j->targets[t] : -1, loss);
         } else {
             loss[0] = (double)NAN;
         }
