@@ -144,9 +144,87 @@ static void phi3_fused(void **state) {
     check_family("phi3-tiny", "tile.rows=512", false);
 }
 
+/* ---- PyTorch ----------------------------------------------------------------------------------- */
+
+/* Both sides in double, rounding on. PyTorch's rotary tables and ours differ by a rounding of fp32 here and there: the
+ * bound of the issue, 1e-4 of the norm of a gradient; what is found is far below. */
+static const struct parameter *find(struct student *s, const char *name, struct parameter *out) {
+    for (size_t i = 0; i < student_parameter_count(s); i++) {
+        *out = student_parameter_at(s, i);
+        if (strcmp(out->name, name) == 0) {
+            return out;
+        }
+    }
+    fail_msg("the student has no parameter %s", name);
+    return NULL;
+}
+
+static void check_gradient(const char *model, const struct parameter *p, const json_t *want) {
+    double sum = 0, squares = 0, norm = json_number_value(json_object_get(want, "norm"));
+    for (size_t i = 0; i < p->count; i++) {
+        sum += p->gradient[i];
+        squares += p->gradient[i] * p->gradient[i];
+    }
+    double bound = 1e-4 * norm + 1e-12, root = sqrt((double)p->count);
+    bool fine = fabs(sqrt(squares) - norm) <= bound &&
+                fabs(sum - json_number_value(json_object_get(want, "sum"))) <= bound * root;
+    const json_t *at = json_object_get(want, "at"), *values = json_object_get(want, "values");
+    for (size_t k = 0; k < json_array_size(at); k++) {
+        size_t i = (size_t)json_integer_value(json_array_get(at, k));
+        assert_true(i < p->count);
+        fine = fine && fabs(p->gradient[i] - json_number_value(json_array_get(values, k))) <= bound;
+    }
+    if (!fine) {
+        fail_msg("%s: %s: gradient of norm %.12g, sum %.12g: not those of PyTorch", model, p->name, sqrt(squares), sum);
+    }
+}
+
+static void check_torch_case(const json_t *golden, const json_t *c) {
+    const json_t *rule = json_object_get(golden, "rule"), *want;
+    const char *model = json_string_value(json_object_get(c, "model")), *name;
+    struct pair p;
+    char rows[64];
+    assert_int_equal(json_integer_value(json_object_get(golden, "length")), LENGTH);
+    snprintf(rows, sizeof rows, "tile.rows=%d", (int)json_integer_value(json_object_get(rule, "tile_rows")));
+    pair_create(&p, model, rows, false);
+    struct analog_rule r;
+    struct error e;
+    must(student_rule_of_chip(p.chip, &r, &e), &e);
+    r.range_batches = 0;
+    r.range_start = json_number_value(json_object_get(rule, "range"));
+    r.adc_bound = json_number_value(json_object_get(rule, "adc_bound"));
+    r.clip = TRAIN_CLIP_NONE;
+    r.noise = TRAIN_NOISE_NONE;
+    student_destroy(p.student);
+    struct student_options o = {SEQUENCES, LENGTH, true, false, 5};
+    must(student_create(p.model, p.chip, &r, &o, &p.student, &e), &e);
+    assert_near(loss_now(&p), json_number_value(json_object_get(c, "loss")), 1e-6);
+    student_backward(p.student);
+    size_t checked = 0;
+    json_object_foreach((json_t *)(uintptr_t)json_object_get(c, "gradients"), name, want) {
+        struct parameter m;
+        check_gradient(model, find(p.student, name, &m), want);
+        checked++;
+    }
+    assert_int_equal(checked, student_parameter_count(p.student));
+    pair_destroy(&p);
+}
+
+static void pytorch_has_the_same_gradients(void **state) {
+    (void)state;
+    json_t *golden = load_json(golden_path("student_torch.json")), *c;
+    size_t i;
+    assert_int_equal(json_array_size(json_object_get(golden, "cases")), 5);
+    json_array_foreach(json_object_get(golden, "cases"), i, c) {
+        check_torch_case(golden, c);
+    }
+    json_decref(golden);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(llama_tied_and_scaled_rope), cmocka_unit_test(llama_in_row_blocks_recomputed),
     cmocka_unit_test(mistral_window),             cmocka_unit_test(qwen2_biases),
     cmocka_unit_test(qwen3_head_norms),           cmocka_unit_test(phi3_fused),
+    cmocka_unit_test(pytorch_has_the_same_gradients),
 };
 const struct test_suite suite_student_gradients = {"student_gradients", tests, sizeof tests / sizeof tests[0]};
