@@ -91,6 +91,8 @@ enum status json_parse_checked(const char *text, size_t bytes, const char *where
 enum status safetensors_metadata(const struct span *s, json_t **out, struct error *e);
 /* Adds the tensors of one file to *l; they point into the span. `file` numbers the span. */
 enum status safetensors_read(const struct span *s, size_t file, struct tensor_list *l, struct error *e);
+/* Same for a checkpoint of PyTorch (torch_file.c); views that are not contiguous are copied into the arena. */
+enum status torch_read(const struct span *s, size_t file, struct tensor_list *l, struct error *e);
 /* Same, and the metadata: freed with the arena of the list, pointing into the span. */
 enum status gguf_read(const struct span *s, struct tensor_list *l, const struct gguf **out, struct error *e);
 
@@ -99,7 +101,7 @@ bool tensor_type_from_ggml(uint32_t number, enum tensor_type *out);
 /* "F32 (0), F16 (1), ..." */
 void tensor_type_list(char *out, size_t bytes);
 
-/* As weights_open, from bytes that the caller keeps until weights_close: one GGUF or one safetensors file (then
+/* As weights_open, from bytes that the caller keeps until weights_close: one GGUF, safetensors or PyTorch file (then
  * weights_config is NULL). For tests, which open many thousands of damaged files. */
 enum status weights_open_memory(const struct span *s, struct weights **out, struct error *e);
 

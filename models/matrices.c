@@ -228,8 +228,19 @@ static enum status take_layer(struct taker *t, struct layer *l, struct error *e)
     return take_norm(t, n->post_mlp_norm, D, &l->post_mlp_norm, e);
 }
 
+/* Adapted checkpoints hold a head of its own while config.json still says that it is the embedding. */
+static bool has_other_head(const struct taker *t) {
+    const struct tensor *embedding = t->model->embedding;
+    char name[NAME_BYTES];
+    full_name(t, t->names->head, ".weight", name);
+    const struct tensor *head = weights_find(t->model->weights, name);
+    return head && (head->type != embedding->type || head->bytes != embedding->bytes ||
+                    memcmp(head->data, embedding->data, (size_t)head->bytes) != 0);
+}
+
 static enum status take_head(struct taker *t, struct error *e) {
     struct model *m = t->model;
+    m->shape.tied_head = m->shape.tied_head && (m->shapes || !has_other_head(t));
     if (m->shape.tied_head) {
         TRY(add_matrix(t, m->embedding, MATRIX_HEAD, m->shape.vocabulary, m->shape.hidden, false, NULL, &m->head, e));
         return take_chip_tensors(t, t->names->head, m->head, e);

@@ -2,7 +2,9 @@
  *
  *   folder/config.json                       required
  *   folder/model.safetensors                 one file, or
- *   folder/model.safetensors.index.json      {"weight_map": {"TENSOR": "SHARD.safetensors", ...}} and the shards
+ *   folder/model.safetensors.index.json      {"weight_map": {"TENSOR": "SHARD.safetensors", ...}} and the shards, or
+ *   folder/pytorch_model.bin                 the same two of PyTorch's own files (torch_file.c), if there are no others:
+ *   folder/pytorch_model.bin.index.json
  *   FILE.gguf                                everything in one file
  *
  * Owns the mappings, the parsed config and the names. Nothing is copied: tensors point into the mapped files.
@@ -14,6 +16,7 @@
 #include <string.h>
 
 #include "base/io.h"
+#include "base/params.h"
 #include "models/files.h"
 
 enum { CONFIG_LIMIT = 16 << 20, INDEX_LIMIT = 64 << 20 };
@@ -133,11 +136,12 @@ static enum status read_shard(struct weights *w, size_t i, const char *file, str
     }
     TRY(map_file(w->file_names[i], &w->files[i], e));
     const struct span s = {w->file_names[i], w->files[i].data, w->files[i].bytes};
-    return safetensors_read(&s, i, &w->list, e);
+    return text_ends_with(file, ".bin") ? torch_read(&s, i, &w->list, e) : safetensors_read(&s, i, &w->list, e);
 }
 
 /* The files that the index names, each once, sorted. The texts belong to the index. */
-static enum status list_shards(const char *folder, json_t *map, struct name **out, size_t *count, struct error *e) {
+static enum status list_shards(const char *folder, const char *index, json_t *map, struct name **out, size_t *count,
+                               struct error *e) {
     struct name *shards = mem_alloc(json_object_size(map), sizeof *shards);
     if (!shards) {
         return out_of_memory(folder, e);
@@ -151,9 +155,8 @@ static enum status list_shards(const char *folder, json_t *map, struct name **ou
         if (!file || !*file || strchr(file, '/') || strchr(file, '\\') || file[0] == '.') {
             mem_free(shards);
             return error_set(e, ERR_RUN,
-                             "%s/model.safetensors.index.json: weight_map: %.200s: %.200s (allowed: the name of a file "
-                             "in this folder)",
-                             folder, tensor, file ? file : "not a text");
+                             "%s/%s: weight_map: %.200s: %.200s (allowed: the name of a file in this folder)", folder,
+                             index, tensor, file ? file : "not a text");
         }
         shards[n++] = (struct name){file, strlen(file), 0};
     }
@@ -169,7 +172,7 @@ static enum status list_shards(const char *folder, json_t *map, struct name **ou
     return OK;
 }
 
-static enum status check_against_index(const struct weights *w, json_t *map, const struct name *shards,
+static enum status check_against_index(const struct weights *w, const char *index, json_t *map, const struct name *shards,
                                        size_t shards_count, const struct name *found, struct error *e) {
     const char *tensor;
     json_t *value;
@@ -179,16 +182,16 @@ static enum status check_against_index(const struct weights *w, json_t *map, con
         const struct name *n = names_find(found, w->list.extents_count, tensor, strlen(tensor));
         if (!n || w->list.extents[n->index].file != (size_t)(shard - shards)) {
             return error_set(e, ERR_RUN,
-                             "%s/model.safetensors.index.json: tensor %.200s: not in %.200s, where the index puts it",
-                             w->path, tensor, file);
+                             "%s/%s: tensor %.200s: not in %.200s, where the index puts it", w->path, index, tensor,
+                             file);
         }
     }
     return OK;
 }
 
 /* Tensors of all shards are different, and each is where the index says. */
-static enum status check_shards(const struct weights *w, json_t *map, const struct name *shards, size_t shards_count,
-                                struct error *e) {
+static enum status check_shards(const struct weights *w, const char *index, json_t *map, const struct name *shards,
+                                size_t shards_count, struct error *e) {
     size_t count = w->list.extents_count;
     struct name *found = mem_alloc(count, sizeof *found);
     if (!found) {
@@ -205,47 +208,47 @@ static enum status check_shards(const struct weights *w, json_t *map, const stru
                       shards[w->list.extents[twice[-1].index].file].text,
                       shards[w->list.extents[twice->index].file].text);
     } else {
-        s = check_against_index(w, map, shards, shards_count, found, e);
+        s = check_against_index(w, index, map, shards, shards_count, found, e);
     }
     mem_free(found);
     return s;
 }
 
-static enum status open_shards(const char *folder, json_t *index, struct weights **out, struct error *e) {
-    json_t *map = json_object_get(index, "weight_map");
+static enum status open_shards(const char *folder, const char *index, json_t *document, struct weights **out,
+                               struct error *e) {
+    json_t *map = json_object_get(document, "weight_map");
     struct name *shards = NULL;
     size_t count = 0;
     if (!json_is_object(map) || json_object_size(map) == 0) {
-        return error_set(e, ERR_RUN, "%s/model.safetensors.index.json: weight_map: missing, empty or not an object",
-                         folder);
+        return error_set(e, ERR_RUN, "%s/%s: weight_map: missing, empty or not an object", folder, index);
     }
-    TRY(list_shards(folder, map, &shards, &count, e));
+    TRY(list_shards(folder, index, map, &shards, &count, e));
     struct weights *w = weights_new(folder, count);
     enum status s = w ? OK : out_of_memory(folder, e);
     for (size_t i = 0; s == OK && i < count; i++) {
         s = read_shard(w, i, shards[i].text, e);
     }
     if (s == OK) {
-        s = check_shards(w, map, shards, count, e);
+        s = check_shards(w, index, map, shards, count, e);
     }
     mem_free(shards);
     return finish(w, s, out, e);
 }
 
-static enum status open_indexed(const char *folder, struct weights **out, struct error *e) {
-    json_t *index = NULL;
-    TRY(load_object(folder, "model.safetensors.index.json", INDEX_LIMIT, &index, e));
-    enum status s = open_shards(folder, index, out, e);
-    json_decref(index);
+static enum status open_indexed(const char *folder, const char *index, struct weights **out, struct error *e) {
+    json_t *document = NULL;
+    TRY(load_object(folder, index, INDEX_LIMIT, &document, e));
+    enum status s = open_shards(folder, index, document, out, e);
+    json_decref(document);
     return s;
 }
 
-static enum status open_single(const char *folder, struct weights **out, struct error *e) {
+static enum status open_single(const char *folder, const char *file, struct weights **out, struct error *e) {
     struct weights *w = weights_new(folder, 1);
     if (!w) {
         return out_of_memory(folder, e);
     }
-    return finish(w, read_shard(w, 0, "model.safetensors", e), out, e);
+    return finish(w, read_shard(w, 0, file, e), out, e);
 }
 
 static enum status has_file(const char *folder, const char *file, bool *there, struct error *e) {
@@ -259,17 +262,22 @@ static enum status has_file(const char *folder, const char *file, bool *there, s
 }
 
 static enum status open_tensors(const char *folder, struct weights **out, struct error *e) {
-    bool single = false, indexed = false;
-    TRY(has_file(folder, "model.safetensors", &single, e));
-    TRY(has_file(folder, "model.safetensors.index.json", &indexed, e));
-    if (single) {
-        return open_single(folder, out, e);
-    }
-    if (indexed) {
-        return open_indexed(folder, out, e);
+    static const char *const files[] = {"model.safetensors", "pytorch_model.bin"};
+    static const char *const indices[] = {"model.safetensors.index.json", "pytorch_model.bin.index.json"};
+    for (int i = 0; i < 2; i++) {
+        bool single = false, indexed = false;
+        TRY(has_file(folder, files[i], &single, e));
+        TRY(has_file(folder, indices[i], &indexed, e));
+        if (single) {
+            return open_single(folder, files[i], out, e);
+        }
+        if (indexed) {
+            return open_indexed(folder, indices[i], out, e);
+        }
     }
     return error_set(e, ERR_RUN,
-                     "%s: no weights (allowed: model.safetensors, or model.safetensors.index.json with its shards)",
+                     "%s: no weights (allowed: model.safetensors or pytorch_model.bin, or the same with .index.json and "
+                     "its shards)",
                      folder);
 }
 
@@ -294,6 +302,8 @@ static enum status open_folder(const char *folder, struct weights **out, struct 
 
 /* ---- one file ------------------------------------------------------------ */
 
+static bool has_zip_magic(const uint8_t *data, size_t bytes) { return bytes >= 2 && memcmp(data, "PK", 2) == 0; }
+
 static bool has_gguf_magic(const uint8_t *data, size_t bytes) { return bytes >= 4 && memcmp(data, "GGUF", 4) == 0; }
 
 static enum status open_gguf(const char *path, struct weights **out, struct error *e) {
@@ -316,8 +326,9 @@ enum status weights_open_memory(const struct span *span, struct weights **out, s
         return out_of_memory(span->name, e);
     }
     const struct span own = {w->path, span->data, span->bytes};
-    enum status s = has_gguf_magic(span->data, span->bytes) ? gguf_read(&own, &w->list, &w->gguf, e)
-                                                            : safetensors_read(&own, 0, &w->list, e);
+    enum status s = has_gguf_magic(span->data, span->bytes)  ? gguf_read(&own, &w->list, &w->gguf, e)
+                    : has_zip_magic(span->data, span->bytes) ? torch_read(&own, 0, &w->list, e)
+                                                             : safetensors_read(&own, 0, &w->list, e);
     return finish(w, s, out, e);
 }
 
