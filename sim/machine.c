@@ -4,7 +4,8 @@
  * is their age since then, and each programming draws new random numbers.
  *
  * Memory: 2 bytes per weight and line (4 in fp32; 4 more with white noise), 16 bytes per column, line and row block, 12
- * per column and row block. Columns whose largest |w| is below 1e-36 count as zeros.
+ * per column and row block; 4 bytes per digital weight, 4 more where it is listed. Columns whose largest
+ * |w| is below 1e-36 count as zeros.
  */
 #include "sim/machine.h"
 
@@ -185,6 +186,7 @@ uint64_t placement_machine_bytes(const struct chip *c, const struct placement *p
                      crossings = network ? encoding_physical_columns(&plan, m.outputs) : 0;
             bytes += crossings * m.inputs * sizeof(float) + columns * m.inputs * weight * lines +
                      columns * m.row_blocks * (COLUMN_VALUES + LINE_VALUES * lines) * sizeof(float);
+            bytes += placement_side_macs(&m) * sizeof(float) + m.listed_weights * sizeof(uint32_t);
         }
     }
     return bytes;
