@@ -187,12 +187,23 @@ static enum status create_on(struct machine *m, uint32_t max_tokens, bool timed,
     return OK;
 }
 
-enum status run_ungroup(struct run *r, struct error *e) {
-    r->ungrouped = true;
+/* For other resources than before. */
+static enum status make_engine_again(struct run *r, struct error *e) {
     TRY(run_create_engine(r, 1, e));
     history_destroy(r->history);
     r->history = history_create(r);
     return r->history ? OK : error_set(e, ERR_RUN, "run: out of memory");
+}
+
+enum status run_ungroup(struct run *r, struct error *e) {
+    r->ungrouped = true;
+    return make_engine_again(r, e);
+}
+
+enum status run_drop_links(struct run *r, struct error *e) {
+    interconnect_destroy(r->net);
+    r->net = NULL;
+    return r->engine ? make_engine_again(r, e) : OK;
 }
 
 enum status run_keep_inputs(struct run *r, struct error *e) {

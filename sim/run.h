@@ -92,6 +92,9 @@ enum status run_create_engine(struct run *r, uint32_t streams, struct error *e);
 /* For tests, before the first step: every stack of tiles is a resource of its own, and a multiply one stage on each of
  * them. Matrices of at most FRONT_MOST tiles, without copies. */
 enum status run_ungroup(struct run *r, struct error *e);
+/* Before the first step: inputs are at the tiles and results stay there, as the published peak of a chip means it. The
+ * links keep their area and static power. */
+enum status run_drop_links(struct run *r, struct error *e);
 /* For tests, before the first step: the log keeps all dependencies (engine_logged_input). */
 enum status run_keep_inputs(struct run *r, struct error *e);
 /* What run_multiply does with the record of a multiply. */
