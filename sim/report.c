@@ -512,6 +512,10 @@ json_t *run_report_json(const struct run *r) {
     if (!run_wires_modelled(r)) {
         json_array_append_new(missing, json_string("wire resistance (the chip has no tile.wires, or they are off)"));
     }
+    if (run_wires_act(r)) {
+        json_array_append_new(missing, json_string("inputs that follow the order of the rows, in the energy of "
+                                                   "currents between rows (not checked)"));
+    }
     for (size_t i = 0; i < flags.count; i++) {
         json_array_append_new(warnings, json_string(flags.text[i]));
     }

@@ -347,7 +347,8 @@ static void print_notes(const struct run *r, FILE *out) {
     report_flags(r, &flags);
     fprintf(out, "%zu of %zu constants are assumed; `mho chip show %s` lists them\n", constants.assumed, constants.all,
             chip_name(r->chip));
-    fprintf(out, "not modelled: %s%s%s%sloading of weights\n", run_wires_modelled(r) ? "" : "wires, ",
+    fprintf(out, "not modelled: %s%s%s%s%sloading of weights\n", run_wires_modelled(r) ? "" : "wires, ",
+            run_wires_act(r) ? "inputs that follow the order of the rows (not checked; energy between rows), " : "",
             component_given(r->chip, PART_NETWORK) ? "" : "network, ",
             component_given(r->chip, PART_CHIP_LINK) ? "" : "chip links, ",
             component_given(r->chip, PART_DRAM) ? "" : "off-chip memory, ");

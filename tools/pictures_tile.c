@@ -394,17 +394,15 @@ static enum status draw_management(struct picture *p, struct error *e) {
 
 /* ---- phenomena -------------------------------------------------------------------------------------------------- */
 
-static enum status draw_phenomena(struct picture *p, struct error *e) {
-    static const char *const which[] = {"tile.phenomena.nonlinearity=0.5", "tile.phenomena.series_resistance=0.05",
-                                        "tile.phenomena.output_noise=0.1"};
-    static const char *const labels[] = {"S-shaped compression", "series resistance", "output noise"};
+/* Error of each result with one setting at a time. */
+static enum status draw_errors(struct picture *p, const char *title, const char *const *which,
+                               const char *const *labels, int count, struct error *e) {
     struct matrix m;
     float *x;
     double *digital = picture_numbers(p, VECTORS * SIDE);
     TRY(make_matrix(p, &m, &x, e));
-    struct svg_chart *c = picture_chart(p, "Phenomena of a whole tile, one at a time: error of each result",
-                                        "exact product", false, "result - exact", false);
-    for (int k = 0; k < 3; k++) {
+    struct svg_chart *c = picture_chart(p, title, "exact product", false, "result - exact", false);
+    for (int k = 0; k < count; k++) {
         double *y = picture_numbers(p, VECTORS * SIDE);
         const char *const sets[] = {"effects.adc_errors=on", "effects.wires=on", which[k], NULL};
         if (!digital || !y) {
@@ -415,6 +413,57 @@ static enum status draw_phenomena(struct picture *p, struct error *e) {
             y[i] -= digital[i];
         }
         picture_points(c, labels[k], digital, y, 3 * SIDE, k);
+    }
+    return OK;
+}
+
+static enum status draw_phenomena(struct picture *p, struct error *e) {
+    static const char *const outputs[] = {"tile.phenomena.nonlinearity=0.5", "tile.phenomena.series_resistance=0.05",
+                                          "tile.phenomena.output_noise=0.1"};
+    static const char *const arrays[] = {"tile.phenomena.ir_drop=100", "tile.phenomena.voltage_offset_spread=0.05"};
+    static const char *const output_labels[] = {"S-shaped compression", "series resistance", "output noise"};
+    static const char *const array_labels[] = {"static IR drop, scale 100", "voltage offset, spread 5 %"};
+    TRY(draw_errors(p, "Phenomena of a whole tile, one at a time: error of each result", outputs, output_labels, 3, e));
+    return draw_errors(p, "The same of the array: IR-drop polynomial, voltage offset of a column", arrays, array_labels,
+                       2, e);
+}
+
+/* ---- pairs on one wire ------------------------------------------------------------------------------------------ */
+
+static enum status draw_ladder(struct picture *p, struct error *e) {
+    enum { POINTS = 7 };
+    static const double ohm[POINTS] = {0.02, 0.05, 0.1, 0.2, 0.5, 1, 2};
+    static const char *const offsets[] = {"tile.ladder.sense_offset_V=0", "tile.ladder.sense_offset_V=0.0005",
+                                          "tile.ladder.sense_offset_V=0.002"};
+    static const char *const labels[] = {"converter at the idle voltage", "0.5 mV off", "2 mV off"};
+    struct matrix m;
+    float *in;
+    TRY(make_matrix(p, &m, &in, e));
+    struct svg_chart *c = picture_chart(p, "Pairs on one wire: 128 rows, rails of 0.2 V", "wire per cell (ohm)", true,
+                                        "error of the product (%)", true);
+    for (int k = 0; k < 3; k++) {
+        double *y = picture_numbers(p, POINTS);
+        for (size_t i = 0; y && i < POINTS; i++) {
+            const char *const sets[] = {arena_printf(p->arena, "tile.ladder.cell_ohm=%g", ohm[i]),
+                                        "effects.wires=on",
+                                        "effects.dac=on",
+                                        "tile.rows=128",
+                                        "tile.ladder.segments=128",
+                                        "tile.ladder.read_V=0.2",
+                                        "tile.ladder.step_ns=1",
+                                        "tile.ladder.oscillator_GHz=6.24",
+                                        offsets[k],
+                                        NULL};
+            if (!sets[0]) {
+                return picture_no_memory(e);
+            }
+            TRY(error_of(&m, in, sets, 0, &y[i], e));
+        }
+        if (!y) {
+            return picture_no_memory(e);
+        }
+        picture_line(c, labels[k], ohm, y, POINTS, k);
+        picture_points(c, NULL, ohm, y, POINTS, k);
     }
     return OK;
 }
@@ -499,6 +548,7 @@ const struct picture_source tile_pictures[] = {
     {"adc_ranges", draw_adc_ranges},
     {"management", draw_management},
     {"phenomena", draw_phenomena},
+    {"ladder", draw_ladder},
     {"sharing", draw_sharing},
     {"read_energy", draw_read_energy},
     {NULL, NULL},
