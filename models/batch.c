@@ -20,8 +20,8 @@ enum status batch_check_options(const struct model *m, const struct session_opti
                          "hidden states (allowed otherwise: one sequence)", o->sequences);
     }
     if (longest && (o->context == 0 || o->context > longest)) {
-        return error_set(e, ERR_USAGE, "session: %u sequences at once of %s: it turns its keys anew beyond %u positions "
-                         "(allowed: a context of 1 to %u)", o->sequences, m->view.path, longest, longest);
+        return error_set(e, ERR_USAGE, "session: %u sequences at once of %s: it turns its keys anew beyond %u "
+                         "positions (allowed: a context of 1 to %u)", o->sequences, m->view.path, longest, longest);
     }
     return OK;
 }

@@ -81,7 +81,7 @@ void session_seek(struct session *s, uint32_t position);
 struct decode_token { uint32_t sequence; int32_t id; };
 /* Appends one token to each of `count` sequences (1 to `sequences`, none twice) and runs them at once. *logits
  * [count][vocabulary] as for session_forward. What a sequence gets does not depend on which others are with it, on its
- * number or on the number of threads, to the bit. Errors as for session_forward; then every sequence keeps its length. */
+ * number or on the number of threads, to the bit. Errors as for session_forward: every sequence keeps its length. */
 enum status session_decode(struct session *s, const struct decode_token *tokens, uint32_t count, const float **logits,
                            struct error *e);
 /* Forgets a sequence: its next token stands at position 0. */

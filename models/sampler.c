@@ -8,8 +8,8 @@
  *   5. top-p: of these, the shortest prefix in falling order whose share of their total reaches p (Holtzman et al.
  * 2020)
  *   6. min-p: of these, the ones with w_i >= min_p * w_max
- *   7. one uniform number u of (seed, RANDOM_SAMPLING, request, position): the first id at which the running sum passes u *
- * total
+ *   7. one uniform number u of (seed, RANDOM_SAMPLING, request, position): the first id at which the running sum passes
+ *      u * total
  *
  * Equal logits are ordered by id. The draw depends on logits, options, seed, request and position only. Memory is
  * allocated once. */
@@ -20,6 +20,8 @@
 #include "base/random.h"
 #include "models/model.h"
 
+enum { LANES = 16 };
+
 struct sampler {
     struct sampler_options options;
     size_t vocabulary;
@@ -28,7 +30,8 @@ struct sampler {
     size_t forbidden_count;
     float *logits;    /* [vocabulary] after the penalty */
     double *weights;  /* [vocabulary] in falling order once kept */
-    int32_t *heap;    /* [vocabulary] ids; the end fills with ids in falling order */
+    int32_t *heap;    /* [vocabulary] ids; the first `candidates` of them; their end fills with ids in falling order */
+    size_t candidates;
     bool *penalised;  /* [vocabulary]; all false between calls */
 };
 
@@ -115,10 +118,26 @@ static void penalise(struct sampler *s, const int32_t *recent, size_t count) {
     }
 }
 
+/* The lowest id of the largest logit. Maxima of LANES interleaved parts first: compilers make vectors of that. */
 static int32_t largest(const float *x, size_t n) {
-    size_t best = 0;
-    for (size_t i = 1; i < n; i++) {
-        best = x[i] > x[best] ? i : best;
+    float lane[LANES], top = x[0];
+    size_t whole = n / LANES * LANES, best = 0;
+    for (size_t j = 0; j < LANES; j++) {
+        lane[j] = top;
+    }
+    for (size_t i = 0; i < whole; i += LANES) {
+        for (size_t j = 0; j < LANES; j++) {
+            lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
+        }
+    }
+    for (size_t j = 0; j < LANES; j++) {
+        top = lane[j] > top ? lane[j] : top;
+    }
+    for (size_t i = whole; i < n; i++) {
+        top = x[i] > top ? x[i] : top;
+    }
+    while (x[best] < top) {
+        best++;
     }
     return (int32_t)best;
 }
@@ -127,11 +146,12 @@ static int32_t largest(const float *x, size_t n) {
 
 static bool before(const float *x, int32_t a, int32_t b) { return x[a] != x[b] ? x[a] > x[b] : a < b; }
 
-static void sift_down(const float *x, int32_t *heap, size_t i, size_t n) {
+/* reverse: the least likely on top. */
+static void sift_down(const float *x, int32_t *heap, size_t i, size_t n, bool reverse) {
     int32_t moving = heap[i];
     for (size_t child; (child = 2 * i + 1) < n; i = child) {
-        child += child + 1 < n && before(x, heap[child + 1], heap[child]);
-        if (!before(x, heap[child], moving)) {
+        child += child + 1 < n && before(x, heap[child + 1], heap[child]) != reverse;
+        if (before(x, heap[child], moving) == reverse) {
             break;
         }
         heap[i] = heap[child];
@@ -139,12 +159,28 @@ static void sift_down(const float *x, int32_t *heap, size_t i, size_t n) {
     heap[i] = moving;
 }
 
-static void make_heap(const float *x, int32_t *heap, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        heap[i] = (int32_t)i;
-    }
+static void make_heap(const float *x, int32_t *heap, size_t n, bool reverse) {
     for (size_t i = n / 2; i-- > 0;) {
-        sift_down(x, heap, i, n);
+        sift_down(x, heap, i, n, reverse);
+    }
+}
+
+/* The k likeliest of n into the heap, k >= 1: of those seen so far the least likely is on top, and gives way to a
+ * likelier one. Few are: LANES at a time are passed over. An equal one is no likelier, its id is higher. */
+static void gather_likeliest(const float *x, size_t n, size_t k, int32_t *heap) {
+    make_heap(x, heap, k, true);
+    for (size_t i = k; i < n; i += LANES) {
+        size_t end = n - i < LANES ? n : i + LANES, likelier = 0;
+        float least = x[heap[0]];
+        for (size_t j = i; j < end; j++) {
+            likelier += x[j] > least;
+        }
+        for (size_t j = i; likelier > 0 && j < end; j++) {
+            if (x[j] > x[heap[0]]) {
+                heap[0] = (int32_t)j;
+                sift_down(x, heap, 0, k, true);
+            }
+        }
     }
 }
 
@@ -153,7 +189,7 @@ static int32_t pop(const float *x, int32_t *heap, size_t n) {
     int32_t top = heap[0];
     heap[0] = heap[n - 1];
     heap[n - 1] = top;
-    sift_down(x, heap, 0, n - 1);
+    sift_down(x, heap, 0, n - 1, false);
     return top;
 }
 
@@ -179,21 +215,33 @@ static double total_of(const struct sampler *s, size_t k, float top) {
 }
 
 /* Id number i in falling order, once popped. */
-static int32_t ranked(const struct sampler *s, size_t i) { return s->heap[s->vocabulary - 1 - i]; }
+static int32_t ranked(const struct sampler *s, size_t i) { return s->heap[s->candidates - 1 - i]; }
+
+/* Ids that may be kept, the likeliest on top of the heap. */
+static void fill_heap(struct sampler *s, size_t k) {
+    s->candidates = k;
+    for (size_t i = 0; i < k; i++) {
+        s->heap[i] = (int32_t)i;
+    }
+    if (k < s->vocabulary) {
+        gather_likeliest(s->logits, s->vocabulary, k, s->heap);
+    }
+    make_heap(s->logits, s->heap, k, false);
+}
 
 /* Fills weights in falling order and returns how many ids are kept. */
 static size_t truncate_ids(struct sampler *s, float top) {
     size_t V = s->vocabulary, k = s->options.top_k > 0 && (size_t)s->options.top_k < V ? (size_t)s->options.top_k : V;
     size_t popped = 0;
-    make_heap(s->logits, s->heap, V);
+    fill_heap(s, k);
     for (; k < V && popped < k; popped++) {
-        s->weights[popped] = weight_of(s, pop(s->logits, s->heap, V - popped), top);
+        s->weights[popped] = weight_of(s, pop(s->logits, s->heap, k - popped), top);
     }
     double reach = s->options.top_p < 1.0 ? s->options.top_p * total_of(s, k, top) : HUGE_VAL, sum = 0.0;
     size_t kept = 0;
     while (kept < k && sum < reach) {
         if (kept == popped) {
-            s->weights[popped] = weight_of(s, pop(s->logits, s->heap, V - popped), top);
+            s->weights[popped] = weight_of(s, pop(s->logits, s->heap, k - popped), top);
             popped++;
         }
         if (s->weights[kept] < s->options.min_p) { /* the largest weight is 1 */

@@ -1,5 +1,5 @@
-/* Data for adaptation: many sequences in one session against one by one, the data file, its writer under kill -9, hostile
- * files, text. The model is the bundled one. */
+/* Data for adaptation: many sequences in one session against one by one, the data file, its writer under kill -9,
+ * hostile files, text. The model is the bundled one. */
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,15 +20,14 @@ enum { PATH_ROOM = 1200 };
 
 static struct model *stories(void) { return open_model("stories"); }
 
-/* ---- many sequences in one session -------------------------------------------------------------------------------- */
+/* ---- many sequences in one session ----------------------------------------------------------------------------- */
 
 enum { LONGEST = 48, COMPANY = 5 };
 
 /* Rounding: sums of up to 384 terms in another order, six layers; logits of size 10 and more. Measured: 2e-5. */
 static const double LOGITS_TOLERANCE = 2e-4;
 
-/* Sequences of different lengths, joining and leaving, are what they are alone: logits within rounding, and the ids that
- * a sampler takes the same unless the draw is as close to an edge as rounding. */
+/* Sequences of different lengths, joining and leaving, have the logits that they have alone, within rounding. */
 static void sequences_are_as_one_by_one(void **state) {
     (void)state;
     struct model *m = stories();
@@ -142,7 +141,7 @@ static void wrong_calls_say_why(void **state) {
     model_close(m);
 }
 
-/* ---- generate ------------------------------------------------------------------------------------------------------ */
+/* ---- generate -------------------------------------------------------------------------------------------------- */
 
 static struct generate_options small_set(void) {
     return (struct generate_options){.tokens = 2000, .length = 24, .batch = 16, .temperature = 1, .top_k = 50,
@@ -288,10 +287,10 @@ static void parts_make_the_whole(void **state) {
     model_close(m);
 }
 
-/* ---- runs that end early -------------------------------------------------------------------------------------------- */
+/* ---- runs that end early --------------------------------------------------------------------------------------- */
 
-static const char *const GENERATE[] = {"adapt", "generate", "--tokens", "4000", "--length", "24", "--batch", "8", "--seed",
-                                       "3", "--quiet", "--out"};
+static const char *const GENERATE[] = {"adapt", "generate", "--tokens", "4000", "--length", "24", "--batch", "8",
+                                       "--seed", "3", "--quiet", "--out"};
 enum { WORDS = sizeof GENERATE / sizeof GENERATE[0] };
 
 static pid_t start_generate(const char *path) {
@@ -460,7 +459,7 @@ static void full_disk_keeps_what_is_there(void **state) {
     model_close(m);
 }
 
-/* ---- hostile files ---------------------------------------------------------------------------------------------------- */
+/* ---- hostile files --------------------------------------------------------------------------------------------- */
 
 static void refused(const struct model *m, const char *path, const char *says) {
     struct data *d = NULL;
@@ -522,7 +521,8 @@ static void hostile_files_are_refused(void **state) {
     const struct { size_t at; uint32_t value; const char *says; } words[] = {
         {0, 0x6f686d20, "does not begin"},   {8, 0x04030201, "big endian"},     {8, 7, "no byte order"},
         {12, 2, "version 2"},                {16, 1, "a header of 1 bytes"},    {16, 0xffffffe8, "a header of"},
-        {20, 1, "a header of"},              {offset, 2048, "id 2048 is outside"}, {offset + 100, 0x80000000, "id -2147483648"},
+        {20, 1, "a header of"},              {offset, 2048, "id 2048 is outside"},
+        {offset + 100, 0x80000000, "id -2147483648"},
     };
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         memcpy(bytes, good, count);
@@ -559,7 +559,7 @@ static void another_tokenizer_is_refused(void **state) {
     model_close(m);
 }
 
-/* ---- text --------------------------------------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------------------------ */
 
 static void text_is_data_too(void **state) {
     (void)state;

@@ -40,6 +40,13 @@ enum status measure_decode_pair(const struct options *o, const struct model *m, 
 enum status measure_decode_timeline(const struct options *o, const struct model *m, const int32_t *ids,
                                     const struct chip *c, struct series *ratio, struct error *e);
 
+/* Seconds per token of one sequence after another and of 64 at once, and their ratio (bench_batch.c). */
+struct generation_speed {
+    struct series alone_s, many_s, ratio;
+};
+enum status measure_generation(const struct options *o, const struct model *m, struct generation_speed *out,
+                               struct error *e);
+
 /* Runs without values (bench_shapes.c): seconds for the prompt of a large one; simulated seconds per second. */
 struct shape_speed {
     double prefill_s, decode_ratio;

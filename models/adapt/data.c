@@ -37,7 +37,7 @@ void data_close(struct data *d) {
     }
 }
 
-/* ---- data files --------------------------------------------------------------------------------------------------- */
+/* ---- data files ------------------------------------------------------------------------------------------------ */
 
 static enum status check_for_model(const struct source *s, const struct model *m, struct error *e) {
     uint64_t hash = data_tokenizer_hash(m);
@@ -79,7 +79,7 @@ static enum status take_data_file(struct source *s, const struct model *m, struc
     return check_ids(s, e);
 }
 
-/* ---- text --------------------------------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------------------------ */
 
 static enum status check_text_bytes(const struct source *s, struct error *e) {
     for (size_t i = 0; i < s->file.bytes;) {
@@ -137,7 +137,7 @@ static enum status take_text(struct source *s, const struct model *m, uint32_t l
     return status;
 }
 
-/* ---- the list ----------------------------------------------------------------------------------------------------- */
+/* ---- the list -------------------------------------------------------------------------------------------------- */
 
 static enum status open_source(struct source *s, const char *path, struct error *e) {
     s->path = mem_strdup(path);
@@ -202,8 +202,8 @@ static enum status open_all(struct data *d, const char *const *paths, const stru
 enum status data_open(const char *const *paths, size_t count, const struct model *m, const struct data_options *o,
                       struct data **out, struct error *e) {
     if (count == 0 || o->length == 1 || o->length > LIMIT_CONTEXT || !(o->split >= 0 && o->split <= 0.5)) {
-        return error_set(e, ERR_USAGE, "data: %zu files, length %u, split %g (allowed: at least 1 file, length 2 to %d, "
-                         "split 0 to 0.5)", count, o->length, o->split, LIMIT_CONTEXT);
+        return error_set(e, ERR_USAGE, "data: %zu files, length %u, split %g (allowed: at least 1 file, length 2 to "
+                         "%d, split 0 to 0.5)", count, o->length, o->split, LIMIT_CONTEXT);
     }
     struct data *d = mem_alloc(1, sizeof *d);
     if (!d || !(d->sources = mem_alloc(count, sizeof *d->sources))) {

@@ -26,7 +26,7 @@
  * they were made for, so a file whose tokenizer_hash is another than the model's is refused.
  *
  * Plain text is encoded without special tokens and cut into sequences of BOS (where the model has one) and the next
- * length - 1 tokens (length, without BOS). What is left at the end is left out; the last sequences are the validation. */
+ * length - 1 tokens (length, without BOS). What is left at the end is left out; the last sequences are validation. */
 #ifndef MHO_MODELS_ADAPT_DATA_H
 #define MHO_MODELS_ADAPT_DATA_H
 
@@ -63,7 +63,7 @@ uint64_t data_hash(const struct data *d);
 /* Whether all of it was drawn from this very model; false for text. */
 bool data_is_of_model(const struct data *d, const struct model *m);
 
-/* ---- the header (data_header.c) --------------------------------------------------------------------------------- */
+/* ---- the header (data_header.c) -------------------------------------------------------------------------------- */
 
 enum { DATA_PREFIX_BYTES = 24, DATA_ALIGNMENT = 64, DATA_HEADER_LIMIT = 1 << 16, DATA_KERNELS_BYTES = 16 };
 
@@ -93,7 +93,7 @@ uint64_t data_hash_bytes(uint64_t hash, const void *bytes, size_t count); /* goe
 uint64_t data_model_hash(const struct model *m);
 uint64_t data_tokenizer_hash(const struct model *m);
 
-/* ---- writing (data_writer.c) ------------------------------------------------------------------------------------ */
+/* ---- writing (data_writer.c) ----------------------------------------------------------------------------------- */
 
 /* Writes a file sequence by sequence, so that a run that ends early, however it ends, is gone on with. */
 struct data_writer;

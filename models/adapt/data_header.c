@@ -17,7 +17,7 @@ static const char MAGIC[8] = {'m', 'h', 'o', 'd', 'a', 't', 'a', '\n'};
 static const uint32_t BYTE_ORDER_MARK = 0x01020304, SWAPPED_MARK = 0x04030201, VERSION = 1;
 enum { LIMIT_TOP_K = 1000000 };
 
-/* ---- hashes ----------------------------------------------------------------------------------------------------- */
+/* ---- hashes ---------------------------------------------------------------------------------------------------- */
 
 static uint64_t hash_word(uint64_t hash, uint64_t word) {
     hash = (hash ^ word) * UINT64_C(1099511628211);
@@ -63,7 +63,7 @@ uint64_t data_tokenizer_hash(const struct model *m) {
     return hash;
 }
 
-/* ---- the keys --------------------------------------------------------------------------------------------------- */
+/* ---- the keys -------------------------------------------------------------------------------------------------- */
 
 enum field_type { HASH, COUNT, ID, SHARE, NAME };
 struct field { const char *key; enum field_type type; size_t offset, bytes; double min, max; };
@@ -163,7 +163,7 @@ static const char *value_text(const json_t *value, char *out, size_t room) {
     return out;
 }
 
-/* ---- writing ---------------------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------------------------- */
 
 static char *header_text(const struct data_header *h) {
     json_t *root = json_object();
@@ -199,7 +199,7 @@ enum status data_header_write(const struct data_header *h, char **bytes, size_t 
     return OK;
 }
 
-/* ---- reading ---------------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------------------------- */
 
 bool data_header_here(const uint8_t *bytes, size_t size) {
     return size >= sizeof MAGIC && memcmp(bytes, MAGIC, sizeof MAGIC) == 0;
@@ -281,7 +281,7 @@ enum status data_header_read(const uint8_t *bytes, size_t size, const char *wher
     return status == OK ? check_relations(h, size - *offset, where, e) : status;
 }
 
-/* ---- comparing -------------------------------------------------------------------------------------------------- */
+/* ---- comparing ------------------------------------------------------------------------------------------------- */
 
 void data_header_difference(const struct data_header *was, const struct data_header *now, char *out, size_t room) {
     out[0] = 0;

@@ -63,7 +63,7 @@ static void line_of(uint64_t number, const void *ids, size_t bytes, char line[LI
     snprintf(line, LINE_BYTES + 1, "%016llx\n", (unsigned long long)data_hash_bytes(number, ids, bytes));
 }
 
-/* ---- what is there ------------------------------------------------------------------------------------------------ */
+/* ---- what is there --------------------------------------------------------------------------------------------- */
 
 static enum status refuse_other(const char *path, const void *bytes, size_t size, const struct data_header *h,
                                 const char *instead, struct error *e) {
@@ -131,7 +131,7 @@ static enum status take_sequences(struct data_writer *w, struct error *e) {
     return OK;
 }
 
-/* ---- the writer --------------------------------------------------------------------------------------------------- */
+/* ---- the writer ------------------------------------------------------------------------------------------------ */
 
 static char *name_with(const char *path, const char *end) {
     size_t room = strlen(path) + NAME_ROOM;

@@ -1,8 +1,8 @@
 /* Text from the model itself, as training data: facts of the method in adapt.h.
  *
- * Sequence k of a set: ids[0] = the start id (BOS), then ids[p] is drawn from softmax(logits / T) of the top_k likeliest,
- * end-of-text ids left out, with the uniform number (seed, RANDOM_SAMPLING, k, p). Nothing else enters, and the logits
- * of a sequence have the same bits in any company (session_decode): so the file has the same bytes for any batch, any
+ * Sequence k of a set: ids[0] = the start id (BOS), then ids[p] is drawn from softmax(logits / T) of the top_k
+ * likeliest, end-of-text ids left out, with the uniform number (seed, RANDOM_SAMPLING, k, p). Nothing else enters, and
+ * the logits of a sequence have the same bits in any company (session_decode): so the file has the same bytes for any batch, any
  * number of threads, after any number of interruptions, and parts made on machines of one kind are parts of one whole.
  *
  * B sequences are decoded at once; one that is complete is written, and the next takes its place. */
@@ -32,7 +32,7 @@ struct generator {
     uint64_t next, end;         /* sequences */
 };
 
-/* ---- what is wanted ----------------------------------------------------------------------------------------------- */
+/* ---- what is wanted -------------------------------------------------------------------------------------------- */
 
 static enum status check_wanted(const struct model *m, const struct generate_options *o, struct error *e) {
     if (o->length < 2 || o->length > m->shape.context) {
@@ -93,7 +93,7 @@ static enum status describe(const struct model *m, const struct generate_options
     return OK;
 }
 
-/* ---- memory ------------------------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------------------------- */
 
 static enum status no_memory(struct error *e) { return error_set(e, ERR_RUN, "generate: out of memory"); }
 
@@ -156,7 +156,7 @@ static void clear(struct generator *g) {
     mem_free(g->ids);
 }
 
-/* ---- the loop ----------------------------------------------------------------------------------------------------- */
+/* ---- the loop -------------------------------------------------------------------------------------------------- */
 
 static int32_t *ids_of(const struct generator *g, uint32_t slot) {
     return g->ids + (size_t)slot * g->options->length;
