@@ -378,13 +378,20 @@ static float open_factor(const struct block_work *w, uint32_t line, size_t index
 /* Largest result of each column in units of the input range, where one is known. */
 static void record_results(const struct block_work *w, const float *v, uint32_t first, size_t index) {
     struct array *a = w->a;
+    float scale[PANEL], largest[PANEL], size[PANEL]; /* of its own: the compiler must see that they do not overlap */
+    memcpy(scale, a->code_scale + index, sizeof scale);
+    memcpy(largest, a->output_max + index, sizeof largest);
     for (uint32_t t = 0; t < w->tokens; t++) {
         float factor = (a->input ? w->scale[t] : 1.0f) / (float)w->m->inputs.digit_limit;
         for (uint32_t lane = 0; lane < PANEL; lane++) {
-            array_record_output(a, w->block, first + lane, index + lane,
-                                fabsf(v[t * PANEL + lane]) * a->code_scale[index + lane] * factor);
+            size[lane] = fabsf(v[t * PANEL + lane]) * scale[lane] * factor;
+            largest[lane] = size[lane] > largest[lane] ? size[lane] : largest[lane];
+        }
+        for (uint32_t lane = 0; a->output_bins && lane < PANEL; lane++) {
+            array_record_output(a, w->block, first + lane, index + lane, size[lane]);
         }
     }
+    memcpy(a->output_max + index, largest, sizeof largest);
 }
 
 /* Sum over the passes of a group of the steps of all columns (tile.ladder.precision = single); v as in group_sum. */
@@ -464,12 +471,14 @@ static void read_line(const struct block_work *w, const struct strip *s, uint32_
                         .columns = adc_numbers(w->m, a),
                         .column = (uint64_t)line * a->columns + (uint64_t)s->panel * PANEL};
     convert(w, &r, v, beyond);
-    float gain = w->m->inputs.group_gain[group];
+    float gain = w->m->inputs.group_gain[group], factor[PANEL];
     for (uint32_t lane = 0; lane < PANEL; lane++) {
-        float factor =
+        factor[lane] =
             gain * (w->m->calibrating ? open_factor(w, line, s->index + lane, s->column + lane) : r.to_output[lane]);
-        for (uint32_t t = 0; t < w->tokens; t++) {
-            out[t * PANEL + lane] += v[t * PANEL + lane] * factor * w->scale[t];
+    }
+    for (uint32_t t = 0; t < w->tokens; t++) {
+        for (uint32_t lane = 0; lane < PANEL; lane++) {
+            out[t * PANEL + lane] += v[t * PANEL + lane] * factor[lane] * w->scale[t];
         }
     }
 }
