@@ -150,6 +150,8 @@ bool tensor_type_from_ggml(uint32_t number, enum tensor_type *out) {
     return false;
 }
 
+uint32_t tensor_type_to_ggml(enum tensor_type t) { return formats[t].ggml; }
+
 void tensor_type_list(char *out, size_t bytes) {
     size_t used = 0;
     for (int t = 0; t < TENSOR_TYPES && used < bytes; t++) {

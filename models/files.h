@@ -98,6 +98,7 @@ enum status gguf_read(const struct span *s, struct tensor_list *l, const struct 
 
 /* false: no such type here. */
 bool tensor_type_from_ggml(uint32_t number, enum tensor_type *out);
+uint32_t tensor_type_to_ggml(enum tensor_type t);
 /* "F32 (0), F16 (1), ..." */
 void tensor_type_list(char *out, size_t bytes);
 

@@ -73,6 +73,23 @@ const char *const *pretoken_patterns(const char *name, size_t bytes) {
     return NULL;
 }
 
+static bool same_patterns(const char *const *a, const char *const *b) {
+    size_t i = 0;
+    while (a[i] && b[i] && strcmp(a[i], b[i]) == 0) {
+        i++;
+    }
+    return !a[i] && !b[i];
+}
+
+const char *pretoken_name(const char *const *patterns, bool ignore_merges) {
+    for (size_t i = 0; i < NAMED_COUNT; i++) {
+        if (named[i].ignore_merges == ignore_merges && same_patterns(named[i].patterns, patterns)) {
+            return named[i].name;
+        }
+    }
+    return NULL;
+}
+
 enum status pretoken_add(struct tokenizer *t, const struct pretoken_step *step, struct error *e) {
     if (t->pretoken_count == MAX_STEPS) {
         regex_destroy(step->pattern);

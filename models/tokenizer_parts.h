@@ -222,6 +222,8 @@ enum status pretoken_add_pattern(struct tokenizer *t, const char *pattern, enum 
                                  struct error *e);
 /* The patterns that the name stands for, ending with NULL; NULL: no such name. */
 const char *const *pretoken_patterns(const char *name, size_t bytes);
+/* The name of a list of patterns, ending with NULL; NULL: it has none. */
+const char *pretoken_name(const char *const *patterns, bool ignore_merges);
 extern const char gpt2_pattern[];
 
 /* Ids of one word. */

@@ -52,6 +52,9 @@ struct piece_list {
 enum status pieces_create(const struct model *m, const struct model_changes *c, enum file_kind kind,
                           struct piece_list **out, struct error *e);
 void pieces_destroy(struct piece_list *l); /* NULL is fine */
+/* One vector more, F32; `values` must outlive the list. */
+enum status pieces_add_vector(struct piece_list *l, const char *name, const float *values, uint64_t count,
+                              struct error *e);
 /* Appends the values of one piece to the file: `bytes` bytes. */
 enum status piece_write(const struct piece_list *l, const struct piece *p, FILE *f, struct error *e);
 

@@ -168,7 +168,7 @@ static enum tensor_type type_for(enum tensor_type wanted, uint64_t columns) {
     return columns % tensor_block_elements(wanted) ? TENSOR_F16 : wanted;
 }
 
-static enum status add_vector(struct piece_list *l, const char *name, const float *values, uint64_t count,
+enum status pieces_add_vector(struct piece_list *l, const char *name, const float *values, uint64_t count,
                               struct error *e) {
     return add(l, &(struct piece){.name = name, .rank = 1, .shape = {count, 0}, .source = PIECE_VECTOR,
                                   .values = values}, e);
@@ -194,7 +194,7 @@ static enum status add_norm_vector(struct piece_list *l, int layer, size_t stem,
     for (uint32_t i = 0; i < width; i++) {
         written[i] = (part ? part->values : values)[i] - (float)offset;
     }
-    return add_vector(l, file_name(l, layer, stem, ending), written, width, e);
+    return pieces_add_vector(l, file_name(l, layer, stem, ending), written, width, e);
 }
 
 static enum status add_norm(struct piece_list *l, int layer, size_t stem, const char *kind, const struct norm *n,
@@ -235,7 +235,7 @@ static enum status add_bias(struct piece_list *l, size_t matrix, size_t stem, st
     for (uint32_t o = 0; o < m->outputs; o++) {
         values[o] = (part ? part->values : m->bias)[row_of(l, matrix, o)];
     }
-    return add_vector(l, file_name(l, m->layer, stem, ".bias"), values, m->outputs, e);
+    return pieces_add_vector(l, file_name(l, m->layer, stem, ".bias"), values, m->outputs, e);
 }
 
 /* How many there are is the chip's to say. */
@@ -245,7 +245,7 @@ static enum status add_input_range(struct piece_list *l, size_t matrix, size_t s
     const struct model_part *part;
     TRY(find_part(l, part_name(l, s->name, s->layer, stem, ".input_range"), ANY_COUNT, &part, e));
     values = part ? part->values : values;
-    return values ? add_vector(l, file_name(l, s->layer, stem, ".input_range"), values,
+    return values ? pieces_add_vector(l, file_name(l, s->layer, stem, ".input_range"), values,
                                part ? part->count : s->input_range_count, e)
                   : OK;
 }
