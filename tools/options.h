@@ -27,6 +27,8 @@ struct options {
     const char *prompt, *prompt_file, *system, *chat_format;
     bool chat, compare, shapes_only;
     int64_t tokens, prompt_tokens, context, length;
+    const char *format, *type; /* adapt export */
+    int64_t quantise;
     double split;
     const char *part;
     int64_t batch, requests, max_batch, prompt_chunk; /* run --shapes-only: requests */

@@ -1,0 +1,61 @@
+/* mho adapt export: writes a model in another format. models/write.h says what is in the files. */
+#include <string.h>
+
+#include "tools/command.h"
+
+static enum status read_type(const struct options *o, bool gguf, enum tensor_type *out, struct error *e) {
+    static const enum tensor_type types[] = {TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_Q8_0, TENSOR_Q4_0};
+    size_t count = gguf ? 5 : 3;
+    for (size_t i = 0; i < count; i++) {
+        if (!o->type || strcmp(o->type, tensor_type_name(types[i])) == 0) {
+            *out = types[i];
+            return OK;
+        }
+    }
+    return error_set(e, ERR_USAGE, "--type %s: not written (allowed: F32, F16, BF16%s)", o->type,
+                     gguf ? ", Q8_0, Q4_0" : "; Q8_0, Q4_0 with --format gguf");
+}
+
+static enum status read_format(const struct options *o, bool *gguf, struct error *e) {
+    *gguf = o->format && strcmp(o->format, "gguf") == 0;
+    if (!o->out) {
+        return error_set(e, ERR_USAGE, "--out: missing (the folder or file to write)");
+    }
+    if (!*gguf && o->format && strcmp(o->format, "folder") != 0) {
+        return error_set(e, ERR_USAGE, "--format %s: not known (allowed: folder, gguf)", o->format);
+    }
+    return OK;
+}
+
+static enum status print(const struct options *o, const struct model_changes *c, bool gguf, struct error *e) {
+    if (!o->json) {
+        printf("%s: %s, matrices in %s", o->out, gguf ? "GGUF" : "Hugging Face folder", tensor_type_name(c->type));
+        if (c->quantise_bits) {
+            printf(", rounded to %d bits per output channel", c->quantise_bits);
+        }
+        printf("\n");
+        return finish_output(e);
+    }
+    json_t *root = json_envelope("adapt export", o, NULL);
+    json_put(root, "file", json_string(o->out));
+    json_put(root, "format", json_string(gguf ? "gguf" : "folder"));
+    json_put(root, "type", json_string(tensor_type_name(c->type)));
+    json_put(root, "quantise_bits", json_integer(c->quantise_bits));
+    return json_finish(root, e);
+}
+
+static enum status export(const struct options *o, struct error *e) {
+    struct model_changes c = {.quantise_bits = (int)o->quantise};
+    struct model *m;
+    bool gguf;
+    TRY(read_format(o, &gguf, e));
+    TRY(read_type(o, gguf, &c.type, e));
+    TRY(open_model(o, &m, e));
+    enum status s = gguf ? model_write_gguf(m, &c, o->out, e) : model_write_folder(m, &c, o->out, e);
+    model_close(m);
+    return s == OK ? print(o, &c, gguf, e) : s;
+}
+
+static const char *const names[] = {"model", "out", "format", "type", "quantise", NULL};
+
+const struct adapt_word adapt_word_export = {"export", names, export};
