@@ -2,9 +2,9 @@
  * weight (sim.h: struct chip_training).
  *
  * The noise is sampled, with the very code that programs a machine: SAMPLES devices at each of some targets between 0
- * and full scale; the standard deviation is good to 1 / sqrt(2 SAMPLES) = 0.6 %. A weight on a differential pair has the
- * noise of the device that holds it and that of the other one, whose target is 0. Bias, drift and read noise are left
- * out. */
+ * and full scale; the standard deviation is good to 1 / sqrt(2 SAMPLES) = 0.6 %. A weight on a differential pair has
+ * the noise of the device that holds it and that of the other one, whose target is 0. Bias, drift and read noise are
+ * left out. */
 #include <math.h>
 
 #include "base/memory.h"

@@ -133,7 +133,8 @@ static void check_range_sequence(const struct lightning *g, const json_t *c, con
             b.x[i] *= factors[step];
         }
         layer_bench_run(&b, STUDENT_TRAIN);
-        double want = json_number_value(json_array_get(json_array_get(json_object_get(c, "input_range_sequence"), step), 0));
+        const json_t *ranges = json_object_get(c, "input_range_sequence");
+        double want = json_number_value(json_array_get(json_array_get(ranges, step), 0));
         if (!(fabs((double)b.layer.range[0] - want) <= 1e-5 * want)) {
             fail_msg("%s: step %zu: %g, expected %g", name, step, (double)b.layer.range[0], want);
         }
@@ -191,9 +192,9 @@ static void by_hand(void **state) {
     static const uint32_t begin[2] = {0, 4};
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        struct analog_rule rule = {.inputs = TRAIN_INPUTS_STATIC, .dac_steps = 127, .range_start = 2, .range_floor = 1e-6,
-                                   .adc_bound = rows[i].lambda, .adc_steps = 127, .adc_per_column = true,
-                                   .range_decay = 0.5, .range_inside = 0.8};
+        struct analog_rule rule = {.inputs = TRAIN_INPUTS_STATIC, .dac_steps = 127, .range_start = 2,
+                                   .range_floor = 1e-6, .adc_bound = rows[i].lambda, .adc_steps = 127,
+                                   .adc_per_column = true, .range_decay = 0.5, .range_inside = 0.8};
         struct layer_bench b;
         layer_bench_create(&b, &rule, 4, 2, 1, begin, 1, false);
         memcpy(b.x, x, sizeof x);
@@ -324,8 +325,8 @@ static void side_path_is_beside_the_tile(void **state) {
 
 /* ---- weight noise ------------------------------------------------------------------------------ */
 
-/* Fresh for every key, the same for the same key; mean 0 and the standard deviation of the rule (1e5 numbers: 5 standard
- * errors), by the column's largest weight. */
+/* Fresh for every key, the same for the same key; mean 0 and the standard deviation of the rule (1e5 numbers: 5
+ * standard errors), by the column's largest weight. */
 static void noise_is_that_of_the_rule(void **state) {
     enum { I = 400, O = 256 };
     static const uint32_t begin[2] = {0, I};

@@ -1,6 +1,6 @@
 /* Gradients of the student against central finite differences, in double: the files of the student compiled with
- * REAL_IS_DOUBLE. Rounding is left out (no_rounding: its gradient is defined, not derived), limits of inputs and outputs
- * act, weight noise acts and is the same for every evaluation of one key.
+ * REAL_IS_DOUBLE. Rounding is left out (no_rounding: its gradient is defined, not derived), limits of inputs and
+ * outputs act, weight noise acts and is the same for every evaluation of one key.
  *
  * What the gradients treat as constant must stay so while a parameter moves: column maxima (only weights that are none
  * are moved) and input ranges (which have a rule of their own, tested apart). */

@@ -3,8 +3,8 @@
  *
  * Every file student*.c is compiled several times (Makefile), each set with the end REAL_SUFFIX on its names:
  *   (none)           fp32 for the plain machine; student_sets.c finds its entries with the end _plain
- *   _avx2, _avx512   the same for these instructions, x86-64 only. The same bits: nothing is contracted, sums have fixed
- *                    lanes
+ *   _avx2, _avx512   the same for these instructions, x86-64 only. The same bits: nothing is contracted, sums have
+ *                    fixed lanes
  *   _f64             `real` = double, for the tests only: central finite differences test the very code that trains
  * A file sees one of them, under the plain names below. */
 #ifndef MHO_MODELS_ADAPT_REAL_H

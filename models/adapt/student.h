@@ -51,9 +51,9 @@ struct student_options {
 };
 
 struct student;
-/* The rule for a chip: cut, converters and the noise curve of its cell (used if noise is TRAIN_NOISE_CELL); all else as the
+/* The rule for a chip: converters and the noise curve of its cell (used if noise is TRAIN_NOISE_CELL); all else as the
  * paper has it: ranges from 18 sd over 500 batches, decay 0.01, column noise 0.03, clip 2.5 sd of the copy. A chip that
- * training cannot follow (an ADC range that does not come from lambda, several slices per weight) is an error. */
+ * training cannot follow (calibrated ADC ranges, several slices per weight) is an error. */
 enum status student_rule_of_chip(const struct chip *c, struct analog_rule *out, struct error *e);
 /* Copies the weights of the model, which must outlive the student. chip NULL: nothing is analog (rule is not used);
  * else the chip says which matrices are. Input ranges and side paths that the model brings are taken; where it brings a

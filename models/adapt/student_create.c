@@ -11,7 +11,9 @@ static enum status no_memory(struct error *e) {
     return error_set(e, ERR_RUN, "student: out of memory for parameters, gradients and buffers");
 }
 
-static void *take(struct student *s, size_t count, size_t size) { return arena_alloc(s->arena, count ? count : 1, size); }
+static void *take(struct student *s, size_t count, size_t size) {
+    return arena_alloc(s->arena, count ? count : 1, size);
+}
 
 /* ---- the rule ---------------------------------------------------------------------------------- */
 

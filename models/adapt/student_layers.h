@@ -8,7 +8,7 @@
 #include "models/adapt/real.h"
 #include "models/internal.h"
 
-/* rows vectors of `width`, vector r at x + (r / heads) ld + (r % heads) width: whole rows (heads 1) or heads of a slice. */
+/* rows vectors of `width`, vector r at x + (r / heads) ld + (r % heads) width: whole rows (heads 1), or heads. */
 struct vectors { size_t rows, width, heads, ld; };
 
 /* y = x / sqrt(mean x^2 + eps) * weight; x and y have the same places; y may be x. */

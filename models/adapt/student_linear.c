@@ -1,8 +1,8 @@
 /* The forward pass of a linear layer: see student_linear.h and rule.h.
  *
  * A piece of work is a GROUP of outputs: their weights are made and packed, multiplied with all tokens chunk by chunk,
- * and converted while they are in the cache. The small inner loops are plain C over PANEL lanes that compilers turn into
- * vector code. */
+ * and converted while they are in the cache. The small inner loops are plain C over PANEL lanes that compilers turn
+ * into vector code. */
 #include "models/adapt/student_linear.h"
 
 #include <string.h>
@@ -49,7 +49,7 @@ bool analog_work_buffers(struct analog_work *w, struct arena *a, size_t more) {
     size_t width = (size_t)w->inputs + (size_t)w->blocks * PANEL; /* panels of all blocks */
     w->threads = threads_count();
     w->packed_reals = most(w->tokens, 1024) * width;
-    /* forward: weights of a group, a tile before and after conversion, noise numbers; gradients of weights; gradients of inputs */
+    /* forward: weights of a group, a tile before and after conversion, noise numbers */
     size_t forward = (size_t)GROUP * w->inputs + 2 * CHUNK * PANEL + width;
     size_t weights = (size_t)GROUP * (w->tokens + w->inputs) + 64;
     size_t inputs = (size_t)CHUNK * 1024 + CHUNK * PANEL;

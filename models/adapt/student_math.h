@@ -1,4 +1,4 @@
-/* Private to models/adapt/: exp for `real`. In fp32 the polynomial of models/vector_math.h, which becomes vector code. */
+/* Private to models/adapt/: exp for `real`; in fp32 the polynomial of models/vector_math.h, for vector code. */
 #ifndef MHO_MODELS_ADAPT_STUDENT_MATH_H
 #define MHO_MODELS_ADAPT_STUDENT_MATH_H
 
