@@ -39,6 +39,7 @@ enum random_what {
     RANDOM_PLACEMENT = 23,   /* which tiles change places; where = chip, index = draw */
     RANDOM_WEIGHT_NOISE = 24, /* of training; where = matrix, index = weight in the matrix, rows padded to blocks of
                                  sixteen; when = key of the batch */
+    RANDOM_LABELS = 25,      /* next tokens drawn to measure sensitivities; where = window, index = position */
     RANDOM_TEST = 255,
 };
 

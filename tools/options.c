@@ -36,6 +36,8 @@ static const struct option_row rows[] = {
      "adapt export: F32 (default), F16, BF16 for matrices and embedding; gguf: Q8_0 and Q4_0 too", AT(type)},
     {"quantise", INT, "BITS", 2, 8,
      "adapt export: round every matrix to the nearest of 2^BITS - 1 levels per output channel", AT(quantise)},
+    {"digital", NUMBER, "X", 0.0001, 0.5,
+     "adapt fit: share of the multiplications that may stay digital (default: 0.05)", AT(digital)},
     {"part", TEXT, "I/N", 0, 0, "adapt generate: make part I of N; all parts together are the whole set", AT(part)},
     {"shapes-only", FLAG, NULL, 0, 0, "costs of a config.json without weights: no values, no text", AT(shapes_only)},
     {"prompt-tokens", INT, "P", 1, 1e7, "with --shapes-only: length of the prompt (default: 128)", AT(prompt_tokens)},

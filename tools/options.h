@@ -29,7 +29,7 @@ struct options {
     int64_t tokens, prompt_tokens, context, length;
     const char *format, *type; /* adapt export */
     int64_t quantise;
-    double split;
+    double split, digital;
     const char *part;
     int64_t batch, requests, max_batch, prompt_chunk; /* run --shapes-only: requests */
     double rate_per_s;

@@ -8,6 +8,7 @@
 
 #include "models/adapt/data.h"
 #include "models/adapt/rule.h"
+#include "sim/sim.h"
 
 /* ---- data from the model itself (generate.c) -------------------------------------------------------------------- */
 
@@ -35,5 +36,25 @@ struct generate_result {
  * file of these options is left as it is. On an error, interruption or full disk what was drawn stays. */
 enum status adapt_generate(const struct model *m, const char *path, const struct generate_options *o,
                            struct generate_result *out, struct error *e);
+
+/* ---- without training (fit.c) ------------------------------------------------------------------------------------ */
+
+struct fit_options {
+    double digital_share;   /* of the multiplications on tiles that may stay digital, above 0, at most 0.5 */
+    const char *text;       /* NULL: the bundled calibration text */
+    size_t text_bytes;
+    uint64_t tokens;        /* of the text that are used at most */
+    uint32_t length;        /* ids per window, at most the model's context */
+    uint64_t seed;
+};
+struct fit_result {
+    uint64_t tokens;
+    double digital_share;                       /* reached */
+    double noise_before_nats, noise_after_nats; /* expected loss by weight noise per token, to second order */
+    double price_nats;                          /* what the last digital weight saves */
+};
+/* Writes the model with its side paths for chip c into the folder `path`. */
+enum status adapt_fit(const struct model *m, const struct chip *c, const struct fit_options *o, const char *path,
+                      struct fit_result *out, struct error *e);
 
 #endif

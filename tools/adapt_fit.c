@@ -1,0 +1,77 @@
+/* mho adapt fit: what stays digital, chosen for a chip without training. The work is done in models/adapt/fit.c. */
+#include <string.h>
+
+#include "base/io.h"
+#include "base/memory.h"
+#include "tools/command.h"
+
+enum { TEXT_LIMIT_BYTES = 1 << 30, DEFAULT_TOKENS = 8192, DEFAULT_WINDOW = 256 };
+#define DEFAULT_DIGITAL 0.05
+
+static enum status print(const struct options *o, const struct chip *c, const struct fit_result *r, struct error *e) {
+    if (!o->json) {
+        printf("%s: %.2f %% of the multiplications digital, chosen on %llu tokens\n", o->out, r->digital_share * 100,
+               (unsigned long long)r->tokens);
+        printf("expected loss by weight noise: %.4f nats per token without, %.4f with them\n", r->noise_before_nats,
+               r->noise_after_nats);
+        return finish_output(e);
+    }
+    json_t *root = json_envelope("adapt fit", o, c);
+    json_put(root, "model", json_string(o->model));
+    json_put(root, "folder", json_string(o->out));
+    json_put(root, "tokens", json_integer((json_int_t)r->tokens));
+    json_put(root, "digital_share", json_number(r->digital_share));
+    json_put(root, "noise_before_nats", json_number(r->noise_before_nats));
+    json_put(root, "noise_after_nats", json_number(r->noise_after_nats));
+    json_put(root, "price_nats", json_number(r->price_nats));
+    return json_finish(root, e);
+}
+
+static enum status read_fit_options(const struct options *o, const struct model *m, struct fit_options *f, char **text,
+                                    struct error *e) {
+    uint32_t context = model_shape(m)->context;
+    uint32_t length = option_given(o, "window") ? (uint32_t)o->window : DEFAULT_WINDOW;
+    if (option_given(o, "window") && length > context) {
+        return error_set(e, ERR_USAGE, "--window %u: longer than the model's context (allowed: 2 to %u)", length,
+                         context);
+    }
+    *f = (struct fit_options){.digital_share = option_given(o, "digital") ? o->digital : DEFAULT_DIGITAL,
+                              .tokens = option_given(o, "tokens") ? (uint64_t)o->tokens : DEFAULT_TOKENS,
+                              .length = length < context ? length : context,
+                              .seed = o->seed};
+    if (o->text) {
+        TRY(read_file(o->text, TEXT_LIMIT_BYTES, text, &f->text_bytes, e));
+        f->text = *text;
+    }
+    return OK;
+}
+
+static enum status fit(const struct options *o, struct error *e) {
+    struct model *m = NULL;
+    struct chip *c = NULL;
+    struct fit_options f;
+    struct fit_result r;
+    char *text = NULL;
+    enum status s;
+    if (!o->out) {
+        return error_set(e, ERR_USAGE, "adapt fit: --out is missing (needed: --out DIR)");
+    }
+    TRY(open_model(o, &m, e));
+    TRY_GOTO(s, open_chip(o, &c, e), done);
+    if (!c) {
+        s = error_set(e, ERR_USAGE, "adapt fit: --chip none (needed: the chip that the model is for)");
+        goto done;
+    }
+    TRY_GOTO(s, read_fit_options(o, m, &f, &text, e), done);
+    TRY_GOTO(s, adapt_fit(m, c, &f, o->out, &r, e), done);
+    s = print(o, c, &r, e);
+done:
+    mem_free(text);
+    chip_destroy(c);
+    model_close(m);
+    return s;
+}
+
+static const char *const names[] = {"model", "chip", "set", "out", "digital", "text", "tokens", "window", NULL};
+
+const struct adapt_word adapt_word_fit = {"fit", names, fit};
