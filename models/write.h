@@ -9,7 +9,8 @@
  *                                          (also q_norm, k_norm, post_attention_norm, mlp_norm, post_mlp_norm)
  *   embedding, positions                   [vocabulary][hidden], [context][hidden]
  *
- * A part may be named as its tensor in the file that the model came from, too: "model.layers.3.self_attn.q_proj.weight".
+ * A part may be named as its tensor in the file that the model came from, too:
+ * "model.layers.3.self_attn.q_proj.weight".
  * A part that is not replaced is written as the model holds it. A tied head follows the embedding, unless it is
  * replaced or quantised itself: then it is written on its own and the model is no longer tied.
  */

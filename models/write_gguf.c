@@ -1,10 +1,11 @@
 /* Writes a model as one GGUF file (version 3; the layout is described in gguf.c), for ordinary digital hardware.
  *
  * Metadata: the shape under the keys of the family's architecture, and the tokenizer (write_vocabulary.c). Mistral is
- * the architecture "llama". Divisors of the rotary embedding become tensors, rope_freqs or rope_factors_long and _short.
+ * the architecture "llama". Divisors of the rotary embedding become tensors, rope_freqs or rope_factors_long and
+ * rope_factors_short.
  *
  * Left out: what belongs to a chip. Refused, since GGUF has no place for it: sliding windows of families other than
- * Phi-3 and Gemma 2.
+ * Phi-3 and Gemma 2, and a scale of q.k of its own.
  */
 #include <math.h>
 
@@ -110,6 +111,16 @@ static uint32_t window_of(const struct shape *s) {
     return window;
 }
 
+/* GGUF has no key for the scale of q.k of Gemma 2: readers take head_dim, or hidden / heads for the 46 layers of 27B. */
+static enum status refuse_scale(const struct piece_list *l, struct error *e) {
+    const struct shape *s = &l->model->shape;
+    double scalar = s->layers == 46 && l->model->family == &family_gemma2 ? (double)s->hidden / s->heads : s->head_dim;
+    return fabs(s->attention_scale * s->attention_scale * scalar - 1.0) > 1e-6
+               ? error_set(e, ERR_RUN, "%s: query_pre_attn_scalar = %g has no place in a GGUF file (allowed: %g)",
+                           weights_path(l->model->weights), 1.0 / (s->attention_scale * s->attention_scale), scalar)
+               : OK;
+}
+
 static enum status refuse_windows(const struct piece_list *l, struct error *e) {
     const struct family *f = l->model->family;
     return window_of(&l->model->shape) && f != &family_phi3 && f != &family_gemma2
@@ -169,6 +180,7 @@ static uint32_t file_type(enum tensor_type t) {
 static enum status make_keys(struct gguf_keys *k, struct piece_list *l, struct error *e) {
     const char *architecture = architecture_of(l->model->family);
     TRY(refuse_windows(l, e));
+    TRY(refuse_scale(l, e));
     gguf_put_text(k, "general.architecture", architecture, strlen(architecture));
     gguf_put_u32(k, "general.alignment", ALIGNMENT);
     gguf_put_u32(k, "general.file_type", file_type(l->changes->type));

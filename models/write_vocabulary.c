@@ -3,9 +3,9 @@
  * From a GGUF file its own keys are copied. From tokenizer.json:
  *   byte-level   model "gpt2": the merges by rank, and the name of the pre-tokeniser whose patterns these are. A
  *                normaliser NFC (Qwen) is lost: GGUF has no place for it, and text is nearly always in that form.
- *   characters   model "llama": the merges become scores. A score belongs to a token, a merge to a pair: that is the same
- *                only if every way to cut a token into two tokens is a merge, and all merges of one token stand together,
- *                as in files that were made from a SentencePiece model. Anything else is refused.
+ *   characters   model "llama": the merges become scores. A score belongs to a token, a merge to a pair: that is the
+ *                same only if every way to cut a token into two tokens is a merge, and all merges of one token stand
+ *                together, as in files that were made from a SentencePiece model. Anything else is refused.
  */
 #include <stdlib.h>
 

@@ -1,5 +1,5 @@
-/* Checkpoints of PyTorch: files that torch.save made (tests/golden/generators/gen_torch.py), and files put together here
- * that want to run something, to read outside, or to fill the memory.
+/* Checkpoints of PyTorch: files that torch.save made (tests/golden/generators/gen_torch.py), and files put together
+ * here that want to run something, to read outside, or to fill the memory.
  */
 #include "base/io.h"
 #include "models/files.h"
