@@ -179,8 +179,8 @@ enum status torch_read(const struct span *s, size_t file, struct tensor_list *l,
     struct reader r = {.span = s, .list = l, .file = file};
     if (s->bytes >= 2 && s->data[0] == 0x80 && s->data[1] == 2) {
         return error_set(e, ERR_RUN,
-                         "%s: offset 0: the format of torch before 1.6 (allowed: ZIP files, which torch.save of a later "
-                         "torch writes)",
+                         "%s: offset 0: the format of torch before 1.6 (allowed: ZIP files, which a later "
+                         "torch.save writes)",
                          s->name);
     }
     return read_all(&r, e);

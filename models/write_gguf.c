@@ -111,7 +111,7 @@ static uint32_t window_of(const struct shape *s) {
     return window;
 }
 
-/* GGUF has no key for the scale of q.k of Gemma 2: readers take head_dim, or hidden / heads for the 46 layers of 27B. */
+/* GGUF has no key for the scale of q.k of Gemma 2: readers take head_dim, or hidden / heads for 46 layers (27B). */
 static enum status refuse_scale(const struct piece_list *l, struct error *e) {
     const struct shape *s = &l->model->shape;
     double scalar = s->layers == 46 && l->model->family == &family_gemma2 ? (double)s->hidden / s->heads : s->head_dim;

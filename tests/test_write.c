@@ -552,8 +552,7 @@ static void misplaced_chip_tensors(void **state) {
 
 /* ---- GGUF ------------------------------------------------------------------------------------------- */
 
-/* Rows of q and k change their order for the architecture "llama", and with it the sums of q.k: 1e-5 as above. Norms and
- * epsilon are fp32 in GGUF. */
+/* Rows of q and k change their order for the architecture "llama", and with it the sums of q.k: 1e-5 as above. */
 static void gguf_of_families(void **state) {
     (void)state;
     static const char *const paths[] = {"models/gemma2-tiny", "models/gpt2-tiny", "models/llama-untied-tiny",
