@@ -14,8 +14,8 @@
  *   area, area_share  of a part; of a part within the boundary                       mm2, %
  *   latency           of one vector in the tiles                                     ns
  * An operation is half a MAC, or a MAC, as the paper counts. A stream of N vectors takes (N - 1) intervals and what the
- * pipeline needs to fill: N is large. The vectors are at the tiles, as in a published peak: nothing crosses a network or
- * a chip link, whose area and static power count where a boundary names them.
+ * pipeline needs to fill: N is large. The vectors are at the tiles, as in a published peak: nothing crosses a network
+ * or a chip link, whose area and static power count where a boundary names them.
  */
 #include "sim/measure.h"
 

@@ -207,6 +207,7 @@ static void tiers_and_copies(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct bench b = make_more(cases[i].set, cases[i].more);
+        uint64_t heat[LINKS] = {0}; /* of chip 0, when every copy multiplies once */
         groups = cases[i].groups;
         for (size_t m = 0; m < MATRICES; m++) {
             for (uint32_t k = 0; k < placement_matrix_at(b.placement, m).copies; k++) {
@@ -217,6 +218,9 @@ static void tiers_and_copies(void **state) {
                     count_copy(&b, m, k, chip, true, true, &in);
                     count_copy(&b, m, k, chip, false, true, &out);
                     bit_hops += in.bit_hops + out.bit_hops;
+                    for (uint32_t l = 0; chip == 0 && l < LINKS; l++) {
+                        heat[l] += in.flits[l] + out.flits[l];
+                    }
                     for (uint32_t p = 0; p < im.count; p++) {
                         struct chip_group g = interconnect_group(b.net, im.parts[p].group);
                         if (g.first == chip && g.count == 1) {
@@ -228,6 +232,10 @@ static void tiers_and_copies(void **state) {
                 assert_int_equal(im.bit_hops, bit_hops);
                 assert_true(bit_hops > 0 || stack_of(&b, m, k) % TILES == 0);
             }
+        }
+        assert_int_equal(interconnect_group(b.net, 0).count, 1);
+        for (uint32_t l = 0; l < LINKS; l++) {
+            assert_int_equal(interconnect_link_flits(b.net, 0, l), heat[l]);
         }
         clear(&b);
     }

@@ -1,6 +1,6 @@
 /* Which weights stay digital.
  *
- * Let v_oi = output_o input_i be the cost of a squared error (fit_sensitivity.c), m the largest |w| that an output keeps
+ * Let v_oi = output_o input_i be the cost of a squared error (fit_sensitivity.c), m the largest |w| that an output has
  * on a tile, s(|w|/m) m the standard deviation that programming leaves on a weight (the chip's cell). A column of n
  * weights on the tile costs
  *   J = sum over i on the tile of v_oi m^2 s^2(|w_oi| / m)       nats per token, to second order
