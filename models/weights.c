@@ -276,8 +276,8 @@ static enum status open_tensors(const char *folder, struct weights **out, struct
         }
     }
     return error_set(e, ERR_RUN,
-                     "%s: no weights (allowed: model.safetensors or pytorch_model.bin, or the same with .index.json and "
-                     "its shards)",
+                     "%s: no weights (allowed: model.safetensors, or model.safetensors.index.json with its shards; the same "
+                     "with pytorch_model.bin)",
                      folder);
 }
 
