@@ -2,6 +2,8 @@
 #ifndef MHO_SIM_REPORT_H
 #define MHO_SIM_REPORT_H
 
+#include <stdio.h>
+
 #include "sim/run.h"
 
 extern const char *const report_not_modelled[]; /* NULL-terminated */
@@ -27,6 +29,10 @@ json_t *report_resources_json(const struct run *r);
 json_t *report_last_step_json(const struct run *r);
 json_t *report_matrices_json(const struct run *r);
 json_t *report_network_json(const struct run *r);
+
+/* Parts of the terminal report, in lines that may be too long: report_print_spread.c, report_print_machine.c. */
+void report_print_spread(const struct run *r, int columns, FILE *out);
+void report_print_setup(const struct run *r, double run_J, FILE *out);
 
 struct constant_count {
     size_t all, assumed;

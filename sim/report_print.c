@@ -1,11 +1,14 @@
-/* The report of a run for a terminal: at most 33 lines of at most 80 columns; the table takes 51 where there are fewer.
+/* The report of a run for a terminal: one screen, 24 lines of 80 columns where nothing is wrong. Lines that do not fit
+ * go on in the next one; the table takes 60 columns where there are fewer.
  *
  *   chip and mapping
- *   a table: component, energy per token with its share as a bar, area with its share as a bar
- *   time, and what the critical path consists of, with bars
+ *   a table: energy per token, time on the critical path, and area, by component, with their shares as bars; components
+ *   that have less than half a percent of all three are left out, and the smallest are taken together where the other
+ *   lines leave no room
+ *   time, and what bounds it; power; the tiles alone
  *   energy, time and area with the spreads of the constants, and which constants move them
- *   programming; wires and faults where there are any
- *   conventions, assumptions, what is not modelled, flags
+ *   programming and calibration; wires and faults where there are any
+ *   assumptions, what is not modelled, flags
  */
 #include "sim/report.h"
 
@@ -17,18 +20,109 @@
 #include "base/quantity.h"
 #include "sim/placement.h"
 #include "sim/report_machine.h"
-#include "sim/uncertainty.h"
 
-enum { BAR = 14, BARS_COLUMNS = 80, COLUMN = 25, ASSUMPTIONS_SHOWN = 3 };
-#define LOPSIDED 0.2 /* nominal and median so far apart are explained */
-#define LEAST_SHARE 0.005 /* of an assumption that is shown */
+enum { SCREEN_LINES = 24, ROWS_LEAST = 6, ROWS_MOST = PART_COUNT + 4, BAR_MOST = 20, BOUNDS_SHOWN = 3,
+       COLUMNS_LEAST = 40 };
+#define LEAST_SHARE 0.005 /* of a row, or of what bounds the time */
 
-static const char *bar(double share, char out[BAR + 1]) {
-    int filled = isfinite(share) ? (int)(share * BAR + 0.5) : 0;
-    memset(out, ' ', BAR);
-    memset(out, '#', (size_t)(filled < 0 ? 0 : filled > BAR ? BAR : filled));
-    out[BAR] = 0;
-    return out;
+/* ---- the table --------------------------------------------------------------------------------- */
+
+enum { ENERGY, TIME, AREA, QUANTITIES };
+
+struct row {
+    const char *name;
+    bool stage;               /* of the tiles: its numbers are in those of the tiles, too */
+    double value[QUANTITIES]; /* J per token, s, mm2; NAN: has none */
+};
+
+struct table {
+    struct row rows[ROWS_MOST], total;
+    int count, bar; /* bar: its columns; 0: none */
+    double largest[QUANTITIES];
+};
+
+/* The largest of its shares of the totals. */
+static double weight(const struct table *t, const struct row *row) {
+    double most = 0;
+    for (int q = 0; q < QUANTITIES; q++) {
+        double share = row->value[q] / t->total.value[q];
+        most = share > most ? share : most;
+    }
+    return most;
+}
+
+static void add_row(struct table *t, const char *name, bool stage, double energy_J, double time_s, double mm2) {
+    struct row row = {name, stage, {energy_J, time_s, mm2}};
+    if (weight(t, &row) >= LEAST_SHARE) {
+        t->rows[t->count++] = row;
+    }
+}
+
+/* The class of resources that a component works on, if it is one of its own. */
+static int class_of_part(enum component part) {
+    for (int c = 0; c < CLASS_COUNT; c++) {
+        if (strcmp(resource_class_name((enum resource_class)c), component_name(part)) == 0) {
+            return c;
+        }
+    }
+    return -1;
+}
+
+static void fill_table(const struct run *r, const struct ledger_view *v, struct table *t) {
+    struct area_view area = placement_area(r->chip, r->placement);
+    struct run_path path = run_path(r);
+    double tokens = (double)r->tokens_total, tiles_J = 0, tiles_mm2 = 0;
+    t->total = (struct row){"total", false, {v->total_J / tokens, v->makespan_s, area.total_mm2}};
+    for (int c = PART_DAC; c <= PART_DIGITAL_POST; c++) {
+        tiles_J += v->energy_J[c];
+        tiles_mm2 += area.part_mm2[c];
+    }
+    add_row(t, "tiles", false, tiles_J / tokens, path.class_s[CLASS_TILES], tiles_mm2);
+    for (int c = 0; c < PART_STATIC; c++) {
+        bool stage = c <= PART_DIGITAL_POST;
+        int class = stage ? -1 : class_of_part((enum component)c);
+        add_row(t, component_name((enum component)c), stage, v->energy_J[c] / tokens,
+                class >= 0 ? path.class_s[class] : (double)NAN, area.part_mm2[c]);
+    }
+    add_row(t, component_name(PART_STATIC), false, v->energy_J[PART_STATIC] / tokens, (double)NAN, (double)NAN);
+    add_row(t, "clock edges", false, (double)NAN, path.clock_s, (double)NAN);
+    add_row(t, "arrivals", false, (double)NAN, path.arrival_s, (double)NAN);
+}
+
+/* Into the last row, which is "others"; a stage is in the tiles already. */
+static void fold_row(struct table *t, int which, struct row *others) {
+    struct row folded = t->rows[which];
+    memmove(t->rows + which, t->rows + which + 1, (size_t)(t->count - which - 1) * sizeof folded);
+    t->count--;
+    for (int q = 0; q < QUANTITIES && !folded.stage; q++) {
+        if (isfinite(folded.value[q])) {
+            others->value[q] = folded.value[q] + (isfinite(others->value[q]) ? others->value[q] : 0);
+        }
+    }
+}
+
+/* The smallest rows together until there are no more than so many. */
+static void fold_smallest(struct table *t, int most) {
+    struct row others = {"others", false, {(double)NAN, (double)NAN, (double)NAN}};
+    while (t->count + (weight(t, &others) > 0) > most) {
+        int smallest = t->count - 1;
+        for (int i = t->count - 1; i > 0; i--) {
+            smallest = weight(t, &t->rows[i]) < weight(t, &t->rows[smallest]) ? i : smallest;
+        }
+        fold_row(t, smallest, &others);
+    }
+    if (weight(t, &others) > 0) {
+        t->rows[t->count++] = others;
+    }
+}
+
+static int add_bar(double share, int width, char *out) {
+    int filled = isfinite(share) ? (int)(share * width + 0.5) : 0;
+    out[0] = ' ';
+    memset(out + 1, ' ', (size_t)width);
+    memset(out + 1, '#', (size_t)(filled < width ? filled : width));
+    out[width + 1] = 0;
+    return width + 1;
 }
 
 /* A line without blanks at its end. */
@@ -40,35 +134,42 @@ static void print_line(FILE *out, const char *line) {
     fprintf(out, "%.*s\n", (int)n, line);
 }
 
-static void print_row(FILE *out, bool bars, const char *name, double energy_J, double total_J, double area_mm2,
-                      double total_mm2) {
-    char energy[QUANTITY_BYTES], area[QUANTITY_BYTES] = "", blocks[BAR + 1], line[160];
-    double energy_share = energy_J / total_J, area_share = area_mm2 / total_mm2;
-    int used = snprintf(line, sizeof line, "  %-14s %8s %3.0f %% %s", name, quantity(energy_J, "J", energy),
-                        100 * energy_share, bars ? bar(energy_share, blocks) : "");
-    if (isfinite(area_mm2)) {
-        snprintf(area, sizeof area, area_mm2 < 999.5 ? "%.3g mm2" : "%.0f mm2", area_mm2);
-        snprintf(line + used, sizeof line - (size_t)used, "  %11s %3.0f %% %s", area, 100 * area_share,
-                 bars ? bar(area_share, blocks) : "");
+/* The longest bar of a column is that of its largest row. */
+static void print_row(const struct table *t, const struct row *row, FILE *out) {
+    char line[256], text[QUANTITY_BYTES];
+    int used = snprintf(line, sizeof line, "%s%-*s", row->stage ? "  " : "", row->stage ? 12 : 14, row->name);
+    for (int q = 0; q < QUANTITIES; q++) {
+        double value = row->value[q], share = value / t->total.value[q];
+        if (!isfinite(value)) {
+            used += snprintf(line + used, sizeof line - (size_t)used, "%*s", 15 + (t->bar ? t->bar + 1 : 0), "");
+            continue;
+        }
+        used += snprintf(line + used, sizeof line - (size_t)used, " %8s %3.0f %%",
+                         q == AREA ? quantity_area(value, text) : quantity(value, q == ENERGY ? "J" : "s", text),
+                         100 * share);
+        used += t->bar ? add_bar(row == &t->total ? 0 : value / t->largest[q], t->bar, line + used) : 0;
     }
     print_line(out, line);
 }
 
-/* Rows in the order of the components; what was never used and takes no area is left out. */
-static void print_table(const struct run *r, const struct ledger_view *v, bool bars, FILE *out) {
-    struct area_view area = placement_area(r->chip, r->placement);
-    double tokens = (double)r->tokens_total;
-    fprintf(out, "  %-14s %-*s   %s\n", "", bars ? 15 + BAR : 15, "energy per token",
-            bars ? "area of the chips" : "area");
-    for (int c = 0; c < PART_COUNT; c++) {
-        bool is_static = c == PART_STATIC;
-        if (v->count[c] || is_static || area.part_mm2[c] > 0) {
-            print_row(out, bars, component_name((enum component)c), v->energy_J[c] / tokens, v->total_J / tokens,
-                      is_static ? (double)NAN : area.part_mm2[c], area.total_mm2);
+static void print_table(struct table *t, int columns, FILE *out) {
+    enum { NUMBERS = 59 }; /* columns without bars */
+    int room = (columns - NUMBERS) / QUANTITIES - 1, group = 14;
+    t->bar = room < 4 ? 0 : room < BAR_MOST ? room : BAR_MOST;
+    group += t->bar ? t->bar + 1 : 0;
+    for (int i = 0; i < t->count; i++) {
+        for (int q = 0; q < QUANTITIES; q++) {
+            t->largest[q] = t->rows[i].value[q] > t->largest[q] ? t->rows[i].value[q] : t->largest[q];
         }
     }
-    print_row(out, bars, "total", v->total_J / tokens, v->total_J / tokens, area.total_mm2, area.total_mm2);
+    fprintf(out, "%-14s %-*s %-*s %s\n", "", group, "energy a token", group, "time of run", "area");
+    for (int i = 0; i < t->count; i++) {
+        print_row(t, &t->rows[i], out);
+    }
+    print_row(t, &t->total, out);
 }
+
+/* ---- lines ------------------------------------------------------------------------------------- */
 
 void placement_print_hops(const struct placement_total *p, FILE *out) {
     double saved = 1 - p->bit_hops / p->bit_hops_in_order;
@@ -92,7 +193,7 @@ static void print_mapping(const struct run *r, FILE *out) {
     }
 }
 
-/* "time: 812 us for 12 tokens together, then 35.2 us per token" */
+/* "time: 812 us for 12 tokens together, 35.2 us per token one by one (40)" */
 static void print_time(const struct run *r, FILE *out) {
     char one[QUANTITY_BYTES], several[QUANTITY_BYTES];
     uint64_t together = r->tokens_total - r->single_steps;
@@ -107,238 +208,46 @@ static void print_time(const struct run *r, FILE *out) {
     fputc('\n', out);
 }
 
-/* The class with the largest share; it is taken out. */
-static int take_largest(double share[CLASS_COUNT], double *of) {
-    int largest = 0;
-    for (int c = 1; c < CLASS_COUNT; c++) {
-        largest = share[c] > share[largest] ? c : largest;
+/* What has the largest shares of the critical path. */
+static void print_bound(const struct run *r, double makespan_s, FILE *out) {
+    enum { CLOCKS = CLASS_COUNT, ARRIVALS, SHARES };
+    struct run_path path = run_path(r);
+    double share[SHARES];
+    for (int c = 0; c < SHARES; c++) {
+        share[c] = (c == CLOCKS ? path.clock_s : c == ARRIVALS ? path.arrival_s : path.class_s[c]) / makespan_s;
     }
-    *of = share[largest];
-    share[largest] = -1;
-    return largest;
-}
-
-/* The four classes of resources with the largest shares of the critical path: two on a line with bars, or all on one
- * line. */
-static void print_bound(const struct run *r, double makespan_s, bool bars, FILE *out) {
-    double share[CLASS_COUNT], one, arrival_s = run_path(r).arrival_s;
-    char blocks[BAR + 1], line[2 * BARS_COLUMNS];
-    int used = 0;
-    for (int c = 0; c < CLASS_COUNT; c++) {
-        share[c] = run_class(r, (enum resource_class)c).critical_s / makespan_s;
-    }
-    if (bars && arrival_s > 0) {
-        fprintf(out, "bound by (share of the critical path; %.0f %% waiting for arrivals)\n",
-                100 * arrival_s / makespan_s);
-    } else {
-        fputs(bars ? "bound by (share of the critical path)\n" : "bound by:", out);
-    }
-    for (int shown = 0; shown < 4; shown++) {
-        const char *name = resource_class_name((enum resource_class)take_largest(share, &one));
-        if (one < 0.005) {
+    fputs("bound by", out);
+    for (int shown = 0; shown < BOUNDS_SHOWN; shown++) {
+        int largest = 0;
+        for (int c = 1; c < SHARES; c++) {
+            largest = share[c] > share[largest] ? c : largest;
+        }
+        if (share[largest] < LEAST_SHARE) {
             break;
         }
-        if (!bars) {
-            fprintf(out, "%s %s %.0f %%", shown ? "," : "", name, 100 * one);
-            continue;
-        }
-        used += snprintf(line + used, sizeof line - (size_t)used, "  %-14s %3.0f %% %s  ", name, 100 * one,
-                         bar(one, blocks));
-        if (shown % 2) {
-            print_line(out, line);
-            used = 0;
-        }
+        fprintf(out, "%s %s (%.0f %%%s)", shown ? "," : "",
+                largest == CLOCKS     ? "clock edges"
+                : largest == ARRIVALS ? "arrivals"
+                                      : resource_class_name((enum resource_class)largest),
+                100 * share[largest], shown ? "" : " of the critical path");
+        share[largest] = -1;
     }
-    if (used) {
-        print_line(out, line);
-    }
-    if (!bars) {
-        fputc('\n', out);
-    }
+    fputc('\n', out);
 }
 
 static void print_energy(const struct run *r, const struct ledger_view *v, FILE *out) {
-    char text[2][QUANTITY_BYTES];
+    char text[4][QUANTITY_BYTES];
     double mac_J = report_tile_J_per_mac(v);
     struct power_view p = run_power(r);
     double mm2 = placement_area(r->chip, r->placement).total_mm2;
-    fprintf(out, "energy: %s for %" PRIu64 " tokens", quantity(v->total_J, "J", text[0]), r->tokens_total);
-    fprintf(out, "; %s", quantity(p.mean_W, "W", text[0]));
-    fprintf(out, ", peak %s", quantity(p.peak_W, "W", text[0]));
-    fprintf(out, " in %s", quantity(p.window_s, "s", text[0]));
-    fprintf(out, ", %s/mm2\n", quantity(p.mean_W / mm2, "W", text[0]));
+    fprintf(out, "energy: %s for %" PRIu64 " tokens; %s, peak %s", quantity(v->total_J, "J", text[0]), r->tokens_total,
+            quantity(p.mean_W, "W", text[1]), quantity(p.peak_W, "W", text[2]));
+    fprintf(out, " in %s, %s/mm2\n", quantity(p.window_s, "s", text[0]), quantity(p.mean_W / mm2, "W", text[3]));
     if (isfinite(mac_J)) {
         const struct tile_spec *t = &chip_spec_of(r->chip)->tile;
         fprintf(out, "tiles alone, dynamic: %s/MAC, %.3g TOPS/W (2 ops/MAC, %d x %d bits)\n",
                 quantity(mac_J, "J", text[1]), 2e-12 / mac_J, t->dac.bits, t->adc.bits);
     }
-}
-
-/* "61 % tile.static_W", or nothing; a name that is too long ends with a dot. */
-static void assumption_text(const struct uncertainty *u, const struct uncertain_quantity *q, size_t row,
-                            char out[COLUMN + 1]) {
-    char line[UNCERTAIN_KEY_BYTES + 16];
-    out[0] = 0;
-    if (row < q->count && q->top[row].share >= LEAST_SHARE) {
-        int length = snprintf(line, sizeof line, "%3.0f %% %s", 100 * q->top[row].share,
-                              u->constants[q->top[row].constant].key);
-        if (length > COLUMN) {
-            memcpy(line + COLUMN - 1, ".", 2);
-        }
-        memcpy(out, line, strlen(line) + 1);
-    }
-}
-
-/* "752 nJ, 1.21 uJ, 3.35 uJ" */
-static void quantiles_text(const struct uncertain_quantity *q, const char *unit, char out[COLUMN + 1]) {
-    char low[QUANTITY_BYTES], middle[QUANTITY_BYTES], high[QUANTITY_BYTES];
-    char line[4 * QUANTITY_BYTES];
-    int length = unit ? snprintf(line, sizeof line, "%s, %s, %s", quantity(q->p10, unit, low),
-                                 quantity(q->p50, unit, middle), quantity(q->p90, unit, high))
-                      : snprintf(line, sizeof line, "%.3g, %.3g, %.3g mm2", q->p10, q->p50, q->p90);
-    line[length > COLUMN ? COLUMN : length] = 0;
-    memcpy(out, line, strlen(line) + 1);
-}
-
-/* Where the constants as stated give far less or more than the median: which spread does that. */
-static void print_lopsided(const struct uncertainty *u, FILE *out) {
-    const struct uncertain_quantity *q = &u->of[UNCERTAIN_ENERGY];
-    char text[QUANTITY_BYTES];
-    if (q->count && fabs(q->nominal - q->p50) > LOPSIDED * q->p50) {
-        const struct uncertain_constant *c = &u->constants[q->top[0].constant];
-        fprintf(out, "  as stated: %s; lopsided spread, %s x%.3g to x%.3g\n", quantity(q->nominal, "J", text), c->key,
-                c->k->spread_low, c->k->spread_high);
-    }
-}
-
-/* Energy per token, time and area side by side: p10, p50, p90, below them the assumptions that move them most. On a
- * narrow terminal one below the other, with the first assumption only. */
-static void print_uncertainty(const struct run *r, bool wide, FILE *out) {
-    struct uncertainty u;
-    run_uncertainty(r, &u);
-    bool singles = isfinite(u.of[UNCERTAIN_TPOT].nominal);
-    const struct uncertain_quantity *q[] = {&u.of[UNCERTAIN_ENERGY],
-                                            &u.of[singles ? UNCERTAIN_TPOT : UNCERTAIN_TTFT],
-                                            &u.of[UNCERTAIN_AREA]};
-    static const char *const units[] = {"J", "s", NULL};
-    enum { QUANTITIES = sizeof q / sizeof q[0] };
-    char text[QUANTITIES][COLUMN + 1], line[QUANTITIES * (COLUMN + 2)];
-    fprintf(out, "p10, p50, p90 of a token's energy, %s, area; moved by (share)\n",
-            singles ? "a token's time" : "a prompt's time");
-    for (size_t row = 0; row <= ASSUMPTIONS_SHOWN; row++) {
-        bool any = false;
-        for (size_t i = 0; i < QUANTITIES; i++) {
-            if (row == 0) {
-                quantiles_text(q[i], units[i], text[i]);
-            } else {
-                assumption_text(&u, q[i], row - 1, text[i]);
-            }
-            any = any || text[i][0];
-        }
-        if (wide && any) {
-            snprintf(line, sizeof line, "  %-*s %-*s %s", COLUMN, text[0], COLUMN, text[1], text[2]);
-            print_line(out, line);
-        }
-        for (size_t i = 0; !wide && row == 0 && i < QUANTITIES; i++) {
-            char first[COLUMN + 1];
-            assumption_text(&u, q[i], 0, first);
-            fprintf(out, "  %-*s%.*s\n", first[0] ? COLUMN : 0, text[i], COLUMN - 1, first);
-        }
-    }
-    print_lopsided(&u, out);
-    if (singles && isfinite(u.of[UNCERTAIN_TTFT].nominal)) {
-        quantiles_text(&u.of[UNCERTAIN_TTFT], "s", text[0]);
-        fprintf(out, "  %-*s of a prompt\n", COLUMN, text[0]);
-    }
-}
-
-/* "programming: 2.65e+08 devices x 20 pulses, error -0.1 +- 2.9 %, 12.1 ms, 3.2 mJ": mean and sd in units of
- * the span */
-static void print_programming(const struct machine *m, FILE *out) {
-    char text[2][QUANTITY_BYTES];
-    struct machine_programming p = machine_programming(m);
-    if (p.devices == 0) {
-        return;
-    }
-    fprintf(out, "programming: %.3g devices x %.3g pulses", (double)p.devices,
-            (double)p.pulses / (double)p.devices);
-    if (p.programmings > 1) {
-        fprintf(out, ", %.4g times", (double)p.programmings);
-    }
-    if (p.failed) {
-        fprintf(out, ", %" PRIu64 " failed", p.failed);
-    }
-    if (isfinite(p.error.all.sd)) {
-        fprintf(out, ", error %.2g +- %.2g %%", 100 * p.error.all.mean, 100 * p.error.all.sd);
-    }
-    if (isfinite(p.seconds)) {
-        fprintf(out, ", %s, %s\n", quantity(p.seconds, "s", text[0]), quantity(p.joules, "J", text[1]));
-    } else {
-        fprintf(out, "; time and energy not stated\n");
-    }
-}
-
-static void print_wires(const struct machine *m, FILE *out) {
-    struct machine_wires w = machine_wires(m);
-    if (w.act) {
-        fprintf(out, "wires: %.2g %% of the current lost; folding off by %.1g (measured), %.1g (estimate)\n",
-                100 * w.mean_loss, w.measured_error, w.largest_estimate);
-    }
-}
-
-static void print_faults(const struct machine *m, FILE *out) {
-    struct machine_faults f = machine_faults(m);
-    if (f.stuck || f.dead_rows || f.dead_columns) {
-        fprintf(out,
-                "faults: %" PRIu64 " devices, %" PRIu64 " lines; %" PRIu64 " lines on spares; left %" PRIu64
-                " devices, %" PRIu64 " lines\n",
-                f.stuck, f.dead_rows + f.dead_columns, f.repaired_rows + f.repaired_columns, f.stuck_left,
-                f.dead_rows_left + f.dead_columns_left);
-    }
-}
-
-static void print_correction(const struct machine *m, FILE *out) {
-    struct machine_calibration c = machine_calibration(m);
-    if (c.corrections) {
-        fprintf(out, "correction: %" PRIu64 " columns, %" PRIu64 " left as they are; %.2g %% of test results clipped\n",
-                c.columns_corrected, c.columns_left, 100 * (double)c.test_results_clipped / (double)c.test_results);
-    }
-}
-
-/* "calibration: 6.86e+06 reads for drift, 1.57e+06 for correction, 21.5 ms, 58.4 mJ" */
-static void print_calibration(const struct machine *m, FILE *out) {
-    char text[2][QUANTITY_BYTES];
-    struct machine_calibration c = machine_calibration(m);
-    if (c.readout_mvms + c.correction_mvms == 0) {
-        return;
-    }
-    fprintf(out, "calibration: %.3g reads for drift, %.3g for correction", (double)c.readout_mvms,
-            (double)c.correction_mvms);
-    if (isfinite(c.seconds)) {
-        fprintf(out, ", %s, %s\n", quantity(c.seconds, "s", text[0]), quantity(c.joules, "J", text[1]));
-    } else {
-        fprintf(out, "; time and energy not stated\n");
-    }
-}
-
-/* "set-up before the run: 3.2 mJ in 12.1 ms; run and set-up together 3.21 mJ" */
-static void print_setup(const struct run *r, double run_J, FILE *out) {
-    char text[3][QUANTITY_BYTES];
-    struct setup_costs s = report_setup(r);
-    double energy_J = s.programming_J + s.refresh_J + s.calibration_J;
-    if (isfinite(energy_J)) {
-        fprintf(out, "set-up before the run: %s in %s; run and set-up: %s\n", quantity(energy_J, "J", text[0]),
-                quantity(s.programming_s + s.refresh_s + s.calibration_s, "s", text[1]),
-                quantity(energy_J + run_J, "J", text[2]));
-    }
-}
-
-void machine_report_print(const struct machine *m, FILE *out) {
-    print_programming(m, out);
-    print_wires(m, out);
-    print_faults(m, out);
-    print_correction(m, out);
-    print_calibration(m, out);
 }
 
 static void print_notes(const struct run *r, FILE *out) {
@@ -361,27 +270,78 @@ static void print_notes(const struct run *r, FILE *out) {
     }
 }
 
-void run_report_print(const struct run *r, int columns, FILE *out) {
-    struct ledger_view v = run_ledger(r);
-    print_mapping(r, out);
+/* ---- the screen -------------------------------------------------------------------------------- */
+
+/* Lines that are too long go on in the next one, after two blanks. Returns how many there are; out NULL: only counts. */
+static int put_lines(const char *text, int columns, FILE *out) {
+    int lines = 0;
+    for (const char *p = text; *p;) {
+        const char *stop = strchr(p, '\n');
+        int indent = 0;
+        while (p < stop || !indent) {
+            const char *end = p + columns - indent < stop ? p + columns - indent : stop;
+            for (const char *q = end; end < stop && q > p; q--) {
+                if (*q == ' ') {
+                    end = q;
+                    break;
+                }
+            }
+            if (out) {
+                fprintf(out, "%*s%.*s\n", indent, "", (int)(end - p), p);
+            }
+            lines++;
+            indent = 2;
+            p = end < stop ? end + (*end == ' ') : stop;
+        }
+        p = stop + 1;
+    }
+    return lines;
+}
+
+static void print_tail(const struct run *r, const struct ledger_view *v, int columns, FILE *out) {
     if (!chip_has_costs(r->chip)) {
         fprintf(out, "this chip declares no costs: its energy, time and area are unknown, not zero\n");
         fprintf(out, "%" PRIu64 " MVMs, %" PRIu64 " analog MACs, %" PRIu64 " DAC and %" PRIu64 " ADC conversions\n",
-                v.mvm, v.macs, v.converted_dac, v.converted_adc);
+                v->mvm, v->macs, v->converted_dac, v->converted_adc);
         return;
     }
     if (!r->tokens_total) {
         fprintf(out, "nothing has run yet\n");
         return;
     }
-    print_table(r, &v, columns >= BARS_COLUMNS, out);
     print_time(r, out);
-    print_bound(r, v.makespan_s, columns >= BARS_COLUMNS, out);
-    print_energy(r, &v, out);
-    print_uncertainty(r, columns >= BARS_COLUMNS, out);
+    print_bound(r, v->makespan_s, out);
+    print_energy(r, v, out);
+    report_print_spread(r, columns, out);
     if (r->machine) {
         machine_report_print(r->machine, out);
-        print_setup(r, v.total_J, out);
+        report_print_setup(r, v->total_J, out);
     }
     print_notes(r, out);
+}
+
+void run_report_print(const struct run *r, int columns, FILE *out) {
+    enum { HEAD_BYTES = 1 << 10, TAIL_BYTES = 1 << 13, TABLE_FRAME = 2 };
+    char head[HEAD_BYTES] = "", tail[TAIL_BYTES] = "";
+    struct ledger_view v = run_ledger(r);
+    FILE *f = fmemopen(head, sizeof head, "w");
+    if (f) {
+        print_mapping(r, f);
+        fclose(f);
+    }
+    f = fmemopen(tail, sizeof tail, "w");
+    if (f) {
+        print_tail(r, &v, columns, f);
+        fclose(f);
+    }
+    columns = columns < COLUMNS_LEAST ? COLUMNS_LEAST : columns;
+    int lines = put_lines(head, columns, out);
+    if (chip_has_costs(r->chip) && r->tokens_total) {
+        struct table t = {.count = 0};
+        int left = SCREEN_LINES - TABLE_FRAME - lines - put_lines(tail, columns, NULL);
+        fill_table(r, &v, &t);
+        fold_smallest(&t, left < ROWS_LEAST ? ROWS_LEAST : left);
+        print_table(&t, columns, out);
+    }
+    put_lines(tail, columns, out);
 }

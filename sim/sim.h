@@ -547,8 +547,8 @@ struct run_event run_last_event_at(const struct run *r, size_t i);
 /* energy, area, mapping, utilisation and convention lines as JSON objects with the keys of design section 6; owned by
  * the caller. */
 json_t *run_report_json(const struct run *r);
-/* One screen for a terminal of that many columns: energy, time and area by component, with bars where 80 columns allow,
- * notes about what is not modelled. */
+/* One screen for a terminal of that many columns (at least 60): energy, time and area by component, with bars where 80
+ * columns allow, what bounds the time, the top assumptions, notes about what is not modelled. */
 void run_report_print(const struct run *r, int columns, FILE *out);
 
 /* ---- validation ----------------------------------------------------------------------------- */

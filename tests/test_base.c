@@ -1,6 +1,7 @@
 /* Errors, memory, files, outputs, interrupts, progress: what base/ promises of the operating system. */
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/memory.h"
+#include "base/quantity.h"
 #include "tests/files.h"
 
 static struct error err;
@@ -552,7 +554,35 @@ static void clock_runs_forward(void **state) {
     assert_true(passed < 60); /* seconds, not milliseconds */
 }
 
+/* At most eight characters, and three digits that are right: nothing is ever cut off. */
+static void quantities_are_short(void **state) {
+    (void)state;
+    static const struct {
+        double mm2;
+        const char *text;
+    } areas[] = {{0.768, "0.77 mm2"}, {94.9, "94.9 mm2"}, {999.4, "999 mm2"}, {1000, "10.0 cm2"}, {10300, "103 cm2"},
+                 {999000, "9990 cm2"}, {1.4e6, "1.40 m2"}, {0.0099, "9900 um2"}, {3e-6, "3.00 um2"}, {0, "0 mm2"}};
+    static const struct {
+        double value;
+        const char *text;
+    } digits[] = {{1.206, "1.21"}, {33.54, "33.5"}, {99.96, "100"}, {10300.4, "10300"}, {0.0012, "0.00120"},
+                  {0, "0"}, {2.5e7, "2.50e+07"}, {3e-7, "3.00e-07"}};
+    char text[QUANTITY_BYTES];
+    for (size_t i = 0; i < sizeof areas / sizeof areas[0]; i++) {
+        assert_string_equal(quantity_area(areas[i].mm2, text), areas[i].text);
+        assert_true(strlen(text) <= 8);
+    }
+    for (size_t i = 0; i < sizeof digits / sizeof digits[0]; i++) {
+        assert_string_equal(three_digits(digits[i].value, text), digits[i].text);
+    }
+    assert_string_equal(quantity(0.0000123, "J", text), "12.3 uJ");
+    assert_string_equal(quantity((double)NAN, "J", text), "-");
+    assert_string_equal(quantity_area((double)NAN, text), "-");
+    assert_string_equal(quantity_scale(2.5e-9, "s").unit, "ns");
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(quantities_are_short),
     cmocka_unit_test(error_messages),
     cmocka_unit_test(long_errors_are_cut),
     cmocka_unit_test(blocks_are_zeroed_and_aligned),

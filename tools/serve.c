@@ -225,9 +225,7 @@ static enum status report(const struct serve_job *j, struct error *e) {
     }
     json_decref(root);
     TRY(s);
-    const struct model_shape *m = model_shape(j->shapes->model);
-    printf("%s (%s, %.3g parameters): shapes only, %llu prompt tokens, %llu generated\n\n", m->path, m->family,
-           (double)m->parameters, (unsigned long long)j->counts.prompt_tokens, (unsigned long long)j->counts.tokens);
+    shapes_print_title(j->shapes, j->counts.prompt_tokens, j->counts.tokens);
     print_serving(j);
     run_report_print(j->shapes->run, terminal_columns(), stdout);
     printf("host: %.2f s for %.3g s of simulated time\n", j->host_s, run_ledger(j->shapes->run).makespan_s);

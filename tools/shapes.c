@@ -4,8 +4,10 @@
  * arithmetic. What does (the current of the arrays) is measured first, on the bundled model programmed on the same
  * chip, and said so in the report.
  */
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/io.h"
 #include "tools/columns.h"
@@ -162,6 +164,26 @@ static json_t *build_json(const struct shapes_job *j) {
     return root;
 }
 
+/* The part of a path that says most: "llama_1b" of configs/shapes/llama_1b/config.json. */
+static const char *model_name(const char *path, int *length) {
+    const char *end = path + strlen(path), *file = strrchr(path, '/');
+    end = file && strcmp(file, "/config.json") == 0 ? file : end;
+    const char *start = end;
+    while (start > path && start[-1] != '/') {
+        start--;
+    }
+    *length = (int)(end - start);
+    return start;
+}
+
+void shapes_print_title(const struct shapes_job *j, uint64_t prompt_tokens, uint64_t generated) {
+    const struct model_shape *m = model_shape(j->model);
+    int length;
+    const char *name = model_name(m->path, &length);
+    printf("shapes of %.*s (%.3g parameters): %" PRIu64 " prompt tokens, %" PRIu64 " generated\n", length, name,
+           (double)m->parameters, prompt_tokens, generated);
+}
+
 static enum status report(const struct shapes_job *j, struct error *e) {
     json_t *root = build_json(j);
     enum status s = OK;
@@ -173,9 +195,7 @@ static enum status report(const struct shapes_job *j, struct error *e) {
     }
     json_decref(root);
     TRY(s);
-    const struct model_shape *m = model_shape(j->model);
-    printf("%s (%s, %.3g parameters): shapes only, %lld prompt tokens, %lld generated\n\n", m->path, m->family,
-           (double)m->parameters, (long long)j->o->prompt_tokens, (long long)j->o->tokens);
+    shapes_print_title(j, (uint64_t)j->o->prompt_tokens, (uint64_t)j->o->tokens);
     run_report_print(j->run, terminal_columns(), stdout);
     printf("host: %.2f s for the simulation\n", j->host_s);
     return finish_output(e);

@@ -18,6 +18,8 @@ struct shapes_job {
 
 /* Measures the activity of the arrays, places the model and makes j->run for steps of up to `longest` tokens. */
 enum status shapes_create_run(struct shapes_job *j, uint32_t longest, struct error *e);
+/* The line above the report: which model, how many tokens. */
+void shapes_print_title(const struct shapes_job *j, uint64_t prompt_tokens, uint64_t generated);
 /* Whether requests are served; else one prompt is continued. */
 bool is_workload(const struct options *o);
 /* --batch, --requests, --arrivals: serves them on the open chip and model, and reports. */
