@@ -40,6 +40,8 @@ enum random_what {
     RANDOM_WEIGHT_NOISE = 24, /* of training; where = matrix, index = weight in the matrix, rows padded to blocks of
                                  sixteen; when = key of the batch */
     RANDOM_LABELS = 25,      /* next tokens drawn to measure sensitivities; where = window, index = position */
+    RANDOM_DATA_ORDER = 26,  /* of training data; where = epoch, index = sequence */
+    RANDOM_INITIAL = 27,     /* weights that training starts from; where = parameter, index = weight */
     RANDOM_TEST = 255,
 };
 

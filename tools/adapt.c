@@ -3,7 +3,8 @@
 
 #include "tools/command.h"
 
-static const struct adapt_word *const words[] = {&adapt_word_generate, &adapt_word_fit, &adapt_word_export};
+static const struct adapt_word *const words[] = {&adapt_word_generate, &adapt_word_fit, &adapt_word_train,
+                                           &adapt_word_export};
 enum { WORDS = sizeof words / sizeof words[0] };
 
 static enum status adapt_command(const struct options *o, struct error *e) {
@@ -25,14 +26,19 @@ static enum status adapt_command(const struct options *o, struct error *e) {
 static const char *const names[] = {"model", "out",   "tokens",      "length", "batch",
                                     "top-k", "split", "temperature", "part",   "ids",
                                     "format", "type", "quantise", "chip", "set", "digital",
-                                    "text", "window", NULL};
+                                    "text", "window", "data", "recipe", "teacher", "resume", "from-scratch", "steps",
+                                    "accumulate", "lr", "warmup", "schedule", "weight-decay", "beta", "noise",
+                                    "gamma", "clip", "clip-sds", "clip-master", "weight-bits", "kappa", "recompute",
+                                    "checkpoint-every", "validate-every", NULL};
 
 const struct command command_adapt = {
-    "adapt", "generate | fit | export", "make a model fit for a chip: data, adaptation, export", names, adapt_command,
+    "adapt", "generate | fit | train | export",
+    "make a model fit for a chip: data, adaptation, export", names, adapt_command,
     "examples:\n"
     "  mho adapt generate --model model.gguf --tokens 1000000 --out own.mhodata\n"
     "  mho adapt generate --model model.gguf --tokens 1000000 --part 2/4 --out own-2.mhodata\n"
     "  mho adapt fit --model stories --chip afm --digital 0.05 --out stories-fit\n"
+    "  mho adapt train --model stories --chip afm --data own.mhodata --tokens 1000000 --lr 1e-4 --out adapted\n"
     "  mho adapt export --model adapted --format gguf --type Q8_0 --out adapted.gguf\n"
     "  mho adapt export --model adapted --quantise 4 --out adapted-rtn4",
 };

@@ -6,13 +6,13 @@
 
 #include "base/params.h"
 
-enum option_type { FLAG, TEXT, LIST, INT, INT_OR_OFF, UINT, NUMBER };
+enum option_type { FLAG, TEXT, LIST, INT, INT_OR_OFF, UINT, NUMBER, KEY };
 
 struct option_row {
     const char *name;
     enum option_type type;
     const char *value; /* what --help calls the value */
-    double min, max;   /* numbers; inclusive. INT_OR_OFF: "off" is 0 */
+    double min, max;   /* numbers; inclusive. INT_OR_OFF: "off" is 0. KEY: a key of another table, which reads it */
     const char *help;
     size_t offset;
 };
@@ -38,6 +38,32 @@ static const struct option_row rows[] = {
      "adapt export: round every matrix to the nearest of 2^BITS - 1 levels per output channel", AT(quantise)},
     {"digital", NUMBER, "X", 0.0001, 0.5,
      "adapt fit: share of the multiplications that may stay digital (default: 0.05)", AT(digital)},
+    {"data", LIST, "FILE", 0, 0, "adapt train: data file or text to train on; repeatable", AT(data)},
+    {"recipe", TEXT, "FILE", 0, 0, "adapt train: YAML file of keys; options count more (docs/adaptation.md)",
+     AT(recipe)},
+    {"teacher", TEXT, "PATH", 0, 0, "adapt train: another model to learn from (default: the model itself)",
+     AT(teacher)},
+    {"resume", FLAG, NULL, 0, 0, "adapt train: go on from the checkpoint in --out", AT(resume)},
+    {"from-scratch", FLAG, NULL, 0, 0, "adapt train: weights start at random, cross entropy on the data",
+     AT(from_scratch)},
+    {"steps", KEY, "N", 0, 0, "adapt train: steps of the optimiser; or --tokens", 0},
+    {"accumulate", KEY, "N", 0, 0, "adapt train: batches per step (default: 1)", 0},
+    {"lr", KEY, "X", 0, 0, "adapt train: largest learning rate (default: 5e-5)", 0},
+    {"warmup", KEY, "X", 0, 0, "adapt train: share of the steps in which it rises (default: 0.016)", 0},
+    {"schedule", KEY, "NAME", 0, 0, "adapt train: linear (default), cosine, constant", 0},
+    {"weight-decay", KEY, "X", 0, 0, "adapt train: decay of matrices and embeddings (default: 0.01)", 0},
+    {"beta", KEY, "X", 0, 0, "adapt train: share of distillation in the loss, the rest is cross entropy (default: 1)",
+     0},
+    {"noise", KEY, "KIND", 0, 0, "adapt train: of weights: column (default), matrix, cell, none", 0},
+    {"gamma", KEY, "X", 0, 0, "adapt train: its standard deviation, of the column's largest (default: 0.03)", 0},
+    {"clip", KEY, "KIND", 0, 0, "adapt train: clipping of weights: column (default), matrix, learned, none", 0},
+    {"clip-sds", KEY, "X", 0, 0, "adapt train: at so many standard deviations (default: 2.5)", 0},
+    {"clip-master", KEY, "on|off", 0, 0, "adapt train: clip the weights, not the copy of a pass (default: off)", 0},
+    {"weight-bits", KEY, "N", 0, 0, "adapt train: weights rounded to so many bits (default: 0, not)", 0},
+    {"kappa", KEY, "X", 0, 0, "adapt train: input ranges start at so many standard deviations (default: 18)", 0},
+    {"recompute", KEY, "on|off", 0, 0, "adapt train: activation checkpointing (default: off)", 0},
+    {"checkpoint-every", KEY, "N", 0, 0, "adapt train: steps between checkpoints (default: a tenth of all)", 0},
+    {"validate-every", KEY, "N", 0, 0, "adapt train: steps between validations (default: a tenth of all)", 0},
     {"part", TEXT, "I/N", 0, 0, "adapt generate: make part I of N; all parts together are the whole set", AT(part)},
     {"shapes-only", FLAG, NULL, 0, 0, "costs of a config.json without weights: no values, no text", AT(shapes_only)},
     {"prompt-tokens", INT, "P", 1, 1e7, "with --shapes-only: length of the prompt (default: 128)", AT(prompt_tokens)},
@@ -204,6 +230,8 @@ static enum status store(const struct option_row *row, const char *value, struct
         list->items[list->count++] = value;
         return OK;
     }
+    case KEY:
+        return OK;
     case INT:
     case INT_OR_OFF:
     case UINT:
@@ -234,6 +262,7 @@ static enum status parse_option(int argc, char **argv, int *i, const char *const
         if (equals) {
             return error_set(e, ERR_USAGE, "--%s: takes no value", row->name);
         }
+        out->texts[row - rows] = "on";
         return store(row, NULL, out, e);
     }
     const char *value = equals ? equals + 1 : NULL;
@@ -243,6 +272,7 @@ static enum status parse_option(int argc, char **argv, int *i, const char *const
         }
         value = argv[++*i];
     }
+    out->texts[row - rows] = value;
     return store(row, value, out, e);
 }
 
@@ -271,6 +301,11 @@ enum status options_parse(int argc, char **argv, int first, const char *const *n
 bool option_given(const struct options *o, const char *name) {
     const struct option_row *row = row_named(name, strlen(name));
     return row && o->given[row - rows];
+}
+
+const char *option_text(const struct options *o, const char *name) {
+    const struct option_row *row = row_named(name, strlen(name));
+    return row ? o->texts[row - rows] : NULL;
 }
 
 enum status options_only(const struct options *o, const char *const *names, const char *what, struct error *e) {

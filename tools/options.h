@@ -30,6 +30,9 @@ struct options {
     const char *format, *type; /* adapt export */
     int64_t quantise;
     double split, digital;
+    const char *recipe, *teacher; /* adapt train, whose other keys are read as text: option_text */
+    struct text_list data;
+    bool from_scratch, resume;
     const char *part;
     int64_t batch, requests, max_batch, prompt_chunk; /* run --shapes-only: requests */
     double rate_per_s;
@@ -55,6 +58,7 @@ struct options {
     bool json, quiet, help;
     struct text_list words; /* what is not an option, after the subcommand */
     bool given[OPTIONS_MAX]; /* [i]: row i of the table was on the command line */
+    const char *texts[OPTIONS_MAX]; /* [i]: its value there, the last one of a list; NULL: none */
 };
 
 /* Parses argv[first..argc) for a subcommand that takes `names` (NULL-terminated; the common ones --json --quiet
@@ -68,6 +72,8 @@ enum status options_only(const struct options *o, const char *const *names, cons
 
 /* Whether an option was on the command line. */
 bool option_given(const struct options *o, const char *name);
+/* Its value as it was written there; "on" for a flag; NULL where it was not. */
+const char *option_text(const struct options *o, const char *name);
 
 /* One line per option of `names`, then the common ones. */
 void options_help(const char *const *names, FILE *out);

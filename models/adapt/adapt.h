@@ -8,6 +8,7 @@
 
 #include "models/adapt/data.h"
 #include "models/adapt/rule.h"
+#include "models/adapt/train.h"
 #include "sim/sim.h"
 
 /* ---- data from the model itself (generate.c) -------------------------------------------------------------------- */

@@ -39,6 +39,7 @@ typedef float real;
 #define student_backward REAL_NAME(student_backward)
 #define student_clear_gradients REAL_NAME(student_clear_gradients)
 #define student_clip_weights REAL_NAME(student_clip_weights)
+#define student_deployed REAL_NAME(student_deployed)
 #define distillation_loss REAL_NAME(distillation_loss)
 #define panel_of_rows REAL_NAME(panel_of_rows)
 #define panel_of_columns REAL_NAME(panel_of_columns)

@@ -81,5 +81,8 @@ void student_backward(struct student *s);
 void student_clear_gradients(struct student *s);
 /* After an optimiser's step: clips master weights if the rule says so, and keeps learned ranges and clips above 0. */
 void student_clip_weights(struct student *s);
+/* What parameter i is for the chip: a matrix clipped and quantised as the rule says, without noise; all else as it is.
+ * Borrowed, until the next forward pass. */
+const real *student_deployed(struct student *s, size_t i);
 
 #endif

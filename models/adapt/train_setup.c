@@ -1,0 +1,194 @@
+/* Making a run of training: see train_internal.h. Weights drawn at random (--from-scratch): matrices and embeddings
+ * Gaussian with sd 0.02, those that write to the residual stream 0.02 / sqrt(2 layers) (Radford et al., GPT-2, 2019),
+ * norms 1, biases 0. Number i of parameter p is a function of the seed alone. */
+#include <math.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "models/adapt/train_internal.h"
+#include "models/internal.h"
+
+static const double INITIAL_SD = 0.02;
+enum { PARTS_OF_A_RUN = 10, RANGE_BATCHES_MOST = 500 };
+
+static enum status no_memory(struct error *e) { return error_set(e, ERR_RUN, "train: out of memory"); }
+
+/* ---- checks ------------------------------------------------------------------------------------ */
+
+static enum status check_teacher(const struct train_options *o, struct error *e) {
+    const struct model_shape *s = model_shape(o->model), *t = model_shape(o->teacher);
+    if (o->recipe->beta == 0 || o->teacher == o->model) {
+        return OK;
+    }
+    if (s->vocabulary != t->vocabulary) {
+        return error_set(e, ERR_USAGE, "%s: the teacher has %u words in its vocabulary, the student %u (allowed: a "
+                         "teacher with the student's vocabulary)", t->path, t->vocabulary, s->vocabulary);
+    }
+    if (data_tokenizer_hash(o->model) != data_tokenizer_hash(o->teacher)) {
+        return error_set(e, ERR_USAGE, "%s: the teacher's tokenizer is not that of %s (allowed: the same)", t->path,
+                         s->path);
+    }
+    return OK;
+}
+
+static enum status check_lengths(const struct train_options *o, struct error *e) {
+    const struct model *models[2] = {o->model, o->recipe->beta > 0 ? o->teacher : o->model};
+    uint32_t length = data_length(o->data);
+    for (int i = 0; i < 2; i++) {
+        const struct model_shape *s = model_shape(models[i]);
+        if (length > s->context) {
+            return error_set(e, ERR_USAGE, "%s: sequences of %u tokens, the model has %u positions (allowed: at most "
+                             "these)", s->path, length, s->context);
+        }
+    }
+    if (data_count(o->data, DATA_TRAIN) == 0) {
+        return error_set(e, ERR_USAGE, "data: no sequence is left to train on (allowed: more data, or less of it for "
+                         "validation)");
+    }
+    return OK;
+}
+
+/* ---- weights at random ------------------------------------------------------------------------- */
+
+static double sd_of(const struct model *m, size_t matrix) {
+    enum matrix_role role = m->sources[matrix].role;
+    bool residual = role == MATRIX_O || role == MATRIX_DOWN;
+    return INITIAL_SD / (residual ? sqrt(2.0 * m->shape.layers) : 1);
+}
+
+static void draw_weights(struct student *s, const struct model *m, uint64_t seed) {
+    size_t matrix = 0;
+    for (size_t i = 0; i < student_parameter_count(s); i++) {
+        struct parameter p = student_parameter_at(s, i);
+        double sd = p.group == PARAMETER_MATRIX      ? sd_of(m, matrix++)
+                    : p.group == PARAMETER_EMBEDDING ? INITIAL_SD
+                                                     : 0;
+        if (sd > 0) {
+            random_gaussian_fill(seed, random_stream(RANDOM_INITIAL, i), 0, p.data, p.count);
+        }
+        for (size_t k = 0; k < p.count; k++) {
+            p.data[k] = sd > 0                              ? p.data[k] * (real)sd
+                        : p.group == PARAMETER_NORM         ? 1
+                        : p.group == PARAMETER_BIAS         ? 0
+                                                            : p.data[k];
+        }
+    }
+}
+
+/* ---- creation ---------------------------------------------------------------------------------- */
+
+static uint32_t range_batches(const struct trainer *t) {
+    uint64_t all = t->steps * (uint64_t)t->r->accumulate, part = (all + PARTS_OF_A_RUN - 1) / PARTS_OF_A_RUN;
+    return t->r->range_batches      ? (uint32_t)t->r->range_batches
+           : part < RANGE_BATCHES_MOST ? (uint32_t)part
+                                       : RANGE_BATCHES_MOST;
+}
+
+/* The decay of a range is added once per batch, and should count once per step. */
+static enum status make_rule(struct trainer *t, struct error *e) {
+    const struct train_recipe *r = t->r;
+    if (!t->o->chip) {
+        return OK;
+    }
+    TRY(student_rule_of_chip(t->o->chip, &t->rule, e));
+    t->rule.noise = (enum train_noise)r->noise;
+    t->rule.noise_sd = r->gamma;
+    t->rule.clip = (enum train_clip)r->clip;
+    t->rule.clip_sds = r->clip_sds;
+    t->rule.clip_master = r->clip_master;
+    t->rule.weight_steps = r->weight_bits ? (1u << (r->weight_bits - 1)) - 1 : 0;
+    t->rule.range_sds = r->kappa;
+    t->rule.range_batches = range_batches(t);
+    t->rule.range_decay = r->range_decay / r->accumulate;
+    t->rule.range_inside = r->range_inside;
+    return OK;
+}
+
+static void set_length_of_run(struct trainer *t) {
+    const struct train_recipe *r = t->r;
+    t->length = data_length(t->o->data);
+    t->tokens = (size_t)r->batch * t->length;
+    double per_step = (double)t->tokens * r->accumulate;
+    t->steps = r->steps ? (uint64_t)r->steps : (uint64_t)ceil(r->tokens / per_step);
+    uint64_t part = (t->steps + PARTS_OF_A_RUN - 1) / PARTS_OF_A_RUN;
+    t->checkpoint_every = r->checkpoint_every ? (uint64_t)r->checkpoint_every : part;
+    t->validate_every = r->validate_every ? (uint64_t)r->validate_every : part;
+    uint64_t kept = data_count(t->o->data, DATA_VALIDATION);
+    t->validation = kept < (uint64_t)r->validation ? (uint32_t)kept : (uint32_t)r->validation;
+}
+
+static enum status make_students(struct trainer *t, struct error *e) {
+    const struct train_options *o = t->o;
+    struct student_options so = {.sequences = (uint32_t)t->r->batch, .length = t->length, .trained = true,
+                                 .recompute = t->r->recompute, .seed = o->seed};
+    TRY(student_create(o->model, o->chip, &t->rule, &so, &t->student, e));
+    if (t->r->from_scratch) {
+        draw_weights(t->student, o->model, o->seed);
+    }
+    if (t->r->beta > 0) {
+        struct student_options to = {.sequences = so.sequences, .length = so.length};
+        TRY(student_create(o->teacher, NULL, NULL, &to, &t->teacher, e));
+    }
+    return optimiser_create(t->student, t->r, &t->optimiser, e);
+}
+
+static enum status make_buffers(struct trainer *t, struct error *e) {
+    t->ids = mem_alloc(t->tokens, sizeof *t->ids);
+    t->targets = mem_alloc(t->tokens, sizeof *t->targets);
+    t->loss_of = mem_alloc(t->tokens, 2 * sizeof *t->loss_of);
+    t->order = mem_alloc(data_count(t->o->data, DATA_TRAIN), sizeof *t->order);
+    t->rows = mem_alloc(t->steps, sizeof *t->rows);
+    t->speeds = mem_alloc(t->steps, sizeof *t->speeds);
+    t->checkpoint_path = path_join(t->o->out, "checkpoint.bin");
+    bool fine = t->ids && t->targets && t->loss_of && t->order && t->rows && t->speeds && t->checkpoint_path;
+    return fine ? OK : no_memory(e);
+}
+
+static enum status fill(struct trainer *t, struct error *e) {
+    TRY(check_teacher(t->o, e));
+    TRY(check_lengths(t->o, e));
+    set_length_of_run(t);
+    TRY(make_rule(t, e));
+    TRY(make_buffers(t, e));
+    TRY(model_folder_check(t->o->out, e));
+    TRY(make_directory(t->o->out, e));
+    return make_students(t, e);
+}
+
+enum status trainer_create(const struct train_options *o, struct trainer **out, struct error *e) {
+    *out = NULL;
+    struct trainer *t = mem_alloc(1, sizeof *t);
+    if (!t) {
+        return no_memory(e);
+    }
+    t->o = o;
+    t->r = o->recipe;
+    t->epoch = UINT64_MAX;
+    t->state.best = t->state.loss = t->teacher_nats = (double)NAN;
+    enum status status = fill(t, e);
+    if (status != OK) {
+        trainer_destroy(t);
+        return status;
+    }
+    *out = t;
+    return OK;
+}
+
+void trainer_destroy(struct trainer *t) {
+    if (!t) {
+        return;
+    }
+    optimiser_destroy(t->optimiser);
+    student_destroy(t->student);
+    student_destroy(t->teacher);
+    mem_free(t->ids);
+    mem_free(t->targets);
+    mem_free(t->loss_of);
+    mem_free(t->order);
+    mem_free(t->rows);
+    mem_free(t->speeds);
+    mem_free(t->checkpoint_path);
+    mem_free(t);
+}
