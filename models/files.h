@@ -86,6 +86,9 @@ bool tensor_size(const struct tensor *t, uint64_t *elements, uint64_t *bytes);
 enum { JSON_DEPTH_LIMIT = 32, GGUF_DEPTH_LIMIT = 4 };
 
 enum status json_parse_checked(const char *text, size_t bytes, const char *where, json_t **out, struct error *e);
+/* Line on which valid JSON names a key: of the map at its top, or of the map `map` in that (NULL: at the top). 0: it
+ * does not. */
+int json_key_line(const char *text, size_t bytes, const char *map, const char *key);
 
 /* The map "__metadata__" of a file, NULL if it has none; json_decref. */
 enum status safetensors_metadata(const struct span *s, json_t **out, struct error *e);

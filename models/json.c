@@ -56,6 +56,47 @@ static enum status parse(const char *text, size_t bytes, size_t flags, const cha
     return OK;
 }
 
+/* The closing quote of the string that opens at `at`. */
+static size_t string_end(const char *text, size_t bytes, size_t at) {
+    for (at++; at < bytes && text[at] != '"'; at++) {
+        at += text[at] == '\\';
+    }
+    return at;
+}
+
+static bool is_key(const char *text, size_t bytes, size_t end) {
+    do {
+        end++;
+    } while (end < bytes && strchr(" \t\r\n", text[end]));
+    return end < bytes && text[end] == ':';
+}
+
+int json_key_line(const char *text, size_t bytes, const char *map, const char *key) {
+    const char *at_top = map ? map : key;
+    int depth = 0, line = 1;
+    bool inside = false; /* the map */
+    for (size_t i = 0; i < bytes; i++) {
+        char c = text[i];
+        line += c == '\n';
+        depth += c == '{' || c == '[';
+        depth -= c == '}' || c == ']';
+        if (c != '"') {
+            continue;
+        }
+        size_t end = string_end(text, bytes, i), length = end - i - 1;
+        const char *wanted = depth == 1 ? at_top : depth == 2 && inside ? key : NULL;
+        if (wanted && is_key(text, bytes, end)) {
+            bool same = strlen(wanted) == length && memcmp(text + i + 1, wanted, length) == 0;
+            if (same && (depth == 2 || !map)) {
+                return line;
+            }
+            inside = depth == 1 ? same : inside;
+        }
+        i = end;
+    }
+    return 0;
+}
+
 enum status json_parse_checked(const char *text, size_t bytes, const char *where, json_t **out, struct error *e) {
     return parse(text, bytes, 0, where, out, e);
 }

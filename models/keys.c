@@ -1,6 +1,9 @@
 /* Configuration keys of a model, from config.json or GGUF metadata: see shape.h. */
 #include "models/shape.h"
 
+#include <stdio.h>
+#include <string.h>
+
 /* The JSON value, or NULL when it is missing or null. */
 static const json_t *json_value(const struct keys *k, struct key name) {
     const json_t *v = name.json ? json_object_get(k->config, name.json) : NULL;
@@ -13,7 +16,35 @@ static enum status gguf_key(const struct keys *k, struct key name, const char **
     return *full || !name.gguf ? OK : error_set(e, ERR_RUN, "%s: out of memory", k->where);
 }
 
+const char *key_where(const struct keys *k, const char *name) {
+    int line = k->config ? weights_config_line(k->weights, k->map, name) : 0;
+    const char *where = !line    ? NULL
+                        : k->map ? arena_printf(k->arena, "%s:%d: %s", weights_config_path(k->weights), line, k->map)
+                                 : arena_printf(k->arena, "%s:%d", weights_config_path(k->weights), line);
+    return where ? where : k->where;
+}
+
+enum { FOUND_BYTES = 300 };
+
+/* "a, b, c": what a map has, as far as there is room. */
+static void list_keys(const json_t *map, char out[FOUND_BYTES]) {
+    const char *key;
+    json_t *value;
+    size_t used = 0;
+    out[0] = 0;
+    json_object_foreach((json_t *)(uintptr_t)map, key, value) {
+        size_t length = strlen(key);
+        (void)value;
+        if (used + length + 6 > FOUND_BYTES) {
+            memcpy(out + used, ", ..", 5);
+            return;
+        }
+        used += (size_t)snprintf(out + used, FOUND_BYTES - used, "%s%s", used ? ", " : "", key);
+    }
+}
+
 static enum status missing(const struct keys *k, struct key name, bool *found, struct error *e) {
+    char there[FOUND_BYTES];
     if (found) {
         *found = false;
         return OK;
@@ -22,13 +53,16 @@ static enum status missing(const struct keys *k, struct key name, bool *found, s
         return error_set(e, ERR_RUN, "%s: %s.%s: the key is missing", k->where, k->architecture,
                          name.gguf ? name.gguf : name.json);
     }
-    return error_set(e, ERR_RUN, "%s: %s: the key is missing", k->where, name.json ? name.json : name.gguf);
+    list_keys(k->config, there);
+    return error_set(e, ERR_RUN, "%s: %s: the key is missing (found: %s)", k->where,
+                     name.json ? name.json : name.gguf, there[0] ? there : "no key at all");
 }
 
 static enum status wrong_type(const struct keys *k, struct key name, const char *expected, const json_t *v,
                               struct error *e) {
     static const char *const kinds[] = {"a map", "a list", "text", "an integer", "a number", "true", "false", "null"};
-    return error_set(e, ERR_RUN, "%s: %s: found %s, expected %s", k->where, name.json, kinds[json_typeof(v)], expected);
+    return error_set(e, ERR_RUN, "%s: %s: found %s, expected %s", key_where(k, name.json), name.json,
+                     kinds[json_typeof(v)], expected);
 }
 
 static enum status here(bool *found) {
@@ -117,8 +151,8 @@ enum status key_count(const struct keys *k, struct key name, uint32_t min, uint3
     }
     if (value < min || value > max) {
         bool negative = !k->gguf && value > INT64_MAX; /* JSON has signed integers */
-        return error_set(e, ERR_RUN, "%s: %s = %s%llu: out of range (allowed: %u to %u)", k->where,
-                         shown_name(k, name), negative ? "-" : "",
+        return error_set(e, ERR_RUN, "%s: %s = %s%llu: out of range (allowed: %u to %u)",
+                         key_where(k, shown_name(k, name)), shown_name(k, name), negative ? "-" : "",
                          (unsigned long long)(negative ? 0 - value : value), min, max);
     }
     *out = (uint32_t)value;
@@ -134,8 +168,8 @@ enum status key_number(const struct keys *k, struct key name, double min, double
         return missing(k, name, found, e);
     }
     if (!(value >= min && value <= max)) {
-        return error_set(e, ERR_RUN, "%s: %s = %g: out of range (allowed: %g to %g)", k->where, shown_name(k, name),
-                         value, min, max);
+        return error_set(e, ERR_RUN, "%s: %s = %g: out of range (allowed: %g to %g)",
+                         key_where(k, shown_name(k, name)), shown_name(k, name), value, min, max);
     }
     *out = value;
     return here(found);
@@ -164,6 +198,7 @@ enum status key_map(const struct keys *k, const char *name, struct keys *inner, 
     }
     *inner = *k;
     inner->config = v;
+    inner->map = name;
     inner->where = arena_printf(k->arena, "%s: %s", k->where, name);
     *found = true;
     return inner->where ? OK : error_set(e, ERR_RUN, "%s: out of memory", k->where);
@@ -178,8 +213,8 @@ enum status key_divisors(const struct keys *k, const char *name, uint32_t count,
         return wrong_type(k, (struct key){name, NULL}, "a list of numbers", v, e);
     }
     if (json_array_size(v) != count) {
-        return error_set(e, ERR_RUN, "%s: %s: found %zu numbers, expected %u (one per rotated pair)", k->where, name,
-                         json_array_size(v), count);
+        return error_set(e, ERR_RUN, "%s: %s: found %zu numbers, expected %u (one per rotated pair)",
+                         key_where(k, name), name, json_array_size(v), count);
     }
     float *values = arena_alloc(k->arena, count, sizeof *values);
     if (!values) {
@@ -190,7 +225,7 @@ enum status key_divisors(const struct keys *k, const char *name, uint32_t count,
         double number = json_number_value(item);
         if (!json_is_number(item) || !(number >= 1e-6 && number <= 1e6)) {
             return error_set(e, ERR_RUN, "%s: %s[%u]: not a usable factor (allowed: numbers from 1e-6 to 1e6)",
-                             k->where, name, i);
+                             key_where(k, name), name, i);
         }
         values[i] = (float)number;
     }

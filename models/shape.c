@@ -28,7 +28,8 @@ static enum status find_family(const struct keys *k, const char *name, const str
         strncat(known, known[0] ? ", " : "", sizeof known - strlen(known) - 1);
         strncat(known, candidate, sizeof known - strlen(known) - 1);
     }
-    return error_set(e, ERR_RUN, "%s: model family '%s' is not known (allowed: %s)", k->where, name, known);
+    return error_set(e, ERR_RUN, "%s: model family '%s' is not known (allowed: %s)",
+                     key_where(k, "model_type"), name, known);
 }
 
 /* GGUF files need not say the size of the vocabulary: it is that of the embedding. A head of its own makes it
@@ -49,19 +50,21 @@ static enum status check_shape(const struct keys *k, const struct shape *s, stru
             k->where);
     }
     if (s->heads % s->kv_heads) {
-        return error_set(e, ERR_RUN, "%s: %u attention heads cannot be divided among %u key/value heads", k->where,
-                         s->heads, s->kv_heads);
+        return error_set(e, ERR_RUN,
+                         "%s: %u attention heads cannot be divided among %u key/value heads (allowed: a divisor of %u)",
+                         key_where(k, "num_key_value_heads"), s->heads, s->kv_heads, s->heads);
     }
     if ((uint64_t)s->heads * s->head_dim > LIMIT_WIDTH) {
-        return error_set(e, ERR_RUN, "%s: %u heads of %u features: more than %u together", k->where, s->heads,
-                         s->head_dim, (unsigned)LIMIT_WIDTH);
+        return error_set(e, ERR_RUN, "%s: %u heads of %u features: too many (allowed: %u together)", k->where,
+                         s->heads, s->head_dim, (unsigned)LIMIT_WIDTH);
     }
     return OK;
 }
 
 static enum status add_end(struct keys *k, struct shape *s, const json_t *id, struct error *e) {
     if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= s->vocabulary) {
-        return error_set(e, ERR_RUN, "%s: eos_token_id: not an id (allowed: 0 to %u)", k->where, s->vocabulary - 1);
+        return error_set(e, ERR_RUN, "%s: eos_token_id: not an id (allowed: 0 to %u)", key_where(k, "eos_token_id"),
+                         s->vocabulary - 1);
     }
     s->ends[s->end_count++] = (int32_t)json_integer_value(id);
     return OK;
@@ -96,13 +99,11 @@ static enum status read_special_ids(struct keys *k, struct shape *s, struct erro
 enum status shape_read(const struct weights *w, struct arena *a, const struct family **family, struct shape *out,
                        struct error *e) {
     struct keys k = {.weights = w, .config = weights_config(w), .gguf = weights_gguf(w), .arena = a};
-    k.where = k.gguf ? weights_path(w) : arena_printf(a, "%s/config.json", weights_path(w));
+    k.where = k.gguf ? weights_path(w) : weights_config_path(w);
     const char *name = NULL;
     if (!k.where) {
-        return error_set(e, ERR_RUN, "%s: out of memory", weights_path(w));
-    }
-    if (!k.gguf && !json_is_object(k.config)) {
-        return error_set(e, ERR_RUN, "%s: the file must hold a map", k.where);
+        return error_set(e, ERR_RUN, "%s: neither a config.json nor a GGUF file describes these tensors",
+                         weights_path(w));
     }
     TRY(family_name(&k, &name, e));
     TRY(find_family(&k, name, family, e));

@@ -63,6 +63,7 @@ struct shape {
 struct keys {
     const struct weights *weights;
     const char *where;         /* "DIR/config.json" or "FILE.gguf", for messages */
+    const char *map;           /* of config.json: the map that these keys are in; NULL: the top */
     const json_t *config;      /* NULL for GGUF */
     const struct gguf *gguf;   /* NULL for a folder */
     const char *architecture;  /* GGUF: prefix of the keys */
@@ -78,6 +79,8 @@ enum status key_number(const struct keys *k, struct key name, double min, double
                        struct error *e);
 enum status key_flag(const struct keys *k, struct key name, bool *out, bool *found, struct error *e);
 enum status key_text(const struct keys *k, struct key name, const char **out, bool *found, struct error *e);
+/* "DIR/config.json:12: rope_scaling" where line and map of a key are known; else `where`. In the arena. */
+const char *key_where(const struct keys *k, const char *name);
 /* A map inside config.json (never found in GGUF): `inner` reads its keys. */
 enum status key_map(const struct keys *k, const char *name, struct keys *inner, bool *found, struct error *e);
 /* A list of exactly `count` positive numbers, in the arena. JSON only. */

@@ -3,7 +3,7 @@
  *   folder/config.json                       required
  *   folder/model.safetensors                 one file, or
  *   folder/model.safetensors.index.json      {"weight_map": {"TENSOR": "SHARD.safetensors", ...}} and the shards, or
- *   folder/pytorch_model.bin                 the same two of PyTorch's own files (torch_file.c), if there are no others:
+ *   folder/pytorch_model.bin                 the same two of PyTorch's own (torch_file.c), if there are no others:
  *   folder/pytorch_model.bin.index.json
  *   FILE.gguf                                everything in one file
  *
@@ -23,6 +23,8 @@ enum { CONFIG_LIMIT = 16 << 20, INDEX_LIMIT = 64 << 20 };
 
 struct weights {
     char *path;
+    char *config_path, *config_text; /* of a config.json: NULL for GGUF */
+    size_t config_bytes;
     json_t *config;
     const struct gguf *gguf;
     struct tensor_list list;
@@ -67,6 +69,8 @@ void weights_close(struct weights *w) {
     tensor_list_clear(&w->list);
     arena_destroy(w->list.arena);
     json_decref(w->config);
+    mem_free(w->config_text);
+    mem_free(w->config_path);
     mem_free(w->path);
     mem_free(w);
 }
@@ -172,7 +176,8 @@ static enum status list_shards(const char *folder, const char *index, json_t *ma
     return OK;
 }
 
-static enum status check_against_index(const struct weights *w, const char *index, json_t *map, const struct name *shards,
+static enum status check_against_index(const struct weights *w, const char *index, json_t *map,
+                                       const struct name *shards,
                                        size_t shards_count, const struct name *found, struct error *e) {
     const char *tensor;
     json_t *value;
@@ -276,13 +281,20 @@ static enum status open_tensors(const char *folder, struct weights **out, struct
         }
     }
     return error_set(e, ERR_RUN,
-                     "%s: no weights (allowed: model.safetensors, or model.safetensors.index.json with its shards; the same "
-                     "with pytorch_model.bin)",
+                     "%s: no weights (allowed: model.safetensors, or model.safetensors.index.json with its shards; "
+                     "the same with pytorch_model.bin)",
                      folder);
 }
 
+/* Takes the file `path` (mem_alloc'd, of *w from now on) as the configuration. */
+static enum status take_config(struct weights *w, char *path, struct error *e) {
+    w->config_path = path;
+    TRY(read_file(path, CONFIG_LIMIT, &w->config_text, &w->config_bytes, e));
+    TRY(json_parse_checked(w->config_text, w->config_bytes, path, &w->config, e));
+    return json_is_object(w->config) ? OK : error_set(e, ERR_RUN, "%s:1: not a JSON object", path);
+}
+
 static enum status open_folder(const char *folder, struct weights **out, struct error *e) {
-    json_t *config = NULL;
     bool there = false;
     TRY(has_file(folder, "config.json", &there, e));
     if (!there) {
@@ -290,14 +302,14 @@ static enum status open_folder(const char *folder, struct weights **out, struct 
                          "%s: no config.json in this folder (allowed: a folder with one, or the path of a GGUF file)",
                          folder);
     }
-    TRY(load_object(folder, "config.json", CONFIG_LIMIT, &config, e));
-    enum status s = open_tensors(folder, out, e);
+    TRY(open_tensors(folder, out, e));
+    char *path = path_join(folder, "config.json");
+    enum status s = path ? take_config(*out, path, e) : out_of_memory(folder, e);
     if (s != OK) {
-        json_decref(config);
-        return s;
+        weights_close(*out);
+        *out = NULL;
     }
-    (*out)->config = config;
-    return OK;
+    return s;
 }
 
 /* ---- one file ------------------------------------------------------------ */
@@ -337,39 +349,42 @@ enum status weights_open(const char *path, struct weights **out, struct error *e
     return is_directory(path) ? open_folder(path, out, e) : open_gguf(path, out, e);
 }
 
-/* A config.json without tensors; `folder` is what messages and weights_path() call it. */
-static enum status open_config(const char *folder, struct weights **out, struct error *e) {
-    json_t *config = NULL;
-    TRY(load_object(folder, "config.json", CONFIG_LIMIT, &config, e));
-    struct weights *w = weights_new(folder, 0);
-    if (!w) {
-        json_decref(config);
-        return out_of_memory(folder, e);
+/* A configuration without tensors: a folder with config.json, or the file itself. `path` is what messages and
+ * weights_path() call it. */
+static enum status open_config(const char *path, struct weights **out, struct error *e) {
+    struct weights *w = weights_new(path, 0);
+    char *file = !w ? NULL : is_directory(path) ? path_join(path, "config.json") : mem_strdup(path);
+    if (!file) {
+        weights_close(w);
+        return out_of_memory(path, e);
     }
-    w->config = config;
-    return finish(w, OK, out, e);
+    return finish(w, take_config(w, file, e), out, e);
+}
+
+/* Whether a file is JSON: by its name, or by what it begins with. */
+static enum status is_json(const char *path, bool *json, struct error *e) {
+    struct mapped_file file;
+    *json = text_ends_with(path, ".json");
+    if (*json) {
+        return OK;
+    }
+    TRY(map_file(path, &file, e));
+    size_t i = 0;
+    while (i < file.bytes && strchr(" \t\r\n", file.data[i]) && file.data[i]) {
+        i++;
+    }
+    *json = i < file.bytes && file.data[i] == '{';
+    unmap_file(&file);
+    return OK;
 }
 
 enum status weights_open_shapes(const char *path, struct weights **out, struct error *e) {
-    static const char file[] = "config.json";
-    size_t length = strlen(path), tail = sizeof file - 1;
+    bool json = is_directory(path);
     *out = NULL;
-    if (is_directory(path)) {
-        return open_config(path, out, e);
+    if (!json) {
+        TRY(is_json(path, &json, e));
     }
-    if (length < tail || strcmp(path + length - tail, file) != 0 || (length > tail && path[length - tail - 1] != '/')) {
-        return open_gguf(path, out, e);
-    }
-    char *folder = length > tail ? mem_strdup(path) : mem_strdup(".");
-    if (!folder) {
-        return out_of_memory(path, e);
-    }
-    if (length > tail) {
-        folder[length - tail - (length > tail + 1)] = 0; /* "/config.json" keeps its slash */
-    }
-    enum status s = open_config(folder, out, e);
-    mem_free(folder);
-    return s;
+    return json ? open_config(path, out, e) : open_gguf(path, out, e);
 }
 
 /* ---- reading ------------------------------------------------------------ */
@@ -379,6 +394,12 @@ const char *weights_path(const struct weights *w) { return w->path; }
 bool weights_is_gguf(const struct weights *w) { return w->gguf != NULL; }
 
 const json_t *weights_config(const struct weights *w) { return w->config; }
+
+const char *weights_config_path(const struct weights *w) { return w->config_path; }
+
+int weights_config_line(const struct weights *w, const char *map, const char *key) {
+    return w->config_text ? json_key_line(w->config_text, w->config_bytes, map, key) : 0;
+}
 
 const struct gguf *weights_gguf(const struct weights *w) { return w->gguf; }
 

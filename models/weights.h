@@ -49,13 +49,16 @@ struct weights;
 /* path: a folder with config.json (+ *.safetensors [+ index]) or a .gguf file. A GGUF file with no tensors (vocabulary
  * only) opens fine. */
 enum status weights_open(const char *path, struct weights **out, struct error *e);
-/* The description alone, no tensors: a folder with config.json (weights in it are left alone), a config.json itself, or
- * a GGUF file. */
+/* The description alone, no tensors: a folder with config.json (weights in it are left alone), such a file itself
+ * whatever its name is, or a GGUF file. */
 enum status weights_open_shapes(const char *path, struct weights **out, struct error *e);
 void weights_close(struct weights *w);
 const char *weights_path(const struct weights *w);
 bool weights_is_gguf(const struct weights *w);
 const json_t *weights_config(const struct weights *w);     /* parsed config.json; NULL for GGUF */
+const char *weights_config_path(const struct weights *w);  /* "DIR/config.json"; NULL for GGUF */
+/* Line of a key in that file, at the top or inside a map at the top; 0: not there. */
+int weights_config_line(const struct weights *w, const char *map, const char *key);
 const struct gguf *weights_gguf(const struct weights *w);  /* NULL for a folder */
 size_t weights_count(const struct weights *w);
 const struct tensor *weights_at(const struct weights *w, size_t i);

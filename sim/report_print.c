@@ -272,7 +272,7 @@ static void print_notes(const struct run *r, FILE *out) {
 
 /* ---- the screen -------------------------------------------------------------------------------- */
 
-/* Lines that are too long go on in the next one, after two blanks. Returns how many there are; out NULL: only counts. */
+/* Lines that are too long go on in the next one, after two blanks. Returns how many there are; out NULL: counts. */
 static int put_lines(const char *text, int columns, FILE *out) {
     int lines = 0;
     for (const char *p = text; *p;) {

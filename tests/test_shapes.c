@@ -238,7 +238,48 @@ static void bad_shapes_are_refused(void **state) {
     refuse((const char *[]){"run", "--prompt-tokens", "8", NULL}, "--shapes-only");
 }
 
+/* A configuration of any name; what is wrong with it is told with file and line. */
+static void config_errors_have_lines(void **state) {
+    (void)state;
+    static const char start[] = "{\n \"model_type\": \"llama\",\n \"hidden_act\": \"silu\",\n";
+    static const char rest[] = " \"rms_norm_eps\": 1e-05, \"vocab_size\": 256, \"intermediate_size\": 64,\n"
+                               " \"max_position_embeddings\": 64, \"num_hidden_layers\": 1\n}\n";
+    static const struct {
+        const char *middle, *message; /* NULL: fine */
+    } cases[] = {
+        {" \"num_attention_heads\": 4, \"hidden_size\": 64,\n", NULL},
+        {" \"num_attention_heads\": 4,\n \"hidden_size\": 0,\n", "c.json:5: hidden_size = 0: out of range (allowed: 1"},
+        {" \"num_attention_heads\": 4,\n \"hidden_size\": \"64\",\n", "c.json:5: hidden_size: found text, expected"},
+        {" \"num_attention_heads\": 4,\n \"hidden_size\": 66,\n",
+         "c.json:5: hidden size 66 cannot be divided by 4 heads, and head_dim is missing (allowed: a multiple"},
+        {" \"hidden_size\": 64, \"num_attention_heads\": 4,\n\n \"num_key_value_heads\": 3,\n",
+         "c.json:6: 4 attention heads cannot be divided among 3 key/value heads (allowed: a divisor of 4)"},
+        {" \"hidden_size\": 64,\n", "c.json: num_attention_heads: the key is missing (found: model_type, hidden_act, "},
+        {" \"hidden_size\": 64, \"num_attention_heads\": 4, \"note\": \"rope_type\",\n \"rope_scaling\":\n"
+         " {\"factor\": 2,\n  \"rope_type\": \"yarn\"},\n",
+         "c.json:7: rope_scaling: rope_type = yarn: not supported (allowed: default"},
+        {" \"hidden_size\": 64,,\n", "c.json:4:20: JSON: "},
+    };
+    char path[600], text[1024];
+    snprintf(path, sizeof path, "%s/c.json", scratch_directory());
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct model *m = NULL;
+        struct error e = {OK, ""};
+        snprintf(text, sizeof text, "%s%s%s", start, cases[i].middle, rest);
+        FILE *f = fopen(path, "w");
+        assert_non_null(f);
+        assert_true(fputs(text, f) >= 0 && fclose(f) == 0);
+        enum status s = model_open_shapes(path, &m, &e);
+        assert_int_equal(s, cases[i].message ? ERR_RUN : OK);
+        if (cases[i].message && !strstr(e.message, cases[i].message)) {
+            fail_msg("expected '%s' in: %s", cases[i].message, e.message);
+        }
+        model_close(m);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(config_errors_have_lines),
     cmocka_unit_test(shapes_cost_what_values_cost),
     cmocka_unit_test(shapes_cost_what_values_cost_on_other_chips),
     cmocka_unit_test(missing_role_takes_the_mean),

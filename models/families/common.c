@@ -34,7 +34,8 @@ enum status check_text(const struct keys *k, struct key name, const char *const 
         strncat(list, i ? ", " : "", sizeof list - strlen(list) - 1);
         strncat(list, allowed[i], sizeof list - strlen(list) - 1);
     }
-    return text ? error_set(e, ERR_RUN, "%s: %s = %s: not supported (allowed: %s)", k->where, name.json, text, list)
+    return text ? error_set(e, ERR_RUN, "%s: %s = %s: not supported (allowed: %s)", key_where(k, name.json), name.json,
+                            text, list)
                 : OK;
 }
 
@@ -43,8 +44,8 @@ enum status check_text(const struct keys *k, struct key name, const char *const 
 static enum status windows_from_types(const struct keys *k, struct shape *s, const json_t *types, uint32_t window,
                                       struct error *e) {
     if (!json_is_array(types) || json_array_size(types) != s->layers) {
-        return error_set(e, ERR_RUN, "%s: layer_types: expected a list of %u names, one per layer", k->where,
-                         s->layers);
+        return error_set(e, ERR_RUN, "%s: layer_types: expected a list of %u names, one per layer",
+                         key_where(k, "layer_types"), s->layers);
     }
     for (uint32_t l = 0; l < s->layers; l++) {
         const char *type = json_string_value(json_array_get(types, l));
@@ -52,11 +53,11 @@ static enum status windows_from_types(const struct keys *k, struct shape *s, con
         if (!sliding && !(type && strcmp(type, "full_attention") == 0)) {
             return error_set(e, ERR_RUN,
                              "%s: layer_types[%u] = %s: not supported (allowed: full_attention, sliding_attention)",
-                             k->where, l, type ? type : "(not text)");
+                             key_where(k, "layer_types"), l, type ? type : "(not text)");
         }
         if (sliding && window == 0) {
             return error_set(e, ERR_RUN, "%s: layer_types[%u] = sliding_attention, but sliding_window is missing",
-                             k->where, l);
+                             key_where(k, "layer_types"), l);
         }
         s->window[l] = sliding ? window : 0;
     }
@@ -106,8 +107,8 @@ static enum status llama3_divisors(const struct keys *k, struct shape *s, struct
     TRY(key_number(k, (struct key){"high_freq_factor", NULL}, 1e-3, 1e6, &high, NULL, e));
     TRY(key_count(k, (struct key){"original_max_position_embeddings", NULL}, 1, LIMIT_CONTEXT, &original, NULL, e));
     if (high <= low) {
-        return error_set(e, ERR_RUN, "%s: high_freq_factor = %g: must be above low_freq_factor = %g", k->where, high,
-                         low);
+        return error_set(e, ERR_RUN, "%s: high_freq_factor = %g: must be above low_freq_factor = %g",
+                         key_where(k, "high_freq_factor"), high, low);
     }
     float *d;
     TRY(new_divisors(k, s, &d, e));
@@ -159,7 +160,7 @@ static enum status scaling_from_json(const struct keys *top, const struct keys *
         return longrope_divisors(top, k, s, e);
     }
     return error_set(e, ERR_RUN, "%s: rope_type = %s: not supported (allowed: default, linear, llama3, longrope)",
-                     k->where, type);
+                     key_where(k, json_object_get(k->config, "rope_type") ? "rope_type" : "type"), type);
 }
 
 /* A vector of divisors among the tensors of a GGUF file; *out stays NULL when there is none. */
@@ -244,8 +245,10 @@ static enum status read_head_dim(const struct keys *k, struct shape *s, struct e
         return OK;
     }
     if (s->hidden % s->heads) {
-        return error_set(e, ERR_RUN, "%s: hidden size %u cannot be divided by %u heads, and head_dim is missing",
-                         k->where, s->hidden, s->heads);
+        return error_set(e, ERR_RUN,
+                         "%s: hidden size %u cannot be divided by %u heads, and head_dim is missing (allowed: a "
+                         "multiple of %u, or head_dim)",
+                         key_where(k, "hidden_size"), s->hidden, s->heads, s->heads);
     }
     s->head_dim = s->hidden / s->heads;
     return OK;

@@ -40,7 +40,8 @@ static enum status gpt2_sizes(const struct keys *k, struct shape *s, struct erro
     TRY(key_count(k, (struct key){"n_embd", "embedding_length"}, 1, LIMIT_WIDTH / 4, &s->hidden, NULL, e));
     TRY(key_count(k, (struct key){"n_head", "attention.head_count"}, 1, LIMIT_HEADS, &s->heads, NULL, e));
     if (s->hidden % s->heads) {
-        return error_set(e, ERR_RUN, "%s: n_embd = %u cannot be divided by n_head = %u", k->where, s->hidden, s->heads);
+        return error_set(e, ERR_RUN, "%s: n_embd = %u cannot be divided by n_head = %u (allowed: a multiple of %u)",
+                         key_where(k, "n_embd"), s->hidden, s->heads, s->heads);
     }
     s->kv_heads = s->heads;
     s->head_dim = s->hidden / s->heads;
@@ -58,7 +59,7 @@ static enum status must_be(const struct keys *k, const char *name, bool expected
     bool found, value = expected;
     TRY(key_flag(k, (struct key){name, NULL}, &value, &found, e));
     if (value != expected) {
-        return error_set(e, ERR_RUN, "%s: %s = %s: not supported (allowed: %s)", k->where, name,
+        return error_set(e, ERR_RUN, "%s: %s = %s: not supported (allowed: %s)", key_where(k, name), name,
                          value ? "true" : "false", expected ? "true" : "false");
     }
     return OK;
