@@ -285,6 +285,12 @@ static json_t *time_json(const struct run *r, const struct ledger_view *v) {
         json_object_set_new(entry, "busiest_utilisation", number(one.busiest));
         json_object_set_new(classes, resource_class_name((enum resource_class)c), entry);
     }
+    for (int i = 0; i < REPORT_WAITS; i++) {
+        struct report_wait wait = report_wait(r, i);
+        if (wait.critical_s > 0) {
+            json_object_set_new(classes, wait.name, json_pack("{s:f}", "critical_path_s", wait.critical_s));
+        }
+    }
     json_object_set_new(time, "makespan_s", number(v->makespan_s));
     struct run_path path = run_path(r);
     json_object_set_new(time, "waiting_for_arrivals_s", number(path.arrival_s)); /* of the critical path */

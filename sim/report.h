@@ -23,6 +23,11 @@ double report_tile_J_per_mac(const struct ledger_view *v);
 
 /* The course of a run (report_course.c): new references. */
 json_t *report_layer_components_json(const struct run *r);
+/* Parts of the critical path on which nothing worked, beside the classes of resources: i = 0, 1; 0 where there was no
+ * such waiting. Together with the classes they add up to the makespan. */
+enum { REPORT_WAITS = 2 };
+struct report_wait { const char *name; double critical_s; };
+struct report_wait report_wait(const struct run *r, int i);
 json_t *report_layer_times_json(const struct run *r);
 json_t *report_steps_json(const struct run *r);
 json_t *report_resources_json(const struct run *r);

@@ -11,6 +11,7 @@
 #include "sim/placement.h"
 
 enum { EVENTS_SHOWN = 600, RESOURCES_SHOWN = 400, LINKS_SHOWN = 4096 };
+#define ROUNDING 1e-9 /* relative: differences of sums */
 
 static json_t *number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
 
@@ -32,6 +33,13 @@ json_t *report_layer_components_json(const struct run *r) {
     return rows;
 }
 
+struct report_wait report_wait(const struct run *r, int i) {
+    static const char *const names[REPORT_WAITS] = {"clock_edges", "arrivals"};
+    struct run_path path = run_path(r);
+    double wait_s = i == 0 ? path.clock_s : path.arrival_s;
+    return (struct report_wait){names[i], wait_s > ROUNDING * run_ledger(r).makespan_s ? wait_s : 0};
+}
+
 json_t *report_layer_times_json(const struct run *r) {
     json_t *rows = json_array();
     for (size_t row = 0; row < r->ledger.rows; row++) {
@@ -40,12 +48,23 @@ json_t *report_layer_times_json(const struct run *r) {
     return rows;
 }
 
+/* What the classes of resources leave of a step: waiting for clock edges. With streams steps overlap, and theirs are
+ * parts of other waiting. */
+static double step_waits_s(const struct run *r, const struct run_step *s) {
+    double left_s = s->end_s - s->start_s;
+    for (int c = 0; c < CLASS_COUNT; c++) {
+        left_s -= s->critical_s[c];
+    }
+    return r->streams || left_s < ROUNDING * s->end_s ? 0 : left_s;
+}
+
 /* Column by column: one array per quantity. */
 json_t *report_steps_json(const struct run *r) {
     static const char *const names[] = {"number", "request", "tokens",   "tokens_before",
                                         "start_s", "end_s",  "energy_J", "kv_bits"};
     enum { COLUMNS = sizeof names / sizeof names[0] };
-    json_t *column[COLUMNS], *critical[CLASS_COUNT], *json = json_object(), *classes = json_object();
+    json_t *column[COLUMNS], *critical[CLASS_COUNT], *json = json_object(), *classes = json_object(),
+           *waits = json_array();
     for (size_t i = 0; i < COLUMNS; i++) {
         json_object_set_new(json, names[i], column[i] = json_array());
     }
@@ -63,7 +82,9 @@ json_t *report_steps_json(const struct run *r) {
         for (int c = 0; c < CLASS_COUNT; c++) {
             json_array_append_new(critical[c], number(s.critical_s[c]));
         }
+        json_array_append_new(waits, number(step_waits_s(r, &s)));
     }
+    json_object_set_new(classes, report_wait(r, 0).name, waits);
     json_object_set_new(json, "critical_path_s", classes);
     return json;
 }
@@ -93,6 +114,13 @@ json_t *report_resources_json(const struct run *r) {
             json_array_append_new(rows, resource_json(r, i));
         } else {
             left_out++;
+        }
+    }
+    for (int i = 0; i < REPORT_WAITS; i++) {
+        struct report_wait wait = report_wait(r, i);
+        if (wait.critical_s > 0) {
+            json_array_append_new(rows, json_pack("{s:s, s:f}", "class", wait.name, "critical_path_s",
+                                                  wait.critical_s));
         }
     }
     json_object_set_new(json, "rows", rows);

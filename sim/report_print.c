@@ -85,8 +85,10 @@ static void fill_table(const struct run *r, const struct ledger_view *v, struct 
                 class >= 0 ? path.class_s[class] : (double)NAN, area.part_mm2[c]);
     }
     add_row(t, component_name(PART_STATIC), false, v->energy_J[PART_STATIC] / tokens, (double)NAN, (double)NAN);
-    add_row(t, "clock edges", false, (double)NAN, path.clock_s, (double)NAN);
-    add_row(t, "arrivals", false, (double)NAN, path.arrival_s, (double)NAN);
+    for (int i = 0; i < REPORT_WAITS; i++) {
+        struct report_wait wait = report_wait(r, i);
+        add_row(t, wait.name, false, (double)NAN, wait.critical_s, (double)NAN);
+    }
 }
 
 /* Into the last row, which is "others"; a stage is in the tiles already. */
@@ -210,11 +212,14 @@ static void print_time(const struct run *r, FILE *out) {
 
 /* What has the largest shares of the critical path. */
 static void print_bound(const struct run *r, double makespan_s, FILE *out) {
-    enum { CLOCKS = CLASS_COUNT, ARRIVALS, SHARES };
+    enum { SHARES = CLASS_COUNT + REPORT_WAITS };
     struct run_path path = run_path(r);
+    const char *names[SHARES];
     double share[SHARES];
     for (int c = 0; c < SHARES; c++) {
-        share[c] = (c == CLOCKS ? path.clock_s : c == ARRIVALS ? path.arrival_s : path.class_s[c]) / makespan_s;
+        struct report_wait wait = report_wait(r, c < CLASS_COUNT ? 0 : c - CLASS_COUNT);
+        names[c] = c < CLASS_COUNT ? resource_class_name((enum resource_class)c) : wait.name;
+        share[c] = (c < CLASS_COUNT ? path.class_s[c] : wait.critical_s) / makespan_s;
     }
     fputs("bound by", out);
     for (int shown = 0; shown < BOUNDS_SHOWN; shown++) {
@@ -225,11 +230,8 @@ static void print_bound(const struct run *r, double makespan_s, FILE *out) {
         if (share[largest] < LEAST_SHARE) {
             break;
         }
-        fprintf(out, "%s %s (%.0f %%%s)", shown ? "," : "",
-                largest == CLOCKS     ? "clock edges"
-                : largest == ARRIVALS ? "arrivals"
-                                      : resource_class_name((enum resource_class)largest),
-                100 * share[largest], shown ? "" : " of the critical path");
+        fprintf(out, "%s %s (%.0f %%%s)", shown ? "," : "", names[largest], 100 * share[largest],
+                shown ? "" : " of the critical path");
         share[largest] = -1;
     }
     fputc('\n', out);

@@ -503,6 +503,45 @@ static void quantiles_follow_the_spreads(void **state) {
     drop(&b);
 }
 
+/* With clocks that do not fit, part of the critical path is waiting for edges: it has a row of its own, and everything
+ * adds up, over the run and over every step. */
+static void waiting_for_clocks_is_a_class(void **state) {
+    (void)state;
+    const char *const sets[] = {"clocks.tile_GHz=0.05", "clocks.memory_GHz=0.1"};
+    struct bench b = make("pcm256", sets, 2, model, MATRICES, 4);
+    const char *name;
+    json_t *one;
+    step(&b, 4, 0);
+    step(&b, 1, 4);
+    json_t *report = run_report_json(b.run), *time = json_object_get(report, "time"), *steps, *classes;
+    double sum = 0, makespan = json_number_value(json_object_get(time, "makespan_s"));
+    classes = json_object_get(time, "resources");
+    json_object_foreach(classes, name, one) {
+        sum += json_number_value(json_object_get(one, "critical_path_s"));
+    }
+    assert_near(sum, makespan, 1e-12 * makespan);
+    one = json_object_get(json_object_get(classes, "clock_edges"), "critical_path_s");
+    assert_true(json_number_value(one) > 0.001 * makespan);
+    steps = json_object_get(report, "steps");
+    for (size_t i = 0; i < 2; i++) {
+        double length = json_number_value(json_array_get(json_object_get(steps, "end_s"), i)) -
+                        json_number_value(json_array_get(json_object_get(steps, "start_s"), i));
+        sum = 0;
+        json_object_foreach(json_object_get(steps, "critical_path_s"), name, one) {
+            sum += json_number_value(json_array_get(one, i));
+        }
+        assert_near(sum, length, 1e-9 * makespan);
+    }
+    json_decref(report);
+    drop(&b);
+    b = make("pcm256", NULL, 0, model, MATRICES, 4);
+    step(&b, 4, 0);
+    report = run_report_json(b.run);
+    assert_null(json_object_get(json_object_get(json_object_get(report, "time"), "resources"), "clock_edges"));
+    json_decref(report);
+    drop(&b);
+}
+
 /* ---- the screen, and the token loop ------------------------------------------------------------ */
 
 /* One chip with costs and everything that is told of it, one without, one with flags, a digital side path. */
@@ -519,7 +558,7 @@ static void report_fits_a_screen(void **state) {
         {"ideal", 0, 0, 0, "unknown, not zero"},
         {"pcm256", 0, 2, 2, "\n! "},
         {"afm", 2, 1, 0, "\nside path: "},
-        {"pcm256", 3, 3, 0, "\nbound by tiles ("},
+        {"pcm256", 3, 3, 0, "\nbound by "},
     };
     static const int widths[] = {60, 80, 120};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -623,6 +662,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(absurd_numbers_are_flagged),
     cmocka_unit_test(crowds_of_chips_are_flagged),
     cmocka_unit_test(quantiles_follow_the_spreads),
+    cmocka_unit_test(waiting_for_clocks_is_a_class),
     cmocka_unit_test(report_fits_a_screen),
     cmocka_unit_test(steps_do_not_allocate),
     cmocka_unit_test(overfull_step_is_told),
