@@ -14,7 +14,6 @@
 #include <string.h>
 
 #include "base/io.h"
-#include "base/threads.h"
 #include "models/internal.h"
 
 /* Cut at `limit` bytes, not inside a UTF-8 character: continuation bytes are 10xxxxxx. */
@@ -29,17 +28,6 @@ static size_t limited(const char *text, size_t bytes, uint64_t limit) {
     return end;
 }
 
-struct scoring { const float *logits; size_t vocabulary; const int32_t *ids; double *log_p; };
-
-/* ln p of ids[t] under logits row t. */
-static void score_tokens(void *context, size_t begin, size_t end, int worker) {
-    const struct scoring *s = context;
-    (void)worker;
-    for (size_t t = begin; t < end; t++) {
-        s->log_p[t] = log_probability(s->logits + t * s->vocabulary, s->vocabulary, s->ids[t]);
-    }
-}
-
 /* Adds ln p of every token after the first of a window to *sum. log_p: scratch [max_batch]. */
 static enum status run_window(struct session *s, const int32_t *ids, uint32_t count, double *log_p, double *sum,
                               struct error *e) {
@@ -48,8 +36,7 @@ static enum status run_window(struct session *s, const int32_t *ids, uint32_t co
         uint32_t left = count - 1 - first, n = left < s->max_batch ? left : s->max_batch;
         const float *logits;
         TRY(session_forward(s, ids + first, n, LOGITS_ALL, &logits, e));
-        struct scoring scoring = {logits, s->model->shape.vocabulary, ids + first + 1, log_p};
-        parallel_for(n, 0, s->threads, score_tokens, &scoring);
+        log_probabilities(logits, s->model->shape.vocabulary, ids + first + 1, n, s->threads, log_p);
         for (uint32_t t = 0; t < n; t++) {
             *sum += log_p[t];
         }
@@ -58,43 +45,22 @@ static enum status run_window(struct session *s, const int32_t *ids, uint32_t co
     return OK;
 }
 
-struct windows {
-    const int32_t *ids;
-    size_t count;
-    uint32_t size;
+struct perplexity_text {
+    const struct model *model;
+    struct token_list ids;
+    uint32_t window;
     int32_t bos; /* -1: none */
-    int32_t *buffer;
-    double *log_p;
+    uint64_t bytes;
+    int32_t *buffer; /* [window] */
 };
 
-static enum status run_windows(struct session *s, const struct windows *w, double *sum, uint64_t *predicted,
-                               struct error *e) {
-    struct progress *progress = progress_create("perplexity", w->count);
-    size_t step = w->size - 1, bos = w->bos >= 0;
-    enum status status = OK;
-    for (size_t at = 0; at + !bos < w->count && status == OK; at += step) {
-        size_t room = w->size - bos, n = w->count - at < room ? w->count - at : room;
-        w->buffer[0] = w->bos;
-        memcpy(w->buffer + bos, w->ids + at, n * sizeof *w->ids);
-        status = run_window(s, w->buffer, (uint32_t)(n + bos), w->log_p, sum, e);
-        *predicted += n + bos - 1;
-        progress_update(progress, at + n);
-        if (status == OK) {
-            status = check_interrupted(e);
-        }
-    }
-    progress_destroy(progress);
-    return status;
-}
-
-static enum status check_options(const struct session *s, const struct model *m, const struct perplexity_options *o,
-                                 struct error *e) {
+static enum status check_options(const struct model *m, const struct perplexity_options *o, struct error *e) {
     if (!m->tokenizer) {
         return error_set(e, ERR_USAGE, "%s: the model has no tokenizer, so a text cannot be evaluated", m->view.path);
     }
-    if (o->window < 2 || o->window > s->context) {
-        return error_set(e, ERR_USAGE, "window = %u: out of range (allowed: 2 to %u, the context of the session)",
-                         o->window, s->context);
+    if (o->window < 2 || o->window > m->shape.context) {
+        return error_set(e, ERR_USAGE, "window = %u: out of range (allowed: 2 to %u, the context of the model)",
+                         o->window, m->shape.context);
     }
     if (o->bos && model_bos(m) < 0) {
         return error_set(e, ERR_USAGE, "%s: the model has no BOS token (allowed: --bos off)", m->view.path);
@@ -102,37 +68,97 @@ static enum status check_options(const struct session *s, const struct model *m,
     return OK;
 }
 
-static enum status evaluate_ids(struct session *s, const struct model *m, const struct token_list *ids,
-                                const struct perplexity_options *o, struct perplexity_result *out, struct error *e) {
-    double sum = 0.0;
-    struct windows w = {.ids = ids->ids, .count = ids->count, .size = o->window, .bos = o->bos ? model_bos(m) : -1};
-    w.buffer = mem_alloc(o->window, sizeof *w.buffer);
-    w.log_p = mem_alloc(s->max_batch, sizeof *w.log_p);
-    enum status status = w.buffer && w.log_p ? run_windows(s, &w, &sum, &out->tokens, e)
-                                             : error_set(e, ERR_RUN, "perplexity: out of memory");
-    mem_free(w.buffer);
-    mem_free(w.log_p);
-    if (status == OK && out->tokens == 0) {
-        status = error_set(
-            e, ERR_RUN, "perplexity: the text is too short: it has %zu tokens, and none can be predicted", ids->count);
+enum status perplexity_open(const struct model *m, const char *text, size_t bytes, const struct perplexity_options *o,
+                            struct perplexity_text **out, struct error *e) {
+    TRY(check_options(m, o, e));
+    struct perplexity_text *t = mem_alloc(1, sizeof *t);
+    if (!t || !(t->buffer = mem_alloc(o->window, sizeof *t->buffer))) {
+        mem_free(t);
+        return error_set(e, ERR_RUN, "perplexity: out of memory");
     }
-    if (status == OK) {
-        out->nll_nats = -sum / (double)out->tokens;
-        out->perplexity = exp(out->nll_nats);
-        out->bits_per_byte = -sum / log(2.0) / (double)out->bytes;
+    t->model = m;
+    t->window = o->window;
+    t->bos = o->bos ? model_bos(m) : -1;
+    t->bytes = limited(text, bytes, o->limit_bytes);
+    enum status status = tokenizer_encode(m->tokenizer, text, (size_t)t->bytes, false, false, &t->ids, e);
+    if (status == OK && perplexity_windows(t) == 0) {
+        status = error_set(e, ERR_RUN, "perplexity: the text is too short: it has %zu tokens, and none can be predicted",
+                           t->ids.count);
     }
+    if (status != OK) {
+        perplexity_close(t);
+        return status;
+    }
+    *out = t;
+    return OK;
+}
+
+void perplexity_close(struct perplexity_text *t) {
+    if (t) {
+        token_list_clear(&t->ids);
+        mem_free(t->buffer);
+        mem_free(t);
+    }
+}
+
+/* Tokens that no window predicts: the first one, without BOS. */
+static size_t unpredicted(const struct perplexity_text *t) { return t->bos < 0; }
+
+size_t perplexity_windows(const struct perplexity_text *t) {
+    size_t step = t->window - 1, first = unpredicted(t);
+    return t->ids.count > first ? (t->ids.count - first + step - 1) / step : 0;
+}
+
+uint64_t perplexity_bytes(const struct perplexity_text *t) { return t->bytes; }
+
+enum status perplexity_window(struct session *s, const struct perplexity_text *t, size_t k, double *sum_log_p,
+                              uint32_t *tokens, struct error *e) {
+    size_t bos = t->bos >= 0, at = k * (t->window - 1), room = t->window - bos;
+    size_t n = t->ids.count - at < room ? t->ids.count - at : room;
+    double *log_p = mem_alloc(s->max_batch, sizeof *log_p);
+    if (!log_p) {
+        return error_set(e, ERR_RUN, "perplexity: out of memory");
+    }
+    t->buffer[0] = t->bos;
+    memcpy(t->buffer + bos, t->ids.ids + at, n * sizeof *t->buffer);
+    *sum_log_p = 0.0;
+    *tokens = (uint32_t)(n + bos - 1);
+    enum status status = run_window(s, t->buffer, (uint32_t)(n + bos), log_p, sum_log_p, e);
+    mem_free(log_p);
     return status;
+}
+
+struct perplexity_result perplexity_result(double sum_log_p, uint64_t tokens, uint64_t bytes) {
+    struct perplexity_result r = {.tokens = tokens, .bytes = bytes, .nll_nats = -sum_log_p / (double)tokens};
+    r.perplexity = exp(r.nll_nats);
+    r.bits_per_byte = -sum_log_p / log(2.0) / (double)bytes;
+    return r;
 }
 
 enum status eval_perplexity(struct session *s, const struct model *m, const char *text, size_t bytes,
                             const struct perplexity_options *o, struct perplexity_result *out, struct error *e) {
-    TRY(check_options(s, m, o, e));
-    *out = (struct perplexity_result){.bytes = limited(text, bytes, o->limit_bytes)};
-    struct token_list ids = {NULL, 0, 0};
-    enum status status = tokenizer_encode(m->tokenizer, text, (size_t)out->bytes, false, false, &ids, e);
-    if (status == OK) {
-        status = evaluate_ids(s, m, &ids, o, out, e);
+    struct perplexity_text *t;
+    if (o->window > s->context) {
+        return error_set(e, ERR_USAGE, "window = %u: out of range (allowed: 2 to %u, the context of the session)",
+                         o->window, s->context);
     }
-    token_list_clear(&ids);
+    TRY(perplexity_open(m, text, bytes, o, &t, e));
+    double sum = 0.0;
+    uint64_t predicted = 0;
+    enum status status = OK;
+    for (size_t k = 0; k < perplexity_windows(t) && status == OK; k++) {
+        double part = 0.0;
+        uint32_t tokens = 0;
+        status = perplexity_window(s, t, k, &part, &tokens, e);
+        sum += part;
+        predicted += tokens;
+        if (status == OK) {
+            status = check_interrupted(e);
+        }
+    }
+    if (status == OK) {
+        *out = perplexity_result(sum, predicted, perplexity_bytes(t));
+    }
+    perplexity_close(t);
     return status;
 }

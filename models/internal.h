@@ -18,6 +18,7 @@ struct matrix {
     uint32_t inputs, outputs;
     const float *bias;       /* [outputs] or NULL */
     int layer;               /* -1: the head */
+    int quantise_bits;       /* rows are rounded when they are read (quantise_row); 0: not */
 };
 
 /* weight NULL: no such norm; the offset of the family is added in already */
@@ -147,6 +148,9 @@ void linear_add_bias(struct session *s, int matrix, uint32_t tokens, float *y);
 /* Appends keys and values of the step's tokens to the cache of the layer, then out [T][H d] = softmax(scale q k) v. */
 void attention_store(struct session *s, uint32_t layer, struct rows k, struct rows v, uint32_t tokens);
 void attention_apply(struct session *s, uint32_t layer, struct rows q, uint32_t tokens, float *out);
+/* likelihood.c: log_p[t] = ln p of ids[t] under row t of logits [count][vocabulary]. */
+void log_probabilities(const float *logits, size_t vocabulary, const int32_t *ids, size_t count, int threads,
+                       double *log_p);
 /* batch.c: whether a session may have many sequences. */
 enum status batch_check_options(const struct model *m, const struct session_options *o, struct error *e);
 /* transformer.c: work of a digital unit, noted in the run if there is one. */

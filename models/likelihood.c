@@ -5,7 +5,8 @@
  * The exponentials are those of vector_math.h (relative error EXP_ERROR), so log p is good to about that. */
 #include <math.h>
 
-#include "models/model.h"
+#include "base/threads.h"
+#include "models/internal.h"
 #include "models/vector_math.h"
 
 /* ln sum_j exp(x_j) */
@@ -19,6 +20,22 @@ static double log_sum_exp(const float *x, size_t n) {
 
 double log_probability(const float *logits, size_t vocabulary, int32_t id) {
     return (double)logits[id] - log_sum_exp(logits, vocabulary);
+}
+
+struct scoring { const float *logits; size_t vocabulary; const int32_t *ids; double *log_p; };
+
+static void score_tokens(void *context, size_t begin, size_t end, int worker) {
+    const struct scoring *s = context;
+    (void)worker;
+    for (size_t t = begin; t < end; t++) {
+        s->log_p[t] = log_probability(s->logits + t * s->vocabulary, s->vocabulary, s->ids[t]);
+    }
+}
+
+void log_probabilities(const float *logits, size_t vocabulary, const int32_t *ids, size_t count, int threads,
+                       double *log_p) {
+    struct scoring scoring = {logits, vocabulary, ids, log_p};
+    parallel_for(count, 0, threads, score_tokens, &scoring);
 }
 
 double kl_divergence(const float *logits_p, const float *logits_q, size_t vocabulary) {

@@ -1,6 +1,6 @@
 /* Linear layers: on the machine when it holds the matrix, else in fp32 here.
  *
- * Digital form. F32, F16 and BF16 matrices stay in the mapped file, row by row; quantised and transposed ones are
+ * Digital form. F32, F16 and BF16 matrices stay in the mapped file, row by row; quantised, rounded and transposed ones are
  * copied to fp32 once, when the session is created, as panels of PANEL outputs (base/kernels.h), which serve any number
  * of tokens with the same bits; sessions of many sequences have all matrices as panels. On mapped rows, 1 to FEW_TOKENS tokens (decode) are bound by reading the weights: gemv per token over a
  * strip of rows that stays in the cache. More tokens (prefill) are bound by arithmetic: PANEL rows are packed into the
@@ -28,7 +28,7 @@ static bool stays_mapped(const struct matrix *m, enum weight_type *type) {
     case TENSOR_BF16: *type = WEIGHT_BF16; break;
     default: return false;
     }
-    return !m->transposed && (uintptr_t)m->tensor->data % tensor_block_bytes(m->tensor->type) == 0;
+    return !m->transposed && !m->quantise_bits && (uintptr_t)m->tensor->data % tensor_block_bytes(m->tensor->type) == 0;
 }
 
 /* Outputs [panel * PANEL, ...) into their place among the panels. rows: scratch [PANEL][inputs]. */

@@ -153,6 +153,9 @@ void matrix_rows(const struct matrix *m, uint32_t first, uint32_t count, float *
     } else {
         tensor_rows_f32(m->tensor, first, count, rows);
     }
+    for (uint32_t r = 0; m->quantise_bits && r < count; r++) {
+        quantise_row(rows + (size_t)r * m->inputs, m->inputs, m->quantise_bits);
+    }
 }
 
 /* Registers a matrix whose tensor is taken already. */
@@ -165,7 +168,7 @@ static enum status add_matrix(struct taker *t, const struct tensor *tensor, enum
         return no_memory(t, e);
     }
     size_t i = m->matrix_count++;
-    m->matrices[i] = (struct matrix){tensor, transposed, inputs, outputs, bias, t->layer};
+    m->matrices[i] = (struct matrix){tensor, transposed, inputs, outputs, bias, t->layer, 0};
     m->sources[i] = (struct matrix_source){.name = name,
                                            .layer = t->layer,
                                            .role = role,

@@ -83,6 +83,18 @@ void model_close(struct model *m) {
     }
 }
 
+enum status model_quantise(struct model *m, int bits, struct error *e) {
+    if (bits < 2 || bits > 8) {
+        return error_set(e, ERR_USAGE, "%s: weights of %d bits (allowed: 2 to 8)", m->view.path, bits);
+    }
+    for (size_t i = 0; i < m->matrix_count; i++) {
+        m->matrices[i].quantise_bits = bits;
+    }
+    return OK;
+}
+
+int model_quantised_bits(const struct model *m) { return m->matrix_count ? m->matrices[0].quantise_bits : 0; }
+
 const struct model_shape *model_shape(const struct model *m) { return &m->view; }
 
 uint64_t model_kv_positions(const struct model *m, uint32_t layer, uint64_t positions) {

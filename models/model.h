@@ -10,6 +10,7 @@
 #include "models/adapt/adapt.h"
 #include "models/tokenizer.h"
 #include "sim/sim.h"
+#include "models/choice.h"
 #include "models/serving.h"
 #include "models/write.h"
 
@@ -23,6 +24,10 @@ enum status model_open(const char *path, struct model **out, struct error *e);
  * Weights are neither needed nor read; no tokenizer. Only sessions without values work on it. */
 enum status model_open_shapes(const char *path, struct model **out, struct error *e);
 void model_close(struct model *m);
+/* From now on every matrix, head included, has its rows rounded to `bits` bits (2 to 8; quantise_row() in write.h), as a
+ * baseline; the embedding stays. Before anything is made of the model. */
+enum status model_quantise(struct model *m, int bits, struct error *e);
+int model_quantised_bits(const struct model *m); /* 0: as in the file */
 
 struct model_shape {
     const char *family; /* "llama", "phi3", ... */
@@ -122,6 +127,17 @@ struct perplexity_result { uint64_t tokens, bytes; double nll_nats, perplexity, 
 /* nll_nats = mean per predicted token. Design section 6 says which tokens. */
 enum status eval_perplexity(struct session *s, const struct model *m, const char *text, size_t bytes,
                             const struct perplexity_options *o, struct perplexity_result *out, struct error *e);
+/* The same window by window. Windows do not depend on one another; a text without one is an error. */
+struct perplexity_text;
+enum status perplexity_open(const struct model *m, const char *text, size_t bytes, const struct perplexity_options *o,
+                            struct perplexity_text **out, struct error *e);
+void perplexity_close(struct perplexity_text *t); /* NULL is fine */
+size_t perplexity_windows(const struct perplexity_text *t);
+uint64_t perplexity_bytes(const struct perplexity_text *t); /* of the part that is used */
+/* *sum_log_p: sum of ln p of the *tokens that window k predicts. Needs a session of at least `window` positions. */
+enum status perplexity_window(struct session *s, const struct perplexity_text *t, size_t k, double *sum_log_p,
+                              uint32_t *tokens, struct error *e);
+struct perplexity_result perplexity_result(double sum_log_p, uint64_t tokens, uint64_t bytes);
 
 /* Tokens of the bundled text that calibrates, DATA/configs/calibration/text.txt, without special ones; fewer than
  * `least` are an error. ids: token_list_clear. */
@@ -130,5 +146,15 @@ enum status model_text_ids(const struct model *m, size_t least, struct token_lis
 /* A machine programmed with the model and calibrated on the bundled text if the chip asks for it. */
 enum status model_program(const struct model *m, const struct chip *c, const struct machine_options *o,
                           struct placement **placement, struct machine **machine, struct error *e);
+/* The part of it that does not depend on the seed, for many machines: the side paths, which take a pass of the digital
+ * model where the chip asks for channels, and the placement. Model and chip must outlive the plan, the plan its
+ * machines. */
+struct program_plan;
+enum status program_plan_create(const struct model *m, const struct chip *c, struct program_plan **out,
+                                struct error *e);
+void program_plan_destroy(struct program_plan *p); /* NULL is fine */
+const struct placement *program_plan_placement(const struct program_plan *p);
+enum status program_plan_machine(const struct program_plan *p, const struct machine_options *o, struct machine **out,
+                                 struct error *e);
 
 #endif

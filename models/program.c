@@ -171,25 +171,68 @@ static enum status sides_create(const struct model *m, const struct chip *c, str
     return choose_sides(m, c, s, e);
 }
 
+struct program_plan {
+    const struct model *model;
+    const struct chip *chip;
+    struct placement *placement;
+    struct sides sides;
+};
+
+enum status program_plan_create(const struct model *m, const struct chip *c, struct program_plan **out,
+                                struct error *e) {
+    struct program_plan *p = mem_alloc(1, sizeof *p);
+    if (!p) {
+        return error_set(e, ERR_RUN, "%s: out of memory", m->view.path);
+    }
+    p->model = m;
+    p->chip = c;
+    enum status status = sides_create(m, c, &p->sides, e);
+    if (status == OK) {
+        status = placement_create(c, p->sides.sources, m->matrix_count, &p->placement, e);
+    }
+    if (status != OK) {
+        program_plan_destroy(p);
+        return status;
+    }
+    *out = p;
+    return OK;
+}
+
+void program_plan_destroy(struct program_plan *p) {
+    if (p) {
+        sides_destroy(&p->sides, p->model->matrix_count);
+        placement_destroy(p->placement);
+        mem_free(p);
+    }
+}
+
+const struct placement *program_plan_placement(const struct program_plan *p) { return p->placement; }
+
+enum status program_plan_machine(const struct program_plan *p, const struct machine_options *o, struct machine **out,
+                                 struct error *e) {
+    struct machine *machine = NULL;
+    TRY(machine_create(p->chip, p->placement, p->sides.sources, p->model->matrix_count, o, &machine, e));
+    enum status status = OK;
+    if (machine_needs_calibration(machine)) {
+        status = calibrate(p->model, chip_calibration_tokens(p->chip), machine, e);
+    }
+    if (status != OK) {
+        machine_destroy(machine);
+        return status;
+    }
+    *out = machine;
+    return OK;
+}
+
 enum status model_program(const struct model *m, const struct chip *c, const struct machine_options *o,
                           struct placement **placement, struct machine **machine, struct error *e) {
-    struct placement *p = NULL;
-    struct machine *programmed = NULL;
-    struct sides sides;
-    enum status status;
-    TRY_GOTO(status, sides_create(m, c, &sides, e), failed);
-    TRY_GOTO(status, placement_create(c, sides.sources, m->matrix_count, &p, e), failed);
-    TRY_GOTO(status, machine_create(c, p, sides.sources, m->matrix_count, o, &programmed, e), failed);
-    if (machine_needs_calibration(programmed)) {
-        TRY_GOTO(status, calibrate(m, chip_calibration_tokens(c), programmed, e), failed);
+    struct program_plan *plan;
+    TRY(program_plan_create(m, c, &plan, e));
+    enum status status = program_plan_machine(plan, o, machine, e);
+    if (status == OK) {
+        *placement = plan->placement;
+        plan->placement = NULL;
     }
-    sides_destroy(&sides, m->matrix_count);
-    *placement = p;
-    *machine = programmed;
-    return OK;
-failed:
-    sides_destroy(&sides, m->matrix_count);
-    machine_destroy(programmed);
-    placement_destroy(p);
+    program_plan_destroy(plan);
     return status;
 }

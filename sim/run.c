@@ -275,7 +275,7 @@ void run_reset(struct run *r) {
         power_reset(r->power);
     }
     r->step_start_ticks = 0;
-    r->steps = r->tokens_total = r->single_steps = 0;
+    r->steps = r->tokens_total = r->single_steps = r->first_read = 0;
     r->single_s = r->several_s = 0;
     memset(r->critical_s, 0, sizeof r->critical_s);
     r->whole = (struct run_path){.arrival_s = 0};
@@ -286,6 +286,11 @@ void run_reset(struct run *r) {
     if (r->scratch) {
         multiply_scratch_reset(r->scratch);
     }
+}
+
+void run_restart(struct run *r, uint64_t first_read) {
+    run_reset(r);
+    r->first_read = first_read;
 }
 
 /* ---- stages ------------------------------------------------------------------------------------ */
@@ -550,7 +555,8 @@ enum status run_multiply(struct run *r, size_t matrix, const float *x, uint32_t 
     if (r->shapes) {
         record = shape_record(r->chip, r->placement, &r->activity, matrix, tokens);
     } else {
-        TRY(machine_multiply(r->machine, matrix, x, tokens, r->tokens_total, r->scratch, y, &record, e));
+        TRY(machine_multiply(r->machine, matrix, x, tokens, r->first_read + r->tokens_total, r->scratch, y, &record,
+                             e));
     }
     run_record_multiply(r, &record);
     return r->trouble.status == OK ? OK : error_set(e, r->trouble.status, "%s", r->trouble.message);

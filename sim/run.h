@@ -54,6 +54,7 @@ struct run {
     size_t stages, stages_most; /* of this step */
     uint32_t max_tokens, tokens;
     uint64_t steps, tokens_total;
+    uint64_t first_read;       /* of the first token: run_restart */
     uint64_t single_steps;             /* steps of one token */
     double single_s, several_s;        /* time in steps of one token, and of several */
     double critical_s[STEP_KINDS][CLASS_COUNT]; /* share of the critical path of steps, by kind of step */

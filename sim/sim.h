@@ -395,6 +395,9 @@ bool run_is_analog(const struct run *r, size_t matrix); /* whether run_multiply 
 void run_destroy(struct run *r);
 const struct machine *run_machine(const struct run *r); /* borrowed; NULL: it has none */
 void run_reset(struct run *r); /* as created: forgets records, ledger, timeline, running means of inputs */
+/* The same, and noise of reads goes on as in a run that took `first_read` tokens before: a part of a long evaluation
+ * gives the same on its own. */
+void run_restart(struct run *r, uint64_t first_read);
 
 enum digital_op {
     OP_EMBED,      /* elements = hidden: table look-up */

@@ -96,7 +96,7 @@ static void test_wrong_words(void **state) {
         {{"run", "--compare", "--chip", "none"}, 2, {"--compare", "digital"}},
         {{"run", "--chat-format", "chatml"}, 2, {"--chat-format", "--chat"}},
         {{"run", "--chip", "none", "--set", "tile.rows=8"}, 2, {"--set", "none"}},
-        {{"eval"}, 2, {"perplexity | logits"}},
+        {{"eval"}, 2, {"perplexity | choice | logits"}},
         {{"eval", "perplexty"}, 2, {"did you mean perplexity"}},
         {{"eval", "perplexity"}, 2, {"--text"}},
         {{"eval", "logits"}, 2, {"--ids"}},

@@ -26,6 +26,8 @@ extern char *const *program_arguments; /* argv, for reports; set by main */
 /* ---- opening things as the options say -------------------------------------------------------------- */
 
 enum status open_model(const struct options *o, struct model **out, struct error *e);
+/* Its weights rounded as --quantise says. */
+enum status open_rounded_model(const struct options *o, struct model **out, struct error *e);
 /* *out stays NULL for --chip none. */
 enum status open_chip(const struct options *o, struct chip **out, struct error *e);
 enum status parse_age(const struct options *o, double *age_s, struct error *e);
@@ -51,6 +53,8 @@ struct analog {
 enum status analog_create(const struct model *m, const struct chip *c, uint64_t seed, double age_s, uint32_t max_tokens,
                           struct analog *out, struct error *e);
 void analog_destroy(struct analog *a);
+/* A remark for people where the model brings no static input ranges and the chip has them. */
+void notice_static_ranges(const struct chip *c, const struct machine *m);
 
 /* The words of mho adapt: a file each (adapt_*.c), found by adapt.c. */
 struct adapt_word {

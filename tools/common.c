@@ -22,6 +22,16 @@ enum status open_model(const struct options *o, struct model **out, struct error
     return model_open(o->model, out, e);
 }
 
+enum status open_rounded_model(const struct options *o, struct model **out, struct error *e) {
+    TRY(model_open(o->model, out, e));
+    enum status s = o->quantise ? model_quantise(*out, (int)o->quantise, e) : OK;
+    if (s != OK) {
+        model_close(*out);
+        *out = NULL;
+    }
+    return s;
+}
+
 enum status open_chip(const struct options *o, struct chip **out, struct error *e) {
     *out = NULL;
     if (strcmp(o->chip, "none") == 0) {
@@ -162,16 +172,20 @@ enum status parse_ids(const char *text, int32_t **ids, size_t *count, struct err
     return s;
 }
 
-enum status analog_create(const struct model *m, const struct chip *c, uint64_t seed, double age_s, uint32_t max_tokens,
-                          struct analog *out, struct error *e) {
-    struct machine_options options = {.seed = seed, .age_s = age_s};
-    TRY(model_program(m, c, &options, &out->placement, &out->machine, e));
-    if (machine_static_without_ranges(out->machine)) {
+void notice_static_ranges(const struct chip *c, const struct machine *m) {
+    if (machine_static_without_ranges(m)) {
         notice("%s: static input ranges, and the model brings none: they come from a calibration text. Models that "
                "were not adapted to "
                "static 8-bit inputs are known to lose most of their quality (--set tile.dac.range=per_token avoids it)",
                chip_name(c));
     }
+}
+
+enum status analog_create(const struct model *m, const struct chip *c, uint64_t seed, double age_s, uint32_t max_tokens,
+                          struct analog *out, struct error *e) {
+    struct machine_options options = {.seed = seed, .age_s = age_s};
+    TRY(model_program(m, c, &options, &out->placement, &out->machine, e));
+    notice_static_ranges(c, out->machine);
     return run_create(out->machine, max_tokens, &out->run, e);
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/params.h"
+#include "models/model.h"
 
 enum option_type { FLAG, TEXT, LIST, INT, INT_OR_OFF, UINT, NUMBER, KEY };
 
@@ -35,10 +36,12 @@ static const struct option_row rows[] = {
     {"type", TEXT, "NAME", 0, 0,
      "adapt export: F32 (default), F16, BF16 for matrices and embedding; gguf: Q8_0 and Q4_0 too", AT(type)},
     {"quantise", INT, "BITS", 2, 8,
-     "adapt export: round every matrix to the nearest of 2^BITS - 1 levels per output channel", AT(quantise)},
+     "round every matrix to the nearest of 2^BITS - 1 levels per output channel", AT(quantise)},
     {"digital", NUMBER, "X", 0.0001, 0.5,
      "adapt fit: share of the multiplications that may stay digital (default: 0.05)", AT(digital)},
-    {"data", LIST, "FILE", 0, 0, "adapt train: data file or text to train on; repeatable", AT(data)},
+    {"data", LIST, "FILE", 0, 0,
+     "adapt train: data file or text to train on, repeatable; eval choice: file of the task (mmlu: folder or ZIP)",
+     AT(data)},
     {"recipe", TEXT, "FILE", 0, 0, "adapt train: YAML file of keys; options count more (docs/adaptation.md)",
      AT(recipe)},
     {"teacher", TEXT, "PATH", 0, 0, "adapt train: another model to learn from (default: the model itself)",
@@ -93,7 +96,11 @@ static const struct option_row rows[] = {
      "run: folder for report.json, report.html, trace.json, CSV; report html, device fit: the file to write", AT(out)},
     {"text", TEXT, "TEXT", 0, 0, "eval: a text file; tokenize: the text itself", AT(text)},
     {"text-file", TEXT, "FILE", 0, 0, "text from a file", AT(text_file)},
-    {"limit", UINT, "BYTES", 1, 1e15, "use the first BYTES of the text", AT(limit)},
+    {"limit", UINT, "N", 1, 1e15, "use the first N bytes of the text; eval choice: the first N items", AT(limit)},
+    {"task", TEXT, "NAME", 0, 0, "hellaswag, arc_easy, arc_challenge, boolq, mmlu", AT(task)},
+    {"shots", INT, "N", 0, SHOTS_MOST, "other items with their answer in front of each (default: 0)", AT(shots)},
+    {"items", TEXT, "FILE", 0, 0, "results one by one, as JSON lines; what is in it already is not measured again",
+     AT(items)},
     {"window", INT, "W", 2, 1e6, "tokens per window (default: 256)", AT(window)},
     {"seeds", INT, "N", 1, 1000, "how many chips to program: seeds S, S+1, ... (default: 1)", AT(seeds)},
     {"bos", TEXT, "on|off", 0, 0, "BOS before every window (default: on where the model has one)", AT(bos)},

@@ -44,6 +44,8 @@ struct options {
     int64_t top_k;
     const char *text, *text_file, *ids, *bos;
     uint64_t limit;
+    const char *task, *items; /* eval */
+    int64_t shots;
     int64_t window, seeds, top, samples, repetitions;
     bool hidden, no_special;
     const char *g, *time;

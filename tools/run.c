@@ -186,7 +186,7 @@ static enum status prepare(struct job *j, struct error *e) {
     if (j->chip) {
         TRY(chip_check_age(j->chip, age_s, e));
     }
-    TRY(open_model(o, &j->model, e));
+    TRY(open_rounded_model(o, &j->model, e));
     TRY(encode_prompt(j, e));
     TRY(choose_context(j, e));
     size_t capacity = j->prompt_count + (size_t)o->tokens;
@@ -564,8 +564,8 @@ static enum status run_command(const struct options *o, struct error *e) {
 }
 
 static const char *const names[] = {
-    "model", "chip", "set", "prompt", "prompt-file", "chat", "chat-format", "system", "tokens", "context", "age",
-    "compare", "temperature", "top-k", "top-p", "min-p", "repetition-penalty", "bos", "out",
+    "model", "chip", "set", "quantise", "prompt", "prompt-file", "chat", "chat-format", "system", "tokens", "context",
+    "age", "compare", "temperature", "top-k", "top-p", "min-p", "repetition-penalty", "bos", "out",
     "shapes-only", "prompt-tokens", "batch", "requests", "rate", "arrivals", "max-batch", "prompt-chunk", "roofline",
     NULL,
 };

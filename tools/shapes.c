@@ -65,7 +65,7 @@ static enum status measure_activity(struct shapes_job *j, struct error *e) {
 /* ---- the run ------------------------------------------------------------------------------------------- */
 
 static enum status check_options(const struct options *o, struct error *e) {
-    static const char *const values_only[] = {"prompt",      "prompt-file", "chat",  "chat-format", "system",
+    static const char *const values_only[] = {"quantise", "prompt", "prompt-file", "chat",  "chat-format", "system",
                                               "compare",     "temperature", "top-k", "top-p",       "min-p",
                                               "repetition-penalty", "bos"};
     for (size_t i = 0; i < sizeof values_only / sizeof values_only[0]; i++) {
