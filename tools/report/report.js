@@ -2,8 +2,8 @@
  *
  * Bars and lines are drawn by Chart.js; timeline, treemap, ranges and maps by this file, as SVG. Text from the data is
  * only ever set as text, never as HTML. What the data lack is left out: no section without numbers.
- * For tests: every plot carries data-drawn="yes" once it stands; <html> carries how many there are (data-plots), whether
- * the page is wider than the window (data-overflow), and the message if something went wrong (data-failed).
+ * For tests: every plot carries data-drawn="yes" once it stands; <html> carries how many there are (data-plots),
+ * whether the page is wider than the window (data-overflow), and the message if something went wrong (data-failed).
  */
 "use strict";
 (function () {
@@ -32,7 +32,8 @@
   const el = (tag, attributes, children) => build(tag, attributes, children);
   const svg = (tag, attributes, children) => build(tag, attributes, children, "http://www.w3.org/2000/svg");
 
-  const prefixes = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"], [1, ""], [1e-3, "m"], [1e-6, "µ"], [1e-9, "n"],
+  const prefixes = [[1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"], [1, ""], [1e-3, "m"], [1e-6, "µ"],
+      [1e-9, "n"],
                     [1e-12, "p"], [1e-15, "f"], [1e-18, "a"]];
   function digits(x) {
     const size = Math.abs(x);
@@ -48,6 +49,7 @@
   /* For axes: "50 µs", not "50.0 µs". */
   const short = (format) => (value) => format(value).replace(/(\.\d*?)0+(?=\s)/, "$1").replace(/\.(?=\s)/, "");
   const mm2 = (value) => (known(value) ? Number(value.toPrecision(3)).toLocaleString("en") + " mm²" : "not known");
+  const counted = (count, name) => whole(count) + " " + name + (count === 1 ? "" : "s");
   const percent = (share) => (!known(share) ? "not known" : share > 0 && share < 0.001 ? "< 0.1 %"
                               : (100 * share).toFixed(share < 0.1 ? 1 : 0) + " %");
   const whole = (value) => (known(value) ? Math.round(value).toLocaleString("en") : "not known");
@@ -91,7 +93,8 @@
                 el("tbody", {}, rows.map((row) => el("tr", {}, row.map((value, i) => cell("td", value, i)))))]));
   }
 
-  const numbers = (head, rows) => el("details", {}, [el("summary", {}, "numbers"), table(head, rows, rows.length > 14)]);
+  const numbers = (head, rows) => el("details", {}, [el("summary", {}, "numbers"),
+      table(head, rows, rows.length > 14)]);
 
   /* A box for a plot; draw(box) fills it, and is called again when width or colours change. */
   function plot(into, label, height, draw) {
@@ -134,7 +137,8 @@
     pen.font = "11.5px " + Chart.defaults.font.family;
     pen.fillStyle = colour("ink");
     pen.textBaseline = "middle";
-    made.getDatasetMeta(0).data.forEach((bar, i) => pen.fillText(format(made.data.datasets[0].data[i]), bar.x + 6, bar.y));
+    made.getDatasetMeta(0).data.forEach((bar, i) => pen.fillText(format(made.data.datasets[0].data[i]), bar.x + 6,
+        bar.y));
     pen.restore();
   }
 
@@ -149,7 +153,8 @@
                          backgroundColor: shown.map((row) => colour(row[0]))}]},
       options: {indexAxis: "y",
                 layout: {padding: {right: 62}},
-                scales: {x: axis(title, format, {ticks: {callback: (v) => short(format)(v), maxTicksLimit: window.innerWidth < 500 ? 4 : 5,
+                scales: {x: axis(title, format, {ticks: {callback: (v) => short(format)(v),
+                    maxTicksLimit: window.innerWidth < 500 ? 4 : 5,
                                                          maxRotation: 0}}),
                          y: {grid: {display: false}, ticks: {autoSkip: false}}},
                 plugins: {tooltip: {callbacks: {label: (at) => format(at.parsed.x) +
@@ -222,7 +227,7 @@
       ["time to first token", si(get("latency.ttft_s"), "s"), range("ttft_s", (v) => si(v, "s"))],
       ["time per output token", si(get("latency.tpot_s"), "s"), range("tpot_s", (v) => si(v, "s"))],
       ["area", mm2(get("area.total_mm2")), range("area_mm2", mm2)],
-      ["machine", compact(get("mapping.tiles")) + " tiles", whole(get("mapping.chips")) + " chips of " +
+      ["machine", compact(get("mapping.tiles")) + " tiles", counted(get("mapping.chips"), "chip") + " of " +
        whole(get("mapping.tiles_per_chip")) + " tiles, " + percent(get("mapping.utilisation")) + " of cells used"],
       ["efficiency of the tiles", known(get("efficiency.tiles_TOPS_per_W"))
         ? digits(get("efficiency.tiles_TOPS_per_W")) + " TOPS/W" : "not known",
@@ -244,7 +249,8 @@
   const layerNames = (rows) => rows.map((row, i) => (i + 1 === rows.length ? "outside" : String(i)));
 
   function energy() {
-    const parts = get("energy.by_component"), tokens = get("energy.tokens"), rows = get("energy.by_layer_and_component");
+    const parts = get("energy.by_component"), tokens = get("energy.tokens"),
+        rows = get("energy.by_layer_and_component");
     if (!parts || !known(get("energy.total_J"))) { return; }
     const grid = section("energy", "Energy", si(get("energy.total_J"), "J") + " for " + whole(tokens) + " tokens. " +
                          "Counts of operations times the constants below, static power times the time.");
@@ -265,10 +271,11 @@
   function time() {
     const classes = get("time.resources"), rows = get("time.by_layer"), makespan = get("time.makespan_s");
     if (!classes || !known(makespan)) { return; }
-    const grid = section("time", "Time", si(makespan, "s") + " for " + whole(get("time.steps")) + " steps. The critical " +
-                         "path is the chain of operations that the end of the run waited for; its parts add up to that.");
+    const grid = section("time", "Time", si(makespan, "s") + " for " + whole(get("time.steps")) + " steps. " +
+                         "The critical path is the chain of operations that the end of the run waited for; its parts add up.");
     bars(card(grid, "By component", "seconds of the critical path"), "critical path by component",
-         Object.entries(classes).map(([name, c]) => [name, c.critical_path_s]), (v) => si(v, "s"), "critical path", true);
+         Object.entries(classes).map(([name, c]) => [name, c.critical_path_s]), (v) => si(v, "s"), "critical path",
+             true);
     if (rows) {
       stack(card(grid, "By layer", "outside: embedding, head, sampling"), "critical path by layer", layerNames(rows),
             {"critical path": rows}, (v) => si(v, "s"), "layer", "critical path");
@@ -281,7 +288,7 @@
          "waiting");
   }
 
-  /* ---- timeline ------------------------------------------------------------------------------------------------- */
+  /* ---- timeline ------------------------------------------------------------------------------------------------ */
 
   /* Lanes of things that do not overlap: each event into the first lane of its group that is free. */
   function lanes(events) {
@@ -318,7 +325,8 @@
                                   fill: "var(--" + event.kind + ", var(--other))"},
                          svg("title", {}, event.tip)));
       if (wide > 7 * event.operation.length + 6) {
-        picture.append(svg("text", {style: "fill:" + inkOn(event.kind), x: x(event.start) + 3, y: top + event.lane * step + 10,
+        picture.append(svg("text", {style: "fill:" + inkOn(event.kind), x: x(event.start) + 3, y: top +
+            event.lane * step + 10,
                                     "pointer-events": "none"}, event.operation));
       }
     });
@@ -328,19 +336,24 @@
   function timeline() {
     const last = data.last_step;
     if (!last || !last.rows.length) { return; }
-    const chips = new Set(last.rows.map((row) => row[1])).size, apart = chips <= 4; /* else units of all chips together */
+    const chips = new Set(last.rows.map((row) => row[1])).size, apart = chips <= 4;
+        /* else units of all chips together */
     const order = Object.keys(get("time.resources") || {});
     const events = last.rows.map((row) => ({
       kind: row[0], group: row[0] + (apart ? " " + row[1] : ""), chip: apart ? row[1] : 0,
-      name: plain(row[0]) + (apart && chips > 1 ? ", chip " + row[1] : ""), operation: row[2], start: row[5], hold: row[6],
-      tip: row[2] + (row[3] >= 0 ? ", layer " + row[3] : "") + ", chip " + row[1] + ", token " + row[4] + ": " + si(row[6], "s") + " from " +
+      name: plain(row[0]) + (apart && chips > 1 ? ", chip " + row[1] : ""), operation: row[2], start: row[5],
+          hold: row[6],
+      tip: row[2] + (row[3] >= 0 ? ", layer " + row[3] : "") + ", chip " + row[1] + ", token " + row[4] + ": " +
+          si(row[6], "s") + " from " +
            si(row[5], "s"),
     })).sort((a, b) => a.chip - b.chip || order.indexOf(a.kind) - order.indexOf(b.kind) || a.start - b.start);
     const end = Math.max(...events.map((event) => event.start + event.hold));
-    const grid = section("timeline", "Timeline", "The last step: " + whole(last.tokens) + (last.tokens > 1 ? " tokens" : " token") +
+    const grid = section("timeline", "Timeline", "The last step: " + whole(last.tokens) +
+        (last.tokens > 1 ? " tokens" : " token") +
                          " after " + whole(last.tokens_before) + ", " + si(last.length_s, "s") + ". " +
                          "More of the run is in trace.json, which ui.perfetto.dev opens.");
-    const zoom = el("select", {id: "zoom"}, [1, 2, 4, 8, 16].map((z) => el("option", {value: z}, z === 1 ? "all" : "1/" + z)));
+    const zoom = el("select", {id: "zoom"}, [1, 2, 4, 8, 16].map((z) =>
+        el("option", {value: z}, z === 1 ? "all" : "1/" + z)));
     const box = card(grid, "What worked when", whole(events.length) + " of " + whole(last.events) +
                      " events" + (end < 0.999 * last.length_s ? ", the first " + si(end, "s") : ""), true);
     box.append(el("div", {class: "controls"}, [el("label", {for: "zoom"}, "show"), zoom, "from the beginning"]));
@@ -355,7 +368,107 @@
       [event.name, event.tip.split(":")[0], si(event.start, "s"), si(event.hold, "s")])));
   }
 
-  /* ---- what bounds a token ----------------------------------------------------------------------------------------- */
+  /* ---- roofline ------------------------------------------------------------------------------------------------ */
+
+  const given = (value) => (value && typeof value === "object" ? value.value : value);
+
+  /* Kinds of matrices and attention as points {name, kind, x: operations per byte, y: operations/s while at work}. */
+  function rooflinePoints(times, kinds) {
+    const width = get("config.buffer.value_bits") / 8, roles = new Map();
+    (get("mapping.matrices") || []).forEach((m) => {
+      const t = times.get(m.name), role = m.name.split(".").pop();
+      if (t) {
+        const at = roles.get(role) || {operations: 0, bytes: 0, seconds: 0};
+        at.operations += 2 * m.inputs * m.outputs;
+        at.bytes += (m.inputs + m.outputs) * width;
+        at.seconds += t;
+        roles.set(role, at);
+      }
+    });
+    const points = [...roles].map(([role, at]) => ({name: role, kind: "tiles", x: at.operations / at.bytes,
+                                                    y: at.operations / at.seconds}));
+    const macs = get("counts.attention.count"), seconds = get("time.resources.attention.busy_s");
+    if (kinds.attention && macs > 0 && seconds > 0) {
+      points.push({name: "attention", kind: "attention", x: 2 * macs / (get("counts.kv_memory.count") / 8),
+                   y: 2 * macs / seconds});
+    }
+    return points;
+  }
+
+  /* What tiles and attention units of all chips can do: {kind, memory, peak: operations/s, bandwidth: bytes/s}. */
+  function roofs(times) {
+    const chips = get("mapping.chips"), all = [...times.values()], mean = sum(all) / all.length;
+    const analog = (get("mapping.matrices") || []).filter((m) => m.analog);
+    const tiles = sum(analog.map((m) => 2 * m.inputs * m.outputs / (times.get(m.name) || mean)));
+    const lanes = get("config.attention.lanes") * get("config.attention.count") * given(get("config.clock_GHz")) * 1e9;
+    return [
+      {kind: "tiles", memory: "buffer", peak: tiles,
+          bandwidth: chips * given(get("config.buffer.bandwidth_GBps")) * 1e9},
+      {kind: "attention", memory: "kv_memory", peak: 2 * lanes * chips,
+       bandwidth: chips * given(get("config.kv.bandwidth_GBps")) * 1e9},
+    ].filter((roof) => roof.peak > 0 && roof.bandwidth > 0);
+  }
+
+  function roofline(grid) {
+    const rows = (get("time.by_resource.rows") || []).filter((row) => row.matrix && row.events);
+    const times = new Map(rows.map((row) => [row.matrix, row.busy_s / row.events])),
+        limits = times.size ? roofs(times) : [];
+    const kinds = Object.fromEntries(limits.map((roof) => [roof.kind, roof]));
+    const points = limits.length ? rooflinePoints(times, kinds) : [];
+    if (!points.length || !kinds.tiles) { return; }
+    const reach = (roof, x) => Math.min(roof.peak, roof.bandwidth * x), per = (v) => si(v, "op/s");
+    const low = Math.min(...points.map((p) => p.x), ...limits.map((r) => r.peak / r.bandwidth)) / 4;
+    const high = Math.max(...points.map((p) => p.x), ...limits.map((r) => r.peak / r.bandwidth)) * 4;
+    const box = card(grid, "Roofline", "What a kind of matrix reaches while its tiles work, beside what all chips " +
+                     "could: the slope is the bandwidth of the memory, the flat part all units at once. " +
+                     "2 operations per MAC, " +
+                     get("efficiency.input_bits") + " x " + get("efficiency.output_bits") + " bits; bytes: between " +
+                     "tiles and buffer, KV memory and attention unit");
+    const lines = limits.map((roof) => ({type: "line", label: plain(roof.kind) + ", " + plain(roof.memory),
+      data: [low, roof.peak / roof.bandwidth, high].map((x) => ({x: x, y: reach(roof, x)})),
+      borderColor: colour(roof.kind), borderWidth: 2, pointRadius: 0, tension: 0}));
+    const dots = points.map((p) => ({type: "scatter", label: plain(p.name), data: [{x: p.x, y: p.y}], pointRadius: 5,
+                                     backgroundColor: colour(p.kind), borderColor: colour("card"), borderWidth: 1}));
+    const decades = (format) => (v) => (Math.abs(Math.log10(v) % 1) < 1e-6 ? short(format)(v) : null);
+    chart(box, "roofline: operations per byte against operations per second", 320, () => ({
+      type: "scatter", data: {datasets: dots.concat(lines)},
+      options: {scales: {x: axis("operations per byte", compact, {type: "logarithmic", min: low, max: high,
+                                   ticks: {callback: decades((v) => String(Number(v.toPrecision(1)))),
+                                       maxRotation: 0}}),
+                         y: axis("operations per second", per, {type: "logarithmic",
+                                   ticks: {callback: decades(per), maxRotation: 0}})},
+                plugins: {tooltip: {callbacks: {
+                  label: (at) => at.dataset.label + ": " + digits(at.parsed.x) + " op/B, " + per(at.parsed.y)}}}},
+      plugins: [{id: "names", afterDatasetsDraw: (made) => writeNames(made, points)}],
+    }));
+    legend(box, Object.keys(kinds));
+    box.append(numbers(["", "#operations per byte", "#reached", "#attainable", "#share"], points.map((p) => {
+      const most = reach(kinds[p.kind], p.x);
+      return [plain(p.name), digits(p.x), per(p.y), per(most), percent(p.y / most)];
+    })));
+  }
+
+  /* The name beside each point; of points at one place only the first few fit, one below the other. */
+  function writeNames(made, points) {
+    const pen = made.ctx, written = [];
+    pen.save();
+    pen.font = "11.5px " + Chart.defaults.font.family;
+    pen.fillStyle = colour("ink");
+    pen.textBaseline = "middle";
+    points.forEach((p, i) => {
+      const at = made.getDatasetMeta(i).data[0], wide = pen.measureText(plain(p.name)).width;
+      const right = at.x + 8 + wide > made.chartArea.right, x = right ? at.x - 8 - wide : at.x + 8;
+      const free = [0, 13, -13, 26, -26, 39, -39, 52].map((d) => at.y + d)
+        .find((y) => !written.some((w) => Math.abs(w.y - y) < 12 && x < w.x + w.wide + 4 && w.x < x + wide + 4));
+      if (free !== undefined && free < made.chartArea.bottom) {
+        pen.fillText(plain(p.name), x, free);
+        written.push({x: x, y: free, wide: wide});
+      }
+    });
+    pen.restore();
+  }
+
+  /* ---- what bounds a token ------------------------------------------------------------------------------------- */
 
   function bound() {
     const steps = data.steps, classes = get("time.resources"), tokens = get("energy.tokens");
@@ -369,6 +482,7 @@
               "flight, the longest of these is the time per token"), "work of the busiest unit per token",
          Object.entries(classes).map(([name, c]) => [name, c.busiest_utilisation * get("time.makespan_s") / tokens]),
          (v) => si(v, "s"), "work per token");
+    roofline(grid);
     if (at.length > 1) {
       const context = pick(steps.tokens_before).map((n) => n + 1), series = {};
       Object.entries(steps.critical_path_s).forEach(([name, list]) => { series[name] = pick(list); });
@@ -398,7 +512,7 @@
           many ? "seconds" : "tokens", "bytes", bytes);
   }
 
-  /* ---- area ---------------------------------------------------------------------------------------------------------- */
+  /* ---- area ---------------------------------------------------------------------------------------------------- */
 
   /* Squarified: rows of rectangles as square as can be. items [{name, value}], largest first. */
   function squarify(items, x, y, width, height) {
@@ -411,7 +525,8 @@
     while (rest.length) {
       const side = Math.min(width, height);
       let count = 1;
-      while (count < rest.length && worst(rest.slice(0, count + 1), side) <= worst(rest.slice(0, count), side)) { count++; }
+      const better = (n) => worst(rest.slice(0, n + 1), side) <= worst(rest.slice(0, n), side);
+      while (count < rest.length && better(count)) { count++; }
       const row = rest.slice(0, count), thick = sum(row.map((r) => r.area)) / side;
       let along = 0;
       row.forEach((r) => {
@@ -431,7 +546,7 @@
     if (!parts || !known(total)) { return; }
     const items = Object.entries(parts).filter((p) => p[1] > 0).map((p) => ({name: p[0], value: p[1]}))
       .sort((a, b) => b.value - a.value);
-    const box = card(section("area", "Area", mm2(total) + " on " + whole(get("mapping.chips")) + " chips; " +
+    const box = card(section("area", "Area", mm2(total) + " on " + counted(get("mapping.chips"), "chip") + "; " +
                              (get("conventions.area") || "") + "."), "By component", "", true);
     plot(box, "area by component", 0, (into) => {
       const width = into.clientWidth, height = Math.min(320, width * 0.7);
@@ -453,7 +568,7 @@
                        items.map((item) => [plain(item.name), mm2(item.value), percent(item.value / total)])));
   }
 
-  /* ---- uncertainty ------------------------------------------------------------------------------------------------------ */
+  /* ---- uncertainty --------------------------------------------------------------------------------------------- */
 
   /* rows [{name, low, high, middle}], relative to the nominal value 1. */
   function ranges(into, label, rows) {
@@ -465,15 +580,18 @@
                                                                    height: bottom + 20});
       [low, 1, high].filter((v, i, all) => all.findIndex((o) => Math.abs(x(o) - x(v)) < 34) === i || v === 1)
         .filter((v) => v === 1 || Math.abs(x(v) - x(1)) >= 34).forEach((v) => {
-          picture.append(svg("line", {x1: x(v), x2: x(v), y1: 0, y2: bottom, stroke: v === 1 ? "var(--quiet)" : "var(--line)"}),
-                         svg("text", {x: x(v), y: bottom + 14, "text-anchor": "middle"}, v === 1 ? "as given" : "x " + digits(v)));
+          picture.append(svg("line", {x1: x(v), x2: x(v), y1: 0, y2: bottom,
+              stroke: v === 1 ? "var(--quiet)" : "var(--line)"}),
+                         svg("text", {x: x(v), y: bottom + 14, "text-anchor": "middle"},
+                             v === 1 ? "as given" : "x " + digits(v)));
         });
       rows.forEach((r, i) => {
         const y = i * step + 13;
         const most = Math.floor((left - 10) / 6.3);
         const name = r.name.length > most ? r.name.slice(0, most - 1) + "…" : r.name;
         picture.append(svg("text", {class: "ink", x: 0, y: y + 4}, [name, svg("title", {}, r.tip)]),
-                       svg("rect", {x: x(r.low), y: y - 5, width: Math.max(1.5, x(r.high) - x(r.low)), height: 10, rx: 2,
+                       svg("rect", {x: x(r.low), y: y - 5, width: Math.max(1.5, x(r.high) - x(r.low)), height: 10,
+                           rx: 2,
                                     fill: "var(--accent)", opacity: 0.75}, svg("title", {}, r.tip)));
         if (known(r.middle)) {
           picture.append(svg("line", {x1: x(r.middle), x2: x(r.middle), y1: y - 8, y2: y + 8, stroke: "var(--ink)",
@@ -484,7 +602,8 @@
     });
   }
 
-  const quantities = [["energy_per_token_J", "Energy per token", (v) => si(v, "J")], ["tpot_s", "Time per output token", (v) => si(v, "s")],
+  const quantities = [["energy_per_token_J", "Energy per token", (v) => si(v, "J")],
+      ["tpot_s", "Time per output token", (v) => si(v, "s")],
                       ["ttft_s", "Time to first token", (v) => si(v, "s")], ["area_mm2", "Area", mm2]];
 
   function uncertainty() {
@@ -492,7 +611,8 @@
     if (!all.length) { return; }
     const grid = section("uncertainty", "Uncertainty", "Constants with a spread, drawn at random: " +
                          (get("uncertainty.method") || "") + ".");
-    const box = card(grid, "p10 to p90 of the results", "relative to the result with all constants as given; the line is the median", true);
+    const box = card(grid, "p10 to p90 of the results",
+        "relative to the result with all constants as given; the line is the median", true);
     ranges(box, "p10 to p90 of the results", all.map(([key, name, format]) => {
       const q = get("uncertainty." + key);
       return {name: name, low: q.p10 / q.nominal, high: q.p90 / q.nominal, middle: q.p50 / q.nominal,
@@ -505,7 +625,8 @@
     all.forEach(([key, name, format]) => {
       const q = get("uncertainty." + key), rows = (q.assumptions || []).filter((a) => a.share > 0.0005);
       if (!rows.length) { return; }
-      const one = card(grid, "What moves it: " + name.toLowerCase(), "one constant at its p10 and p90, all others as given");
+      const one = card(grid, "What moves it: " + name.toLowerCase(),
+          "one constant at its p10 and p90, all others as given");
       ranges(one, "assumptions that move the result: " + name, rows.map((a) => ({
         name: a.key, low: Math.min(a.p10, a.p90) / q.nominal, high: Math.max(a.p10, a.p90) / q.nominal,
         tip: a.key + ": " + format(a.p10) + " to " + format(a.p90) + "; " + a.kind + ", " + a.source})));
@@ -514,7 +635,7 @@
     });
   }
 
-  /* ---- placement ------------------------------------------------------------------------------------------------------------ */
+  /* ---- placement ----------------------------------------------------------------------------------------------- */
 
   const CHIPS_SHOWN = 6, TILES_SHOWN = 8192;
 
@@ -531,7 +652,8 @@
 
   function drawChips(box, tiles, perChip, chips) {
     const width = box.clientWidth, across = Math.min(chips, width < 500 ? 1 : width < 900 ? 2 : 3);
-    const columns = Math.ceil(Math.sqrt(perChip)), gap = 18, side = Math.min(320, (width - gap * (across - 1)) / across);
+    const columns = Math.ceil(Math.sqrt(perChip)), gap = 18;
+    const side = Math.min(320, (width - gap * (across - 1)) / across);
     const cell = side / columns, lines = Math.ceil(perChip / columns), high = lines * cell + 26;
     const picture = svg("svg", {viewBox: "0 0 " + width + " " + high * Math.ceil(chips / across),
                                 height: high * Math.ceil(chips / across)});
@@ -541,8 +663,10 @@
       for (let i = 0; i < perChip; i++) {
         const m = tiles[chip * perChip + i];
         const place = {x: left + (i % columns) * cell, y: top + 18 + Math.floor(i / columns) * cell,
-                       width: Math.max(0.5, cell - (cell > 6 ? 1.5 : 0.3)), height: Math.max(0.5, cell - (cell > 6 ? 1.5 : 0.3))};
-        picture.append(m ? svg("rect", Object.assign(place, {fill: "var(--accent)", opacity: 0.15 + 0.85 * m.utilisation}),
+                       width: Math.max(0.5, cell - (cell > 6 ? 1.5 : 0.3)),
+                           height: Math.max(0.5, cell - (cell > 6 ? 1.5 : 0.3))};
+        picture.append(m ? svg("rect", Object.assign(place, {fill: "var(--accent)", 
+                                                             opacity: 0.15 + 0.85 * m.utilisation}),
                                svg("title", {}, m.name + ": " + percent(m.utilisation) + " of the cells of its tiles"))
                          : svg("rect", Object.assign(place, {fill: "var(--soft)"}), svg("title", {}, "not in use")));
       }
@@ -554,8 +678,9 @@
     const matrices = get("mapping.matrices"), perChip = get("mapping.tiles_per_chip"), all = get("mapping.chips");
     if (!matrices || !all) { return; }
     const chips = Math.max(1, Math.min(all, CHIPS_SHOWN, Math.floor(TILES_SHOWN / perChip)));
-    const grid = section("placement", "Placement", whole(get("mapping.tiles")) + " tiles of " + get("mapping.tile_rows") +
-                         " x " + get("mapping.tile_columns") + " on " + whole(all) + " chips; " +
+    const grid = section("placement", "Placement", whole(get("mapping.tiles")) + " tiles of " +
+        get("mapping.tile_rows") +
+                         " x " + get("mapping.tile_columns") + " on " + counted(all, "chip") + "; " +
                          percent(get("mapping.utilisation")) + " of their cells hold weights.");
     const box = card(grid, "Tiles", (all > chips ? "the first " + chips + " of " + whole(all) + " chips; " : "") +
                      "the darker, the more of its cells are in use; grey: not in use", true);
@@ -596,7 +721,8 @@
   }
 
   function drawLinks(into, network, most) {
-    const at = positions(network), across = 1 + Math.max(...at.map((p) => p[0])), high = 1 + Math.max(...at.map((p) => p[1]));
+    const at = positions(network), across = 1 + Math.max(...at.map((p) => p[0]));
+    const high = 1 + Math.max(...at.map((p) => p[1]));
     const width = into.clientWidth, step = Math.min(64, width / across);
     const picture = svg("svg", {viewBox: "0 0 " + width + " " + high * step, height: high * step});
     const place = (node) => at[node].map((v) => (v + 0.5) * step);
@@ -604,12 +730,14 @@
       const [x1, y1] = place(l[0]), [x2, y2] = place(l[1]), length = Math.hypot(x2 - x1, y2 - y1) || 1;
       const dx = -(y2 - y1) / length * 2.5, dy = (x2 - x1) / length * 2.5, share = l[2] / most;
       picture.append(svg("line", {x1: x1 + dx, y1: y1 + dy, x2: x2 + dx, y2: y2 + dy, "stroke-width": 1 + 5 * share,
-                                  stroke: share ? "var(--network)" : "var(--line)", opacity: share ? 0.25 + 0.75 * share : 1},
+                                  stroke: share ? "var(--network)" : "var(--line)", 
+                                  opacity: share ? 0.25 + 0.75 * share : 1},
                          svg("title", {}, l[0] + " to " + l[1] + ": " + whole(l[2]) + " flits")));
     });
     at.forEach((unused, node) => {
       const [x, y] = place(node);
-      picture.append(svg("circle", {cx: x, cy: y, r: Math.min(node < network.nodes ? 5 : 3, step / 7), fill: "var(--quiet)"},
+      picture.append(svg("circle", {cx: x, cy: y, r: Math.min(node < network.nodes ? 5 : 3, step / 7),
+          fill: "var(--quiet)"},
                          svg("title", {}, node < network.nodes ? "core " + node : "router")));
     });
     into.append(picture);
@@ -619,8 +747,10 @@
     const network = data.network;
     if (!network || !(network.links || []).length) { return; }
     const most = Math.max(1, ...network.links.map((l) => l[2]));
-    const box = card(grid, "Load of the links", plain(network.topology) + " of chip 0: flits when every matrix multiplies " +
-                     "once for one token; the busiest link carries " + whole(most) + ", which is the widest line", true);
+    const box = card(grid, "Load of the links", plain(network.topology) +
+        " of chip 0: flits when every matrix multiplies " +
+                     "once for one token; the busiest link carries " + whole(most) + ", which is the widest line",
+                         true);
     if (network.topology !== "bus" && network.links.every((l) => l[0] < 10000 && l[1] < 10000)) {
       plot(box, "load of the links of a chip", 0, (into) => drawLinks(into, network, most));
     }
@@ -628,17 +758,19 @@
       .sort((a, b) => b[2] - a[2]).map((l) => [String(l[0]), String(l[1]), whole(l[2])])));
   }
 
-  /* ---- constants ---------------------------------------------------------------------------------------------------------------- */
+  /* ---- constants ----------------------------------------------------------------------------------------------- */
 
   function constants() {
     const rows = data.constants;
     if (!rows || !rows.length) { return; }
     const count = (kind) => rows.filter((row) => row.kind === kind).length;
     const grid = section("constants", "Constants", rows.length + " physical constants: " +
-                         ["measured", "published", "fitted", "assumed"].map((kind) => count(kind) + " " + kind).join(", ") + ".");
+                         ["measured", "published", "fitted", "assumed"]
+                           .map((kind) => count(kind) + " " + kind).join(", ") + ".");
     const box = card(grid, "Every constant with its source", "spread: factors on the value, p10 and p90", true);
     const search = el("input", {type: "search", id: "search", placeholder: "key or source"});
-    const kinds = el("select", {id: "kind"}, ["all", "measured", "published", "fitted", "assumed"].map((kind) => el("option", {}, kind)));
+    const kinds = el("select", {id: "kind"}, ["all", "measured", "published", "fitted", "assumed"]
+      .map((kind) => el("option", {}, kind)));
     const result = el("div", {}), found = el("span", {"aria-live": "polite"});
     const show = () => {
       const word = search.value.toLowerCase();
@@ -653,7 +785,8 @@
     };
     search.addEventListener("input", show);
     kinds.addEventListener("change", show);
-    box.append(el("div", {class: "controls"}, [el("label", {for: "search"}, "find"), search, el("label", {for: "kind"}, "kind"), kinds, found]), result);
+    box.append(el("div", {class: "controls"}, [el("label", {for: "search"}, "find"), search,
+        el("label", {for: "kind"}, "kind"), kinds, found]), result);
     show();
     if ((data.acting || []).length) {
       card(grid, "Costs that act in place of them", "scaled to node or supply, or from a cost model", true)
@@ -662,16 +795,18 @@
     }
   }
 
-  /* ---- the run itself --------------------------------------------------------------------------------------------------------------- */
+  /* ---- the run itself ------------------------------------------------------------------------------------------ */
 
   const quoted = (word) => (/^[A-Za-z0-9_@%+=:,./-]+$/.test(word) ? word : "'" + word.replace(/'/g, "'\\''") + "'");
 
   /* A tree as YAML, for reading. */
   function yaml(value, indent) {
-    if (value === null || typeof value !== "object") { return " " + (typeof value === "string" ? JSON.stringify(value) : String(value)); }
+    if (typeof value === "string") { return " " + JSON.stringify(value); }
+    if (value === null || typeof value !== "object") { return " " + String(value); }
     if (Array.isArray(value)) { return " " + JSON.stringify(value); }
     if (value.kind && value.source) { return " " + JSON.stringify(value); }
-    return Object.entries(value).map(([key, v]) => "\n" + "  ".repeat(indent) + key + ":" + yaml(v, indent + 1)).join("");
+    return Object.entries(value).map(([key, v]) => "\n" + "  ".repeat(indent) + key + ":" +
+        yaml(v, indent + 1)).join("");
   }
 
   function about() {
@@ -680,10 +815,12 @@
     missing.append(el("ul", {class: "plain"}, (data.not_modelled || []).map((line) => el("li", {}, line))));
     const effects = Object.entries(get("chip.effects") || {});
     if (effects.length) {
-      card(grid, "Effects", "").append(table(["effect", "state"], effects.map(([name, on]) => [plain(name), on ? "on" : "off"])));
+      card(grid, "Effects", "").append(table(["effect", "state"],
+          effects.map(([name, on]) => [plain(name), on ? "on" : "off"])));
     }
     const words = ["mho"].concat(get("host.arguments") || []).map(quoted).join(" ");
-    const again = card(grid, "Run it again", "mho " + data.mho + ", commit " + (get("host.commit") || "unknown") + ", seed " + data.seed +
+    const again = card(grid, "Run it again", "mho " + data.mho + ", commit " + (get("host.commit") || "unknown") +
+        ", seed " + data.seed +
                        ", configuration " + data.config_hash, true);
     const copy = el("button", {type: "button"}, "copy");
     copy.addEventListener("click", () => {
@@ -692,10 +829,12 @@
     });
     again.append(el("pre", {tabindex: "0"}, words), copy);
     if (data.config) {
-      again.append(el("details", {}, [el("summary", {}, "complete configuration"), el("pre", {tabindex: "0"}, yaml(data.config, 0).trim())]));
+      again.append(el("details", {}, [el("summary", {}, "complete configuration"),
+          el("pre", {tabindex: "0"}, yaml(data.config, 0).trim())]));
     }
     if (typeof data.text === "string" && data.text) {
-      again.append(el("details", {}, [el("summary", {}, "what the model wrote"), el("pre", {class: "text", tabindex: "0"}, data.text)]));
+      again.append(el("details", {}, [el("summary", {}, "what the model wrote"),
+          el("pre", {class: "text", tabindex: "0"}, data.text)]));
     }
     const conventions = Object.entries(data.conventions || {});
     if (conventions.length) {
@@ -704,7 +843,8 @@
     }
     if (data.divergence) {
       again.append(el("p", {class: "note"}, "Beside the digital reference: the likeliest token agrees at " +
-                      percent(data.divergence.top1_agreement) + " of the positions, KL " + digits(data.divergence.kl_nats) + " nats."));
+                      percent(data.divergence.top1_agreement) + " of the positions, KL " +
+                          digits(data.divergence.kl_nats) + " nats."));
     }
     if (get("trace.events_left_out")) {
       again.append(el("p", {class: "note"}, "trace.json holds the first " + whole(data.trace.events) + " events; " +
@@ -712,7 +852,7 @@
     }
   }
 
-  /* ---- drawing ---------------------------------------------------------------------------------------------------------------------------- */
+  /* ---- drawing ------------------------------------------------------------------------------------------------- */
 
   function redraw(p) {
     if (p.chart) { p.chart.destroy(); }
