@@ -57,9 +57,11 @@ struct affine {
     double gain, offset;
 };
 
-/* What the fits of all matrices took and gave. */
+/* What the fits of all matrices took and gave. record: of the matrix in hand; sums: with its copies. */
 struct totals {
     struct multiply_record record;
+    double array_S_sum;
+    uint64_t dac_conversions, adc_conversions;
     uint64_t corrected, left, clipped, results;
 };
 
@@ -336,8 +338,13 @@ enum status machine_fit_correction(struct machine *m, struct error *e) {
     enum status s = g ? OK : error_set(e, ERR_RUN, "correction: out of memory");
     for (size_t i = 0; s == OK && i < m->count; i++) {
         if (m->arrays[i]) {
+            uint32_t copies = placement_matrix_at(m->placement, i).copies;
+            totals.record = (struct multiply_record){.matrix = i};
             s = fit_s < now_s ? fit_array_at(m, i, fit_s, g, &totals, e) : fit_array(m, i, g, &totals, e);
-            tiles += (uint64_t)m->arrays[i]->row_blocks * m->arrays[i]->column_blocks;
+            totals.array_S_sum += copies * totals.record.array_S_sum;
+            totals.dac_conversions += copies * totals.record.dac_conversions;
+            totals.adc_conversions += copies * totals.record.adc_conversions;
+            tiles += (uint64_t)copies * m->arrays[i]->row_blocks * m->arrays[i]->column_blocks;
         }
     }
     general_scratch_destroy(g);
@@ -345,9 +352,8 @@ enum status machine_fit_correction(struct machine *m, struct error *e) {
         m->calibration.corrections += (uint64_t)times;
         m->calibration.correction_mvms += (uint64_t)times * (uint64_t)tile->correction_vectors * tiles;
         add_costs(m, times * tile->correction_vectors,
-                  times * multiply_J(m->spec, totals.record.array_S_sum,
-                                     (double)tile->correction_vectors * (double)tiles,
-                                     (double)totals.record.dac_conversions, (double)totals.record.adc_conversions));
+                  times * multiply_J(m->spec, totals.array_S_sum, (double)tile->correction_vectors * (double)tiles,
+                                     (double)totals.dac_conversions, (double)totals.adc_conversions));
         m->calibration.columns_corrected = totals.corrected;
         m->calibration.columns_left = totals.left;
         m->calibration.test_results = totals.results;
@@ -375,15 +381,16 @@ void machine_count_readouts(struct machine *m) {
     double row_S = 0, mvms = 0, dac = 0, adc = 0, longest = 0;
     for (size_t i = 0; i < m->count; i++) {
         const struct array *a = m->arrays[i];
+        double copies = placement_matrix_at(m->placement, i).copies;
         for (uint32_t k = 0; a && k < a->inputs; k++) {
-            row_S += (double)a->row_S[k];
+            row_S += copies * (double)a->row_S[k];
         }
         for (uint32_t b = 0; a && b < a->row_blocks; b++) {
-            double rows = array_block_rows(a, b);
+            double rows = array_block_rows(a, b), all = copies * rows;
             longest = fmax(longest, rows);
-            mvms += rows * a->column_blocks;
-            dac += rows * rows * work.passes * a->column_blocks;
-            adc += rows * work.groups * ((double)a->outputs * work.lines + (double)a->column_blocks * work.shared);
+            mvms += all * a->column_blocks;
+            dac += all * rows * work.passes * a->column_blocks;
+            adc += all * work.groups * ((double)a->outputs * work.lines + (double)a->column_blocks * work.shared);
         }
     }
     m->calibration.readout_mvms += (uint64_t)(readouts * mvms);

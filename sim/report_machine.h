@@ -9,8 +9,8 @@ struct kv_use { double bits, room_bits, beyond_bits; };
 struct kv_use report_kv_use(const struct run *r);
 json_t *report_memory_json(const struct run *r); /* new references */
 json_t *report_power_json(const struct run *r);
-/* What came before the first token: programming, all copies of the matrices; the refreshes up to the machine's age;
- * then calibration, of one copy. NAN where it is not stated. Only with a machine. */
+/* What came before the first token, for all copies of the matrices: programming; the refreshes up to the machine's age;
+ * then calibration. NAN where it is not stated. Only with a machine. */
 struct setup_costs { double programming_s, programming_J, refresh_s, refresh_J, calibration_s, calibration_J; };
 struct setup_costs report_setup(const struct run *r);
 /* The same as phases at negative times; rows: the phases, their sum, the run, and both together (with_run_*

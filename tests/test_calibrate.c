@@ -656,6 +656,38 @@ static void readouts_are_counted(void **state) {
     }
 }
 
+/* Three copies of a matrix at the same time: three times the devices, pulses, readouts, test vectors and joules of one,
+ * in the same seconds; the programming and the calibration after a refresh, too. */
+static void copies_are_set_up_like_one(void **state) {
+    (void)state;
+    struct machine_calibration c[2];
+    struct machine_programming p[2];
+    for (int i = 0; i < 2; i++) {
+        char sets[256];
+        snprintf(sets, sizeof sets,
+                 "tile.rows=30 tile.columns=16 tile.correction=affine tile.refresh_period_s=3000 placement.copies=q=%d",
+                 i ? 3 : 1);
+        struct fixture *f = fixture_open("pcm256", sets, 40, 60, NULL, 3600);
+        float *x = gaussians(20 * 60, 2);
+        calibrate(f, x, 20);
+        mem_free(x);
+        c[i] = machine_calibration(f->machine);
+        p[i] = machine_programming(f->machine);
+        fixture_close(f);
+    }
+    assert_int_equal(p[1].devices, 3 * p[0].devices);
+    assert_int_equal(p[1].pulses, 3 * p[0].pulses);
+    assert_near(p[1].joules, 3 * p[0].joules, 1e-12 * p[1].joules);
+    assert_near(p[1].seconds, p[0].seconds, 0);
+    assert_int_equal(c[0].readout_mvms, 3 * 60 * 3);
+    assert_int_equal(c[1].readout_mvms, 3 * 3 * 60 * 3);
+    assert_int_equal(c[0].correction_mvms, 2 * 64 * 2 * 3);
+    assert_int_equal(c[1].correction_mvms, 3 * 2 * 64 * 2 * 3);
+    assert_near(c[1].joules, 3 * c[0].joules, 1e-12 * c[1].joules);
+    assert_near(c[1].seconds, c[0].seconds, 0);
+    assert_true(c[0].joules > 0);
+}
+
 /* Capacitors: V^2 C of every cell that is on, once per readout, beside the conversions. 60 x 40 weights of 1, each one
  * capacitor of 1 fF; 60 x 30 inputs on 3 column blocks, 60 x 40 results. Single precision adds the cells: 1e-6. */
 static void charge_readouts_cost_charge(void **state) {
@@ -696,6 +728,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(correction_follows_its_schedule),
     cmocka_unit_test(corrections_cost_each_time),
     cmocka_unit_test(readouts_are_counted),
+    cmocka_unit_test(copies_are_set_up_like_one),
     cmocka_unit_test(unset_ranges_are_refused),
     cmocka_unit_test(calibrated_range_is_headroom_times_the_largest),
     cmocka_unit_test(head_ranges_reach_the_median),
