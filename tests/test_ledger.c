@@ -9,6 +9,7 @@
 
 #include "base/io.h"
 #include "base/memory.h"
+#include "base/quantity.h"
 #include "sim/report.h"
 #include "sim/uncertainty.h"
 
@@ -589,6 +590,31 @@ static void report_fits_a_screen(void **state) {
     }
 }
 
+/* A spread that only goes up lifts the median above the constants as stated; one that goes both ways does not. */
+static void lopsided_spread_is_named(void **state) {
+    (void)state;
+    static const char *const spreads[] = {"[1, 4]", "[0.25, 1]", "[0.5, 2]"};
+    static const char *const says[] = {"tile.adc.energy_J x1 to x4\n", "tile.adc.energy_J x0.25 to x1\n", NULL};
+    for (size_t i = 0; i < 3; i++) {
+        char set[160], expected[160], *text = NULL;
+        const char *const sets[] = {set};
+        size_t bytes = 0;
+        snprintf(set, sizeof set, "tile.adc.energy_J={value: 1e-7, kind: assumed, source: for a test, spread: %s}",
+                 spreads[i]);
+        struct bench b = make("pcm256", sets, 1, model, MATRICES, 4);
+        step(&b, 4, 0);
+        char token[QUANTITY_BYTES];
+        snprintf(expected, sizeof expected, "\nas stated: %s; lopsided spread, %s",
+                 quantity(run_ledger(b.run).total_J / 4, "J", token), says[i] ? says[i] : "");
+        FILE *f = open_memstream(&text, &bytes);
+        run_report_print(b.run, 80, f);
+        fclose(f);
+        assert_true(says[i] ? strstr(text, expected) != NULL : strstr(text, "lopsided") == NULL);
+        free(text);
+        drop(&b);
+    }
+}
+
 static void steps_do_not_allocate(void **state) {
     (void)state;
     struct bench b = make("pcm256", NULL, 0, model, MATRICES, 8);
@@ -664,6 +690,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(quantiles_follow_the_spreads),
     cmocka_unit_test(waiting_for_clocks_is_a_class),
     cmocka_unit_test(report_fits_a_screen),
+    cmocka_unit_test(lopsided_spread_is_named),
     cmocka_unit_test(steps_do_not_allocate),
     cmocka_unit_test(overfull_step_is_told),
     cmocka_unit_test(survives_lack_of_memory),
