@@ -60,6 +60,7 @@ static size_t tiles_of(const struct run *r, size_t resource) {
 
 static void free_engine(struct run *r) {
     engine_destroy(r->engine);
+    mem_free(r->classes);
     mem_free(r->critical_ticks);
     mem_free(r->each_ticks);
     mem_free(r->own_holds);
@@ -67,7 +68,24 @@ static void free_engine(struct run *r) {
     power_destroy(r->power);
     r->engine = NULL;
     r->power = NULL;
+    r->classes = NULL;
     r->critical_ticks = r->each_ticks = r->own_holds = r->own_latencies = NULL;
+}
+
+static enum resource_class find_class(const struct run *r, size_t resource) {
+    size_t matrices = placement_matrices(r->placement),
+           links = matrices + (size_t)placement_total(r->placement).chips * UNIT_COUNT;
+    if (resource >= grouped_resources(r)) {
+        return CLASS_TILES;
+    }
+    if (resource >= links) {
+        return run_links_kind(r, resource - links) ? CLASS_CHIP_LINK : CLASS_NETWORK;
+    }
+    return resource < matrices ? CLASS_TILES : (enum resource_class)((resource - matrices) % UNIT_COUNT + 1);
+}
+
+enum resource_class run_resource_class(const struct run *r, size_t resource) {
+    return (enum resource_class)r->classes[resource];
 }
 
 static enum clock_domain domain_of(enum resource_class c) {
@@ -108,6 +126,7 @@ enum status run_create_engine(struct run *r, uint32_t streams, struct error *e) 
                      (s->dram.given ? layers + 1 : 0) +
                      (r->ungrouped ? (size_t)placement_total(r->placement).tiles : 0);
     free_engine(r);
+    r->classes = mem_alloc(resources, sizeof *r->classes);
     r->critical_ticks = mem_alloc(resources, sizeof *r->critical_ticks);
     r->each_ticks = mem_alloc(r->max_tokens, sizeof *r->each_ticks);
     bool own = (s->gating.given && s->gating.wake_cycles > 0) || run_links_turns(r);
@@ -115,11 +134,12 @@ enum status run_create_engine(struct run *r, uint32_t streams, struct error *e) 
         r->own_holds = mem_alloc(r->max_tokens, sizeof *r->own_holds);
         r->own_latencies = mem_alloc(r->max_tokens, sizeof *r->own_latencies);
     }
-    if (!all || !r->critical_ticks || !r->each_ticks || (own && (!r->own_holds || !r->own_latencies))) {
+    if (!all || !r->classes || !r->critical_ticks || !r->each_ticks || (own && (!r->own_holds || !r->own_latencies))) {
         mem_free(all);
         return error_set(e, ERR_RUN, "run: out of memory");
     }
     for (size_t i = 0; i < resources; i++) {
+        r->classes[i] = (uint8_t)find_class(r, i);
         all[i] = (struct engine_resource){.servers = run_servers(r, i),
                                           .period = r->clocks.period[domain_of(run_resource_class(r, i))],
                                           .queue = QUEUE_BY_READY};
@@ -420,7 +440,8 @@ static enum status try_stage(struct run *r, size_t resource, const struct stage 
         TRY(streams_note(r, &task, id, before, e));
     }
     r->stages++;
-    *before = (struct front){{id}, 1};
+    before->tasks[0] = id;
+    before->count = 1;
     return OK;
 }
 
@@ -466,7 +487,8 @@ static void prepare_inputs(struct run *r, const struct placement_matrix *m, stru
     bool shared = r->forked && r->prepared_inputs == m->inputs;
     if (shared) {
         if (r->prepared) {
-            *at = (struct front){{r->prepared}, 1};
+            at->tasks[0] = r->prepared;
+            at->count = 1;
         }
         return;
     }
@@ -664,25 +686,15 @@ void run_join(struct run *r) {
     r->forked = false;
 }
 
-enum resource_class run_resource_class(const struct run *r, size_t resource) {
-    size_t matrices = placement_matrices(r->placement),
-           links = matrices + (size_t)placement_total(r->placement).chips * UNIT_COUNT;
-    if (resource >= grouped_resources(r)) {
-        return CLASS_TILES;
-    }
-    if (resource >= links) {
-        return run_links_kind(r, resource - links) ? CLASS_CHIP_LINK : CLASS_NETWORK;
-    }
-    return resource < matrices ? CLASS_TILES : (enum resource_class)((resource - matrices) % UNIT_COUNT + 1);
-}
-
 /* Adds the critical path of this step to its classes. */
 static void note_critical(struct run *r) {
     enum step_kind kind = r->tokens == 1 ? STEP_SINGLE : STEP_SEVERAL;
     engine_critical_path(r->engine, r->critical_ticks);
     for (size_t i = 0; i < engine_resources(r->engine); i++) {
-        r->critical_s[kind][run_resource_class(r, i)] += engine_seconds(r->engine, r->critical_ticks[i]);
-        r->critical_ticks[i] = 0;
+        if (r->critical_ticks[i]) {
+            r->critical_s[kind][run_resource_class(r, i)] += engine_seconds(r->engine, r->critical_ticks[i]);
+            r->critical_ticks[i] = 0;
+        }
     }
 }
 

@@ -45,6 +45,7 @@ struct run {
     size_t at_group;           /* the group of chips that the last one worked on, and how many values it took */
     uint64_t last_values;
     struct engine *engine;     /* a log of one step; NULL: the chip declares no costs */
+    uint8_t *classes;             /* [resources] enum resource_class */
     int64_t *critical_ticks;      /* [resources] of the step that ends; else 0 */
     int64_t *each_ticks;          /* [max_tokens] durations of a stage that differ from token to token */
     int64_t *own_holds, *own_latencies; /* [max_tokens] of a stage whose unit wakes up, or whose tokens take turns;

@@ -128,9 +128,12 @@ static void make_room(struct front *start, struct front *all, uint32_t more) {
 }
 
 void run_send_inputs(struct run *r, size_t matrix, struct front *at) {
+    if (!r->net) {
+        return;
+    }
     struct placement_matrix placed = placement_matrix_at(r->placement, matrix);
     struct front start = *at, all = {.count = 0};
-    for (uint32_t k = 0; r->net && k < placed.copies; k++) {
+    for (uint32_t k = 0; k < placed.copies; k++) {
         struct interconnect_matrix m = interconnect_matrix(r->net, matrix, k);
         struct turn turn = turn_of(k, placed.copies);
         uint64_t tokens = run_turn_tokens(r, turn);
@@ -146,9 +149,12 @@ void run_send_inputs(struct run *r, size_t matrix, struct front *at) {
 }
 
 void run_collect_results(struct run *r, size_t matrix, struct front *at) {
+    if (!r->net || !r->engine) {
+        return;
+    }
     uint32_t copies = placement_matrix_at(r->placement, matrix).copies;
     struct front start = *at, all = {.count = 0};
-    for (uint32_t k = 0; r->net && r->engine && k < copies; k++) {
+    for (uint32_t k = 0; k < copies; k++) {
         struct interconnect_matrix m = interconnect_matrix(r->net, matrix, k);
         struct turn turn = turn_of(k, copies);
         if (run_turn_tokens(r, turn)) {
