@@ -187,7 +187,7 @@
   }
 
   /* Lines over x: series [{name, x, y, colour, dashed}]. */
-  function lines(into, label, series, xTitle, yTitle, format) {
+  function lines(into, label, series, xTitle, yTitle, format, xFormat = whole) {
     chart(into, label, 260, () => ({
       type: "line",
       data: {datasets: series.map((s) => ({label: s.name, data: s.x.map((x, i) => ({x: x, y: s.y[i]})),
@@ -195,14 +195,14 @@
                                            borderWidth: 2, pointRadius: s.x.length < 3 ? 3 : 0,
                                            borderDash: s.dashed ? [5, 4] : []}))},
       options: {interaction: {mode: "nearest", axis: "x", intersect: false},
-                scales: {x: axis(xTitle, whole, {type: "linear", grid: {display: false},
-                                                 ticks: {callback: (v) => whole(v), maxRotation: 0}}),
+                scales: {x: axis(xTitle, xFormat, {type: "linear", grid: {display: false},
+                                                   ticks: {callback: (v) => short(xFormat)(v), maxRotation: 0}}),
                          y: axis(yTitle, format, {beginAtZero: true})},
-                plugins: {tooltip: {callbacks: {title: (at) => xTitle + " " + whole(at[0].parsed.x),
+                plugins: {tooltip: {callbacks: {title: (at) => xTitle + " " + xFormat(at[0].parsed.x),
                                                 label: (at) => at.dataset.label + ": " + format(at.parsed.y)}}}},
     }));
     into.append(numbers([xTitle].concat(series.map((s) => "#" + s.name)),
-                        series[0].x.map((x, i) => [whole(x)].concat(series.map((s) => format(s.y[i]))))));
+                        series[0].x.map((x, i) => [xFormat(x)].concat(series.map((s) => format(s.y[i]))))));
   }
 
   /* ---- head ------------------------------------------------------------------------------------------------ */
@@ -210,6 +210,14 @@
   function range(quantity, format) {
     const q = get("uncertainty." + quantity);
     return q && known(q.p10) ? "p10 to p90: " + format(q.p10) + " to " + format(q.p90) : "";
+  }
+
+  /* Of one prompt; of many requests the median, and the slowest of twenty. */
+  function latency(name, key) {
+    const q = get("serving." + key);
+    return q ? [name + ", p50", si(q.p50, "s"), "p95: " + si(q.p95, "s") + "; " + counted(get("serving.requests"),
+                                                                                         "request")]
+             : [name, si(get("latency." + key), "s"), range(key, (v) => si(v, "s"))];
   }
 
   function head() {
@@ -224,8 +232,8 @@
     const bits = get("efficiency.input_bits") + " x " + get("efficiency.output_bits") + " bits";
     const list = [
       ["energy per token", si(get("energy.per_token_J"), "J"), range("energy_per_token_J", (v) => si(v, "J"))],
-      ["time to first token", si(get("latency.ttft_s"), "s"), range("ttft_s", (v) => si(v, "s"))],
-      ["time per output token", si(get("latency.tpot_s"), "s"), range("tpot_s", (v) => si(v, "s"))],
+      latency("time to first token", "ttft_s"),
+      latency("time per output token", "tpot_s"),
       ["area", mm2(get("area.total_mm2")), range("area_mm2", mm2)],
       ["machine", compact(get("mapping.tiles")) + " tiles", counted(get("mapping.chips"), "chip") + " of " +
        whole(get("mapping.tiles_per_chip")) + " tiles, " + percent(get("mapping.utilisation")) + " of cells used"],
@@ -242,6 +250,21 @@
         el("div", {class: "flags", role: "note"}, [el("h3", {}, "Read this first"),
                                                    el("ul", {}, data.flags.map((f) => el("li", {}, f)))]));
     }
+  }
+
+  /* ---- requests ------------------------------------------------------------------------------------------------ */
+
+  function serving() {
+    const of = data.serving;
+    if (!of) { return; }
+    const grid = section("requests", "Requests", counted(of.requests, "request") + ", at most " +
+                         whole(of.most_in_flight) + " in flight; " + whole(of.tokens_per_s) + " tokens/s, " +
+                         whole(of.requests_per_s) + " requests/s.");
+    const names = [["queueing_s", "queueing"], ["ttft_s", "time to first token"], ["tpot_s", "time per output token"],
+                   ["latency_s", "whole request"]];
+    card(grid, "Times", "queueing: from arrival to admission; all from arrival on, but that per token", true)
+      .append(table(["", "#mean", "#p50", "#p95", "#p99", "#max"], names.filter(([key]) => of[key])
+        .map(([key, name]) => [name].concat(["mean", "p50", "p95", "p99", "max"].map((q) => si(of[key][q], "s"))))));
   }
 
   /* ---- energy and time --------------------------------------------------------------------------------------- */
@@ -272,7 +295,8 @@
     const classes = get("time.resources"), rows = get("time.by_layer"), makespan = get("time.makespan_s");
     if (!classes || !known(makespan)) { return; }
     const grid = section("time", "Time", si(makespan, "s") + " for " + whole(get("time.steps")) + " steps. " +
-                         "The critical path is the chain of operations that the end of the run waited for; its parts add up.");
+                         "The critical path is the chain of operations that the end of the run waited for; " +
+                         "its parts add up.");
     bars(card(grid, "By component", "seconds of the critical path"), "critical path by component",
          Object.entries(classes).map(([name, c]) => [name, c.critical_path_s]), (v) => si(v, "s"), "critical path",
              true);
@@ -419,6 +443,7 @@
     const reach = (roof, x) => Math.min(roof.peak, roof.bandwidth * x), per = (v) => si(v, "op/s");
     const low = Math.min(...points.map((p) => p.x), ...limits.map((r) => r.peak / r.bandwidth)) / 4;
     const high = Math.max(...points.map((p) => p.x), ...limits.map((r) => r.peak / r.bandwidth)) * 4;
+    const least = Math.min(...points.map((p) => p.y)) / 3;
     const box = card(grid, "Roofline", "What a kind of matrix reaches while its tiles work, beside what all chips " +
                      "could: the slope is the bandwidth of the memory, the flat part all units at once. " +
                      "2 operations per MAC, " +
@@ -435,7 +460,7 @@
       options: {scales: {x: axis("operations per byte", compact, {type: "logarithmic", min: low, max: high,
                                    ticks: {callback: decades((v) => String(Number(v.toPrecision(1)))),
                                        maxRotation: 0}}),
-                         y: axis("operations per second", per, {type: "logarithmic",
+                         y: axis("operations per second", per, {type: "logarithmic", min: least,
                                    ticks: {callback: decades(per), maxRotation: 0}})},
                 plugins: {tooltip: {callbacks: {
                   label: (at) => at.dataset.label + ": " + digits(at.parsed.x) + " op/B, " + per(at.parsed.y)}}}},
@@ -509,7 +534,7 @@
     }
     lines(card(grid, "Growth of the KV cache", known(room) ? "the chips hold " + bytes(room) : ""),
           many ? "size of the KV cache of all requests over time" : "size of the KV cache over the tokens", series,
-          many ? "seconds" : "tokens", "bytes", bytes);
+          many ? "time" : "tokens", "bytes", bytes, many ? (v) => si(v, "s") : whole);
   }
 
   /* ---- area ---------------------------------------------------------------------------------------------------- */
@@ -578,8 +603,8 @@
       const pad = 0.04 * (high - low || 1), x = (v) => left + (right - left) * (v - low + pad) / (high - low + 2 * pad);
       const bottom = rows.length * step + 4, picture = svg("svg", {viewBox: "0 0 " + width + " " + (bottom + 20),
                                                                    height: bottom + 20});
-      [low, 1, high].filter((v, i, all) => all.findIndex((o) => Math.abs(x(o) - x(v)) < 34) === i || v === 1)
-        .filter((v) => v === 1 || Math.abs(x(v) - x(1)) >= 34).forEach((v) => {
+      [low, 1, high].filter((v, i, all) => all.findIndex((o) => Math.abs(x(o) - x(v)) < 54) === i || v === 1)
+        .filter((v) => v === 1 || Math.abs(x(v) - x(1)) >= 54).forEach((v) => {
           picture.append(svg("line", {x1: x(v), x2: x(v), y1: 0, y2: bottom,
               stroke: v === 1 ? "var(--quiet)" : "var(--line)"}),
                          svg("text", {x: x(v), y: bottom + 14, "text-anchor": "middle"},
@@ -865,7 +890,8 @@
   function fail(message) { root.setAttribute("data-failed", message); }
 
   window.addEventListener("error", (event) => fail(event.message));
-  [head, energy, time, timeline, bound, area, uncertainty, placement, constants, about].forEach((part) => part());
+  [head, serving, energy, time, timeline, bound, area, uncertainty, placement, constants, about]
+    .forEach((part) => part());
   plots.forEach(redraw);
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => plots.forEach(redraw));
   const observer = new ResizeObserver((entries) => requestAnimationFrame(() => entries.forEach((entry) => {
