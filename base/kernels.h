@@ -30,6 +30,11 @@ struct kernels {
     /* Decode. y[o] = sum_k W[o*stride + k] x[k], o < rows; W row-major in its stored type. Memory-bound.
      * Bound as dot_f32. y[o] does not depend on `rows`. */
     void (*gemv)(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *x, float *y);
+    /* Attention: y[i] = sum_j a[j] W[j*stride + i], i < k, over j < rows in order; |error| <= rows eps sum|a W|. */
+    void (*weigh_rows)(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *a,
+                       float *y);
+    /* fp16 of x[i], to the nearest, ties to even; identical in all kernels but for the payload of a NaN */
+    void (*halves_of_f32)(const float *x, size_t n, uint16_t *halves);
     /* Prefill, packed. W: one panel of PANEL outputs, k-major: panel[k*PANEL + lane], fp32.
      * y[t*ldy + lane] = sum_k panel[k*PANEL+lane] * x[t*ldx + k], t < tokens, lane < lanes (<= PANEL).
      * |error| <= k eps sum|panel x|. An output does not depend on `tokens` and `lanes`. */

@@ -12,7 +12,9 @@
  *          16 positions, feature 1, ...           16 features, position 1, ...
  *
  * A session with many sequences runs one token of each per step: units then are (key/value head, token), each on the
- * cache of its own sequence.
+ * cache of its own sequence. All of it passes through the processor in every step, and a token that scatters its key
+ * over panels touches a cache line for each feature. With 16 bits the cache is therefore fp16, position after position:
+ * [position][feature], keys and values apart.
  *
  * Positions of a panel that a query must not see get probability 0; what stands there (zero, or keys of a forgotten
  * continuation) is finite and does no harm.
@@ -35,6 +37,8 @@ size_t kv_values_floats(const struct shape *s, uint32_t context) {
     return (size_t)s->kv_heads * round_up(s->head_dim) * context;
 }
 
+size_t kv_half_count(const struct shape *s, uint32_t context) { return (size_t)s->kv_heads * context * s->head_dim; }
+
 static uint32_t tokens_per_unit(const struct shape *s) {
     uint32_t group = s->heads / s->kv_heads;
     return group < ROWS_PER_UNIT ? ROWS_PER_UNIT / group : 1;
@@ -47,11 +51,28 @@ size_t attention_scratch_floats(const struct shape *s, uint32_t context) {
 
 static struct kv_cache cache_of(const struct session *s, uint32_t layer, uint32_t sequence) {
     const struct shape *shape = &s->model->shape;
+    if (s->sixteen_bits) {
+        size_t first = sequence * kv_half_count(shape, s->context);
+        return (struct kv_cache){.half_keys = s->cache[layer].half_keys + first,
+                                 .half_values = s->cache[layer].half_values + first};
+    }
     return (struct kv_cache){s->cache[layer].keys + sequence * kv_keys_floats(shape, s->context),
-                             s->cache[layer].values + sequence * kv_values_floats(shape, s->context)};
+                             s->cache[layer].values + sequence * kv_values_floats(shape, s->context), NULL, NULL};
 }
 
-void attention_store(struct session *s, uint32_t layer, struct rows k, struct rows v, uint32_t tokens) {
+static void store_halves(struct session *s, uint32_t layer, struct rows k, struct rows v, uint32_t tokens) {
+    uint32_t d = s->model->shape.head_dim;
+    for (uint32_t t = 0; t < tokens; t++) {
+        struct kv_cache cache = cache_of(s, layer, s->places[t].sequence);
+        for (size_t g = 0; g < s->model->shape.kv_heads; g++) {
+            size_t at = (g * s->context + s->places[t].position) * d;
+            kernels()->halves_of_f32(k.data + t * k.stride + g * d, d, cache.half_keys + at);
+            kernels()->halves_of_f32(v.data + t * v.stride + g * d, d, cache.half_values + at);
+        }
+    }
+}
+
+static void store_panels(struct session *s, uint32_t layer, struct rows k, struct rows v, uint32_t tokens) {
     const struct shape *shape = &s->model->shape;
     uint32_t d = shape->head_dim;
     size_t key_head = round_up(s->context) * d, value_panel = (size_t)s->context * PANEL;
@@ -68,6 +89,14 @@ void attention_store(struct session *s, uint32_t layer, struct rows k, struct ro
                 value[i / PANEL * value_panel + i % PANEL] = from_v[i];
             }
         }
+    }
+}
+
+void attention_store(struct session *s, uint32_t layer, struct rows k, struct rows v, uint32_t tokens) {
+    if (s->sixteen_bits) {
+        store_halves(s, layer, k, v, tokens);
+    } else {
+        store_panels(s, layer, k, v, tokens);
     }
 }
 
@@ -103,6 +132,26 @@ static void multiply_keys(const struct unit *u, uint32_t rows) {
     const float *keys = u->cache.keys + u->g * round_up(u->context) * d;
     for (size_t j = u->low; j < u->high; j += PANEL) {
         kernels()->gemm_panel_f32(keys + j * d, d, u->q, d, rows, u->scores + (j - u->low), u->stride, PANEL);
+    }
+}
+
+static size_t first_half(const struct unit *u) {
+    return ((size_t)u->g * u->context + u->low) * u->shape->head_dim;
+}
+
+static void multiply_half_keys(const struct unit *u, uint32_t rows) {
+    uint32_t d = u->shape->head_dim;
+    for (uint32_t r = 0; r < rows; r++) {
+        kernels()->gemv(WEIGHT_F16, u->cache.half_keys + first_half(u), d, u->high - u->low, d, u->q + (size_t)r * d,
+                        u->scores + r * u->stride);
+    }
+}
+
+static void multiply_half_values(const struct unit *u, uint32_t rows) {
+    uint32_t d = u->shape->head_dim;
+    for (uint32_t r = 0; r < rows; r++) {
+        kernels()->weigh_rows(WEIGHT_F16, u->cache.half_values + first_half(u), d, u->high - u->low, d,
+                              u->scores + r * u->stride, u->sums + (size_t)r * d);
     }
 }
 
@@ -149,9 +198,10 @@ static void attend(struct unit *u, struct rows q, float *scratch, float *out) {
     u->sums = u->q + (size_t)rows * u->shape->head_dim;
     u->scores = u->sums + (size_t)rows * u->shape->head_dim;
     gather_queries(u, q);
-    multiply_keys(u, rows);
+    bool half = u->cache.half_keys != NULL;
+    (half ? multiply_half_keys : multiply_keys)(u, rows);
     normalise_scores(u);
-    multiply_values(u, rows);
+    (half ? multiply_half_values : multiply_values)(u, rows);
     scatter(u, out);
 }
 

@@ -66,8 +66,7 @@ static enum status take_places(struct session *s, const struct decode_token *tok
     return OK;
 }
 
-enum status session_decode(struct session *s, const struct decode_token *tokens, uint32_t count, const float **logits,
-                           struct error *e) {
+static enum status decode(struct session *s, const struct decode_token *tokens, uint32_t count, struct error *e) {
     TRY(check_tokens(s, tokens, count, e));
     enum status status = take_places(s, tokens, count, e);
     if (status == OK) {
@@ -76,8 +75,26 @@ enum status session_decode(struct session *s, const struct decode_token *tokens,
     for (uint32_t i = 0; status != OK && i < count; i++) {
         s->lengths[tokens[i].sequence]--;
     }
-    *logits = s->logits;
     return status;
+}
+
+enum status session_decode(struct session *s, const struct decode_token *tokens, uint32_t count, const float **logits,
+                           struct error *e) {
+    if (s->likeliest > 0) {
+        return error_set(e, ERR_USAGE, "session: it keeps %u logits of a token (allowed: session_decode_likeliest)",
+                         s->likeliest);
+    }
+    *logits = s->logits;
+    return decode(s, tokens, count, e);
+}
+
+enum status session_decode_likeliest(struct session *s, const struct decode_token *tokens, uint32_t count,
+                                     const struct candidate **found, struct error *e) {
+    if (s->likeliest == 0) {
+        return error_set(e, ERR_USAGE, "session: it keeps all logits (allowed: session_decode)");
+    }
+    *found = s->found;
+    return decode(s, tokens, count, e);
 }
 
 void session_restart(struct session *s, uint32_t sequence) { s->lengths[sequence] = 0; }

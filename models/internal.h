@@ -62,6 +62,8 @@ enum status model_check_chip_tensors(const struct model *m, const bool *used_int
 /* Rows [first, first + count) of the matrix as fp32 [count][inputs], whichever way round it is stored. */
 void matrix_rows(const struct matrix *m, uint32_t first, uint32_t count, float *rows);
 
+struct session;
+
 /* ---- linear.c ---------------------------------------------------------------------------------- */
 
 /* The digital form of one matrix: in the mapped file as it is, or an fp32 copy of quantised and transposed ones. */
@@ -70,10 +72,22 @@ struct linear {
     enum weight_type type;
     const void *weights;     /* [outputs][inputs] in the file */
     float *panels;           /* owned: [outputs / PANEL][inputs][PANEL]; NULL: read from the file */
+    int16_t *codes;          /* owned: panels of mac_i16, in place of all others; NULL: none (linear_codes.c) */
+    float *steps;            /* owned: [outputs], of the codes */
 };
 /* panels: as a copy in any case */
 enum status linear_prepare(struct linear *l, const struct matrix *m, bool panels, struct error *e);
 size_t linear_weight_bytes(const struct linear *l); /* of one weight as held */
+
+/* ---- linear_codes.c ---------------------------------------------------------------------------- */
+
+enum status codes_prepare(struct linear *l, const struct matrix *m, struct error *e);
+/* y [tokens][outputs] = x [tokens][inputs] W, no bias; codes and steps of x go to the session. */
+void codes_multiply(struct session *s, int matrix, const float *x, uint32_t tokens, float *y, int threads);
+size_t codes_stride(const struct matrix *m); /* codes of one token */
+/* The s->likeliest outputs of each token, bias included, into the first rows of s->found. */
+void codes_likeliest(struct session *s, int matrix, const float *x, uint32_t tokens);
+size_t codes_slice_floats(void); /* of one token and thread: s->slices */
 
 /* ---- rope.c ------------------------------------------------------------------------------------ */
 
@@ -90,7 +104,11 @@ void rope_apply(const struct rope *r, const struct rope_table *t, uint32_t posit
 /* Keys and values of one layer in the panel form that gemm_panel_f32 multiplies without packing:
  *   keys   [G][context/PANEL][d][PANEL]: one panel of PANEL positions, features inwards;
  *   values [G][d/PANEL][context][PANEL]: one panel of PANEL features, positions inwards. */
-struct kv_cache { float *keys, *values; };
+struct kv_cache {
+    float *keys, *values;
+    uint16_t *half_keys, *half_values; /* in place of these with 16 bits: fp16 [G][context][d] */
+};
+size_t kv_half_count(const struct shape *s, uint32_t context); /* of keys, and of values */
 size_t kv_keys_floats(const struct shape *s, uint32_t context);
 size_t kv_values_floats(const struct shape *s, uint32_t context);
 /* Scratch of one thread in floats. */
@@ -116,6 +134,7 @@ struct session {
     uint32_t *lengths;           /* [sequences] */
     struct token_place *places;        /* [max_batch] of the tokens of the step; NULL without values */
     bool keep_hidden;
+    bool sixteen_bits;           /* see session_options */
     bool values;                 /* false: only the run is told what is done */
     int threads;
     int32_t *history;            /* [context] ids so far */
@@ -133,6 +152,11 @@ struct session {
     float *logits;               /* [T][V] */
     float *hidden;               /* [L + 2][T][D] when kept */
     float *scratch;              /* [threads][scratch_floats] */
+    int16_t *codes;              /* [T][widest codes_stride]: inputs of a product, where it is one of codes */
+    float *code_steps;           /* [T] */
+    uint32_t likeliest;          /* ids wanted of each token; 0: all logits */
+    struct candidate *found;     /* [threads][T][likeliest] */
+    float *slices;               /* [threads][T][codes_slice_floats] */
     size_t scratch_floats;
 };
 

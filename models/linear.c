@@ -134,8 +134,13 @@ static void multiply_part(void *context, size_t begin, size_t end, int worker) {
 static void multiply_digital(struct session *s, int matrix, const float *x, uint32_t tokens, float *y) {
     const struct matrix *m = &s->model->matrices[matrix];
     size_t work = (size_t)m->outputs * m->inputs * (tokens + READ_COST);
+    int threads = work > SMALL_WORK ? s->threads : 1;
+    if (s->sixteen_bits) {
+        codes_multiply(s, matrix, x, tokens, y, threads);
+        return;
+    }
     struct product_job job = {s, &s->linear[matrix], m, x, y, tokens};
-    parallel_for(panels_of(m), 0, work > SMALL_WORK ? s->threads : 1, multiply_part, &job);
+    parallel_for(panels_of(m), 0, threads, multiply_part, &job);
 }
 
 enum status linear_multiply(struct session *s, int matrix, const float *x, uint32_t tokens, float *y, struct error *e) {

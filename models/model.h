@@ -56,6 +56,10 @@ struct session_options {
     bool keep_hidden;     /* record hidden states of the last forward call */
     uint32_t sequences;   /* 0: one. Else so many, each with `context` positions of its own, one token of each at a time
                              (session_decode); digital, max_batch does not count */
+    bool sixteen_bits;    /* with `sequences`, to draw text quickly: linear layers as products of 16-bit codes
+                             (linear_codes.c, which says what it changes), KV cache in fp16 */
+    uint32_t likeliest;   /* with sixteen_bits: only so many logits of each token are wanted, at most the vocabulary;
+                             0: all */
     bool shapes;          /* no values: steps are noted in the run, nothing is computed (session_advance) */
 };
 /* All memory is allocated here. Prepares the digital form of the weights that it will multiply digitally (fp32 for
@@ -89,6 +93,11 @@ struct decode_token { uint32_t sequence; int32_t id; };
  * number or on the number of threads, to the bit. Errors as for session_forward: every sequence keeps its length. */
 enum status session_decode(struct session *s, const struct decode_token *tokens, uint32_t count, const float **logits,
                            struct error *e);
+struct candidate { float logit; int32_t id; };
+/* session_decode of a session with `likeliest`: *found [count][likeliest], in no order, the ids with the largest logits;
+ * of equal ones the lower. The same bits as among all logits. */
+enum status session_decode_likeliest(struct session *s, const struct decode_token *tokens, uint32_t count,
+                                     const struct candidate **found, struct error *e);
 /* Forgets a sequence: its next token stands at position 0. */
 void session_restart(struct session *s, uint32_t sequence);
 
@@ -111,6 +120,9 @@ void sampler_destroy(struct sampler *s);
 int32_t sampler_next(struct sampler *s, const float *logits, uint64_t position, const int32_t *recent,
                      size_t recent_count);
 
+/* sampler_next among the `count` likeliest ids alone, in any order: the same id where these hold the top_k that are not
+ * forbidden. No penalty. */
+int32_t sampler_next_among(struct sampler *s, const struct candidate *found, size_t count, uint64_t position);
 /* Further draws belong to this request: a stream of random numbers of its own (0 at the start). */
 void sampler_set_request(struct sampler *s, uint64_t request);
 /* Ids that are never chosen from now on; those outside the vocabulary are left out. Borrowed. NULL, 0: none. */

@@ -229,19 +229,21 @@ static void fill_heap(struct sampler *s, size_t k) {
     make_heap(s->logits, s->heap, k, false);
 }
 
-/* Fills weights in falling order and returns how many ids are kept. */
-static size_t truncate_ids(struct sampler *s, float top) {
-    size_t V = s->vocabulary, k = s->options.top_k > 0 && (size_t)s->options.top_k < V ? (size_t)s->options.top_k : V;
-    size_t popped = 0;
-    fill_heap(s, k);
+static size_t top_k_of(const struct sampler *s) {
+    return s->options.top_k > 0 && (size_t)s->options.top_k < s->vocabulary ? (size_t)s->options.top_k : s->vocabulary;
+}
+
+/* The k likeliest of the heap: fills weights in falling order and returns how many ids are kept. */
+static size_t truncate_ids(struct sampler *s, size_t k, float top) {
+    size_t V = s->vocabulary, popped = 0, all = s->candidates;
     for (; k < V && popped < k; popped++) {
-        s->weights[popped] = weight_of(s, pop(s->logits, s->heap, k - popped), top);
+        s->weights[popped] = weight_of(s, pop(s->logits, s->heap, all - popped), top);
     }
     double reach = s->options.top_p < 1.0 ? s->options.top_p * total_of(s, k, top) : HUGE_VAL, sum = 0.0;
     size_t kept = 0;
     while (kept < k && sum < reach) {
         if (kept == popped) {
-            s->weights[popped] = weight_of(s, pop(s->logits, s->heap, k - popped), top);
+            s->weights[popped] = weight_of(s, pop(s->logits, s->heap, all - popped), top);
             popped++;
         }
         if (s->weights[kept] < s->options.min_p) { /* the largest weight is 1 */
@@ -298,5 +300,20 @@ int32_t sampler_next(struct sampler *s, const float *logits, uint64_t position, 
     if (s->options.top_k == 0 && s->options.top_p >= 1.0 && s->options.min_p <= 0.0) {
         return draw_from_all(s, top, u);
     }
-    return draw(s, truncate_ids(s, top), u);
+    size_t k = top_k_of(s);
+    fill_heap(s, k);
+    return draw(s, truncate_ids(s, k, top), u);
+}
+
+int32_t sampler_next_among(struct sampler *s, const struct candidate *found, size_t count, uint64_t position) {
+    size_t k = top_k_of(s);
+    for (size_t i = 0; i < count; i++) {
+        s->logits[found[i].id] = found[i].logit;
+        s->heap[i] = found[i].id;
+    }
+    leave_out_forbidden(s);
+    s->candidates = count;
+    make_heap(s->logits, s->heap, count, false);
+    double u = random_uniform(s->options.seed, s->stream, position);
+    return draw(s, truncate_ids(s, k < count ? k : count, s->logits[s->heap[0]]), u);
 }

@@ -31,6 +31,12 @@ static enum status check_options(const struct model *m, const struct session_opt
         return error_set(e, ERR_USAGE, "session: %s was opened without weights (allowed: sessions without values)",
                          m->view.path);
     }
+    if ((o->sixteen_bits && !o->sequences) || (o->likeliest && !o->sixteen_bits) ||
+        o->likeliest > m->shape.vocabulary) {
+        return error_set(e, ERR_USAGE, "session: %u likeliest ids, 16 bits %s, %u sequences (allowed: 0 to %u ids with "
+                         "16 bits, which need sequences)", o->likeliest, o->sixteen_bits ? "on" : "off", o->sequences,
+                         m->shape.vocabulary);
+    }
     return o->sequences ? batch_check_options(m, o, e) : OK;
 }
 
@@ -43,7 +49,8 @@ static enum status prepare_matrices(struct session *s, struct error *e) {
     for (size_t i = 0; i < m->matrix_count; i++) {
         s->linear[i].analog = s->run && run_is_analog(s->run, i);
         if (!s->linear[i].analog && s->values) {
-            TRY(linear_prepare(&s->linear[i], &m->matrices[i], s->sequences > 0, e));
+            TRY(s->sixteen_bits ? codes_prepare(&s->linear[i], &m->matrices[i], e)
+                         : linear_prepare(&s->linear[i], &m->matrices[i], s->sequences > 0, e));
         }
     }
     return OK;
@@ -59,7 +66,14 @@ static enum status create_cache(struct session *s, struct error *e) {
     if (!s->cache || !s->history || !s->lengths || !s->places) {
         return no_memory(s, e);
     }
-    for (uint32_t l = 0; l < p->layers; l++) {
+    for (uint32_t l = 0; l < p->layers && s->sixteen_bits; l++) {
+        s->cache[l].half_keys = mem_alloc(sequences, kv_half_count(p, s->context) * sizeof(uint16_t));
+        s->cache[l].half_values = mem_alloc(sequences, kv_half_count(p, s->context) * sizeof(uint16_t));
+        if (!s->cache[l].half_keys || !s->cache[l].half_values) {
+            return no_memory(s, e);
+        }
+    }
+    for (uint32_t l = 0; l < p->layers && !s->sixteen_bits; l++) {
         s->cache[l].keys = mem_alloc(sequences, kv_keys_floats(p, s->context) * sizeof(float));
         s->cache[l].values = mem_alloc(sequences, kv_values_floats(p, s->context) * sizeof(float));
         if (!s->cache[l].keys || !s->cache[l].values) {
@@ -87,6 +101,22 @@ static size_t widest_input(const struct model *m) {
     return widest;
 }
 
+/* Places for the inputs of a product as codes. */
+static enum status create_codes(struct session *s, struct error *e) {
+    size_t widest = widest_input(s->model);
+    s->codes = mem_alloc(s->max_batch, (widest + widest % 2) * sizeof *s->codes);
+    s->code_steps = mem_alloc(s->max_batch, sizeof *s->code_steps);
+    if (!s->codes || !s->code_steps) {
+        return no_memory(s, e);
+    }
+    if (s->likeliest > 0) {
+        size_t rows = (size_t)s->threads * s->max_batch;
+        s->found = mem_alloc(rows, s->likeliest * sizeof *s->found);
+        s->slices = mem_alloc(rows, codes_slice_floats() * sizeof *s->slices);
+    }
+    return s->likeliest == 0 || (s->found && s->slices) ? OK : no_memory(s, e);
+}
+
 static enum status create_buffers(struct session *s, struct error *e) {
     const struct shape *p = &s->model->shape;
     size_t T = s->max_batch, D = p->hidden, Q = (size_t)p->heads * p->head_dim, KV = (size_t)p->kv_heads * p->head_dim;
@@ -101,7 +131,7 @@ static enum status create_buffers(struct session *s, struct error *e) {
         {&s->attended, T, Q},
         {&s->gate_up, T, 2 * (size_t)p->intermediate},
         {&s->activated, T, p->intermediate},
-        {&s->logits, T, p->vocabulary},
+        {&s->logits, s->likeliest ? 0 : T, p->vocabulary},
         {&s->hidden, s->keep_hidden ? (p->layers + 2) * T : 0, D},
         {&s->scratch, (size_t)s->threads, s->scratch_floats},
     };
@@ -110,7 +140,7 @@ static enum status create_buffers(struct session *s, struct error *e) {
             return no_memory(s, e);
         }
     }
-    return OK;
+    return s->sixteen_bits ? create_codes(s, e) : OK;
 }
 
 enum status session_create(const struct model *m, const struct session_options *o, struct session **out,
@@ -129,6 +159,8 @@ enum status session_create(const struct model *m, const struct session_options *
     s->sequences = o->sequences;
     s->max_batch = s->sequences ? s->sequences : s->max_batch;
     s->keep_hidden = o->keep_hidden;
+    s->sixteen_bits = o->sixteen_bits;
+    s->likeliest = o->likeliest;
     s->threads = threads_count();
     enum status status;
     s->values = !o->shapes;
@@ -160,10 +192,18 @@ void session_destroy(struct session *s) {
     for (uint32_t l = 0; s->cache && l < s->model->shape.layers; l++) {
         mem_free(s->cache[l].keys);
         mem_free(s->cache[l].values);
+        mem_free(s->cache[l].half_keys);
+        mem_free(s->cache[l].half_values);
     }
     for (size_t i = 0; s->linear && i < s->model->matrix_count; i++) {
         mem_free(s->linear[i].panels);
+        mem_free(s->linear[i].codes);
+        mem_free(s->linear[i].steps);
     }
+    mem_free(s->codes);
+    mem_free(s->code_steps);
+    mem_free(s->found);
+    mem_free(s->slices);
     mem_free(s->cache);
     mem_free(s->linear);
     mem_free(s->history);

@@ -278,6 +278,11 @@ static void keep(struct session *s, uint32_t row, const float *x, uint32_t T) {
     }
 }
 
+static enum status not_finite(const struct session *s, uint32_t token, struct error *e) {
+    return error_set(e, ERR_RUN, "%s: the logits at position %u are not finite: weights damaged, or too large for fp32",
+                     s->model->view.path, s->places[token].position);
+}
+
 /* Weights that are finite can still overflow on the way; text from such logits would mean nothing. */
 static enum status check_logits(const struct session *s, uint32_t first, uint32_t count, struct error *e) {
     size_t V = s->model->shape.vocabulary;
@@ -288,10 +293,30 @@ static enum status check_logits(const struct session *s, uint32_t first, uint32_
             finite += fabsf(row[i]) <= FLT_MAX;
         }
         if (finite < V) {
-            return error_set(e, ERR_RUN,
-                             "%s: the logits at position %u are not finite: weights damaged, or too large for fp32",
-                             s->model->view.path, s->places[first + t].position);
+            return not_finite(s, first + t, e);
         }
+    }
+    return OK;
+}
+
+/* Among the largest logits is one that is not finite if any is a NaN or too large. */
+static enum status check_found(const struct session *s, uint32_t T, struct error *e) {
+    for (uint32_t i = 0; i < T * s->likeliest; i++) {
+        if (!(s->found[i].id >= 0 && fabsf(s->found[i].logit) <= FLT_MAX)) {
+            return not_finite(s, i / s->likeliest, e);
+        }
+    }
+    return OK;
+}
+
+/* head() where only the likeliest ids are wanted; no machine takes part. */
+static enum status head_likeliest(struct session *s, uint32_t T, struct error *e) {
+    float cap = (float)s->model->shape.final_cap;
+    normalise(s, &s->model->final_norm, -1, s->x, T, s->normed);
+    codes_likeliest(s, s->model->head, s->normed, T);
+    TRY(check_found(s, T, e));
+    for (uint32_t i = 0; cap > 0 && i < T * s->likeliest; i++) {
+        vector_soft_cap(&s->found[i].logit, 1, cap);
     }
     return OK;
 }
@@ -340,7 +365,7 @@ enum status transformer_step(struct session *s, const int32_t *ids, uint32_t T, 
     }
     keep_final_norm(s, T);
     if (wanted != LOGITS_NONE) {
-        TRY(head(s, T, wanted, e));
+        TRY(s->likeliest ? head_likeliest(s, T, e) : head(s, T, wanted, e));
     }
     if (s->run) {
         run_end_step(s->run);

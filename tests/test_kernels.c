@@ -370,6 +370,65 @@ static void check_gemm(const struct kernels *kernel, const float *panel, size_t 
     assert_true(bits_of_float(y[tokens * LDY]) == UINT32_MAX);
 }
 
+/* Rows of every stored type, their order, widths around the registers, strides longer than the rows. */
+static void weighted_rows_keep_their_bound(void **state) {
+    (void)state;
+    enum { ROWS = 37 };
+    float a[ROWS];
+    fill_data(WIDE, 12, a, ROWS);
+    for (size_t c = 0; c < SIZES; c++) {
+        const size_t k = sizes[c];
+        struct matrix m = matrix_create(ROWS, k + c % 3);
+        float *y = odd_floats(k + 1);
+        for (size_t s = 0; s < 3 * sets; s++) {
+            const size_t rows = c % 5 == 0 ? 0 : ROWS - s;
+            memset(y, 0xff, (k + 1) * sizeof *y);
+            set[s / 3]->weigh_rows((enum weight_type)(s % 3), matrix_as(&m, (enum weight_type)(s % 3)), m.stride, rows,
+                                   k, a, y);
+            for (size_t i = 0; i < k; i++) {
+                double exact = 0, magnitude = 0;
+                for (size_t j = 0; j < rows; j++) {
+                    exact += (double)a[j] * (double)m.single[j * m.stride + i];
+                    magnitude += fabs((double)a[j] * (double)m.single[j * m.stride + i]);
+                }
+                assert_near(y[i], exact, ((double)rows + 1) * EPS * magnitude);
+            }
+            assert_true(bits_of_float(y[k]) == UINT32_MAX);
+        }
+        free_array(y);
+        matrix_free(&m);
+    }
+}
+
+/* Every half, the ties between neighbours, what lies just beside a tie, what is too large. */
+static void halves_are_rounded_alike(void **state) {
+    (void)state;
+    enum { N = 3 * 31744 + 7 };
+    float *x = mem_alloc(N, sizeof *x);
+    uint16_t *expected = mem_alloc(N, sizeof *expected), *halves = end_of_block(N, sizeof *halves);
+    for (size_t i = 0; i < N; i++) {
+        const uint16_t h = (uint16_t)(i / 3);
+        const float tie = 0.5f * (f32_of_f16(h) + f32_of_f16((uint16_t)(h + 1)));
+        x[i] = i >= 3 * 31743 ? 65520.0f * (float)(i % 4) : i % 3 == 0 ? tie : nextafterf(tie, i % 3 == 1 ? 0 : 1e9f);
+        x[i] = i % 2 ? -x[i] : x[i];
+        expected[i] = f16_of_f32(x[i]);
+    }
+    assert_int_equal(f16_of_f32(0.5f * (f32_of_f16(1024) + f32_of_f16(1025))), 1024); /* a tie: to the even one */
+    for (size_t s = 0; s < sets; s++) {
+        set[s]->halves_of_f32(x, N, halves);
+        assert_memory_equal(halves, expected, N * sizeof *halves);
+        for (size_t n = 0; n < 40; n++) {
+            memset(halves, 0x55, 41 * sizeof *halves);
+            set[s]->halves_of_f32(x + 3000, n, halves);
+            assert_memory_equal(halves, expected + 3000, n * sizeof *halves);
+            assert_int_equal(halves[n], 0x5555);
+        }
+    }
+    mem_free(x);
+    mem_free(expected);
+    free_array(halves);
+}
+
 static void gemm_keeps_its_bound_and_its_bits(void **state) {
     (void)state;
     for (size_t c = 0; c < SIZES; c += 2) {
@@ -668,6 +727,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup(gemv_keeps_its_bound_in_every_type, find_sets),
     cmocka_unit_test_setup(every_half_is_converted_exactly, find_sets),
     cmocka_unit_test_setup(panels_hold_rows_side_by_side, find_sets),
+    cmocka_unit_test_setup(weighted_rows_keep_their_bound, find_sets),
+    cmocka_unit_test_setup(halves_are_rounded_alike, find_sets),
     cmocka_unit_test_setup(gemm_keeps_its_bound_and_its_bits, find_sets),
     cmocka_unit_test_setup(mac_is_exact, find_sets),
     cmocka_unit_test_setup(mac_noise_is_what_the_header_says, find_sets),

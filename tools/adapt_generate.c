@@ -8,7 +8,7 @@
 #include "base/params.h"
 #include "tools/command.h"
 
-enum { DEFAULT_BATCH = 64, DEFAULT_TOP_K = 50 };
+enum { DEFAULT_BATCH = 128, DEFAULT_TOP_K = 50 };
 
 /* "2/5" */
 static enum status parse_part(const char *text, struct generate_options *g, struct error *e) {

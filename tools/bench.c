@@ -8,7 +8,7 @@
  *   read bandwidth      sum over a buffer larger than the last-level cache
  *   OpenBLAS sgemm      the model's matrices, same shapes, 128 tokens: what a well-kept library reaches
  *   prefill, decode     digital reference and analog, tokens/s
- *   generation          text drawn one sequence after another and 64 at once (bench_batch.c)
+ *   generation          text drawn one sequence after another and 128 at once (bench_batch.c)
  *   read noise, wires   what they add to a multiply and to decoding, in pairs (bench_pairs.c)
  *   fold wires          effective conductances of one 256 x 256 tile, one thread, of weights like a language model's:
  *                       product at 0.35 ohm per cell, corrected at 3 ohm (devices/wires.h); estimates included
@@ -386,8 +386,8 @@ static void report_rows(struct bench *b) {
     ratio_row(b, "digital prefill / sgemm (floor 0.6)", sgemm_s / prefill_s);
     ratio_row(b, "digital decode / read bandwidth (floor 0.6)", (double)b->digital_bytes / decode_s / b->read_Bps);
     rate_row(b, "generation, one by one", &b->generation.alone_s, 1, "tokens/s");
-    rate_row(b, "generation, 64 sequences at once", &b->generation.many_s, 1, "tokens/s");
-    pair_row(b, "64 sequences at once / one by one (floor 10)", &b->generation.ratio);
+    rate_row(b, "generation, 128 sequences at once", &b->generation.many_s, 1, "tokens/s");
+    pair_row(b, "128 sequences at once / one by one (floor 10)", &b->generation.ratio);
     report_noise(b);
     if (b->emulated) {
         double analog_prefill_s =

@@ -160,6 +160,47 @@ static void avx2_gemv(enum weight_type type, const void *w, size_t stride, size_
     }
 }
 
+INLINE void weigh_type(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *a,
+                       float *y) {
+    for (size_t i = 0; i < k; i += STEP) {
+        const size_t wanted = k - i < STEP ? k - i : STEP;
+        simde__m256 sum[4] = {simde_mm256_setzero_ps(), simde_mm256_setzero_ps(), simde_mm256_setzero_ps(),
+                              simde_mm256_setzero_ps()};
+        for (size_t j = 0; j < rows; j++) {
+            const simde__m256 aj = simde_mm256_set1_ps(a[j]);
+            for (size_t c = 0; c * LANES < wanted; c++) {
+                const size_t left = wanted - c * LANES, n = left < LANES ? left : LANES;
+                sum[c] = simde_mm256_fmadd_ps(load_weights(type, w, j * stride + i + c * LANES, n), aj, sum[c]);
+            }
+        }
+        float out[STEP];
+        for (size_t c = 0; c < 4; c++) {
+            simde_mm256_storeu_ps(out + c * LANES, sum[c]);
+        }
+        memcpy(y + i, out, wanted * sizeof *y);
+    }
+}
+
+static void avx2_weigh_rows(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *a,
+                            float *y) {
+    switch (type) {
+    case WEIGHT_F32: weigh_type(WEIGHT_F32, w, stride, rows, k, a, y); break;
+    case WEIGHT_F16: weigh_type(WEIGHT_F16, w, stride, rows, k, a, y); break;
+    case WEIGHT_BF16: weigh_type(WEIGHT_BF16, w, stride, rows, k, a, y); break;
+    }
+}
+
+static void avx2_halves_of_f32(const float *x, size_t n, uint16_t *halves) {
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        simde_mm_storeu_si128((simde__m128i *)(halves + i),
+                              simde_mm256_cvtps_ph(simde_mm256_loadu_ps(x + i), SIMDE_MM_FROUND_TO_NEAREST_INT));
+    }
+    for (; i < n; i++) {
+        halves[i] = f16_of_f32(x[i]);
+    }
+}
+
 static float avx2_dot_f32(const float *a, const float *b, size_t n) {
     float sum;
     gemv_rows(WEIGHT_F32, 1, a, n, n, b, &sum);
@@ -748,6 +789,8 @@ const struct kernels kernels_avx2 = {
 #endif
     .dot_f32 = avx2_dot_f32,
     .gemv = avx2_gemv,
+    .weigh_rows = avx2_weigh_rows,
+    .halves_of_f32 = avx2_halves_of_f32,
     .gemm_panel_f32 = avx2_gemm_panel_f32,
     .pack_panel_f32 = avx2_pack_panel_f32,
     .mac_i16 = avx2_mac_i16,

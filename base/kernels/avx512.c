@@ -138,6 +138,43 @@ static void avx512_gemv(enum weight_type type, const void *w, size_t stride, siz
     }
 }
 
+INLINE void weigh_type(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *a,
+                       float *y) {
+    for (size_t i = 0; i < k; i += STEP) {
+        __m512 sum[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
+        __mmask16 lanes[4];
+        for (size_t c = 0; c < 4; c++) {
+            lanes[c] = i + c * LANES < k ? first_lanes(k - i - c * LANES) : (__mmask16)0;
+        }
+        for (size_t j = 0; j < rows; j++) {
+            const __m512 aj = _mm512_set1_ps(a[j]);
+            for (size_t c = 0; c < 4; c++) {
+                sum[c] = _mm512_fmadd_ps(load_weights(type, w, j * stride + i + c * LANES, lanes[c]), aj, sum[c]);
+            }
+        }
+        for (size_t c = 0; c < 4; c++) {
+            _mm512_mask_storeu_ps(y + i + c * LANES, lanes[c], sum[c]);
+        }
+    }
+}
+
+static void avx512_weigh_rows(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k,
+                              const float *a, float *y) {
+    switch (type) {
+    case WEIGHT_F32: weigh_type(WEIGHT_F32, w, stride, rows, k, a, y); break;
+    case WEIGHT_F16: weigh_type(WEIGHT_F16, w, stride, rows, k, a, y); break;
+    case WEIGHT_BF16: weigh_type(WEIGHT_BF16, w, stride, rows, k, a, y); break;
+    }
+}
+
+static void avx512_halves_of_f32(const float *x, size_t n, uint16_t *halves) {
+    for (size_t i = 0; i < n; i += LANES) {
+        const __mmask16 lanes = first_lanes(n - i);
+        const __m512 v = _mm512_maskz_loadu_ps(lanes, x + i);
+        _mm256_mask_storeu_epi16(halves + i, lanes, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+    }
+}
+
 static float avx512_dot_f32(const float *a, const float *b, size_t n) {
     float sum;
     gemv_rows(WEIGHT_F32, 1, a, n, n, b, &sum);
@@ -716,6 +753,8 @@ const struct kernels kernels_avx512 = {
     .name = "avx512",
     .dot_f32 = avx512_dot_f32,
     .gemv = avx512_gemv,
+    .weigh_rows = avx512_weigh_rows,
+    .halves_of_f32 = avx512_halves_of_f32,
     .gemm_panel_f32 = avx512_gemm_panel_f32,
     .pack_panel_f32 = avx512_pack_panel_f32,
     .mac_i16 = avx512_mac_i16,

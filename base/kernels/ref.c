@@ -38,6 +38,23 @@ static void ref_gemv(enum weight_type type, const void *w, size_t stride, size_t
     }
 }
 
+static void ref_weigh_rows(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *a,
+                           float *y) {
+    for (size_t i = 0; i < k; i++) {
+        double sum = 0;
+        for (size_t j = 0; j < rows; j++) {
+            sum += (double)weight_at(type, w, j * stride + i) * (double)a[j];
+        }
+        y[i] = (float)sum;
+    }
+}
+
+static void ref_halves_of_f32(const float *x, size_t n, uint16_t *halves) {
+    for (size_t i = 0; i < n; i++) {
+        halves[i] = f16_of_f32(x[i]);
+    }
+}
+
 static void ref_gemm_panel_f32(const float *panel, size_t k, const float *x, size_t ldx, size_t tokens, float *y,
                                size_t ldy, size_t lanes) {
     for (size_t t = 0; t < tokens; t++) {
@@ -154,6 +171,8 @@ const struct kernels kernels_ref = {
     .name = "ref",
     .dot_f32 = ref_dot_f32,
     .gemv = ref_gemv,
+    .weigh_rows = ref_weigh_rows,
+    .halves_of_f32 = ref_halves_of_f32,
     .gemm_panel_f32 = ref_gemm_panel_f32,
     .pack_panel_f32 = ref_pack_panel_f32,
     .mac_i16 = ref_mac_i16,

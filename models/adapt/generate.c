@@ -2,8 +2,12 @@
  *
  * Sequence k of a set: ids[0] = the start id (BOS), then ids[p] is drawn from softmax(logits / T) of the top_k
  * likeliest, end-of-text ids left out, with the uniform number (seed, RANDOM_SAMPLING, k, p). Nothing else enters, and
- * the logits of a sequence have the same bits in any company (session_decode): so the file has the same bytes for any batch, any
- * number of threads, after any number of interruptions, and parts made on machines of one kind are parts of one whole.
+ * the logits of a sequence have the same bits in any company (session_decode): so the file has the same bytes for any
+ * batch, any number of threads, after any number of interruptions, and parts made on machines of one kind are parts of
+ * one whole.
+ *
+ * Arithmetic of 16 bits (linear_codes.c) draws from a distribution that is some 1e-5 nats away from the fp32
+ * one; and of the logits, only the ones that a draw can choose are kept.
  *
  * B sequences are decoded at once; one that is complete is written, and the next takes its place. */
 #include <string.h>
@@ -28,7 +32,9 @@ struct generator {
     struct slot *slots;
     struct decode_token *tokens;
     int32_t *ids;               /* [batch][length] */
-    const float *logits;        /* [active][vocabulary] */
+    uint32_t likeliest;         /* ids that a draw needs: the top_k, and as many as may be left out; 0: all logits */
+    const struct candidate *found; /* [active][likeliest] */
+    const float *logits;        /* or [active][vocabulary] */
     uint64_t next, end;         /* sequences */
 };
 
@@ -87,7 +93,7 @@ static enum status describe(const struct model *m, const struct generate_options
                          o->part, o->parts, (unsigned long long)sequences);
     }
     TRY(find_start(m, o, &h->start, e));
-    snprintf(h->kernels, sizeof h->kernels, "%s", kernels()->name);
+    snprintf(h->kernels, sizeof h->kernels, "%s, 16 bits", kernels()->name);
     h->model_hash = data_model_hash(m);
     h->tokenizer_hash = data_tokenizer_hash(m);
     return OK;
@@ -140,7 +146,10 @@ static enum status prepare(struct generator *g, const struct data_header *h, uin
     }
     TRY(list_ends(g, e));
     TRY(create_samplers(g, e));
-    struct session_options so = {.context = o->length, .sequences = g->batch};
+    size_t needed = (size_t)o->top_k + g->end_count;
+    g->likeliest = o->top_k > 0 && needed < g->model->shape.vocabulary ? (uint32_t)needed : 0;
+    struct session_options so = {.context = o->length, .sequences = g->batch, .sixteen_bits = true,
+                                 .likeliest = g->likeliest};
     return session_create(g->model, &so, &g->session, e);
 }
 
@@ -176,7 +185,8 @@ static void draw_ids(void *context, size_t begin, size_t end, int worker) {
         sampler_set_request(sampler, s->sequence);
         s->position++;
         ids_of(g, (uint32_t)i)[s->position] =
-            sampler_next(sampler, g->logits + i * g->model->shape.vocabulary, s->position, NULL, 0);
+            g->likeliest ? sampler_next_among(sampler, g->found + i * g->likeliest, g->likeliest, s->position)
+                         : sampler_next(sampler, g->logits + i * g->model->shape.vocabulary, s->position, NULL, 0);
     }
 }
 
@@ -185,7 +195,8 @@ static enum status step(struct generator *g, struct error *e) {
     for (uint32_t i = 0; i < g->active; i++) {
         g->tokens[i] = (struct decode_token){i, ids_of(g, i)[g->slots[i].position]};
     }
-    TRY(session_decode(g->session, g->tokens, g->active, &g->logits, e));
+    TRY(g->likeliest ? session_decode_likeliest(g->session, g->tokens, g->active, &g->found, e)
+                     : session_decode(g->session, g->tokens, g->active, &g->logits, e));
     parallel_for(g->active, 1, 0, draw_ids, g);
     return OK;
 }
