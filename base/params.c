@@ -192,7 +192,7 @@ static enum status read_provenance(const struct reading *r, const char *value_al
     }
     snprintf(key, sizeof key, "%s.source", r->key);
     TRY(read_text(r, source, key, &out->source));
-    if (!*out->source) {
+    if (out->source[strspn(out->source, " \t")] == 0) {
         return refuse(r, source, key, "empty",
                       "a key of the file's sources, or text that says where the value is from");
     }

@@ -1,4 +1,4 @@
-/* Private to engine.c and engine_log.c: the state of the event engine.
+/* Private to engine*.c: the state of the event engine.
  *
  * Everything refers to everything by index, so that arrays may move when they grow; NONE ends a list.
  *
@@ -16,6 +16,7 @@
 #include "sim/engine.h"
 
 #define NONE UINT32_MAX
+enum { INDEX_MOST = 1 << 29 };
 #define TIME_MOST ((int64_t)1 << 62)
 #define LOG_TASKS_MOST (1u << 30)
 
@@ -156,6 +157,10 @@ static inline int64_t item_latency(const struct engine *g, const struct task *t,
            : t->latency == ENGINE_AS_HOLD ? item_hold(g, t, item)
                                             : t->latency;
 }
+
+/* Puts the place of a task on the free list. Its id was given and ends here; a place without further ids is left.
+ * (engine.c) */
+void engine_free_task(struct engine *g, uint32_t index);
 
 /* engine_path.c; to be called only where paths are followed. A number of a node is NONE for no node. */
 struct path_step {

@@ -728,6 +728,7 @@ static void chip_check_refuses_what_has_no_provenance(void **state) {
         {"energy_J: {value: 1e-12, kind: known, source: a paper}", "tile.adc.energy_J.kind = known: not a kind"},
         {"energy_J: {value: 1e-12, kind: published}", ".yaml:10: tile.adc.energy_J: source is missing"},
         {"energy_J: {value: 1e-12, kind: published, source: \"\"}", "tile.adc.energy_J.source = \"\": empty"},
+        {"energy_J: {value: 1e-12, kind: published, source: \"  \"}", "tile.adc.energy_J.source =   : empty"},
         {"energy_J: {value: 1e-12, kind: published, source: paper9}", "'paper9' is not a key of sources"},
         {"energy_J: {value: 1e-12, kind: assumed, source: a guess}",
          ".yaml:10: tile.adc.energy_J: the spread of an assumed constant is missing"},

@@ -59,7 +59,8 @@ static enum status measure_activity(struct shapes_job *j, struct error *e) {
     }
     analog_destroy(&analog);
     model_close(m);
-    return s == OK ? OK : error_prefix(e, "activity of the arrays, on model %s", measured_model);
+    return s == OK ? OK : error_prefix(e, "activity of the arrays, measured on the bundled model %s and not on yours",
+                                      measured_model);
 }
 
 /* ---- the run ------------------------------------------------------------------------------------------- */
@@ -100,10 +101,10 @@ static enum status open_all(struct shapes_job *j, struct error *e) {
 }
 
 enum status shapes_create_run(struct shapes_job *j, uint32_t longest, struct error *e) {
-    TRY(measure_activity(j, e));
     size_t count;
     const struct matrix_source *sources = model_matrices(j->model, &count);
-    TRY(placement_create(j->chip, sources, count, &j->placement, e));
+    TRY(placement_create(j->chip, sources, count, &j->placement, e)); /* before the other model: does it fit at all? */
+    TRY(measure_activity(j, e));
     return run_create_shapes(j->chip, j->placement, &j->activity, longest, &j->run, e);
 }
 
