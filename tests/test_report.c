@@ -428,6 +428,22 @@ static void test_browser_phone_and_hostile(void **state) {
     mem_free(page);
 }
 
+/* Steps of several requests overlap: the timeline shows the requests. 2 of energy, 4 of time, the requests, 3 of what
+ * bounds a token, area, 5 of uncertainty, tiles. */
+static void test_browser_requests(void **state) {
+    (void)state;
+    const char *scratch = scratch_directory(), *folder = in(scratch, "requests");
+    const char *const args[] = {"run", "--shapes-only", "--model", "stories", "--requests", "30", "--rate", "50000",
+                                "--prompt-tokens", "8", "--tokens", "6", "--quiet", "--out", folder, NULL};
+    browser();
+    assert_int_equal(run_mho(args, 60, NULL, NULL), 0);
+    size_t bytes;
+    char *page = read_text(in(scratch, "requests/report.html"), &bytes), tag[2048];
+    open_page(page, 375, false, tag, sizeof tag);
+    expect_drawn(tag, 17);
+    mem_free(page);
+}
+
 /* ---- compare ------------------------------------------------------------------------------------------- */
 
 static double change_sum(const json_t *rows) {
@@ -514,6 +530,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_text_cannot_leave_the_data),
     cmocka_unit_test(test_browser_wide_and_dark),
     cmocka_unit_test(test_browser_phone_and_hostile),
+    cmocka_unit_test(test_browser_requests),
     cmocka_unit_test(test_compare),
     cmocka_unit_test(test_compare_with_itself),
     cmocka_unit_test(test_bad_reports),

@@ -314,6 +314,8 @@
 
   /* ---- timeline ------------------------------------------------------------------------------------------------ */
 
+  const REQUESTS_SHOWN = 40;
+
   /* Lanes of things that do not overlap: each event into the first lane of its group that is free. */
   function lanes(events) {
     const groups = new Map();
@@ -357,8 +359,32 @@
     box.append(picture);
   }
 
+  /* Requests one below the other: from arrival to admission, to the first token, to the last one. */
+  function requestsOverTime() {
+    const all = get("serving.by_request") || [], shown = all.slice(0, REQUESTS_SHOWN);
+    if (!shown.length) { return; }
+    const parts = [["waiting", "arrival_s", "admitted_s"], ["prompt", "admitted_s", "first_token_s"],
+                   ["tokens", "first_token_s", "last_token_s"]];
+    const begin = Math.min(...shown.map((q) => q.arrival_s)), end = Math.max(...shown.map((q) => q.last_token_s));
+    const events = shown.flatMap((q, i) => parts.filter(([, from, to]) => q[to] > q[from]).map(([kind, from, to]) => ({
+      kind: kind, group: i, name: "request " + i, operation: "", start: q[from] - begin, hold: q[to] - q[from],
+      tip: "request " + i + ", " + kind + ": " + si(q[to] - q[from], "s") + " from " + si(q[from], "s"),
+    })));
+    const grid = section("timeline", "Timeline", "Every request from its arrival to its last token. What worked for " +
+                         "them is in trace.json, which ui.perfetto.dev opens.");
+    const box = card(grid, "Requests", (shown.length < all.length ? "the first " + shown.length + " of " : "all ") +
+                     whole(all.length) + ": waiting for admission, prompt until the first token, further tokens; " +
+                     "from " + si(begin, "s") + " on", true);
+    legend(box, parts.map((part) => part[0]));
+    plot(box, "requests over time", 0, (into) => drawTimeline(into, events, end - begin));
+    box.append(numbers(["request", "#arrival", "#waiting", "#first token after", "#last token after"],
+      shown.map((q, i) => [String(i), si(q.arrival_s, "s"), si(q.admitted_s - q.arrival_s, "s"),
+                           si(q.first_token_s - q.arrival_s, "s"), si(q.last_token_s - q.arrival_s, "s")])));
+  }
+
   function timeline() {
     const last = data.last_step;
+    if (!last) { requestsOverTime(); }
     if (!last || !last.rows.length) { return; }
     const chips = new Set(last.rows.map((row) => row[1])).size, apart = chips <= 4;
         /* else units of all chips together */
