@@ -24,5 +24,6 @@ for step, rate in enumerate(RATES, 1):
         group["lr"] = rate
     torch.nn.utils.clip_grad_norm_(parameters, MAX_NORM)
     optimiser.step()
-print(json.dumps({"torch": torch.__version__, "rates": RATES, "decays": DECAYS, "max_norm": MAX_NORM,
-                  "matrix": [float(x) for x in parameters[0].detach()], "vector": [float(x) for x in parameters[1].detach()]}))
+matrix, vector = ([float(x) for x in p.detach()] for p in parameters)
+print(json.dumps({"torch": torch.__version__, "rates": RATES, "decays": DECAYS, "max_norm": MAX_NORM, "matrix": matrix,
+                  "vector": vector}))
