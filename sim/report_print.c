@@ -1,4 +1,4 @@
-/* The report of a run for a terminal: one screen, 24 lines of 80 columns where nothing is wrong. Lines that do not fit
+/* The report of a run for a terminal: one screen, 24 or 25 lines of 80 columns where nothing is wrong. Lines that do not fit
  * go on in the next one; the table takes 60 columns where there are fewer.
  *
  *   chip and mapping
@@ -21,7 +21,7 @@
 #include "sim/placement.h"
 #include "sim/report_machine.h"
 
-enum { SCREEN_LINES = 24, ROWS_LEAST = 6, ROWS_MOST = PART_COUNT + 4, BAR_MOST = 20, BOUNDS_SHOWN = 3,
+enum { SCREEN_LINES = 24, ROWS_LEAST = 7, ROWS_MOST = PART_COUNT + 4, BAR_MOST = 20, BOUNDS_SHOWN = 3,
        COLUMNS_LEAST = 40 };
 #define LEAST_SHARE 0.005 /* of a row, or of what bounds the time */
 
@@ -41,14 +41,14 @@ struct table {
     double largest[QUANTITIES];
 };
 
-/* The largest of its shares of the totals. */
+/* The largest of its shares of the totals; a stage counts half, since its tiles have a row. */
 static double weight(const struct table *t, const struct row *row) {
     double most = 0;
     for (int q = 0; q < QUANTITIES; q++) {
         double share = row->value[q] / t->total.value[q];
         most = share > most ? share : most;
     }
-    return most;
+    return row->stage ? most / 2 : most;
 }
 
 static void add_row(struct table *t, const char *name, bool stage, double energy_J, double time_s, double mm2) {
