@@ -49,6 +49,10 @@ struct kernels {
      * acc[t*PANEL + lane] = sum_r panel(r,lane) * x[t*ldx + r], exact in int32: the caller guarantees
      * rows * max|w| * max|x| < 2^31. */
     void (*mac_i16)(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, size_t tokens, int32_t *acc);
+    /* y[t*ldy + lane] = acc[t*PANEL + lane] * steps[lane] * x_steps[t], lane < lanes, multiplied in this order in single
+     * precision: sums of codes as numbers. Identical in all kernels. */
+    void (*scale_sums)(const int32_t *acc, const float steps[PANEL], const float *x_steps, size_t tokens, float *y,
+                       size_t ldy, size_t lanes);
     /* mac_i16 for weights that are noisy from read to read: the same acc, and from the same weights
      *   spread[t*PANEL + lane] = sum_r v(r,lane) * square(t,r),  squares[t*lds + (r with bits 0 and 1 swapped)]
      *   v(r,lane) = (k0 + h(k1,a) + h(k2,h(a,a))) >> 8,  a = k3 |panel(r,lane)|,  h(a,b) = (a b + 2^14) >> 15,

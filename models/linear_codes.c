@@ -124,19 +124,6 @@ static void code_tokens(void *context, size_t begin, size_t end, int worker) {
     }
 }
 
-static void scale_sums(const int32_t *restrict sums, const float *restrict output_steps, float token_step,
-                       float *restrict y, size_t lanes) {
-    if (lanes == PANEL) { /* a loop of known length */
-        for (size_t lane = 0; lane < PANEL; lane++) {
-            y[lane] = (float)sums[lane] * output_steps[lane] * token_step;
-        }
-        return;
-    }
-    for (size_t lane = 0; lane < lanes; lane++) {
-        y[lane] = (float)sums[lane] * output_steps[lane] * token_step;
-    }
-}
-
 /* Asks for part i of `parts` of a panel that comes soon: the caches foresee lines, not the jump of 64 tokens ahead. */
 static void ask_for(const int16_t *panel, size_t codes, size_t i, size_t parts) {
     size_t line = LINE / sizeof *panel, lines = codes / line, each = (lines + parts - 1) / parts;
@@ -155,12 +142,9 @@ static void multiply_outputs(const struct codes_job *j, size_t first, size_t end
         for (size_t t = 0; t < j->tokens; t += CHUNK) {
             size_t count = j->tokens - t < CHUNK ? j->tokens - t : CHUNK;
             kernels()->mac_i16(panel, stride, j->codes + t * stride, stride, count, sums);
-            for (size_t i = 0; i < count; i++) {
-                scale_sums(sums + i * PANEL, j->linear->steps + o, j->steps[t + i], y + (t + i) * ldy + o - first,
-                           lanes);
-                if (o + AHEAD * PANEL < end) {
-                    ask_for(panel + AHEAD * PANEL * stride, PANEL * stride, t + i, j->tokens);
-                }
+            kernels()->scale_sums(sums, j->linear->steps + o, j->steps + t, count, y + t * ldy + o - first, ldy, lanes);
+            for (size_t i = t; i < t + count && o + AHEAD * PANEL < end; i++) {
+                ask_for(panel + AHEAD * PANEL * stride, PANEL * stride, i, j->tokens);
             }
         }
     }

@@ -495,6 +495,29 @@ static void mac_is_exact(void **state) {
     }
 }
 
+/* The order of the two multiplications, lanes that are not wanted, the largest sums. */
+static void sums_are_scaled_alike(void **state) {
+    (void)state;
+    enum { TOKENS = 5, LDY = PANEL + 3 };
+    float steps[PANEL], x_steps[TOKENS], y[TOKENS * LDY];
+    int32_t acc[TOKENS * PANEL];
+    fill_data(WIDE, 13, steps, PANEL);
+    fill_data(WIDE, 14, x_steps, TOKENS);
+    for (int32_t i = 0; i < TOKENS * PANEL; i++) {
+        acc[i] = i == 0 ? INT32_MAX : (int32_t)((random_uniform(1, 4, (uint64_t)i) * 2 - 1) * 2147483647.0);
+    }
+    for (size_t c = 0; c < sets * PANEL; c++) {
+        const size_t lanes = c % PANEL + 1;
+        memset(y, 0xff, sizeof y);
+        set[c / PANEL]->scale_sums(acc, steps, x_steps, TOKENS, y, LDY, lanes);
+        for (size_t i = 0; i < TOKENS * LDY; i++) {
+            const size_t t = i / LDY, lane = i % LDY;
+            const float scaled = lane < lanes ? (float)acc[t * PANEL + lane] * steps[lane] : 0;
+            assert_true(lane < lanes ? y[i] == scaled * x_steps[t] : bits_of_float(y[i]) == UINT32_MAX);
+        }
+    }
+}
+
 /* What the header says, one weight at a time, in 64-bit integers. */
 static int64_t spread_of(const int16_t *panel, size_t rows, size_t lane, const uint8_t *squares, const int16_t *noise) {
     int64_t sum = 0;
@@ -731,6 +754,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup(halves_are_rounded_alike, find_sets),
     cmocka_unit_test_setup(gemm_keeps_its_bound_and_its_bits, find_sets),
     cmocka_unit_test_setup(mac_is_exact, find_sets),
+    cmocka_unit_test_setup(sums_are_scaled_alike, find_sets),
     cmocka_unit_test_setup(mac_noise_is_what_the_header_says, find_sets),
     cmocka_unit_test_setup(add_noise_is_the_same_in_all_sets, find_sets),
     cmocka_unit_test(read_noise_keeps_the_variance),

@@ -592,6 +592,21 @@ static void avx2_mac_i16_noise(const int16_t *panel, size_t rows, const int16_t 
     noise_sums(panel, pairs, squares, lds, tokens, &k, spread);
 }
 
+static void avx2_scale_sums(const int32_t *acc, const float steps[PANEL], const float *x_steps, size_t tokens,
+                            float *y, size_t ldy, size_t lanes) {
+    for (size_t t = 0; t < tokens; t++) {
+        float whole[PANEL], *to = lanes == PANEL ? y + t * ldy : whole;
+        for (size_t lane = 0; lane < PANEL; lane += LANES) {
+            const simde__m256 sum = simde_mm256_cvtepi32_ps(load_words(acc + t * PANEL + lane));
+            const simde__m256 scaled = simde_mm256_mul_ps(sum, simde_mm256_loadu_ps(steps + lane));
+            simde_mm256_storeu_ps(to + lane, simde_mm256_mul_ps(scaled, simde_mm256_set1_ps(x_steps[t])));
+        }
+        if (to == whole) {
+            memcpy(y + t * ldy, whole, lanes * sizeof *y);
+        }
+    }
+}
+
 static void avx2_add_noise(const int32_t *acc, const int32_t *spread, const float factors[2 * PANEL],
                            const float *rest, size_t ldr, const float *z, size_t ldz, size_t tokens, float *v) {
     const simde__m256 zero = simde_mm256_setzero_ps();
@@ -794,6 +809,7 @@ const struct kernels kernels_avx2 = {
     .gemm_panel_f32 = avx2_gemm_panel_f32,
     .pack_panel_f32 = avx2_pack_panel_f32,
     .mac_i16 = avx2_mac_i16,
+    .scale_sums = avx2_scale_sums,
     .mac_i16_noise = avx2_mac_i16_noise,
     .add_noise = avx2_add_noise,
     .absmax_f32 = avx2_absmax_f32,

@@ -566,6 +566,16 @@ INLINE __m512 roots(__m512 x) {
     return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
 }
 
+static void avx512_scale_sums(const int32_t *acc, const float steps[PANEL], const float *x_steps, size_t tokens,
+                            float *y, size_t ldy, size_t lanes) {
+    const __mmask16 wanted = first_lanes(lanes);
+    const __m512 step = _mm512_loadu_ps(steps);
+    for (size_t t = 0; t < tokens; t++) {
+        const __m512 sum = _mm512_cvtepi32_ps(_mm512_loadu_si512(acc + t * PANEL));
+        _mm512_mask_storeu_ps(y + t * ldy, wanted, _mm512_mul_ps(_mm512_mul_ps(sum, step), _mm512_set1_ps(x_steps[t])));
+    }
+}
+
 static void avx512_add_noise(const int32_t *acc, const int32_t *spread, const float factors[2 * PANEL],
                              const float *rest, size_t ldr, const float *z, size_t ldz, size_t tokens, float *v) {
     const __m512 factor = _mm512_loadu_ps(factors), mean = _mm512_loadu_ps(factors + PANEL);
@@ -758,6 +768,7 @@ const struct kernels kernels_avx512 = {
     .gemm_panel_f32 = avx512_gemm_panel_f32,
     .pack_panel_f32 = avx512_pack_panel_f32,
     .mac_i16 = avx512_mac_i16,
+    .scale_sums = avx512_scale_sums,
     .mac_i16_noise = avx512_mac_i16_noise,
     .add_noise = avx512_add_noise,
     .absmax_f32 = avx512_absmax_f32,

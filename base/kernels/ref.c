@@ -89,6 +89,15 @@ static void ref_mac_i16(const int16_t *panel, size_t rows, const int16_t *x, siz
     }
 }
 
+static void ref_scale_sums(const int32_t *acc, const float steps[PANEL], const float *x_steps, size_t tokens,
+                            float *y, size_t ldy, size_t lanes) {
+    for (size_t t = 0; t < tokens; t++) {
+        for (size_t lane = 0; lane < lanes; lane++) {
+            y[t * ldy + lane] = (float)acc[t * PANEL + lane] * steps[lane] * x_steps[t];
+        }
+    }
+}
+
 /* Rounded product of two numbers in units of 2^-15. */
 static int32_t product_15(int32_t a, int32_t b) { return (a * b + (1 << 14)) >> 15; }
 
@@ -176,6 +185,7 @@ const struct kernels kernels_ref = {
     .gemm_panel_f32 = ref_gemm_panel_f32,
     .pack_panel_f32 = ref_pack_panel_f32,
     .mac_i16 = ref_mac_i16,
+    .scale_sums = ref_scale_sums,
     .mac_i16_noise = ref_mac_i16_noise,
     .add_noise = ref_add_noise,
     .absmax_f32 = ref_absmax_f32,
