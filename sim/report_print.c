@@ -1,5 +1,5 @@
-/* The report of a run for a terminal: one screen, 24 or 25 lines of 80 columns where nothing is wrong. Lines that do not fit
- * go on in the next one; the table takes 60 columns where there are fewer.
+/* The report of a run for a terminal: one screen, 24 or 25 lines of 80 columns where nothing is wrong. Lines that do
+ * not fit go on in the next one; the table takes 60 columns where there are fewer.
  *
  *   chip and mapping
  *   a table: energy per token, time on the critical path, and area, by component, with their shares as bars; components
