@@ -9,6 +9,20 @@
 
 #define ROUNDING 1e-9 /* relative: sums in another order */
 
+/* Multiples of the period in (start, start + length]; 0: nothing of it is on a schedule. */
+static double times_due(double period_s, double start_s, double length_s) {
+    return period_s > 0 ? floor((start_s + length_s) / period_s) - floor(start_s / period_s) : 0;
+}
+
+static double upkeep_due(const struct run *r, double length_s) {
+    const struct tile_spec *t = &chip_spec_of(r->chip)->tile;
+    double start_s = r->machine ? machine_age_since_programming_s(r->machine) : 0;
+    double readouts = t->compensation == COMPENSATION_NONE ? 0 : t->compensation_period_s,
+           corrections = t->correction == CORRECTION_NONE ? 0 : t->correction_period_s;
+    return times_due(t->refresh_period_s, start_s, length_s) + times_due(readouts, start_s, length_s) +
+           times_due(corrections, start_s, length_s);
+}
+
 void guard_facts_of(const struct run *r, struct guard_facts *out) {
     const struct chip_spec *s = chip_spec_of(r->chip);
     struct ledger_view v = run_ledger(r);
@@ -18,7 +32,8 @@ void guard_facts_of(const struct run *r, struct guard_facts *out) {
     *out = (struct guard_facts){.macs = (double)v.macs,
                                 .tiles_J = report_tile_J_per_mac(&v) * (double)v.macs,
                                 .array_J = v.energy_J[PART_ARRAY],
-                                .cells = placement_total(r->placement).utilisation};
+                                .cells = placement_total(r->placement).utilisation,
+                                .upkeep_due = upkeep_due(r, v.makespan_s)};
     memcpy(out->count, v.count, sizeof out->count);
     memcpy(out->area_mm2, area.part_mm2, sizeof out->area_mm2);
     for (int c = 0; c < CLASS_COUNT; c++) {
@@ -89,5 +104,10 @@ void guard(const struct guard_facts *f, struct flags *out) {
     if (f->survey_rate_Hz > SURVEY_RATE_MOST_HZ) {
         snprintf(next(out), FLAG_BYTES, "ADC of %.3g conversions/s: beyond the %.0e of the survey, extrapolated",
                  f->survey_rate_Hz, SURVEY_RATE_MOST_HZ);
+    }
+    if (f->upkeep_due > 0) {
+        snprintf(next(out), FLAG_BYTES,
+                 "%.0f refreshes, readouts or corrections fall due in the time of the run, but are not in it",
+                 f->upkeep_due);
     }
 }

@@ -479,6 +479,35 @@ static void crowds_of_chips_are_flagged(void **state) {
     assert_int_equal(flags.count, 0);
 }
 
+/* Refreshes and readouts whose time comes while the run lasts are not in its numbers: it says how many. */
+static void upkeep_that_falls_due_is_told(void **state) {
+    (void)state;
+    static const struct {
+        const char *key;
+        double share; /* period / length of the run */
+        int due;
+    } cases[] = {{"tile.refresh_period_s", 0.4, 2}, {"tile.compensation_period_s", 0.3, 3},
+                 {"tile.refresh_period_s", 1.01, 0}};
+    struct bench b = make("pcm256", NULL, 0, model, MATRICES, 4);
+    double length_s = step(&b, 4, 0);
+    drop(&b);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char set[96], expected[FLAG_BYTES];
+        const char *const sets[] = {set};
+        struct flags flags;
+        snprintf(set, sizeof set, "%s=%.9g", cases[i].key, cases[i].share * length_s);
+        snprintf(expected, sizeof expected,
+                 "%d refreshes, readouts or corrections fall due in the time of the run, but are not in it",
+                 cases[i].due);
+        b = make("pcm256", sets, 1, model, MATRICES, 4);
+        assert_near(step(&b, 4, 0), length_s, 0);
+        report_flags(b.run, &flags);
+        assert_int_equal(flags.count, cases[i].due > 0);
+        assert_true(flags.count == 0 || strcmp(flags.text[0], expected) == 0);
+        drop(&b);
+    }
+}
+
 /* ---- uncertainty ------------------------------------------------------------------------------- */
 
 static void quantiles_follow_the_spreads(void **state) {
@@ -687,6 +716,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(json_has_the_keys_and_sums),
     cmocka_unit_test(absurd_numbers_are_flagged),
     cmocka_unit_test(crowds_of_chips_are_flagged),
+    cmocka_unit_test(upkeep_that_falls_due_is_told),
     cmocka_unit_test(quantiles_follow_the_spreads),
     cmocka_unit_test(waiting_for_clocks_is_a_class),
     cmocka_unit_test(report_fits_a_screen),
