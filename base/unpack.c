@@ -110,9 +110,9 @@ static char *plain_path(const char *path) { return path[0] == '-' ? path_join(".
 
 enum status read_packed_file(const char *path, size_t limit, char **text, size_t *bytes, struct error *e) {
     if (!starts_with(path, "BZh", 3)) {
-        return is_zip_file(path) ? error_set(e, ERR_RUN, "%s: a ZIP archive (allowed: plain text, or packed with bzip2)",
-                                             path)
-                                 : read_file(path, limit, text, bytes, e);
+        return is_zip_file(path)
+                   ? error_set(e, ERR_RUN, "%s: a ZIP archive (allowed: plain text, or packed with bzip2)", path)
+                   : read_file(path, limit, text, bytes, e);
     }
     char *plain = plain_path(path), program[] = "bzip2", options[] = "-dc";
     char *const argv[] = {program, options, plain, NULL};

@@ -10,8 +10,8 @@
 
 #include "base/error.h"
 
-/* As read_file (io.h), through bzip2 where the file was packed with it. Errors: also an archive, damaged data, more than
- * `limit` bytes. */
+/* As read_file (io.h), through bzip2 where the file was packed with it. Errors: also an archive, damaged data, more
+ * than `limit` bytes. */
 enum status read_packed_file(const char *path, size_t limit, char **text, size_t *bytes, struct error *e);
 
 bool is_zip_file(const char *path);

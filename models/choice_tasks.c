@@ -36,7 +36,9 @@ struct choice_set {
 
 /* ---- building ---------------------------------------------------------------------------------------- */
 
-static enum status no_memory(const char *path, struct error *e) { return error_set(e, ERR_RUN, "%s: out of memory", path); }
+static enum status no_memory(const char *path, struct error *e) {
+    return error_set(e, ERR_RUN, "%s: out of memory", path);
+}
 
 static enum status add_item(struct items *l, const struct choice_item *item, size_t group, const char *path,
                             struct error *e) {
@@ -456,8 +458,9 @@ static enum status find_task(const char *name, enum task *out, struct error *e) 
         }
     }
     const char *near = nearest_name(name, choice_task_names, count);
-    return error_set(e, ERR_USAGE, "--task %s: unknown (allowed: hellaswag, arc_easy, arc_challenge, boolq, mmlu%s%s%s)",
-                     name, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    return error_set(e, ERR_USAGE, "--task %s: unknown (allowed: %s%s%s%s)", name,
+                     "hellaswag, arc_easy, arc_challenge, boolq, mmlu", near ? "; did you mean " : "",
+                     near ? near : "", near ? "?" : "");
 }
 
 enum status choice_open(const char *task, const char *path, uint32_t shots, struct choice_set **out, struct error *e) {

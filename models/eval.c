@@ -82,8 +82,9 @@ enum status perplexity_open(const struct model *m, const char *text, size_t byte
     t->bytes = limited(text, bytes, o->limit_bytes);
     enum status status = tokenizer_encode(m->tokenizer, text, (size_t)t->bytes, false, false, &t->ids, e);
     if (status == OK && perplexity_windows(t) == 0) {
-        status = error_set(e, ERR_RUN, "perplexity: the text is too short: it has %zu tokens, and none can be predicted",
-                           t->ids.count);
+        status = error_set(
+            e, ERR_RUN, "perplexity: the text is too short: it has %zu tokens, and none can be predicted",
+            t->ids.count);
     }
     if (status != OK) {
         perplexity_close(t);

@@ -272,7 +272,7 @@ static void test_resume(void **state) {
     json_t *first = evaluate(data, whole, NULL);
     char *text = text_of(whole);
     size_t bytes = strlen(text);
-    for (size_t part = 0; part < 10; part += 3) {
+    for (size_t part = 0; part < 10; part += 4) {
         write_bytes(cut, text, 5 + bytes * part / 10); /* the first one ends inside of the first line */
         json_t *again = evaluate(data, cut, NULL);
         char *now = text_of(cut);

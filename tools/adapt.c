@@ -4,7 +4,7 @@
 #include "tools/command.h"
 
 static const struct adapt_word *const words[] = {&adapt_word_generate, &adapt_word_fit, &adapt_word_train,
-                                           &adapt_word_export};
+                                           &adapt_word_export,   &adapt_word_compare};
 enum { WORDS = sizeof words / sizeof words[0] };
 
 static enum status adapt_command(const struct options *o, struct error *e) {
@@ -14,7 +14,7 @@ static enum status adapt_command(const struct options *o, struct error *e) {
         if (o->words.count && strcmp(o->words.items[0], names[i]) == 0) {
             char what[64];
             snprintf(what, sizeof what, "adapt %s", names[i]);
-            TRY(check_words(o, 1, e));
+            TRY(check_words(o, words[i] == &adapt_word_compare ? 2 : 1, e)); /* its recipe */
             TRY(options_only(o, words[i]->options, what, e));
             return words[i]->run(o, e);
         }
@@ -32,13 +32,14 @@ static const char *const names[] = {"model", "out",   "tokens",      "length", "
                                     "checkpoint-every", "validate-every", NULL};
 
 const struct command command_adapt = {
-    "adapt", "generate | fit | train | export",
-    "make a model fit for a chip: data, adaptation, export", names, adapt_command,
+    "adapt", "generate | fit | train | export | compare RECIPE.yaml",
+    "make a model fit for a chip: data, adaptation, export, comparison", names, adapt_command,
     "examples:\n"
     "  mho adapt generate --model model.gguf --tokens 1000000 --out own.mhodata\n"
     "  mho adapt generate --model model.gguf --tokens 1000000 --part 2/4 --out own-2.mhodata\n"
     "  mho adapt fit --model stories --chip afm --digital 0.05 --out stories-fit\n"
     "  mho adapt train --model stories --chip afm --data own.mhodata --tokens 1000000 --lr 1e-4 --out adapted\n"
     "  mho adapt export --model adapted --format gguf --type Q8_0 --out adapted.gguf\n"
-    "  mho adapt export --model adapted --quantise 4 --out adapted-rtn4",
+    "  mho adapt export --model adapted --quantise 4 --out adapted-rtn4\n"
+    "  mho adapt compare configs/experiments/baselines.yaml --text held-out.txt --out baselines",
 };
