@@ -27,6 +27,8 @@
 
 enum train_schedule { SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_CONSTANT };
 
+enum { TRAIN_STEPS_MOST = 1000000 }; /* a checkpoint holds a row of 72 bytes for every step */
+
 /* Defaults and ranges: recipe.c. */
 struct train_recipe {
     int steps;             /* of the optimiser, or 0: as many as `tokens` take */

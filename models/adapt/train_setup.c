@@ -33,6 +33,16 @@ static enum status check_teacher(const struct train_options *o, struct error *e)
     return OK;
 }
 
+/* A run must find the model again that it began with. */
+static enum status check_folder(const struct train_options *o, struct error *e) {
+    const char *model = model_shape(o->model)->path, *teacher = model_shape(o->teacher)->path;
+    if (same_file(o->out, model) || same_file(o->out, teacher)) {
+        return error_set(e, ERR_USAGE, "%s: the folder of the model that is trained, or of its teacher (allowed: another "
+                         "one)", o->out);
+    }
+    return model_folder_check(o->out, e);
+}
+
 static enum status check_lengths(const struct train_options *o, struct error *e) {
     const struct model *models[2] = {o->model, o->recipe->beta > 0 ? o->teacher : o->model};
     uint32_t length = data_length(o->data);
@@ -106,17 +116,23 @@ static enum status make_rule(struct trainer *t, struct error *e) {
     return OK;
 }
 
-static void set_length_of_run(struct trainer *t) {
+static enum status set_length_of_run(struct trainer *t, struct error *e) {
     const struct train_recipe *r = t->r;
     t->length = data_length(t->o->data);
     t->tokens = (size_t)r->batch * t->length;
     double per_step = (double)t->tokens * r->accumulate;
-    t->steps = r->steps ? (uint64_t)r->steps : (uint64_t)ceil(r->tokens / per_step);
+    double steps = r->steps ? r->steps : ceil(r->tokens / per_step);
+    if (steps > TRAIN_STEPS_MOST) {
+        return error_set(e, ERR_USAGE, "recipe: tokens = %g take %.0f steps of %.0f (allowed: %d steps, larger batches)",
+                         r->tokens, steps, per_step, TRAIN_STEPS_MOST);
+    }
+    t->steps = (uint64_t)steps;
     uint64_t part = (t->steps + PARTS_OF_A_RUN - 1) / PARTS_OF_A_RUN;
     t->checkpoint_every = r->checkpoint_every ? (uint64_t)r->checkpoint_every : part;
     t->validate_every = r->validate_every ? (uint64_t)r->validate_every : part;
     uint64_t kept = data_count(t->o->data, DATA_VALIDATION);
     t->validation = kept < (uint64_t)r->validation ? (uint32_t)kept : (uint32_t)r->validation;
+    return OK;
 }
 
 static enum status make_students(struct trainer *t, struct error *e) {
@@ -149,10 +165,10 @@ static enum status make_buffers(struct trainer *t, struct error *e) {
 static enum status fill(struct trainer *t, struct error *e) {
     TRY(check_teacher(t->o, e));
     TRY(check_lengths(t->o, e));
-    set_length_of_run(t);
+    TRY(set_length_of_run(t, e));
     TRY(make_rule(t, e));
     TRY(make_buffers(t, e));
-    TRY(model_folder_check(t->o->out, e));
+    TRY(check_folder(t->o, e));
     TRY(make_directory(t->o->out, e));
     return make_students(t, e);
 }
