@@ -6,8 +6,8 @@
  *   array                         less than V^2 G t of the data that flowed (a published energy in place of it)
  *   TOPS/W of the tiles           above that of the array alone, 2 / (V^2 G t per MAC)
  *   survey                        a converter faster than the regression reaches
- *   upkeep                        refreshes, readouts and corrections that fall due while the run lasts: neither time and
- *                                 energy nor the values have them
+ *   upkeep                        refreshes, readouts and corrections that fall due while the run lasts: its time,
+ *                                 energy and values are without them
  * A flag is one line of the report; the run goes on.
  */
 #ifndef MHO_SIM_GUARDS_H
