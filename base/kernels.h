@@ -30,7 +30,8 @@ struct kernels {
     /* Decode. y[o] = sum_k W[o*stride + k] x[k], o < rows; W row-major in its stored type. Memory-bound.
      * Bound as dot_f32. y[o] does not depend on `rows`. */
     void (*gemv)(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *x, float *y);
-    /* Attention: y[i] = sum_j a[j] W[j*stride + i], i < k, over j < rows in order; |error| <= rows eps sum|a W|. */
+    /* Attention: y[i] = sum_j a[j] W[j*stride + i], i < k, over j < rows in order;
+     * |error| <= rows eps sum|a W|. */
     void (*weigh_rows)(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *a,
                        float *y);
     /* fp16 of x[i], to the nearest, ties to even; identical in all kernels but for the payload of a NaN */
@@ -49,8 +50,8 @@ struct kernels {
      * acc[t*PANEL + lane] = sum_r panel(r,lane) * x[t*ldx + r], exact in int32: the caller guarantees
      * rows * max|w| * max|x| < 2^31. */
     void (*mac_i16)(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, size_t tokens, int32_t *acc);
-    /* y[t*ldy + lane] = acc[t*PANEL + lane] * steps[lane] * x_steps[t], lane < lanes, multiplied in this order in single
-     * precision: sums of codes as numbers. Identical in all kernels. */
+    /* y[t*ldy + lane] = acc[t*PANEL + lane] * steps[lane] * x_steps[t], lane < lanes, multiplied in this order in
+     * single precision: sums of codes as numbers. Identical in all kernels. */
     void (*scale_sums)(const int32_t *acc, const float steps[PANEL], const float *x_steps, size_t tokens, float *y,
                        size_t ldy, size_t lanes);
     /* mac_i16 for weights that are noisy from read to read: the same acc, and from the same weights
