@@ -94,8 +94,8 @@ struct decode_token { uint32_t sequence; int32_t id; };
 enum status session_decode(struct session *s, const struct decode_token *tokens, uint32_t count, const float **logits,
                            struct error *e);
 struct candidate { float logit; int32_t id; };
-/* session_decode of a session with `likeliest`: *found [count][likeliest], in no order, the ids with the largest logits;
- * of equal ones the lower. The same bits as among all logits. */
+/* session_decode of a session with `likeliest`: *found [count][likeliest], in no order, the ids with the largest
+ * logits; of equal ones the lower. The same bits as among all logits. */
 enum status session_decode_likeliest(struct session *s, const struct decode_token *tokens, uint32_t count,
                                      const struct candidate **found, struct error *e);
 /* Forgets a sequence: its next token stands at position 0. */
