@@ -37,8 +37,8 @@ static enum status check_teacher(const struct train_options *o, struct error *e)
 static enum status check_folder(const struct train_options *o, struct error *e) {
     const char *model = model_shape(o->model)->path, *teacher = model_shape(o->teacher)->path;
     if (same_file(o->out, model) || same_file(o->out, teacher)) {
-        return error_set(e, ERR_USAGE, "%s: the folder of the model that is trained, or of its teacher (allowed: another "
-                         "one)", o->out);
+        return error_set(e, ERR_USAGE, "%s: the folder of the model that is trained, or of its teacher (allowed: "
+                         "another one)", o->out);
     }
     return model_folder_check(o->out, e);
 }
@@ -123,8 +123,8 @@ static enum status set_length_of_run(struct trainer *t, struct error *e) {
     double per_step = (double)t->tokens * r->accumulate;
     double steps = r->steps ? r->steps : ceil(r->tokens / per_step);
     if (steps > TRAIN_STEPS_MOST) {
-        return error_set(e, ERR_USAGE, "recipe: tokens = %g take %.0f steps of %.0f (allowed: %d steps, larger batches)",
-                         r->tokens, steps, per_step, TRAIN_STEPS_MOST);
+        return error_set(e, ERR_USAGE, "recipe: tokens = %g take %.0f steps of %.0f (allowed: %d steps, larger "
+                         "batches)", r->tokens, steps, per_step, TRAIN_STEPS_MOST);
     }
     t->steps = (uint64_t)steps;
     uint64_t part = (t->steps + PARTS_OF_A_RUN - 1) / PARTS_OF_A_RUN;
