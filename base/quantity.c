@@ -47,7 +47,14 @@ const char *quantity_area(double mm2, char out[QUANTITY_BYTES]) { return scaled(
 
 const char *three_digits(double value, char out[QUANTITY_BYTES]) {
     double size = fabs(value);
-    const char *format = size >= 1e6 || (size < 1e-4 && size > 0) ? "%.2e" : size >= 99.95 ? "%.0f" : "%#.3g";
-    snprintf(out, QUANTITY_BYTES, value == 0 ? "0" : isfinite(value) ? format : "-", value);
+    if (value == 0 || !isfinite(value)) {
+        snprintf(out, QUANTITY_BYTES, "%s", value == 0 ? "0" : "-");
+    } else if (size >= 1e6 || size < 1e-4) {
+        snprintf(out, QUANTITY_BYTES, "%.2e", value);
+    } else if (size >= 99.95) {
+        snprintf(out, QUANTITY_BYTES, "%.0f", value);
+    } else {
+        snprintf(out, QUANTITY_BYTES, "%#.3g", value);
+    }
     return out;
 }
