@@ -14,6 +14,7 @@ static enum status print(const struct options *o, const struct chip *c, const st
                (unsigned long long)r->tokens);
         printf("expected loss by weight noise: %.4f nats per token without, %.4f with them\n", r->noise_before_nats,
                r->noise_after_nats);
+        printf("expected loss by converters: %.4f nats per token\n", r->conversion_nats);
         return finish_output(e);
     }
     json_t *root = json_envelope("adapt fit", o, c);
@@ -23,6 +24,7 @@ static enum status print(const struct options *o, const struct chip *c, const st
     json_put(root, "digital_share", json_number(r->digital_share));
     json_put(root, "noise_before_nats", json_number(r->noise_before_nats));
     json_put(root, "noise_after_nats", json_number(r->noise_after_nats));
+    json_put(root, "conversion_nats", json_number(r->conversion_nats));
     json_put(root, "price_nats", json_number(r->price_nats));
     return json_finish(root, e);
 }

@@ -52,6 +52,7 @@ struct fit_result {
     uint64_t tokens;
     double digital_share;                       /* reached */
     double noise_before_nats, noise_after_nats; /* expected loss by weight noise per token, to second order */
+    double conversion_nats;                     /* the same by converters; 0: their ranges are not fitted */
     double price_nats;                          /* what the last digital weight saves */
 };
 /* Writes the model with its side paths for chip c into the folder `path`. */

@@ -1,8 +1,11 @@
 /* mho adapt fit: a model for a chip without training.
  *
- * 1. sensitivities of all weights on a text (fit_sensitivity.c);
- * 2. what stays digital (fit_side.c);
- * 3. the folder: the model with its side paths, which the machine takes from there. */
+ * 1. sensitivities of all weights on a text (fit_sensitivity.c), and the inputs of all matrices (fit_statistics.c);
+ * 2. what stays digital (fit_side.c), first single weights alone, which says how large the others are; then channels
+ *    and weights at one price;
+ * 3. input ranges (fit_ranges.c), first without knowing the results, then with those under noise;
+ * 4. the folder: the model with side paths and ranges, which the machine takes from there. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,44 +49,126 @@ static enum status text_windows(const struct model *m, const struct fit_options 
     return s;
 }
 
-static enum status write(const struct model *m, const struct chip *c, const struct fit_sides *f, const char *path,
-                         const struct fit_result *r, struct error *e) {
+/* ---- the folder ------------------------------------------------------------------------------------------ */
+
+enum { PART_NAME_BYTES = 160 };
+
+/* MATRIX.input_range of every matrix on tiles; *parts and the names behind them: mem_free. */
+static enum status range_parts(const struct model *m, const struct fit_statistics *f, struct model_part **parts,
+                               size_t *count, struct error *e) {
+    *count = 0;
+    *parts = mem_alloc(m->matrix_count, sizeof **parts + PART_NAME_BYTES);
+    if (!*parts) {
+        return error_set(e, ERR_RUN, "adapt fit: out of memory");
+    }
+    char *names = (char *)(*parts + m->matrix_count);
+    for (size_t i = 0; i < m->matrix_count; i++, names += PART_NAME_BYTES) {
+        if (f[i].blocks) {
+            snprintf(names, PART_NAME_BYTES, "%s.input_range", m->sources[i].name);
+            (*parts)[(*count)++] = (struct model_part){names, f[i].ranges, f[i].blocks};
+        }
+    }
+    return OK;
+}
+
+static enum status write(const struct model *m, const struct chip *c, const struct fit_sides *sides,
+                         const struct fit_statistics *ranges, const char *path, const struct fit_result *r,
+                         struct error *e) {
+    struct model_part *parts = NULL;
+    size_t count = 0;
+    if (ranges) {
+        TRY(range_parts(m, ranges, &parts, &count, e));
+    }
     json_t *how = json_pack("{s:s, s:s, s:I, s:f}", "recipe", "fit", "chip", chip_name(c), "tokens",
                             (json_int_t)r->tokens, "digital", r->digital_share);
     char *text = how ? json_dumps(how, JSON_COMPACT) : NULL;
-    json_decref(how);
-    if (!text) {
-        return error_set(e, ERR_RUN, "adapt fit: out of memory");
-    }
     struct model_changes changes = {.type = TENSOR_F16,
-                                    .sides = (const struct side_path *const *)f->sides,
+                                    .parts = parts,
+                                    .part_count = count,
+                                    .sides = (const struct side_path *const *)sides->sides,
                                     .chip = chip_name(c),
                                     .adapt = text};
-    enum status s = model_write_folder(m, &changes, path, e);
+    enum status s = text ? model_write_folder(m, &changes, path, e) : error_set(e, ERR_RUN, "adapt fit: out of memory");
+    json_decref(how);
     free(text);
+    mem_free(parts);
     return s;
+}
+
+/* ---- the steps ------------------------------------------------------------------------------------------- */
+
+struct fitting {
+    const struct model *model;
+    const struct chip *chip;
+    const struct fit_options *options;
+    struct chip_training converters;
+    int32_t *ids;
+    size_t windows;
+    struct sensitivity *sensitivity;
+    struct fit_statistics *statistics;
+    struct fit_sides sides;
+    double conversion_nats;
+};
+
+static enum status choose_sides(struct fitting *f, struct error *e) {
+    double before = 0;
+    const struct fit_options *o = f->options;
+    TRY(fit_sides(f->model, f->chip, f->sensitivity, o->digital_share, f->statistics, &f->sides, e));
+    before = f->sides.before;
+    TRY(fit_measure_weights(f->model, f->chip, f->sensitivity, f->sides.sides, f->statistics, e));
+    TRY(fit_channel_menu(f->model, f->chip, &f->converters, f->statistics, e));
+    fit_sides_destroy(&f->sides, f->model->matrix_count);
+    f->sides = (struct fit_sides){0};
+    TRY(fit_sides(f->model, f->chip, f->sensitivity, o->digital_share, f->statistics, &f->sides, e));
+    f->sides.before = before;
+    return fit_measure_weights(f->model, f->chip, f->sensitivity, f->sides.sides, f->statistics, e);
+}
+
+static enum status find_ranges(struct fitting *f, struct error *e) {
+    enum { WINDOWS = 8 };
+    struct student_batch windows[WINDOWS];
+    size_t count = f->windows < WINDOWS ? f->windows : WINDOWS;
+    for (size_t w = 0; w < count; w++) {
+        size_t at = w * f->windows / count;
+        windows[w] = (struct student_batch){f->ids + at * f->options->length, 1, f->options->length, w};
+    }
+    struct side_path *const *sides = f->sides.sides;
+    TRY(fit_ranges(f->model, f->chip, &f->converters, sides, f->statistics, &f->conversion_nats, e));
+    TRY(fit_results(f->model, f->chip, sides, windows, count, f->statistics, e));
+    return fit_ranges(f->model, f->chip, &f->converters, sides, f->statistics, &f->conversion_nats, e);
+}
+
+static enum status steps(struct fitting *f, const char *path, struct fit_result *r, struct error *e) {
+    const struct fit_options *o = f->options;
+    TRY(chip_training(f->chip, &f->converters, e));
+    bool ranges = !f->converters.inputs_per_token && f->converters.dac_steps > 0; /* the chip's are static */
+    f->statistics = fit_statistics_create(f->model, f->chip);
+    if (!f->statistics) {
+        return error_set(e, ERR_RUN, "adapt fit: out of memory");
+    }
+    TRY(text_windows(f->model, o, &f->ids, &f->windows, e));
+    TRY(fit_sensitivity(f->model, f->chip, f->ids, f->windows, o->length, o->seed, f->statistics, &f->sensitivity, e));
+    TRY(choose_sides(f, e));
+    if (ranges) {
+        TRY(find_ranges(f, e));
+    }
+    *r = (struct fit_result){.tokens = (uint64_t)f->windows * o->length,
+                             .digital_share = (double)f->sides.listed / (double)f->sides.weights,
+                             .noise_before_nats = f->sides.before,
+                             .noise_after_nats = f->sides.after,
+                             .conversion_nats = f->conversion_nats,
+                             .price_nats = f->sides.price};
+    return write(f->model, f->chip, &f->sides, ranges ? f->statistics : NULL, path, r, e);
 }
 
 enum status adapt_fit(const struct model *m, const struct chip *c, const struct fit_options *o, const char *path,
                       struct fit_result *r, struct error *e) {
-    int32_t *ids = NULL;
-    size_t windows = 0;
-    struct sensitivity *v = NULL;
-    struct fit_sides sides = {0};
-    enum status s;
+    struct fitting f = {.model = m, .chip = c, .options = o};
     TRY(model_folder_check(path, e));
-    TRY_GOTO(s, text_windows(m, o, &ids, &windows, e), done);
-    TRY_GOTO(s, fit_sensitivity(m, c, ids, windows, o->length, o->seed, &v, e), done);
-    TRY_GOTO(s, fit_sides(m, c, v, o->digital_share, &sides, e), done);
-    *r = (struct fit_result){.tokens = (uint64_t)windows * o->length,
-                             .digital_share = (double)sides.listed / (double)sides.weights,
-                             .noise_before_nats = sides.before,
-                             .noise_after_nats = sides.after,
-                             .price_nats = sides.price};
-    s = write(m, c, &sides, path, r, e);
-done:
-    fit_sides_destroy(&sides, m->matrix_count);
-    mem_free(v);
-    mem_free(ids);
+    enum status s = steps(&f, path, r, e);
+    fit_sides_destroy(&f.sides, m->matrix_count);
+    fit_statistics_destroy(f.statistics, m->matrix_count);
+    mem_free(f.sensitivity);
+    mem_free(f.ids);
     return s;
 }

@@ -7,16 +7,76 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "models/adapt/student_linear.h"
 #include "models/model.h"
+
+struct fit_statistics;
 
 /* How much an error of a weight of one matrix costs: output[o] x input[i] nats per token and unit of its square, half
  * taken already. */
 struct sensitivity { double *output, *input; }; /* [O], [I] */
 
 /* One for each matrix of the model, measured on windows of `length` ids; matrices that the chip does not hold are
- * measured too. *out: one block of memory for mem_free. */
+ * measured too. Their inputs go into f. *out: one block of memory for mem_free. */
 enum status fit_sensitivity(const struct model *m, const struct chip *c, const int32_t *ids, size_t windows,
-                            uint32_t length, uint64_t seed, struct sensitivity **out, struct error *e);
+                            uint32_t length, uint64_t seed, struct fit_statistics *f, struct sensitivity **out,
+                            struct error *e);
+
+/* ---- converters (fit_statistics.c, fit_ranges.c) ------------------------------------------------------- */
+
+enum {
+    FIT_BINS = 256,    /* of sizes, 2^-16 to 2^16, 8 per octave */
+    FIT_LEVELS = 6,    /* numbers of channels of a row block that are tried */
+    FIT_CHANNELS = 16  /* the largest of them */
+};
+
+/* Codes of one sign, 0: off; lambda; how many times the squared error of a clipped input counts. */
+struct fit_converters { double dac_steps, adc_steps, adc_bound, clip; };
+struct fit_converters fit_converters_of(const struct chip_training *t, enum matrix_role role);
+
+/* What is known of one matrix on tiles: blocks 0 for all others. Block: row block. */
+struct fit_statistics {
+    uint32_t blocks, panels;
+    double tokens;
+    uint32_t *inputs;    /* [I][FIT_BINS] counts of |x| */
+    double *results;     /* [blocks][panels][FIT_BINS] s_o m_o^2 summed at |y_o| / m_o; NULL: not measured */
+    double *output_cost; /* [O] s_o */
+    double *weight;      /* [I] h_i */
+    float *largest;      /* [blocks][O] m_o */
+    double *scale;       /* [blocks] sum of s_o m_o^2 */
+    uint32_t *ranked;    /* [blocks][FIT_CHANNELS] inputs that reach furthest */
+    double *menu;        /* [blocks][FIT_LEVELS] J_k */
+    bool menu_made;
+    float *ranges;       /* [blocks] */
+};
+/* One for each matrix, empty. NULL: out of memory. */
+struct fit_statistics *fit_statistics_create(const struct model *m, const struct chip *c);
+void fit_statistics_destroy(struct fit_statistics *f, size_t matrices);
+void fit_watch_inputs(void *context, const struct analog_layer *l, const float *x, size_t tokens);
+/* Results under the noise of the chip's cell, with ranges and side paths as they are. */
+enum status fit_results(const struct model *m, const struct chip *c, struct side_path *const *sides,
+                        const struct student_batch *windows, size_t count, struct fit_statistics *f, struct error *e);
+/* Sums of all panels of a block, per token; [FIT_BINS] in the place of its first panel. */
+const double *fit_block_results(struct fit_statistics *f, uint32_t b);
+
+size_t fit_bin(float size);
+/* Weighted squared errors of sizes in bins, clipped at `range` in `steps` steps; clipped ones count `clip` times. */
+double fit_range_cost(const double *bins, double range, double steps, double clip);
+/* The range with the least cost J; results NULL: ADCs do not clip, and only the sum `scale` of s_o m_o^2 counts. */
+double fit_best_range(const struct fit_converters *c, const double *inputs, const double *results, double scale,
+                      double *cost);
+/* h, m, s from the weights that sides (NULL: none) leave on the tiles. */
+enum status fit_measure_weights(const struct model *m, const struct chip *c, const struct sensitivity *v,
+                                struct side_path *const *sides, struct fit_statistics *f, struct error *e);
+enum status fit_channel_menu(const struct model *m, const struct chip *chip, const struct chip_training *t,
+                             struct fit_statistics *f, struct error *e);
+/* Marks the channels that are worth their price; returns how many. */
+uint32_t fit_take_channels(const struct fit_statistics *f, uint32_t outputs, double price, uint8_t *digital);
+/* The best range of every block, and what it costs in nats per token. */
+enum status fit_ranges(const struct model *m, const struct chip *chip, const struct chip_training *t,
+                       struct side_path *const *sides, struct fit_statistics *f, double *cost, struct error *e);
+
+/* ---- what stays digital (fit_side.c) ------------------------------------------------------------------- */
 
 /* What stays digital: `share` of the multiplications of all matrices on tiles, where they save most. */
 struct fit_sides {
@@ -26,7 +86,7 @@ struct fit_sides {
     uint64_t listed, weights;  /* of all matrices on tiles */
 };
 enum status fit_sides(const struct model *m, const struct chip *c, const struct sensitivity *s, double share,
-                      struct fit_sides *out, struct error *e);
+                      const struct fit_statistics *f, struct fit_sides *out, struct error *e);
 void fit_sides_destroy(struct fit_sides *f, size_t matrices);
 
 #endif

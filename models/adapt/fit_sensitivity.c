@@ -147,12 +147,15 @@ static enum status measure(struct student *s, const int32_t *ids, size_t windows
 }
 
 enum status fit_sensitivity(const struct model *m, const struct chip *c, const int32_t *ids, size_t windows,
-                            uint32_t length, uint64_t seed, struct sensitivity **out, struct error *e) {
+                            uint32_t length, uint64_t seed, struct fit_statistics *f, struct sensitivity **out,
+                            struct error *e) {
+    const struct analog_watch watch = {f, fit_watch_inputs, NULL};
     struct student *s = NULL;
     struct analog_rule rule;
     TRY(student_rule_of_chip(c, &rule, e));
     struct student_options options = {.sequences = 1, .length = length, .trained = true, .recompute = true};
     TRY(student_create(m, c, &rule, &options, &s, e));
+    s->watch = &watch;
     struct sensitivity *found = make(m);
     enum status status = found ? measure(s, ids, windows, length, seed, found, e)
                                : error_set(e, ERR_RUN, "adapt fit: out of memory");

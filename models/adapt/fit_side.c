@@ -26,7 +26,7 @@
 enum {
     NODES = 257,          /* of the noise curve */
     SAMPLE = 1 << 21,     /* weights that a step of the bisection looks at, about */
-    BISECTIONS = 36,
+    BISECTIONS = 22,
     OUTPUTS_AT_ONCE = 16
 };
 
@@ -39,7 +39,11 @@ struct search {
     const struct sensitivity *sensitivity;
     float variance[NODES + 1];  /* s^2 at |w| / m = i / (NODES - 1); one more for the interpolation at 1 */
     double price;
+    const struct fit_statistics *statistics; /* [matrices] */
     size_t matrix;
+    uint8_t *digital;           /* [inputs] channels of the matrix */
+    double *input;              /* [inputs] sensitivities of it, 0 for channels */
+    uint32_t channels;
     uint32_t stride;            /* every so many outputs */
     float *scratch;             /* [threads][2 x largest inputs] */
     size_t scratch_floats;
@@ -81,7 +85,7 @@ struct column_choice { float bound; uint32_t listed; double before, after; };
 static struct column_choice choose_column(const struct search *s, const float *w, const double *v, uint32_t n,
                                           double scale, float *sorted) {
     struct column_choice best = {0};
-    double least = INFINITY;
+    double least = (double)INFINITY;
     for (uint32_t i = 0; i < n; i++) {
         sorted[i] = fabsf(w[i]);
     }
@@ -92,7 +96,7 @@ static struct column_choice choose_column(const struct search *s, const float *w
         if (k == 0) {
             struct search free_of_charge = *s;
             uint32_t none;
-            free_of_charge.price = INFINITY;
+            free_of_charge.price = (double)INFINITY;
             cost_of(&free_of_charge, w, v, n, scale, c.bound, &none, &c.before);
         }
         best.before = c.before;
@@ -127,13 +131,16 @@ static enum status choose_output(struct search *s, uint32_t o, float *w, float *
     TRY(m->read_rows(m->context, o, 1, w, e));
     s->listed[o] = 0;
     s->before[o] = s->after[o] = 0;
+    for (uint32_t i = 0; s->channels && i < m->inputs; i++) {
+        w[i] = s->digital[i] ? 0 : w[i];
+    }
     for (uint32_t b = 0; b < chip_row_blocks(s->chip, m->inputs); b++) {
         uint32_t first = chip_row_begin(s->chip, m->inputs, b), n = chip_row_begin(s->chip, m->inputs, b + 1) - first;
-        struct column_choice c = choose_column(s, w + first, v->input + first, n, v->output[o], sorted);
+        struct column_choice c = choose_column(s, w + first, s->input + first, n, v->output[o], sorted);
         s->listed[o] += c.listed;
         s->before[o] += c.before;
         s->after[o] += c.after;
-        at = at ? list_column(s, w + first, v->input + first, first, n, v->output[o], c.bound, at) : NULL;
+        at = at ? list_column(s, w + first, s->input + first, first, n, v->output[o], c.bound, at) : NULL;
     }
     return OK;
 }
@@ -146,11 +153,22 @@ static void choose_outputs(void *context, size_t begin, size_t end, int worker) 
     }
 }
 
+/* The channels of a matrix at the present price: what is theirs does not count for single weights. */
+static void take_channels(struct search *s, size_t matrix) {
+    uint32_t inputs = s->model->sources[matrix].inputs;
+    memset(s->digital, 0, inputs);
+    s->channels = fit_take_channels(&s->statistics[matrix], s->model->sources[matrix].outputs, s->price, s->digital);
+    for (uint32_t i = 0; i < inputs; i++) {
+        s->input[i] = s->digital[i] ? 0 : s->sensitivity[matrix].input[i];
+    }
+}
+
 /* All outputs of the matrix, or every `stride`-th. */
 static enum status choose_matrix(struct search *s, size_t matrix, uint32_t stride, struct error *e) {
     uint32_t outputs = s->model->sources[matrix].outputs;
     s->matrix = matrix;
     s->stride = stride;
+    take_channels(s, matrix);
     parallel_for((outputs + stride - 1) / stride, OUTPUTS_AT_ONCE, 0, choose_outputs, s);
     for (int i = 0; i < threads_count(); i++) {
         if (s->status[i] != OK) {
@@ -171,7 +189,7 @@ struct totals { double listed, weights, before, after; };
 static void add_totals(const struct search *s, struct totals *t) {
     const struct matrix_source *m = &s->model->sources[s->matrix];
     for (uint32_t o = 0; o < m->outputs; o += s->stride) {
-        t->listed += s->listed[o];
+        t->listed += s->listed[o] + s->channels;
         t->weights += m->inputs;
         t->before += s->before[o];
         t->after += s->after[o];
@@ -227,7 +245,8 @@ static enum status list_matrix(struct search *s, size_t matrix, struct side_path
         return error_set(e, ERR_RUN, "matrix %s: %zu digital weights (allowed: below 2^32)",
                          s->model->sources[matrix].name, count);
     }
-    struct side_path *side = mem_alloc(1, sizeof *side + ((size_t)outputs + 1 + count) * sizeof(uint32_t));
+    size_t numbers = (size_t)outputs + 1 + count + s->channels;
+    struct side_path *side = mem_alloc(1, sizeof *side + numbers * sizeof(uint32_t));
     if (!side) {
         return no_memory(e);
     }
@@ -235,7 +254,14 @@ static enum status list_matrix(struct search *s, size_t matrix, struct side_path
     for (uint32_t o = 0; o < outputs; o++) {
         begin[o + 1] = begin[o] + s->listed[o];
     }
-    *side = (struct side_path){.weight_begin = begin, .weight_inputs = begin + outputs + 1};
+    uint32_t *channels = begin + outputs + 1 + count, taken = 0;
+    for (uint32_t i = 0; i < s->model->sources[matrix].inputs; i++) {
+        if (s->digital[i]) {
+            channels[taken++] = i;
+        }
+    }
+    *side = (struct side_path){.channels = channels, .channel_count = taken, .weight_begin = begin,
+                               .weight_inputs = begin + outputs + 1};
     *out = side;
     s->begin = begin;
     s->inputs = begin + outputs + 1;
@@ -267,16 +293,20 @@ static bool make_scratch(struct search *s) {
     }
     s->scratch_floats = 2 * inputs;
     s->scratch = mem_alloc(threads, s->scratch_floats * sizeof *s->scratch);
+    s->digital = mem_alloc(inputs, 1);
+    s->input = mem_alloc(inputs, sizeof *s->input);
     s->listed = mem_alloc(outputs, sizeof *s->listed);
     s->before = mem_alloc(outputs, sizeof *s->before);
     s->after = mem_alloc(outputs, sizeof *s->after);
     s->status = mem_alloc(threads, sizeof *s->status);
     s->errors = mem_alloc(threads, sizeof *s->errors);
-    return s->scratch && s->listed && s->before && s->after && s->status && s->errors;
+    return s->scratch && s->digital && s->input && s->listed && s->before && s->after && s->status && s->errors;
 }
 
 static void free_scratch(struct search *s) {
     mem_free(s->scratch);
+    mem_free(s->digital);
+    mem_free(s->input);
     mem_free(s->listed);
     mem_free(s->before);
     mem_free(s->after);
@@ -285,8 +315,8 @@ static void free_scratch(struct search *s) {
 }
 
 enum status fit_sides(const struct model *m, const struct chip *c, const struct sensitivity *v, double share,
-                      struct fit_sides *out, struct error *e) {
-    struct search s = {.model = m, .chip = c, .sensitivity = v};
+                      const struct fit_statistics *f, struct fit_sides *out, struct error *e) {
+    struct search s = {.model = m, .chip = c, .sensitivity = v, .statistics = f};
     TRY(chip_weight_noise(c, s.variance, NODES, e));
     for (size_t i = 0; i < NODES; i++) {
         s.variance[i] *= s.variance[i];

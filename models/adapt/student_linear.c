@@ -333,6 +333,8 @@ static struct block_range inputs_of(const struct analog_layer *l, bool acts, siz
                 : (struct block_range){0, l->inputs};
 }
 
+static bool watches(const struct analog_pass *p) { return p->watch && !p->again; }
+
 /* Panels [begin, end) in one block. */
 static void multiply_block(const struct forward_job *j, size_t block, size_t begin, size_t end, real *packed,
                            real *tile) {
@@ -347,6 +349,9 @@ static void multiply_block(const struct forward_job *j, size_t block, size_t beg
         for (size_t p = begin; p < end; p++) {
             panel_multiply(packed + (p - begin) * in.n * PANEL, in.n, j->x + t * l->inputs + in.first, l->inputs, n,
                            tile, PANEL, PANEL);
+            if (j->acts && watches(j->pass) && j->pass->watch->results) {
+                j->pass->watch->results(j->pass->watch->context, l, block, p, tile, n);
+            }
             bool limited = j->acts && l->rule->adc_bound > 0;
             if (limited) {
                 convert_tile(j, block, p, t, n, tile, tile + CHUNK * PANEL);
@@ -396,6 +401,9 @@ void analog_layer_forward(struct analog_layer *l, struct analog_work *w, const s
                           real *y, size_t ldy) {
     bool acts = analog_acts(l, p);
     l->used = acts ? l->noisy : l->weight;
+    if (watches(p) && p->watch->inputs) {
+        p->watch->inputs(p->watch->context, l, x, p->tokens);
+    }
     if (acts) {
         analog_quantise_inputs(l, w, p, x);
         if (!p->again) {

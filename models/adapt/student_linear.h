@@ -63,11 +63,23 @@ struct analog_work {
     int threads;
 };
 
+/* Looks on while a pass runs, the repetition for gradients excepted. Either may be NULL. */
+struct analog_watch {
+    void *context;
+    /* x [tokens][I] of the layer, before any converter. */
+    void (*inputs)(void *context, const struct analog_layer *l, const real *x, size_t tokens);
+    /* Results of a panel of outputs in a row block, before the ADC: tile [n][PANEL]. Called by several threads, for one
+     * panel by one of them. Only where the layer acts as the chip does. */
+    void (*results)(void *context, const struct analog_layer *l, size_t block, size_t panel, const real *tile,
+                    size_t n);
+};
+
 struct analog_pass {
     enum student_mode mode;
     bool again;      /* the same pass once more, for the gradients: weights and ranges stay */
     uint64_t key;
     uint32_t tokens;
+    const struct analog_watch *watch; /* NULL: nobody looks on */
 };
 
 /* n zeroed reals, aligned for the kernels. NULL: out of memory. */
