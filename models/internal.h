@@ -52,8 +52,8 @@ struct model {
 
 /* matrices.c: finds every tensor that the shape asks for, checks type, shape and values, fills layers and matrices. */
 enum status model_take_tensors(struct model *m, struct error *e);
-/* chip_tensors.c: what a folder says of the chip for one matrix, whose tensors begin with `name` and a dot: input ranges
- * and what stays digital. Fills m->sources[matrix]; marks the tensors that it took, [weights_count] and
+/* chip_tensors.c: what a folder says of the chip for one matrix, whose tensors begin with `name` and a dot: input
+ * ranges and what stays digital. Fills m->sources[matrix]; marks the tensors that it took, [weights_count] and
  * [weights_integers_count]. */
 enum status model_take_chip_tensors(struct model *m, size_t matrix, const char *name, bool *used, bool *used_integers,
                                     struct error *e);

@@ -1,12 +1,12 @@
 /* Linear layers: on the machine when it holds the matrix, else in fp32 here.
  *
- * Digital form. F32, F16 and BF16 matrices stay in the mapped file, row by row; quantised, rounded and transposed ones are
- * copied to fp32 once, when the session is created, as panels of PANEL outputs (base/kernels.h), which serve any number
- * of tokens with the same bits; sessions of many sequences have all matrices as panels. On mapped rows, 1 to FEW_TOKENS tokens (decode) are bound by reading the weights: gemv per token over a
- * strip of rows that stays in the cache. More tokens (prefill) are bound by arithmetic: PANEL rows are packed into the
- * thread's scratch and multiplied with all tokens. Threads share out whole panels of outputs, never the inner
- * dimension, so results do not depend on their
- * number. */
+ * Digital form. F32, F16 and BF16 matrices stay in the mapped file, row by row; quantised, rounded and transposed ones
+ * are copied to fp32 once, when the session is created, as panels of PANEL outputs (base/kernels.h), which serve any
+ * number of tokens with the same bits; sessions of many sequences have all matrices as panels. On mapped rows, 1 to
+ * FEW_TOKENS tokens (decode) are bound by reading the weights: gemv per token over a strip of rows that stays in the
+ * cache. More tokens (prefill) are bound by arithmetic: PANEL rows are packed into the thread's scratch and multiplied
+ * with all tokens. Threads share out whole panels of outputs, never the inner dimension, so results do not depend on
+ * their number. */
 #include "base/threads.h"
 #include "models/internal.h"
 #include "models/vector_math.h"

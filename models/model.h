@@ -24,8 +24,8 @@ enum status model_open(const char *path, struct model **out, struct error *e);
  * Weights are neither needed nor read; no tokenizer. Only sessions without values work on it. */
 enum status model_open_shapes(const char *path, struct model **out, struct error *e);
 void model_close(struct model *m);
-/* From now on every matrix, head included, has its rows rounded to `bits` bits (2 to 8; quantise_row() in write.h), as a
- * baseline; the embedding stays. Before anything is made of the model. */
+/* From now on every matrix, head included, has its rows rounded to `bits` bits (2 to 8; quantise_row() in write.h), as
+ * a baseline; the embedding stays. Before anything is made of the model. */
 enum status model_quantise(struct model *m, int bits, struct error *e);
 int model_quantised_bits(const struct model *m); /* 0: as in the file */
 

@@ -5,8 +5,9 @@
  * ever hold. Then its prompt runs through the layers as one step of many tokens, which gives its first token, and every
  * further token is a step of one. With `prompt_chunk` a longer prompt is cut into steps of at most so many tokens, each
  * of which begins when the one before it has ended: what others have to do gets in between, so their tokens wait for a
- * chunk and not for a prompt, while the prompt itself takes longer, as the pipeline of the layers runs dry at every cut. Steps of different requests share the machine without any barrier between them
- * (continuous batching): a request that ends makes room at once.
+ * chunk and not for a prompt, while the prompt itself takes longer, as the pipeline of the layers runs dry at every
+ * cut. Steps of different requests share the machine without any barrier between them (continuous batching): a request
+ * that ends makes room at once.
  *
  *   queueing   admitted - arrival
  *   TTFT       first token - arrival

@@ -223,7 +223,9 @@ static enum status push_tuple(struct machine_of_pickle *m, struct value **items,
     if (!own) {
         return no_memory(m, e);
     }
-    memcpy(own, items, count * sizeof *own);
+    if (count > 0) {
+        memcpy(own, items, count * sizeof *own);
+    }
     return push_new(m, (struct value){.kind = TUPLE, .items = own, .count = count}, e);
 }
 

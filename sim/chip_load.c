@@ -297,8 +297,8 @@ static enum status apply_sets(struct arena *a, struct config_node *root, const c
 /* ---- what the times are for -------------------------------------------------------------------- */
 
 /* tile.mvm_rows: unless it is given, the rows that the file has beside tile.mvm_ns. So a tile of other rows (--set)
- * that keeps the time of the file is found out, also when the effective configuration is run again. `over`: the overrides
- * are in; one of tile.mvm_ns is for the tile as it is now. */
+ * that keeps the time of the file is found out, also when the effective configuration is run again. `over`: the
+ * overrides are in; one of tile.mvm_ns is for the tile as it is now. */
 static enum status note_side(struct arena *a, struct config_node *root, const char *side, const char *noted, bool over,
                              struct error *e) {
     struct config_node *tile = config_get(root, "tile");

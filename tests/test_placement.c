@@ -209,8 +209,8 @@ static void no_tile_twice(const struct placement *p) {
     }
 }
 
-/* What the search says that messages cost is what the network counts, before and after; three tenths less at least (it is four), the
- * same every time, and another seed finds another order. With two copies and tiers as well. */
+/* What the search says that messages cost is what the network counts, before and after; three tenths less at
+ * least (it is four), the same every time, and another seed finds another order. With two copies and tiers as well. */
 static void fewest_hops_are_fewer(void **state) {
     (void)state;
     struct matrix_source m[SMOL];

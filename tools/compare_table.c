@@ -131,10 +131,11 @@ json_t *compare_json(const struct compare_table *t) {
  * they are few enough. */
 static enum status write_svg(const struct compare_table *t, FILE *out, struct error *e) {
     const struct column *value = shown(t, &columns[1]) ? &columns[1] : &columns[7];
-    double *x = mem_alloc(3 * t->count, sizeof *x), *y = x + t->count, *sd = y + t->count;
+    double *x = mem_alloc(3 * t->count, sizeof *x);
     if (!x) {
         return error_set(e, ERR_RUN, "compare.svg: out of memory");
     }
+    double *y = x + t->count, *sd = y + t->count;
     struct svg_chart chart = {.title = t->title, .x = {"line of the table", false, 0, (double)t->count + 1},
                               .y = {value == &columns[1] ? "nats per token" : "acc_norm", false, 0, 0}};
     for (size_t i = 0; i < t->count; i++) {

@@ -71,6 +71,17 @@ static enum status range_parts(const struct model *m, const struct fit_statistic
     return OK;
 }
 
+/* mem_free; NULL: out of memory. */
+static char *compact_text(const json_t *how) {
+    size_t bytes = how ? json_dumpb(how, NULL, 0, JSON_COMPACT) : 0;
+    char *text = bytes > 0 ? mem_alloc(bytes + 1, 1) : NULL;
+    if (text) {
+        json_dumpb(how, text, bytes, JSON_COMPACT);
+        text[bytes] = '\0';
+    }
+    return text;
+}
+
 static enum status write(const struct model *m, const struct chip *c, const struct fit_sides *sides,
                          const struct fit_statistics *ranges, const char *path, const struct fit_result *r,
                          struct error *e) {
@@ -81,7 +92,7 @@ static enum status write(const struct model *m, const struct chip *c, const stru
     }
     json_t *how = json_pack("{s:s, s:s, s:I, s:f}", "recipe", "fit", "chip", chip_name(c), "tokens",
                             (json_int_t)r->tokens, "digital", r->digital_share);
-    char *text = how ? json_dumps(how, JSON_COMPACT) : NULL;
+    char *text = compact_text(how);
     struct model_changes changes = {.type = TENSOR_F16,
                                     .parts = parts,
                                     .part_count = count,
@@ -90,7 +101,7 @@ static enum status write(const struct model *m, const struct chip *c, const stru
                                     .adapt = text};
     enum status s = text ? model_write_folder(m, &changes, path, e) : error_set(e, ERR_RUN, "adapt fit: out of memory");
     json_decref(how);
-    free(text);
+    mem_free(text);
     mem_free(parts);
     return s;
 }
