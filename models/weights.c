@@ -294,6 +294,15 @@ static enum status take_config(struct weights *w, char *path, struct error *e) {
     return json_is_object(w->config) ? OK : error_set(e, ERR_RUN, "%s:1: not a JSON object", path);
 }
 
+static void move_config(struct weights *from, struct weights *to) {
+    to->config = from->config;
+    to->config_path = from->config_path;
+    to->config_text = from->config_text;
+    to->config_bytes = from->config_bytes;
+    from->config = NULL;
+    from->config_path = from->config_text = NULL;
+}
+
 static enum status open_folder(const char *folder, struct weights **out, struct error *e) {
     bool there = false;
     TRY(has_file(folder, "config.json", &there, e));
@@ -302,13 +311,14 @@ static enum status open_folder(const char *folder, struct weights **out, struct 
                          "%s: no config.json in this folder (allowed: a folder with one, or the path of a GGUF file)",
                          folder);
     }
-    TRY(open_tensors(folder, out, e));
-    char *path = path_join(folder, "config.json");
-    enum status s = path ? take_config(*out, path, e) : out_of_memory(folder, e);
-    if (s != OK) {
-        weights_close(*out);
-        *out = NULL;
+    struct weights *config = weights_new(folder, 0);
+    char *path = config ? path_join(folder, "config.json") : NULL;
+    enum status s = path ? take_config(config, path, e) : out_of_memory(folder, e);
+    s = s == OK ? open_tensors(folder, out, e) : s;
+    if (s == OK) {
+        move_config(config, *out);
     }
+    weights_close(config);
     return s;
 }
 

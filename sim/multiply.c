@@ -363,16 +363,16 @@ static void multiply_panels(void *context, size_t begin, size_t end, int worker)
     atomic_fetch_add(&j->saturated, saturated);
 }
 
-/* In units of full scale, blocks in their order. */
+/* In units of full scale, blocks in their order, rounded as multiply_inputs.c rounds. */
 static void add_blocks(const struct job *j) {
     const struct multiply_scratch *s = j->s;
-    const double limit = j->m->dac.limit, unit = j->m->inputs.voltage ? limit * limit : limit;
+    const double limit = j->m->dac.limit, again = j->m->inputs.voltage ? limit : 1;
     for (uint32_t t = 0; t < j->tokens; t++) {
         double sum_S = 0;
         for (uint32_t b = 0; b < j->a->row_blocks; b++) {
-            sum_S += s->block_S[(size_t)t * j->a->row_blocks + b];
+            sum_S += s->block_S[(size_t)t * j->a->row_blocks + b] / limit / again;
         }
-        s->array_S[t] = sum_S / unit;
+        s->array_S[t] = sum_S;
     }
 }
 
