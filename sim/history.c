@@ -113,6 +113,7 @@ enum status run_keep_events(struct run *r, size_t most, struct error *e) {
 
 /* ---- a step ------------------------------------------------------------------------------------ */
 
+/* What an event waited for an edge of its clock belongs to no layer and no resource. */
 static void add_critical(struct run *r) {
     struct history *h = r->history;
     struct engine_path path = engine_critical_path(r->engine, NULL);
@@ -123,8 +124,11 @@ static void add_critical(struct run *r) {
         tag_operation(r, v.tag, &layer);
         h->layer_ticks[placement_layer_row(r->placement, layer)] += until - v.start;
         h->resource_ticks[v.resource] += until - v.start;
-        until = v.start;
         i = v.cause_event;
+        if (i != ENGINE_NO_EVENT) {
+            struct engine_event before = engine_event(r->engine, i);
+            until = before.start + (v.cause == CAUSE_INPUT ? before.latency : before.hold);
+        }
     }
 }
 

@@ -291,13 +291,13 @@ static json_t *time_json(const struct run *r, const struct ledger_view *v) {
             json_object_set_new(classes, wait.name, json_pack("{s:f}", "critical_path_s", wait.critical_s));
         }
     }
+    bool timed = isfinite(v->makespan_s);
     json_object_set_new(time, "makespan_s", number(v->makespan_s));
-    struct run_path path = run_path(r);
-    json_object_set_new(time, "waiting_for_arrivals_s", number(path.arrival_s)); /* of the critical path */
-    json_object_set_new(time, "waiting_for_clocks_s", number(path.clock_s));
+    json_object_set_new(time, "waiting_for_arrivals_s", number(timed ? report_wait(r, 1).critical_s : (double)NAN));
+    json_object_set_new(time, "waiting_for_clocks_s", number(timed ? report_wait(r, 0).critical_s : (double)NAN));
     json_object_set_new(time, "steps", count(r->steps));
     json_object_set_new(time, "resources", classes);
-    json_object_set_new(time, "by_layer", report_layer_times_json(r)); /* of the critical path; as energy.by_layer */
+    json_object_set_new(time, "by_layer", report_layer_times_json(r)); /* of the critical path, without both waits */
     json_object_set_new(time, "by_resource", report_resources_json(r));
     return time;
 }

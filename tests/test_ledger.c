@@ -534,13 +534,14 @@ static void quantiles_follow_the_spreads(void **state) {
 }
 
 /* With clocks that do not fit, part of the critical path is waiting for edges: it has a row of its own, and everything
- * adds up, over the run and over every step. */
+ * adds up, over classes, resources and layers, over the run and over every step. */
 static void waiting_for_clocks_is_a_class(void **state) {
     (void)state;
     const char *const sets[] = {"clocks.tile_GHz=0.05", "clocks.memory_GHz=0.1"};
     struct bench b = make("pcm256", sets, 2, model, MATRICES, 4);
     const char *name;
     json_t *one;
+    size_t i;
     step(&b, 4, 0);
     step(&b, 1, 4);
     json_t *report = run_report_json(b.run), *time = json_object_get(report, "time"), *steps, *classes;
@@ -552,8 +553,17 @@ static void waiting_for_clocks_is_a_class(void **state) {
     assert_near(sum, makespan, 1e-12 * makespan);
     one = json_object_get(json_object_get(classes, "clock_edges"), "critical_path_s");
     assert_true(json_number_value(one) > 0.001 * makespan);
+    sum = json_number_value(json_object_get(time, "waiting_for_clocks_s"));
+    assert_near(sum, json_number_value(one), 0);
+    json_array_foreach(json_object_get(time, "by_layer"), i, one) { sum += json_number_value(one); }
+    assert_near(sum, makespan, 1e-12 * makespan);
+    sum = 0;
+    json_array_foreach(json_object_get(json_object_get(time, "by_resource"), "rows"), i, one) {
+        sum += json_number_value(json_object_get(one, "critical_path_s"));
+    }
+    assert_near(sum, makespan, 1e-12 * makespan);
     steps = json_object_get(report, "steps");
-    for (size_t i = 0; i < 2; i++) {
+    for (i = 0; i < 2; i++) {
         double length = json_number_value(json_array_get(json_object_get(steps, "end_s"), i)) -
                         json_number_value(json_array_get(json_object_get(steps, "start_s"), i));
         sum = 0;

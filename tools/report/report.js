@@ -301,7 +301,10 @@
          Object.entries(classes).map(([name, c]) => [name, c.critical_path_s]), (v) => si(v, "s"), "critical path",
              true);
     if (rows) {
-      stack(card(grid, "By layer", "outside: embedding, head, sampling"), "critical path by layer", layerNames(rows),
+      const waits = get("time.waiting_for_clocks_s") + get("time.waiting_for_arrivals_s");
+      stack(card(grid, "By layer", "outside: embedding, head, sampling" +
+                 (waits > 0 ? "; waiting for clocks and arrivals left out (" + si(waits, "s") + ")" : "")),
+            "critical path by layer", layerNames(rows),
             {"critical path": rows}, (v) => si(v, "s"), "layer", "critical path");
     }
     bars(card(grid, "Utilisation", "share of the time that the busiest unit of a kind worked"),
