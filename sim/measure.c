@@ -195,7 +195,7 @@ static enum status measure_placed(const struct chip *c, const struct placement *
 
 enum status measure(const struct chip *c, const struct workload *w, struct measurement *out, struct error *e) {
     const struct chip_spec *s = chip_spec_of(c);
-    *out = (struct measurement){.tiles = 0};
+    *out = (struct measurement){.input_bits = s->tile.dac.bits, .output_bits = s->tile.adc.bits};
     if (!chip_has_costs(c) || !s->analog_role[MATRIX_Q]) {
         return error_set(e, ERR_USAGE, "chip %s: %s", s->name,
                          chip_has_costs(c) ? "analog: the workload is a matrix of the role q (allowed: all, or q)"

@@ -26,6 +26,7 @@ struct measurement {
     double static_J[PART_COUNT]; /* of the unit behind a component; of the tiles: under PART_STATIC */
     double latency_s;            /* of one vector in the tiles, nothing before it */
     double tiles, vectors;
+    int input_bits, output_bits; /* of the converters */
 };
 
 /* ERR_USAGE where the chip has no costs or keeps the matrix digital. */

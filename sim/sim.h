@@ -573,6 +573,8 @@ struct validation_point {
     const char *source, *why;                /* why: reason of an error that is left; "" none */
     const char *const *sets, *const *constants; /* settings of the point; fitted constants */
     size_t set_count, constant_count;
+    int operations_per_mac, input_bits, output_bits; /* bits: 0 before the run */
+    const char *boundary;                            /* components that the number contains: "array + adc" */
 };
 struct validation_count {
     size_t points, predicted, fitted, derived, constants; /* points = predicted + fitted; constants that were fitted */

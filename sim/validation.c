@@ -214,6 +214,7 @@ static enum status read_head(struct validation *v, struct error *e) {
     if (!text) {
         return no_memory(e);
     }
+    v->boundary_names = text;
     snprintf(v->boundary_text, sizeof v->boundary_text, "%s, %d operation%s per MAC", text, v->operations_per_mac,
              v->operations_per_mac == 1 ? "" : "s");
     return OK;
@@ -308,6 +309,8 @@ static void answer(const struct validation *v, const struct measurement *m, stru
                                                                  .of = p->of,
                                                                  .operations_per_mac = v->operations_per_mac,
                                                                  .divide = p->divide});
+    p->input_bits = m->input_bits;
+    p->output_bits = m->output_bits;
 }
 
 enum status validation_run(struct validation *v, struct error *e) {
@@ -362,7 +365,11 @@ struct validation_point validation_point_at(const struct validation *v, size_t i
                                      .sets = p->sets.items,
                                      .set_count = p->sets.count,
                                      .constants = p->constants.items,
-                                     .constant_count = p->constants.count};
+                                     .constant_count = p->constants.count,
+                                     .operations_per_mac = v->operations_per_mac,
+                                     .input_bits = p->input_bits,
+                                     .output_bits = p->output_bits,
+                                     .boundary = p->component[0] ? p->component : v->boundary_names};
 }
 
 struct validation_count validation_count(const struct validation *v) {

@@ -16,6 +16,7 @@ struct point {
     const char *unit, *source, *why;
     double published, simulated;
     int divide;
+    int input_bits, output_bits; /* of the converters; 0 before the run */
     uint32_t of;           /* components, as bits */
     uint64_t settings;     /* hash of the chip with the point's settings (validation_check) */
     struct text_items sets, constants;
@@ -26,6 +27,7 @@ struct validation {
     const struct config_node *root;
     const char *chip, *about;
     char boundary_text[512];
+    const char *boundary_names; /* "array + adc" */
     int operations_per_mac;
     uint32_t boundary;
     struct text_items constants_from; /* validation files that other fitted constants of the chip belong to */

@@ -457,7 +457,7 @@ static void command_writes_one_document(void **state) {
     assert_int_equal(json_integer_value(json_object_get(summary, "within_10_percent")), 4);
     double worst = 0;
     for (size_t i = 0; i < json_array_size(points); i++) {
-        static const char *const texts[] = {"chip", "quantity", "unit", "role", "source"};
+        static const char *const texts[] = {"chip", "quantity", "unit", "role", "source", "boundary"};
         const json_t *p = json_array_get(points, i);
         for (size_t k = 0; k < sizeof texts / sizeof texts[0]; k++) {
             assert_true(json_is_string(json_object_get(p, texts[k])));
@@ -467,10 +467,45 @@ static void command_writes_one_document(void **state) {
                error = json_number_value(json_object_get(p, "error"));
         assert_near(error, simulated / published - 1, 1e-12);
         worst = fmax(worst, fabs(error));
+        assert_int_equal(json_integer_value(json_object_get(p, "operations_per_mac")), 2);
+        assert_int_equal(json_integer_value(json_object_get(p, "input_bits")), 8);
+        assert_int_equal(json_integer_value(json_object_get(p, "output_bits")), 8);
+        assert_string_equal(json_string_value(json_object_get(p, "boundary")),
+                            "dac + array + adc + digital_post + static");
     }
     assert_near(json_number_value(json_object_get(summary, "worst")), worst, 1e-12);
     json_decref(root);
     mem_free(out);
+}
+
+/* Nowhere a TOPS without operations per MAC and bits, which are those of the point, or a number without its boundary. */
+static void conventions_stand_beside_numbers(void **state) {
+    (void)state;
+    char *out;
+    json_t *root = mho_json((const char *const[]){"validate", "neurram", "--json", NULL});
+    json_t *points = json_object_get(root, "points"), *first = json_array_get(points, 0), *one;
+    size_t i;
+    assert_int_equal(json_integer_value(json_object_get(first, "input_bits")), 2); /* tile.dac.bits=2 tile.adc.bits=3 */
+    assert_int_equal(json_integer_value(json_object_get(first, "output_bits")), 3);
+    json_array_foreach(points, i, one) {
+        const char *component = json_string_value(json_object_get(one, "component"));
+        assert_string_equal(json_string_value(json_object_get(one, "boundary")),
+                            component ? component : "dac + array + sampling + adc + digital_post");
+    }
+    json_decref(root);
+    for (int page = 0; page < 2; page++) {
+        const char *const args[] = {"validate", "neurram", page ? "--markdown" : NULL, NULL};
+        assert_int_equal(run_mho(args, 20, &out, NULL), 0);
+        char *save = NULL;
+        int said = 0;
+        for (char *line = strtok_r(out, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+            bool row = strstr(line, " TOPS") && strstr(line, "wan2022") && strstr(line, " %");
+            assert_true(!row || strstr(line, "bits)"));
+            said += row && strstr(line, "(2 ops/MAC, 5 x 7 bits)") != NULL;
+        }
+        assert_int_equal(said, 2); /* throughput and efficiency */
+        mem_free(out);
+    }
 }
 
 static void command_names_what_is_missing(void **state) {
@@ -494,6 +529,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(chips_without_costs_are_refused),
     cmocka_unit_test(lack_of_memory_is_an_error),
     cmocka_unit_test(command_writes_one_document),
+    cmocka_unit_test(conventions_stand_beside_numbers),
     cmocka_unit_test(command_names_what_is_missing),
 };
 const struct test_suite suite_validate = {"validate", tests, sizeof tests / sizeof tests[0]};

@@ -111,6 +111,10 @@ static json_t *point_json(const struct validation *v, const struct validation_po
     json_put(row, "error", json_number(p->error));
     json_put(row, "role", json_string(point_role_name(p->role)));
     json_put(row, "constants", texts_json(p->constants, p->constant_count));
+    json_put(row, "operations_per_mac", json_integer(p->operations_per_mac));
+    json_put(row, "input_bits", json_integer(p->input_bits));
+    json_put(row, "output_bits", json_integer(p->output_bits));
+    json_put(row, "boundary", json_string(p->boundary));
     json_put(row, "source", json_string(p->source));
     json_put(row, "why", p->why[0] ? json_string(p->why) : json_null());
     return row;
@@ -183,10 +187,21 @@ static const char *role_of(const struct validation_point *p, char text[CELL_BYTE
     return text;
 }
 
+/* Never a TOPS without what an operation is, and the bits of the converters; the boundary stands with the chip, or in the
+ * name. Nothing for other units. */
+static const char *convention_of(const struct validation_point *p, char text[CELL_BYTES]) {
+    text[0] = 0;
+    if (strncmp(p->unit, "TOPS", 4) == 0) {
+        snprintf(text, CELL_BYTES, " (%d op%s/MAC, %d x %d bits)", p->operations_per_mac,
+                 p->operations_per_mac == 1 ? "" : "s", p->input_bits, p->output_bits);
+    }
+    return text;
+}
+
 static void print_point(const struct validation_point *p) {
-    char name[CELL_BYTES], settings[CELL_BYTES], role[CELL_BYTES];
-    printf("  %-28s %10.5g %10.5g %-8s %+7.1f %%  %s", name_of(p, name), p->published, p->simulated, p->unit,
-           100 * p->error, role_of(p, role));
+    char name[CELL_BYTES], settings[CELL_BYTES], role[CELL_BYTES], convention[CELL_BYTES];
+    printf("  %-28s %10.5g %10.5g %-8s %+7.1f %%  %s%s", name_of(p, name), p->published, p->simulated, p->unit,
+           100 * p->error, role_of(p, role), convention_of(p, convention));
     if (p->set_count) {
         printf("  [%s]", listed(p->sets, p->set_count, settings));
     }
@@ -253,8 +268,9 @@ static const char introduction[] =
     "change no physical constant, and a point that counts is independent of those before it "
     "(`sim/validation_rules.c`).\n"
     "\n"
-    "Operations per MAC, bits and boundary differ from paper to paper; they stand with every chip. The boundary names "
-    "the components that count;\n"
+    "Operations per MAC, bits and boundary differ from paper to paper: the first two stand beside every TOPS (bits: of "
+    "the simulated converters,\n"
+    "inputs x outputs), the boundary with every chip. It names the components that count;\n"
     "`static` is the leakage of the tiles and of the units named beside it. Neighbours that a preset has only to be "
     "able to run a language model\n"
     "are outside. An error above 10 % stays in the table with its reason. The test suite `validate` keeps the errors "
@@ -288,9 +304,10 @@ static const char *percent(double error, char text[CELL_BYTES]) {
 }
 
 static void write_point(const struct validation_point *p) {
-    char name[CELL_BYTES], settings[CELL_BYTES], role[CELL_BYTES], error[CELL_BYTES];
-    printf("| %s | %s | %.5g | %.4g | %s | %s | %s | %s |\n", name_of(p, name), listed(p->sets, p->set_count, settings),
-           p->published, p->simulated, p->unit, percent(p->error, error), role_of(p, role), p->source);
+    char name[CELL_BYTES], settings[CELL_BYTES], role[CELL_BYTES], error[CELL_BYTES], convention[CELL_BYTES];
+    printf("| %s | %s | %.5g | %.4g | %s%s | %s | %s | %s |\n", name_of(p, name),
+           listed(p->sets, p->set_count, settings), p->published, p->simulated, p->unit, convention_of(p, convention),
+           percent(p->error, error), role_of(p, role), p->source);
 }
 
 static void write_reasons(const struct validation *v) {
