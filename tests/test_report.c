@@ -395,6 +395,7 @@ static long attribute(const char *tag, const char *name) {
 static void expect_drawn(const char *tag, long least) {
     assert_null(strstr(tag, "data-failed"));
     assert_non_null(strstr(tag, "data-overflow=\"no\""));
+    assert_int_equal(attribute(tag, "data-clipped"), 0);
     assert_true(attribute(tag, "data-plots") >= least);
     assert_int_equal(attribute(tag, "data-count"), attribute(tag, "data-plots"));
 }

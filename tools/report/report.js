@@ -3,7 +3,8 @@
  * Bars and lines are drawn by Chart.js; timeline, treemap, ranges and maps by this file, as SVG. Text from the data is
  * only ever set as text, never as HTML. What the data lack is left out: no section without numbers.
  * For tests: every plot carries data-drawn="yes" once it stands; <html> carries how many there are (data-plots),
- * whether the page is wider than the window (data-overflow), and the message if something went wrong (data-failed).
+ * whether the page is wider than the window (data-overflow), how many open tables are wider than their place
+ * (data-clipped), and the message if something went wrong (data-failed).
  */
 "use strict";
 (function () {
@@ -260,11 +261,12 @@
     const grid = section("requests", "Requests", counted(of.requests, "request") + ", at most " +
                          whole(of.most_in_flight) + " in flight; " + whole(of.tokens_per_s) + " tokens/s, " +
                          whole(of.requests_per_s) + " requests/s.");
-    const names = [["queueing_s", "queueing"], ["ttft_s", "time to first token"], ["tpot_s", "time per output token"],
-                   ["latency_s", "whole request"]];
-    card(grid, "Times", "queueing: from arrival to admission; all from arrival on, but that per token", true)
-      .append(table(["", "#mean", "#p50", "#p95", "#p99", "#max"], names.filter(([key]) => of[key])
-        .map(([key, name]) => [name].concat(["mean", "p50", "p95", "p99", "max"].map((q) => si(of[key][q], "s"))))));
+    const columns = [["queueing_s", "#queueing"], ["ttft_s", "#first token"], ["tpot_s", "#per token"],
+                     ["latency_s", "#whole"]].filter(([key]) => of[key]);
+    card(grid, "Times", "queueing: from arrival to admission; time to first token and of the whole request: from " +
+         "arrival on; per token: between two output tokens", true)
+      .append(table([""].concat(columns.map(([, name]) => name)), ["mean", "p50", "p95", "p99", "max"]
+        .map((q) => [q].concat(columns.map(([key]) => si(of[key][q], "s"))))));
   }
 
   /* ---- energy and time --------------------------------------------------------------------------------------- */
@@ -334,9 +336,17 @@
     return [...groups.values()];
   }
 
+  /* Pixels of the widest of these labels. */
+  function widest(names, box) {
+    const pen = document.createElement("canvas").getContext("2d");
+    pen.font = "11.5px " + getComputedStyle(box).fontFamily;
+    return Math.max(...names.map((name) => pen.measureText(name).width));
+  }
+
   function drawTimeline(box, events, length) {
-    const width = box.clientWidth, left = width < 500 ? 108 : 130, step = 15, right = width - 8;
-    const groups = lanes(events), x = (t) => left + (right - left) * t / length;
+    const groups = lanes(events), width = box.clientWidth, step = 15, right = width - 8;
+    const left = Math.ceil(widest(groups.map((group) => group.name), box)) + 10;
+    const x = (t) => left + (right - left) * t / length;
     let y = 4;
     groups.forEach((group) => { group.y = y; y += group.ends.length * step + 7; });
     const picture = svg("svg", {viewBox: "0 0 " + width + " " + (y + 22), height: y + 22});
@@ -930,4 +940,6 @@
   plots.forEach((p) => observer.observe(p.box));
   root.setAttribute("data-plots", plots.length);
   root.setAttribute("data-overflow", root.scrollWidth > root.clientWidth ? "yes" : "no");
+  root.setAttribute("data-clipped", [...document.querySelectorAll("main .scroll")]
+    .filter((box) => !box.closest("details:not([open])") && box.scrollWidth > box.clientWidth).length);
 })();
