@@ -5,19 +5,26 @@
  *                  their own largest)
  *   measured       m_v = result of the tile through everything that acts, noise included, without correction
  *   ideal          y_v = sum w x over the target weights, exact
- *   fit            gain, offset with the smallest S1 = sum over v of (y_v - gain m_v - offset range_v)^2, over the n
- *                  vectors where no conversion of the column saturated: clipped results say nothing of gain and offset
- *   used           y = gain m + offset x input range, digital, after drift compensation
+ *   column         m_v = slope y_v + shift range_v + noise: least squares over the vectors where no conversion of it
+ *                  saturated, since clipped results say nothing of gain and offset; with standard errors
+ *   shrunk         slope -> mean + T (slope - mean), T = spread / (spread + its standard error^2), and the shift
+ *                  likewise, in units of the column's root mean square result. Mean and spread (a variance) are those
+ *                  of all columns of the block of rows, the spread being what their differences exceed their standard
+ *                  errors by (DerSimonian & Laird, Controlled Clinical Trials 7, 1986)
+ *   used           y = (m - shift x input range) / slope, digital, after drift compensation
+ * Errors of the devices are noise to the fit: a slope or shift by chance is an error of its own at every read, and the
+ * shift is multiplied by the range of each token, which an outlier makes many times larger than the inputs are. Where
+ * columns differ by no more than chance, all get the same correction; where they really differ, each its own
+ * (docs/attempts.md).
  * A column stays as it is (gain 1, offset 0) where
  *   - fewer than 16 vectors are not clipped;
- *   - the fit is no better than chance: with S0 = sum (y_v - m_v)^2 of the same vectors, an F test of two parameters
- *     gives p = (S1 / S0)^((n - 2) / 2), the share of columns without any error that would look as good; p > 0.01;
- *   - it would make the sum over all vectors, the clipped ones included, larger.
+ *   - it does not follow its inputs: the slope is less than 4 standard errors above 0;
+ *   - vectors are clipped, and the sum of the squares of what is left over all vectors would become larger.
  * Both numbers of columns are reported.
  * When: right after each programming, and again every tile.correction_period_s; in use is the last one, fitted to the
  * devices as they were then: drift since is not corrected. Where that is another age than the machine's, the matrix is
  * programmed once more at that age, with the converters and ranges of the machine, and forgotten.
- * A column that gives nothing keeps gain 1, offset 0, too. The digital units' work of the fit is not counted.
+ * The digital units' work of the fit is not counted.
  *
  * Time: tiles work side by side, vectors one after the other. Energy: conversions and array of those multiplies.
  * Readout of the drift compensation: every input of a tile once at full scale, alone (as aihwkit reads them).
@@ -45,16 +52,29 @@ struct machine_calibration machine_calibration(const struct machine *m) {
 }
 
 enum { VECTORS_LEAST = 16 };
-static const double CHANCE = 0.01;
+static const double STANDARD_ERRORS = 4;
 
-/* Sums of one column over the vectors that are not clipped. */
+/* Sums of one column over some vectors: y ideal, m measured, r range. */
 struct moments {
-    double mm, mr, rr, ym, yr;
+    double yy, ym, yr, mm, mr, rr;
     uint32_t count;
 };
 
-struct affine {
-    double gain, offset;
+struct estimate {
+    double value, variance; /* square of its standard error */
+};
+
+enum part { SLOPE, SHIFT, PARTS };
+
+struct column {
+    struct moments all, inside;    /* all vectors, those that are not clipped */
+    bool fitted;
+    struct estimate of[PARTS];
+};
+
+/* What the columns of a block have in common, and how much they differ. */
+struct population {
+    double mean, variance;
 };
 
 /* What the fits of all matrices took and gave. record: of the matrix in hand; sums: with its copies. */
@@ -76,6 +96,7 @@ struct fit {
     uint8_t *beyond; /* [vectors][outputs] a conversion saturated */
     double *ideal;   /* [vectors] of one column */
     float *w;        /* [PANEL][inputs] */
+    struct column *columns; /* [outputs] */
     struct totals *totals;
 };
 
@@ -86,6 +107,7 @@ static void fit_destroy(struct fit *f) {
     mem_free(f->beyond);
     mem_free(f->ideal);
     mem_free(f->w);
+    mem_free(f->columns);
 }
 
 static enum status fit_create(struct machine *m, size_t matrix, struct totals *totals, struct fit *f,
@@ -102,7 +124,8 @@ static enum status fit_create(struct machine *m, size_t matrix, struct totals *t
     f->beyond = mem_alloc(vectors * a->outputs, sizeof *f->beyond);
     f->ideal = mem_alloc(vectors, sizeof *f->ideal);
     f->w = mem_alloc((size_t)PANEL * a->inputs, sizeof *f->w);
-    if (!f->x || !f->measured || !f->range || !f->beyond || !f->ideal || !f->w) {
+    f->columns = mem_alloc(a->outputs, sizeof *f->columns);
+    if (!f->x || !f->measured || !f->range || !f->beyond || !f->ideal || !f->w || !f->columns) {
         fit_destroy(f);
         return error_set(e, ERR_RUN, "matrix %s: out of memory for the correction", a->source.name);
     }
@@ -154,53 +177,90 @@ static void make_ideal(struct fit *f, const float *w) {
     }
 }
 
-static struct moments moments_of(const struct fit *f, uint32_t output) {
-    struct moments s = {0};
+static void add_vector(struct moments *s, double y, double m, double r) {
+    s->yy += y * y;
+    s->ym += y * m;
+    s->yr += y * r;
+    s->mm += m * m;
+    s->mr += m * r;
+    s->rr += r * r;
+    s->count++;
+}
+
+/* Slope and shift of a column; f->ideal is its own. */
+static struct column fit_column(const struct fit *f, uint32_t output) {
+    struct column c = {.fitted = false};
     for (uint32_t v = 0; v < f->vectors; v++) {
         double y = f->ideal[v], m = measured_of(f, v, output), r = (double)f->range[v];
+        add_vector(&c.all, y, m, r);
         if (!clipped(f, v, output)) {
-            s.mm += m * m;
-            s.mr += m * r;
-            s.rr += r * r;
-            s.ym += y * m;
-            s.yr += y * r;
-            s.count++;
+            add_vector(&c.inside, y, m, r);
         }
     }
-    return s;
+    const struct moments *s = &c.inside;
+    double determinant = s->yy * s->rr - s->yr * s->yr;
+    if (s->count < VECTORS_LEAST || !(determinant > 1e-9 * s->yy * s->rr)) {
+        return c;
+    }
+    double slope = (s->ym * s->rr - s->mr * s->yr) / determinant, shift = (s->mr * s->yy - s->ym * s->yr) / determinant,
+           left = s->mm - slope * s->ym - shift * s->mr, /* at least what single precision leaves */
+           variance = fmax(left, 1e-14 * s->mm) / (s->count - 2), result = sqrt(s->yy / s->rr);
+    c.of[SLOPE] = (struct estimate){slope, variance * s->rr / determinant};
+    c.of[SHIFT] = (struct estimate){shift / result, variance * s->yy / determinant / (result * result)};
+    c.fitted = slope > STANDARD_ERRORS * sqrt(c.of[SLOPE].variance);
+    return c;
 }
 
-/* Sum of the squares of what is left, over all vectors or those that are not clipped. */
-static double rest(const struct fit *f, uint32_t output, const struct affine *a, bool all) {
-    double sum = 0;
-    for (uint32_t v = 0; v < f->vectors; v++) {
-        double left = f->ideal[v] - a->gain * measured_of(f, v, output) - a->offset * (double)f->range[v];
-        sum += all || !clipped(f, v, output) ? left * left : 0;
+/* Mean of the columns' numbers, each with the weight that its standard error and the spread leave it. */
+static double weighted_mean(const struct column *c, uint32_t n, enum part part, double spread) {
+    double weights = 0, sum = 0;
+    for (uint32_t o = 0; o < n; o++) {
+        double weight = c[o].fitted ? 1 / (c[o].of[part].variance + spread) : 0;
+        weights += weight;
+        sum += weight * c[o].of[part].value;
     }
-    return sum;
+    return weights > 0 ? sum / weights : 0;
 }
 
-/* The fit of one column (f->ideal is its own), or the identity where no fit is better. */
-static struct affine fit_column(const struct fit *f, uint32_t output) {
-    const struct affine identity = {1, 0};
-    struct moments s = moments_of(f, output);
-    double determinant = s.mm * s.rr - s.mr * s.mr;
-    f->totals->results += f->vectors;
-    f->totals->clipped += f->vectors - s.count;
-    f->totals->left++;
-    if (s.count < VECTORS_LEAST || !(determinant > 1e-9 * s.mm * s.rr)) {
-        return identity;
+static struct population population_of(const struct column *c, uint32_t n, enum part part) {
+    double mean = weighted_mean(c, n, part, 0), weights = 0, squares = 0, differences = 0, fitted = 0;
+    for (uint32_t o = 0; o < n; o++) {
+        double weight = c[o].fitted ? 1 / c[o].of[part].variance : 0, off = c[o].of[part].value - mean;
+        weights += weight;
+        squares += weight * weight;
+        differences += weight * off * off;
+        fitted += c[o].fitted;
     }
-    struct affine fitted = {(s.ym * s.rr - s.yr * s.mr) / determinant, (s.yr * s.mm - s.ym * s.mr) / determinant};
-    fitted = (struct affine){(double)(float)fitted.gain, (double)(float)fitted.offset};
-    double before = rest(f, output, &identity, false), after = rest(f, output, &fitted, false);
-    double chance = before > 0 ? pow(after / before, 0.5 * (s.count - 2)) : 1;
-    if (!(chance < CHANCE) || rest(f, output, &fitted, true) > rest(f, output, &identity, true)) {
-        return identity;
+    double spread = fitted > 1 ? fmax((differences - (fitted - 1)) / (weights - squares / weights), 0) : 0;
+    return (struct population){weighted_mean(c, n, part, spread), spread};
+}
+
+static double shrunk(const struct population *p, const struct estimate *e) {
+    return p->mean + p->variance / (p->variance + e->variance) * (e->value - p->mean);
+}
+
+/* Sum of the squares of y - gain m - offset range. */
+static double rest(const struct moments *s, double gain, double offset) {
+    return s->yy + gain * gain * s->mm + offset * offset * s->rr -
+           2 * (gain * s->ym + offset * s->yr - gain * offset * s->mr);
+}
+
+static void correct_columns(struct fit *f, float *gain, float *offset) {
+    const struct column *c = f->columns;
+    uint32_t n = f->a->outputs;
+    struct population slopes = population_of(c, n, SLOPE), shifts = population_of(c, n, SHIFT);
+    for (uint32_t o = 0; o < n; o++, c++) {
+        double slope = shrunk(&slopes, &c->of[SLOPE]),
+               shift = shrunk(&shifts, &c->of[SHIFT]) * sqrt(c->inside.yy / c->inside.rr);
+        bool worse = c->inside.count < c->all.count && rest(&c->all, 1 / slope, -shift / slope) > rest(&c->all, 1, 0),
+             used = c->fitted && !worse;
+        gain[o] = used ? (float)(1 / slope) : 1;
+        offset[o] = used ? (float)(-shift / slope) : 0;
+        f->totals->corrected += used;
+        f->totals->left += !used;
+        f->totals->results += c->all.count;
+        f->totals->clipped += c->all.count - c->inside.count;
     }
-    f->totals->left--;
-    f->totals->corrected++;
-    return fitted;
 }
 
 static enum status fit_block(struct fit *f, float *gain, float *offset, struct error *e) {
@@ -210,11 +270,10 @@ static enum status fit_block(struct fit *f, float *gain, float *offset, struct e
         TRY(array_read_targets(a, o, lanes, f->w, e));
         for (uint32_t lane = 0; lane < lanes; lane++) {
             make_ideal(f, f->w + (size_t)lane * a->inputs);
-            struct affine fitted = fit_column(f, o + lane);
-            gain[o + lane] = (float)fitted.gain;
-            offset[o + lane] = (float)fitted.offset;
+            f->columns[o + lane] = fit_column(f, o + lane);
         }
     }
+    correct_columns(f, gain, offset);
     return OK;
 }
 
