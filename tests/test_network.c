@@ -361,11 +361,12 @@ static void add_pass(void *context, const char *name, uint32_t token, uint32_t r
 }
 
 /* What multiplies count is what the sources of the exact network deliver, at 30 ohm per cell where a sixth of the
- * current is lost, whatever the inputs: within 1 % (one vector of 64; fp32 sums 1e-5). Current to other rows is a
- * tenth of it and more where inputs differ, nothing where they are equal. */
+ * current is lost: within 1 % (one vector of 64; fp32 sums 1e-5). Current to other rows is a tenth of it and more where
+ * inputs differ, nothing where they are equal. Inputs that follow the order of the rows, the first half up and the
+ * second down, are what the method gets wrong: 1 to 3 % too much (row_currents.c). */
 static void energy_of_strong_wires(void **state) {
     (void)state;
-    enum { ROWS = 64, OUTPUTS = 32, INPUTS = 3 };
+    enum { ROWS = 64, OUTPUTS = 32, INPUTS = 4 };
     static const char *const codings[] = {"pulse_width", "amplitude", "bit_serial"};
     for (int k = 0; k < 3 * INPUTS; k++) {
         char more[400];
@@ -380,7 +381,7 @@ static void energy_of_strong_wires(void **state) {
         }
         for (size_t i = 0; i < ROWS; i++) {
             float z = random_gaussian(3, random_stream(RANDOM_TEST, 2), i);
-            x[i] = k < 3 ? z : k < 6 ? (fabsf(z) > 1.5f ? fabsf(z) : 0) : 1;
+            x[i] = k < 3 ? z : k < 6 ? (fabsf(z) > 1.5f ? fabsf(z) : 0) : k < 9 || i < ROWS / 2 ? 1 : -1;
         }
         struct fixture *f = tile_of(more, OUTPUTS, ROWS, w);
         struct read_energy sum = {0};
@@ -398,9 +399,10 @@ static void energy_of_strong_wires(void **state) {
         print_message("# %s, inputs %d: collected %.4f, counted %.4f, mho tile %.4f of the exact energy\n",
                       codings[k % 3], k / 3, collected_J / sum.exact_J, counted_J / sum.exact_J,
                       sum.folded_J / sum.exact_J);
-assert_near(counted_J / sum.exact_J, 1, 0.01);
+        bool equal = k / 3 == 2, ordered = k / 3 == 3;
+        assert_near(counted_J / sum.exact_J, ordered ? 1.02 : 1, 0.01);
         assert_near(counted_J / sum.folded_J, 1, 1e-4);
-        assert_true(k < 6 ? collected_J < 0.95 * sum.exact_J : collected_J > 0.999 * counted_J);
+        assert_true(equal ? collected_J > 0.999 * counted_J : collected_J < 0.95 * sum.exact_J);
         tile_network_destroy(sum.network);
         fixture_close(f);
     }
@@ -428,11 +430,15 @@ static void pairs_of_rows_are_sorted(void **state) {
             voltages += S * difference * difference;
         }
     }
-    assert_near(row_currents_S(codes, NULL, between_S, between_S, N, 127, false), pulses, 1e-5 * pulses); /* single */
-    assert_near(row_currents_S(codes, NULL, between_S, between_S, N, 127, true), voltages, 1e-5 * voltages);
+    /* Single precision: a term passes N + 20 additions, is squared, and what is left of it is 0.6 of the whole: 103
+     * errors of 2^-24 at most, 1e-5 of the result if all had one sign, 1e-6 with signs of chance. */
+    const double rounding = 1e-6;
+    assert_near(row_currents_S(codes, NULL, between_S, between_S, N, 127, false), pulses, rounding * pulses);
+    assert_near(row_currents_S(codes, NULL, between_S, between_S, N, 127, true), voltages, rounding * voltages);
     /* bins of 1/128 instead of 1/127 */
     assert_near(row_currents_S(NULL, levels, between_S, between_S, N, 1, false) * 127, pulses, 2e-3 * pulses);
-    assert_near(row_currents_S(NULL, levels, between_S, between_S, N, 1, true) * 127 * 127, voltages, 1e-5 * voltages);
+    assert_near(row_currents_S(NULL, levels, between_S, between_S, N, 1, true) * 127 * 127, voltages,
+                rounding * voltages);
     memset(between_S, 0, sizeof between_S);
     assert_true(row_currents_S(codes, NULL, between_S, between_S, N, 127, false) == 0);
     assert_true(row_currents_S(codes, NULL, between_S, between_S, N, 127, true) == 0);
