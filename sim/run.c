@@ -112,6 +112,15 @@ uint32_t run_servers(const struct run *r, size_t resource) {
     }
 }
 
+static size_t tiles_with_copies(const struct run *r) {
+    size_t tiles = 0;
+    for (size_t i = 0; i < placement_matrices(r->placement); i++) {
+        struct placement_matrix m = placement_matrix_at(r->placement, i);
+        tiles += (size_t)m.tiles * m.copies;
+    }
+    return tiles;
+}
+
 /* A resource serves who was ready first; a unit of a pool, the tiles of a matrix, a memory do one thing at a time. Room
  * for the longest step: most stages need at most one dependency, the first of an operation after a fork one per branch.
  */
@@ -124,12 +133,12 @@ enum status run_create_engine(struct run *r, uint32_t streams, struct error *e) 
     size_t side_stages = placement_total(r->placement).side_macs ? SIDE_STAGES * matrices : 0;
     r->stages_most = STAGES_MOST * operations + side_stages + run_links_stages(r, operations) +
                      (s->dram.given ? layers + 1 : 0) +
-                     (r->ungrouped ? (size_t)placement_total(r->placement).tiles : 0);
+                     (r->ungrouped ? tiles_with_copies(r) : 0);
     free_engine(r);
     r->classes = mem_alloc(resources, sizeof *r->classes);
     r->critical_ticks = mem_alloc(resources, sizeof *r->critical_ticks);
     r->each_ticks = mem_alloc(r->max_tokens, sizeof *r->each_ticks);
-    bool own = (s->gating.given && s->gating.wake_cycles > 0) || run_links_turns(r);
+    bool own = (s->gating.given && s->gating.wake_cycles > 0) || r->ungrouped || run_links_turns(r);
     if (own) {
         r->own_holds = mem_alloc(r->max_tokens, sizeof *r->own_holds);
         r->own_latencies = mem_alloc(r->max_tokens, sizeof *r->own_latencies);
@@ -333,6 +342,8 @@ static size_t unit_resource(const struct run *r, int layer, enum unit u) {
     return placement_matrices(r->placement) + (size_t)placement_home_chip(r->placement, layer) * UNIT_COUNT + (size_t)u;
 }
 
+struct turn run_turn_of(uint32_t k, uint32_t copies) { return (struct turn){copies > 1 ? copies : 0, k}; }
+
 uint32_t run_turn_tokens(const struct run *r, struct turn turn) {
     if (turn.of == 0) {
         return r->tokens;
@@ -380,10 +391,11 @@ static void take_turns(struct run *r, const struct stage *s, struct engine_task 
     if (s->turn.of == 0 || r->tokens == 1) {
         return;
     }
+    int64_t latency_ticks = s->latency_ticks == ENGINE_AS_HOLD ? s->hold_ticks : s->latency_ticks;
     for (uint32_t t = 0; t < r->tokens; t++) {
         bool mine = (r->tokens_total + t) % s->turn.of == s->turn.which;
         r->own_holds[t] = mine ? s->hold_ticks : ENGINE_PASS;
-        r->own_latencies[t] = mine ? s->latency_ticks : 0;
+        r->own_latencies[t] = mine ? latency_ticks : 0;
     }
     task->holds = r->own_holds;
     task->latencies = r->own_latencies;
@@ -461,7 +473,7 @@ static void add_stage(struct run *r, size_t resource, int64_t even_ticks, const 
 }
 
 void run_join_front(struct run *r, struct front *to, const struct front *from) {
-    for (uint32_t i = 0; i < from->count; i++) {
+    for (uint32_t i = 0; i < from->count && r->trouble.status == OK; i++) { /* the first trouble is the reason */
         if (to->count == FRONT_MOST) {
             error_set(&r->trouble, ERR_RUN, "run: an operation waits for more branches than there is room for");
             return;
@@ -510,6 +522,25 @@ static void note_activity(struct run *r, const struct placement_matrix *m, const
     r->repeated_rounds += (double)record->repeated_rounds;
 }
 
+/* Tokens go to the copies in turn. */
+static void add_every_tile(struct run *r, size_t matrix, const struct stage *s, struct front *at) {
+    struct placement_matrix m = placement_matrix_at(r->placement, matrix);
+    struct front all = {.count = 0};
+    size_t next = grouped_resources(r) + (size_t)placement_first_stack(r->placement, matrix);
+    for (uint32_t k = 0; k < m.copies; k++) {
+        struct stage one = *s;
+        one.turn = run_turn_of(k, m.copies);
+        for (uint32_t i = 0; i < m.tiles; i++, next++) {
+            struct front here = *at;
+            if (run_turn_tokens(r, one.turn)) {
+                run_add_stage(r, next, &one, &here);
+                run_join_front(r, &all, &here);
+            }
+        }
+    }
+    *at = all;
+}
+
 static void add_tiles(struct run *r, const struct multiply_record *record, struct front *at) {
     struct tile_work work = *chip_work(r->chip);
     double reads = 1 + (double)record->repeated_rounds / record->tokens; /* repeats: evenly over the tokens */
@@ -522,14 +553,7 @@ static void add_tiles(struct run *r, const struct multiply_record *record, struc
         run_add_stage(r, placement_group(r->placement, record->matrix), &s, at);
         return;
     }
-    struct front all = {.count = 0};
-    size_t first = grouped_resources(r) + (size_t)placement_first_stack(r->placement, record->matrix);
-    for (uint32_t i = 0; i < placement_matrix_at(r->placement, record->matrix).tiles; i++) {
-        struct front here = *at;
-        run_add_stage(r, first + i, &s, &here);
-        run_join_front(r, &all, &here);
-    }
-    *at = all;
+    add_every_tile(r, record->matrix, &s, at);
 }
 
 /* The stored weights and indices go to the matrix unit once, every token's results to the buffer and back. */

@@ -74,6 +74,7 @@ struct run {
 /* Tokens of the run take `of` turns; a stage with a turn concerns only those of turn `which`, the others pass. of 0:
  * all tokens. */
 struct turn { uint32_t of, which; };
+struct turn run_turn_of(uint32_t k, uint32_t copies); /* of copy k of so many */
 /* How many tokens of the present step have this turn. */
 uint32_t run_turn_tokens(const struct run *r, struct turn turn);
 
@@ -92,7 +93,7 @@ enum status run_create_costs(const struct chip *c, const struct placement *p, ui
 /* r->engine for so many steps at the same time; what it had is forgotten. (run.c) */
 enum status run_create_engine(struct run *r, uint32_t streams, struct error *e);
 /* For tests, before the first step: every stack of tiles is a resource of its own, and a multiply one stage on each of
- * them. Matrices of at most FRONT_MOST tiles, without copies. */
+ * them. Matrices of at most FRONT_MOST tiles, copies counted; tokens go to copies in turn. */
 enum status run_ungroup(struct run *r, struct error *e);
 /* Before the first step: inputs are at the tiles and results stay there, as the published peak of a chip means it. The
  * links keep their area and static power. */

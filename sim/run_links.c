@@ -115,9 +115,6 @@ static void collect_from(struct run *r, const struct interconnect_matrix *m, str
     *at = all.count ? all : *at;
 }
 
-/* The turn of copy k of c. */
-static struct turn turn_of(uint32_t k, uint32_t c) { return (struct turn){c > 1 ? c : 0, k}; }
-
 /* All copies at once from `start`: a token passes those that are not its own without delay. Where there are more
  * branches than a stage can wait for, the rest comes after them. */
 static void make_room(struct front *start, struct front *all, uint32_t more) {
@@ -135,7 +132,7 @@ void run_send_inputs(struct run *r, size_t matrix, struct front *at) {
     struct front start = *at, all = {.count = 0};
     for (uint32_t k = 0; k < placed.copies; k++) {
         struct interconnect_matrix m = interconnect_matrix(r->net, matrix, k);
-        struct turn turn = turn_of(k, placed.copies);
+        struct turn turn = run_turn_of(k, placed.copies);
         uint64_t tokens = run_turn_tokens(r, turn);
         ledger_links(&r->ledger, placed.layer, m.bit_hops * tokens, m.link_bits * tokens);
         if (r->engine && tokens) {
@@ -156,7 +153,7 @@ void run_collect_results(struct run *r, size_t matrix, struct front *at) {
     struct front start = *at, all = {.count = 0};
     for (uint32_t k = 0; k < copies; k++) {
         struct interconnect_matrix m = interconnect_matrix(r->net, matrix, k);
-        struct turn turn = turn_of(k, copies);
+        struct turn turn = run_turn_of(k, copies);
         if (run_turn_tokens(r, turn)) {
             make_room(&start, &all, m.count + 1);
             struct front here = start;
