@@ -4,9 +4,11 @@
  *   P.digital_channels       I32 [k]: inputs that the tiles never see, rising
  *   P.digital_weight_begin   I32 [outputs + 1]: where the listed weights of an output begin, from 0, never falling
  *   P.digital_weight_inputs  I32 [n]: their inputs, rising within an output; n = the last begin
+ *   P.weight_scale           numbers [row blocks][outputs]: the |w| that full-scale conductance stands for
+ *   P.adc_range              the same: full scale of the ADC in units of the weights, result / input range
  *
  * Names of the input ranges as in the checkpoints of Analog Foundation Models (arXiv 2505.09663). Everything is checked
- * here but the number of ranges: how many row blocks there are is the chip's to say, and machine_create() compares.
+ * here but the number of row blocks: how many there are is the chip's to say, and machine_create() compares.
  */
 #include <math.h>
 
@@ -63,6 +65,40 @@ static enum status take_input_range(struct chip_taker *t, struct error *e) {
     t->used[found - weights_at(t->model->weights, 0)] = true;
     t->source->input_range = ranges;
     t->source->input_range_count = (uint32_t)count;
+    return OK;
+}
+
+/* ---- scales ------------------------------------------------------------------------------------------------ */
+
+/* Numbers of every output in every row block; *out stays NULL when there is no such tensor. */
+static enum status take_scales(struct chip_taker *t, const char *ending, const float **out, size_t *count,
+                               struct error *e) {
+    char name[NAME_BYTES];
+    snprintf(name, sizeof name, "%s.%s", t->name, ending);
+    const struct tensor *found = weights_find(t->model->weights, name);
+    if (!found) {
+        return OK;
+    }
+    uint32_t outputs = t->matrix->outputs;
+    if (found->rank != 2 || found->shape[0] == 0 || found->shape[0] > t->matrix->inputs || found->shape[1] != outputs) {
+        return error_set(e, ERR_RUN, "%s: tensor %s: rank %d, [%llu, %llu] (allowed: rank 2, [1 to %u, %u])",
+                         path_of(t), name, found->rank, (unsigned long long)found->shape[0],
+                         (unsigned long long)found->shape[1], t->matrix->inputs, outputs);
+    }
+    *count = (size_t)found->shape[0] * outputs;
+    float *values = arena_alloc(t->model->arena, *count, sizeof *values);
+    if (!values) {
+        return no_memory(t, e);
+    }
+    tensor_rows_f32(found, 0, found->shape[0], values);
+    for (size_t i = 0; i < *count; i++) {
+        if (!isfinite(values[i]) || values[i] < 0) {
+            return error_set(e, ERR_RUN, "%s: tensor %s: element %zu is %g (allowed: finite, not below 0)", path_of(t),
+                             name, i, (double)values[i]);
+        }
+    }
+    t->used[found - weights_at(t->model->weights, 0)] = true;
+    *out = values;
     return OK;
 }
 
@@ -174,6 +210,8 @@ enum status model_take_chip_tensors(struct model *m, size_t matrix, const char *
                                     struct error *e) {
     struct chip_taker t = {m, &m->matrices[matrix], &m->sources[matrix], name, used, used_integers};
     TRY(take_input_range(&t, e));
+    TRY(take_scales(&t, "weight_scale", &t.source->weight_scale, &t.source->scale_count, e));
+    TRY(take_scales(&t, "adc_range", &t.source->adc_range, &t.source->adc_range_count, e));
     return take_side_path(&t, e);
 }
 

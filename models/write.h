@@ -5,6 +5,7 @@
  *   layers.3.q, layers.3.gate_up, head     a matrix, [outputs][inputs], as model_matrices() names and orders it
  *   MATRIX.bias                            [outputs]
  *   MATRIX.input_range                     [row blocks] or [1]: static ranges of the inputs, for the chip
+ *   MATRIX.weight_scale, MATRIX.adc_range  [row blocks][outputs]: see struct matrix_source; for the chip
  *   layers.3.attention_norm, final_norm    a norm, [width], as it multiplies (Gemma: with its 1); NORM.bias
  *                                          (also q_norm, k_norm, post_attention_norm, mlp_norm, post_mlp_norm)
  *   embedding, positions                   [vocabulary][hidden], [context][hidden]
@@ -44,7 +45,7 @@ struct model_changes {
     size_t part_count;
     /* What stays digital, one for each matrix, NULL for none. NULL: as the model says. Folder only. */
     const struct side_path *const *sides;
-    bool forget_ranges; /* input ranges that the model brings are left out */
+    bool forget_ranges; /* input ranges, weight scales and ADC ranges that the model brings are left out */
     /* Metadata of model.safetensors: `mho.chip` (the chip that it is made for) and `mho.adapt` (JSON: how). NULL:
      * none. */
     const char *chip, *adapt;

@@ -250,6 +250,34 @@ static enum status add_input_range(struct piece_list *l, size_t matrix, size_t s
                   : OK;
 }
 
+/* [row blocks][outputs] numbers, outputs in the order of the file. How many row blocks there are is the chip's to say. */
+static enum status add_scales(struct piece_list *l, size_t matrix, size_t stem, const char *ending,
+                              const float *values, size_t count, struct error *e) {
+    const struct matrix_source *s = &l->model->sources[matrix];
+    const struct model_part *part;
+    TRY(find_part(l, part_name(l, s->name, s->layer, stem, ending), ANY_COUNT, &part, e));
+    values = part ? part->values : l->changes->forget_ranges ? NULL : values;
+    count = part ? part->count : count;
+    if (!values) {
+        return OK;
+    }
+    if (count % s->outputs != 0) {
+        return error_set(e, ERR_USAGE, "part %s: %zu values (allowed: a multiple of %u)", part ? part->name : s->name,
+                         count, s->outputs);
+    }
+    float *written = arena_alloc(l->arena, count, sizeof *written);
+    if (!written) {
+        return no_memory(l, e);
+    }
+    for (size_t i = 0; i < count; i++) {
+        size_t o = i % s->outputs;
+        written[i] = values[i - o + row_of(l, matrix, (uint32_t)o)];
+    }
+    return add(l, &(struct piece){.name = file_name(l, s->layer, stem, ending), .type = TENSOR_F32, .rank = 2,
+                                  .shape = {count / s->outputs, s->outputs}, .source = PIECE_TABLE, .values = written},
+               e);
+}
+
 /* The list of single weights, its outputs in the order of the file. */
 static enum status order_weights(const struct piece_list *l, size_t matrix, const struct side_path *side,
                                  uint32_t **begin, uint32_t **inputs, struct error *e) {
@@ -309,7 +337,10 @@ static enum status add_matrix(struct piece_list *l, int index, struct error *e) 
     if (l->kind == FILE_GGUF) {
         return OK;
     }
+    const struct matrix_source *s = &l->model->sources[matrix];
     TRY(add_input_range(l, matrix, stem, e));
+    TRY(add_scales(l, matrix, stem, ".weight_scale", s->weight_scale, s->scale_count, e));
+    TRY(add_scales(l, matrix, stem, ".adc_range", s->adc_range, s->adc_range_count, e));
     return add_side_path(l, matrix, m->layer, stem, e);
 }
 

@@ -381,7 +381,10 @@ static void free_side(struct made_side *s) {
     mem_free(s->inputs);
 }
 
-/* Writes the model with a range and a side path for its matrix number `matrix`. */
+/* Of output o in row block b. */
+static float scale_of(size_t b, size_t o) { return 0.5f + (float)o + 1000 * (float)b; }
+
+/* Writes the model with ranges, scales of two row blocks and a side path for its matrix number `matrix`. */
 static void write_with_side(const struct model *m, size_t matrix, const char *path) {
     size_t count;
     const struct matrix_source *sources = model_matrices(m, &count);
@@ -392,9 +395,19 @@ static void write_with_side(const struct model *m, size_t matrix, const char *pa
     make_side(&made, &sources[matrix]);
     sides[matrix] = &made.side;
     snprintf(name, sizeof name, "%s.input_range", sources[matrix].name);
-    const struct model_part part = {name, ranges, 2};
-    write_folder(m, &(struct model_changes){.parts = &part, .part_count = 1, .sides = sides, .chip = "afm",
+    size_t outputs = sources[matrix].outputs;
+    float *scales = mem_alloc(2 * outputs, sizeof *scales);
+    for (size_t i = 0; i < 2 * outputs; i++) {
+        scales[i] = scale_of(i / outputs, i % outputs);
+    }
+    char scale_name[64], adc_name[64];
+    snprintf(scale_name, sizeof scale_name, "%s.weight_scale", sources[matrix].name);
+    snprintf(adc_name, sizeof adc_name, "%s.adc_range", sources[matrix].name);
+    const struct model_part parts[] = {{name, ranges, 2}, {scale_name, scales, 2 * outputs},
+                                       {adc_name, scales, outputs}};
+    write_folder(m, &(struct model_changes){.parts = parts, .part_count = 3, .sides = sides, .chip = "afm",
                                             .adapt = "{}"}, path);
+    mem_free(scales);
     mem_free(sides);
     free_side(&made);
 }
@@ -405,9 +418,13 @@ static void expect_side(const struct matrix_source *m, bool swapped) {
     assert_true(m->input_range[0] == 1.5f && m->input_range[1] == 2.25f);
     assert_int_equal(m->side->channel_count, CHANNELS);
     assert_int_equal(m->side->channels[2], 7);
+    assert_int_equal(m->scale_count, 2 * m->outputs);
+    assert_int_equal(m->adc_range_count, m->outputs);
     for (uint32_t o = 0; o < m->outputs; o++) {
         uint32_t d = 16, k = o % d; /* of a head: the first half of a folder's rows are the even ones of GGUF */
         uint32_t from = swapped ? o - k + k % (d / 2) * 2 + k / (d / 2) : o;
+        assert_true(m->weight_scale[o] == scale_of(0, from) && m->weight_scale[m->outputs + o] == scale_of(1, from));
+        assert_true(m->adc_range[o] == scale_of(0, from));
         assert_int_equal(m->side->weight_begin[o], PER_OUTPUT * o);
         assert_int_equal(m->side->weight_inputs[PER_OUTPUT * o], from % 5);
         assert_int_equal(m->side->weight_inputs[PER_OUTPUT * o + 1], from % 5 + 9);
@@ -435,6 +452,8 @@ static void check_sides(const char *path, bool swapped) {
     again = open_model(second);
     assert_null(model_matrices(again, &count)[0].side);
     assert_null(model_matrices(again, &count)[0].input_range);
+    assert_null(model_matrices(again, &count)[0].weight_scale);
+    assert_null(model_matrices(again, &count)[0].adc_range);
     mem_free(none);
     model_close(again);
     model_close(back);
@@ -479,6 +498,8 @@ static void damaged_chip_tensors(void **state) {
         {"input_range", 1, 0, "input_range: element 1 is 0 (allowed: positive and finite)"},
         {"input_range", 0, 0x7fc00000, "input_range: element 0 is"},
         {"input_range", 0, 0xbf800000, "input_range: element 0 is -1"},
+        {"weight_scale", 3, 0xbf800000, "weight_scale: element 3 is -1 (allowed: finite, not below 0)"},
+        {"adc_range", 0, 0x7f800000, "adc_range: element 0 is inf"},
         {"digital_channels", 1, 1, "digital_channels: element 1 is 1 (allowed: rising inputs, 0 to 63)"},
         {"digital_channels", 2, 64, "digital_channels: element 2 is 64"},
         {"digital_channels", 0, 0xffffffff, "digital_channels: element 0 is -1"},
