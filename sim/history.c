@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "sim/passes.h"
 #include "sim/placement.h"
 
 /* Where an event was; its name follows from the tag. */
@@ -275,6 +276,7 @@ struct run_resource run_resource_at(const struct run *r, size_t i) {
                              .matrix = i < matrices ? placement_matrix_at(r->placement, i).name : "",
                              .chip = run_resource_chip(r, i),
                              .events = use.events,
+                             .servers = run_servers(r, i),
                              .busy_s = engine_seconds(r->engine, use.busy),
                              .wait_s = engine_seconds(r->engine, use.wait),
                              .critical_s = engine_seconds(r->engine, r->history->resource_ticks[i])};
@@ -284,6 +286,17 @@ struct run_resource run_resource_at(const struct run *r, size_t i) {
 
 size_t run_event_count(const struct run *r) { return r->history ? r->history->event_count : 0; }
 uint64_t run_events_left_out(const struct run *r) { return r->history ? r->history->left_out : 0; }
+
+/* When the converters of the tiles worked; repeats of the bound management convert again. */
+static void find_conversions(const struct run *r, struct run_event *v) {
+    const struct tile_work *work = chip_work(r->chip);
+    const struct tile_spec *t = &chip_spec_of(r->chip)->tile;
+    bool tiles = run_resource_class(r, v->resource) == CLASS_TILES, repeats = t->management.bound != BOUND_NONE;
+    double reads = repeats ? v->latency_s / work->latency_s : 1,
+           end_s = v->start_s + v->latency_s - t->registers.store_s.value;
+    v->convert_start_s = tiles ? fmax(v->start_s, end_s - work->converting_s * reads) : (double)NAN;
+    v->convert_s = tiles ? end_s - v->convert_start_s : (double)NAN;
+}
 
 struct run_event run_event_at(const struct run *r, size_t i) {
     const struct kept_event *k = &r->history->events[i];
@@ -295,6 +308,7 @@ struct run_event run_event_at(const struct run *r, size_t i) {
                           .hold_s = engine_seconds(r->engine, k->hold),
                           .latency_s = engine_seconds(r->engine, k->latency)};
     v.operation = tag_operation(r, k->tag, &v.layer);
+    find_conversions(r, &v);
     return v;
 }
 
@@ -309,5 +323,6 @@ struct run_event run_last_event_at(const struct run *r, size_t i) {
                           .hold_s = engine_seconds(r->engine, k.hold),
                           .latency_s = engine_seconds(r->engine, k.latency)};
     v.operation = tag_operation(r, k.tag, &v.layer);
+    find_conversions(r, &v);
     return v;
 }

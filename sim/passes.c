@@ -98,6 +98,8 @@ static void find_times(const struct tile_spec *t, double rounds, double drive_s,
            convert_s = rest_s - move_s + more_s, longest_s = fmax(drive_s, convert_s),
            load_s = t->registers.load_s.value, store_s = t->registers.store_s.value,
            between_s = t->integrator.given ? (rounds - 1) * t->integrator.between_s.value : 0;
+    double step_s = t->overlap == OVERLAP_NONE ? drive_s + convert_s : longest_s;
+    out->converting_s = (rounds - 1) * step_s + between_s + fmin(t->adc.share * t->conversion_s.value, step_s);
     if (t->overlap == OVERLAP_NONE) {
         out->interval_s = out->latency_s = rounds * (drive_s + convert_s) + between_s + load_s + store_s;
         return;
@@ -129,6 +131,7 @@ struct tile_work tile_work_of(const struct chip_spec *s) {
         .shared_cells = encoding.shared_column ? encoding.slices : 0,
         .interval_s = (double)NAN,
         .latency_s = (double)NAN,
+        .converting_s = (double)NAN,
     };
     for (uint32_t p = 0; p < inputs.passes; p++) {
         work.pulses += (uint32_t)inputs.pass[p].pulses;

@@ -81,6 +81,7 @@ struct tile_work {
     uint32_t unit_cells;     /* per weight: one for each slice */
     uint32_t shared_cells;   /* per row: of shared columns, converted or not */
     double interval_s, latency_s; /* between multiplies, and of one; NAN for a chip without costs */
+    double converting_s; /* from the begin of its first conversion to the end of the last, S before the result */
 };
 /* A multiply is R rounds (groups, twice where legs take turns). A round drives its passes, D = pulses x pulse x
  * pulse_share (the mean of all rounds), and ends with its conversions, C = mvm - pulse + (share - 1) x conversion.
@@ -93,7 +94,8 @@ struct tile_work {
  *   full         the same, and inputs and results have registers of their own: L, S, and of C what moves inputs and
  *                results, M = mvm - pulse - conversion, pass beside other multiplies. With C' = C - M:
  *                latency = L + M + D + C' + (R - 1) max(D, C') + S,   interval = max(R max(D, C'), M, L, S)
- * tile.integrator.between adds (R - 1) times to both.
+ * tile.integrator.between adds (R - 1) times to both. A conversion ends with its round and is share x conversion long,
+ * or as long as the way from round to round if that is shorter (a converter that integrates while the array works).
  * So the throughput of a tile is that of its longest stage, its latency the sum. */
 struct tile_work tile_work_of(const struct chip_spec *s);
 const struct tile_work *chip_work(const struct chip *c); /* the same of its spec, worked out once */

@@ -523,6 +523,7 @@ struct run_resource {
     size_t class;
     const char *matrix; /* whose tiles these are, or "" */
     uint64_t chip, events;
+    uint32_t servers; /* so many events at a time: copies of a matrix, units of a pool */
     double busy_s, wait_s, critical_s, utilisation;
 };
 size_t run_resource_count(const struct run *r);
@@ -537,6 +538,7 @@ struct run_event {
     uint64_t step, request; /* request: 0 without streams */
     uint32_t token;         /* of the step */
     double start_s, hold_s, latency_s;
+    double convert_start_s, convert_s; /* of tiles: from their first conversion to the end of the last; else NAN */
 };
 /* Before the run: keeps events until there are `most`; the rest is counted. Without this call none are kept. */
 enum status run_keep_events(struct run *r, size_t most, struct error *e);

@@ -173,13 +173,27 @@ static bool track_is_named(const json_t *events, long pid, long tid) {
     return false;
 }
 
-/* Nothing does two things at a time, every track has a name, and the slices of resources are their busy time. */
+/* Every track has a name, and nothing on it happens at the same time. */
+static void check_tracks(const json_t *events, struct slice *slices, size_t count) {
+    qsort(slices, count, sizeof *slices, by_track);
+    for (size_t i = 0; i < count; i++) {
+        bool first = i == 0 || slices[i].pid != slices[i - 1].pid || slices[i].tid != slices[i - 1].tid;
+        if (first) {
+            assert_true(track_is_named(events, slices[i].pid, slices[i].tid));
+        } else {
+            assert_true(slices[i].start >= slices[i - 1].end - 2e6 * TRACE_TOLERANCE_S);
+        }
+    }
+}
+
+/* Nothing does two things at a time, every track has a name, and the slices of resources are their busy time. Every
+ * multiply ends with conversions of 76.5 ns. */
 static void test_trace(void **state) {
     (void)state;
     json_t *root = load(in(run_folder(), "trace.json")), *event,
            *report = load(in(run_folder(), "report.json"));
     json_t *events = json_object_get(root, "traceEvents");
-    size_t i, count = 0, resources = 0;
+    size_t i, count = 0, resources = 0, conversions = 0, multiplies = 0;
     struct slice *slices = mem_alloc(json_array_size(events), sizeof *slices);
     double busy_us = 0, makespan_us = 1e6 * number(report, "time", "makespan_s");
     long begun = 0, ended = 0;
@@ -191,22 +205,23 @@ static void test_trace(void **state) {
             struct slice s = {real_at(event, "ts"), real_at(event, "ts") + real_at(event, "dur"),
                               whole_at(event, "pid"), whole_at(event, "tid")};
             slices[count++] = s;
-            bool resource = s.pid >= 10;
+            bool converts = strcmp(text_at(event, "name"), "convert") == 0, resource = s.pid >= 10 && !converts;
+            if (converts) {
+                const struct slice *tile = &slices[count - 2]; /* written just before */
+                assert_near(s.end - s.start, 76.5e-3, 2e6 * TRACE_TOLERANCE_S);
+                assert_near(s.end, tile->end, 2e6 * TRACE_TOLERANCE_S);
+                assert_true(s.pid == tile->pid && s.tid == tile->tid + 1);
+            }
+            conversions += converts;
+            multiplies += resource && fabs(s.end - s.start - 132.9e-3) < 2e6 * TRACE_TOLERANCE_S;
             busy_us += resource ? s.end - s.start : 0;
             resources += resource;
             assert_true(s.pid == 3 || s.end <= makespan_us + 1e6 * TRACE_TOLERANCE_S); /* 3: set-up */
         }
     }
     assert_true(begun > 1 && begun == ended); /* the request, and every step */
-    qsort(slices, count, sizeof *slices, by_track);
-    for (i = 0; i < count; i++) {
-        bool first = i == 0 || slices[i].pid != slices[i - 1].pid || slices[i].tid != slices[i - 1].tid;
-        if (first) {
-            assert_true(track_is_named(events, slices[i].pid, slices[i].tid));
-        } else {
-            assert_true(slices[i].start >= slices[i - 1].end - 2e6 * TRACE_TOLERANCE_S);
-        }
-    }
+    assert_true(conversions > 0 && conversions == multiplies);
+    check_tracks(events, slices, count);
     struct csv *c = table("time.csv");
     double busy_s = column_sum(c, "busy_s", NULL, NULL);
     assert_near(1e-6 * busy_us, busy_s, (double)resources * TRACE_TOLERANCE_S);
@@ -215,6 +230,42 @@ static void test_trace(void **state) {
     mem_free(slices);
     json_decref(root);
     json_decref(report);
+}
+
+/* Copies of a matrix and units of a pool work side by side: each has a track. Two vectors stream through a tile whose
+ * 64 converters sample their columns: C = 5.9 + 3 x 76.5 = 235.4 ns from the end of the pulse on, all the time. */
+static void test_trace_of_pools(void **state) {
+    (void)state;
+    const char *scratch = scratch_directory(), *folder = in(scratch, "pools");
+    const char *const args[] = {"run", "--shapes-only", "--prompt-tokens", "9", "--tokens", "2", "--quiet", "--out",
+                                folder, "--set", "vector.count=2", "--set", "placement.copies=down=3", "--set",
+                                "tile.overlap=sample_hold", "--set", "tile.adc.share=4", NULL};
+    assert_int_equal(run_mho(args, 60, NULL, NULL), 0);
+    json_t *root = load(in(scratch, "pools/trace.json")), *event, *events;
+    events = json_object_get(root, "traceEvents");
+    size_t i, count = 0, conversions = 0, named = 0;
+    struct slice *slices = mem_alloc(json_array_size(events), sizeof *slices);
+    json_array_foreach(events, i, event) {
+        if (text_at(event, "ph")[0] == 'X') {
+            struct slice s = {real_at(event, "ts"), real_at(event, "ts") + real_at(event, "dur"),
+                              whole_at(event, "pid"), whole_at(event, "tid")};
+            slices[count++] = s;
+            if (strcmp(text_at(event, "name"), "convert") == 0) {
+                conversions++;
+                assert_near(s.end - s.start, 235.4e-3, 2e6 * TRACE_TOLERANCE_S);
+                assert_near(s.start - slices[count - 2].start, 127e-3, 2e6 * TRACE_TOLERANCE_S);
+            }
+        } else if (strcmp(text_at(event, "name"), "thread_name") == 0) {
+            const char *name = text_at(json_object_get(event, "args"), "name");
+            named += strcmp(name, "tiles layers.1.down (2)") == 0 || strcmp(name, "ADCs layers.1.down (2)") == 0 ||
+                     strcmp(name, "vector (2)") == 0;
+        }
+    }
+    assert_true(conversions > 100);
+    assert_true(named >= 3);
+    check_tracks(events, slices, count);
+    mem_free(slices);
+    json_decref(root);
 }
 
 /* A log that is full says so: in the trace, in the report, on stderr; and the first tokens of the prompt are there. */
@@ -526,6 +577,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_tables_agree_with_the_report),
     cmocka_unit_test(test_times_add_up),
     cmocka_unit_test(test_trace),
+    cmocka_unit_test(test_trace_of_pools),
     cmocka_unit_test(test_full_log),
     cmocka_unit_test(test_page_is_made_again),
     cmocka_unit_test(test_text_cannot_leave_the_data),

@@ -99,15 +99,15 @@ static void tiles_are_pipelines(void **state) {
     (void)state;
     static const struct {
         const char *sets;
-        double interval, latency;
+        double interval, latency, converting;
     } cases[] = {
-        {"tile.overlap=none", 50 + 132.9, 50 + 132.9},
-        {"tile.overlap=sample_hold", 40 + 127, 50 + 132.9},                         /* max(L + D, C + S) */
-        {"tile.overlap=sample_hold tile.adc.share=4", 5.9 + 229.5 + 10, 50 + 132.9 + 229.5},
-        {"tile.overlap=sample_hold tile.dac.sign=two_phase", 127 + 40 + 127, 50 + 127 + 132.9},
-        {"tile.overlap=full tile.mvm_ns=230", 127, 50 + 230},                       /* M = 26.5, C' = 76.5 */
-        {"tile.overlap=full tile.mvm_ns=230 tile.registers.load_ns=300", 300, 310 + 230}, /* the port bounds */
-        {"tile.overlap=full tile.mvm_ns=230 tile.registers.store_ns=200", 200, 240 + 230},
+        {"tile.overlap=none", 50 + 132.9, 50 + 132.9, 76.5},
+        {"tile.overlap=sample_hold", 40 + 127, 50 + 132.9, 76.5},                   /* max(L + D, C + S) */
+        {"tile.overlap=sample_hold tile.adc.share=4", 5.9 + 229.5 + 10, 50 + 132.9 + 229.5, 235.4},
+        {"tile.overlap=sample_hold tile.dac.sign=two_phase", 127 + 40 + 127, 50 + 127 + 132.9, 203.5},
+        {"tile.overlap=full tile.mvm_ns=230", 127, 50 + 230, 76.5},                 /* M = 26.5, C' = 76.5 */
+        {"tile.overlap=full tile.mvm_ns=230 tile.registers.load_ns=300", 300, 310 + 230, 76.5}, /* the port bounds */
+        {"tile.overlap=full tile.mvm_ns=230 tile.registers.store_ns=200", 200, 240 + 230, 76.5},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char sets[256];
@@ -116,6 +116,7 @@ static void tiles_are_pipelines(void **state) {
         struct tile_work w = tile_work_of(chip_spec_of(b.chip));
         assert_near(w.interval_s * 1e9, cases[i].interval, 1e-9);
         assert_near(w.latency_s * 1e9, cases[i].latency, 1e-9);
+        assert_near(w.converting_s * 1e9, cases[i].converting, 1e-9);
         assert_near(multiply_ns(&b, 1, 0), 18 + cases[i].latency, 1e-3); /* a picosecond */
         assert_near(multiply_ns(&b, 9, 0), 18 + cases[i].latency + 8 * cases[i].interval, 1e-2); /* 9 of them */
         drop(&b);

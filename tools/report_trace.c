@@ -2,7 +2,9 @@
  *
  *   process "requests"  one track per request: waiting for admission, then its steps; flows lead from step to step
  *   process "layers"    one track per layer: from its first to its last event in a step; flows lead through a step
- *   process "chip N"    one track per resource: the tiles of a matrix, the units, the memories, the links
+ *   process "chip N"    one track per resource: the tiles of a matrix, the units, the memories, the links; of several
+ *                       servers (copies, a pool) as many as were at work at a time; under the tiles of a matrix their
+ *                       ADCs: from the first conversion of a multiply to the end of the last
  *   process "set-up"    programming, refresh and calibration one after the other, drawn from 0; args say when they were
  *
  * An event of a resource lasts as long as it holds it. Of a long run only the first events are there: otherData says
@@ -11,6 +13,7 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/memory.h"
 #include "tools/report.h"
@@ -20,6 +23,9 @@ enum { PID_REQUESTS = 1, PID_LAYERS = 2, PID_SETUP = 3, PID_CHIPS = 10 };
 struct span {
     double start_s, end_s; /* end < start: empty */
 };
+
+/* An event by resource and time. */
+struct place { size_t resource, event; double start_s, end_s; };
 
 /* The steps of a request that have events. */
 struct visit { uint64_t first, last; bool any; };
@@ -33,7 +39,9 @@ struct trace {
     uint64_t requests;   /* numbers below this have events */
     size_t rows;         /* layers + 1 */
     struct span *layer;  /* [rows] of the step at hand */
-    bool *named;         /* [resources] */
+    uint32_t *lane;      /* [events] the server of the resource that it was on */
+    uint32_t *lanes;     /* [resources] that were at work; 0: no event */
+    size_t *track;       /* [resources] number of the first track */
     bool any;
 };
 
@@ -75,19 +83,30 @@ static void name_track(struct trace *t, uint64_t pid, size_t tid, const char *na
     fprintf(t->out, "\"args\":{\"sort_index\":%zu}}", tid);
 }
 
+/* Two for every server of tiles: the tiles, their ADCs. */
+static size_t tracks_of(const struct run_resource *r) { return r->matrix[0] ? 2 : 1; }
+
+static size_t track_of(const struct trace *t, size_t resource, uint32_t lane) {
+    struct run_resource r = run_resource_at(t->run, resource);
+    return t->track[resource] + lane * tracks_of(&r);
+}
+
 static void name_resources(struct trace *t) {
     uint64_t last_chip = UINT64_MAX;
-    for (size_t i = 0; i < run_event_count(t->run); i++) {
-        t->named[run_event_at(t->run, i).resource] = true;
-    }
     for (size_t i = 0; i < run_resource_count(t->run); i++) {
-        if (t->named[i]) {
-            struct run_resource r = run_resource_at(t->run, i);
-            if (r.chip != last_chip) {
-                name_process(t, PID_CHIPS + r.chip, "chip", r.chip, true);
-                last_chip = r.chip;
+        struct run_resource r = run_resource_at(t->run, i);
+        if (t->lanes[i] && r.chip != last_chip) {
+            name_process(t, PID_CHIPS + r.chip, "chip", r.chip, true);
+            last_chip = r.chip;
+        }
+        for (uint32_t lane = 0; lane < t->lanes[i]; lane++) {
+            char of[128], number[16];
+            snprintf(number, sizeof number, r.servers > 1 ? "(%" PRIu32 ")" : "", lane + 1);
+            snprintf(of, sizeof of, "%.100s%s%s", r.matrix, r.matrix[0] && number[0] ? " " : "", number);
+            name_track(t, PID_CHIPS + r.chip, track_of(t, i, lane), run_class_name(r.class), of);
+            if (r.matrix[0]) {
+                name_track(t, PID_CHIPS + r.chip, track_of(t, i, lane) + 1, "ADCs", of);
             }
-            name_track(t, PID_CHIPS + r.chip, i + 1, run_class_name(r.class), r.matrix);
         }
     }
 }
@@ -128,11 +147,18 @@ static void put_flow(struct trace *t, const char *phase, const char *name, uint6
             phase, name, id, pid, tid, 1e6 * start_s, phase[0] == 'f' ? ",\"bp\":\"e\"" : "");
 }
 
-static void put_event(struct trace *t, const struct run_event *v) {
+static void put_event(struct trace *t, const struct run_event *v, uint32_t lane) {
     struct run_resource r = run_resource_at(t->run, v->resource);
-    put_slice(t, PID_CHIPS + r.chip, v->resource + 1, v->operation, (struct span){v->start_s, v->start_s + v->hold_s});
+    size_t track = track_of(t, v->resource, lane);
+    put_slice(t, PID_CHIPS + r.chip, track, v->operation, (struct span){v->start_s, v->start_s + v->hold_s});
     fprintf(t->out, ",\"args\":{\"layer\":%d,\"step\":%" PRIu64 ",\"token\":%" PRIu32, v->layer, v->step, v->token);
     fprintf(t->out, ",\"request\":%" PRIu64 ",\"latency_us\":%.6f}}", v->request, 1e6 * v->latency_s);
+    if (r.matrix[0]) {
+        put_slice(t, PID_CHIPS + r.chip, track + 1, "convert",
+                  (struct span){v->convert_start_s, v->convert_start_s + v->convert_s});
+        fprintf(t->out, ",\"args\":{\"layer\":%d,\"step\":%" PRIu64 ",\"token\":%" PRIu32 "}}", v->layer, v->step,
+                v->token);
+    }
 }
 
 static void widen(struct span *s, double start_s, double end_s) {
@@ -221,7 +247,7 @@ static void put_all(struct trace *t) {
         }
         widen(&whole, v.start_s, v.start_s + v.hold_s);
         widen(layer, v.start_s, v.start_s + v.hold_s);
-        put_event(t, &v);
+        put_event(t, &v, t->lane[t->order[i]]);
         if (i + 1 == events || run_event_at(t->run, t->order[i + 1]).step != v.step) {
             put_step(t, v.step, v.request, whole);
         }
@@ -296,6 +322,66 @@ static bool sort_events(struct trace *t) {
     return memory;
 }
 
+/* ---- tracks -------------------------------------------------------------------------------------------- */
+
+static int by_resource_and_time(const void *a, const void *b) {
+    const struct place *x = a, *y = b;
+    if (x->resource != y->resource) {
+        return x->resource < y->resource ? -1 : 1;
+    }
+    if (x->start_s != y->start_s) {
+        return x->start_s < y->start_s ? -1 : 1;
+    }
+    return (x->event > y->event) - (x->event < y->event);
+}
+
+/* Every event goes to the first server of its resource that is free; ends [servers]. */
+static void find_lanes(struct trace *t, const struct place *places, size_t count, double *ends) {
+    for (size_t i = 0; i < count; i++) {
+        const struct place *p = &places[i];
+        uint32_t servers = run_resource_at(t->run, p->resource).servers, lane = 0, used = t->lanes[p->resource];
+        double rounding_s = 1e-12 * p->start_s;
+        while (lane < used && ends[lane] > p->start_s + rounding_s) {
+            lane++;
+        }
+        lane = lane < servers ? lane : servers - 1;
+        ends[lane] = p->end_s;
+        t->lane[p->event] = lane;
+        t->lanes[p->resource] = lane + 1 > used ? lane + 1 : used;
+    }
+}
+
+static bool find_tracks(struct trace *t) {
+    size_t events = run_event_count(t->run), resources = run_resource_count(t->run), next = 1;
+    uint32_t servers = 1;
+    for (size_t i = 0; i < resources; i++) {
+        struct run_resource r = run_resource_at(t->run, i);
+        servers = r.servers > servers ? r.servers : servers;
+    }
+    struct place *places = mem_alloc(events + 1, sizeof *places);
+    double *ends = mem_alloc(servers, sizeof *ends);
+    t->lane = mem_alloc(events + 1, sizeof *t->lane);
+    t->lanes = mem_alloc(resources, sizeof *t->lanes);
+    t->track = mem_alloc(resources, sizeof *t->track);
+    bool memory = places && ends && t->lane && t->lanes && t->track;
+    for (size_t i = 0; memory && i < events; i++) {
+        struct run_event v = run_event_at(t->run, i);
+        places[i] = (struct place){v.resource, i, v.start_s, v.start_s + v.hold_s};
+    }
+    if (memory) {
+        qsort(places, events, sizeof *places, by_resource_and_time);
+        find_lanes(t, places, events, ends);
+    }
+    for (size_t i = 0; memory && i < resources; i++) {
+        struct run_resource r = run_resource_at(t->run, i);
+        t->track[i] = next;
+        next += t->lanes[i] * tracks_of(&r);
+    }
+    mem_free(places);
+    mem_free(ends);
+    return memory;
+}
+
 /* ---- the file ------------------------------------------------------------------------------------------ */
 
 static void put_document(struct trace *t, const json_t *root) {
@@ -320,14 +406,15 @@ static void put_document(struct trace *t, const json_t *root) {
 enum status report_write_trace(const json_t *root, const struct run *run, FILE *out, struct error *e) {
     struct trace t = {.out = out, .run = run, .root = root, .rows = run_ledger(run).layers};
     t.layer = mem_alloc(t.rows, sizeof *t.layer);
-    t.named = mem_alloc(run_resource_count(run), sizeof *t.named);
-    bool memory = sort_events(&t) && t.layer && t.named;
+    bool memory = sort_events(&t) && find_tracks(&t) && t.layer;
     enum status s = memory ? OK : error_set(e, ERR_RUN, "trace.json: out of memory");
     if (s == OK) {
         put_document(&t, root);
     }
     mem_free(t.layer);
-    mem_free(t.named);
+    mem_free(t.lane);
+    mem_free(t.lanes);
+    mem_free(t.track);
     mem_free(t.order);
     mem_free(t.visits);
     return s;
