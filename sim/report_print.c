@@ -195,12 +195,17 @@ static void print_mapping(const struct run *r, FILE *out) {
     }
 }
 
-/* "time: 812 us for 12 tokens together, 35.2 us per token one by one (40)" */
+/* "time: 812 us for 12 tokens together, 35.2 us per token one by one (40)"; of several requests, whose steps overlap,
+ * both on average. */
 static void print_time(const struct run *r, FILE *out) {
     char one[QUANTITY_BYTES], several[QUANTITY_BYTES];
     uint64_t together = r->tokens_total - r->single_steps;
     fprintf(out, "time: ");
-    if (together) {
+    double prompts = (double)(r->steps - r->single_steps);
+    if (together && r->streams) {
+        fprintf(out, "%s for %.4g tokens together (%.0f times)", quantity(r->several_s / prompts, "s", several),
+                (double)together / prompts, prompts);
+    } else if (together) {
         fprintf(out, "%s for %" PRIu64 " tokens together", quantity(r->several_s, "s", several), together);
     }
     if (r->single_steps) {

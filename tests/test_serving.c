@@ -599,6 +599,11 @@ static void folder_of_requests(void **state) {
                                                "--quiet", NULL});
     const json_t *steps = json_object_get(report, "steps");
     assert_int_equal(json_array_size(json_object_get(steps, "request")), 15);
+    const json_t *energy = json_object_get(report, "energy"), *serving = json_object_get(report, "serving");
+    double total_J = json_number_value(json_object_get(energy, "total_J"));
+    double written_J = json_number_value(json_object_get(serving, "energy_per_generated_token_J"));
+    assert_near(written_J, total_J / 15, 1e-12 * total_J);
+    assert_near(json_number_value(json_object_get(energy, "per_token_J")), total_J / (3 * 8), 1e-12 * total_J);
     snprintf(path, sizeof path, "%s/trace.json", folder);
     json_t *trace = json_load_file(path, 0, NULL), *event;
     assert_non_null(trace);

@@ -118,7 +118,8 @@ static json_t *classes_json(const struct run *r) {
     return all;
 }
 
-static double energy_per_token_J(const struct serve_job *j) {
+/* Of a token that was written; energy.per_token_J counts those of the prompts too. */
+static double energy_per_generated_token_J(const struct serve_job *j) {
     return run_ledger(j->shapes->run).total_J / (double)j->counts.tokens;
 }
 
@@ -135,7 +136,7 @@ static json_t *serving_json(const struct serve_job *j) {
     json_put(o, "span_s", json_number(j->summary.span_s));
     json_put(o, "tokens_per_s", json_number(j->summary.tokens_per_s));
     json_put(o, "requests_per_s", json_number(j->summary.requests_per_s));
-    json_put(o, "energy_per_token_J", json_number(energy_per_token_J(j)));
+    json_put(o, "energy_per_generated_token_J", json_number(energy_per_generated_token_J(j)));
     json_put(kv, "most_bits", json_integer((json_int_t)j->counts.kv_most_bits));
     json_put(kv, "room_bits", json_integer((json_int_t)j->counts.kv_room_bits));
     json_put(kv, "requests_too_large", json_integer((json_int_t)j->counts.too_large));
@@ -188,9 +189,9 @@ static void print_spread(const char *name, const struct spread *s) {
 
 static void print_serving(const struct serve_job *j) {
     const struct serving_summary *s = &j->summary;
-    printf("%zu requests, at most %u of %u in flight: %.4g tokens/s, %.4g requests/s, %.3g J per token\n",
+    printf("%zu requests, at most %u of %u in flight: %.4g tokens/s, %.4g requests/s, %.3g J per token written\n",
            j->work.count, s->most_in_flight, j->limits.max_batch, s->tokens_per_s, s->requests_per_s,
-           energy_per_token_J(j));
+           energy_per_generated_token_J(j));
     printf("  ms                 mean          p50          p95          p99\n");
     print_spread("queueing", &s->queueing);
     print_spread("TTFT", &s->ttft);
