@@ -27,6 +27,7 @@ struct model {
     struct awake awake;
     struct run_path path;
     double chips, transfer_share[CLASS_COUNT]; /* of a memory's work: bits, not latency */
+    double clock_s[STEP_KINDS];                /* of the steps of a kind: waiting for edges of clocks */
 };
 
 /* ---- constants --------------------------------------------------------------------------------------------- */
@@ -167,7 +168,8 @@ static void evaluate(const struct model *m, const struct uncertainty *u, const d
     const struct run *r = m->run;
     struct chip_spec given = *m->given, now = given;
     struct error e = {OK, ""};
-    double window = 1, by_class[CLASS_COUNT], seconds[STEP_KINDS] = {0, 0}, run_s = m->path.arrival_s + m->path.clock_s;
+    double window = 1, by_class[CLASS_COUNT], seconds[STEP_KINDS] = {m->clock_s[0], m->clock_s[1]},
+           run_s = m->path.arrival_s + m->path.clock_s;
     for (size_t i = 0; i < u->count; i++) {
         if (u->constants[i].offset == SIZE_MAX) {
             window = factor[i];
@@ -303,6 +305,12 @@ void run_uncertainty(const struct run *r, struct uncertainty *out) {
                       .awake = run_awake(r),
                       .path = run_path(r),
                       .chips = (double)placement_total(r->placement).chips};
+    m.clock_s[STEP_SEVERAL] = r->several_s;
+    m.clock_s[STEP_SINGLE] = r->single_s;
+    for (int c = 0; c < CLASS_COUNT; c++) {
+        m.clock_s[STEP_SEVERAL] -= r->critical_s[STEP_SEVERAL][c];
+        m.clock_s[STEP_SINGLE] -= r->critical_s[STEP_SINGLE][c];
+    }
     m.transfer_share[CLASS_KV] = transfer_share(r, CLASS_KV, m.ledger.count[PART_KV_MEMORY],
                                                memory_bandwidth_Bps(&m.nominal->kv));
     m.transfer_share[CLASS_BUFFER] = transfer_share(r, CLASS_BUFFER, m.ledger.count[PART_BUFFER],
