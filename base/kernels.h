@@ -65,7 +65,8 @@ struct kernels {
                           size_t lds, size_t tokens, const int16_t noise[4 * PANEL], int32_t *acc, int32_t *spread);
     /* v[t*PANEL + lane] = acc + z * root of the variance
      *   variance = factors[lane] * spread + factors[PANEL + lane] * rest[t*ldr], 0 where it is negative
-     * acc, spread, v: [tokens][PANEL]; z: PANEL numbers, those of the next token ldz further. spread NULL: all 0.
+     * acc, spread, v: [tokens][PANEL]; z: PANEL numbers, those of the next token ldz further. spread NULL: all 0, and
+     * the roots of factors[PANEL + lane] and of rest[t*ldr] are multiplied, each 0 where its number is negative.
      * Identical in all kernels. */
     void (*add_noise)(const int32_t *acc, const int32_t *spread, const float factors[2 * PANEL], const float *rest,
                       size_t ldr, const float *z, size_t ldz, size_t tokens, float *v);

@@ -607,20 +607,43 @@ static void avx2_scale_sums(const int32_t *acc, const float steps[PANEL], const 
     }
 }
 
+/* acc + z sd, for LANES columns of one token */
+INLINE void store_noisy(const int32_t *acc, const float *z, simde__m256 sd, float *v) {
+    const simde__m256 noise = simde_mm256_mul_ps(simde_mm256_loadu_ps(z), sd);
+    simde_mm256_storeu_ps(v, simde_mm256_add_ps(simde_mm256_cvtepi32_ps(load_words(acc)), noise));
+}
+
+/* Noise that all devices have alike: one root per column and one per token. */
+static void add_flat_noise(const int32_t *acc, const float factors[PANEL], const float *rest, size_t ldr,
+                           const float *z, size_t ldz, size_t tokens, float *v) {
+    const simde__m256 zero = simde_mm256_setzero_ps();
+    const simde__m256 low = simde_mm256_sqrt_ps(simde_mm256_max_ps(simde_mm256_loadu_ps(factors), zero));
+    const simde__m256 high = simde_mm256_sqrt_ps(simde_mm256_max_ps(simde_mm256_loadu_ps(factors + LANES), zero));
+    for (size_t t = 0; t < tokens; t++) {
+        const simde__m128 left = simde_mm_max_ss(simde_mm_set_ss(rest[t * ldr]), simde_mm_setzero_ps());
+        const simde__m256 root = simde_mm256_broadcastss_ps(simde_mm_sqrt_ss(left));
+        const float *numbers = z + t * ldz;
+        store_noisy(acc + t * PANEL, numbers, simde_mm256_mul_ps(low, root), v + t * PANEL);
+        store_noisy(acc + t * PANEL + LANES, numbers + LANES, simde_mm256_mul_ps(high, root), v + t * PANEL + LANES);
+    }
+}
+
 static void avx2_add_noise(const int32_t *acc, const int32_t *spread, const float factors[2 * PANEL],
                            const float *rest, size_t ldr, const float *z, size_t ldz, size_t tokens, float *v) {
-    const simde__m256 zero = simde_mm256_setzero_ps();
+    if (!spread) {
+        add_flat_noise(acc, factors + PANEL, rest, ldr, z, ldz, tokens, v);
+        return;
+    }
     for (size_t t = 0; t < tokens; t++) {
         const simde__m256 left = simde_mm256_set1_ps(rest[t * ldr]);
         for (size_t lane = 0; lane < PANEL; lane += LANES) {
             const size_t at = t * PANEL + lane;
-            const simde__m256 sum = spread ? simde_mm256_cvtepi32_ps(load_words(spread + at)) : zero;
+            const simde__m256 sum = simde_mm256_cvtepi32_ps(load_words(spread + at));
             const simde__m256 coded = simde_mm256_mul_ps(simde_mm256_loadu_ps(factors + lane), sum);
             const simde__m256 mean = simde_mm256_mul_ps(simde_mm256_loadu_ps(factors + PANEL + lane), left);
-            const simde__m256 variance = simde_mm256_max_ps(simde_mm256_add_ps(coded, mean), zero);
-            const simde__m256 noise =
-                simde_mm256_mul_ps(simde_mm256_loadu_ps(z + t * ldz + lane), simde_mm256_sqrt_ps(variance));
-            simde_mm256_storeu_ps(v + at, simde_mm256_add_ps(simde_mm256_cvtepi32_ps(load_words(acc + at)), noise));
+            const simde__m256 variance =
+                simde_mm256_max_ps(simde_mm256_add_ps(coded, mean), simde_mm256_setzero_ps());
+            store_noisy(acc + at, z + t * ldz + lane, simde_mm256_sqrt_ps(variance), v + at);
         }
     }
 }

@@ -576,12 +576,28 @@ static void avx512_scale_sums(const int32_t *acc, const float steps[PANEL], cons
     }
 }
 
+/* Noise that all devices have alike: one root per column and one per token. */
+static void add_flat_noise(const int32_t *acc, const float factors[PANEL], const float *rest, size_t ldr,
+                           const float *z, size_t ldz, size_t tokens, float *v) {
+    const __m512 mean = roots(_mm512_max_ps(_mm512_loadu_ps(factors), _mm512_setzero_ps()));
+    for (size_t t = 0; t < tokens; t++) {
+        const __m128 left = _mm_max_ss(_mm_load_ss(rest + t * ldr), _mm_setzero_ps());
+        const __m512 sd = _mm512_mul_ps(mean, _mm512_broadcastss_ps(_mm_sqrt_ss(left)));
+        const __m512 noise = _mm512_mul_ps(_mm512_loadu_ps(z + t * ldz), sd);
+        _mm512_storeu_ps(v + t * PANEL,
+                         _mm512_add_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(acc + t * PANEL)), noise));
+    }
+}
+
 static void avx512_add_noise(const int32_t *acc, const int32_t *spread, const float factors[2 * PANEL],
                              const float *rest, size_t ldr, const float *z, size_t ldz, size_t tokens, float *v) {
     const __m512 factor = _mm512_loadu_ps(factors), mean = _mm512_loadu_ps(factors + PANEL);
+    if (!spread) {
+        add_flat_noise(acc, factors + PANEL, rest, ldr, z, ldz, tokens, v);
+        return;
+    }
     for (size_t t = 0; t < tokens; t++) {
-        const __m512 sum =
-            spread ? _mm512_cvtepi32_ps(_mm512_loadu_si512(spread + t * PANEL)) : _mm512_setzero_ps();
+        const __m512 sum = _mm512_cvtepi32_ps(_mm512_loadu_si512(spread + t * PANEL));
         const __m512 left = _mm512_mul_ps(mean, _mm512_set1_ps(rest[t * ldr]));
         const __m512 variance = _mm512_max_ps(_mm512_add_ps(_mm512_mul_ps(factor, sum), left), _mm512_setzero_ps());
         const __m512 noise = _mm512_mul_ps(_mm512_loadu_ps(z + t * ldz), roots(variance));

@@ -123,14 +123,16 @@ static void ref_mac_i16_noise(const int16_t *panel, size_t rows, const int16_t *
     }
 }
 
+static float root(float x) { return sqrtf(x > 0 ? x : 0.0f); }
+
 static void ref_add_noise(const int32_t *acc, const int32_t *spread, const float factors[2 * PANEL], const float *rest,
                           size_t ldr, const float *z, size_t ldz, size_t tokens, float *v) {
     for (size_t t = 0; t < tokens; t++) {
         for (size_t lane = 0; lane < PANEL; lane++) {
             const size_t at = t * PANEL + lane;
-            const float sum = spread ? (float)spread[at] : 0.0f;
-            const float variance = factors[lane] * sum + factors[PANEL + lane] * rest[t * ldr];
-            v[at] = (float)acc[at] + z[t * ldz + lane] * sqrtf(variance > 0 ? variance : 0.0f);
+            const float mean = factors[PANEL + lane], left = rest[t * ldr],
+                        sd = spread ? root(factors[lane] * (float)spread[at] + mean * left) : root(mean) * root(left);
+            v[at] = (float)acc[at] + z[t * ldz + lane] * sd;
         }
     }
 }
