@@ -53,6 +53,7 @@ typedef float real;
 #define analog_layer_forward REAL_NAME(analog_layer_forward)
 #define analog_layer_backward REAL_NAME(analog_layer_backward)
 #define analog_layer_clip REAL_NAME(analog_layer_clip)
+#define analog_largest_weight REAL_NAME(analog_largest_weight)
 #define analog_measure_weights REAL_NAME(analog_measure_weights)
 #define analog_make_weights REAL_NAME(analog_make_weights)
 #define analog_weight_gradient REAL_NAME(analog_weight_gradient)

@@ -235,11 +235,7 @@ static bool take_clips(struct student *s, struct analog_layer *l, const char *te
     struct parameter *p = add_parameter(s, name, l->blocks, l->outputs, PARAMETER_CLIP);
     for (size_t b = 0; p && b < l->blocks; b++) {
         for (size_t o = 0; o < l->outputs; o++) {
-            const real *w = l->weight + o * l->inputs;
-            for (size_t i = l->begin[b]; i < l->begin[b + 1]; i++) {
-                real *most = &p->data[b * l->outputs + o], size = real_abs(w[i]);
-                *most = size > *most ? size : *most;
-            }
+            p->data[b * l->outputs + o] = analog_largest_weight(l, o, b);
         }
     }
     l->clip = p ? p->data : NULL;

@@ -102,6 +102,8 @@ void analog_layer_clip(struct analog_layer *l);
 
 /* ---- between the files of the layer ------------------------------------------------------------- */
 
+/* max |w| of output o in block t, without what stays digital. */
+real analog_largest_weight(const struct analog_layer *l, size_t o, size_t t);
 /* m, limits and the largest of every block, from the weights. */
 void analog_measure_weights(struct analog_layer *l);
 /* Rows [first, first + count) of l->noisy. numbers: scratch [I + PANEL] floats. */

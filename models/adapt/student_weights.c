@@ -91,8 +91,7 @@ static real largest_of_run(const real *w, size_t n, real most) {
     return most;
 }
 
-/* max |w| of output o in block t, without what stays digital */
-static real largest_of(const struct analog_layer *l, size_t o, size_t t) {
+real analog_largest_weight(const struct analog_layer *l, size_t o, size_t t) {
     uint32_t side = first_side(l, o);
     real most = 0;
     for (uint32_t from = l->begin[t]; from < l->begin[t + 1];) {
@@ -113,7 +112,7 @@ static void measure_rows(void *context, size_t begin, size_t end, int worker) {
             l->limit[o] = clip_of_row(l, o);
         }
         for (size_t t = 0; t < l->blocks; t++) {
-            real m = l->clip ? l->clip[t * l->outputs + o] : largest_of(l, o, t);
+            real m = l->clip ? l->clip[t * l->outputs + o] : analog_largest_weight(l, o, t);
             l->largest[t * l->outputs + o] = m < l->limit[o] ? m : l->limit[o];
         }
     }
