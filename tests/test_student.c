@@ -353,6 +353,10 @@ static void noise_is_that_of_the_rule(void **state) {
     struct analog_pass other = {.mode = STUDENT_NOISY, .key = 4, .tokens = 1};
     analog_layer_forward(&b.layer, &b.work, &other, b.x, b.y, O);
     assert_true(b.layer.noisy[77] != first);
+    real second = b.layer.noisy[77] - b.layer.weight[77];
+    other.mirrored = true;
+    analog_layer_forward(&b.layer, &b.work, &other, b.x, b.y, O);
+    assert_near(b.layer.noisy[77] - b.layer.weight[77], -second, 1e-6);
     layer_bench_destroy(&b);
 }
 
@@ -409,7 +413,7 @@ static void plain_is_the_digital_model(void **state) {
         fill_ids(ids, 2 * S, V);
         struct student_options o = {2, S, false, false, 1};
         must(student_create(m, NULL, NULL, &o, &s, &e), &e);
-        must(student_forward(s, &(struct student_batch){ids, 2, S, 0}, STUDENT_PLAIN, &e), &e);
+        must(student_forward(s, &(struct student_batch){.ids = ids, .sequences = 2, .length = S}, STUDENT_PLAIN, &e), &e);
         struct session *session = new_session(m, (struct session_options){.context = S});
         for (size_t b = 0; b < 2; b++) {
             session_rewind(session, 0);
@@ -463,7 +467,7 @@ static uint64_t train(const char *name, int threads, bool recompute) {
     must(student_create(m, NULL, NULL, &o, &teacher, &e), &e);
     fill_ids(ids, B * S, V);
     for (uint64_t step = 0; step < 2; step++) {
-        struct student_batch b = {ids, B, S, step};
+        struct student_batch b = {.ids = ids, .sequences = B, .length = S, .key = step};
         must(student_forward(teacher, &b, STUDENT_PLAIN, &e), &e);
         must(student_forward(s, &b, STUDENT_TRAIN, &e), &e);
         hash = fold(hash, student_logits(s), B * S * V * sizeof(float));
@@ -566,9 +570,9 @@ static void refuses(void **state) {
     assert_non_null(strstr(e.message, "cannot be trained"));
     must(student_create(m, NULL, NULL, &o, &s, &e), &e);
     int32_t ids[5] = {1, 2, 100000, 3, 4};
-    assert_int_equal(student_forward(s, &(struct student_batch){ids, 1, 4, 0}, STUDENT_PLAIN, &e), ERR_RUN);
+    assert_int_equal(student_forward(s, &(struct student_batch){.ids = ids, .sequences = 1, .length = 4}, STUDENT_PLAIN, &e), ERR_RUN);
     assert_non_null(strstr(e.message, "id 100000 at position 2"));
-    assert_int_equal(student_forward(s, &(struct student_batch){ids, 1, 5, 0}, STUDENT_PLAIN, &e), ERR_USAGE);
+    assert_int_equal(student_forward(s, &(struct student_batch){.ids = ids, .sequences = 1, .length = 5}, STUDENT_PLAIN, &e), ERR_USAGE);
     student_destroy(s);
     o.length = 1u << 30;
     assert_int_equal(student_create(m, NULL, NULL, &o, &s, &e), ERR_USAGE);

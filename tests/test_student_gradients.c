@@ -44,7 +44,7 @@ static void pair_create(struct pair *p, const char *name, const char *rows, bool
         p->ids[t] = (int32_t)((t * 37 + 11) % p->vocabulary);
         p->targets[t] = (t + 1) % LENGTH ? (int32_t)(((t + 1) * 37 + 11) % p->vocabulary) : -1;
     }
-    struct student_batch b = {p->ids, SEQUENCES, LENGTH, 9};
+    struct student_batch b = {.ids = p->ids, .sequences = SEQUENCES, .length = LENGTH, .key = 9};
     must(student_forward(p->teacher, &b, STUDENT_PLAIN, &e), &e);
 }
 
@@ -56,7 +56,7 @@ static void pair_destroy(struct pair *p) {
 }
 
 static double loss_now(struct pair *p) {
-    struct student_batch b = {p->ids, SEQUENCES, LENGTH, 9};
+    struct student_batch b = {.ids = p->ids, .sequences = SEQUENCES, .length = LENGTH, .key = 9};
     struct error e;
     struct loss loss;
     must(student_forward(p->student, &b, STUDENT_NOISY, &e), &e);

@@ -326,6 +326,27 @@ static void accumulated_batches_are_one(void **state) {
     setup_destroy(&s);
 }
 
+/* Both passes of a mirrored batch count half: without noise they are one pass. With it, the losses are others. */
+static void mirrored_passes_count_half(void **state) {
+    struct setup s;
+    struct train_result one, two;
+    struct error e;
+    (void)state;
+    setup_create(&s, "afm", "{" SMALL ", noise: none}");
+    must(train(&s, scratch_directory(), false, &one, &e), &e);
+    s.recipe.mirror = true;
+    must(train(&s, scratch_directory(), false, &two, &e), &e);
+    assert_int_equal(one.tokens, two.tokens);
+    assert_near(two.loss, one.loss, 1e-6);
+    assert_near(two.best_chip, one.best_chip, 1e-5);
+    s.recipe.noise = TRAIN_NOISE_CELL;
+    must(train(&s, scratch_directory(), false, &two, &e), &e);
+    s.recipe.mirror = false;
+    must(train(&s, scratch_directory(), false, &one, &e), &e);
+    assert_true(fabs(two.loss - one.loss) > 1e-6);
+    setup_destroy(&s);
+}
+
 /* Cross entropy of the written model, plain, on the validation text. */
 static double nats_of(const struct model *m, const struct data *d) {
     struct student *s;
@@ -340,7 +361,8 @@ static double nats_of(const struct model *m, const struct data *d) {
         struct loss loss;
         memcpy(targets, ids + 1, 31 * sizeof *targets);
         targets[31] = -1;
-        must(student_forward(s, &(struct student_batch){ids, 1, 32, 0}, STUDENT_PLAIN, &e), &e);
+        must(student_forward(s, &(struct student_batch){.ids = ids, .sequences = 1, .length = 32},
+                             STUDENT_PLAIN, &e), &e);
         distillation_loss(&rule, NULL, student_logits(s), targets, 32, model_shape(m)->vocabulary, 1, loss_of, &loss);
         sum += loss.cross_entropy;
     }
@@ -585,6 +607,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(the_loss_falls),
     cmocka_unit_test(threads_change_nothing),
     cmocka_unit_test(accumulated_batches_are_one),
+    cmocka_unit_test(mirrored_passes_count_half),
     cmocka_unit_test(the_written_model_is_the_trained_one),
     cmocka_unit_test(the_written_model_is_for_the_chip),
     cmocka_unit_test(a_diverging_run_stops),

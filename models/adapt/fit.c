@@ -141,7 +141,8 @@ static enum status find_ranges(struct fitting *f, struct error *e) {
     size_t count = f->windows < WINDOWS ? f->windows : WINDOWS;
     for (size_t w = 0; w < count; w++) {
         size_t at = w * f->windows / count;
-        windows[w] = (struct student_batch){f->ids + at * f->options->length, 1, f->options->length, w};
+        windows[w] = (struct student_batch){.ids = f->ids + at * f->options->length, .sequences = 1,
+                                            .length = f->options->length, .key = w};
     }
     struct side_path *const *sides = f->sides.sides;
     TRY(fit_ranges(f->model, f->chip, &f->converters, sides, f->statistics, &f->conversion_nats, e));

@@ -130,7 +130,7 @@ static enum status measure(struct student *s, const int32_t *ids, size_t windows
     struct progress *progress = progress_create("measuring sensitivities", windows);
     enum status status = OK;
     for (size_t w = 0; w < windows && status == OK; w++) {
-        struct student_batch b = {ids + w * length, 1, length, w};
+        struct student_batch b = {.ids = ids + w * length, .sequences = 1, .length = length, .key = w};
         status = student_forward(s, &b, STUDENT_PLAIN, e);
         if (status == OK) {
             struct label_job job = {student_logits(s), s->shape->vocabulary, seed, w};

@@ -37,6 +37,7 @@ static const struct param rows[] = {
     NUMBER_ROW(temperature, 0.01, 100, "1", "of the distillation"),
     CHOICE_ROW(noise, noise_names, "column", "of weights: gamma x largest of the column or matrix, or the chip's cell"),
     NUMBER_ROW(gamma, 0, 1, "0.03", "standard deviation of column and matrix noise"),
+    BOOL_ROW(mirror, "off", "every batch twice, with noise of both signs: most of the variance of gradients cancels"),
     CHOICE_ROW(clip, clip_names, "column", "clipping of weights: clip_sds standard deviations, or a learned bound"),
     NUMBER_ROW(clip_sds, 0.1, 100, "2.5", "where weights are clipped, in standard deviations"),
     BOOL_ROW(clip_master, "off", "clip the weights after every step; off: the copy that a forward pass uses"),

@@ -135,7 +135,7 @@ enum status student_forward(struct student *s, const struct student_batch *b, en
     const struct shape *p = s->shape;
     s->sequences = b->sequences;
     s->length = b->length;
-    s->pass = (struct analog_pass){mode, false, b->key, b->sequences * b->length, s->watch};
+    s->pass = (struct analog_pass){mode, false, b->key, b->sequences * b->length, s->watch, b->mirrored};
     memcpy(s->ids, b->ids, s->pass.tokens * sizeof *s->ids);
     embedding_forward(s->embedding, s->ids, s->pass.tokens, p->hidden, s->inputs[0]);
     for (size_t l = 0; l < p->layers; l++) {

@@ -71,6 +71,7 @@ struct student_batch {
     const int32_t *ids;         /* [sequences][length] */
     uint32_t sequences, length; /* at most those of the options */
     uint64_t key;               /* of the noise: one per batch and rank */
+    bool mirrored;              /* the same noise with the other sign; ranges stay */
 };
 /* Logits [B S][V] are in student_logits. Errors: an id outside the vocabulary, a batch that is too large. Numbers that
  * are not finite are no error here: the loss reports them. */

@@ -178,7 +178,7 @@ static void quantise_tokens(void *context, size_t begin, size_t end, int worker)
 void analog_quantise_inputs(struct analog_layer *l, struct analog_work *w, const struct analog_pass *p, const real *x) {
     struct input_job job = {l, w, x, 0};
     if (l->rule->inputs == TRAIN_INPUTS_STATIC) {
-        if (p->mode == STUDENT_TRAIN && !p->again) {
+        if (p->mode == STUDENT_TRAIN && !p->again && !p->mirrored) {
             take_ranges(l, w, p->tokens, x);
         }
         for (size_t b = 0; b < l->blocks; b++) {

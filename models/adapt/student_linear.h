@@ -80,6 +80,7 @@ struct analog_pass {
     uint64_t key;
     uint32_t tokens;
     const struct analog_watch *watch; /* NULL: nobody looks on */
+    bool mirrored;   /* noise with the other sign */
 };
 
 /* n zeroed reals, aligned for the kernels. NULL: out of memory. */

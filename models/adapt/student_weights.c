@@ -182,7 +182,7 @@ static void add_noise(const struct analog_layer *l, real *w, size_t n, size_t o,
 }
 
 /* Noise numbers of row o. */
-static void draw(const struct analog_layer *l, uint64_t seed, size_t o, float *numbers) {
+static void draw(const struct analog_layer *l, uint64_t seed, bool mirrored, size_t o, float *numbers) {
     enum { RUN = 32 };
     uint64_t blocks[RUN], per_row = panels_in(l->inputs), stream = random_stream(RANDOM_WEIGHT_NOISE, l->matrix);
     for (uint64_t b = 0; b < per_row; b += RUN) {
@@ -191,6 +191,9 @@ static void draw(const struct analog_layer *l, uint64_t seed, size_t o, float *n
             blocks[i] = o * per_row + b + i;
         }
         kernels()->gaussian_blocks(seed, stream, blocks, n, numbers + b * GAUSSIAN_BLOCK);
+    }
+    for (size_t i = 0; mirrored && i < l->inputs; i++) {
+        numbers[i] = -numbers[i];
     }
 }
 
@@ -209,7 +212,7 @@ void analog_make_weights(struct analog_layer *l, const struct analog_pass *p, si
         real *row = l->noisy + o * l->inputs;
         memcpy(row, l->weight + o * l->inputs, l->inputs * sizeof *row);
         if (noisy) {
-            draw(l, seed, o, numbers);
+            draw(l, seed, p->mirrored, o, numbers);
         }
         for (size_t t = 0; t < l->blocks; t++) {
             size_t n = l->begin[t + 1] - l->begin[t];

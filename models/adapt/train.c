@@ -45,7 +45,7 @@ static void put_sequence(struct trainer *t, size_t place, const int32_t *ids) {
 }
 
 static struct student_batch batch_of(const struct trainer *t, uint32_t sequences, uint64_t key) {
-    return (struct student_batch){t->ids, sequences, t->length, key};
+    return (struct student_batch){.ids = t->ids, .sequences = sequences, .length = t->length, .key = key};
 }
 
 /* ---- one step ---------------------------------------------------------------------------------- */
@@ -57,13 +57,30 @@ static void measure(struct trainer *t, const struct loss_rule *rule, uint32_t se
                       (size_t)sequences * t->length, model_shape(t->o->model)->vocabulary, scale, t->loss_of, out);
 }
 
-/* Adds the gradients of one batch. *finite: whether its loss is. */
+/* Adds `share` of the gradients of a batch. *finite: whether its loss is. */
+static enum status train_pass(struct trainer *t, const struct student_batch *b, double share, struct train_row *row,
+                              bool *finite, struct error *e) {
+    struct loss_rule rule = {t->r->temperature, t->r->beta};
+    struct loss loss;
+    TRY(student_forward(t->student, b, STUDENT_TRAIN, e));
+    measure(t, &rule, b->sequences, share, &loss);
+    *finite = loss.not_finite == 0;
+    if (*finite) {
+        student_backward(t->student);
+    }
+    row->loss += loss.total * share;
+    row->divergence += loss.divergence * share;
+    row->cross_entropy += loss.cross_entropy * share;
+    return OK;
+}
+
+/* A gradient is g(e) = g(0) + H e + e T e / 2 + ..., e the noise of the weights. Near the teacher H e, of which training
+ * learns nothing, is by far the largest part; it cancels between e and -e. */
 static enum status train_batch(struct trainer *t, uint64_t number, struct train_row *row, bool *finite,
                                struct error *e) {
     const struct train_recipe *r = t->r;
-    struct loss_rule rule = {r->temperature, r->beta};
-    struct loss loss;
     uint32_t count = (uint32_t)r->batch;
+    int passes = r->mirror ? 2 : 1;
     for (uint32_t i = 0; i < count; i++) {
         put_sequence(t, i, training_sequence(t, number * count + i));
     }
@@ -71,15 +88,10 @@ static enum status train_batch(struct trainer *t, uint64_t number, struct train_
     if (t->teacher) {
         TRY(student_forward(t->teacher, &b, STUDENT_PLAIN, e));
     }
-    TRY(student_forward(t->student, &b, STUDENT_TRAIN, e));
-    measure(t, &rule, count, 1.0 / r->accumulate, &loss);
-    *finite = loss.not_finite == 0;
-    if (*finite) {
-        student_backward(t->student);
+    for (int pass = 0; *finite && pass < passes; pass++) {
+        b.mirrored = pass > 0;
+        TRY(train_pass(t, &b, 1.0 / (r->accumulate * passes), row, finite, e));
     }
-    row->loss += loss.total / r->accumulate;
-    row->divergence += loss.divergence / r->accumulate;
-    row->cross_entropy += loss.cross_entropy / r->accumulate;
     return OK;
 }
 

@@ -47,6 +47,7 @@ struct train_recipe {
     double beta, temperature;
     int noise;             /* enum train_noise */
     double gamma;          /* sd of the noise / largest weight */
+    bool mirror;           /* every batch twice, with noise of both signs */
     int clip;              /* enum train_clip */
     double clip_sds;
     bool clip_master;

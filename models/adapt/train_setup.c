@@ -96,7 +96,7 @@ static uint32_t range_batches(const struct trainer *t) {
                                        : RANGE_BATCHES_MOST;
 }
 
-/* The decay of a range is added once per batch, and should count once per step. */
+/* The decay of a range is added once per pass, and should count once per step. */
 static enum status make_rule(struct trainer *t, struct error *e) {
     const struct train_recipe *r = t->r;
     if (!t->o->chip) {
@@ -111,7 +111,7 @@ static enum status make_rule(struct trainer *t, struct error *e) {
     t->rule.weight_steps = r->weight_bits ? (1u << (r->weight_bits - 1)) - 1 : 0;
     t->rule.range_sds = r->kappa;
     t->rule.range_batches = range_batches(t);
-    t->rule.range_decay = r->range_decay / r->accumulate;
+    t->rule.range_decay = r->range_decay / (r->accumulate * (r->mirror ? 2 : 1));
     t->rule.range_inside = r->range_inside;
     return OK;
 }
