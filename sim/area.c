@@ -46,6 +46,7 @@ struct area_view chip_area(const struct chip_spec *s, double chips) {
     v.part_mm2[PART_BUFFER] = chips * memory_mm2(&s->buffer);
     v.part_mm2[PART_NETWORK] = chips * network_routers(s) * s->network.router_area_m2.value * mm2;
     v.part_mm2[PART_CHIP_LINK] = chips * s->chip_link.area_m2.value * mm2;
+    v.part_mm2[PART_PACKAGE_LINK] = chips * s->package_link.area_m2.value * mm2;
     for (int part = 0; part < PART_COUNT; part++) {
         v.part_mm2[part] = s->costs == COSTS_FULL ? v.part_mm2[part] : (double)NAN;
         v.total_mm2 += v.part_mm2[part];

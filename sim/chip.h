@@ -320,7 +320,8 @@ struct network_spec {
     struct constant router_area_m2, router_static_W;
 };
 
-/* chip_link: one in, one out per chip. */
+/* chip_link: to chips of the same package; package_link: to those of others. Of each one in, one out per chip. */
+enum link_kind { LINK_CHIP, LINK_PACKAGE, LINK_KINDS };
 struct chip_link_spec {
     bool given;
     const char *name;
@@ -394,10 +395,14 @@ struct chip_spec {
     struct unit_spec vector, attention, matmul; /* matmul: for matrices that stay digital; an operation is a MAC */
     struct side_path_spec side_path;            /* cost */
     struct network_spec network;
-    struct chip_link_spec chip_link;
+    struct chip_link_spec chip_link, package_link;
     struct memory_spec kv, buffer;              /* buffer: activations, and the weights of digital matrices */
     struct dram_spec dram;
 };
+
+static inline const struct chip_link_spec *chip_link_of(const struct chip_spec *s, enum link_kind k) {
+    return k == LINK_PACKAGE ? &s->package_link : &s->chip_link;
+}
 
 /* What acts: converter costs by their models, constants scaled to the chip's node and supply. */
 const struct chip_spec *chip_spec_of(const struct chip *c);

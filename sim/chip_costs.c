@@ -215,7 +215,8 @@ double network_routers(const struct chip_spec *s) {
 }
 
 double links_static_W(const struct chip_spec *s) {
-    return network_routers(s) * s->network.router_static_W.value + s->chip_link.static_W.value;
+    return network_routers(s) * s->network.router_static_W.value + s->chip_link.static_W.value +
+           s->package_link.static_W.value;
 }
 
 /* ---- contradictions ---------------------------------------------------------------------------------------- */

@@ -34,6 +34,6 @@ double memory_static_W(const struct memory_spec *m);
 double dram_static_W(const struct dram_spec *m); /* beside one chip; 0 without */
 /* Routers of one chip; 0 without a network. */
 double network_routers(const struct chip_spec *s);
-double links_static_W(const struct chip_spec *s); /* of one chip: routers and chip link */
+double links_static_W(const struct chip_spec *s); /* of one chip: routers and links to other chips */
 
 #endif

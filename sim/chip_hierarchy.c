@@ -10,6 +10,11 @@ enum { COPIES_MOST = 1024 };
 static const char *levels_contradiction(const struct chip_spec *s, char *why, size_t bytes) {
     const struct hierarchy_spec *h = &s->hierarchy;
     int64_t product = (int64_t)h->tiles_per_core * h->cores_per_cluster * h->clusters_per_chip;
+    if (s->package_link.given && (!h->given || h->chips_per_package == 1)) {
+        snprintf(why, bytes, "given, but a package has one chip, and chip_link joins all chips (allowed: with "
+                 "hierarchy.chips_per_package of at least 2)");
+        return "package_link.bandwidth_GBps";
+    }
     if (!h->given) {
         return NULL;
     }
@@ -20,9 +25,11 @@ static const char *levels_contradiction(const struct chip_spec *s, char *why, si
                  h->clusters_per_chip, h->cores_per_cluster, h->tiles_per_core, product, s->tiles_per_chip);
         return "hierarchy.clusters_per_chip";
     }
-    if (h->chips_per_package != 1) {
-        snprintf(why, bytes, "%d, but a chip_link is the same inside a package and between packages: nothing would "
-                 "change (allowed: 1, or leave it out)", h->chips_per_package);
+    if (s->costs == COSTS_FULL && h->chips_per_package != 1 && !(s->chip_link.given && s->package_link.given)) {
+        snprintf(why, bytes,
+                 "%d, but the chip has no %s (allowed: both groups, chip_link for the chips of a package and "
+                 "package_link between packages, or 1)",
+                 h->chips_per_package, s->chip_link.given ? "package_link" : "chip_link");
         return "hierarchy.chips_per_package";
     }
     if (s->network.given && s->network.tiles_per_core != h->tiles_per_core) {

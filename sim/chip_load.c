@@ -16,7 +16,8 @@
 
 static const char *const slots[] = {"tile.cell", "tile.wires", "tile.dac", "tile.integrator", "tile.adc",
                                     "tile.post", "vector",     "attention", "matmul",         "kv",
-                                    "buffer",    "dram",       "network",   "chip_link",      "side_path"};
+                                    "buffer",    "dram",       "network",   "chip_link",      "package_link",
+                                    "side_path"};
 enum { SLOTS = sizeof slots / sizeof slots[0], KEY_BYTES = 256, WHERE_BYTES = 512 };
 
 static enum status no_memory(struct error *e) { return error_set(e, ERR_RUN, "chip: out of memory"); }

@@ -497,7 +497,7 @@ static const struct param hierarchy_rows[] = {
     INT_ROW("cores_per_cluster", 1, 1000000, NULL, "cores of a cluster", AT(hierarchy_spec, cores_per_cluster)),
     INT_ROW("clusters_per_chip", 1, 1000000, NULL, "clusters of a chip", AT(hierarchy_spec, clusters_per_chip)),
     INT_ROW("chips_per_package", 1, 1000000, "1",
-            "chips of a package; only 1, since links inside a package are not told from those between packages",
+            "chips of a package: chip_link joins those, package_link the packages; 1: chip_link joins all",
             AT(hierarchy_spec, chips_per_package)),
 };
 
@@ -687,6 +687,7 @@ const struct chip_table chip_tables[] = {
     OPTIONAL_GROUP("side_path.", "digital side path", side_path_rows, side_path, side_path.given, true),
     OPTIONAL_GROUP("network.", "network", network_rows, network, network.given, true),
     OPTIONAL_GROUP("chip_link.", "chip link", chip_link_rows, chip_link, chip_link.given, true),
+    OPTIONAL_GROUP("package_link.", "package link", chip_link_rows, package_link, package_link.given, true),
     GROUP("kv.", "KV memory", memory_rows, kv, true),
     OPTIONAL_GROUP("kv.refresh.", "refresh of the KV memory", refresh_rows, kv, kv.refresh.given, true),
     GROUP("buffer.", "activation buffer", memory_rows, buffer, true),

@@ -363,7 +363,7 @@ static enum status add_group(struct bench *b, uint64_t chip, struct error *e) {
 }
 
 /* A chip that works in step with the one before it: both full of the same routes (then all of a direction cross the
- * same links, which are one class), neither is a home. */
+ * same links, which are one class), both reached over links of the same kind, neither is a home. */
 static bool joins(const struct bench *b, uint64_t chip) {
     const struct interconnect *n = b->n;
     size_t last = n->groups.count - 1, before = n->parts.count - b->span_count;
@@ -378,6 +378,10 @@ static bool joins(const struct bench *b, uint64_t chip) {
         const struct part_record *p = &parts[before + i];
         if (s->end - s->first != b->tiles_per_chip || p->part.group != last || p->route != route_of(n, s) ||
             g->first * b->tiles_per_chip < s->base) {
+            return false;
+        }
+        uint64_t home = placement_home_chip(n->placement, placement_matrix_at(n->placement, s->matrix).layer);
+        if (interconnect_link(n, home, chip) != interconnect_link(n, home, g->first)) {
             return false;
         }
     }
@@ -469,8 +473,8 @@ static enum status bench_make(struct bench *b, size_t most, struct error *e) {
 static void add_up_route(struct interconnect *n, size_t matrix, struct interconnect_matrix *m) {
     struct network_part *parts = (struct network_part *)(uintptr_t)m->parts;
     const struct chip_group *groups = n->groups.items;
-    uint64_t home = placement_home_chip(n->placement, placement_matrix_at(n->placement, matrix).layer);
     struct placement_matrix placed = placement_matrix_at(n->placement, matrix);
+    uint64_t home = placement_home_chip(n->placement, placed.layer);
     uint64_t all_inputs = (uint64_t)placed.inputs * (uint64_t)n->spec->tile.dac.bits;
     for (size_t g = 0; g < n->groups.count; g++) {
         m->home = groups[g].first <= home ? g : m->home;
@@ -482,15 +486,19 @@ static void add_up_route(struct interconnect *n, size_t matrix, struct interconn
             parts[i].inputs.link_bits = parts[i].results.link_bits = 0;
             continue;
         }
-        m->home_out_bits += parts[i].inputs.link_bits * chips;
-        m->home_in_bits += parts[i].results.link_bits * chips;
+        parts[i].link = interconnect_link(n, home, groups[parts[i].group].first);
+        m->home_out_bits[parts[i].link] += parts[i].inputs.link_bits * chips;
+        m->home_in_bits[parts[i].link] += parts[i].results.link_bits * chips;
     }
-    m->link_bits = m->home_out_bits + m->home_in_bits;
     uint64_t all_results = (uint64_t)placed.outputs * (uint64_t)n->spec->buffer.value_bits;
-    if (n->spec->chip_link.reduction && m->home_in_bits > all_results) {
-        m->home_in_bits = all_results;
+    for (int k = 0; k < LINK_KINDS; k++) {
+        const struct chip_link_spec *link = chip_link_of(n->spec, (enum link_kind)k);
+        m->link_bits[k] = m->home_out_bits[k] + m->home_in_bits[k];
+        if (link->reduction && m->home_in_bits[k] > all_results) {
+            m->home_in_bits[k] = all_results;
+        }
+        m->home_out_bits[k] = m->home_out_bits[k] < all_inputs ? m->home_out_bits[k] : all_inputs;
     }
-    m->home_out_bits = m->home_out_bits < all_inputs ? m->home_out_bits : all_inputs;
 }
 
 static enum status number_routes(struct interconnect *n, struct error *e) {
@@ -589,6 +597,11 @@ void interconnect_destroy(struct interconnect *n) {
 }
 
 /* ---- results ---------------------------------------------------------------------------------------------------- */
+
+enum link_kind interconnect_link(const struct interconnect *n, uint64_t chip, uint64_t other) {
+    uint64_t together = n->spec->package_link.given ? (uint64_t)n->spec->hierarchy.chips_per_package : 0;
+    return together && chip / together != other / together ? LINK_PACKAGE : LINK_CHIP;
+}
 
 size_t interconnect_groups(const struct interconnect *n) { return n->groups.count; }
 struct chip_group interconnect_group(const struct interconnect *n, size_t group) {

@@ -19,7 +19,8 @@
  *
  * Between chips. Inputs leave the home chip of the matrix once (the package copies them) and enter every other chip
  * that holds tiles of it; results of every such chip come back, with chip_link.reduction added on their way. Links of a
- * chip: one out, one in.
+ * chip: one out, one in. With hierarchy.chips_per_package above 1 these join the chips of a package; what comes from or
+ * goes to chips of other packages uses package_link in the same way, of which every chip has one out and one in, too.
  *
  * Energy: bits x hops x hop_energy, each link of a tree once; chip link: bits out and in.
  * Not modelled: routers that stall for lack of buffers, virtual channels, adaptive routes.
@@ -64,19 +65,22 @@ struct network_transfer {
 /* The tiles of one copy of a matrix on one group of chips. */
 struct network_part {
     size_t group;
+    enum link_kind link; /* to and from the home chip; nothing for that chip */
     struct network_transfer inputs, results;
 };
 struct interconnect_matrix {
     const struct network_part *parts;
     uint32_t count;
     size_t home;             /* group of its home chip */
-    uint64_t home_out_bits;  /* inputs that leave the home chip, once */
-    uint64_t home_in_bits;   /* results that come back from other chips */
-    uint64_t bit_hops, link_bits; /* all parts, all chips, both directions; for the ledger */
+    uint64_t home_out_bits[LINK_KINDS]; /* inputs that leave the home chip, once */
+    uint64_t home_in_bits[LINK_KINDS];  /* results that come back from other chips */
+    uint64_t bit_hops, link_bits[LINK_KINDS]; /* all parts, all chips, both directions; for the ledger */
 };
 /* Of one copy of a matrix: what a token that goes there sends. */
 struct interconnect_matrix interconnect_matrix(const struct interconnect *n, size_t matrix, uint32_t copy);
 
+/* How a chip reaches another one. */
+enum link_kind interconnect_link(const struct interconnect *n, uint64_t chip, uint64_t other);
 /* NULL: the chip has no network. */
 const struct topology *interconnect_topology(const struct interconnect *n);
 /* Flits over a link of the first chip of a group when every copy of every matrix multiplies once:

@@ -12,10 +12,11 @@
 
 static const char *const component_names[PART_COUNT] = {
     "dac",       "array",  "sampling",       "adc",     "digital_post", "vector", "attention",
-    "kv_memory", "buffer", "digital_matmul", "network", "chip_link",    "dram",   "static"};
+    "kv_memory", "buffer", "digital_matmul", "network", "chip_link",    "package_link",
+    "dram",      "static"};
 static const char *const count_units[PART_COUNT] = {"conversions", "MVMs", "samples", "conversions", "results",
                                                     "operations",  "MACs", "bits",    "bits",        "MACs",
-                                                    "bit hops",    "bits", "bits", ""};
+                                                    "bit hops",    "bits", "bits",    "bits",        ""};
 
 const char *component_name(enum component c) { return component_names[c]; }
 const char *component_count_unit(enum component c) { return count_units[c]; }
@@ -107,17 +108,24 @@ static void add_buffer(struct ledger *l, int layer, uint64_t bits) {
     add(l, PART_BUFFER, layer, bits, (double)bits * chip_spec_of(l->chip)->buffer.energy_J_per_bit.value);
 }
 
-void ledger_links(struct ledger *l, int layer, uint64_t bit_hops, uint64_t link_bits) {
+void ledger_links(struct ledger *l, int layer, uint64_t bit_hops, const uint64_t link_bits[LINK_KINDS]) {
     const struct chip_spec *s = chip_spec_of(l->chip);
     add(l, PART_NETWORK, layer, bit_hops, (double)bit_hops * s->network.hop_energy_J_per_bit.value);
-    add(l, PART_CHIP_LINK, layer, link_bits, (double)link_bits * s->chip_link.energy_J_per_bit.value);
+    add(l, PART_CHIP_LINK, layer, link_bits[LINK_CHIP],
+        (double)link_bits[LINK_CHIP] * s->chip_link.energy_J_per_bit.value);
+    add(l, PART_PACKAGE_LINK, layer, link_bits[LINK_PACKAGE],
+        (double)link_bits[LINK_PACKAGE] * s->package_link.energy_J_per_bit.value);
 }
 
 bool component_given(const struct chip *c, enum component part) {
     const struct chip_spec *s = chip_spec_of(c);
-    return part == PART_NETWORK     ? s->network.given
-           : part == PART_CHIP_LINK ? s->chip_link.given
-                                    : part != PART_DRAM || s->dram.given;
+    switch (part) {
+    case PART_NETWORK: return s->network.given;
+    case PART_CHIP_LINK: return s->chip_link.given;
+    case PART_PACKAGE_LINK: return s->package_link.given;
+    case PART_DRAM: return s->dram.given;
+    default: return true;
+    }
 }
 
 void ledger_inputs(struct ledger *l, int layer, uint64_t inputs, uint32_t tokens) {

@@ -67,8 +67,8 @@ enum { WEIGHT_BITS = 8 }; /* of a matrix that stays digital */
 
 uint64_t attention_macs(const struct digital_record *d, uint32_t t);
 
-/* Bits times hops over the networks of the chips; bits from chip to chip. */
-void ledger_links(struct ledger *l, int layer, uint64_t bit_hops, uint64_t link_bits);
+/* Bits times hops over the networks of the chips; bits from chip to chip over links of each kind. */
+void ledger_links(struct ledger *l, int layer, uint64_t bit_hops, const uint64_t link_bits[LINK_KINDS]);
 
 /* Of a multiply_record's array_S_sum: V^2 x pulse x G, or V^2 x C where the cell holds charges; with tile.array of the
  * number of multiplies of a tile. */

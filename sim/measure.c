@@ -174,7 +174,8 @@ static void share_static(const struct chip *c, const struct placement *p, struct
     out->static_J[PART_DRAM] = chips_s * dram_static_W(&s->dram);
     out->static_J[PART_BUFFER] = chips_s * memory_static_W(&s->buffer);
     out->static_J[PART_NETWORK] = chips_s * network_W;
-    out->static_J[PART_CHIP_LINK] = chips_s * links_static_W(s) - out->static_J[PART_NETWORK];
+    out->static_J[PART_CHIP_LINK] = chips_s * s->chip_link.static_W.value;
+    out->static_J[PART_PACKAGE_LINK] = chips_s * s->package_link.static_W.value;
 }
 
 static enum status measure_placed(const struct chip *c, const struct placement *p, const struct workload *w,

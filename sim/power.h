@@ -25,7 +25,7 @@
 
 /* Of resources; as in run.h. */
 enum resource_class { CLASS_TILES, CLASS_VECTOR, CLASS_ATTENTION, CLASS_MATMUL, CLASS_KV, CLASS_BUFFER, CLASS_DRAM,
-                      CLASS_NETWORK, CLASS_CHIP_LINK, CLASS_COUNT };
+                      CLASS_NETWORK, CLASS_CHIP_LINK, CLASS_PACKAGE_LINK, CLASS_COUNT };
 
 /* ---- static power ---------------------------------------------------------------------------------------------- */
 

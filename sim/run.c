@@ -39,7 +39,8 @@ enum { STAGES_MOST = 3, DIGITAL_PER_LAYER = 24, DIGITAL_OUTSIDE = 64, EDGES_PER_
        SIDE_STAGES = 3 };
 
 static const char *const class_names[CLASS_COUNT] = {"tiles",     "vector", "attention", "digital_matmul",
-                                                     "kv_memory", "buffer", "dram",      "network",   "chip_link"};
+                                                     "kv_memory", "buffer", "dram",      "network",
+                                                     "chip_link", "package_link"};
 
 const char *resource_class_name(enum resource_class c) { return class_names[c]; }
 
@@ -79,7 +80,7 @@ static enum resource_class find_class(const struct run *r, size_t resource) {
         return CLASS_TILES;
     }
     if (resource >= links) {
-        return run_links_kind(r, resource - links) ? CLASS_CHIP_LINK : CLASS_NETWORK;
+        return run_links_class(r, resource - links);
     }
     return resource < matrices ? CLASS_TILES : (enum resource_class)((resource - matrices) % UNIT_COUNT + 1);
 }
@@ -95,7 +96,8 @@ static enum clock_domain domain_of(enum resource_class c) {
     case CLASS_BUFFER:
     case CLASS_DRAM: return CLOCK_MEMORY;
     case CLASS_NETWORK:
-    case CLASS_CHIP_LINK: return CLOCK_NETWORK;
+    case CLASS_CHIP_LINK:
+    case CLASS_PACKAGE_LINK: return CLOCK_NETWORK;
     default: return CLOCK_DIGITAL;
     }
 }
@@ -368,7 +370,7 @@ static double take_energy_J(struct run *r, enum resource_class c) {
         [PART_ADC] = CLASS_TILES,          [PART_DIGITAL_POST] = CLASS_TILES, [PART_VECTOR] = CLASS_VECTOR,
         [PART_ATTENTION] = CLASS_ATTENTION, [PART_KV_MEMORY] = CLASS_KV,      [PART_BUFFER] = CLASS_BUFFER,
         [PART_DIGITAL_MATMUL] = CLASS_MATMUL, [PART_NETWORK] = CLASS_NETWORK, [PART_CHIP_LINK] = CLASS_CHIP_LINK,
-        [PART_DRAM] = CLASS_DRAM,          [PART_STATIC] = CLASS_COUNT};
+        [PART_PACKAGE_LINK] = CLASS_PACKAGE_LINK, [PART_DRAM] = CLASS_DRAM,  [PART_STATIC] = CLASS_COUNT};
     double sum_J = 0;
     for (int part = 0; part < PART_COUNT; part++) {
         if (spends[part] == c) {

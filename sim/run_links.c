@@ -15,7 +15,8 @@ enum status run_links_create(struct run *r, struct error *e) {
 }
 
 size_t run_links_resources(const struct run *r) {
-    return r->net ? interconnect_classes(r->net) + (chip_links(r) ? 2 * interconnect_groups(r->net) : 0) : 0;
+    size_t kinds = chip_spec_of(r->chip)->package_link.given ? 2 : 1;
+    return r->net ? interconnect_classes(r->net) + (chip_links(r) ? 2 * kinds * interconnect_groups(r->net) : 0) : 0;
 }
 
 size_t run_links_stages(const struct run *r, size_t operations) {
@@ -23,7 +24,7 @@ size_t run_links_stages(const struct run *r, size_t operations) {
     for (size_t m = 0; r->net && m < placement_matrices(r->placement); m++) {
         for (uint32_t k = 0; k < placement_matrix_at(r->placement, m).copies; k++) {
             struct interconnect_matrix one = interconnect_matrix(r->net, m, k);
-            stages += 2; /* out of the home chip, and in */
+            stages += 2 * LINK_KINDS; /* out of the home chip, and in */
             for (uint32_t i = 0; i < one.count; i++) {
                 stages += 2 + one.parts[i].inputs.count + one.parts[i].results.count;
             }
@@ -41,11 +42,18 @@ bool run_links_turns(const struct run *r) {
     return false;
 }
 
-int run_links_kind(const struct run *r, size_t resource) { return resource >= interconnect_classes(r->net); }
+/* Number of the chip link or package link, from the first of both. */
+static size_t link_index(const struct run *r, size_t resource) { return resource - interconnect_classes(r->net); }
+
+enum resource_class run_links_class(const struct run *r, size_t resource) {
+    bool package = resource >= interconnect_classes(r->net) + 2 * interconnect_groups(r->net);
+    return resource < interconnect_classes(r->net) ? CLASS_NETWORK : package ? CLASS_PACKAGE_LINK : CLASS_CHIP_LINK;
+}
 
 uint64_t run_links_chip(const struct run *r, size_t resource) {
-    size_t classes = interconnect_classes(r->net),
-           group = resource < classes ? interconnect_class(r->net, resource).group : (resource - classes) / 2;
+    size_t group = run_links_class(r, resource) == CLASS_NETWORK
+                       ? interconnect_class(r->net, resource).group
+                       : link_index(r, resource) / 2 % interconnect_groups(r->net);
     return interconnect_group(r->net, group).first;
 }
 
@@ -66,12 +74,14 @@ static void cross_network(struct run *r, const struct network_transfer *t, struc
     }
 }
 
-/* Over the link of a group; `out`: the way that pays the latency. */
-static void cross_chip_link(struct run *r, size_t group, bool out, uint64_t bits, struct turn turn, struct front *at) {
-    const struct chip_link_spec *link = &chip_spec_of(r->chip)->chip_link;
+/* Over a link of a group; `out`: the way that pays the latency. */
+static void cross_chip_link(struct run *r, enum link_kind kind, size_t group, bool out, uint64_t bits, struct turn turn,
+                            struct front *at) {
+    const struct chip_link_spec *link = chip_link_of(chip_spec_of(r->chip), kind);
     int64_t hold = clock_ticks(&r->clocks, CLOCK_NETWORK, (double)bits / 8 / link->bandwidth_Bps.value),
             way = out ? clock_ticks(&r->clocks, CLOCK_NETWORK, link->latency_s.value) : 0;
-    run_add_stage(r, first_resource(r) + interconnect_classes(r->net) + 2 * group + !out,
+    size_t links = first_resource(r) + interconnect_classes(r->net) + 2 * (size_t)kind * interconnect_groups(r->net);
+    run_add_stage(r, links + 2 * group + !out,
                   &(struct stage){.hold_ticks = hold, .latency_ticks = hold + way, .overlap = true, .turn = turn}, at);
 }
 
@@ -81,15 +91,17 @@ static bool foreign(const struct run *r, const struct interconnect_matrix *m, co
 
 /* To one copy of a matrix. */
 static void send_to(struct run *r, const struct interconnect_matrix *m, struct turn turn, struct front *at) {
-    struct front outside = *at, all = {.count = 0};
-    if (m->home_out_bits) {
-        cross_chip_link(r, m->home, true, m->home_out_bits, turn, &outside);
+    struct front outside[LINK_KINDS] = {*at, *at}, all = {.count = 0};
+    for (int k = 0; k < LINK_KINDS; k++) {
+        if (m->home_out_bits[k]) {
+            cross_chip_link(r, (enum link_kind)k, m->home, true, m->home_out_bits[k], turn, &outside[k]);
+        }
     }
     for (uint32_t i = 0; i < m->count; i++) {
         const struct network_part *p = &m->parts[i];
-        struct front here = foreign(r, m, p) ? outside : *at;
+        struct front here = foreign(r, m, p) ? outside[p->link] : *at;
         if (foreign(r, m, p)) {
-            cross_chip_link(r, p->group, false, p->inputs.link_bits, turn, &here);
+            cross_chip_link(r, p->link, p->group, false, p->inputs.link_bits, turn, &here);
         }
         cross_network(r, &p->inputs, turn, &here);
         run_join_front(r, &all, &here);
@@ -98,19 +110,21 @@ static void send_to(struct run *r, const struct interconnect_matrix *m, struct t
 }
 
 static void collect_from(struct run *r, const struct interconnect_matrix *m, struct turn turn, struct front *at) {
-    struct front all = {.count = 0}, outside = {.count = 0};
+    struct front all = {.count = 0}, outside[LINK_KINDS] = {{.count = 0}, {.count = 0}};
     for (uint32_t i = 0; i < m->count; i++) {
         const struct network_part *p = &m->parts[i];
         struct front here = *at;
         cross_network(r, &p->results, turn, &here);
         if (foreign(r, m, p)) {
-            cross_chip_link(r, p->group, true, p->results.link_bits, turn, &here);
+            cross_chip_link(r, p->link, p->group, true, p->results.link_bits, turn, &here);
         }
-        run_join_front(r, foreign(r, m, p) ? &outside : &all, &here);
+        run_join_front(r, foreign(r, m, p) ? &outside[p->link] : &all, &here);
     }
-    if (outside.count) {
-        cross_chip_link(r, m->home, false, m->home_in_bits, turn, &outside);
-        run_join_front(r, &all, &outside);
+    for (int k = 0; k < LINK_KINDS; k++) {
+        if (outside[k].count) {
+            cross_chip_link(r, (enum link_kind)k, m->home, false, m->home_in_bits[k], turn, &outside[k]);
+            run_join_front(r, &all, &outside[k]);
+        }
     }
     *at = all.count ? all : *at;
 }
@@ -134,7 +148,8 @@ void run_send_inputs(struct run *r, size_t matrix, struct front *at) {
         struct interconnect_matrix m = interconnect_matrix(r->net, matrix, k);
         struct turn turn = run_turn_of(k, placed.copies);
         uint64_t tokens = run_turn_tokens(r, turn);
-        ledger_links(&r->ledger, placed.layer, m.bit_hops * tokens, m.link_bits * tokens);
+        ledger_links(&r->ledger, placed.layer, m.bit_hops * tokens,
+                     (uint64_t[]){m.link_bits[LINK_CHIP] * tokens, m.link_bits[LINK_PACKAGE] * tokens});
         if (r->engine && tokens) {
             make_room(&start, &all, m.count);
             struct front here = start;
@@ -185,10 +200,13 @@ void run_enter_chip(struct run *r, int layer, uint64_t values, struct front *at)
         r->at_somewhere = true;
         return;
     }
-    uint64_t bits = values * (uint64_t)chip_spec_of(r->chip)->buffer.value_bits;
-    ledger_links(&r->ledger, layer, 0, bits * r->tokens);
+    uint64_t bits = values * (uint64_t)chip_spec_of(r->chip)->buffer.value_bits, by_kind[LINK_KINDS] = {0};
+    enum link_kind kind =
+        interconnect_link(r->net, interconnect_group(r->net, from).first, interconnect_group(r->net, to).first);
+    by_kind[kind] = bits * r->tokens;
+    ledger_links(&r->ledger, layer, 0, by_kind);
     if (r->engine) {
-        cross_chip_link(r, from, true, bits, (struct turn){0, 0}, at);
-        cross_chip_link(r, to, false, bits, (struct turn){0, 0}, at);
+        cross_chip_link(r, kind, from, true, bits, (struct turn){0, 0}, at);
+        cross_chip_link(r, kind, to, false, bits, (struct turn){0, 0}, at);
     }
 }

@@ -7,8 +7,9 @@
  * Tokens go to the copies of a matrix in turn, counted from the beginning of the run: the links of the others see
  * nothing of them. (Which copy's tiles take a token is decided when it arrives, by who is free: for tokens that come
  * one after the other the same.)
- * A chip link holds bits / bandwidth; its head arrives after the latency. Resources: after the units of all chips, one
- * per class of links, then per group of chips a link out and a link in.
+ * A chip link holds bits / bandwidth; its head arrives after the latency; a package link likewise, between chips of
+ * different packages. Resources: after the units of all chips, one per class of links, then per group of chips a chip
+ * link out and one in, then per group a package link out and one in.
  */
 #ifndef MHO_SIM_RUN_LINKS_H
 #define MHO_SIM_RUN_LINKS_H
@@ -22,8 +23,8 @@ size_t run_links_resources(const struct run *r);
 size_t run_links_stages(const struct run *r, size_t operations);
 /* Whether tokens take turns on some link. */
 bool run_links_turns(const struct run *r);
-/* 0: links of a network; 1: chip links. `resource`: counted from the first one here. */
-int run_links_kind(const struct run *r, size_t resource);
+/* `resource`: counted from the first one here. */
+enum resource_class run_links_class(const struct run *r, size_t resource);
 uint64_t run_links_chip(const struct run *r, size_t resource); /* the first of its group */
 
 /* From `at` to the start of the tiles; from the end of the tiles to that of the multiply. Notes energy. */

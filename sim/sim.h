@@ -463,7 +463,7 @@ enum status run_wait(struct run *r, struct run_finished *out, struct error *e);
 enum component {
     PART_DAC, PART_ARRAY, PART_SAMPLING, PART_ADC, PART_DIGITAL_POST, /* the tiles */
     PART_VECTOR, PART_ATTENTION, PART_KV_MEMORY, PART_BUFFER, PART_DIGITAL_MATMUL,
-    PART_NETWORK, PART_CHIP_LINK, PART_DRAM, /* only where the chip has them */
+    PART_NETWORK, PART_CHIP_LINK, PART_PACKAGE_LINK, PART_DRAM, /* only where the chip has them */
     PART_STATIC, PART_COUNT
 };
 const char *component_name(enum component c);

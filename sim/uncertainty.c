@@ -92,9 +92,14 @@ static void time_ratios(const struct model *m, const struct chip_spec *now, doub
     }
     out[CLASS_TILES] = ratio(tile_work_of(now).latency_s, tile_work_of(before).latency_s);
     out[CLASS_NETWORK] = before->clock_Hz / now->clock_Hz;
-    out[CLASS_CHIP_LINK] = before->chip_link.given ? link_time_ratio(&now->chip_link, &before->chip_link,
-                                                                     m->transfer_share[CLASS_CHIP_LINK])
-                                                   : 1;
+    if (before->chip_link.given) {
+        out[CLASS_CHIP_LINK] =
+            link_time_ratio(&now->chip_link, &before->chip_link, m->transfer_share[CLASS_CHIP_LINK]);
+    }
+    if (before->package_link.given) {
+        out[CLASS_PACKAGE_LINK] =
+            link_time_ratio(&now->package_link, &before->package_link, m->transfer_share[CLASS_PACKAGE_LINK]);
+    }
     out[CLASS_VECTOR] = out[CLASS_ATTENTION] = out[CLASS_MATMUL] = before->clock_Hz / now->clock_Hz;
     out[CLASS_KV] = memory_time_ratio(&now->kv, &before->kv, m->transfer_share[CLASS_KV]);
     if (before->dram.given) {
@@ -148,6 +153,8 @@ static double energy_ratio(const struct model *m, const struct chip_spec *now, d
         return ratio(now->network.hop_energy_J_per_bit.value, before->network.hop_energy_J_per_bit.value);
     case PART_CHIP_LINK:
         return ratio(now->chip_link.energy_J_per_bit.value, before->chip_link.energy_J_per_bit.value);
+    case PART_PACKAGE_LINK:
+        return ratio(now->package_link.energy_J_per_bit.value, before->package_link.energy_J_per_bit.value);
     case PART_DRAM: return ratio(now->dram.energy_J_per_bit.value, before->dram.energy_J_per_bit.value);
     default: return 1;
     }
@@ -283,9 +290,9 @@ static double transfer_share(const struct run *r, enum resource_class c, uint64_
 }
 
 /* Every crossing pays the latency once, on its way out, and the transfer twice. */
-static double link_transfer_share(const struct run *r) {
-    struct class_view links = run_class(r, CLASS_CHIP_LINK);
-    double latency_s = (double)links.events / 2 * chip_spec_of(r->chip)->chip_link.latency_s.value;
+static double link_transfer_share(const struct run *r, enum resource_class c, const struct chip_link_spec *link) {
+    struct class_view links = run_class(r, c);
+    double latency_s = (double)links.events / 2 * link->latency_s.value;
     return links.busy_s > 0 ? links.busy_s / (links.busy_s + latency_s) : 1;
 }
 
@@ -319,7 +326,8 @@ void run_uncertainty(const struct run *r, struct uncertainty *out) {
         m.nominal->dram.given
             ? transfer_share(r, CLASS_DRAM, m.ledger.count[PART_DRAM], dram_bandwidth_Bps(&m.nominal->dram))
             : 1;
-    m.transfer_share[CLASS_CHIP_LINK] = link_transfer_share(r);
+    m.transfer_share[CLASS_CHIP_LINK] = link_transfer_share(r, CLASS_CHIP_LINK, &m.nominal->chip_link);
+    m.transfer_share[CLASS_PACKAGE_LINK] = link_transfer_share(r, CLASS_PACKAGE_LINK, &m.nominal->package_link);
     struct collecting collecting = {out, m.given};
     chip_visit_given(r->chip, collect_given, &collecting);
     collect_window(out, m.given->tile.cell);

@@ -10,8 +10,8 @@
  *   area    as sim/area.c
  *   time    the critical path, linearised: the seconds that each class of resources has on it x how that class changed
  *           (tiles: latency of a multiply; memories: latency and bandwidth in their shares of the work; units: clock).
- *           That another path may become the critical one is not seen: too short where one does. The share of latency is
- *           that of all events of the memory, not of those on the path, which may carry more bits: then what latency
+ *           That another path may become the critical one is not seen: too short where one does. The share of latency
+ *           is that of all events of the memory, not of those on the path, which may carry more bits: then what latency
  *           does is told too large, and what bandwidth does too small. An estimate, no bound.
  * Quantiles over 1,000 draws of fixed random numbers (their own standard error: about 4 % of the spread). What a
  * single constant does: the quantity with it at its p10 and at its p90 and all others as given; its share is that of

@@ -826,6 +826,7 @@ static const struct library_part {
     {"network", "noc_isaac_32nm", ", columns: 4, rows: 4", "network.router_area_um2", 0.151e-6},
     {"network", "noc_lowswing_45nm", ", columns: 8, rows: 8", "network.hop_energy_J_per_bit", 0.1214e-12},
     {"network", "noc_3dcim", ", columns: 8, rows: 8", "network.hop_energy_J_per_bit", 0.01e-12},
+    {"chip_link", "link_interposer", "", "chip_link.energy_J_per_bit", 0.4e-12},
     {"chip_link", "link_hypertransport", "", "chip_link.energy_J_per_bit", 26e-12 / 128},
 };
 

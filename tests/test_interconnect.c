@@ -283,12 +283,12 @@ static void classes_are_sets_of_multiplies(void **state) {
 static void bits_between_chips(void **state) {
     (void)state;
     struct bench b = make(NULL);
-    assert_int_equal(interconnect_matrix(b.net, 1, 0).link_bits, 0);
+    assert_int_equal(interconnect_matrix(b.net, 1, 0).link_bits[LINK_CHIP], 0);
     struct interconnect_matrix c = interconnect_matrix(b.net, 2, 0);
     assert_int_equal(c.parts[0].inputs.link_bits, 0);
-    assert_true(c.parts[1].inputs.link_bits > 0 && c.home_out_bits <= 1792 * 8);
+    assert_true(c.parts[1].inputs.link_bits > 0 && c.home_out_bits[LINK_CHIP] <= 1792 * 8);
     assert_int_equal(c.parts[1].results.link_bits, 2048 * 16); /* every column block is on it */
-    assert_true(c.home_in_bits >= 2048 * 16);
+    assert_true(c.home_in_bits[LINK_CHIP] >= 2048 * 16);
     clear(&b);
 }
 

@@ -90,7 +90,7 @@ static void energy_is_conserved_with(bool with_links) {
     double components_J = 0, layers_J = 0;
     for (int c = 0; c < PART_COUNT; c++) {
         bool unused = c == PART_SAMPLING || c == PART_DRAM ||
-                      (!with_links && (c == PART_NETWORK || c == PART_CHIP_LINK));
+                      c == PART_PACKAGE_LINK || (!with_links && (c == PART_NETWORK || c == PART_CHIP_LINK));
         assert_true(unused ? v.energy_J[c] == 0 : v.energy_J[c] > 0); /* this step used every other one */
         components_J += v.energy_J[c];
     }
@@ -119,7 +119,8 @@ static void time_is_conserved_with(bool with_links) {
     assert_near(run_step_start_s(b.run), first_s, 1e-15); /* a step starts when the one before has ended */
     for (int c = 0; c < CLASS_COUNT; c++) {
         struct class_view one = run_class(b.run, (enum resource_class)c);
-        bool there = c != CLASS_DRAM && (with_links || (c != CLASS_NETWORK && c != CLASS_CHIP_LINK));
+        bool there = c != CLASS_DRAM && c != CLASS_PACKAGE_LINK &&
+                         (with_links || (c != CLASS_NETWORK && c != CLASS_CHIP_LINK));
         assert_true(there == (one.busy_s > 0));
         assert_true(!there || one.busiest > 0);
         assert_true(one.busiest <= 1 && one.busiest * second_s <= one.busy_s * (1 + 1e-12));

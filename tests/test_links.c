@@ -198,6 +198,60 @@ static void activations_change_chips(void **state) {
     clear(&b);
 }
 
+/* Two chips of one tile in a package. */
+#define PACKAGES                                                                                                       \
+    "hierarchy.tiles_per_core=1", "hierarchy.cores_per_cluster=1", "hierarchy.clusters_per_chip=1",                    \
+        "hierarchy.chips_per_package=2", "package_link.bandwidth_GBps=8", "package_link.latency_ns=100",               \
+        "package_link.energy_J_per_bit=5e-12", "package_link.area_um2=2e6", "package_link.static_W=0.02"
+static const char *const package_keys[] = {"chip_link.bandwidth_GBps=32",      "chip_link.latency_ns=20",
+                                           "chip_link.energy_J_per_bit=1e-12", "chip_link.area_um2=1e6",
+                                           "chip_link.static_W=0.01",          PACKAGES};
+enum { PACKAGE_KEYS = sizeof package_keys / sizeof package_keys[0] };
+
+/* 512 x 512 on four chips, the home chip and one more in its package. Block 0 of the inputs (256 bytes) goes to chip 1
+ * over chip links, block 1 to chips 2 and 3 over package links: out of the home chip both (512 bytes), into each its
+ * own. Sums of 512 bytes come back the same ways, two of them over the package link of the home chip. */
+static void two_packages(void **state) {
+    (void)state;
+    const struct matrix_source m = {.name = "m", .layer = 0, .inputs = 512, .outputs = 512};
+    struct bench b = make(&m, 1, 1, package_keys, PACKAGE_KEYS, "tiles_per_chip=1");
+    double codes = 4 + 8, buffer = 2048.0 / 512 + 2, there = 512.0 / 8 + 100 + 256.0 / 8,
+           back = 512.0 / 8 + 100 + 1024.0 / 8;
+    assert_near(multiply_ns(&b, 1), codes + buffer + there + 132.9 + back, 1e-6);
+    struct ledger_view v = run_ledger(b.run);
+    assert_int_equal(v.count[PART_CHIP_LINK], 2048 + 4096);
+    assert_int_equal(v.count[PART_PACKAGE_LINK], 2 * (2048 + 4096));
+    assert_near(v.energy_J[PART_PACKAGE_LINK] / (2 * (2048 + 4096) * 5e-12), 1, 1e-12);
+    assert_near(run_class(b.run, CLASS_PACKAGE_LINK).critical_s * 1e9, there + back, 1e-6);
+    assert_near(run_class(b.run, CLASS_CHIP_LINK).busy_s * 1e9, 2 * (256.0 / 32 + 512.0 / 32), 1e-6);
+    assert_near(placement_area(b.chip, b.placement).part_mm2[PART_PACKAGE_LINK], 4 * 2, 1e-12);
+    clear(&b);
+    struct bench one = make(&m, 1, 1, link_keys, 5, "tiles_per_chip=1"); /* one package: all over chip links */
+    assert_near(multiply_ns(&one, 1), 12 + 6 + (16 + 20 + 8) + 132.9 + (16 + 20 + 48), 1e-6);
+    assert_int_equal(run_ledger(one.run).count[PART_CHIP_LINK], 3 * (2048 + 4096));
+    assert_int_equal(run_ledger(one.run).count[PART_PACKAGE_LINK], 0);
+    clear(&one);
+}
+
+/* Layers on chips 0, 1 and 2: the second change leaves the package. */
+static void activations_change_packages(void **state) {
+    (void)state;
+    const struct matrix_source m[3] = {{.name = "a", .layer = 0, .inputs = 256, .outputs = 256},
+                                       {.name = "b", .layer = 1, .inputs = 256, .outputs = 256},
+                                       {.name = "c", .layer = 2, .inputs = 256, .outputs = 256}};
+    struct bench b = make(m, 3, 1, package_keys, PACKAGE_KEYS, "tiles_per_chip=1");
+    struct error e;
+    run_begin_step(b.run, 1);
+    for (size_t i = 0; i < 3; i++) {
+        must(run_multiply(b.run, i, NULL, 1, NULL, &e), &e);
+    }
+    double changes = (16 + 20 + 16) + (64 + 100 + 64); /* out and in: 512 bytes at 32 and at 8 GB/s */
+    assert_near(run_end_step(b.run) * 1e9, 3 * (10 + 4 + 132.9) + changes, 1e-6);
+    assert_int_equal(run_ledger(b.run).count[PART_CHIP_LINK], 256 * 16);
+    assert_int_equal(run_ledger(b.run).count[PART_PACKAGE_LINK], 256 * 16);
+    clear(&b);
+}
+
 /* A chip without links has neither their energy nor their time; its reports say null. */
 static void no_links(void **state) {
     (void)state;
@@ -220,6 +274,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(tiers_share_a_node),
     cmocka_unit_test(many_copies),
     cmocka_unit_test(activations_change_chips),
+    cmocka_unit_test(two_packages),
+    cmocka_unit_test(activations_change_packages),
     cmocka_unit_test(no_links),
 };
 

@@ -288,8 +288,16 @@ static void levels_multiply_up(void **state) {
     assert_non_null(strstr(e.message, "hierarchy.c")); /* the level that is missing */
     is_refused("hierarchy.tiles_per_core=4 hierarchy.cores_per_cluster=8 hierarchy.clusters_per_chip=2 "
                "hierarchy.chips_per_package=4",
-               "--set 4: hierarchy.chips_per_package: 4, but a chip_link is the same inside a package and between "
-               "packages: nothing would change (allowed: 1, or leave it out)");
+               "--set 4: hierarchy.chips_per_package: 4, but the chip has no chip_link (allowed: both groups");
+    is_refused("hierarchy.tiles_per_core=4 hierarchy.cores_per_cluster=8 hierarchy.clusters_per_chip=2 "
+               "hierarchy.chips_per_package=4 chip_link=link_interposer",
+               "hierarchy.chips_per_package: 4, but the chip has no package_link");
+    is_refused("chip_link=link_interposer package_link=link_hypertransport",
+               "package_link.bandwidth_GBps: given, but a package has one chip");
+    c = load_sets("pcm256", "hierarchy.tiles_per_core=4 hierarchy.cores_per_cluster=8 hierarchy.clusters_per_chip=2 "
+                            "hierarchy.chips_per_package=4 chip_link=link_interposer "
+                            "package_link=link_hypertransport");
+    chip_destroy(c);
 }
 
 /* ---- memories ---------------------------------------------------------------------------------------------- */
