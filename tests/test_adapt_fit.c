@@ -101,7 +101,7 @@ static const char *fitted(const char *name, const char *threads) {
     snprintf(path, sizeof paths[0], "%s/%s", scratch_directory(), name);
     const char *const args[] = {"adapt", "fit", "--model", shared_path("models/stories260K"), "--chip", "afm",
                                 "--tokens", "256", "--window", "64", "--digital", "0.04", "--out", path,
-                                "--threads", threads, "--quiet", NULL};
+                                "--reconstruct", "--threads", threads, "--quiet", NULL};
     if (run_mho(args, 60, NULL, &err) != 0) {
         fail_msg("adapt fit: %s", err);
     }

@@ -26,7 +26,8 @@ static enum status adapt_command(const struct options *o, struct error *e) {
 static const char *const names[] = {"model", "out",   "tokens",      "length", "batch",
                                     "top-k", "split", "temperature", "part",   "ids",
                                     "format", "type", "quantise", "chip", "set", "digital",
-                                    "text", "window", "data", "recipe", "teacher", "resume", "from-scratch", "steps",
+                                    "text", "window", "reconstruct", "data", "recipe", "teacher", "resume",
+                                    "from-scratch", "steps",
                                     "accumulate", "lr", "warmup", "schedule", "weight-decay", "beta", "noise",
                                     "gamma", "clip", "clip-sds", "clip-master", "weight-bits", "kappa", "recompute",
                                     "checkpoint-every", "validate-every", NULL};

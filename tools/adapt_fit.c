@@ -14,6 +14,10 @@ static enum status print(const struct options *o, const struct chip *c, const st
                (unsigned long long)r->tokens);
         printf("expected loss by weight noise: %.4f nats per token without, %.4f with them\n", r->noise_before_nats,
                r->noise_after_nats);
+        if (r->reconstruct_before_nats > 0) {
+            printf("weights and scales by reconstruction: %.4f instead of %.4f\n", r->reconstruct_after_nats,
+                   r->reconstruct_before_nats);
+        }
         printf("expected loss by converters: %.4f nats per token\n", r->conversion_nats);
         return finish_output(e);
     }
@@ -26,6 +30,8 @@ static enum status print(const struct options *o, const struct chip *c, const st
     json_put(root, "noise_after_nats", json_number(r->noise_after_nats));
     json_put(root, "conversion_nats", json_number(r->conversion_nats));
     json_put(root, "price_nats", json_number(r->price_nats));
+    json_put(root, "reconstruct_before_nats", json_number(r->reconstruct_before_nats));
+    json_put(root, "reconstruct_after_nats", json_number(r->reconstruct_after_nats));
     return json_finish(root, e);
 }
 
@@ -40,7 +46,8 @@ static enum status read_fit_options(const struct options *o, const struct model 
     *f = (struct fit_options){.digital_share = option_given(o, "digital") ? o->digital : DEFAULT_DIGITAL,
                               .tokens = option_given(o, "tokens") ? (uint64_t)o->tokens : DEFAULT_TOKENS,
                               .length = length < context ? length : context,
-                              .seed = o->seed};
+                              .seed = o->seed,
+                              .reconstruct = o->reconstruct};
     if (o->text) {
         TRY(read_file(o->text, TEXT_LIMIT_BYTES, text, &f->text_bytes, e));
         f->text = *text;
@@ -74,6 +81,6 @@ done:
     return s;
 }
 
-static const char *const names[] = {"model", "chip", "set", "out", "digital", "text", "tokens", "window", NULL};
+static const char *const names[] = {"model", "chip", "set", "out", "digital", "text", "tokens", "window", "reconstruct", NULL};
 
 const struct adapt_word adapt_word_fit = {"fit", names, fit};

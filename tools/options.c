@@ -39,6 +39,8 @@ static const struct option_row rows[] = {
      "round every matrix to the nearest of 2^BITS - 1 levels per output channel", AT(quantise)},
     {"digital", NUMBER, "X", 0.0001, 0.5,
      "adapt fit: share of the multiplications that may stay digital (default: 0.05)", AT(digital)},
+    {"reconstruct", FLAG, NULL, 0, 0, "adapt fit: weights and scales with the least expected error under noise",
+     AT(reconstruct)},
     {"data", LIST, "FILE", 0, 0,
      "adapt train: data file or text to train on, repeatable; eval choice: file of the task (mmlu: folder or ZIP)",
      AT(data)},

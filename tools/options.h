@@ -32,7 +32,7 @@ struct options {
     double split, digital;
     const char *recipe, *teacher; /* adapt train, whose other keys are read as text: option_text */
     struct text_list data;
-    bool from_scratch, resume;
+    bool from_scratch, resume, reconstruct;
     const char *part;
     int64_t batch, requests, max_batch, prompt_chunk; /* run --shapes-only: requests */
     double rate_per_s;

@@ -47,6 +47,7 @@ struct fit_options {
     uint64_t tokens;        /* of the text that are used at most */
     uint32_t length;        /* ids per window, at most the model's context */
     uint64_t seed;
+    bool reconstruct;       /* weights and scales with the least expected error (fit_reconstruct.c) */
 };
 struct fit_result {
     uint64_t tokens;
@@ -54,6 +55,7 @@ struct fit_result {
     double noise_before_nats, noise_after_nats; /* expected loss by weight noise per token, to second order */
     double conversion_nats;                     /* the same by converters; 0: their ranges are not fitted */
     double price_nats;                          /* what the last digital weight saves */
+    double reconstruct_before_nats, reconstruct_after_nats; /* by weight noise; 0: no reconstruction */
 };
 /* Writes the model with its side paths for chip c into the folder `path`. */
 enum status adapt_fit(const struct model *m, const struct chip *c, const struct fit_options *o, const char *path,

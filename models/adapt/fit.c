@@ -3,8 +3,9 @@
  * 1. sensitivities of all weights on a text (fit_sensitivity.c), and the inputs of all matrices (fit_statistics.c);
  * 2. what stays digital (fit_side.c), first single weights alone, which says how large the others are; then channels
  *    and weights at one price;
- * 3. input ranges (fit_ranges.c), first without knowing the results, then with those under noise;
- * 4. the folder: the model with side paths and ranges, which the machine takes from there. */
+ * 3. with `reconstruct`, weights and scales that are written instead (fit_reconstruct.c);
+ * 4. input ranges (fit_ranges.c), first without knowing the results, then with those under noise;
+ * 5. the folder: the model with side paths and ranges, which the machine takes from there. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,6 +120,8 @@ struct fitting {
     struct fit_statistics *statistics;
     struct fit_sides sides;
     double conversion_nats;
+    struct model *copy;          /* with weights of its own; NULL: not needed */
+    double reconstruct_before_nats, reconstruct_after_nats;
 };
 
 static enum status choose_sides(struct fitting *f, struct error *e) {
@@ -133,6 +136,16 @@ static enum status choose_sides(struct fitting *f, struct error *e) {
     TRY(fit_sides(f->model, f->chip, f->sensitivity, o->digital_share, f->statistics, &f->sides, e));
     f->sides.before = before;
     return fit_measure_weights(f->model, f->chip, f->sensitivity, f->sides.sides, f->statistics, e);
+}
+
+/* From here on the model is the one that is written. */
+static enum status reconstruct(struct fitting *f, struct error *e) {
+    struct side_path *const *sides = f->sides.sides;
+    TRY(fit_copy_create(f->model, f->chip, &f->copy, e));
+    f->model = f->copy;
+    TRY(fit_reconstruct(f->copy, f->chip, f->ids, f->windows, f->options->length, sides, f->statistics,
+                        &f->reconstruct_before_nats, &f->reconstruct_after_nats, e));
+    return fit_measure_weights(f->model, f->chip, f->sensitivity, sides, f->statistics, e);
 }
 
 static enum status find_ranges(struct fitting *f, struct error *e) {
@@ -161,6 +174,9 @@ static enum status steps(struct fitting *f, const char *path, struct fit_result 
     TRY(text_windows(f->model, o, &f->ids, &f->windows, e));
     TRY(fit_sensitivity(f->model, f->chip, f->ids, f->windows, o->length, o->seed, f->statistics, &f->sensitivity, e));
     TRY(choose_sides(f, e));
+    if (o->reconstruct) {
+        TRY(reconstruct(f, e));
+    }
     if (ranges) {
         TRY(find_ranges(f, e));
     }
@@ -169,7 +185,9 @@ static enum status steps(struct fitting *f, const char *path, struct fit_result 
                              .noise_before_nats = f->sides.before,
                              .noise_after_nats = f->sides.after,
                              .conversion_nats = f->conversion_nats,
-                             .price_nats = f->sides.price};
+                             .price_nats = f->sides.price,
+                             .reconstruct_before_nats = f->reconstruct_before_nats,
+                             .reconstruct_after_nats = f->reconstruct_after_nats};
     return write(f->model, f->chip, &f->sides, ranges ? f->statistics : NULL, path, r, e);
 }
 
@@ -180,6 +198,7 @@ enum status adapt_fit(const struct model *m, const struct chip *c, const struct 
     enum status s = steps(&f, path, r, e);
     fit_sides_destroy(&f.sides, m->matrix_count);
     fit_statistics_destroy(f.statistics, m->matrix_count);
+    fit_copy_destroy(f.copy);
     mem_free(f.sensitivity);
     mem_free(f.ids);
     return s;

@@ -89,4 +89,35 @@ enum status fit_sides(const struct model *m, const struct chip *c, const struct 
                       const struct fit_statistics *f, struct fit_sides *out, struct error *e);
 void fit_sides_destroy(struct fit_sides *f, size_t matrices);
 
+/* ---- weights that are written instead of the model's (fit_copy.c, fit_moments.c, fit_reconstruct.c) ----- */
+
+/* A model whose weights may be changed: matrices on tiles are its own, in fp32. The original must outlive it. */
+enum status fit_copy_create(const struct model *m, const struct chip *c, struct model **out, struct error *e);
+void fit_copy_destroy(struct model *copy); /* NULL is fine */
+float *fit_weights(const struct model *copy, size_t matrix); /* [O][I] of a matrix on tiles */
+
+/* E[x x^T] of the inputs of every matrix on tiles; the same block for matrices with the same inputs. */
+struct fit_moments {
+    float **square; /* [matrices][I][I]; NULL: not on tiles */
+    struct arena *arena;
+};
+enum status fit_moments(const struct model *m, const struct chip *c, const int32_t *ids, size_t windows,
+                        uint32_t length, struct fit_moments *out, struct error *e);
+void fit_moments_destroy(struct fit_moments *f);
+
+/* One matrix. */
+struct fit_layer {
+    uint32_t inputs, outputs;
+    const float *square;           /* [I][I] */
+    const struct side_path *side;  /* NULL: none */
+    float *weights;                /* [O][I]: given, and what to write instead */
+    float *scales;                 /* [row blocks][O]: found */
+    double *before, *after;        /* [O] expected squared error of the results */
+};
+enum status fit_reconstruct_layer(const struct chip *c, const struct fit_layer *l, struct error *e);
+/* All matrices on tiles of a copy: weights and weight_scale. before, after: nats per token by the noise of weights. */
+enum status fit_reconstruct(struct model *copy, const struct chip *c, const int32_t *ids, size_t windows,
+                            uint32_t length, struct side_path *const *sides, const struct fit_statistics *v,
+                            double *before, double *after, struct error *e);
+
 #endif
