@@ -589,6 +589,100 @@ static void text_is_data_too(void **state) {
     model_close(m);
 }
 
+/* ---- documents ------------------------------------------------------------------------------------------------- */
+
+/* Start id, text, end; a start id that a document cut off does not foretell stands as its complement. */
+static void documents_are_kept_apart(void **state) {
+    (void)state;
+    struct model *m = stories();
+    struct error e;
+    const char *path = file_in(scratch_directory(), "two.jsonl");
+    const char *lines = "{\"text\": \"The cat sat.\\n\\nIt slept.\", \"url\": \"a\"}\n"
+                        "{\"text\": \"A bird\", \"complete\": false}\n{\"text\": \"sang.\", \"complete\": true}";
+    const char *const texts[3] = {"The cat sat.\n\nIt slept.", "A bird", "sang."};
+    const int32_t bos = model_bos(m), end = 1; /* of the bundled model */
+    const int32_t starts[3] = {bos, bos, ~bos};
+    struct token_list wanted = {NULL, 0, 0};
+    for (int i = 0; i < 3; i++) {
+        must(token_list_add(&wanted, starts[i], &e), &e);
+        must(tokenizer_encode(model_tokenizer(m), texts[i], strlen(texts[i]), false, false, &wanted, &e), &e);
+        if (i != 1) {
+            must(token_list_add(&wanted, end, &e), &e);
+        }
+    }
+    write_all(path, lines, strlen(lines));
+    struct data *d = open_data(&path, 1, m, (struct data_options){.length = (uint32_t)wanted.count});
+    assert_int_equal(data_count(d, DATA_TRAIN), 1);
+    assert_memory_equal(data_sequence(d, DATA_TRAIN, 0), wanted.ids, wanted.count * sizeof *wanted.ids);
+    assert_int_equal(data_id(~bos), bos);
+    assert_int_equal(data_id(end), end);
+    data_close(d);
+    token_list_clear(&wanted);
+    model_close(m);
+}
+
+static void damaged_documents_are_refused(void **state) {
+    static const struct { const char *lines, *says; } bad[] = {
+        {"{\"text\": \"a\"}\n{\"test\": \"b\"}\n", "line 2: no text"},
+        {"{\"text\": \"a\"}\n{\"text\": 5}\n", "line 2: no text"},
+        {"{\"text\": \"a\", \"complete\": 1}\n", "line 1: complete"},
+        {"{\"text\": \"a\n\"}\n", "line 1"},
+        {"{\"text\": \"a\"}\n\n", "line 2"},
+        {"\"text\"", "line 1"},
+    };
+    (void)state;
+    struct model *m = stories();
+    char path[PATH_ROOM];
+    snprintf(path, sizeof path, "%s", file_in(scratch_directory(), "bad.jsonl"));
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        write_all(path, bad[i].lines, strlen(bad[i].lines));
+        refused(m, path, bad[i].says);
+    }
+    model_close(m);
+}
+
+/* Ids of a data file that starts a document anew in the middle of a sequence, as lines, and read again. */
+static void ids_become_documents(void **state) {
+    (void)state;
+    struct model *m = stories();
+    struct error e;
+    const char *folder = scratch_directory();
+    char path[PATH_ROOM], text[PATH_ROOM], *lines;
+    size_t bytes;
+    struct documents_result r;
+    snprintf(path, sizeof path, "%s/own.mhodata", folder);
+    snprintf(text, sizeof text, "%s/own.jsonl", folder);
+    struct generate_options o = small_set();
+    generate(m, path, o);
+    const char *paths[1] = {path};
+    struct data *d = open_data(paths, 1, m, (struct data_options){0});
+    must(adapt_text(m, d, text, &r, &e), &e);
+    uint64_t starts = 0, sequences = data_count(d, DATA_TRAIN) + data_count(d, DATA_VALIDATION);
+    for (uint64_t k = 0; k < data_count(d, DATA_TRAIN); k++) {
+        const int32_t *ids = data_sequence(d, DATA_TRAIN, k);
+        for (uint32_t p = 2; p < o.length; p++) {
+            starts += ids[p] == ids[0] && ids[p - 1] != ids[0];
+        }
+    }
+    must(read_file(text, 1 << 24, &lines, &bytes, &e), &e);
+    uint64_t found = 0;
+    for (size_t i = 0; i < bytes; i++) {
+        found += lines[i] == '\n';
+    }
+    assert_int_equal(r.documents, found);
+    assert_int_equal(r.documents, sequences + r.complete);
+    assert_true(r.complete >= starts);
+    mem_free(lines);
+    data_close(d);
+
+    paths[0] = text;
+    d = open_data(paths, 1, m, (struct data_options){.length = 16});
+    assert_int_equal(data_sequence(d, DATA_TRAIN, 0)[0], model_bos(m));
+    assert_int_equal(adapt_text(m, d, path, &r, &e), ERR_USAGE); /* not drawn from the model */
+    data_close(d);
+    model_close(m);
+}
+
 static void validation_is_counted_as_documented(void **state) {
     (void)state;
     assert_int_equal(data_validation_count(1000, 0.01), 10);
@@ -613,6 +707,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(hostile_files_are_refused),
     cmocka_unit_test(another_tokenizer_is_refused),
     cmocka_unit_test(text_is_data_too),
+    cmocka_unit_test(documents_are_kept_apart),
+    cmocka_unit_test(damaged_documents_are_refused),
+    cmocka_unit_test(ids_become_documents),
     cmocka_unit_test(validation_is_counted_as_documented),
 };
 

@@ -12,6 +12,7 @@
 #include "base/random.h"
 #include "base/threads.h"
 #include "models/adapt/checkpoint.h"
+#include "models/adapt/muon.h"
 #include "models/adapt/optimiser.h"
 #include "models/adapt/student_loss.h"
 #include "tests/files.h"
@@ -196,6 +197,64 @@ static void adamw_is_that_of_pytorch(void **state) {
     bench_destroy(&b);
 }
 
+/* Three steps of a tall and a wide matrix; the gradient comes halved, and is doubled. The iterations enlarge what is
+ * small by up to 3.4445^5, and with it the rounding of fp32: 3e-5 of a step of 0.03 per element. */
+static void muon_is_that_of_pytorch(void **state) {
+    (void)state;
+    json_t *golden = load_json(golden_path("muon_torch.json"));
+    const json_t *rates = json_object_get(golden, "rates");
+    double decay = json_number_value(json_object_get(golden, "decay"));
+    for (size_t k = 0; k < 2; k++) {
+        const json_t *shape = json_array_get(json_object_get(golden, "shapes"), k);
+        const json_t *matrix = json_array_get(json_object_get(golden, "matrices"), k);
+        size_t rows = (size_t)json_integer_value(json_array_get(shape, 0));
+        size_t columns = (size_t)json_integer_value(json_array_get(shape, 1)), n = rows * columns;
+        assert_int_equal(json_array_size(matrix), n);
+        real *all = mem_alloc(3 * n + muon_scratch_reals(rows, columns), sizeof *all);
+        real *weight = all, *momentum = all + n, *gradient = all + 2 * n;
+        fill_start(weight, n);
+        for (size_t step = 0; step < json_array_size(rates); step++) {
+            double rate = json_number_value(json_array_get(rates, step));
+            for (size_t i = 0; i < n; i++) {
+                double angle = 0.3 * (double)i * (double)i + (double)step + 1;
+                gradient[i] = (real)(0.05 * ((double)step + 1) * sin(angle));
+            }
+            muon_update(&(struct muon_step){rate, 1 - rate * decay, 2}, rows, columns, gradient, momentum, weight,
+                        all + 3 * n);
+        }
+        for (size_t i = 0; i < n; i++) {
+            double want = json_number_value(json_array_get(matrix, i));
+            if (!(fabs((double)weight[i] - want) <= 2e-6)) {
+                fail_msg("%zu x %zu, element %zu: %.9g, expected %.9g", rows, columns, i, (double)weight[i], want);
+            }
+        }
+        mem_free(all);
+    }
+    json_decref(golden);
+}
+
+/* With Muon matrices take its steps, all else those of AdamW; the norm of all is scaled down for both. */
+static void muon_is_for_matrices(void **state) {
+    static const char *const recipes[2] = {"{steps: 1}", "{steps: 1, optimiser: muon}"};
+    real matrix[2], vector[2];
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        struct bench b;
+        bench_create(&b, recipes[k]);
+        struct parameter w = parameter_named(&b, "model.layers.0.self_attn.q_proj.weight");
+        struct parameter v = parameter_named(&b, "model.norm.weight");
+        fill_start(w.data, w.count);
+        fill_slope(w.gradient, w.count, 1);
+        fill_slope(v.gradient, v.count, 1);
+        optimiser_step(b.optimiser, 0.1, optimiser_gradient_norm(b.optimiser));
+        matrix[k] = w.data[1];
+        vector[k] = v.data[1];
+        bench_destroy(&b);
+    }
+    assert_near(vector[0], vector[1], 0);
+    assert_true(fabsf(matrix[0] - matrix[1]) > 1e-3f);
+}
+
 /* ---- runs in this process ---------------------------------------------------------------------- */
 
 #define SMALL "steps: 8, batch: 2, lr: 1e-3, warmup: 0, split: 0.1, checkpoint_every: 2, validate_every: 4"
@@ -297,7 +356,7 @@ static void threads_change_nothing(void **state) {
     struct error e;
     char folders[3][PATH_ROOM];
     (void)state;
-    setup_create(&s, "afm", "{" SMALL ", recompute: on, noise: cell}");
+    setup_create(&s, "afm", "{" SMALL ", recompute: on, noise: cell, optimiser: muon}");
     for (size_t i = 0; i < 3; i++) {
         snprintf(folders[i], PATH_ROOM, "%s", scratch_directory());
         threads_set(counts[i]);
@@ -604,6 +663,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(schedules),
     cmocka_unit_test(adamw_by_hand),
     cmocka_unit_test(adamw_is_that_of_pytorch),
+    cmocka_unit_test(muon_is_that_of_pytorch),
+    cmocka_unit_test(muon_is_for_matrices),
     cmocka_unit_test(the_loss_falls),
     cmocka_unit_test(threads_change_nothing),
     cmocka_unit_test(accumulated_batches_are_one),

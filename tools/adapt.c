@@ -3,8 +3,8 @@
 
 #include "tools/command.h"
 
-static const struct adapt_word *const words[] = {&adapt_word_generate, &adapt_word_fit, &adapt_word_train,
-                                           &adapt_word_export,   &adapt_word_compare};
+static const struct adapt_word *const words[] = {&adapt_word_generate, &adapt_word_text,   &adapt_word_fit,
+                                                 &adapt_word_train,    &adapt_word_export, &adapt_word_compare};
 enum { WORDS = sizeof words / sizeof words[0] };
 
 static enum status adapt_command(const struct options *o, struct error *e) {
@@ -33,11 +33,12 @@ static const char *const names[] = {"model", "out",   "tokens",      "length", "
                                     "checkpoint-every", "validate-every", NULL};
 
 const struct command command_adapt = {
-    "adapt", "generate | fit | train | export | compare RECIPE.yaml",
+    "adapt", "generate | text | fit | train | export | compare RECIPE.yaml",
     "make a model fit for a chip: data, adaptation, export, comparison", names, adapt_command,
     "examples:\n"
     "  mho adapt generate --model model.gguf --tokens 1000000 --out own.mhodata\n"
     "  mho adapt generate --model model.gguf --tokens 1000000 --part 2/4 --out own-2.mhodata\n"
+    "  mho adapt text --model model.gguf --data own.mhodata --out own.jsonl\n"
     "  mho adapt fit --model stories --chip afm --digital 0.05 --out stories-fit\n"
     "  mho adapt train --model stories --chip afm --data own.mhodata --tokens 1000000 --lr 1e-4 --out adapted\n"
     "  mho adapt export --model adapted --format gguf --type Q8_0 --out adapted.gguf\n"

@@ -62,8 +62,8 @@ struct adapt_word {
     const char *const *options; /* NULL-terminated names */
     enum status (*run)(const struct options *o, struct error *e);
 };
-extern const struct adapt_word adapt_word_generate, adapt_word_fit, adapt_word_train, adapt_word_export,
-    adapt_word_compare;
+extern const struct adapt_word adapt_word_generate, adapt_word_text, adapt_word_fit, adapt_word_train,
+    adapt_word_export, adapt_word_compare;
 
 /* mho run --shapes-only (shapes.c). */
 enum status shapes_run(const struct options *o, struct error *e);

@@ -42,7 +42,7 @@ static const struct option_row rows[] = {
     {"reconstruct", FLAG, NULL, 0, 0, "adapt fit: weights and scales with the least expected error under noise",
      AT(reconstruct)},
     {"data", LIST, "FILE", 0, 0,
-     "adapt train: data file or text to train on, repeatable; eval choice: file of the task (mmlu: folder or ZIP)",
+     "adapt train, text: data file, or text to train on; repeatable; eval choice: file of the task (mmlu: folder or ZIP)",
      AT(data)},
     {"recipe", TEXT, "FILE", 0, 0, "adapt train: YAML file of keys; options count more (docs/adaptation.md)",
      AT(recipe)},

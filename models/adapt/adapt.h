@@ -38,6 +38,12 @@ struct generate_result {
 enum status adapt_generate(const struct model *m, const char *path, const struct generate_options *o,
                            struct generate_result *out, struct error *e);
 
+struct documents_result { uint64_t documents, complete, bytes; }; /* bytes: of the texts */
+/* Writes what data files hold as JSON lines, a document each (documents.c), so that a model with another tokenizer can
+ * learn from it. The data must have been drawn from this model. */
+enum status adapt_text(const struct model *m, const struct data *d, const char *path, struct documents_result *out,
+                       struct error *e);
+
 /* ---- without training (fit.c) ------------------------------------------------------------------------------------ */
 
 struct fit_options {

@@ -94,6 +94,7 @@ static enum status check_text_bytes(const struct source *s, struct error *e) {
     return OK;
 }
 
+/* Cuts the tokens into sequences, each with the start id before them if there is one. */
 static enum status pack(struct source *s, const struct token_list *tokens, double split, struct error *e) {
     struct data_header *h = &s->header;
     size_t bos = h->start >= 0, step = h->length - bos;
@@ -124,11 +125,14 @@ static enum status take_text(struct source *s, const struct model *m, uint32_t l
                          m->view.path);
     }
     TRY(check_text_bytes(s, e));
+    const char *text = (const char *)s->file.data;
+    bool documents = text_ends_with(s->path, ".jsonl"); /* they bring their start ids */
     s->header.length = length;
-    s->header.start = model_bos(m);
+    s->header.start = documents ? -1 : model_bos(m);
     struct token_list tokens = {NULL, 0, 0};
-    enum status status =
-        tokenizer_encode(m->tokenizer, (const char *)s->file.data, s->file.bytes, false, false, &tokens, e);
+    enum status status = documents
+                             ? documents_encode(m, s->path, text, s->file.bytes, &tokens, e)
+                             : tokenizer_encode(m->tokenizer, text, s->file.bytes, false, false, &tokens, e);
     if (status == OK) {
         status = pack(s, &tokens, split, e);
     }

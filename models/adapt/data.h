@@ -26,7 +26,8 @@
  * they were made for, so a file whose tokenizer_hash is another than the model's is refused.
  *
  * Plain text is encoded without special tokens and cut into sequences of BOS (where the model has one) and the next
- * length - 1 tokens (length, without BOS). What is left at the end is left out; the last sequences are validation. */
+ * length - 1 tokens (length, without BOS). What is left at the end is left out; the last sequences are validation.
+ * Files NAME.jsonl hold documents, one per line, which are kept apart by BOS and end of text (documents.c). */
 #ifndef MHO_MODELS_ADAPT_DATA_H
 #define MHO_MODELS_ADAPT_DATA_H
 
@@ -56,12 +57,21 @@ void data_close(struct data *d); /* NULL is fine */
 enum data_part { DATA_TRAIN, DATA_VALIDATION, DATA_PARTS };
 uint32_t data_length(const struct data *d);
 uint64_t data_count(const struct data *d, enum data_part part); /* sequences */
-/* Ids [data_length] of sequence k < data_count. Borrowed. */
+/* Ids [data_length] of sequence k < data_count. Borrowed. One that nothing before it foretells, because the document
+ * there was cut off, stands as its complement: data_id. */
 const int32_t *data_sequence(const struct data *d, enum data_part part, uint64_t k);
+static inline int32_t data_id(int32_t stored) { return stored < 0 ? ~stored : stored; }
 /* A hash of what the files hold, in order: for checkpoints, which must go on with the same data. */
 uint64_t data_hash(const struct data *d);
 /* Whether all of it was drawn from this very model; false for text. */
 bool data_is_of_model(const struct data *d, const struct model *m);
+
+/* ---- documents (documents.c) ----------------------------------------------------------------------------------- */
+
+struct token_list;
+/* Appends the ids of all documents of a text of JSON lines, as data_sequence gives them. Errors name the line. */
+enum status documents_encode(const struct model *m, const char *path, const char *text, size_t bytes,
+                             struct token_list *out, struct error *e);
 
 /* ---- the header (data_header.c) -------------------------------------------------------------------------------- */
 

@@ -5,12 +5,14 @@
 
 #include "base/memory.h"
 #include "base/threads.h"
+#include "models/adapt/muon.h"
 
 enum { PIECE = 1 << 14, LANES = 8 };
 
 struct slot {
     struct parameter p;
-    real *first, *second;
+    bool muon;
+    real *first, *second; /* Muon has no second moment: [1] */
     double decay, rate; /* rate: factor on the learning rate */
 };
 
@@ -18,7 +20,9 @@ struct optimiser {
     const struct train_recipe *recipe;
     struct slot *slots;
     size_t count;
-    double *sums; /* [pieces of the largest parameter] */
+    double *sums;          /* [pieces of the largest parameter] */
+    real *scratch;         /* of Muon: [threads][scratch_reals] */
+    size_t scratch_reals;
     uint64_t steps;
 };
 
@@ -64,12 +68,23 @@ static double decay_of(const struct train_recipe *r, enum parameter_group g) {
 static bool fill_slot(struct slot *s, struct parameter p, const struct train_recipe *r) {
     bool range = p.group == PARAMETER_INPUT_RANGE || p.group == PARAMETER_CLIP;
     *s = (struct slot){.p = p, .decay = decay_of(r, p.group), .rate = range ? r->range_lr : 1};
+    s->muon = r->optimiser == OPTIMISER_MUON && p.group == PARAMETER_MATRIX;
     s->first = mem_alloc(p.count, sizeof *s->first);
-    s->second = mem_alloc(p.count, sizeof *s->second);
+    s->second = mem_alloc(s->muon ? 1 : p.count, sizeof *s->second);
     return s->first && s->second;
 }
 
 static size_t pieces_of(size_t count) { return (count + PIECE - 1) / PIECE; }
+
+static bool make_scratch(struct optimiser *o) {
+    for (size_t i = 0; i < o->count; i++) {
+        const struct slot *s = &o->slots[i];
+        size_t reals = s->muon ? muon_scratch_reals(s->p.rows, s->p.columns) : 0;
+        o->scratch_reals = reals > o->scratch_reals ? reals : o->scratch_reals;
+    }
+    o->scratch = o->scratch_reals ? mem_alloc((size_t)threads_count(), o->scratch_reals * sizeof *o->scratch) : NULL;
+    return o->scratch_reals == 0 || o->scratch;
+}
 
 static enum status fill(struct optimiser *o, const struct student *s, struct error *e) {
     size_t most = 0;
@@ -83,7 +98,7 @@ static enum status fill(struct optimiser *o, const struct student *s, struct err
         }
     }
     o->sums = mem_alloc(most, sizeof *o->sums);
-    return o->slots && o->sums ? OK : no_memory(e);
+    return o->slots && o->sums && make_scratch(o) ? OK : no_memory(e);
 }
 
 enum status optimiser_create(const struct student *s, const struct train_recipe *r, struct optimiser **out,
@@ -113,14 +128,16 @@ void optimiser_destroy(struct optimiser *o) {
     }
     mem_free(o->slots);
     mem_free(o->sums);
+    mem_free(o->scratch);
     mem_free(o);
 }
 
 uint64_t *optimiser_steps(struct optimiser *o) { return &o->steps; }
 
-void optimiser_moments(struct optimiser *o, size_t i, real **first, real **second) {
+size_t optimiser_moments(struct optimiser *o, size_t i, real **first, real **second) {
     *first = o->slots[i].first;
     *second = o->slots[i].second;
+    return o->slots[i].muon ? 1 : o->slots[i].p.count;
 }
 
 /* ---- the norm ---------------------------------------------------------------------------------- */
@@ -196,11 +213,32 @@ static void step_pieces(void *context, size_t begin, size_t end, int worker) {
     }
 }
 
+struct muon_job { const struct optimiser *o; double rate, scale; };
+
+static void step_matrices(void *context, size_t begin, size_t end, int worker) {
+    const struct muon_job *j = context;
+    for (size_t i = begin; i < end; i++) {
+        const struct slot *s = &j->o->slots[i];
+        const struct muon_step step = {j->rate, 1 - j->rate * s->decay, j->scale};
+        if (s->muon) {
+            muon_update(&step, s->p.rows, s->p.columns, s->p.gradient, s->first, s->p.data,
+                        j->o->scratch + (size_t)worker * j->o->scratch_reals);
+        }
+    }
+}
+
 void optimiser_step(struct optimiser *o, double learning_rate, double norm) {
     const struct train_recipe *r = o->recipe;
     double t = (double)++o->steps, scale = r->max_norm > 0 && norm > r->max_norm ? r->max_norm / norm : 1;
+    struct muon_job matrices = {o, learning_rate, scale};
+    if (o->scratch) {
+        parallel_for(o->count, 1, 0, step_matrices, &matrices);
+    }
     for (size_t i = 0; i < o->count; i++) {
         const struct slot *s = &o->slots[i];
+        if (s->muon) {
+            continue;
+        }
         double rate = learning_rate * s->rate;
         struct step_job job = {.slot = s,
                                .keep = (real)(1 - rate * s->decay),

@@ -1,4 +1,5 @@
-/* Private to models/adapt/: AdamW, the schedule of its learning rate, and the norm of all gradients.
+/* Private to models/adapt/: AdamW, the schedule of its learning rate, and the norm of all gradients. With `optimiser:
+ * muon` in the recipe matrices take the steps of muon.h, all else those of AdamW.
  *
  * Step t = 1, 2, ... of a parameter w with gradient g, learning rate r (Loshchilov, Hutter, Decoupled Weight Decay
  * Regularization, ICLR 2019, arXiv 1711.05101; as torch.optim.AdamW orders it):
@@ -25,8 +26,9 @@ void optimiser_destroy(struct optimiser *o); /* NULL is fine */
 double optimiser_gradient_norm(struct optimiser *o);
 /* One step with gradients of this norm. */
 void optimiser_step(struct optimiser *o, double learning_rate, double norm);
-/* Steps so far, and the two moments [count] of parameter i: what a checkpoint needs. */
+/* Steps so far, and the two moments of parameter i: what a checkpoint needs. The first is [count], the second as long as
+ * is returned. */
 uint64_t *optimiser_steps(struct optimiser *o);
-void optimiser_moments(struct optimiser *o, size_t i, real **first, real **second);
+size_t optimiser_moments(struct optimiser *o, size_t i, real **first, real **second);
 
 #endif

@@ -36,10 +36,12 @@ static const int32_t *training_sequence(struct trainer *t, uint64_t number) {
     return data_sequence(t->o->data, DATA_TRAIN, t->order[number % count]);
 }
 
-/* Ids of a sequence, and for each the one that follows. */
+/* Ids of a sequence, and for each the one that follows; below 0: none to be learned. */
 static void put_sequence(struct trainer *t, size_t place, const int32_t *ids) {
     int32_t *to = t->ids + place * t->length, *targets = t->targets + place * t->length;
-    memcpy(to, ids, t->length * sizeof *to);
+    for (uint32_t i = 0; i < t->length; i++) {
+        to[i] = data_id(ids[i]);
+    }
     memcpy(targets, ids + 1, (t->length - 1) * sizeof *targets);
     targets[t->length - 1] = -1;
 }

@@ -25,6 +25,7 @@
 #include "models/adapt/rule.h"
 #include "sim/sim.h"
 
+enum train_optimiser { OPTIMISER_ADAMW, OPTIMISER_MUON };
 enum train_schedule { SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_CONSTANT };
 
 enum { TRAIN_STEPS_MOST = 1000000 }; /* a checkpoint holds a row of 72 bytes for every step */
@@ -36,6 +37,7 @@ struct train_recipe {
     int batch, length;     /* sequences that are computed at once, tokens of each (0: as the data has them) */
     int accumulate;        /* batches whose gradients make one step */
     double split;          /* of text files: share kept for validation */
+    int optimiser;         /* enum train_optimiser */
     double lr, last_lr, warmup; /* warmup: share of the steps */
     int schedule;          /* enum train_schedule */
     double beta1, beta2, epsilon;

@@ -64,10 +64,10 @@ static enum status list_blocks(const struct trainer *t, struct checkpoint_block 
     for (size_t i = 0; i < parameters; i++) {
         struct parameter p = student_parameter_at(t->student, i);
         real *first, *second;
-        optimiser_moments(t->optimiser, i, &first, &second);
+        size_t seconds = optimiser_moments(t->optimiser, i, &first, &second);
         *b++ = (struct checkpoint_block){p.data, p.count * sizeof *p.data};
         *b++ = (struct checkpoint_block){first, p.count * sizeof *first};
-        *b++ = (struct checkpoint_block){second, p.count * sizeof *second};
+        *b++ = (struct checkpoint_block){second, seconds * sizeof *second};
     }
     *count = (size_t)(b - *blocks);
     return OK;
