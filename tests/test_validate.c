@@ -478,7 +478,7 @@ static void command_writes_one_document(void **state) {
     mem_free(out);
 }
 
-/* Nowhere a TOPS without operations per MAC and bits, which are those of the point, or a number without its boundary. */
+/* Nowhere a TOPS without operations per MAC and bits, which are those of the point; no number without its boundary. */
 static void conventions_stand_beside_numbers(void **state) {
     (void)state;
     char *out;

@@ -100,8 +100,10 @@ static void name_resources(struct trace *t) {
             last_chip = r.chip;
         }
         for (uint32_t lane = 0; lane < t->lanes[i]; lane++) {
-            char of[128], number[16];
-            snprintf(number, sizeof number, r.servers > 1 ? "(%" PRIu32 ")" : "", lane + 1);
+            char of[128], number[16] = "";
+            if (r.servers > 1) {
+                snprintf(number, sizeof number, "(%" PRIu32 ")", lane + 1);
+            }
             snprintf(of, sizeof of, "%.100s%s%s", r.matrix, r.matrix[0] && number[0] ? " " : "", number);
             name_track(t, PID_CHIPS + r.chip, track_of(t, i, lane), run_class_name(r.class), of);
             if (r.matrix[0]) {

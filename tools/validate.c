@@ -187,8 +187,8 @@ static const char *role_of(const struct validation_point *p, char text[CELL_BYTE
     return text;
 }
 
-/* Never a TOPS without what an operation is, and the bits of the converters; the boundary stands with the chip, or in the
- * name. Nothing for other units. */
+/* Never a TOPS without what an operation is, and the bits of the converters; the boundary stands with the chip, or in
+ * the name. Nothing for other units. */
 static const char *convention_of(const struct validation_point *p, char text[CELL_BYTES]) {
     text[0] = 0;
     if (strncmp(p->unit, "TOPS", 4) == 0) {
