@@ -268,12 +268,19 @@ static void add_white_variance(const struct place *p, struct tile_devices *t) {
 
 /* ---- wires -------------------------------------------------------------------------------------------------- */
 
-/* Noise of a device reaches the output as its current does. */
+/* Noise of a device reaches the output as its current does; one of 0 S, as that of its neighbour on the column. */
 static void attenuate_variance(struct tile_devices *t) {
-    size_t cells = (size_t)t->physical_columns * t->rows;
-    for (size_t i = 0; t->white_variance && i < cells; i++) {
-        float g_S = t->crossing_S[0][i], ratio = g_S > 0 ? t->effective_S[0][i] / g_S : 0;
-        t->white_variance[i] *= ratio * ratio;
+    for (uint32_t column = 0; t->white_variance && column < t->physical_columns; column++) {
+        const float *g_S = t->crossing_S[0] + (size_t)column * t->rows,
+                    *effective_S = t->effective_S[0] + (size_t)column * t->rows;
+        float *variance = t->white_variance + (size_t)column * t->rows, ratio = 1;
+        for (uint32_t i = t->rows; i-- > 0;) { /* of the first that conducts, for those before it */
+            ratio = g_S[i] > 0 ? effective_S[i] / g_S[i] : ratio;
+        }
+        for (uint32_t i = 0; i < t->rows; i++) {
+            ratio = g_S[i] > 0 ? effective_S[i] / g_S[i] : ratio;
+            variance[i] *= ratio * ratio;
+        }
     }
 }
 

@@ -444,6 +444,50 @@ static void pairs_of_rows_are_sorted(void **state) {
     assert_true(row_currents_S(codes, NULL, between_S, between_S, N, 127, true) == 0);
 }
 
+/* Noise of a device reaches a result as its current does, times E / g, one of 0 S (every second here) too, as its
+ * neighbour's: variances of 8,190 reads behind wires that take 2 to 25 %, against the sum over the devices of
+ * (sd E / g x)^2; 4 standard errors of a variance. */
+static void white_noise_passes_the_wires(void **state) {
+    (void)state;
+    enum { ROWS = 16, OUTPUTS = 3, ROUNDS = 117, READS = ROUNDS * MAX_TOKENS };
+    struct fixture *f = tile_of("tile.cell=generic tile.wires.input_ohm=3000 effects.read_noise=on "
+                                "tile.cell.white_noise.relative=0.05 tile.cell.white_noise.absolute_uS=1",
+                                OUTPUTS, ROWS, NULL);
+    struct machine *m = f->machine;
+    struct tile_conductances t;
+    struct error e = {0};
+    float x[MAX_TOKENS * ROWS], y[MAX_TOKENS * OUTPUTS];
+    double sum[OUTPUTS] = {0}, squares[OUTPUTS] = {0}, ratio = 0;
+    int zeros = 0;
+    for (int i = 0; i < MAX_TOKENS * ROWS; i++) {
+        x[i] = (float)(i % ROWS + 1) / ROWS;
+    }
+    for (uint64_t read = 0; read < READS; read += MAX_TOKENS) {
+        assert_int_equal(machine_multiply(m, 0, x, MAX_TOKENS, read, f->scratch, y, &f->record, &e), OK);
+        for (int i = 0; i < MAX_TOKENS * OUTPUTS; i++) {
+            sum[i % OUTPUTS] += (double)y[i] / READS;
+            squares[i % OUTPUTS] += (double)y[i] * (double)y[i] / READS;
+        }
+    }
+    assert_int_equal(machine_tile_conductances(m, 0, 0, 0, &t, &e), OK);
+    for (uint32_t o = 0; o < OUTPUTS; o++) {
+        double scale = (double)m->arrays[0]->weight_scale[o] / m->plan.span_S, expected = 0;
+        for (uint32_t i = 0; i < 2 * ROWS; i++) { /* both legs; one of them conducts, and both see the same voltage */
+            size_t at = (size_t)2 * o * ROWS + i, twin = i < ROWS ? at + ROWS : at - ROWS;
+            double g_S = (double)t.crossing_S[at];
+            ratio = (double)(g_S > 0 ? t.effective_S[at] / t.crossing_S[at] : t.effective_S[twin] / t.crossing_S[twin]);
+            expected += pow(hypot(0.05 * g_S, 1e-6) * ratio * (double)x[i % ROWS] * scale, 2);
+            zeros += !(g_S > 0);
+            assert_in_range((int)(100 * ratio), 75, 98);
+        }
+        assert_near((squares[o] - sum[o] * sum[o]) / expected, 1, 4 * sqrt(2.0 / READS));
+    }
+    assert_int_equal(zeros, ROWS * OUTPUTS);
+    mem_free(t.crossing_S);
+    mem_free(t.effective_S);
+    fixture_close(f);
+}
+
 /* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 static enum status read_and_write(const struct machine *m, bool floating, const double *level, FILE *netlist,
@@ -532,6 +576,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(energy_of_pulses),
     cmocka_unit_test(energy_of_strong_wires),
     cmocka_unit_test(pairs_of_rows_are_sorted),
+    cmocka_unit_test(white_noise_passes_the_wires),
     cmocka_unit_test(many_tiles_are_asked_for),
     cmocka_unit_test(floating_needs_a_driver),
     cmocka_unit_test(folding_time_is_estimated),
