@@ -3,6 +3,7 @@
  * test_student_gradients.c. */
 #include "models/adapt/student_loss.h"
 #include "base/threads.h"
+#include "models/internal.h"
 #include "tests/student_fixture.h"
 
 /* ---- one layer --------------------------------------------------------------------------------- */
@@ -383,6 +384,36 @@ static void noise_of_the_cell(void **state) {
     chip_destroy(c);
 }
 
+/* A scale that the model brings: weights beyond it are clipped, noise is that of |w| / scale, in units of the scale. An
+ * ADC range that it brings: b = R x range, not lambda R m. */
+static void scales_of_the_model_count(void **state) {
+    static const uint32_t begin[2] = {0, 2};
+    static const float scale[1] = {0.5f}, adc_range[1] = {0.4f};
+    (void)state;
+    struct analog_rule rule = {.inputs = TRAIN_INPUTS_STATIC, .dac_steps = 127, .range_start = 1, .range_floor = 1e-6,
+                               .adc_bound = 12, .adc_steps = 127, .adc_per_column = true, .noise = TRAIN_NOISE_COLUMN,
+                               .noise_sd = 0.1};
+    struct layer_bench own, given;
+    layer_bench_create(&own, &rule, 2, 1, 1, begin, 1, false);
+    layer_bench_create(&given, &rule, 2, 1, 1, begin, 1, false);
+    own.layer.weight[0] = own.x[0] = given.x[0] = 1;
+    given.layer.weight[0] = 1;
+    own.layer.weight[1] = given.layer.weight[1] = 0.25f;
+    given.layer.scale = scale;
+    given.layer.adc_range = adc_range;
+    layer_bench_run(&own, STUDENT_TRAIN);
+    layer_bench_run(&given, STUDENT_TRAIN);
+    for (size_t i = 0; i < 2; i++) {
+        double clean = i == 0 ? 0.5 : 0.25, noise = own.layer.noisy[i] - own.layer.weight[i];
+        assert_near(given.layer.noisy[i], clean + 0.5 * noise, 1e-6);
+    }
+    assert_near(given.layer.largest[0], 0.5, 0);
+    layer_bench_run(&given, STUDENT_STATIC);
+    assert_near(given.y[0], 0.4, 1e-6);
+    layer_bench_destroy(&own);
+    layer_bench_destroy(&given);
+}
+
 /* ---- the whole network ------------------------------------------------------------------------- */
 
 static struct model *tiny(const char *name) {
@@ -413,7 +444,8 @@ static void plain_is_the_digital_model(void **state) {
         fill_ids(ids, 2 * S, V);
         struct student_options o = {2, S, false, false, 1};
         must(student_create(m, NULL, NULL, &o, &s, &e), &e);
-        must(student_forward(s, &(struct student_batch){.ids = ids, .sequences = 2, .length = S}, STUDENT_PLAIN, &e), &e);
+        struct student_batch batch = {.ids = ids, .sequences = 2, .length = S};
+        must(student_forward(s, &batch, STUDENT_PLAIN, &e), &e);
         struct session *session = new_session(m, (struct session_options){.context = S});
         for (size_t b = 0; b < 2; b++) {
             session_rewind(session, 0);
@@ -570,14 +602,43 @@ static void refuses(void **state) {
     assert_non_null(strstr(e.message, "cannot be trained"));
     must(student_create(m, NULL, NULL, &o, &s, &e), &e);
     int32_t ids[5] = {1, 2, 100000, 3, 4};
-    assert_int_equal(student_forward(s, &(struct student_batch){.ids = ids, .sequences = 1, .length = 4}, STUDENT_PLAIN, &e), ERR_RUN);
+    struct student_batch b = {.ids = ids, .sequences = 1, .length = 4};
+    assert_int_equal(student_forward(s, &b, STUDENT_PLAIN, &e), ERR_RUN);
     assert_non_null(strstr(e.message, "id 100000 at position 2"));
-    assert_int_equal(student_forward(s, &(struct student_batch){.ids = ids, .sequences = 1, .length = 5}, STUDENT_PLAIN, &e), ERR_USAGE);
+    b.length = 5;
+    assert_int_equal(student_forward(s, &b, STUDENT_PLAIN, &e), ERR_USAGE);
     student_destroy(s);
     o.length = 1u << 30;
     assert_int_equal(student_create(m, NULL, NULL, &o, &s, &e), ERR_USAGE);
     model_close(gemma);
     model_close(m);
+}
+
+/* Ranges and scales of a model that was made for a chip with other row blocks. */
+static void counts_of_another_chip_are_refused(void **state) {
+    static const float values[3] = {1, 1, 1};
+    struct student_options o = {1, 4, false, false, 1};
+    struct analog_rule rule;
+    struct student *s;
+    struct error e;
+    (void)state;
+    struct model *m = tiny("llama3-tiny");
+    struct matrix_source *source = &m->sources[0];
+    struct chip *c;
+    must(chip_load("afm", NULL, 0, &c, &e), &e);
+    must(student_rule_of_chip(c, &rule, &e), &e);
+    source->input_range = values;
+    source->input_range_count = 3;
+    assert_int_equal(student_create(m, c, &rule, &o, &s, &e), ERR_USAGE);
+    assert_non_null(strstr(e.message, "3 input ranges (allowed: 1,"));
+    source->input_range = NULL;
+    source->weight_scale = values;
+    source->scale_count = 3;
+    assert_int_equal(student_create(m, c, &rule, &o, &s, &e), ERR_USAGE);
+    assert_non_null(strstr(e.message, "3 weight scales"));
+    source->weight_scale = NULL;
+    model_close(m);
+    chip_destroy(c);
 }
 
 static const struct CMUnitTest tests[] = {
@@ -587,10 +648,12 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(side_path_is_beside_the_tile),
     cmocka_unit_test(noise_is_that_of_the_rule),
     cmocka_unit_test(noise_of_the_cell),
+    cmocka_unit_test(scales_of_the_model_count),
     cmocka_unit_test(plain_is_the_digital_model),
     cmocka_unit_test(same_bits_for_any_threads_and_recomputed),
     cmocka_unit_test(loss_by_definition),
     cmocka_unit_test(loss_at_its_limits),
     cmocka_unit_test(refuses),
+    cmocka_unit_test(counts_of_another_chip_are_refused),
 };
 const struct test_suite suite_student = {"student", tests, sizeof tests / sizeof tests[0]};

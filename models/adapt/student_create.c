@@ -204,6 +204,34 @@ static bool cut(struct student *s, struct analog_layer *l, const struct chip *c)
     return begin != NULL;
 }
 
+static enum status check_count(const struct student *s, const char *tensor, const char *what, size_t count,
+                               size_t blocks, size_t wanted, struct error *e) {
+    return count == wanted ? OK
+                           : error_set(e, ERR_USAGE, "%s: %s: %zu %s (allowed: %zu, the chip has %zu row blocks)",
+                                       s->model->view.path, tensor, count, what, wanted, blocks);
+}
+
+/* What the model brings was made for a chip with the same row blocks. */
+static enum status check_counts(const struct student *s, const struct chip *c, struct error *e) {
+    for (size_t i = 0; i < s->model->matrix_count; i++) {
+        const struct matrix_source *m = &s->model->sources[i];
+        size_t blocks = chip_row_blocks(c, m->inputs), columns = blocks * m->outputs;
+        if (!chip_is_analog(c, m->role)) {
+            continue;
+        }
+        if (m->input_range && m->input_range_count != 1) {
+            TRY(check_count(s, m->name, "input ranges", m->input_range_count, blocks, blocks, e));
+        }
+        if (m->weight_scale) {
+            TRY(check_count(s, m->name, "weight scales", m->scale_count, blocks, columns, e));
+        }
+        if (m->adc_range) {
+            TRY(check_count(s, m->name, "ADC ranges", m->adc_range_count, blocks, columns, e));
+        }
+    }
+    return OK;
+}
+
 /* Ranges: those of the model, or the rule's start until data has been seen. */
 static bool take_ranges(struct student *s, struct analog_layer *l, const struct matrix_source *source,
                         const char *tensor) {
@@ -275,6 +303,10 @@ static bool take_matrix(struct student *s, size_t i, const struct chip *c) {
                                .blocks = 1,
                                .matrix = (uint32_t)i,
                                .seed = s->options.seed};
+    if (l->rule) {
+        l->scale = source->weight_scale;
+        l->adc_range = source->adc_range;
+    }
     if (!take_weights(s, i, l, tensor)) {
         return false;
     }
@@ -426,6 +458,9 @@ static enum status check_options(const struct model *m, const struct student_opt
 
 static enum status fill(struct student *s, const struct chip *c, struct error *e) {
     const struct rope *r = &s->shape->rope;
+    if (c) {
+        TRY(check_counts(s, c, e));
+    }
     for (int set = 0; r->on && set < (r->original_context ? 2 : 1); set++) {
         TRY(rope_table_create(r, set, s->options.length, &s->rope[set], e));
     }

@@ -201,7 +201,7 @@ static struct bounds bounds_of(const struct analog_layer *l, size_t block, size_
     for (size_t lane = 0; lane < PANEL; lane++) {
         size_t o = smaller(panel * PANEL + lane, l->outputs - 1);
         real m = r->adc_per_column ? l->largest[block * l->outputs + o] : l->block_largest[block];
-        real bound = (real)r->adc_bound * m;
+        real bound = l->adc_range ? (real)l->adc_range[block * l->outputs + o] : (real)r->adc_bound * m;
         b.step[lane] = bound / b.steps;
         b.inverse[lane] = bound > 0 ? b.steps / bound : 0;
     }

@@ -13,6 +13,9 @@
  * Side path: weights of digital channels and listed weights are 0 on the tile, without noise; they count neither for
  * m nor for ranges, and multiply x as it is. They are trained with the rest.
  *
+ * Scales and ADC ranges that the model brings take the place of m in the noise and of lambda m in b; they are not
+ * trained, and weights beyond their scale are clipped to it (straight through).
+ *
  * Work is shared out over groups of outputs and over chunks of tokens; every sum has one order. */
 #ifndef MHO_MODELS_ADAPT_STUDENT_LINEAR_H
 #define MHO_MODELS_ADAPT_STUDENT_LINEAR_H
@@ -37,6 +40,7 @@ struct analog_layer {
     real *range, *range_gradient;        /* [blocks] */
     uint32_t *range_batches;             /* [blocks] that it was taken from */
     real *clip, *clip_gradient;          /* [blocks][O]; NULL: not learned */
+    const float *scale, *adc_range;      /* [blocks][O] that the model brings (struct matrix_source); NULL: none */
     const uint8_t *digital_input;        /* [I]; NULL: none */
     const uint32_t *side_begin, *side_inputs; /* [O + 1]; digital weights of every output, channels included */
 

@@ -104,6 +104,12 @@ real analog_largest_weight(const struct analog_layer *l, size_t o, size_t t) {
     return most;
 }
 
+/* What no weight of output o exceeds on its tile; at: the place of the tile's column. */
+static real bound_of(const struct analog_layer *l, size_t o, size_t at) {
+    real scale = l->scale ? (real)l->scale[at] : (real)INFINITY;
+    return scale < l->limit[o] ? scale : l->limit[o];
+}
+
 static void measure_rows(void *context, size_t begin, size_t end, int worker) {
     struct analog_layer *l = context;
     (void)worker;
@@ -112,8 +118,9 @@ static void measure_rows(void *context, size_t begin, size_t end, int worker) {
             l->limit[o] = clip_of_row(l, o);
         }
         for (size_t t = 0; t < l->blocks; t++) {
-            real m = l->clip ? l->clip[t * l->outputs + o] : analog_largest_weight(l, o, t);
-            l->largest[t * l->outputs + o] = m < l->limit[o] ? m : l->limit[o];
+            size_t at = t * l->outputs + o;
+            real m = l->clip ? l->clip[at] : analog_largest_weight(l, o, t), most = bound_of(l, o, at);
+            l->largest[at] = m < most ? m : most;
         }
     }
 }
@@ -170,7 +177,8 @@ static void add_cell_noise(const float *curve, real *w, size_t n, real most, con
 }
 
 static void add_noise(const struct analog_layer *l, real *w, size_t n, size_t o, size_t t, const float *numbers) {
-    real most = l->largest[t * l->outputs + o];
+    size_t at = t * l->outputs + o;
+    real most = l->scale ? (real)l->scale[at] : l->largest[at];
     if (l->rule->noise == TRAIN_NOISE_CELL) {
         add_cell_noise(l->rule->noise_curve, w, n, most, numbers);
         return;
@@ -217,9 +225,10 @@ void analog_make_weights(struct analog_layer *l, const struct analog_pass *p, si
         for (size_t t = 0; t < l->blocks; t++) {
             size_t n = l->begin[t + 1] - l->begin[t];
             real *w = row + l->begin[t], most = l->largest[t * l->outputs + o];
-            if (r->clip != TRAIN_CLIP_NONE) {
+            if (r->clip != TRAIN_CLIP_NONE || l->scale) {
+                real bound = l->clip ? most : bound_of(l, o, t * l->outputs + o);
                 for (size_t i = 0; i < n; i++) {
-                    w[i] = clamp(w[i], l->clip ? most : l->limit[o]);
+                    w[i] = clamp(w[i], bound);
                 }
             }
             if (r->weight_steps) {

@@ -76,7 +76,7 @@ static enum status train_pass(struct trainer *t, const struct student_batch *b, 
     return OK;
 }
 
-/* A gradient is g(e) = g(0) + H e + e T e / 2 + ..., e the noise of the weights. Near the teacher H e, of which training
+/* A gradient is g(e) = g(0) + H e + e T e / 2 + ..., e the noise of weights. Near the teacher H e, of which training
  * learns nothing, is by far the largest part; it cancels between e and -e. */
 static enum status train_batch(struct trainer *t, uint64_t number, struct train_row *row, bool *finite,
                                struct error *e) {
