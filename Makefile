@@ -50,6 +50,10 @@ TEST_OBJ := $(TEST_SRC:%.c=$(BUILD)/%.o) $(BUILD)/tests/suites.o $(REAL_SRC:%.c=
 ISA_base/kernels/avx2.o    := $(if $(filter x86_64,$(UNAME_M)),-mavx2 -mfma -mf16c)
 ISA_base/kernels/avx512.o  := $(if $(filter x86_64,$(UNAME_M)),-mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni)
 
+# Several processes at once (mpirun): a module that the program loads when mpirun started it; built where mpicc is.
+MPICC   ?= $(shell command -v mpicc)
+MPI_MODULE := $(if $(MPICC),$(BUILD)/mho_mpi.so)
+
 PREFIX  ?= /usr/local
 DESTDIR ?=
 
@@ -57,9 +61,9 @@ DESTDIR ?=
 all:
 	@tools/install/deps.sh build print
 	@$(MAKE) --no-print-directory $(BUILD)/mho
-objects: $(LIB_OBJ) $(TOOL_OBJ) $(TEST_OBJ)
+objects: $(LIB_OBJ) $(TOOL_OBJ) $(TEST_OBJ) $(MPI_MODULE)
 
-$(BUILD)/mho: $(LIB_OBJ) $(TOOL_OBJ)
+$(BUILD)/mho: $(LIB_OBJ) $(TOOL_OBJ) | $(MPI_MODULE)
 	$(CC) -o $@ $^ $(LIBS_ALL)
 
 $(BUILD)/test: $(LIB_OBJ) $(filter-out $(BUILD)/tools/main.o,$(TOOL_OBJ)) $(TEST_OBJ)
@@ -68,6 +72,11 @@ $(BUILD)/test: $(LIB_OBJ) $(filter-out $(BUILD)/tools/main.o,$(TOOL_OBJ)) $(TEST
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(ISA_$*.o) -MMD -MP -c -o $@ $<
+
+# The compilers of Open MPI and MPICH are told which one they stand for.
+$(BUILD)/mho_mpi.so: base/mpi/module.c base/mpi/module.h Makefile
+	@mkdir -p $(@D)
+	OMPI_CC='$(CC)' MPICH_CC='$(CC)' $(MPICC) $(CSTD) $(WARN) $(WERROR) -O2 -g $(SYS) -I. $(CFLAGS) -shared -fPIC -o $@ $<
 
 $(REAL_SRC:%.c=$(BUILD)/%.o): CFLAGS_ALL += -DREAL_PLAIN_SET
 # A loop with square roots becomes vector code where they need not set errno, which nobody reads.
@@ -137,7 +146,7 @@ docs: $(BUILD)/mho
 # The program, and what it reads: chips, parts, the calibration text and the bundled model. It finds them from its own path
 # (base/files.c), so an installed tree may be moved. DESTDIR goes before every path, for packages.
 install: $(BUILD)/mho
-	tools/install/install.sh $(BUILD)/mho '$(DESTDIR)$(PREFIX)'
+	tools/install/install.sh $(BUILD)/mho '$(DESTDIR)$(PREFIX)' $(MPI_MODULE)
 
 installcheck: $(BUILD)/mho
 	tools/install/check.sh $(BUILD)/mho

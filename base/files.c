@@ -261,3 +261,23 @@ const char *data_directory(void) {
     bool found = data_above(program_path) || (running_program(running, sizeof running) && data_above(running));
     return found ? data_path : NULL;
 }
+
+/* ---- files beside the program ----------------------------------------------------------------------- */
+
+static char *file_near(const char *program, const char *name, const char *installed) {
+    char path[3 * PATH_MAX], folder[PATH_MAX];
+    snprintf(folder, sizeof folder, "%s", program);
+    if (!go_up(folder)) {
+        return NULL;
+    }
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    if (!file_exists(path)) {
+        snprintf(path, sizeof path, "%s/../%s/%s", folder, installed, name);
+    }
+    return file_exists(path) ? mem_strdup(path) : NULL;
+}
+
+char *program_file(const char *name, const char *installed) {
+    char running[PATH_MAX], *path = file_near(program_path, name, installed);
+    return path || !running_program(running, sizeof running) ? path : file_near(running, name, installed);
+}

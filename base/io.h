@@ -39,6 +39,9 @@ enum status make_directory(const char *path, struct error *e); /* with parents; 
  * the bin/ that it is installed in. Not from the environment. NULL if neither exists. Borrowed. */
 const char *data_directory(void);
 void set_program_path(const char *argv0);
+/* mem_alloc'd path of a file that belongs to the program: in its folder, or in the folder `installed` (lib/mho) beside
+ * bin/. NULL where it is in neither. */
+char *program_file(const char *name, const char *installed);
 
 /* Ctrl-C and SIGTERM set a flag; long loops call this and return ERR_RUN "interrupted". */
 void catch_interrupts(void);
@@ -53,6 +56,7 @@ void progress_set_quiet(bool quiet);
 /* May return NULL: then the calls below do nothing. */
 struct progress *progress_create(const char *label, uint64_t total);
 void progress_update(struct progress *p, uint64_t done);
+void progress_label(struct progress *p, const char *label); /* from the next update on */
 void progress_destroy(struct progress *p); /* clears the line */
 
 /* Warnings and remarks for people: one line on stderr, "mho: ...". Silent with progress_set_quiet(true). */

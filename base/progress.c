@@ -130,6 +130,14 @@ void progress_update(struct progress *p, uint64_t done) {
     on_screen = p;
 }
 
+void progress_label(struct progress *p, const char *label) {
+    char *copy = p ? mem_strdup(label) : NULL;
+    if (copy) {
+        mem_free(p->label);
+        p->label = copy;
+    }
+}
+
 void progress_destroy(struct progress *p) {
     if (p) {
         if (on_screen == p) {

@@ -3,7 +3,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/io.h"
 #include "base/memory.h"
+#include "base/ranks.h"
 #include "tools/command.h"
 
 static const char *const names[] = {
@@ -70,6 +72,9 @@ static enum status print_json(const struct options *o, const struct chip *c, con
 
 static enum status print(const struct options *o, const struct chip *c, const struct train_result *r,
                          struct error *e) {
+    if (ranks_own() != 0) {
+        return OK;
+    }
     if (o->json) {
         return print_json(o, c, r, e);
     }
@@ -115,7 +120,7 @@ static void close_inputs(struct inputs *in) {
 static enum status train_with(const struct options *o, const struct train_recipe *r, struct error *e) {
     struct inputs in = {.model = NULL};
     struct train_result result;
-    enum status s = open_inputs(o, r, &in, e);
+    enum status s = ranks_agree(open_inputs(o, r, &in, e), e);
     if (s == OK) {
         struct train_options t = {.model = in.model, .teacher = in.teacher ? in.teacher : in.model, .chip = in.chip,
                                   .data = in.data, .recipe = r, .seed = o->seed, .out = o->out, .resume = o->resume};
@@ -126,17 +131,26 @@ static enum status train_with(const struct options *o, const struct train_recipe
     return s;
 }
 
-static enum status train(const struct options *o, struct error *e) {
-    struct train_recipe r;
+static enum status read_all(const struct options *o, struct arena *a, struct train_recipe *r, struct error *e) {
     if (!o->out || o->data.count == 0) {
         return error_set(e, ERR_USAGE, "adapt train: --%s is missing (needed: --out DIR --data FILE)",
                          o->out ? "data" : "out");
     }
-    struct arena *a = arena_create();
-    enum status s = a ? read_recipe(o, a, &r, e) : error_set(e, ERR_RUN, "adapt train: out of memory");
-    if (s == OK && o->teacher && r.beta == 0) {
-        s = error_set(e, ERR_USAGE, "--teacher %s: not asked, beta is 0 (allowed: --beta above 0)", o->teacher);
+    TRY(a ? read_recipe(o, a, r, e) : error_set(e, ERR_RUN, "adapt train: out of memory"));
+    if (o->teacher && r->beta == 0) {
+        return error_set(e, ERR_USAGE, "--teacher %s: not asked, beta is 0 (allowed: --beta above 0)", o->teacher);
     }
+    return OK;
+}
+
+static enum status train(const struct options *o, struct error *e) {
+    struct train_recipe r;
+    TRY(ranks_join(e));
+    if (ranks_own() != 0) {
+        progress_set_quiet(true);
+    }
+    struct arena *a = arena_create();
+    enum status s = ranks_agree(read_all(o, a, &r, e), e);
     s = s == OK ? train_with(o, &r, e) : s;
     arena_destroy(a);
     return s;

@@ -11,6 +11,7 @@
 #include "base/io.h"
 #include "base/kernels.h"
 #include "base/params.h"
+#include "base/ranks.h"
 #include "base/threads.h"
 #include "tools/command.h"
 
@@ -129,8 +130,9 @@ int main(int argc, char **argv) {
     signal(SIGXFSZ, SIG_IGN); /* so is a file that may not grow */
     struct error e = {OK, ""};
     enum status s = start(argc, argv, &e);
-    if (s != OK) {
+    if (s != OK && ranks_speaks()) {
         fprintf(stderr, "mho: %s\n", e.message);
     }
+    ranks_leave(s);
     return (int)s;
 }

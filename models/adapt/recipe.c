@@ -18,7 +18,7 @@ static const char *const clip_names[] = {"none", "column", "matrix", "learned", 
 static const struct param rows[] = {
     INT_ROW(steps, 0, TRAIN_STEPS_MOST, "0", "steps of the optimiser; this or tokens"),
     NUMBER_ROW(tokens, 0, 1e13, "0", "tokens to train on, rounded up to whole steps; may be more than the data holds"),
-    INT_ROW(batch, 1, 65535, "4", "sequences that are computed at once"),
+    INT_ROW(batch, 1, 65535, "4", "sequences that are computed at once, by all processes of mpirun together"),
     INT_ROW(length, 0, 1e6, "0", "tokens per sequence; 0: as the data files have them, text 256"),
     INT_ROW(accumulate, 1, 65535, "1", "batches per step of the optimiser"),
     NUMBER_ROW(split, 0, 0.5, "0.01", "share of text files that is kept for validation"),

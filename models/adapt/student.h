@@ -5,7 +5,8 @@
  * gradient. A tied embedding and head become two parameters where the head is analog.
  *
  * Symbols: B sequences, S tokens of a sequence, T = B S, D hidden, V vocabulary. All sums run in an order that does not
- * depend on the number of threads. No allocation after student_create.
+ * depend on the number of threads. No allocation after student_create. Where several ranks share a batch (base/ranks.h),
+ * input ranges are taken from all of it; ranks then train in step.
  *
  * A training step:
  *   student_forward(teacher, batch, STUDENT_PLAIN);  student_forward(student, batch, STUDENT_TRAIN)
@@ -70,7 +71,7 @@ uint32_t *student_range_state(struct student *s, size_t *count);
 struct student_batch {
     const int32_t *ids;         /* [sequences][length] */
     uint32_t sequences, length; /* at most those of the options */
-    uint64_t key;               /* of the noise: one per batch and rank */
+    uint64_t key;               /* of the noise: one per batch, the same for all ranks that share it */
     bool mirrored;              /* the same noise with the other sign; ranges stay */
 };
 /* Logits [B S][V] are in student_logits. Errors: an id outside the vocabulary, a batch that is too large. Numbers that

@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "base/ranks.h"
 #include "base/threads.h"
 
 static inline real clamp(real v, real most) {
@@ -94,14 +95,16 @@ static void token_moments(void *context, size_t begin, size_t end, int worker) {
     }
 }
 
-/* Unbiased standard deviation of all inputs of a block; 0 where there are none. */
+/* Unbiased standard deviation of all inputs of a block, those of other ranks included; 0 where there are none. */
 static double deviation_of_inputs(const double *sums, size_t tokens) {
-    double sum = 0, squares = 0, n = 0;
+    double all[3] = {0};
     for (size_t t = 0; t < tokens; t++) {
-        sum += sums[4 * t];
-        squares += sums[4 * t + 1];
-        n += sums[4 * t + 2];
+        for (size_t i = 0; i < 3; i++) {
+            all[i] += sums[4 * t + i];
+        }
     }
+    ranks_sum(all, 3);
+    double sum = all[0], squares = all[1], n = all[2];
     double variance = n > 1 ? (squares - sum * sum / n) / (n - 1) : 0;
     return variance > 0 ? sqrt(variance) : 0;
 }

@@ -5,6 +5,7 @@
  * dy_t: dy without the outputs that were outside the ADC bound in block t. */
 #include <string.h>
 
+#include "base/ranks.h"
 #include "base/threads.h"
 #include "models/adapt/student_linear.h"
 
@@ -270,8 +271,10 @@ static void range_gradient(struct back_job *j, size_t b) {
         sum += j->work->token_sums[4 * t];
         outside += j->work->token_sums[4 * t + 1];
     }
-    double inside = 1.0 - outside / ((double)j->pass->tokens * (double)inputs_on_tile(l, b));
-    l->range_gradient[b] += (real)(range * sum + (inside > l->rule->range_inside ? l->rule->range_decay * range : 0));
+    double counts[2] = {outside, (double)j->pass->tokens * (double)inputs_on_tile(l, b)};
+    ranks_sum(counts, 2);
+    bool narrows = ranks_own() == 0 && 1.0 - counts[0] / counts[1] > l->rule->range_inside; /* once, not by each rank */
+    l->range_gradient[b] += (real)(range * sum + (narrows ? l->rule->range_decay * range : 0));
 }
 
 static void add_tokens(void *context, size_t begin, size_t end, int worker) {

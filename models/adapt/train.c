@@ -4,13 +4,18 @@
  *
  * Order of the data: epoch k is a permutation of the training sequences of its own (Fisher-Yates). Batch number
  * b = step x accumulate + its place in the step takes the next `batch` sequences, and is the key of its noise. Batches
- * of validation have keys that no step has, always the same ones, so that validations differ by the weights alone. */
+ * of validation have keys that no step has, always the same ones, so that validations differ by the weights alone.
+ *
+ * Several ranks (base/ranks.h) share every batch: each takes some of its sequences, draws the noise of the whole, and
+ * the gradients are added up before the step, which all ranks do alike. A run is the same for any number of ranks, but
+ * for the rounding of that sum. Rank 0 alone writes and talks. */
 #include <math.h>
 #include <string.h>
 
 #include "base/io.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "base/ranks.h"
 #include "models/adapt/train_internal.h"
 
 static const uint64_t VALIDATION_KEYS = UINT64_C(1) << 63;
@@ -46,6 +51,11 @@ static void put_sequence(struct trainer *t, size_t place, const int32_t *ids) {
     targets[t->length - 1] = -1;
 }
 
+/* Sequences of a batch of `count` before those of rank r. */
+static uint32_t before_rank(uint32_t count, int r) {
+    return (uint32_t)((uint64_t)count * (uint64_t)r / (uint64_t)ranks_count());
+}
+
 static struct student_batch batch_of(const struct trainer *t, uint32_t sequences, uint64_t key) {
     return (struct student_batch){.ids = t->ids, .sequences = sequences, .length = t->length, .key = key};
 }
@@ -59,14 +69,16 @@ static void measure(struct trainer *t, const struct loss_rule *rule, uint32_t se
                       (size_t)sequences * t->length, model_shape(t->o->model)->vocabulary, scale, t->loss_of, out);
 }
 
-/* Adds `share` of the gradients of a batch. *finite: whether its loss is. */
+/* Adds `share` of the gradients of this rank's part of a batch. *finite: whether all ranks' losses are. */
 static enum status train_pass(struct trainer *t, const struct student_batch *b, double share, struct train_row *row,
                               bool *finite, struct error *e) {
     struct loss_rule rule = {t->r->temperature, t->r->beta};
     struct loss loss;
     TRY(student_forward(t->student, b, STUDENT_TRAIN, e));
     measure(t, &rule, b->sequences, share, &loss);
-    *finite = loss.not_finite == 0;
+    double spoilt = (double)loss.not_finite;
+    ranks_sum(&spoilt, 1);
+    *finite = spoilt == 0;
     if (*finite) {
         student_backward(t->student);
     }
@@ -81,10 +93,12 @@ static enum status train_pass(struct trainer *t, const struct student_batch *b, 
 static enum status train_batch(struct trainer *t, uint64_t number, struct train_row *row, bool *finite,
                                struct error *e) {
     const struct train_recipe *r = t->r;
-    uint32_t count = (uint32_t)r->batch;
+    uint32_t all = (uint32_t)r->batch, first = before_rank(all, ranks_own());
+    uint32_t count = before_rank(all, ranks_own() + 1) - first;
+    double share = (double)count / all / r->accumulate;
     int passes = r->mirror ? 2 : 1;
     for (uint32_t i = 0; i < count; i++) {
-        put_sequence(t, i, training_sequence(t, number * count + i));
+        put_sequence(t, i, training_sequence(t, number * all + first + i));
     }
     struct student_batch b = batch_of(t, count, number);
     if (t->teacher) {
@@ -92,9 +106,22 @@ static enum status train_batch(struct trainer *t, uint64_t number, struct train_
     }
     for (int pass = 0; *finite && pass < passes; pass++) {
         b.mirrored = pass > 0;
-        TRY(train_pass(t, &b, 1.0 / (r->accumulate * passes), row, finite, e));
+        TRY(train_pass(t, &b, share / passes, row, finite, e));
     }
     return OK;
+}
+
+/* Losses and gradients of all ranks. */
+static void add_ranks(struct trainer *t, struct train_row *row, bool finite) {
+    double sums[3] = {row->loss, row->divergence, row->cross_entropy};
+    ranks_sum(sums, 3);
+    row->loss = sums[0];
+    row->divergence = sums[1];
+    row->cross_entropy = sums[2];
+    for (size_t i = 0; finite && i < student_parameter_count(t->student); i++) {
+        struct parameter p = student_parameter_at(t->student, i);
+        ranks_sum_floats(p.gradient, p.count);
+    }
 }
 
 /* A step whose numbers are not finite changes no weight. */
@@ -125,6 +152,7 @@ static enum status step(struct trainer *t, struct error *e) {
     for (int i = 0; finite && i < r->accumulate; i++) {
         TRY(train_batch(t, number * (uint64_t)r->accumulate + (uint64_t)i, row, &finite, e));
     }
+    add_ranks(t, row, finite);
     update(t, finite, row);
     double took_s = now_s() - start_s;
     t->speeds[number] = (double)t->tokens * r->accumulate / took_s;
@@ -140,12 +168,13 @@ static enum status step(struct trainer *t, struct error *e) {
 
 /* ---- validation -------------------------------------------------------------------------------- */
 
-/* Puts validation batch b in place; returns its sequences. */
+/* Puts this rank's part of validation batch b in place; returns its sequences. */
 static uint32_t put_validation(struct trainer *t, uint32_t b) {
     uint32_t batch = (uint32_t)t->r->batch, first = b * batch, rest = t->validation - first;
-    uint32_t count = rest < batch ? rest : batch;
+    uint32_t all = rest < batch ? rest : batch, own = before_rank(all, ranks_own());
+    uint32_t count = before_rank(all, ranks_own() + 1) - own;
     for (uint32_t i = 0; i < count; i++) {
-        put_sequence(t, i, data_sequence(t->o->data, DATA_VALIDATION, first + i));
+        put_sequence(t, i, data_sequence(t->o->data, DATA_VALIDATION, first + own + i));
     }
     return count;
 }
@@ -163,6 +192,9 @@ static enum status validate_batch(struct trainer *t, uint32_t b, struct train_ro
     uint32_t count = put_validation(t, b);
     struct student_batch batch = batch_of(t, count, VALIDATION_KEYS + b);
     double share = (double)count / t->validation;
+    if (count == 0) {
+        return OK;
+    }
     if (t->teacher) {
         TRY(student_forward(t->teacher, &batch, STUDENT_PLAIN, e));
     }
@@ -186,11 +218,15 @@ static enum status measure_teacher(struct trainer *t, struct error *e) {
         struct loss loss;
         uint32_t count = put_validation(t, b);
         struct student_batch batch = batch_of(t, count, 0);
+        if (count == 0) {
+            continue;
+        }
         TRY(student_forward(t->teacher, &batch, STUDENT_PLAIN, e));
         distillation_loss(&entropy, NULL, student_logits(t->teacher), t->targets, (size_t)count * t->length,
                           model_shape(t->o->teacher)->vocabulary, 1, t->loss_of, &loss);
         t->teacher_nats += loss.cross_entropy * count / t->validation;
     }
+    ranks_sum(&t->teacher_nats, 1);
     return OK;
 }
 
@@ -205,13 +241,33 @@ static void tell(const struct trainer *t, const struct train_row *row) {
            row->validation, row->chip, row->digital, row->learning_rate, t->speeds[t->state.steps - 1], left);
 }
 
-/* The model with the least validation loss goes to the folder of the run. */
-static enum status validate(struct trainer *t, struct error *e) {
-    struct train_row *row = &t->rows[t->state.steps - 1];
+static enum status measure_student(struct trainer *t, struct train_row *row, struct error *e) {
     row->validation = row->chip = row->digital = 0;
     for (uint32_t b = 0; b < validation_batches(t); b++) {
         TRY(validate_batch(t, b, row, e));
     }
+    double sums[3] = {row->validation, row->chip, row->digital};
+    ranks_sum(sums, 3);
+    row->validation = sums[0];
+    row->chip = sums[1];
+    row->digital = sums[2];
+    return OK;
+}
+
+/* On a terminal, after every step. */
+static void show(const struct trainer *t, struct progress *p) {
+    char label[128];
+    uint64_t done = t->state.steps;
+    snprintf(label, sizeof label, "step %llu of %llu  loss %.4f  rate %.2g  %.0f tokens/s", (unsigned long long)done,
+             (unsigned long long)t->steps, t->state.loss, t->rows[done - 1].learning_rate, t->speeds[done - 1]);
+    progress_label(p, label);
+    progress_update(p, done);
+}
+
+/* The model with the least validation loss goes to the folder of the run. */
+static enum status validate(struct trainer *t, struct error *e) {
+    struct train_row *row = &t->rows[t->state.steps - 1];
+    TRY(measure_student(t, row, e));
     tell(t, row);
     if (t->state.best_step == 0 || row->validation < t->state.best) {
         t->state.best = row->validation;
@@ -233,18 +289,27 @@ static enum status stop(struct trainer *t, struct error *e) {
                      (unsigned long long)t->state.steps, (unsigned long long)t->steps);
 }
 
+/* Whether any rank was. */
+static bool anyone_interrupted(void) {
+    double count = interrupted();
+    ranks_sum(&count, 1);
+    return count > 0;
+}
+
+static enum status run_step(struct trainer *t, struct progress *p, struct error *e) {
+    TRY(step(t, e));
+    show(t, p);
+    if (t->validation > 0 && due(t, t->validate_every)) {
+        TRY(validate(t, e));
+    }
+    return due(t, t->checkpoint_every) ? trainer_save(t, e) : OK;
+}
+
 static enum status run(struct trainer *t, struct progress *p, struct error *e) {
     while (t->state.steps < t->steps) {
-        TRY(step(t, e));
-        progress_update(p, t->state.steps);
-        if (t->validation > 0 && due(t, t->validate_every)) {
-            TRY(validate(t, e));
-        }
-        if (due(t, t->checkpoint_every)) {
-            TRY(trainer_save(t, e));
-        }
-        if (interrupted()) {
-            return stop(t, e);
+        TRY(ranks_agree(run_step(t, p, e), e));
+        if (anyone_interrupted()) {
+            return ranks_agree(stop(t, e), e);
         }
     }
     return OK;
@@ -282,25 +347,28 @@ static void summarise(const struct trainer *t, struct train_result *out) {
 
 static enum status start(struct trainer *t, struct error *e) {
     if (t->o->resume) {
-        TRY(trainer_load(t, e));
-    } else if (trainer_has_checkpoint(t)) {
+        return trainer_load(t, e);
+    }
+    if (trainer_has_checkpoint(t)) {
         return error_set(e, ERR_USAGE, "%s: there is a checkpoint of an earlier run (allowed: --resume goes on with "
                          "it; another folder; or remove it)", t->checkpoint_path);
     }
-    return measure_teacher(t, e);
+    return OK;
 }
 
 enum status adapt_train(const struct train_options *o, struct train_result *out, struct error *e) {
-    struct trainer *t;
-    TRY(trainer_create(o, &t, e));
-    enum status status = start(t, e);
+    struct trainer *t = NULL;
+    enum status status = ranks_agree(trainer_create(o, &t, e), e);
+    status = status == OK ? ranks_agree(trainer_compare(t, e), e) : status;
+    status = status == OK ? ranks_agree(start(t, e), e) : status;
+    status = status == OK ? ranks_agree(measure_teacher(t, e), e) : status;
     if (status == OK) {
         struct progress *p = progress_create("train", t->steps);
         t->first = t->state.steps;
         t->started_s = now_s();
         status = run(t, p, e);
         progress_destroy(p);
-        status = status == OK ? finish(t, e) : status;
+        status = status == OK ? ranks_agree(finish(t, e), e) : status;
         summarise(t, out);
     }
     trainer_destroy(t);

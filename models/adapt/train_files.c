@@ -5,6 +5,7 @@
 #include "base/io.h"
 #include "base/kernels.h"
 #include "base/memory.h"
+#include "base/ranks.h"
 #include "base/svg.h"
 #include "models/adapt/checkpoint.h"
 #include "models/adapt/train_internal.h"
@@ -87,12 +88,35 @@ static enum status with_checkpoint(const struct trainer *t,
     return status;
 }
 
-bool trainer_has_checkpoint(const struct trainer *t) { return file_exists(t->checkpoint_path); }
+bool trainer_has_checkpoint(const struct trainer *t) { return ranks_own() == 0 && file_exists(t->checkpoint_path); }
 
-enum status trainer_load(struct trainer *t, struct error *e) { return with_checkpoint(t, checkpoint_read, e); }
+enum status trainer_compare(const struct trainer *t, struct error *e) {
+    struct checkpoint_identity own[IDENTITIES];
+    TRY(identify(t, own, e));
+    for (size_t i = 0; i < IDENTITIES; i++) {
+        uint64_t first = own[i].hash;
+        ranks_copy(&first, sizeof first);
+        if (first != own[i].hash) {
+            return error_set(e, ERR_USAGE, "train: another %s than that of process 0 (allowed: the same for all)",
+                             own[i].what);
+        }
+    }
+    return OK;
+}
+
+/* Rank 0 alone needs the file. */
+static enum status read_for_all(const char *path, const struct checkpoint *c, struct error *e) {
+    TRY(ranks_agree(ranks_own() == 0 ? checkpoint_read(path, c, e) : OK, e));
+    for (size_t i = 0; i < c->block_count; i++) {
+        ranks_copy(c->blocks[i].data, c->blocks[i].bytes);
+    }
+    return OK;
+}
+
+enum status trainer_load(struct trainer *t, struct error *e) { return with_checkpoint(t, read_for_all, e); }
 
 enum status trainer_save(struct trainer *t, struct error *e) {
-    if (with_checkpoint(t, checkpoint_write, e) != OK) {
+    if (ranks_own() == 0 && with_checkpoint(t, checkpoint_write, e) != OK) {
         return error_prefix(e, "checkpoint of step %llu (the one before is untouched)",
                             (unsigned long long)t->state.steps);
     }
@@ -147,6 +171,9 @@ static size_t list_parts(struct trainer *t, struct model_part *parts) {
 }
 
 enum status trainer_write_model(struct trainer *t, const char *path, struct error *e) {
+    if (ranks_own() != 0) {
+        return OK;
+    }
     struct model_changes c = {.type = TENSOR_F32, .chip = t->o->chip ? chip_name(t->o->chip) : NULL};
     struct model_part *parts = mem_alloc(student_parameter_count(t->student), sizeof *parts);
     char *text = NULL;
@@ -293,6 +320,9 @@ static enum status open_output(const struct trainer *t, const char *name, struct
 
 enum status trainer_write_log(const struct trainer *t, struct error *e) {
     struct output *o;
+    if (ranks_own() != 0) {
+        return OK;
+    }
     TRY(open_output(t, "train.csv", &o, e));
     write_csv(t, output_stream(o));
     TRY(output_commit(o, e));

@@ -53,7 +53,9 @@ struct trainer {
 enum status trainer_create(const struct train_options *o, struct trainer **out, struct error *e);
 void trainer_destroy(struct trainer *t); /* NULL is fine */
 
-/* The checkpoint: is there one; takes it; writes it. */
+/* Whether all ranks were started with the same run: recipe, model, data, ... */
+enum status trainer_compare(const struct trainer *t, struct error *e);
+/* The checkpoint: is there one; takes it; writes it. Of several ranks the first alone reads and writes files. */
 bool trainer_has_checkpoint(const struct trainer *t);
 enum status trainer_load(struct trainer *t, struct error *e);
 enum status trainer_save(struct trainer *t, struct error *e);

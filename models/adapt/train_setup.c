@@ -7,6 +7,7 @@
 #include "base/io.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "base/ranks.h"
 #include "models/adapt/train_internal.h"
 #include "models/internal.h"
 
@@ -41,6 +42,14 @@ static enum status check_folder(const struct train_options *o, struct error *e) 
                          "another one)", o->out);
     }
     return model_folder_check(o->out, e);
+}
+
+static enum status check_ranks(const struct train_recipe *r, struct error *e) {
+    if (r->batch < ranks_count()) {
+        return error_set(e, ERR_USAGE, "recipe: batch = %d: %d processes share a batch, and each needs a sequence of it "
+                         "(allowed: a batch of %d or more, fewer processes)", r->batch, ranks_count(), ranks_count());
+    }
+    return OK;
 }
 
 static enum status check_lengths(const struct train_options *o, struct error *e) {
@@ -137,7 +146,8 @@ static enum status set_length_of_run(struct trainer *t, struct error *e) {
 
 static enum status make_students(struct trainer *t, struct error *e) {
     const struct train_options *o = t->o;
-    struct student_options so = {.sequences = (uint32_t)t->r->batch, .length = t->length, .trained = true,
+    uint32_t ranks = (uint32_t)ranks_count(), part = ((uint32_t)t->r->batch + ranks - 1) / ranks;
+    struct student_options so = {.sequences = part, .length = t->length, .trained = true,
                                  .recompute = t->r->recompute, .seed = o->seed};
     TRY(student_create(o->model, o->chip, &t->rule, &so, &t->student, e));
     if (t->r->from_scratch) {
@@ -163,13 +173,16 @@ static enum status make_buffers(struct trainer *t, struct error *e) {
 }
 
 static enum status fill(struct trainer *t, struct error *e) {
+    TRY(check_ranks(t->r, e));
     TRY(check_teacher(t->o, e));
     TRY(check_lengths(t->o, e));
     TRY(set_length_of_run(t, e));
     TRY(make_rule(t, e));
     TRY(make_buffers(t, e));
-    TRY(check_folder(t->o, e));
-    TRY(make_directory(t->o->out, e));
+    if (ranks_own() == 0) {
+        TRY(check_folder(t->o, e));
+        TRY(make_directory(t->o->out, e));
+    }
     return make_students(t, e);
 }
 

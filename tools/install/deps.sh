@@ -7,7 +7,7 @@ set -u
 
 level=${1:-build}
 build_apt="gcc make pkg-config git libyaml-dev libjansson-dev libpcre2-dev libutf8proc-dev libgsl-dev libsuitesparse-dev libopenblas-dev libsimde-dev libjs-chart.js"
-test_apt="libcmocka-dev ngspice"
+test_apt="libcmocka-dev ngspice libopenmpi-dev openmpi-bin"
 lint_apt="clang cppcheck chromium"
 build_pkgs="yaml-0.1 jansson libpcre2-8 libutf8proc gsl openblas"
 
@@ -29,7 +29,8 @@ complete() {
     has_header suitesparse/cholmod.h || return 1
     if [ "$level" != build ]; then has_header setjmp.h && printf '#include <stdarg.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <setjmp.h>\n#include <cmocka.h>\n' | ${CC:-cc} -E -x c - >/dev/null 2>&1 || return 1; fi
     if [ "$level" = lint ]; then command -v clang >/dev/null 2>&1 && command -v cppcheck >/dev/null 2>&1 || return 1; fi
-    # Only on Debian is what report.html needs a package; elsewhere it is not missed.
+    # Only on Debian are what report.html needs and MPI asked for; elsewhere they are not missed.
+    if [ "$level" = lint ] && command -v apt-get >/dev/null 2>&1; then command -v mpicc >/dev/null 2>&1 && command -v mpirun >/dev/null 2>&1 || return 1; fi
     if [ "$level" = lint ] && command -v apt-get >/dev/null 2>&1; then [ -d /usr/share/javascript/chart.js ] && command -v chromium >/dev/null 2>&1 || return 1; fi
     return 0
 }
@@ -49,11 +50,12 @@ cat >&2 <<TEXT
 mho needs libraries that are not here. Install them with one of:
 
   Debian, Ubuntu   sudo apt-get install $want
-  Fedora           sudo dnf install gcc make pkgconf git libyaml-devel jansson-devel pcre2-devel utf8proc-devel gsl-devel suitesparse-devel openblas-devel simde-devel libcmocka-devel
-  macOS            brew install pkg-config libyaml jansson pcre2 utf8proc gsl suite-sparse openblas simde cmocka
-  conda            conda install -c conda-forge c-compiler make pkg-config yaml jansson pcre2 libutf8proc gsl suitesparse openblas simde cmocka
+  Fedora           sudo dnf install gcc make pkgconf git libyaml-devel jansson-devel pcre2-devel utf8proc-devel gsl-devel suitesparse-devel openblas-devel simde-devel libcmocka-devel openmpi-devel
+  macOS            brew install pkg-config libyaml jansson pcre2 utf8proc gsl suite-sparse openblas simde cmocka open-mpi
+  conda            conda install -c conda-forge c-compiler make pkg-config yaml jansson pcre2 libutf8proc gsl suitesparse openblas simde cmocka openmpi
 
-and run make again. For report.html mho takes Chart.js into the program, if it is there: npm install chart.js (Debian's
-package is above), or make CHART_JS=FILE.
+and run make again. Open MPI is for mpirun mho adapt train alone: without mpicc mho is built without it. For report.html
+mho takes Chart.js into the program, if it is there: npm install chart.js (Debian's package is above), or make
+CHART_JS=FILE.
 TEXT
 exit 1
