@@ -130,8 +130,12 @@ static void collect(struct capture c[2], pid_t child, double deadline_s, bool *t
 }
 
 int run_mho(const char *const *args, double timeout_s, char **out, char **err) {
-    const char *argv[64] = {mho_program};
-    for (size_t i = 0; args[i] && i < 62; i++) {
+    return run_program(mho_program, args, timeout_s, out, err);
+}
+
+int run_program(const char *program, const char *const *args, double timeout_s, char **out, char **err) {
+    const char *argv[128] = {program};
+    for (size_t i = 0; args[i] && i < 126; i++) {
         argv[i + 1] = args[i];
     }
     int po[2], pe[2];
@@ -146,7 +150,7 @@ int run_mho(const char *const *args, double timeout_s, char **out, char **err) {
         dup2(pe[1], 2);
         close(po[0]);
         close(pe[0]);
-        execv(mho_program, (char *const *)(uintptr_t)argv);
+        execvp(program, (char *const *)(uintptr_t)argv);
         _exit(127);
     }
     close(po[1]);

@@ -34,6 +34,8 @@ const char *scratch_directory(void);
 /* Runs `mho args...` (NULL-terminated), no standard input, at most timeout_s. Output in mem_alloc'd, terminated strings
  * (may be NULL to discard). Returns the exit status; 128+signal if killed; -1 on timeout. */
 int run_mho(const char *const *args, double timeout_s, char **out, char **err);
+/* The same for another program, found through PATH. */
+int run_program(const char *program, const char *const *args, double timeout_s, char **out, char **err);
 
 /* Runs `mho args...` as above within two minutes; the JSON document that it prints (json_decref). Fails the test if the
  * status is not 0 or the output is no JSON. */
