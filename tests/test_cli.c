@@ -562,6 +562,30 @@ static void test_help(void **state) {
     mem_free(out);
 }
 
+/* Every word of adapt shows its own options, in its own words. */
+static void test_help_of_words(void **state) {
+    static const struct { const char *word, *has, *has_not; } all[] = {
+        {"generate", "\n  --part I/N", "--lr"},  {"fit", "\n  --digital X", "--lr"},
+        {"train", "\n  --lr X", "--top-k"},      {"export", "\n  --format NAME", "--chip"},
+        {"compare", "\n  --text TEXT", "--lr"},   {"text", "\n  --data FILE", "--lr"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        const char *args[] = {"adapt", all[i].word, "--help", NULL};
+        char *out, *err;
+        assert_int_equal(run_mho(args, 20, &out, &err), 0);
+        assert_string_equal(err, "");
+        bool fine = strstr(out, all[i].has) && strstr(out, "\n  --json") && !strstr(out, all[i].has_not) &&
+                    strstr(out, "\n  --out PATH") && !strstr(out, "run: ") && !strstr(out, "adapt train: ") &&
+                    !strstr(out, "eval") && strstr(out, "\nexample");
+        if (!fine) {
+            fail_msg("mho adapt %s --help: %s", all[i].word, out);
+        }
+        mem_free(out);
+        mem_free(err);
+    }
+}
+
 static void test_text_and_report(void **state) {
     (void)state;
     const char *args[] = {"run", "--tokens", "8", "--prompt", "One day", NULL};
@@ -619,6 +643,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_threads_give_same_bytes),
     cmocka_unit_test(test_effective_config_replays),
     cmocka_unit_test(test_help),
+    cmocka_unit_test(test_help_of_words),
     cmocka_unit_test(test_text_and_report),
     cmocka_unit_test(test_refresh_wears_out),
 };

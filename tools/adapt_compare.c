@@ -353,4 +353,14 @@ static enum status compare(const struct options *o, struct error *e) {
 
 static const char *const names[] = {"model", "text", "out", NULL};
 
-const struct adapt_word adapt_word_compare = {"compare", names, compare};
+static const struct option_meaning own[] = {
+    {"out", "folder for the table as CSV, Markdown and picture"},
+    {"text", "the text file that all rows are measured on"},
+    {NULL, NULL},
+};
+
+const struct adapt_word adapt_word_compare = {
+    "compare", names, compare, "measure a table of models on chips: mho adapt compare RECIPE.yaml", own,
+    "example:\n"
+    "  mho adapt compare configs/experiments/baselines.yaml --text held-out.txt --out baselines",
+};

@@ -58,4 +58,14 @@ static enum status export(const struct options *o, struct error *e) {
 
 static const char *const names[] = {"model", "out", "format", "type", "quantise", NULL};
 
-const struct adapt_word adapt_word_export = {"export", names, export};
+static const struct option_meaning own[] = {
+    {"out", "the folder or .gguf file to write"},
+    {NULL, NULL},
+};
+
+const struct adapt_word adapt_word_export = {
+    "export", names, export, "write a model in another format, whole or rounded to few bits", own,
+    "examples:\n"
+    "  mho adapt export --model adapted --format gguf --type Q8_0 --out adapted.gguf\n"
+    "  mho adapt export --model adapted --quantise 4 --out adapted-rtn4",
+};

@@ -83,4 +83,15 @@ done:
 
 static const char *const names[] = {"model", "chip", "set", "out", "digital", "text", "tokens", "window", "reconstruct", NULL};
 
-const struct adapt_word adapt_word_fit = {"fit", names, fit};
+static const struct option_meaning own[] = {
+    {"out", "the model folder to write"},
+    {"text", "a text file to measure on (default: the bundled calibration text)"},
+    {"tokens", "tokens of the text that are used at most (default: 8192)"},
+    {NULL, NULL},
+};
+
+const struct adapt_word adapt_word_fit = {
+    "fit", names, fit, "choose, without training, what stays digital and the ranges of inputs", own,
+    "example:\n"
+    "  mho adapt fit --model stories --chip afm --digital 0.05 --out stories-fit",
+};

@@ -120,4 +120,19 @@ static enum status generate(const struct options *o, struct error *e) {
 static const char *const names[] = {"model", "out",   "tokens",      "length", "batch",
                                     "top-k", "split", "temperature", "part",   "ids", NULL};
 
-const struct adapt_word adapt_word_generate = {"generate", names, generate};
+static const struct option_meaning own[] = {
+    {"out", "the data file to write"},
+    {"tokens", "at least so many tokens in the set, whole sequences (needed)"},
+    {"batch", "sequences that are drawn at once (default: 128); the file does not depend on it"},
+    {"top-k", "draw among the K likeliest; 0 or off: all (default: 50)"},
+    {"temperature", "of the draw, above 0 (default: 1)"},
+    {"ids", "the id that sequences start with, where the model has no BOS"},
+    {NULL, NULL},
+};
+
+const struct adapt_word adapt_word_generate = {
+    "generate", names, generate, "draw training data from the model itself", own,
+    "examples:\n"
+    "  mho adapt generate --model model.gguf --tokens 1000000 --out own.mhodata\n"
+    "  mho adapt generate --model model.gguf --tokens 1000000 --part 2/4 --out own-2.mhodata",
+};

@@ -41,4 +41,14 @@ static enum status text(const struct options *o, struct error *e) {
 
 static const char *const names[] = {"model", "data", "out", NULL};
 
-const struct adapt_word adapt_word_text = {"text", names, text};
+static const struct option_meaning own[] = {
+    {"data", "data file of generate; repeatable"},
+    {"out", "the file to write: JSON lines, a document each"},
+    {NULL, NULL},
+};
+
+const struct adapt_word adapt_word_text = {
+    "text", names, text, "write the documents of data files as text, for other tokenizers", own,
+    "example:\n"
+    "  mho adapt text --model model.gguf --data own.mhodata --out own.jsonl",
+};

@@ -156,4 +156,21 @@ static enum status train(const struct options *o, struct error *e) {
     return s;
 }
 
-const struct adapt_word adapt_word_train = {"train", names, train};
+static const struct option_meaning own[] = {
+    {"data", "data file of generate, or text, to train on; repeatable"},
+    {"out", "folder for model, checkpoint, train.csv and report.html"},
+    {"tokens", "tokens to train on; or --steps"},
+    {"batch", "sequences at once, of all processes of mpirun together (default: 4)"},
+    {"length", "tokens per sequence (default: as the data files have them, text 256)"},
+    {"split", "share of text files that is kept for validation (default: 0.01)"},
+    {"temperature", "of the distillation (default: 1)"},
+    {NULL, NULL},
+};
+
+const struct adapt_word adapt_word_train = {
+    "train", names, train, "train a model for a chip; all keys of --recipe: docs/adaptation.md", own,
+    "examples:\n"
+    "  mho adapt train --model stories --chip afm --data own.mhodata --tokens 1000000 --lr 1e-4 --out adapted\n"
+    "  mho adapt train --model stories --chip afm --data own.mhodata --tokens 1000000 --lr 1e-4 --out adapted --resume\n"
+    "  mpirun -n 4 mho adapt train --batch 16 --chip afm --data own.mhodata --tokens 1000000 --out adapted",
+};

@@ -61,7 +61,11 @@ struct adapt_word {
     const char *name;
     const char *const *options; /* NULL-terminated names */
     enum status (*run)(const struct options *o, struct error *e);
+    const char *about;                  /* one line */
+    const struct option_meaning *own;   /* of options that mean something else elsewhere; ends with a NULL name */
+    const char *examples;
 };
+extern const struct adapt_word *const adapt_words[]; /* NULL-terminated */
 extern const struct adapt_word adapt_word_generate, adapt_word_text, adapt_word_fit, adapt_word_train,
     adapt_word_export, adapt_word_compare;
 

@@ -39,9 +39,37 @@ static void print_overview(FILE *out) {
                  "exit status: 0 done, 1 the run failed, 2 usage or configuration\n");
 }
 
-static void print_help(const struct command *c) {
-    printf("usage: mho %s%s%s [options]\n\n%s\n\noptions:\n", c->name, c->words[0] ? " " : "", c->words, c->about);
-    options_help(c->options, stdout);
+/* mho adapt train --help: its own options. */
+static void print_word_help(const struct command *c, const struct adapt_word *w) {
+    char what[64];
+    snprintf(what, sizeof what, "%s %s", c->name, w->name);
+    printf("usage: mho %s [options]\n\n%s\n\noptions:\n", what, w->about);
+    options_help(w->options, what, w->own, stdout);
+    printf("\n%s\n", w->examples);
+}
+
+static void print_words(const struct command *c) {
+    for (const struct adapt_word *const *w = adapt_words; *w; w++) {
+        printf("  %-24s %s\n", (*w)->name, (*w)->about);
+    }
+    printf("\nmho %s WORD --help shows the options of one.\n", c->name);
+}
+
+static void print_help(const struct command *c, const struct options *o) {
+    bool has_words = c == &command_adapt;
+    for (const struct adapt_word *const *w = adapt_words; has_words && *w && o->words.count; w++) {
+        if (strcmp(o->words.items[0], (*w)->name) == 0) {
+            print_word_help(c, *w);
+            return;
+        }
+    }
+    printf("usage: mho %s%s%s [options]\n\n%s\n\n%s:\n", c->name, c->words[0] ? " " : "", c->words, c->about,
+           has_words ? "words" : "options");
+    if (has_words) {
+        print_words(c);
+    } else {
+        options_help(c->options, NULL, NULL, stdout);
+    }
     if (c->notes[0]) {
         printf("\n%s\n", c->notes);
     }
@@ -90,7 +118,7 @@ static enum status dispatch(int argc, char **argv, struct error *e) {
     struct options o;
     TRY(options_parse(argc, argv, 2, c->options, &o, e));
     if (o.help) {
-        print_help(c);
+        print_help(c, &o);
         return finish_output(e);
     }
     TRY(apply_common(&o, e));

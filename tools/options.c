@@ -333,19 +333,29 @@ enum status options_only(const struct options *o, const char *const *names, cons
     return OK;
 }
 
-static void print_rows(const char *const *names, FILE *out) {
+static const char *help_of(const struct option_row *row, const char *what, const struct option_meaning *own) {
+    for (; own && own->name; own++) {
+        if (strcmp(own->name, row->name) == 0) {
+            return own->help;
+        }
+    }
+    size_t n = what ? strlen(what) : 0;
+    return n && strncmp(row->help, what, n) == 0 && strncmp(row->help + n, ": ", 2) == 0 ? row->help + n + 2 : row->help;
+}
+
+static void print_rows(const char *const *names, const char *what, const struct option_meaning *own, FILE *out) {
     for (size_t i = 0; i < ROWS; i++) {
         if (in_list(names, rows[i].name)) {
             char left[64];
             snprintf(left, sizeof left, "--%s%s%s", rows[i].name, rows[i].value ? " " : "",
                      rows[i].value ? rows[i].value : "");
-            fprintf(out, "  %-24s %s\n", left, rows[i].help);
+            fprintf(out, "  %-24s %s\n", left, help_of(&rows[i], what, own));
         }
     }
 }
 
-void options_help(const char *const *names, FILE *out) {
-    print_rows(names, out);
+void options_help(const char *const *names, const char *what, const struct option_meaning *own, FILE *out) {
+    print_rows(names, what, own, out);
     fprintf(out, "everywhere:\n");
-    print_rows(common, out);
+    print_rows(common, what, own, out);
 }

@@ -77,7 +77,10 @@ bool option_given(const struct options *o, const char *name);
 /* Its value as it was written there; "on" for a flag; NULL where it was not. */
 const char *option_text(const struct options *o, const char *name);
 
-/* One line per option of `names`, then the common ones. */
-void options_help(const char *const *names, FILE *out);
+/* What an option means to one word of a subcommand, where the table says it for others. */
+struct option_meaning { const char *name, *help; };
+/* One line per option of `names`, then the common ones. what: "adapt train", left out where a line begins with it; own:
+ * ends with a NULL name. Both may be NULL. */
+void options_help(const char *const *names, const char *what, const struct option_meaning *own, FILE *out);
 
 #endif
