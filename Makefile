@@ -120,11 +120,11 @@ $(BUILD)/tests/suites.c: Makefile $(wildcard tests)
 $(BUILD)/tests/suites.o: $(BUILD)/tests/suites.c tests/suite.h
 	$(CC) $(CFLAGS_ALL) -c -o $@ $<
 
-# Installs what is missing (or says how), builds, runs the bundled model on the default chip beside the digital reference.
+# Installs what is missing (or says how), builds, runs the bundled model digital, on an analog chip, and adapted to it.
 demo:
 	@tools/install/deps.sh build
 	@$(MAKE) -s -j2 $(BUILD)/mho
-	@$(BUILD)/mho run --compare
+	@tools/demo.sh $(BUILD)/mho $(BUILD)/demo
 
 deps:
 	tools/install/deps.sh lint

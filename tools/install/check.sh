@@ -19,6 +19,7 @@ same() { # same WORDS...: both programs print the same
     }
 }
 same run --tokens 4 --quiet
+same run --model stories-adapted --chip afm --tokens 4 --quiet
 same chip show pcm256
 same device list
 [ -s "$scratch/moved/share/doc/mho/docs/physics.md" ] || { echo "installcheck: docs are missing" >&2; exit 1; }

@@ -19,6 +19,6 @@ if [ $# -gt 2 ]; then
     mkdir -p "$prefix/lib/mho"
     install -m 755 "$3" "$prefix/lib/mho/$(basename "$3")"
 fi
-put "$prefix/share/mho" $(find configs models/stories -type f)
+put "$prefix/share/mho" $(find configs models/stories models/stories-adapted -type f)
 put "$prefix/share/doc/mho" README.md CHANGELOG.md LICENSE $(find docs -type f)
 echo "installed: $prefix/bin/mho, $prefix/share/mho, $prefix/share/doc/mho"
