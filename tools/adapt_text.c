@@ -1,5 +1,5 @@
-/* mho adapt text: data files, which hold ids of one tokenizer, as JSON lines of documents for any other. The work is done
- * in models/adapt/documents.c. */
+/* mho adapt text: data files, which hold ids of one tokenizer, as JSON lines of documents for any other. The work is
+ * done in models/adapt/documents.c. */
 #include "tools/command.h"
 
 static enum status print(const struct options *o, const struct documents_result *r, struct error *e) {

@@ -1,5 +1,5 @@
-/* Private to models/adapt/: Muon, an optimiser for matrices (Jordan et al., Muon, 2024; Liu et al., Muon is scalable for
- * LLM training, 2025, arXiv 2502.16982, whose scale of the step is used here).
+/* Private to models/adapt/: Muon, an optimiser for matrices (Jordan et al., Muon, 2024; Liu et al., Muon is scalable
+ * for LLM training, 2025, arXiv 2502.16982, whose scale of the step is used here).
  *
  * AdamW steps as far in every element as in any other. Muon steps as far in every direction of the matrix as in any
  * other: the mean of the gradients M = U S V' is replaced by U V', nearly, which five iterations of a polynomial find

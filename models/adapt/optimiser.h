@@ -26,8 +26,8 @@ void optimiser_destroy(struct optimiser *o); /* NULL is fine */
 double optimiser_gradient_norm(struct optimiser *o);
 /* One step with gradients of this norm. */
 void optimiser_step(struct optimiser *o, double learning_rate, double norm);
-/* Steps so far, and the two moments of parameter i: what a checkpoint needs. The first is [count], the second as long as
- * is returned. */
+/* Steps so far, and the two moments of parameter i: what a checkpoint needs. The first is [count], the second as long
+ * as is returned. */
 uint64_t *optimiser_steps(struct optimiser *o);
 size_t optimiser_moments(struct optimiser *o, size_t i, real **first, real **second);
 
