@@ -8,17 +8,40 @@
 enum { TEXT_LIMIT_BYTES = 1 << 30, DEFAULT_TOKENS = 8192, DEFAULT_WINDOW = 256 };
 #define DEFAULT_DIGITAL 0.05
 
+/* The trials of ranges on the noisy chip. */
+static void print_trials(const struct fit_trials *t) {
+    if (t->count == 0) {
+        printf("ranges as estimated: the text is too short for trials on the chip\n");
+        return;
+    }
+    printf("\n%12s %12s %12s %12s\n", "inputs x", "head x", "ADCs x", "nats/token");
+    for (size_t i = 0; i < t->count; i++) {
+        const struct fit_trial *k = &t->at[i];
+        printf("%12.2f %12.2f %12.2f %12.4f%s\n", k->factor[FIT_INPUTS], k->factor[FIT_HEAD], k->factor[FIT_OUTPUTS],
+               k->nats, memcmp(k->factor, t->best, sizeof t->best) == 0 ? "  taken" : "");
+    }
+}
+
+static json_t *trials_json(const struct fit_trials *t) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < t->count; i++) {
+        const struct fit_trial *k = &t->at[i];
+        json_array_append_new(list, json_pack("{s:f, s:f, s:f, s:f}", "inputs", k->factor[FIT_INPUTS], "head",
+                                              k->factor[FIT_HEAD], "adcs", k->factor[FIT_OUTPUTS], "nats", k->nats));
+    }
+    return list;
+}
+
 static enum status print(const struct options *o, const struct chip *c, const struct fit_result *r, struct error *e) {
     if (!o->json) {
         printf("%s: %.2f %% of the multiplications digital, chosen on %llu tokens\n", o->out, r->digital_share * 100,
                (unsigned long long)r->tokens);
-        printf("expected loss by weight noise: %.4f nats per token without, %.4f with them\n", r->noise_before_nats,
-               r->noise_after_nats);
         if (r->reconstruct_before_nats > 0) {
             printf("weights and scales by reconstruction: %.4f instead of %.4f\n", r->reconstruct_after_nats,
                    r->reconstruct_before_nats);
         }
         printf("expected loss by converters: %.4f nats per token\n", r->conversion_nats);
+        print_trials(&r->trials);
         return finish_output(e);
     }
     json_t *root = json_envelope("adapt fit", o, c);
@@ -26,12 +49,10 @@ static enum status print(const struct options *o, const struct chip *c, const st
     json_put(root, "folder", json_string(o->out));
     json_put(root, "tokens", json_integer((json_int_t)r->tokens));
     json_put(root, "digital_share", json_number(r->digital_share));
-    json_put(root, "noise_before_nats", json_number(r->noise_before_nats));
-    json_put(root, "noise_after_nats", json_number(r->noise_after_nats));
     json_put(root, "conversion_nats", json_number(r->conversion_nats));
-    json_put(root, "price_nats", json_number(r->price_nats));
     json_put(root, "reconstruct_before_nats", json_number(r->reconstruct_before_nats));
     json_put(root, "reconstruct_after_nats", json_number(r->reconstruct_after_nats));
+    json_put(root, "trials", trials_json(&r->trials));
     return json_finish(root, e);
 }
 

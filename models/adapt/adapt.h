@@ -55,12 +55,20 @@ struct fit_options {
     uint64_t seed;
     bool reconstruct;       /* weights and scales with the least expected error (fit_reconstruct.c) */
 };
+/* Factors of all input ranges, of the head's once more, of all ADC limits. */
+enum { FIT_INPUTS, FIT_HEAD, FIT_OUTPUTS, FIT_FACTORS };
+struct fit_trial { double factor[FIT_FACTORS], nats; };
+struct fit_trials {
+    struct fit_trial at[32];
+    size_t count;                               /* 0: the text was too short for trials */
+    double best[FIT_FACTORS], nats;
+};
 struct fit_result {
-    uint64_t tokens;
+    uint64_t tokens;                            /* of windows, those of the trials included */
+    struct fit_trials trials;                   /* nats per token on the noisy chip */
     double digital_share;                       /* reached */
-    double noise_before_nats, noise_after_nats; /* expected loss by weight noise per token, to second order */
-    double conversion_nats;                     /* the same by converters; 0: their ranges are not fitted */
-    double price_nats;                          /* what the last digital weight saves */
+    double conversion_nats;                     /* expected loss by converters per token, to second order, before the
+                                                   trials; 0: their ranges are not fitted */
     double reconstruct_before_nats, reconstruct_after_nats; /* by weight noise; 0: no reconstruction */
 };
 /* Writes the model with its side paths for chip c into the folder `path`. */

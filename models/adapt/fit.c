@@ -1,13 +1,14 @@
 /* mho adapt fit: a model for a chip without training.
  *
- * 1. sensitivities of all weights on a text (fit_sensitivity.c), and the inputs of all matrices (fit_statistics.c);
- * 2. what stays digital (fit_side.c), first single weights alone, which says how large the others are; then channels
- *    and weights at one price;
- * 3. with `reconstruct`, weights and scales that are written instead (fit_reconstruct.c);
- * 4. input ranges (fit_ranges.c), first without knowing the results, then with those under noise;
- * 5. the folder: the model with side paths and ranges, which the machine takes from there. */
+ * 1. windows of the text, spread over it; the last eighth is kept for step 6
+ * 2. sensitivities of all weights (fit_sensitivity.c), and the inputs of all matrices (fit_statistics.c)
+ * 3. what stays digital (fit_side.c), first single weights alone, which says how large the others are; then channels
+ *    and weights at one price
+ * 4. with `reconstruct`, weights and scales that are written instead (fit_reconstruct.c)
+ * 5. ranges of inputs and ADCs (fit_ranges.c), first without knowing the results, then with those under noise
+ * 6. factors of these ranges, tried out on the noisy chip (fit_search.c)
+ * 7. the folder: the model with side paths and ranges, which the machine takes from there */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/io.h"
@@ -29,7 +30,8 @@ static enum status cut_windows(const struct model *m, const struct token_list *i
     *out = mem_alloc(*windows, o->length * sizeof **out);
     for (size_t w = 0; *out && w < *windows; w++) {
         (*out)[w * o->length] = model_bos(m);
-        memcpy(*out + w * o->length + bos, ids->ids + w * fresh, fresh * sizeof **out);
+        size_t from = *windows > 1 ? (size_t)((double)w * (double)(ids->count - fresh) / (double)(*windows - 1)) : 0;
+        memcpy(*out + w * o->length + bos, ids->ids + from, fresh * sizeof **out);
     }
     return *out ? OK : error_set(e, ERR_RUN, "adapt fit: out of memory");
 }
@@ -54,19 +56,26 @@ static enum status text_windows(const struct model *m, const struct fit_options 
 
 enum { PART_NAME_BYTES = 160 };
 
-/* MATRIX.input_range of every matrix on tiles; *parts and the names behind them: mem_free. */
-static enum status range_parts(const struct model *m, const struct fit_statistics *f, struct model_part **parts,
-                               size_t *count, struct error *e) {
+/* MATRIX.input_range and MATRIX.adc_range of every matrix on tiles; *parts and the names behind them: mem_free. */
+static enum status range_parts(const struct model *m, const struct fit_statistics *f, bool adc,
+                               struct model_part **parts, size_t *count, struct error *e) {
     *count = 0;
-    *parts = mem_alloc(m->matrix_count, sizeof **parts + PART_NAME_BYTES);
+    *parts = mem_alloc(2 * m->matrix_count, sizeof **parts + PART_NAME_BYTES);
     if (!*parts) {
         return error_set(e, ERR_RUN, "adapt fit: out of memory");
     }
-    char *names = (char *)(*parts + m->matrix_count);
-    for (size_t i = 0; i < m->matrix_count; i++, names += PART_NAME_BYTES) {
+    char *name = (char *)(*parts + 2 * m->matrix_count);
+    for (size_t i = 0; i < m->matrix_count; i++) {
         if (f[i].blocks) {
-            snprintf(names, PART_NAME_BYTES, "%s.input_range", m->sources[i].name);
-            (*parts)[(*count)++] = (struct model_part){names, f[i].ranges, f[i].blocks};
+            snprintf(name, PART_NAME_BYTES, "%s.input_range", m->sources[i].name);
+            (*parts)[(*count)++] = (struct model_part){name, f[i].ranges, f[i].blocks};
+            name += PART_NAME_BYTES;
+        }
+        if (f[i].blocks && adc) {
+            snprintf(name, PART_NAME_BYTES, "%s.adc_range", m->sources[i].name);
+            (*parts)[(*count)++] =
+                (struct model_part){name, f[i].adc, (size_t)f[i].blocks * m->sources[i].outputs};
+            name += PART_NAME_BYTES;
         }
     }
     return OK;
@@ -83,30 +92,6 @@ static char *compact_text(const json_t *how) {
     return text;
 }
 
-static enum status write(const struct model *m, const struct chip *c, const struct fit_sides *sides,
-                         const struct fit_statistics *ranges, const char *path, const struct fit_result *r,
-                         struct error *e) {
-    struct model_part *parts = NULL;
-    size_t count = 0;
-    if (ranges) {
-        TRY(range_parts(m, ranges, &parts, &count, e));
-    }
-    json_t *how = json_pack("{s:s, s:s, s:I, s:f}", "recipe", "fit", "chip", chip_name(c), "tokens",
-                            (json_int_t)r->tokens, "digital", r->digital_share);
-    char *text = compact_text(how);
-    struct model_changes changes = {.type = TENSOR_F16,
-                                    .parts = parts,
-                                    .part_count = count,
-                                    .sides = (const struct side_path *const *)sides->sides,
-                                    .chip = chip_name(c),
-                                    .adapt = text};
-    enum status s = text ? model_write_folder(m, &changes, path, e) : error_set(e, ERR_RUN, "adapt fit: out of memory");
-    json_decref(how);
-    mem_free(text);
-    mem_free(parts);
-    return s;
-}
-
 /* ---- the steps ------------------------------------------------------------------------------------------- */
 
 struct fitting {
@@ -115,87 +100,122 @@ struct fitting {
     const struct fit_options *options;
     struct chip_training converters;
     int32_t *ids;
-    size_t windows;
+    struct sensitivity_text text, trials; /* windows for statistics, and those for trials */
     struct sensitivity *sensitivity;
     struct fit_statistics *statistics;
     struct fit_sides sides;
-    double conversion_nats;
-    struct model *copy;          /* with weights of its own; NULL: not needed */
-    double reconstruct_before_nats, reconstruct_after_nats;
+    struct model *copy;                   /* with weights of its own; NULL: not needed */
+    bool ranges;                          /* the chip's are static */
+    struct fit_result *result;
 };
 
+/* The last eighth of the windows is for trials. */
+static enum status read_text(struct fitting *f, struct error *e) {
+    const struct fit_options *o = f->options;
+    size_t windows = 0, kept;
+    TRY(text_windows(f->model, o, &f->ids, &windows, e));
+    kept = windows / 8;
+    f->text = (struct sensitivity_text){f->ids, windows - kept, o->length, o->seed};
+    f->trials = (struct sensitivity_text){f->ids + (windows - kept) * o->length, kept, o->length, o->seed};
+    f->result->tokens = (uint64_t)windows * o->length;
+    return OK;
+}
+
+static enum status measure(struct fitting *f, struct error *e) {
+    return fit_sensitivity(f->model, f->chip, &f->text, f->statistics, &f->sensitivity, e);
+}
+
 static enum status choose_sides(struct fitting *f, struct error *e) {
-    double before = 0;
     const struct fit_options *o = f->options;
     TRY(fit_sides(f->model, f->chip, f->sensitivity, o->digital_share, f->statistics, &f->sides, e));
-    before = f->sides.before;
     TRY(fit_measure_weights(f->model, f->chip, f->sensitivity, f->sides.sides, f->statistics, e));
     TRY(fit_channel_menu(f->model, f->chip, &f->converters, f->statistics, e));
     fit_sides_destroy(&f->sides, f->model->matrix_count);
     f->sides = (struct fit_sides){0};
     TRY(fit_sides(f->model, f->chip, f->sensitivity, o->digital_share, f->statistics, &f->sides, e));
-    f->sides.before = before;
+    f->result->digital_share = (double)f->sides.listed / (double)f->sides.weights;
     return fit_measure_weights(f->model, f->chip, f->sensitivity, f->sides.sides, f->statistics, e);
 }
 
 /* From here on the model is the one that is written. */
 static enum status reconstruct(struct fitting *f, struct error *e) {
     struct side_path *const *sides = f->sides.sides;
+    if (!f->options->reconstruct) {
+        return OK;
+    }
     TRY(fit_copy_create(f->model, f->chip, &f->copy, e));
     f->model = f->copy;
-    TRY(fit_reconstruct(f->copy, f->chip, f->ids, f->windows, f->options->length, sides, f->statistics,
-                        &f->reconstruct_before_nats, &f->reconstruct_after_nats, e));
+    TRY(fit_reconstruct(f->copy, f->chip, f->text.ids, f->text.windows, f->text.length, sides, f->statistics,
+                        &f->result->reconstruct_before_nats, &f->result->reconstruct_after_nats, e));
     return fit_measure_weights(f->model, f->chip, f->sensitivity, sides, f->statistics, e);
 }
 
 static enum status find_ranges(struct fitting *f, struct error *e) {
     enum { WINDOWS = 8 };
     struct student_batch windows[WINDOWS];
-    size_t count = f->windows < WINDOWS ? f->windows : WINDOWS;
+    size_t all = f->text.windows, count = all < WINDOWS ? all : WINDOWS;
+    struct side_path *const *sides = f->sides.sides;
+    double *cost = &f->result->conversion_nats;
+    if (!f->ranges) {
+        return OK;
+    }
     for (size_t w = 0; w < count; w++) {
-        size_t at = w * f->windows / count;
+        size_t at = w * all / count;
         windows[w] = (struct student_batch){.ids = f->ids + at * f->options->length, .sequences = 1,
                                             .length = f->options->length, .key = w};
     }
-    struct side_path *const *sides = f->sides.sides;
-    TRY(fit_ranges(f->model, f->chip, &f->converters, sides, f->statistics, &f->conversion_nats, e));
+    TRY(fit_ranges(f->model, f->chip, &f->converters, f->sensitivity, sides, f->statistics, cost, e));
     TRY(fit_results(f->model, f->chip, sides, windows, count, f->statistics, e));
-    return fit_ranges(f->model, f->chip, &f->converters, sides, f->statistics, &f->conversion_nats, e);
+    TRY(fit_ranges(f->model, f->chip, &f->converters, f->sensitivity, sides, f->statistics, cost, e));
+    fit_set_adc(f->model, f->statistics);
+    return f->trials.windows ? fit_search(f->model, f->chip, sides, &f->trials, f->statistics, &f->result->trials, e)
+                             : OK;
 }
 
-static enum status steps(struct fitting *f, const char *path, struct fit_result *r, struct error *e) {
-    const struct fit_options *o = f->options;
+static enum status write(struct fitting *f, const char *path, struct error *e) {
+    struct model_part *parts = NULL;
+    size_t count = 0;
+    if (f->ranges) {
+        TRY(range_parts(f->model, f->statistics, f->converters.adc_steps > 0, &parts, &count, e));
+    }
+    json_t *how = json_pack("{s:s, s:s, s:I, s:f}", "recipe", "fit", "chip", chip_name(f->chip), "tokens",
+                            (json_int_t)f->result->tokens, "digital", f->result->digital_share);
+    char *text = compact_text(how);
+    struct model_changes changes = {.type = TENSOR_F16,
+                                    .parts = parts,
+                                    .part_count = count,
+                                    .sides = (const struct side_path *const *)f->sides.sides,
+                                    .chip = chip_name(f->chip),
+                                    .adapt = text};
+    enum status s = text ? model_write_folder(f->model, &changes, path, e)
+                         : error_set(e, ERR_RUN, "adapt fit: out of memory");
+    json_decref(how);
+    mem_free(text);
+    mem_free(parts);
+    return s;
+}
+
+static enum status run_steps(struct fitting *f, const char *path, struct error *e) {
     TRY(chip_training(f->chip, &f->converters, e));
-    bool ranges = !f->converters.inputs_per_token && f->converters.dac_steps > 0; /* the chip's are static */
+    f->ranges = !f->converters.inputs_per_token && f->converters.dac_steps > 0;
     f->statistics = fit_statistics_create(f->model, f->chip);
     if (!f->statistics) {
         return error_set(e, ERR_RUN, "adapt fit: out of memory");
     }
-    TRY(text_windows(f->model, o, &f->ids, &f->windows, e));
-    TRY(fit_sensitivity(f->model, f->chip, f->ids, f->windows, o->length, o->seed, f->statistics, &f->sensitivity, e));
+    TRY(read_text(f, e));
+    TRY(measure(f, e));
     TRY(choose_sides(f, e));
-    if (o->reconstruct) {
-        TRY(reconstruct(f, e));
-    }
-    if (ranges) {
-        TRY(find_ranges(f, e));
-    }
-    *r = (struct fit_result){.tokens = (uint64_t)f->windows * o->length,
-                             .digital_share = (double)f->sides.listed / (double)f->sides.weights,
-                             .noise_before_nats = f->sides.before,
-                             .noise_after_nats = f->sides.after,
-                             .conversion_nats = f->conversion_nats,
-                             .price_nats = f->sides.price,
-                             .reconstruct_before_nats = f->reconstruct_before_nats,
-                             .reconstruct_after_nats = f->reconstruct_after_nats};
-    return write(f->model, f->chip, &f->sides, ranges ? f->statistics : NULL, path, r, e);
+    TRY(reconstruct(f, e));
+    TRY(find_ranges(f, e));
+    return write(f, path, e);
 }
 
 enum status adapt_fit(const struct model *m, const struct chip *c, const struct fit_options *o, const char *path,
                       struct fit_result *r, struct error *e) {
-    struct fitting f = {.model = m, .chip = c, .options = o};
+    struct fitting f = {.model = m, .chip = c, .options = o, .result = r};
+    *r = (struct fit_result){0};
     TRY(model_folder_check(path, e));
-    enum status s = steps(&f, path, r, e);
+    enum status s = run_steps(&f, path, e);
     fit_sides_destroy(&f.sides, m->matrix_count);
     fit_statistics_destroy(f.statistics, m->matrix_count);
     fit_copy_destroy(f.copy);

@@ -12,15 +12,23 @@
 
 struct fit_statistics;
 
-/* How much an error of a weight of one matrix costs: output[o] x input[i] nats per token and unit of its square, half
- * taken already. */
-struct sensitivity { double *output, *input; }; /* [O], [I] */
+/* How much errors cost in nats per token and unit of their square, half taken already: output[o] x input[i] of a
+ * weight, result[o] of a result where it is drawn afresh for every token. */
+struct sensitivity {
+    double *output, *input, *result; /* [O], [I], [O] */
+    double together;                 /* c: errors that are the same in all tokens, against those that are not */
+};
 
-/* One for each matrix of the model, measured on windows of `length` ids; matrices that the chip does not hold are
- * measured too. Their inputs go into f. *out: one block of memory for mem_free. */
-enum status fit_sensitivity(const struct model *m, const struct chip *c, const int32_t *ids, size_t windows,
-                            uint32_t length, uint64_t seed, struct fit_statistics *f, struct sensitivity **out,
-                            struct error *e);
+struct sensitivity_text {
+    const int32_t *ids; /* [windows][length] */
+    size_t windows;
+    uint32_t length;
+    uint64_t seed;      /* of the labels */
+};
+/* One for each matrix of the model, also those that the chip does not hold. What f knows of inputs is replaced by those
+ * of the text. *out: one block of memory for mem_free. */
+enum status fit_sensitivity(const struct model *m, const struct chip *c, const struct sensitivity_text *text,
+                            struct fit_statistics *f, struct sensitivity **out, struct error *e);
 
 /* ---- converters (fit_statistics.c, fit_ranges.c) ------------------------------------------------------- */
 
@@ -30,15 +38,16 @@ enum {
     FIT_CHANNELS = 16  /* the largest of them */
 };
 
-/* Codes of one sign, 0: off; lambda; how many times the squared error of a clipped input counts. */
-struct fit_converters { double dac_steps, adc_steps, adc_bound, clip; };
-struct fit_converters fit_converters_of(const struct chip_training *t, enum matrix_role role);
+/* Codes of one sign, 0: off; lambda. */
+struct fit_converters { double dac_steps, adc_steps, adc_bound; };
+struct fit_converters fit_converters_of(const struct chip_training *t);
 
 /* What is known of one matrix on tiles: blocks 0 for all others. Block: row block. */
 struct fit_statistics {
     uint32_t blocks, panels;
     double tokens;
     uint32_t *inputs;    /* [I][FIT_BINS] counts of |x| */
+    int32_t *signs;      /* [I][FIT_BINS] counts of x > 0 less those of x < 0 */
     double *results;     /* [blocks][panels][FIT_BINS] s_o m_o^2 summed at |y_o| / m_o; NULL: not measured */
     double *output_cost; /* [O] s_o */
     double *weight;      /* [I] h_i */
@@ -47,12 +56,19 @@ struct fit_statistics {
     uint32_t *ranked;    /* [blocks][FIT_CHANNELS] inputs that reach furthest */
     double *menu;        /* [blocks][FIT_LEVELS] J_k */
     bool menu_made;
-    float *ranges;       /* [blocks] */
+    float *ranges;       /* [blocks] R */
+    float *limits;       /* [blocks] L */
+    float *adc;          /* [blocks][O] L m_o / R; as fit_set_adc last left it */
+    double cost;         /* of the converters, nats per token */
 };
 /* One for each matrix, empty. NULL: out of memory. */
 struct fit_statistics *fit_statistics_create(const struct model *m, const struct chip *c);
 void fit_statistics_destroy(struct fit_statistics *f, size_t matrices);
-void fit_watch_inputs(void *context, const struct analog_layer *l, const float *x, size_t tokens);
+void fit_clear_inputs(const struct model *m, struct fit_statistics *f);
+/* The model with side paths and ranges as they are now: sources [matrices] are the caller's. */
+struct model fit_adapted(const struct model *m, struct side_path *const *sides, const struct fit_statistics *f,
+                         struct matrix_source *sources);
+void fit_count_inputs(struct fit_statistics *f, size_t inputs, const float *x, size_t tokens);
 /* Results under the noise of the chip's cell, with ranges and side paths as they are. */
 enum status fit_results(const struct model *m, const struct chip *c, struct side_path *const *sides,
                         const struct student_batch *windows, size_t count, struct fit_statistics *f, struct error *e);
@@ -60,11 +76,12 @@ enum status fit_results(const struct model *m, const struct chip *c, struct side
 const double *fit_block_results(struct fit_statistics *f, uint32_t b);
 
 size_t fit_bin(float size);
-/* Weighted squared errors of sizes in bins, clipped at `range` in `steps` steps; clipped ones count `clip` times. */
-double fit_range_cost(const double *bins, double range, double steps, double clip);
-/* The range with the least cost J; results NULL: ADCs do not clip, and only the sum `scale` of s_o m_o^2 counts. */
-double fit_best_range(const struct fit_converters *c, const double *inputs, const double *results, double scale,
-                      double *cost);
+/* Weighted squared errors of sizes in bins, clipped at `range` in `steps` steps. */
+double fit_range_cost(const double *bins, double range, double steps);
+/* The range with the least J, mean parts left out; scale: sum of s_o m_o^2, 0 where the ADC does not count. */
+double fit_best_range(const struct fit_converters *c, const double *inputs, double scale, double *cost);
+/* The limit L with the least K. */
+double fit_best_limit(const struct fit_converters *c, const double *results, double *cost);
 /* h, m, s from the weights that sides (NULL: none) leave on the tiles. */
 enum status fit_measure_weights(const struct model *m, const struct chip *c, const struct sensitivity *v,
                                 struct side_path *const *sides, struct fit_statistics *f, struct error *e);
@@ -72,9 +89,16 @@ enum status fit_channel_menu(const struct model *m, const struct chip *chip, con
                              struct fit_statistics *f, struct error *e);
 /* Marks the channels that are worth their price; returns how many. */
 uint32_t fit_take_channels(const struct fit_statistics *f, uint32_t outputs, double price, uint8_t *digital);
-/* The best range of every block, and what it costs in nats per token. */
+/* R and L of every block, and what they cost in nats per token. */
 enum status fit_ranges(const struct model *m, const struct chip *chip, const struct chip_training *t,
-                       struct side_path *const *sides, struct fit_statistics *f, double *cost, struct error *e);
+                       const struct sensitivity *v, struct side_path *const *sides, struct fit_statistics *f,
+                       double *cost, struct error *e);
+void fit_set_adc(const struct model *m, struct fit_statistics *f);
+
+/* Ranges multiplied by what measures best on the noisy chip (fit_search.c). */
+enum status fit_search(const struct model *m, const struct chip *c, struct side_path *const *sides,
+                       const struct sensitivity_text *text, struct fit_statistics *f, struct fit_trials *out,
+                       struct error *e);
 
 /* ---- what stays digital (fit_side.c) ------------------------------------------------------------------- */
 
@@ -82,7 +106,6 @@ enum status fit_ranges(const struct model *m, const struct chip *chip, const str
 struct fit_sides {
     struct side_path **sides;  /* [matrices], NULL for those that are not on tiles */
     double price;              /* nats per token that the last digital weight saves */
-    double before, after;      /* expected loss by noise, nats per token, to second order */
     uint64_t listed, weights;  /* of all matrices on tiles */
 };
 enum status fit_sides(const struct model *m, const struct chip *c, const struct sensitivity *s, double share,

@@ -127,7 +127,7 @@ enum status fit_moments(const struct model *m, const struct chip *c, const int32
                         uint32_t length, struct fit_moments *out, struct error *e) {
     const struct student_options options = {.sequences = 1, .length = length};
     struct moment_pass p = {.model = m, .chip = c, .moments = out};
-    const struct analog_watch watch = {&p, watch_inputs, NULL};
+    const struct analog_watch watch = {.context = &p, .inputs = watch_inputs};
     struct analog_rule rule;
     struct student *s = NULL;
     *out = (struct fit_moments){0};

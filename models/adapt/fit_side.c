@@ -47,9 +47,11 @@ struct search {
     uint32_t stride;            /* every so many outputs */
     float *scratch;             /* [threads][2 x largest inputs] */
     size_t scratch_floats;
-    uint32_t *listed;           /* [outputs] how many weights are digital */
-    double *before, *after;     /* [outputs] nats */
-    uint32_t *inputs;           /* where the lists go; NULL: only count */
+    uint32_t *counts;           /* [outputs of all matrices] how many weights are digital, and ... */
+    float *bounds;              /* [outputs of all matrices][blocks] m: of the last choice of all outputs */
+    uint32_t *listed;           /* those of the matrix */
+    float *bound;
+    uint32_t *inputs;           /* where its lists go */
     const uint32_t *begin;      /* [outputs + 1] of the lists */
     enum status *status;        /* [threads] */
     struct error *errors;       /* [threads] */
@@ -63,23 +65,23 @@ static float variance_at(const struct search *s, float ratio) {
 
 /* What a column costs with bound m. listed: how many of its weights are digital. */
 static double cost_of(const struct search *s, const float *w, const double *v, uint32_t n, double scale, float m,
-                      uint32_t *listed, double *noise) {
+                      uint32_t *listed) {
     double price = s->price, unit = scale * (double)m * (double)m;
     float inverse = m > 0 ? 1 / m : 0;
     uint32_t count = 0;
-    *noise = 0;
+    double noise = 0;
     for (uint32_t i = 0; i < n; i++) {
         float size = fabsf(w[i]);
         double term = size > m ? (double)INFINITY : unit * v[i] * (double)variance_at(s, fminf(size * inverse, 1));
         bool digital = term > price;
         count += digital;
-        *noise += digital ? 0 : term;
+        noise += digital ? 0 : term;
     }
     *listed = count;
-    return *noise + price * count;
+    return noise + price * count;
 }
 
-struct column_choice { float bound; uint32_t listed; double before, after; };
+struct column_choice { float bound; uint32_t listed; };
 
 /* w, v [n]: weights and input factors of one output in one row block. sorted: scratch [n]. */
 static struct column_choice choose_column(const struct search *s, const float *w, const double *v, uint32_t n,
@@ -91,15 +93,8 @@ static struct column_choice choose_column(const struct search *s, const float *w
     }
     sort_floats(sorted, n);
     for (size_t k = 0; k < CUT_COUNT && CUTS[k] < n; k++) {
-        struct column_choice c = {.bound = sorted[n - 1 - CUTS[k]], .before = best.before};
-        double cost = cost_of(s, w, v, n, scale, c.bound, &c.listed, &c.after);
-        if (k == 0) {
-            struct search free_of_charge = *s;
-            uint32_t none;
-            free_of_charge.price = (double)INFINITY;
-            cost_of(&free_of_charge, w, v, n, scale, c.bound, &none, &c.before);
-        }
-        best.before = c.before;
+        struct column_choice c = {.bound = sorted[n - 1 - CUTS[k]]};
+        double cost = cost_of(s, w, v, n, scale, c.bound, &c.listed);
         if (cost < least) {
             least = cost;
             best = c;
@@ -124,32 +119,50 @@ static uint32_t *list_column(const struct search *s, const float *w, const doubl
     return at;
 }
 
-static enum status choose_output(struct search *s, uint32_t o, float *w, float *sorted, struct error *e) {
+/* A row of the matrix without channels. */
+static enum status read_output(const struct search *s, uint32_t o, float *w, struct error *e) {
     const struct matrix_source *m = &s->model->sources[s->matrix];
-    const struct sensitivity *v = &s->sensitivity[s->matrix];
-    uint32_t *at = s->inputs ? s->inputs + s->begin[o] : NULL;
     TRY(m->read_rows(m->context, o, 1, w, e));
-    s->listed[o] = 0;
-    s->before[o] = s->after[o] = 0;
     for (uint32_t i = 0; s->channels && i < m->inputs; i++) {
         w[i] = s->digital[i] ? 0 : w[i];
     }
-    for (uint32_t b = 0; b < chip_row_blocks(s->chip, m->inputs); b++) {
-        uint32_t first = chip_row_begin(s->chip, m->inputs, b), n = chip_row_begin(s->chip, m->inputs, b + 1) - first;
-        struct column_choice c = choose_column(s, w + first, s->input + first, n, v->output[o], sorted);
+    return OK;
+}
+
+static enum status choose_output(const struct search *s, uint32_t o, float *w, float *sorted, struct error *e) {
+    uint32_t inputs = s->model->sources[s->matrix].inputs, blocks = chip_row_blocks(s->chip, inputs);
+    double scale = s->sensitivity[s->matrix].output[o];
+    TRY(read_output(s, o, w, e));
+    s->listed[o] = 0;
+    for (uint32_t b = 0; b < blocks; b++) {
+        uint32_t first = chip_row_begin(s->chip, inputs, b), n = chip_row_begin(s->chip, inputs, b + 1) - first;
+        struct column_choice c = choose_column(s, w + first, s->input + first, n, scale, sorted);
+        s->bound[(size_t)o * blocks + b] = c.bound;
         s->listed[o] += c.listed;
-        s->before[o] += c.before;
-        s->after[o] += c.after;
-        at = at ? list_column(s, w + first, s->input + first, first, n, v->output[o], c.bound, at) : NULL;
     }
     return OK;
 }
 
 static void choose_outputs(void *context, size_t begin, size_t end, int worker) {
-    struct search *s = context;
+    const struct search *s = context;
     float *w = s->scratch + (size_t)worker * s->scratch_floats, *sorted = w + s->scratch_floats / 2;
     for (size_t k = begin; k < end && s->status[worker] == OK; k++) {
         s->status[worker] = choose_output(s, (uint32_t)k * s->stride, w, sorted, &s->errors[worker]);
+    }
+}
+
+static void list_outputs(void *context, size_t begin, size_t end, int worker) {
+    const struct search *s = context;
+    uint32_t inputs = s->model->sources[s->matrix].inputs, blocks = chip_row_blocks(s->chip, inputs);
+    float *w = s->scratch + (size_t)worker * s->scratch_floats;
+    for (size_t o = begin; o < end && s->status[worker] == OK; o++) {
+        uint32_t *at = s->inputs + s->begin[o];
+        s->status[worker] = read_output(s, (uint32_t)o, w, &s->errors[worker]);
+        for (uint32_t b = 0; b < blocks && s->status[worker] == OK; b++) {
+            uint32_t first = chip_row_begin(s->chip, inputs, b), n = chip_row_begin(s->chip, inputs, b + 1) - first;
+            at = list_column(s, w + first, s->input + first, first, n, s->sensitivity[s->matrix].output[o],
+                             s->bound[o * blocks + b], at);
+        }
     }
 }
 
@@ -163,13 +176,7 @@ static void take_channels(struct search *s, size_t matrix) {
     }
 }
 
-/* All outputs of the matrix, or every `stride`-th. */
-static enum status choose_matrix(struct search *s, size_t matrix, uint32_t stride, struct error *e) {
-    uint32_t outputs = s->model->sources[matrix].outputs;
-    s->matrix = matrix;
-    s->stride = stride;
-    take_channels(s, matrix);
-    parallel_for((outputs + stride - 1) / stride, OUTPUTS_AT_ONCE, 0, choose_outputs, s);
+static enum status first_error(const struct search *s, struct error *e) {
     for (int i = 0; i < threads_count(); i++) {
         if (s->status[i] != OK) {
             *e = s->errors[i];
@@ -179,11 +186,20 @@ static enum status choose_matrix(struct search *s, size_t matrix, uint32_t strid
     return OK;
 }
 
+/* Makes a matrix the present one, after the one before it in the model. */
+static void go_to(struct search *s, size_t matrix) {
+    const struct matrix_source *before = matrix > 0 ? &s->model->sources[matrix - 1] : NULL;
+    s->listed = before ? s->listed + before->outputs : s->counts;
+    s->bound = before ? s->bound + (size_t)before->outputs * chip_row_blocks(s->chip, before->inputs) : s->bounds;
+    s->matrix = matrix;
+    take_channels(s, matrix);
+}
+
 static bool on_tiles(const struct search *s, size_t matrix) {
     return chip_is_analog(s->chip, s->model->sources[matrix].role);
 }
 
-struct totals { double listed, weights, before, after; };
+struct totals { double listed, weights; };
 
 /* Sums over the outputs of a matrix that were looked at. */
 static void add_totals(const struct search *s, struct totals *t) {
@@ -191,16 +207,18 @@ static void add_totals(const struct search *s, struct totals *t) {
     for (uint32_t o = 0; o < m->outputs; o += s->stride) {
         t->listed += s->listed[o] + s->channels;
         t->weights += m->inputs;
-        t->before += s->before[o];
-        t->after += s->after[o];
     }
 }
 
 static enum status choose_all(struct search *s, uint32_t stride, struct totals *t, struct error *e) {
     *t = (struct totals){0};
     for (size_t i = 0; i < s->model->matrix_count; i++) {
+        uint32_t outputs = s->model->sources[i].outputs;
+        go_to(s, i);
+        s->stride = stride;
         if (on_tiles(s, i)) {
-            TRY(choose_matrix(s, i, stride, e));
+            parallel_for((outputs + stride - 1) / stride, OUTPUTS_AT_ONCE, 0, choose_outputs, s);
+            TRY(first_error(s, e));
             add_totals(s, t);
         }
     }
@@ -208,42 +226,52 @@ static enum status choose_all(struct search *s, uint32_t stride, struct totals *
 }
 
 /* Bisection of the logarithm; the share falls as the price rises. */
-static enum status find_price(struct search *s, double share, struct error *e) {
+static enum status find_price(struct search *s, double share, struct totals *t, struct error *e) {
     double weights = 0, low = log(1e-20), high = log(1e3);
     for (size_t i = 0; i < s->model->matrix_count; i++) {
         weights += on_tiles(s, i) ? (double)s->model->sources[i].outputs * s->model->sources[i].inputs : 0;
     }
     uint32_t stride = (uint32_t)fmax(1, weights / SAMPLE);
-    struct totals t;
     for (int i = 0; i < BISECTIONS; i++) {
         s->price = exp((low + high) / 2);
-        TRY(choose_all(s, stride, &t, e));
-        *(t.listed > share * t.weights ? &low : &high) = log(s->price);
+        TRY(choose_all(s, stride, t, e));
+        *(t->listed > share * t->weights ? &low : &high) = log(s->price);
         TRY(check_interrupted(e));
     }
-    do { /* the sample may be a little off */
+    for (;;) { /* the sample may be a little off: the share falls about as the root of the price */
         s->price = exp(high);
-        TRY(choose_all(s, 1, &t, e));
-        high += 0.02;
-    } while (t.listed > share * t.weights);
-    return OK;
+        TRY(choose_all(s, 1, t, e));
+        if (t->listed <= share * t->weights) {
+            return OK;
+        }
+        high += fmax(0.01, 2 * log(t->listed / (share * t->weights)));
+    }
 }
 
 /* ---- lists -------------------------------------------------------------------------------------------- */
 
 static enum status no_memory(struct error *e) { return error_set(e, ERR_RUN, "adapt fit: out of memory"); }
 
-static enum status list_matrix(struct search *s, size_t matrix, struct side_path **out, struct error *e) {
-    uint32_t outputs = s->model->sources[matrix].outputs;
-    s->inputs = NULL;
-    TRY(choose_matrix(s, matrix, 1, e));
+static uint32_t list_channels(const struct search *s, uint32_t *channels) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < s->model->sources[s->matrix].inputs; i++) {
+        if (s->digital[i]) {
+            channels[count++] = i;
+        }
+    }
+    return count;
+}
+
+/* Of the present matrix, as it was chosen last. */
+static enum status list_matrix(struct search *s, struct side_path **out, struct error *e) {
+    uint32_t outputs = s->model->sources[s->matrix].outputs;
     size_t count = 0;
     for (uint32_t o = 0; o < outputs; o++) {
         count += s->listed[o];
     }
     if (count > UINT32_MAX - outputs) {
         return error_set(e, ERR_RUN, "matrix %s: %zu digital weights (allowed: below 2^32)",
-                         s->model->sources[matrix].name, count);
+                         s->model->sources[s->matrix].name, count);
     }
     size_t numbers = (size_t)outputs + 1 + count + s->channels;
     struct side_path *side = mem_alloc(1, sizeof *side + numbers * sizeof(uint32_t));
@@ -254,62 +282,51 @@ static enum status list_matrix(struct search *s, size_t matrix, struct side_path
     for (uint32_t o = 0; o < outputs; o++) {
         begin[o + 1] = begin[o] + s->listed[o];
     }
-    uint32_t *channels = begin + outputs + 1 + count, taken = 0;
-    for (uint32_t i = 0; i < s->model->sources[matrix].inputs; i++) {
-        if (s->digital[i]) {
-            channels[taken++] = i;
-        }
-    }
-    *side = (struct side_path){.channels = channels, .channel_count = taken, .weight_begin = begin,
-                               .weight_inputs = begin + outputs + 1};
+    uint32_t *channels = begin + outputs + 1 + count;
+    *side = (struct side_path){.channels = channels, .channel_count = list_channels(s, channels),
+                               .weight_begin = begin, .weight_inputs = begin + outputs + 1};
     *out = side;
     s->begin = begin;
     s->inputs = begin + outputs + 1;
-    return choose_matrix(s, matrix, 1, e);
+    parallel_for(outputs, OUTPUTS_AT_ONCE, 0, list_outputs, s);
+    return first_error(s, e);
 }
 
-static enum status list_all(struct search *s, struct fit_sides *out, struct error *e) {
-    struct totals t = {0};
-    out->price = s->price;
+static enum status list_all(struct search *s, struct side_path **sides, struct error *e) {
     for (size_t i = 0; i < s->model->matrix_count; i++) {
+        go_to(s, i);
         if (on_tiles(s, i)) {
-            TRY(list_matrix(s, i, &out->sides[i], e));
-            add_totals(s, &t);
+            TRY(list_matrix(s, &sides[i], e));
         }
     }
-    out->before = t.before;
-    out->after = t.after;
-    out->listed = (uint64_t)t.listed;
-    out->weights = (uint64_t)t.weights;
     return OK;
 }
 
 static bool make_scratch(struct search *s) {
-    size_t inputs = 0, outputs = 0, threads = (size_t)threads_count();
+    size_t inputs = 0, all = 0, bounds = 0, threads = (size_t)threads_count();
     for (size_t i = 0; i < s->model->matrix_count; i++) {
         const struct matrix_source *m = &s->model->sources[i];
         inputs = m->inputs > inputs ? m->inputs : inputs;
-        outputs = m->outputs > outputs ? m->outputs : outputs;
+        all += m->outputs;
+        bounds += (size_t)m->outputs * chip_row_blocks(s->chip, m->inputs);
     }
     s->scratch_floats = 2 * inputs;
     s->scratch = mem_alloc(threads, s->scratch_floats * sizeof *s->scratch);
     s->digital = mem_alloc(inputs, 1);
     s->input = mem_alloc(inputs, sizeof *s->input);
-    s->listed = mem_alloc(outputs, sizeof *s->listed);
-    s->before = mem_alloc(outputs, sizeof *s->before);
-    s->after = mem_alloc(outputs, sizeof *s->after);
+    s->counts = mem_alloc(all, sizeof *s->counts);
+    s->bounds = mem_alloc(bounds, sizeof *s->bounds);
     s->status = mem_alloc(threads, sizeof *s->status);
     s->errors = mem_alloc(threads, sizeof *s->errors);
-    return s->scratch && s->digital && s->input && s->listed && s->before && s->after && s->status && s->errors;
+    return s->scratch && s->digital && s->input && s->counts && s->bounds && s->status && s->errors;
 }
 
 static void free_scratch(struct search *s) {
     mem_free(s->scratch);
     mem_free(s->digital);
     mem_free(s->input);
-    mem_free(s->listed);
-    mem_free(s->before);
-    mem_free(s->after);
+    mem_free(s->counts);
+    mem_free(s->bounds);
     mem_free(s->status);
     mem_free(s->errors);
 }
@@ -324,12 +341,16 @@ enum status fit_sides(const struct model *m, const struct chip *c, const struct 
     s.variance[NODES] = s.variance[NODES - 1];
     *out = (struct fit_sides){.sides = mem_alloc(m->matrix_count, sizeof *out->sides)};
     enum status status = out->sides && make_scratch(&s) ? OK : no_memory(e);
+    struct totals t = {0};
     if (status == OK) {
-        status = find_price(&s, share, e);
+        status = find_price(&s, share, &t, e);
     }
     if (status == OK) {
-        status = list_all(&s, out, e);
+        status = list_all(&s, out->sides, e);
     }
+    out->price = s.price;
+    out->listed = (uint64_t)t.listed;
+    out->weights = (uint64_t)t.weights;
     free_scratch(&s);
     return status;
 }

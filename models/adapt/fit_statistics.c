@@ -15,14 +15,18 @@ static bool make(const struct model *m, const struct chip *c, size_t i, struct f
     *f = (struct fit_statistics){.blocks = (uint32_t)B,
                                  .panels = (uint32_t)panels_in(O),
                                  .inputs = mem_alloc(I * FIT_BINS, sizeof *f->inputs),
+                                 .signs = mem_alloc(I * FIT_BINS, sizeof *f->signs),
                                  .output_cost = mem_alloc(O, sizeof *f->output_cost),
                                  .weight = mem_alloc(I, sizeof *f->weight),
                                  .largest = mem_alloc(B * O, sizeof *f->largest),
                                  .scale = mem_alloc(B, sizeof *f->scale),
                                  .ranked = mem_alloc(B * FIT_CHANNELS, sizeof *f->ranked),
                                  .menu = mem_alloc(B * FIT_LEVELS, sizeof *f->menu),
-                                 .ranges = mem_alloc(B, sizeof *f->ranges)};
-    return f->inputs && f->output_cost && f->weight && f->largest && f->scale && f->ranked && f->menu && f->ranges;
+                                 .ranges = mem_alloc(B, sizeof *f->ranges),
+                                 .limits = mem_alloc(B, sizeof *f->limits),
+                                 .adc = mem_alloc(B * O, sizeof *f->adc)};
+    return f->inputs && f->signs && f->output_cost && f->weight && f->largest && f->scale && f->ranked && f->menu &&
+           f->ranges && f->limits && f->adc;
 }
 
 struct fit_statistics *fit_statistics_create(const struct model *m, const struct chip *c) {
@@ -47,29 +51,44 @@ void fit_statistics_destroy(struct fit_statistics *f, size_t matrices) {
         mem_free(f[i].ranked);
         mem_free(f[i].menu);
         mem_free(f[i].ranges);
+        mem_free(f[i].signs);
+        mem_free(f[i].limits);
+        mem_free(f[i].adc);
     }
     mem_free(f);
 }
 
 /* ---- inputs ---------------------------------------------------------------------------------------------- */
 
-struct count_job { uint32_t *bins; const real *x; size_t inputs, tokens; };
+struct count_job { uint32_t *bins; int32_t *signs; const real *x; size_t inputs, tokens; };
 
 static void count_inputs(void *context, size_t begin, size_t end, int worker) {
     const struct count_job *j = context;
     (void)worker;
     for (size_t t = 0; t < j->tokens; t++) {
         for (size_t i = begin; i < end; i++) {
-            j->bins[i * FIT_BINS + fit_bin(fabsf(j->x[t * j->inputs + i]))]++;
+            float x = j->x[t * j->inputs + i];
+            size_t at = i * FIT_BINS + fit_bin(fabsf(x));
+            j->bins[at]++;
+            j->signs[at] += x < 0 ? -1 : 1;
         }
     }
 }
 
-void fit_watch_inputs(void *context, const struct analog_layer *l, const real *x, size_t tokens) {
-    struct fit_statistics *f = (struct fit_statistics *)context + l->matrix;
+void fit_clear_inputs(const struct model *m, struct fit_statistics *f) {
+    for (size_t i = 0; i < m->matrix_count; i++) {
+        f[i].tokens = 0;
+        if (f[i].inputs) {
+            memset(f[i].inputs, 0, (size_t)m->sources[i].inputs * FIT_BINS * sizeof *f[i].inputs);
+            memset(f[i].signs, 0, (size_t)m->sources[i].inputs * FIT_BINS * sizeof *f[i].signs);
+        }
+    }
+}
+
+void fit_count_inputs(struct fit_statistics *f, size_t inputs, const real *x, size_t tokens) {
     if (f->inputs) {
         f->tokens += (double)tokens;
-        parallel_for(l->inputs, 32, 0, count_inputs, &(struct count_job){f->inputs, x, l->inputs, tokens});
+        parallel_for(inputs, 32, 0, count_inputs, &(struct count_job){f->inputs, f->signs, x, inputs, tokens});
     }
 }
 
@@ -100,6 +119,15 @@ const double *fit_block_results(struct fit_statistics *f, uint32_t b) {
     return sum;
 }
 
+void fit_set_adc(const struct model *m, struct fit_statistics *f) {
+    for (size_t i = 0; i < m->matrix_count; i++) {
+        uint32_t O = m->sources[i].outputs;
+        for (size_t k = 0; k < (size_t)f[i].blocks * O; k++) {
+            f[i].adc[k] = f[i].limits[k / O] / f[i].ranges[k / O] * f[i].largest[k];
+        }
+    }
+}
+
 /* Per token. */
 static void scale(struct fit_statistics *f, double tokens) {
     for (size_t i = 0; f->results && i < (size_t)f->blocks * f->panels * FIT_BINS; i++) {
@@ -107,17 +135,18 @@ static void scale(struct fit_statistics *f, double tokens) {
     }
 }
 
-/* The model with ranges and side paths as they are now: sources [matrices] are the caller's. */
-static struct model adapted(const struct model *m, struct side_path *const *sides, const struct fit_statistics *f,
-                            struct matrix_source *sources) {
+struct model fit_adapted(const struct model *m, struct side_path *const *sides, const struct fit_statistics *f,
+                         struct matrix_source *sources) {
     struct model copy = *m;
     copy.sources = sources;
     for (size_t i = 0; i < m->matrix_count; i++) {
         sources[i] = m->sources[i];
+        sources[i].side = sides ? sides[i] : NULL;
         if (f[i].blocks) {
-            sources[i].side = sides ? sides[i] : NULL;
             sources[i].input_range = f[i].ranges;
             sources[i].input_range_count = f[i].blocks;
+            sources[i].adc_range = f[i].adc;
+            sources[i].adc_range_count = (size_t)f[i].blocks * m->sources[i].outputs;
         }
     }
     return copy;
@@ -151,7 +180,7 @@ static enum status make_results(struct fit_statistics *f, size_t matrices, struc
 
 enum status fit_results(const struct model *m, const struct chip *c, struct side_path *const *sides,
                         const struct student_batch *windows, size_t count, struct fit_statistics *f, struct error *e) {
-    const struct analog_watch watch = {f, NULL, count_results};
+    const struct analog_watch watch = {f, NULL, count_results, NULL};
     const struct student_options options = {.sequences = 1, .length = windows->length};
     struct analog_rule rule;
     struct student *s = NULL;
@@ -164,7 +193,7 @@ enum status fit_results(const struct model *m, const struct chip *c, struct side
     if (!sources) {
         return error_set(e, ERR_RUN, "adapt fit: out of memory");
     }
-    const struct model copy = adapted(m, sides, f, sources);
+    const struct model copy = fit_adapted(m, sides, f, sources);
     enum status status = student_create(&copy, c, &rule, &options, &s, e);
     if (status == OK) {
         s->watch = &watch;

@@ -67,7 +67,7 @@ struct analog_work {
     int threads;
 };
 
-/* Looks on while a pass runs, the repetition for gradients excepted. Either may be NULL. */
+/* Looks on while a pass runs, the repetition for gradients excepted. Each may be NULL. */
 struct analog_watch {
     void *context;
     /* x [tokens][I] of the layer, before any converter. */
@@ -76,6 +76,9 @@ struct analog_watch {
      * panel by one of them. Only where the layer acts as the chip does. */
     void (*results)(void *context, const struct analog_layer *l, size_t block, size_t panel, const real *tile,
                     size_t n);
+    /* On the way back: dL/dy [tokens][ldy] of the layer, and what it multiplied, x [tokens][I]. */
+    void (*gradients)(void *context, const struct analog_layer *l, const real *x, const real *dy, size_t ldy,
+                      size_t tokens);
 };
 
 struct analog_pass {

@@ -299,6 +299,9 @@ void analog_layer_backward(struct analog_layer *l, struct analog_work *w, const 
         analog_quantise_inputs(l, w, &again, x);
     }
     struct back_job job = {l, w, p, acts ? w->quantised : x, dy, x, ldy, dx, acts, 0, 0};
+    if (p->watch && p->watch->gradients) {
+        p->watch->gradients(p->watch->context, l, x, dy, ldy, p->tokens);
+    }
     if (acts && l->side_begin) {
         analog_side_backward(l, w, p->tokens, x, dy, ldy, dx);
     }
