@@ -159,10 +159,32 @@ static void test_bad_recipes(void **state) {
     mem_free(err);
 }
 
+/* The recipe of `make demo`. Measured: digital 2.131 nats, off the shelf 2.209, adapted 2.150: 76 % of the loss is gone,
+ * by 5 % of the multiplications. Standard deviation over machines 0.003 to 0.005, or 6 % of the loss. */
+static void test_the_twin_is_adapted(void **state) {
+    char yaml[PATH], text[PATH];
+    (void)state;
+    snprintf(yaml, sizeof yaml, "%s/configs/experiments/demo.yaml", data_directory());
+    snprintf(text, sizeof text, "%s/configs/experiments/demo.txt", data_directory());
+    json_t *out = compare(yaml, text, scratch_directory());
+    const json_t *rows = json_object_get(out, "rows");
+    double digital = number(rows, 0, "nll_nats"), lost = number(rows, 1, "nll_nats");
+    double adapted = number(rows, 2, "nll_nats");
+    assert_true(lost > digital + 0.05);
+    if (!(adapted < lost - 0.6 * (lost - digital))) {
+        fail_msg("digital %g, off the shelf %g, adapted %g nats", digital, lost, adapted);
+    }
+    assert_near(number(rows, 1, "digital_share"), 0, 0);
+    assert_in_range((int)(number(rows, 2, "digital_share") * 1e4), 400, 500);
+    assert_true(number(rows, 2, "per_token_J") > number(rows, 1, "per_token_J"));
+    json_decref(out);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_table),
     cmocka_unit_test(test_goes_on),
     cmocka_unit_test(test_bad_recipes),
+    cmocka_unit_test(test_the_twin_is_adapted),
 };
 
 const struct test_suite suite_compare = {"compare", tests, sizeof tests / sizeof tests[0]};
