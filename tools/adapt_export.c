@@ -51,12 +51,15 @@ static enum status export(const struct options *o, struct error *e) {
     TRY(read_format(o, &gguf, e));
     TRY(read_type(o, gguf, &c.type, e));
     TRY(open_model(o, &m, e));
-    enum status s = gguf ? model_write_gguf(m, &c, o->out, e) : model_write_folder(m, &c, o->out, e);
+    enum status s = o->rotate ? model_rotate(m, o->rotate, e) : OK;
+    if (s == OK) {
+        s = gguf ? model_write_gguf(m, &c, o->out, e) : model_write_folder(m, &c, o->out, e);
+    }
     model_close(m);
     return s == OK ? print(o, &c, gguf, e) : s;
 }
 
-static const char *const names[] = {"model", "out", "format", "type", "quantise", NULL};
+static const char *const names[] = {"model", "out", "format", "type", "quantise", "rotate", NULL};
 
 static const struct option_meaning own[] = {
     {"out", "the folder or .gguf file to write"},

@@ -92,6 +92,9 @@ static enum status fit(const struct options *o, struct error *e) {
         s = error_set(e, ERR_USAGE, "adapt fit: --chip none (needed: the chip that the model is for)");
         goto done;
     }
+    if (o->rotate) {
+        TRY_GOTO(s, model_rotate(m, o->rotate, e), done);
+    }
     TRY_GOTO(s, read_fit_options(o, m, &f, &text, e), done);
     TRY_GOTO(s, adapt_fit(m, c, &f, o->out, &r, e), done);
     s = print(o, c, &r, e);
@@ -102,7 +105,7 @@ done:
     return s;
 }
 
-static const char *const names[] = {"model", "chip", "set", "out", "digital", "text", "tokens", "window", "reconstruct", NULL};
+static const char *const names[] = {"model", "chip", "set", "out", "digital", "text", "tokens", "window", "reconstruct", "rotate", NULL};
 
 static const struct option_meaning own[] = {
     {"out", "the model folder to write"},

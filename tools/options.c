@@ -39,6 +39,7 @@ static const struct option_row rows[] = {
      "round every matrix to the nearest of 2^BITS - 1 levels per output channel", AT(quantise)},
     {"digital", NUMBER, "X", 0.0001, 0.5,
      "adapt fit: share of the multiplications that may stay digital (default: 0.05)", AT(digital)},
+    {"rotate", TEXT, "PARTS", 0, 0, "fold rotations into the weights of: residual, value, all", AT(rotate)},
     {"reconstruct", FLAG, NULL, 0, 0, "adapt fit: weights and scales with the least expected error under noise",
      AT(reconstruct)},
     {"data", LIST, "FILE", 0, 0,

@@ -30,6 +30,7 @@ struct options {
     const char *format, *type; /* adapt export */
     int64_t quantise;
     double split, digital;
+    const char *rotate;           /* adapt fit, adapt export */
     const char *recipe, *teacher; /* adapt train, whose other keys are read as text: option_text */
     struct text_list data;
     bool from_scratch, resume, reconstruct;

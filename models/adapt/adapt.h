@@ -44,6 +44,13 @@ struct documents_result { uint64_t documents, complete, bytes; }; /* bytes: of t
 enum status adapt_text(const struct model *m, const struct data *d, const char *path, struct documents_result *out,
                        struct error *e);
 
+/* ---- rotation (fit_rotate.c) ------------------------------------------------------------------------------------- */
+
+/* Folds orthogonal matrices into the weights of an open model: what it computes stays, up to rounding. parts:
+ * "residual", "value", "all". ERR_USAGE for other families than RMS norms before blocks and rotary positions, and for a
+ * model that brings ranges, scales or side paths for a chip. Before any session or copy of it is made. */
+enum status model_rotate(struct model *m, const char *parts, struct error *e);
+
 /* ---- without training (fit.c) ------------------------------------------------------------------------------------ */
 
 struct fit_options {

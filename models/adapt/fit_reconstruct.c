@@ -16,9 +16,9 @@
  *   T(a) = argmin over 0 <= v <= 1 of (v - a)^2 + s^2(v)
  * because both terms carry H_ii: T is one table for the whole chip. It rounds weights that are smaller than their noise
  * to 0, where a device adds none, and draws the largest ones in where s is steep. Going through all weights in turn
- * never makes the error larger; PANEL columns go side by side, and H (w - t) is brought up to date BLOCK weights at a time.
- * The scales: SCALES times the largest |w| that the column has on the tiles of each row block, falling, each from the
- * targets of the one before; a column keeps the best, then goes through its weights FINAL times more.
+ * never makes the error larger; PANEL columns go side by side, and H (w - t) is brought up to date BLOCK weights at a
+ * time. The scales: SCALES times the largest |w| that the column has on the tiles of each row block, falling, each from
+ * the targets of the one before; a column keeps the best, then goes through its weights FINAL times more.
  *
  * H of few tokens says too much about single inputs: its diagonal counts 1 + DAMPING times. Errors of converters are
  * not in it. */
