@@ -408,11 +408,14 @@ enum status machine_fit_correction(struct machine *m, struct error *e) {
     }
     general_scratch_destroy(g);
     if (s == OK) {
+        double once_J = multiply_J(m->spec, totals.array_S_sum, (double)tile->correction_vectors * (double)tiles,
+                                   (double)totals.dac_conversions, (double)totals.adc_conversions);
         m->calibration.corrections += (uint64_t)times;
         m->calibration.correction_mvms += (uint64_t)times * (uint64_t)tile->correction_vectors * tiles;
         add_costs(m, times * tile->correction_vectors,
-                  times * multiply_J(m->spec, totals.array_S_sum, (double)tile->correction_vectors * (double)tiles,
-                                     (double)totals.dac_conversions, (double)totals.adc_conversions));
+                  times * once_J);
+        m->correction_once = (struct maintenance_cost){
+            tile->correction_vectors * tile_work_of(m->spec).interval_s, once_J};
         m->calibration.columns_corrected = totals.corrected;
         m->calibration.columns_left = totals.left;
         m->calibration.test_results = totals.results;
@@ -453,5 +456,7 @@ void machine_count_readouts(struct machine *m) {
         }
     }
     m->calibration.readout_mvms += (uint64_t)(readouts * mvms);
-    add_costs(m, readouts * longest, readouts * multiply_J(m->spec, row_S, mvms, dac, adc));
+    double once_J = multiply_J(m->spec, row_S, mvms, dac, adc);
+    m->readout_once = (struct maintenance_cost){longest * work.interval_s, once_J};
+    add_costs(m, readouts * longest, readouts * once_J);
 }

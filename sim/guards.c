@@ -1,6 +1,7 @@
 /* See guards.h. */
 #include "sim/guards.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -14,7 +15,11 @@ static double times_due(double period_s, double start_s, double length_s) {
     return period_s > 0 ? floor((start_s + length_s) / period_s) - floor(start_s / period_s) : 0;
 }
 
+/* Of what takes unknown time or energy. */
 static double upkeep_due(const struct run *r, double length_s) {
+    if (r->maintenance.known) {
+        return 0;
+    }
     const struct tile_spec *t = &chip_spec_of(r->chip)->tile;
     double start_s = r->machine ? machine_age_since_programming_s(r->machine) : 0;
     double readouts = t->compensation == COMPENSATION_NONE ? 0 : t->compensation_period_s,
@@ -33,7 +38,9 @@ void guard_facts_of(const struct run *r, struct guard_facts *out) {
                                 .tiles_J = report_tile_J_per_mac(&v) * (double)v.macs,
                                 .array_J = v.energy_J[PART_ARRAY],
                                 .cells = placement_total(r->placement).utilisation,
-                                .upkeep_due = upkeep_due(r, v.makespan_s)};
+                                .upkeep_due = upkeep_due(r, v.makespan_s),
+                                .values = r->machine != NULL};
+    memcpy(out->upkeep_done, r->maintenance.done, sizeof out->upkeep_done);
     memcpy(out->count, v.count, sizeof out->count);
     memcpy(out->area_mm2, area.part_mm2, sizeof out->area_mm2);
     for (int c = 0; c < CLASS_COUNT; c++) {
@@ -76,7 +83,7 @@ static void guard_area(const struct guard_facts *f, struct flags *out) {
     char names[FLAG_BYTES - 32] = "";
     for (int c = 0; c < PART_COUNT; c++) {
         size_t used = strlen(names);
-        if (c != PART_STATIC && c != PART_DRAM && f->count[c] && !(f->area_mm2[c] > 0)) {
+        if (c != PART_STATIC && c != PART_DRAM && c != PART_MAINTENANCE && f->count[c] && !(f->area_mm2[c] > 0)) {
             snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", component_name((enum component)c));
         }
     }
@@ -97,6 +104,21 @@ static void guard_utilisation(const struct guard_facts *f, struct flags *out) {
     }
 }
 
+static void guard_upkeep(const struct guard_facts *f, struct flags *out) {
+    const uint64_t *done = f->upkeep_done;
+    if (f->upkeep_due > 0) {
+        snprintf(next(out), FLAG_BYTES,
+                 "%.0f refreshes, readouts or corrections fall due in the time of the run, but are not in it",
+                 f->upkeep_due);
+    }
+    if (done[MAINTAIN_REFRESH] + done[MAINTAIN_CORRECTION] + done[MAINTAIN_READOUT] > 0) {
+        snprintf(next(out), FLAG_BYTES, "maintenance in the run: refreshes %" PRIu64 ", corrections %" PRIu64
+                 ", readouts %" PRIu64 "; time and energy are with it%s",
+                 done[MAINTAIN_REFRESH], done[MAINTAIN_CORRECTION], done[MAINTAIN_READOUT],
+                 f->values ? ", values are those of the age at its beginning" : "");
+    }
+}
+
 void guard(const struct guard_facts *f, struct flags *out) {
     guard_energy(f, out);
     guard_area(f, out);
@@ -105,9 +127,5 @@ void guard(const struct guard_facts *f, struct flags *out) {
         snprintf(next(out), FLAG_BYTES, "ADC of %.3g conversions/s: beyond the %.0e of the survey, extrapolated",
                  f->survey_rate_Hz, SURVEY_RATE_MOST_HZ);
     }
-    if (f->upkeep_due > 0) {
-        snprintf(next(out), FLAG_BYTES,
-                 "%.0f refreshes, readouts or corrections fall due in the time of the run, but are not in it",
-                 f->upkeep_due);
-    }
+    guard_upkeep(f, out);
 }

@@ -6,8 +6,8 @@
  *   array                         less than V^2 G t of the data that flowed (a published energy in place of it)
  *   TOPS/W of the tiles           above that of the array alone, 2 / (V^2 G t per MAC)
  *   survey                        a converter faster than the regression reaches
- *   upkeep                        refreshes, readouts and corrections that fall due while the run lasts: its time,
- *                                 energy and values are without them
+ *   upkeep                        refreshes, readouts and corrections that fall due while the run lasts: its values
+ *                                 are without them; its time and energy, too, where their costs are not known
  * A flag is one line of the report; the run goes on.
  */
 #ifndef MHO_SIM_GUARDS_H
@@ -26,7 +26,9 @@ struct guard_facts {
     double area_mm2[PART_COUNT];
     double busiest[CLASS_COUNT], cells; /* shares of time and of cells */
     double survey_rate_Hz;              /* 0: no survey */
-    double upkeep_due;                  /* how often in the time of the run */
+    double upkeep_due;                  /* how often in the time of the run, with unknown costs */
+    uint64_t upkeep_done[MAINTENANCE_KINDS]; /* with known ones */
+    bool values;                        /* it has a machine */
 };
 
 /* All costs of the chip must be known. */

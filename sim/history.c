@@ -34,12 +34,19 @@ struct history {
 /* ---- tags -------------------------------------------------------------------------------------- */
 
 #define TAG_DIGITAL ((uint64_t)1 << 48)
+#define TAG_MAINTENANCE ((uint64_t)1 << 49)
 
 uint64_t tag_of_multiply(size_t matrix) { return matrix; }
 
 uint64_t tag_of_digital(enum digital_op op, int layer) {
     return TAG_DIGITAL + ((uint64_t)op << 32) + (uint64_t)(layer < 0 ? 0 : layer + 1);
 }
+
+uint64_t tag_of_maintenance(enum maintenance_kind kind, size_t matrix) {
+    return TAG_MAINTENANCE + ((uint64_t)kind << 32) + matrix;
+}
+
+bool tag_is_maintenance(uint64_t tag) { return tag >= TAG_MAINTENANCE; }
 
 static const char *const operation_names[OP_KINDS] = {"embed",    "norm", "rope",   "attention", "activation",
                                                       "residual", "bias", "sample", "matmul"};
@@ -49,6 +56,10 @@ const char *tag_operation(const struct run *r, uint64_t tag, int *layer) {
         struct placement_matrix m = placement_matrix_at(r->placement, (size_t)tag);
         *layer = m.layer;
         return matrix_role_name(m.role);
+    }
+    if (tag_is_maintenance(tag)) {
+        *layer = placement_matrix_at(r->placement, (size_t)(tag & UINT32_MAX)).layer;
+        return maintenance_name((enum maintenance_kind)((tag - TAG_MAINTENANCE) >> 32));
     }
     *layer = (int)(tag & UINT32_MAX) - 1;
     return operation_names[(tag - TAG_DIGITAL) >> 32];
@@ -143,7 +154,7 @@ static void add_events(struct run *r) {
     uint64_t tokens = tasks ? (r->tokens > 1 ? room / 2 : room) / tasks : 0;
     for (size_t i = 0; i < logged; i++) {
         struct engine_event v = engine_event(r->engine, i);
-        if (v.item >= tokens) {
+        if (v.item >= tokens || h->event_count == h->event_most) { /* maintenance has fewer items than steps */
             h->left_out++;
         } else if (v.hold > 0 || v.latency > 0) {
             h->events[h->event_count++] = (struct kept_event){.tag = v.tag,
@@ -287,15 +298,16 @@ struct run_resource run_resource_at(const struct run *r, size_t i) {
 size_t run_event_count(const struct run *r) { return r->history ? r->history->event_count : 0; }
 uint64_t run_events_left_out(const struct run *r) { return r->history ? r->history->left_out : 0; }
 
-/* When the converters of the tiles worked; repeats of the bound management convert again. */
+/* When the converters of the tiles worked for a multiply; repeats of the bound management convert again. */
 static void find_conversions(const struct run *r, struct run_event *v) {
     const struct tile_work *work = chip_work(r->chip);
     const struct tile_spec *t = &chip_spec_of(r->chip)->tile;
-    bool tiles = run_resource_class(r, v->resource) == CLASS_TILES, repeats = t->management.bound != BOUND_NONE;
+    bool multiplies = !v->maintenance && run_resource_class(r, v->resource) == CLASS_TILES,
+         repeats = t->management.bound != BOUND_NONE;
     double reads = repeats ? v->latency_s / work->latency_s : 1,
            end_s = v->start_s + v->latency_s - t->registers.store_s.value;
-    v->convert_start_s = tiles ? fmax(v->start_s, end_s - work->converting_s * reads) : (double)NAN;
-    v->convert_s = tiles ? end_s - v->convert_start_s : (double)NAN;
+    v->convert_start_s = multiplies ? fmax(v->start_s, end_s - work->converting_s * reads) : (double)NAN;
+    v->convert_s = multiplies ? end_s - v->convert_start_s : (double)NAN;
 }
 
 struct run_event run_event_at(const struct run *r, size_t i) {
@@ -307,6 +319,7 @@ struct run_event run_event_at(const struct run *r, size_t i) {
                           .start_s = engine_seconds(r->engine, k->start),
                           .hold_s = engine_seconds(r->engine, k->hold),
                           .latency_s = engine_seconds(r->engine, k->latency)};
+    v.maintenance = tag_is_maintenance(k->tag);
     v.operation = tag_operation(r, k->tag, &v.layer);
     find_conversions(r, &v);
     return v;
@@ -322,6 +335,7 @@ struct run_event run_last_event_at(const struct run *r, size_t i) {
                           .start_s = engine_seconds(r->engine, k.start),
                           .hold_s = engine_seconds(r->engine, k.hold),
                           .latency_s = engine_seconds(r->engine, k.latency)};
+    v.maintenance = tag_is_maintenance(k.tag);
     v.operation = tag_operation(r, k.tag, &v.layer);
     find_conversions(r, &v);
     return v;

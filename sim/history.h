@@ -22,6 +22,8 @@ enum { STEP_NOTES = 1024, LAYER_OUTSIDE = -1 };
 /* What a task of the engine works for, as its tag. */
 uint64_t tag_of_multiply(size_t matrix);
 uint64_t tag_of_digital(enum digital_op op, int layer);
+uint64_t tag_of_maintenance(enum maintenance_kind kind, size_t matrix);
+bool tag_is_maintenance(uint64_t tag);
 /* Name of the operation ("q", "norm", ...); *layer: -1 outside the layers. */
 const char *tag_operation(const struct run *r, uint64_t tag, int *layer);
 

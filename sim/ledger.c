@@ -13,10 +13,10 @@
 static const char *const component_names[PART_COUNT] = {
     "dac",       "array",  "sampling",       "adc",     "digital_post", "vector", "attention",
     "kv_memory", "buffer", "digital_matmul", "network", "chip_link",    "package_link",
-    "dram",      "static"};
+    "dram",      "maintenance", "static"};
 static const char *const count_units[PART_COUNT] = {"conversions", "MVMs", "samples", "conversions", "results",
                                                     "operations",  "MACs", "bits",    "bits",        "MACs",
-                                                    "bit hops",    "bits", "bits",    "bits",        ""};
+                                                    "bit hops",    "bits", "bits",    "bits",        "tiles", ""};
 
 const char *component_name(enum component c) { return component_names[c]; }
 const char *component_count_unit(enum component c) { return count_units[c]; }
@@ -115,6 +115,15 @@ void ledger_links(struct ledger *l, int layer, uint64_t bit_hops, const uint64_t
         (double)link_bits[LINK_CHIP] * s->chip_link.energy_J_per_bit.value);
     add(l, PART_PACKAGE_LINK, layer, link_bits[LINK_PACKAGE],
         (double)link_bits[LINK_PACKAGE] * s->package_link.energy_J_per_bit.value);
+}
+
+void ledger_maintenance(struct ledger *l, int layer, uint64_t tiles, double energy_J) {
+    l->count[PART_MAINTENANCE] += tiles;
+    l->energy_J[placement_layer_row(l->placement, layer)][PART_MAINTENANCE] += energy_J;
+}
+
+bool component_listed(const struct ledger_view *v, enum component part) {
+    return part != PART_MAINTENANCE || v->count[part] > 0;
 }
 
 bool component_given(const struct chip *c, enum component part) {

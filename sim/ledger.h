@@ -19,6 +19,7 @@
  *   side     MACs x side_path.energy_J on the matrix unit, bits on the buffer, additions on the vector unit
  *            (sim/side_path.h)
  *   DRAM     bits x dram.energy_J_per_bit            keys and values that spill, rows of the embedding table
+ *   maintenance  of the machine, as programming and calibration took it (sim/maintenance.h)
  *   static   watts of all chips, tiles in use or not, x makespan, less what gating saves (sim/power.h); counted
  *            outside the layers
  * A chip without costs keeps counts; its joules are NAN.
@@ -80,6 +81,9 @@ void ledger_multiply(struct ledger *l, const struct multiply_record *m);
 void ledger_digital(struct ledger *l, const struct digital_record *d);
 /* Vector operations that prepare the inputs of a multiply; once per fork, where several matrices share inputs. */
 void ledger_inputs(struct ledger *l, int layer, uint64_t inputs, uint32_t tokens);
+
+/* Tiles of a matrix that were busy with refresh, correction or readouts (sim/maintenance.h). */
+void ledger_maintenance(struct ledger *l, int layer, uint64_t tiles, double energy_J);
 
 double ledger_dynamic_J(const struct ledger *l); /* all but static */
 double ledger_static_W(const struct ledger *l); /* with nothing gated */

@@ -27,6 +27,7 @@
 #include "sim/chip.h"
 #include "sim/encoding.h"
 #include "sim/faults.h"
+#include "sim/maintenance.h"
 #include "sim/passes.h"
 #include "sim/phenomena.h"
 #include "sim/programming_error.h"
@@ -179,6 +180,7 @@ struct machine {
         uint64_t tile; /* in the order of placement */
     } worst_fold[WIRES_EXACT + 1]; /* by the method used: the tile with the largest estimate */
     struct machine_calibration calibration;
+    struct maintenance_cost correction_once, readout_once; /* all tiles side by side */
     double slowest_tile_s; /* of programming, one device at a time; NAN: not known */
     bool calibrating;
     bool ranges_set;

@@ -12,8 +12,8 @@
 #include "sim/uncertainty.h"
 
 const char *const report_not_modelled[] = {
-    "programming, calibration and refresh of the cells (rows of their own: set-up; not in the energies and times of "
-    "the run)",
+    "programming, calibration and refresh of the cells before the run (rows of their own: set-up; not in the energies "
+    "and times of the run)",
     "moving weights to the tiles",
     "power supply, pads, control processor",
     "overlap of one step with the next",
@@ -167,8 +167,10 @@ static json_t *energy_json(const struct run *r, const struct ledger_view *v, con
     const struct uncertain_quantity *q = &u->of[UNCERTAIN_ENERGY];
     double tokens = (double)r->tokens_total;
     for (int c = 0; c < PART_COUNT; c++) {
-        json_object_set_new(parts, component_name((enum component)c),
-                            number(component_given(r->chip, (enum component)c) ? v->energy_J[c] : (double)NAN));
+        if (component_listed(v, (enum component)c)) {
+            json_object_set_new(parts, component_name((enum component)c),
+                                number(component_given(r->chip, (enum component)c) ? v->energy_J[c] : (double)NAN));
+        }
     }
     for (size_t row = 0; row < v->layers; row++) {
         json_array_append_new(layers, number(run_layer_energy_J(r, row)));
@@ -229,7 +231,7 @@ static json_t *area_json(const struct run *r) {
     struct area_view v = placement_area(r->chip, r->placement);
     json_t *area = json_object(), *parts = json_object();
     for (int c = 0; c < PART_COUNT; c++) {
-        if (c != PART_STATIC) { /* not a thing that has an area */
+        if (c != PART_STATIC && c != PART_MAINTENANCE) { /* not things that have an area */
             json_object_set_new(parts, component_name((enum component)c),
                                 number(component_given(r->chip, (enum component)c) ? v.part_mm2[c] : (double)NAN));
         }
@@ -305,7 +307,7 @@ static json_t *time_json(const struct run *r, const struct ledger_view *v) {
 static json_t *counts_json(const struct run *r, const struct ledger_view *v) {
     json_t *counts = json_object();
     for (int c = 0; c < PART_COUNT; c++) {
-        if (c != PART_STATIC) {
+        if (c != PART_STATIC && component_listed(v, (enum component)c)) {
             json_t *one = json_object();
             const char *unit = component_count_unit((enum component)c);
             /* The width of a stored number is a key of the cost tables: without them bits are unknown. */
@@ -545,6 +547,10 @@ json_t *run_report_json(const struct run *r) {
     json_object_set_new(root, "memory", report_memory_json(r));
     json_object_set_new(root, "power", report_power_json(r));
     json_object_set_new(root, "setup", report_setup_json(r));
+    json_t *maintenance = report_maintenance_json(r);
+    if (maintenance) {
+        json_object_set_new(root, "maintenance", maintenance);
+    }
     json_object_set_new(root, "counts", counts_json(r, &v));
     json_object_set_new(root, "activity", activity_json(r));
     if (r->machine) {

@@ -20,13 +20,16 @@ static json_t *count(uint64_t value) { return json_integer((json_int_t)value); }
 /* One object per row of the ledger; the last one: everything outside the layers, static energy included. */
 json_t *report_layer_components_json(const struct run *r) {
     json_t *rows = json_array();
-    double static_J = run_ledger(r).energy_J[PART_STATIC];
+    struct ledger_view v = run_ledger(r);
+    double static_J = v.energy_J[PART_STATIC];
     for (size_t row = 0; row < r->ledger.rows; row++) {
         json_t *one = json_object();
         for (int c = 0; c < PART_COUNT; c++) {
             bool outside = c == PART_STATIC && row + 1 == r->ledger.rows;
-            json_object_set_new(one, component_name((enum component)c),
-                                number(outside ? static_J : r->ledger.energy_J[row][c]));
+            if (component_listed(&v, (enum component)c)) {
+                json_object_set_new(one, component_name((enum component)c),
+                                    number(outside ? static_J : r->ledger.energy_J[row][c]));
+            }
         }
         json_array_append_new(rows, one);
     }

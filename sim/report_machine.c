@@ -57,6 +57,27 @@ static json_t *phase_json(const char *name, double start_s, double time_s, doubl
     return json;
 }
 
+json_t *report_maintenance_json(const struct run *r) {
+    const struct maintenance *m = &r->maintenance;
+    json_t *kinds = json_array();
+    for (int k = 0; k < MAINTENANCE_KINDS; k++) {
+        if (m->due[k] > 0) {
+            json_t *one = json_object();
+            json_object_set_new(one, "kind", json_string(maintenance_name((enum maintenance_kind)k)));
+            json_object_set_new(one, "due", json_integer((json_int_t)m->due[k]));
+            json_object_set_new(one, "done", json_integer((json_int_t)m->done[k]));
+            json_object_set_new(one, "time_s_each", number(m->cost[k].seconds));
+            json_object_set_new(one, "energy_J_each", number(m->cost[k].joules));
+            json_array_append_new(kinds, one);
+        }
+    }
+    if (json_array_size(kinds) == 0) {
+        json_decref(kinds);
+        return NULL;
+    }
+    return kinds;
+}
+
 struct setup_costs report_setup(const struct run *r) {
     struct machine_programming p = machine_programming(r->machine);
     struct machine_calibration c = machine_calibration(r->machine);

@@ -15,6 +15,8 @@ struct setup_costs { double programming_s, programming_J, refresh_s, refresh_J, 
 struct setup_costs report_setup(const struct run *r);
 /* The same as phases at negative times; rows: the phases, their sum, the run, and both together (with_run_*
  * says that, too). null without a machine. */
+/* What fell due in the run; NULL: nothing did. */
+json_t *report_maintenance_json(const struct run *r);
 json_t *report_setup_json(const struct run *r);
 
 #endif

@@ -79,10 +79,14 @@ static void fill_table(const struct run *r, const struct ledger_view *v, struct 
     }
     add_row(t, "tiles", false, tiles_J / tokens, path.class_s[CLASS_TILES], tiles_mm2);
     for (int c = 0; c < PART_STATIC; c++) {
+        if (!component_listed(v, (enum component)c)) {
+            continue;
+        }
         bool stage = c <= PART_DIGITAL_POST;
         int class = stage ? -1 : class_of_part((enum component)c);
         add_row(t, component_name((enum component)c), stage, v->energy_J[c] / tokens,
-                class >= 0 ? path.class_s[class] : (double)NAN, area.part_mm2[c]);
+                class >= 0 ? path.class_s[class] : (double)NAN,
+                c == PART_MAINTENANCE ? (double)NAN : area.part_mm2[c]);
     }
     add_row(t, component_name(PART_STATIC), false, v->energy_J[PART_STATIC] / tokens, (double)NAN, (double)NAN);
     for (int i = 0; i < REPORT_WAITS; i++) {

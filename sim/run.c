@@ -135,7 +135,7 @@ enum status run_create_engine(struct run *r, uint32_t streams, struct error *e) 
     size_t side_stages = placement_total(r->placement).side_macs ? SIDE_STAGES * matrices : 0;
     r->stages_most = STAGES_MOST * operations + side_stages + run_links_stages(r, operations) +
                      (s->dram.given ? layers + 1 : 0) +
-                     (r->ungrouped ? tiles_with_copies(r) : 0);
+                     (r->ungrouped ? tiles_with_copies(r) : 0) + (size_t)maintenance_tasks(r);
     free_engine(r);
     r->classes = mem_alloc(resources, sizeof *r->classes);
     r->critical_ticks = mem_alloc(resources, sizeof *r->critical_ticks);
@@ -269,7 +269,12 @@ enum status run_create_shapes(const struct chip *c, const struct placement *p, c
     TRY(run_create_costs(c, p, max_tokens, out, e));
     (*out)->activity = *a;
     (*out)->shapes = true;
-    return OK;
+    enum status status = maintenance_sample(*out, e);
+    if (status != OK) {
+        run_destroy(*out);
+        *out = NULL;
+    }
+    return status;
 }
 
 const struct machine *run_machine(const struct run *r) { return r->machine; }
@@ -314,6 +319,7 @@ void run_reset(struct run *r) {
     memset(r->role_weights, 0, sizeof r->role_weights);
     r->blocks = r->repeated_blocks = r->repeated_rounds = r->multiplied_tokens = 0;
     r->trouble.status = OK;
+    maintenance_reset(r);
     if (r->scratch) {
         multiply_scratch_reset(r->scratch);
     }
@@ -370,7 +376,8 @@ static double take_energy_J(struct run *r, enum resource_class c) {
         [PART_ADC] = CLASS_TILES,          [PART_DIGITAL_POST] = CLASS_TILES, [PART_VECTOR] = CLASS_VECTOR,
         [PART_ATTENTION] = CLASS_ATTENTION, [PART_KV_MEMORY] = CLASS_KV,      [PART_BUFFER] = CLASS_BUFFER,
         [PART_DIGITAL_MATMUL] = CLASS_MATMUL, [PART_NETWORK] = CLASS_NETWORK, [PART_CHIP_LINK] = CLASS_CHIP_LINK,
-        [PART_PACKAGE_LINK] = CLASS_PACKAGE_LINK, [PART_DRAM] = CLASS_DRAM,  [PART_STATIC] = CLASS_COUNT};
+        [PART_PACKAGE_LINK] = CLASS_PACKAGE_LINK, [PART_DRAM] = CLASS_DRAM,  [PART_MAINTENANCE] = CLASS_COUNT,
+        [PART_STATIC] = CLASS_COUNT};
     double sum_J = 0;
     for (int part = 0; part < PART_COUNT; part++) {
         if (spends[part] == c) {
@@ -463,6 +470,41 @@ void run_add_stage(struct run *r, size_t resource, const struct stage *s, struct
     struct error e;
     if (r->trouble.status == OK && r->tokens > 0 && try_stage(r, resource, s, before, &e) != OK) {
         r->trouble = e;
+    }
+}
+
+static enum status try_maintenance(struct run *r, size_t resource, uint64_t tag, int64_t hold, int64_t release,
+                                   double energy_J, struct error *e) {
+    const struct chip_spec *s = chip_spec_of(r->chip);
+    struct engine_task task = {.key = r->streams ? r->maintenance.key++ : r->stages,
+                               .tag = tag,
+                               .resource = resource,
+                               .group = r->streams ? tag_row(r, tag) : 0,
+                               .items = 1,
+                               .hold = hold,
+                               .latency = ENGINE_AS_HOLD,
+                               .release = release};
+    double awake_W = (1 - gating_kept(s)) * (double)tiles_of(r, resource) * gated_W(s, CLASS_TILES);
+    uint64_t id;
+    power_stage(r->power, r->stages, energy_J, awake_W, hold);
+    TRY(engine_add(r->engine, &task, &id, e));
+    if (r->streams) {
+        return streams_note_maintenance(r, id, e);
+    }
+    r->stages++;
+    return OK;
+}
+
+void run_add_maintenance(struct run *r, size_t matrix, uint64_t tag, int64_t hold, int64_t release, double energy_J) {
+    struct placement_matrix m = placement_matrix_at(r->placement, matrix);
+    size_t own = grouped_resources(r) + (size_t)placement_first_stack(r->placement, matrix), /* ungrouped */
+           parts = (size_t)m.copies * (r->ungrouped ? m.tiles : 1);
+    for (size_t i = 0; r->trouble.status == OK && i < parts; i++) {
+        struct error e;
+        size_t resource = r->ungrouped ? own + i : placement_group(r->placement, matrix);
+        if (try_maintenance(r, resource, tag, hold, release, energy_J / (double)parts, &e) != OK) {
+            r->trouble = e;
+        }
     }
 }
 
@@ -695,6 +737,9 @@ void run_begin_step(struct run *r, uint32_t tokens) {
         streams_begin_step(r);
     } else if (r->engine) {
         engine_forget(r->engine, r->trouble.status == OK ? &r->trouble : NULL);
+    }
+    if (r->engine && r->tokens > 0) {
+        maintenance_before_step(r, r->streams ? streams_start(r) : engine_now(r->engine));
     }
 }
 

@@ -9,6 +9,7 @@
 #include "sim/interconnect.h"
 #include "sim/ledger.h"
 #include "sim/machine.h"
+#include "sim/maintenance.h"
 #include "sim/power.h"
 
 /* Resources: one per matrix (its tiles work in step; with tiers that of the first of a group stands for all of it),
@@ -68,6 +69,7 @@ struct run {
     struct streams *streams;           /* NULL: a step starts when the one before it has finished */
     uint64_t tag;                      /* of the operation in the making (history.h) */
     struct history *history;           /* NULL: the chip declares no costs */
+    struct maintenance maintenance;    /* that falls due in the time of the run */
     struct error trouble;              /* not OK: the step could not be scheduled */
 };
 
@@ -86,6 +88,9 @@ struct stage { int64_t hold_ticks, latency_ticks; const int64_t *each_ticks; boo
 void run_add_stage(struct run *r, size_t resource, const struct stage *s, struct front *before);
 /* Adds the stages of `from` to those that `to` waits for. */
 void run_join_front(struct run *r, struct front *to, const struct front *from);
+
+/* Every copy of the matrix is busy for `hold` ticks, from `release` on at the earliest; together they take energy_J. */
+void run_add_maintenance(struct run *r, size_t matrix, uint64_t tag, int64_t hold, int64_t release, double energy_J);
 
 /* A run without a machine: for tests, and for costs of recorded work. */
 enum status run_create_costs(const struct chip *c, const struct placement *p, uint32_t max_tokens, struct run **out,

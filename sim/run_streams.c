@@ -192,7 +192,7 @@ static bool is_followed(const struct stream *one) { return one->steps == 1; }
 
 void streams_place(struct run *r, struct engine_task *t) {
     struct stream *one = current(r);
-    t->key = (uint64_t)r->streams->now << 32 | one->number++;
+    t->key = ((uint64_t)r->streams->now + 1) << 32 | one->number++;
     t->release = one->release;
     t->last = is_followed(one) ? one->notes[r->stages].last : NULL;
 }
@@ -215,6 +215,13 @@ static enum status note_place(struct run *r, uint64_t id, struct error *e) {
                                      .stage = (uint32_t)r->stages};
     return OK;
 }
+
+int64_t streams_start(const struct run *r) {
+    int64_t now = engine_now(r->engine), release = r->streams->of[r->streams->now].release;
+    return release > now ? release : now;
+}
+
+enum status streams_note_maintenance(struct run *r, uint64_t id, struct error *e) { return note_place(r, id, e); }
 
 enum status streams_note(struct run *r, const struct engine_task *t, uint64_t id, const struct front *before,
                          struct error *e) {
@@ -328,7 +335,7 @@ enum status run_wait(struct run *r, struct run_finished *out, struct error *e) {
             history_end(r);
             return OK;
         }
-        uint32_t stream = (uint32_t)(report.key >> 32);
+        uint32_t stream = (uint32_t)(report.key >> 32) - 1;
         struct stream *one = &r->streams->of[stream];
         if (--one->awaited == 0) {
             end_of_stream(r, one, report.time);

@@ -1,8 +1,9 @@
 /* Private to sim/: several sequences on one run (run_streams of sim.h).
  *
- * All steps that are under way are tasks of the same engine. The key of a task is stream x 2^32 + number, so that ties
- * go by stream and then in the order of the operations. The first stages of a step wait for the last ones of the step
- * before it on its stream and for the stream's time of release, nothing else ties steps together.
+ * All steps that are under way are tasks of the same engine. The key of a task is (stream + 1) x 2^32 + number, so that
+ * ties go by stream and then in the order of the operations; maintenance goes before them (keys below 2^32). The first
+ * stages of a step wait for the last ones of the step before it on its stream and for the stream's time of release,
+ * nothing else ties steps together.
  *
  * Where the time of a step went: the engine notes when the last item (token) of every stage started and when its result
  * was there. From the last result back: its work until then, before that waiting from the moment at which the latest
@@ -27,6 +28,10 @@ void streams_begin_step(struct run *r);
 void streams_place(struct run *r, struct engine_task *t);
 enum status streams_note(struct run *r, const struct engine_task *t, uint64_t id, const struct front *before,
                          struct error *e);
+/* When the step that begins can start, ticks. */
+int64_t streams_start(const struct run *r);
+/* A task of the maintenance was added. */
+enum status streams_note_maintenance(struct run *r, uint64_t id, struct error *e);
 void streams_end_step(struct run *r);
 /* The engine tells of an event that starts. context: the run. */
 void streams_note_start(void *context, const struct engine_start *s);

@@ -464,6 +464,7 @@ enum component {
     PART_DAC, PART_ARRAY, PART_SAMPLING, PART_ADC, PART_DIGITAL_POST, /* the tiles */
     PART_VECTOR, PART_ATTENTION, PART_KV_MEMORY, PART_BUFFER, PART_DIGITAL_MATMUL,
     PART_NETWORK, PART_CHIP_LINK, PART_PACKAGE_LINK, PART_DRAM, /* only where the chip has them */
+    PART_MAINTENANCE, /* refresh, correction, readouts that fell due in the run; listed only where some did */
     PART_STATIC, PART_COUNT
 };
 const char *component_name(enum component c);
@@ -482,6 +483,8 @@ struct ledger_view {
     size_t layers;              /* rows of by_layer: layers of the model + 1 (everything outside a layer, last) */
 };
 const char *component_count_unit(enum component c);
+/* False for maintenance in a run that had none. */
+bool component_listed(const struct ledger_view *v, enum component part);
 struct ledger_view run_ledger(const struct run *r);
 double run_layer_energy_J(const struct run *r, size_t layer); /* by_layer row */
 struct area_view { double part_mm2[PART_COUNT]; double total_mm2; };
@@ -538,7 +541,8 @@ struct run_event {
     uint64_t step, request; /* request: 0 without streams */
     uint32_t token;         /* of the step */
     double start_s, hold_s, latency_s;
-    double convert_start_s, convert_s; /* of tiles: from their first conversion to the end of the last; else NAN */
+    double convert_start_s, convert_s; /* of multiplies on tiles: first conversion to end of last; else NAN */
+    bool maintenance; /* before the operations of the step: "refresh", "correction", "readout" */
 };
 /* Before the run: keeps events until there are `most`; the rest is counted. Without this call none are kept. */
 enum status run_keep_events(struct run *r, size_t most, struct error *e);

@@ -155,7 +155,7 @@ static void put_event(struct trace *t, const struct run_event *v, uint32_t lane)
     put_slice(t, PID_CHIPS + r.chip, track, v->operation, (struct span){v->start_s, v->start_s + v->hold_s});
     fprintf(t->out, ",\"args\":{\"layer\":%d,\"step\":%" PRIu64 ",\"token\":%" PRIu32, v->layer, v->step, v->token);
     fprintf(t->out, ",\"request\":%" PRIu64 ",\"latency_us\":%.6f}}", v->request, 1e6 * v->latency_s);
-    if (r.matrix[0]) {
+    if (r.matrix[0] && !v->maintenance) {
         put_slice(t, PID_CHIPS + r.chip, track + 1, "convert",
                   (struct span){v->convert_start_s, v->convert_start_s + v->convert_s});
         fprintf(t->out, ",\"args\":{\"layer\":%d,\"step\":%" PRIu64 ",\"token\":%" PRIu32 "}}", v->layer, v->step,
@@ -194,6 +194,9 @@ static void put_step(struct trace *t, uint64_t number, uint64_t request, struct 
         }
     } else {
         snprintf(name, sizeof name, "step %" PRIu64, number);
+    }
+    if (!noted && whole.end_s < whole.start_s) {
+        return; /* of this step, only maintenance was kept */
     }
     size_t track = (size_t)request + 1;
     const struct visit *visit = &t->visits[request];
@@ -247,8 +250,10 @@ static void put_all(struct trace *t) {
                 t->layer[row] = whole;
             }
         }
-        widen(&whole, v.start_s, v.start_s + v.hold_s);
-        widen(layer, v.start_s, v.start_s + v.hold_s);
+        if (!v.maintenance) { /* which may have begun before its step */
+            widen(&whole, v.start_s, v.start_s + v.hold_s);
+            widen(layer, v.start_s, v.start_s + v.hold_s);
+        }
         put_event(t, &v, t->lane[t->order[i]]);
         if (i + 1 == events || run_event_at(t->run, t->order[i + 1]).step != v.step) {
             put_step(t, v.step, v.request, whole);

@@ -522,7 +522,9 @@ static json_t *conductances_json(const struct job *j) {
 static json_t *energy_json(const struct ledger_view *v) {
     json_t *parts = json_object();
     for (int c = 0; c < PART_COUNT; c++) {
-        json_put(parts, component_name((enum component)c), json_number(v->energy_J[c]));
+        if (component_listed(v, (enum component)c)) {
+            json_put(parts, component_name((enum component)c), json_number(v->energy_J[c]));
+        }
     }
     return parts;
 }
