@@ -29,7 +29,7 @@ static const struct column columns[] = {
     {"tpot_s", "TPOT (us)", "%.4g", AT(tpot_s), 1e6},
     {"area_mm2", "mm2", "%.4g", AT(area_mm2), 1},
 };
-enum { COLUMNS = sizeof columns / sizeof columns[0] };
+enum { COLUMNS = sizeof columns / sizeof columns[0], LABEL_ROOM = 80 };
 
 static double value_of(const struct compare_line *l, const struct column *c) {
     double value;
@@ -99,7 +99,7 @@ void compare_markdown(const struct compare_table *t, FILE *out) {
             double value = value_of(l, &columns[c]);
             if (isfinite(value)) {
                 char cell[32];
-                snprintf(cell, sizeof cell, columns[c].format, columns[c].factor * value);
+                snprintf(cell, sizeof cell, columns[c].format, columns[c].factor * value + 0.0); /* + 0.0: not -0 */
                 fprintf(out, " %s |", cell);
             } else if (shown(t, &columns[c])) {
                 fprintf(out, " |");
@@ -127,8 +127,19 @@ json_t *compare_json(const struct compare_table *t) {
     return rows;
 }
 
-/* One point per line, nats (or accuracy where there is no text) with its standard deviation; each with its name where
- * they are few enough. */
+/* "12 noise and converters", where a row has several ages with the age; the bare name if that is too long for `room`. */
+static const char *point_label(const struct compare_table *t, size_t i, char *room, size_t bytes) {
+    const struct compare_line *l = &t->lines[i];
+    bool several = (i > 0 && t->lines[i - 1].row == l->row) || (i + 1 < t->count && t->lines[i + 1].row == l->row);
+    int used = snprintf(room, bytes, "%zu %s", i + 1, l->row->name);
+    if (several && used > 0 && (size_t)used < bytes) {
+        used += snprintf(room + used, bytes - (size_t)used, ", %.6g s", l->age_s);
+    }
+    return used > 0 && (size_t)used < bytes ? room : l->row->name;
+}
+
+/* One point per line, nats (or accuracy where there is no text) with its standard deviation; each with its number and
+ * name where they are few enough. */
 static enum status write_svg(const struct compare_table *t, FILE *out, struct error *e) {
     const struct column *value = shown(t, &columns[1]) ? &columns[1] : &columns[7];
     double *x = mem_alloc(3 * t->count, sizeof *x);
@@ -145,8 +156,9 @@ static enum status write_svg(const struct compare_table *t, FILE *out, struct er
         sd[i] = isfinite(spread) ? spread : 0;
     }
     bool named = t->count <= SVG_SERIES_MOST;
+    char labels[SVG_SERIES_MOST][LABEL_ROOM];
     for (size_t i = 0; i < (named ? t->count : 1); i++) {
-        svg_add(&chart, (struct svg_series){.kind = SVG_POINTS, .label = named ? t->lines[i].row->name : NULL,
+        svg_add(&chart, (struct svg_series){.kind = SVG_POINTS, .label = named ? point_label(t, i, labels[i], LABEL_ROOM) : NULL,
                                             .x = x + i, .y = y + i, .error = sd + i, .n = named ? 1 : t->count,
                                             .colour = (int)(i % SVG_COLOURS)});
     }
