@@ -598,6 +598,126 @@ static void gguf_of_families(void **state) {
     }
 }
 
+/* ---- few bits ----------------------------------------------------------------------------------- */
+
+static float largest_of(const float *x, size_t n) {
+    float largest = 0.0f;
+    for (size_t i = 0; i < n; i++) {
+        largest = fmaxf(largest, fabsf(x[i]));
+    }
+    return largest;
+}
+
+/* Calls check(row before, row after, inputs, is it the head) for every row of every matrix. */
+static void check_rows(const struct model *m, const struct model *back,
+                       void (*check)(const float *was, const float *is, size_t n, bool head)) {
+    assert_int_equal(back->matrix_count, m->matrix_count);
+    for (size_t k = 0; k < m->matrix_count; k++) {
+        size_t n = m->matrices[k].inputs;
+        float *was = mem_alloc(n, sizeof *was), *is = mem_alloc(n, sizeof *is);
+        for (uint32_t o = 0; o < m->matrices[k].outputs; o++) {
+            matrix_rows(&m->matrices[k], o, 1, was);
+            matrix_rows(&back->matrices[k], o, 1, is);
+            check(was, is, n, k == m->head);
+        }
+        mem_free(was);
+        mem_free(is);
+    }
+}
+
+/* The nearest of -7..7 times max|row| / 7; 1e-6 of the largest is the rounding of fp32 (a level off is 0.14). */
+static void four_bits(const float *was, const float *is, size_t n, bool head) {
+    (void)head;
+    double largest = (double)largest_of(was, n), step = largest / 7;
+    for (size_t i = 0; i < n; i++) {
+        double level = rint((double)is[i] / step);
+        assert_near((double)is[i], level * step, 1e-6 * largest);
+        assert_true(fabs((double)was[i] - (double)is[i]) <= 0.5 * step + 1e-6 * largest);
+    }
+    assert_near((double)largest_of(is, n), largest, 1e-6 * largest);
+}
+
+/* All weights of a folder with a side path are rounded, those of the side path too; path, ranges and scales stay. The
+ * model computes what the program does with --quantise 4. */
+static void four_bits_of_an_adapted_folder(void **state) {
+    (void)state;
+    struct model *m = open_model(golden_path("models/llama3-tiny"));
+    const char *first = inside(scratch_directory(), "first"), *second = inside(scratch_directory(), "second");
+    struct error e = {0};
+    size_t count;
+    write_with_side(m, 0, first);
+    struct model *adapted = open_model(first);
+    write_folder(adapted, &(struct model_changes){.quantise_bits = 4}, second);
+    struct model *back = open_model(second);
+    check_rows(m, back, four_bits);
+    expect_side(&model_matrices(back, &count)[0], false);
+    assert_false(model_shape(back)->tied_head);
+    must(model_quantise(adapted, 4, &e), &e);
+    assert_near(difference(adapted, back), 0.0, 1e-5);
+    assert_true(difference(m, back) > 0.01);
+    model_close(back);
+    model_close(adapted);
+    model_close(m);
+}
+
+/* Blocks of 32: within half a step of max / 127, and d itself is a binary16 (2^-11 of the value). */
+static void blocks_of_q8(const float *was, const float *is, size_t n, bool head) {
+    (void)head;
+    for (size_t i = 0; i < n; i++) {
+        double largest = (double)largest_of(was + i / 32 * 32, 32);
+        assert_true(fabs((double)was[i] - (double)is[i]) <= largest * (0.5 / 127 + 0x1p-11));
+    }
+}
+
+/* Steps of max / 8, the largest exact; at the other end of the range, where level 8 is missing, the error may be a whole
+ * step. The head is the embedding: Q8_0. */
+static void blocks_of_q4(const float *was, const float *is, size_t n, bool head) {
+    if (head) {
+        blocks_of_q8(was, is, n, head);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const float *block = was + i / 32 * 32;
+        double largest = (double)largest_of(block, 32), step = largest / 8, error = fabs((double)was[i] - (double)is[i]);
+        double bound = fabs((double)was[i]) > 7.5 * step ? 1 : 0.5;
+        assert_true(error <= bound * step + largest * 0x1p-11);
+    }
+    double steps[16] = {0};
+    size_t levels = 0;
+    for (size_t i = 0; i < 32; i++) { /* of the first block: at most 16 different values */
+        size_t k = 0;
+        while (k < levels && !(fabs(steps[k] - (double)is[i]) < 1e-9)) {
+            k++;
+        }
+        assert_true(k < 16);
+        steps[k] = (double)is[i];
+        levels += k == levels;
+    }
+}
+
+static void few_bits_in_gguf(void **state) {
+    (void)state;
+    static const struct {
+        enum tensor_type type;
+        void (*check)(const float *was, const float *is, size_t n, bool head);
+        double least, most; /* difference of logits, 0.2 and 3.5: a factor of 4 to both sides */
+    } cases[] = {{TENSOR_Q8_0, blocks_of_q8, 0.05, 0.8}, {TENSOR_Q4_0, blocks_of_q4, 0.9, 14}};
+    for (size_t i = 0; i < 2; i++) {
+        struct model *m = open_model(golden_path("models/qwen2-tiny"));
+        const char *file = inside(scratch_directory(), "few.gguf");
+        struct error e = {0};
+        must(model_write_gguf(m, &(struct model_changes){.type = cases[i].type}, file, &e), &e);
+        struct model *back = open_model(file);
+        check_rows(m, back, cases[i].check);
+        double d = difference(m, back);
+        if (!(d > cases[i].least && d < cases[i].most)) {
+            fail_msg("type %zu: logits differ by %g", i, d);
+        }
+        model_close(back);
+        model_close(m);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(gguf_of_families),
     cmocka_unit_test(vocabulary_gpt2),
@@ -613,6 +733,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(targets),
     cmocka_unit_test(full_disk),
     cmocka_unit_test(sides_and_ranges),
+    cmocka_unit_test(four_bits_of_an_adapted_folder),
+    cmocka_unit_test(few_bits_in_gguf),
     cmocka_unit_test(damaged_chip_tensors),
     cmocka_unit_test(misplaced_chip_tensors),
 };
