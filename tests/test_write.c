@@ -618,7 +618,7 @@ static void check_rows(const struct model *m, const struct model *back,
         for (uint32_t o = 0; o < m->matrices[k].outputs; o++) {
             matrix_rows(&m->matrices[k], o, 1, was);
             matrix_rows(&back->matrices[k], o, 1, is);
-            check(was, is, n, k == m->head);
+            check(was, is, n, k == (size_t)m->head);
         }
         mem_free(was);
         mem_free(is);
@@ -669,8 +669,8 @@ static void blocks_of_q8(const float *was, const float *is, size_t n, bool head)
     }
 }
 
-/* Steps of max / 8, the largest exact; at the other end of the range, where level 8 is missing, the error may be a whole
- * step. The head is the embedding: Q8_0. */
+/* Steps of max / 8, the largest exact; at the other end of the range, where level 8 is missing, the error may be a
+ * whole step. The head is the embedding: Q8_0. */
 static void blocks_of_q4(const float *was, const float *is, size_t n, bool head) {
     if (head) {
         blocks_of_q8(was, is, n, head);
@@ -678,7 +678,8 @@ static void blocks_of_q4(const float *was, const float *is, size_t n, bool head)
     }
     for (size_t i = 0; i < n; i++) {
         const float *block = was + i / 32 * 32;
-        double largest = (double)largest_of(block, 32), step = largest / 8, error = fabs((double)was[i] - (double)is[i]);
+        double largest = (double)largest_of(block, 32), step = largest / 8;
+        double error = fabs((double)was[i] - (double)is[i]);
         double bound = fabs((double)was[i]) > 7.5 * step ? 1 : 0.5;
         assert_true(error <= bound * step + largest * 0x1p-11);
     }

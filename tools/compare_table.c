@@ -127,7 +127,7 @@ json_t *compare_json(const struct compare_table *t) {
     return rows;
 }
 
-/* "12 noise and converters", where a row has several ages with the age; the bare name if that is too long for `room`. */
+/* "12 noise and converters", where a row has several ages with the age; the bare name where `room` is too small. */
 static const char *point_label(const struct compare_table *t, size_t i, char *room, size_t bytes) {
     const struct compare_line *l = &t->lines[i];
     bool several = (i > 0 && t->lines[i - 1].row == l->row) || (i + 1 < t->count && t->lines[i + 1].row == l->row);
@@ -158,8 +158,8 @@ static enum status write_svg(const struct compare_table *t, FILE *out, struct er
     bool named = t->count <= SVG_SERIES_MOST;
     char labels[SVG_SERIES_MOST][LABEL_ROOM];
     for (size_t i = 0; i < (named ? t->count : 1); i++) {
-        svg_add(&chart, (struct svg_series){.kind = SVG_POINTS, .label = named ? point_label(t, i, labels[i], LABEL_ROOM) : NULL,
-                                            .x = x + i, .y = y + i, .error = sd + i, .n = named ? 1 : t->count,
+        const char *label = named ? point_label(t, i, labels[i], LABEL_ROOM) : NULL;
+        svg_add(&chart, (struct svg_series){.kind = SVG_POINTS, .label = label, .x = x + i, .y = y + i, .error = sd + i, .n = named ? 1 : t->count,
                                             .colour = (int)(i % SVG_COLOURS)});
     }
     enum status s = svg_write(&chart, 1, out, e);
