@@ -159,7 +159,8 @@ static enum status write_svg(const struct compare_table *t, FILE *out, struct er
     char labels[SVG_SERIES_MOST][LABEL_ROOM];
     for (size_t i = 0; i < (named ? t->count : 1); i++) {
         const char *label = named ? point_label(t, i, labels[i], LABEL_ROOM) : NULL;
-        svg_add(&chart, (struct svg_series){.kind = SVG_POINTS, .label = label, .x = x + i, .y = y + i, .error = sd + i, .n = named ? 1 : t->count,
+        svg_add(&chart, (struct svg_series){.kind = SVG_POINTS, .label = label,
+                                            .x = x + i, .y = y + i, .error = sd + i, .n = named ? 1 : t->count,
                                             .colour = (int)(i % SVG_COLOURS)});
     }
     enum status s = svg_write(&chart, 1, out, e);
