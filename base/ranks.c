@@ -29,7 +29,8 @@ bool ranks_speaks(void) { return !ranks.agreed || ranks.own == 0; }
 
 /* ---- joining ----------------------------------------------------------------------------------- */
 
-/* As the starters of Open MPI, MPICH and SLURM say it. 1: nobody started us with others; 0: unknown, but somebody did. */
+/* As the starters of Open MPI, MPICH and SLURM say it. 1: nobody started us with others; 0: unknown, but somebody
+ * did. */
 static long started_with(void) {
     static const char *const sizes[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
@@ -46,8 +47,8 @@ static enum status open_module(struct error *e) {
     long count = started_with();
     char *path = program_file(RANKS_MODULE_FILE, "lib/mho");
     if (!path) {
-        return error_set(e, ERR_RUN, "mpirun started this as one of %ld processes, but mho was built without MPI: %s is "
-                         "neither beside the program nor in lib/mho (allowed: one process; or install mpicc and "
+        return error_set(e, ERR_RUN, "mpirun started this as one of %ld processes, but mho was built without MPI: %s "
+                         "is neither beside the program nor in lib/mho (allowed: one process; or install mpicc and "
                          "libopenmpi-dev and build again)", count, RANKS_MODULE_FILE);
     }
     /* Parts of MPI that are loaded later look for the library among the names of the program. */

@@ -250,7 +250,7 @@ static enum status add_input_range(struct piece_list *l, size_t matrix, size_t s
                   : OK;
 }
 
-/* [row blocks][outputs] numbers, outputs in the order of the file. How many row blocks there are is the chip's to say. */
+/* [row blocks][outputs] numbers, outputs in the order of the file. The number of row blocks is the chip's to say. */
 static enum status add_scales(struct piece_list *l, size_t matrix, size_t stem, const char *ending,
                               const float *values, size_t count, struct error *e) {
     const struct matrix_source *s = &l->model->sources[matrix];

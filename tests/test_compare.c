@@ -159,8 +159,8 @@ static void test_bad_recipes(void **state) {
     mem_free(err);
 }
 
-/* The recipe of `make demo`. Measured: digital 2.131 nats, off the shelf 2.209, adapted 2.150: 76 % of the loss is gone,
- * by 5 % of the multiplications. Standard deviation over machines 0.003 to 0.005, or 6 % of the loss. */
+/* The recipe of `make demo`. Measured: digital 2.131 nats, off the shelf 2.209, adapted 2.150: 76 % of the loss is
+ * gone, by 5 % of the multiplications. Standard deviation over machines 0.003 to 0.005, or 6 % of the loss. */
 static void test_the_twin_is_adapted(void **state) {
     char yaml[PATH], text[PATH];
     (void)state;

@@ -82,8 +82,9 @@ static const char *const chips[] = {
     "network.rows=2 network.hop_energy_J_per_bit=1e-13 network.router_static_W=1e-3 network.router_area_um2=1e4 "
     "chip_link.bandwidth_GBps=32 chip_link.latency_ns=20 chip_link.energy_J_per_bit=1e-12 chip_link.area_um2=1e6 "
     "chip_link.static_W=0.01 gating.power_share=0.5 gating.wake_cycles=3",
-    "tiles_per_chip=4 hierarchy.tiles_per_core=4 hierarchy.cores_per_cluster=1 hierarchy.clusters_per_chip=1 "
-    "hierarchy.chips_per_package=2 chip_link=link_interposer package_link=link_hypertransport placement.copies=down=2",
+    ("tiles_per_chip=4 hierarchy.tiles_per_core=4 hierarchy.cores_per_cluster=1 hierarchy.clusters_per_chip=1 "
+     "hierarchy.chips_per_package=2 chip_link=link_interposer package_link=link_hypertransport "
+     "placement.copies=down=2"),
 };
 enum { CHIPS = sizeof chips / sizeof chips[0] };
 

@@ -31,8 +31,8 @@ static const char *text_path(void) {
     return path;
 }
 
-/* mho adapt train into `out`; batches of 4, shared by up to 3 processes: 1, 1 and 2 sequences of one. Without converters:
- * they turn a rounding error into a code that flips, and that into another run (as another kernel does). */
+/* mho adapt train into `out`; batches of 4, shared by up to 3 processes: 1, 1 and 2 sequences of one. Without
+ * converters: they turn a rounding error into a code that flips, and that into another run (as another kernel does). */
 static void say_train(struct words *w, const char *data, const char *out, const char *more, const char *value) {
     const char *const items[] = {"adapt", "train", "--chip", "afm", "--set", "effects.dac=off", "--set",
                                  "effects.adc=off", "--steps", "6", "--batch", "4", "--length", "16", "--lr", "1e-3",

@@ -105,7 +105,8 @@ done:
     return s;
 }
 
-static const char *const names[] = {"model", "chip", "set", "out", "digital", "text", "tokens", "window", "reconstruct", "rotate", NULL};
+static const char *const names[] = {"model", "chip", "set", "out", "digital", "text", "tokens", "window",
+                                    "reconstruct", "rotate", NULL};
 
 static const struct option_meaning own[] = {
     {"out", "the model folder to write"},

@@ -171,6 +171,7 @@ const struct adapt_word adapt_word_train = {
     "train", names, train, "train a model for a chip; all keys of --recipe: docs/adaptation.md", own,
     "examples:\n"
     "  mho adapt train --model stories --chip afm --data own.mhodata --tokens 1000000 --lr 1e-4 --out adapted\n"
-    "  mho adapt train --model stories --chip afm --data own.mhodata --tokens 1000000 --lr 1e-4 --out adapted --resume\n"
+    "  mho adapt train --model stories --chip afm --data own.mhodata --tokens 1000000 --lr 1e-4 --out adapted "
+    "--resume\n"
     "  mpirun -n 4 mho adapt train --batch 16 --chip afm --data own.mhodata --tokens 1000000 --out adapted",
 };

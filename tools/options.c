@@ -43,7 +43,8 @@ static const struct option_row rows[] = {
     {"reconstruct", FLAG, NULL, 0, 0, "adapt fit: weights and scales with the least expected error under noise",
      AT(reconstruct)},
     {"data", LIST, "FILE", 0, 0,
-     "adapt train, text: data file, or text to train on; repeatable; eval choice: file of the task (mmlu: folder or ZIP)",
+     "adapt train, text: data file, or text to train on; repeatable; eval choice: file of the task (mmlu: folder or "
+     "ZIP)",
      AT(data)},
     {"recipe", TEXT, "FILE", 0, 0, "adapt train: YAML file of keys; options count more (docs/adaptation.md)",
      AT(recipe)},
@@ -341,7 +342,8 @@ static const char *help_of(const struct option_row *row, const char *what, const
         }
     }
     size_t n = what ? strlen(what) : 0;
-    return n && strncmp(row->help, what, n) == 0 && strncmp(row->help + n, ": ", 2) == 0 ? row->help + n + 2 : row->help;
+    bool named = n && strncmp(row->help, what, n) == 0 && strncmp(row->help + n, ": ", 2) == 0;
+    return named ? row->help + n + 2 : row->help;
 }
 
 static void print_rows(const char *const *names, const char *what, const struct option_meaning *own, FILE *out) {

@@ -12,7 +12,7 @@ enum { RANKS_MODULE_VERSION = 1 };
 struct ranks_module {
     int version;
     int (*join)(int *own, int *count);                            /* 0: fine */
-    void (*exchange)(const void *from, void *to, size_t bytes);   /* block r of `from` becomes a block of rank r's `to` */
+    void (*exchange)(const void *from, void *to, size_t bytes);   /* block r of `from` goes to rank r */
     void (*gather)(const void *own, void *all, size_t bytes);     /* one block of each to all */
     void (*copy)(void *bytes, size_t n);                          /* those of rank 0 to all */
     void (*leave)(void);

@@ -5,8 +5,8 @@
  * gradient. A tied embedding and head become two parameters where the head is analog.
  *
  * Symbols: B sequences, S tokens of a sequence, T = B S, D hidden, V vocabulary. All sums run in an order that does not
- * depend on the number of threads. No allocation after student_create. Where several ranks share a batch (base/ranks.h),
- * input ranges are taken from all of it; ranks then train in step.
+ * depend on the number of threads. No allocation after student_create. Where several ranks share a batch
+ * (base/ranks.h), input ranges are taken from all of it; ranks then train in step.
  *
  * A training step:
  *   student_forward(teacher, batch, STUDENT_PLAIN);  student_forward(student, batch, STUDENT_TRAIN)
