@@ -52,7 +52,7 @@ ISA_base/kernels/avx512.o  := $(if $(filter x86_64,$(UNAME_M)),-mavx2 -mfma -mf1
 
 # Several processes at once (mpirun): a module that the program loads when mpirun started it; built where mpicc is.
 MPICC   ?= $(shell command -v mpicc)
-MPI_MODULE := $(if $(MPICC),$(BUILD)/mho_mpi.so)
+MPI_MODULE := $(if $(MPICC),$(patsubst %,$(BUILD)/mho_mpi.so,$(wildcard base/mpi/module.c)))
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
