@@ -46,8 +46,9 @@ static enum status check_folder(const struct train_options *o, struct error *e) 
 
 static enum status check_ranks(const struct train_recipe *r, struct error *e) {
     if (r->batch < ranks_count()) {
-        return error_set(e, ERR_USAGE, "recipe: batch = %d: %d processes share a batch, each needs a sequence of "
-                         "it (allowed: a batch of %d or more, fewer processes)", r->batch, ranks_count(), ranks_count());
+        return error_set(e, ERR_USAGE,
+                         "recipe: batch = %d: %d processes share a batch, each needs a sequence of it (allowed: "
+                         "a batch of %d or more, fewer processes)", r->batch, ranks_count(), ranks_count());
     }
     return OK;
 }
