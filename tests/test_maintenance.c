@@ -151,6 +151,12 @@ static void a_refresh_begins_the_schedule_anew(void **state) {
     assert_near(m->cost[MAINTAIN_READOUT].seconds * 1e9, 256 * TILE_NS, 1e-6);
     assert_true(m->cost[MAINTAIN_REFRESH].joules >
                 m->cost[MAINTAIN_CORRECTION].joules + m->cost[MAINTAIN_READOUT].joules);
+    struct bench none = shapes("tile.compensation=none tile.correction=affine tile.refresh_period_s=3.5", &one, 1, 1);
+    step(none.run, 1, 1);
+    const struct maintenance_cost *without = &none.run->maintenance.cost[MAINTAIN_REFRESH];
+    assert_near((m->cost[MAINTAIN_REFRESH].joules - without->joules) / m->cost[MAINTAIN_READOUT].joules, 1, 1e-6);
+    assert_near((m->cost[MAINTAIN_REFRESH].seconds - without->seconds) / m->cost[MAINTAIN_READOUT].seconds, 1, 1e-6);
+    drop(&none);
     drop(&b);
 }
 
@@ -200,7 +206,12 @@ static void check_sums(const struct run *r) {
     for (int c = 0; c < CLASS_COUNT; c++) {
         path_s += path.class_s[c];
     }
-    assert_true(v.energy_J[PART_MAINTENANCE] > 0);
+    double maintenance_J = 0;
+    for (int k = 0; k < MAINTENANCE_KINDS; k++) {
+        maintenance_J += (double)r->maintenance.done[k] * r->maintenance.cost[k].joules;
+    }
+    assert_true(maintenance_J > 0);
+    assert_near(v.energy_J[PART_MAINTENANCE] / maintenance_J, 1, 1e-12); /* of all tiles of the machine */
     assert_near(parts_J / v.total_J, 1, 1e-12); /* sums of some dozen doubles */
     assert_near(layers_J / v.total_J, 1, 1e-12);
     assert_near(steps_J / v.total_J, 1, 1e-12);
