@@ -295,7 +295,7 @@ static enum status train(const struct setup *s, const char *out, bool resume, st
 }
 
 static const char *inside(const char *folder, const char *name) {
-    static char paths[4][PATH_ROOM + 32];
+    static char paths[4][PATH_ROOM + 64];
     static int next;
     next = (next + 1) % 4;
     snprintf(paths[next], sizeof paths[next], "%s/%s", folder, name);
@@ -315,9 +315,30 @@ static void assert_same_file(const char *folder_a, const char *folder_b, const c
     unmap_file(&b);
 }
 
+/* Text of a table without its last column, which in train.csv is the speed; mem_free. */
+static char *without_last_column(const char *path) {
+    struct error e;
+    char *text;
+    size_t bytes, kept = 0;
+    must(read_file(path, 1 << 20, &text, &bytes, &e), &e);
+    for (char *line = text, *end; (end = strchr(line, '\n')); line = end + 1) {
+        *end = 0;
+        char *comma = strrchr(line, ',');
+        assert_non_null(comma);
+        memmove(text + kept, line, (size_t)(comma + 1 - line));
+        kept += (size_t)(comma + 1 - line);
+    }
+    text[kept] = 0;
+    return text;
+}
+
 static void assert_same_run(const char *a, const char *b) {
     assert_same_file(a, b, "checkpoint.bin");
     assert_same_file(a, b, "model.safetensors");
+    char *csv_a = without_last_column(inside(a, "train.csv")), *csv_b = without_last_column(inside(b, "train.csv"));
+    assert_string_equal(csv_a, csv_b);
+    mem_free(csv_a);
+    mem_free(csv_b);
 }
 
 /* Losses on the validation text, on the noisy chip. Weights of 3 bits cost so much that there is something to win. */
@@ -591,39 +612,41 @@ static void a_full_disk_leaves_the_checkpoint(void **state) {
 
 /* ---- runs that are killed ---------------------------------------------------------------------- */
 
-static const char *const TRAIN[] = {"adapt", "train", "--chip", "afm", "--steps", "16", "--batch", "1", "--length",
-                                    "24", "--lr", "1e-3", "--checkpoint-every", "2", "--validate-every", "4",
-                                    "--split", "0.02", "--quiet", "--data"};
-enum { WORDS = sizeof TRAIN / sizeof TRAIN[0], ROUNDS_MOST = 60, KILLS = 4 };
+/* A run of a small model that spends most of its time in writing checkpoints: one after every step. */
+struct killed_run { char model[PATH_ROOM], data[PATH_ROOM], out[PATH_ROOM]; };
 
-/* argv of a run into `out`, which goes on where there is a checkpoint. */
-static void words_of(const char *out, const char *argv[WORDS + 5]) {
-    size_t n = WORDS;
-    memcpy(argv, TRAIN, sizeof TRAIN);
-    argv[n++] = text_path();
-    argv[n++] = "--out";
-    argv[n++] = out;
-    argv[n++] = file_exists(inside(out, "checkpoint.bin")) ? "--resume" : NULL;
-    argv[n] = NULL;
+enum { WORDS_MOST = 32, KILLS = 20, ROUNDS_MOST = 200, EVERY_WRITE = 4 };
+
+/* argv [WORDS_MOST] of the run, which goes on where there is a checkpoint. */
+static void words_of(const struct killed_run *r, const char **argv) {
+    const char *const words[] = {"adapt", "train", "--model", r->model, "--chip", "afm", "--steps", "24", "--batch",
+                                 "2", "--lr", "1e-3", "--checkpoint-every", "1", "--validate-every", "4", "--threads",
+                                 "1", "--quiet", "--data", r->data, "--out", r->out, NULL, NULL};
+    enum { COUNT = sizeof words / sizeof words[0] };
+    memcpy(argv, words, sizeof words);
+    argv[COUNT - 2] = file_exists(inside(r->out, "checkpoint.bin")) ? "--resume" : NULL;
 }
 
-static double run_to_the_end(const char *out) {
-    const char *argv[WORDS + 5];
+static void must_run_mho(const char *const *argv) {
     char *err;
-    double start_s = now_s();
-    words_of(out, argv);
     int status = run_mho(argv, 60, NULL, &err);
     if (status != 0) {
         fail_msg("status %d: %s", status, err);
     }
     mem_free(err);
+}
+
+static double run_to_the_end(const struct killed_run *r) {
+    const char *argv[WORDS_MOST];
+    double start_s = now_s();
+    words_of(r, argv);
+    must_run_mho(argv);
     return now_s() - start_s;
 }
 
-static bool kill_after(const char *out, double wait_s) {
-    const char *argv[WORDS + 6] = {mho_path()};
-    int status;
-    words_of(out, argv + 1);
+static pid_t start_run(const struct killed_run *r) {
+    const char *argv[WORDS_MOST + 1] = {mho_path()};
+    words_of(r, argv + 1);
     fflush(NULL);
     pid_t child = fork();
     if (child == 0) {
@@ -632,30 +655,68 @@ static bool kill_after(const char *out, double wait_s) {
         execv(mho_path(), (char *const *)(uintptr_t)argv);
         _exit(127);
     }
-    usleep((useconds_t)(1e6 * wait_s));
-    kill(child, SIGKILL);
-    waitpid(child, &status, 0);
+    return child;
+}
+
+/* The name of a checkpoint until it is whole (base/output.c). */
+static bool is_writing(const struct killed_run *r, pid_t child) {
+    char name[64];
+    snprintf(name, sizeof name, "checkpoint.bin.tmp-%ld", (long)child);
+    return file_exists(inside(r->out, name));
+}
+
+/* Kills after wait_s, or in the middle of a checkpoint. Whether the run was not done before. */
+static bool kill_run(const struct killed_run *r, double wait_s, bool writing, pid_t *child) {
+    int status;
+    *child = start_run(r);
+    double end_s = now_s() + (writing ? 1 : wait_s);
+    while (now_s() < end_s && !(writing && is_writing(r, *child))) {
+        usleep(100);
+    }
+    kill(*child, SIGKILL);
+    waitpid(*child, &status, 0);
     return WIFSIGNALED(status);
 }
 
+static void prepare(struct killed_run *r) {
+    snprintf(r->model, PATH_ROOM, "%s", golden_path("models/llama-untied-tiny"));
+    snprintf(r->data, PATH_ROOM, "%s", inside(scratch_directory(), "tiny.mhodata"));
+    const char *const words[] = {"adapt", "generate", "--model", r->model, "--ids", "1", "--tokens", "2048", "--length",
+                                 "32", "--split", "0.1", "--quiet", "--out", r->data, NULL};
+    must_run_mho(words);
+}
+
+/* Twenty kills at pseudo-random moments of the first part of what is left, every fourth in the middle of a checkpoint;
+ * a run that ends in between is compared, and another one begun. */
 static void killed_runs_go_on(void **state) {
-    char whole[PATH_ROOM], killed[PATH_ROOM];
-    size_t kills = 0, went_on = 0;
+    struct killed_run whole, killed;
+    size_t kills = 0, before = 0, in_writing = 0, after = 0;
     (void)state;
-    snprintf(whole, sizeof whole, "%s", scratch_directory());
-    snprintf(killed, sizeof killed, "%s", scratch_directory());
-    double whole_s = run_to_the_end(whole);
-    for (uint64_t round = 0; (kills < KILLS || went_on == 0) && round < ROUNDS_MOST; round++) {
-        bool begun = file_exists(inside(killed, "checkpoint.bin"));
-        double part = random_uniform(1, random_stream(RANDOM_TEST, 41), round);
-        double most = begun ? 0.4 : fmin(0.4 + 0.05 * (double)round, 0.8); /* a slow start must get to a checkpoint */
-        went_on += begun;
-        kills += kill_after(killed, most * whole_s * part);
+    prepare(&whole);
+    killed = whole;
+    snprintf(whole.out, PATH_ROOM, "%s", scratch_directory());
+    snprintf(killed.out, PATH_ROOM, "%s", scratch_directory());
+    double whole_s = run_to_the_end(&whole);
+    for (uint64_t round = 0; kills < KILLS && round < ROUNDS_MOST; round++) {
+        double part = 0.09 * random_uniform(1, random_stream(RANDOM_TEST, 41), round);
+        pid_t child;
+        if (!kill_run(&killed, round ? part * whole_s : 0, round % EVERY_WRITE == 3, &child)) {
+            assert_same_run(whole.out, killed.out);
+            snprintf(killed.out, PATH_ROOM, "%s", scratch_directory());
+            continue;
+        }
+        bool checkpoint = file_exists(inside(killed.out, "checkpoint.bin")), writing = is_writing(&killed, child);
+        kills++;
+        in_writing += writing;
+        before += !writing && !checkpoint;
+        after += !writing && checkpoint;
     }
-    assert_in_range(kills, KILLS, ROUNDS_MOST);
-    assert_in_range(went_on, 1, ROUNDS_MOST);
-    run_to_the_end(killed);
-    assert_same_run(whole, killed);
+    assert_in_range(kills, KILLS, KILLS);
+    assert_in_range(before, 1, KILLS);
+    assert_in_range(in_writing, 1, KILLS);
+    assert_in_range(after, 1, KILLS);
+    run_to_the_end(&killed);
+    assert_same_run(whole.out, killed.out);
 }
 
 static const struct CMUnitTest tests[] = {

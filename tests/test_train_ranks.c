@@ -96,11 +96,16 @@ static void must_run(const struct words *w, char **printed, char **said) {
 }
 
 /* processes NULL: one, without mpirun. */
-static void train_by(const char *processes, const char *out, const char *more, char **printed, char **said) {
+static void train_with(const char *processes, const char *out, const char *more, const char *value, char **printed,
+                       char **said) {
     struct words w;
     start(&w, processes);
-    say_train(&w, text_path(), out, more, NULL);
+    say_train(&w, text_path(), out, more, value);
     must_run(&w, printed, said);
+}
+
+static void train_by(const char *processes, const char *out, const char *more, char **printed, char **said) {
+    train_with(processes, out, more, NULL, printed, said);
 }
 
 static const char *folder(char path[PATH_ROOM]) {
@@ -175,6 +180,18 @@ static void processes_share_a_run(void **state) {
     train_by("2", folder(again), NULL, NULL, NULL);
     assert_same_file(two, again, "checkpoint.bin");
     assert_same_file(two, again, "model.safetensors");
+}
+
+/* The noise of both passes is that of the whole batch, too. */
+static void mirrored_batches_are_shared(void **state) {
+    char alone[PATH_ROOM], two[PATH_ROOM], recipe[PATH_ROOM];
+    (void)state;
+    need_mpi();
+    snprintf(recipe, sizeof recipe, "%s", inside(scratch_directory(), "recipe.yaml"));
+    write_text(recipe, "mirror: on\n");
+    train_with(NULL, folder(alone), "--recipe", recipe, NULL, NULL);
+    train_with("2", folder(two), "--recipe", recipe, NULL, NULL);
+    assert_near_run(alone, two);
 }
 
 static void ranges_are_those_of_all_inputs(void **state) {
@@ -280,6 +297,7 @@ static void a_program_without_mpi_says_so(void **state) {
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(processes_share_a_run),
+    cmocka_unit_test(mirrored_batches_are_shared),
     cmocka_unit_test(ranges_are_those_of_all_inputs),
     cmocka_unit_test(another_number_goes_on),
     cmocka_unit_test(a_failing_process_ends_all),
