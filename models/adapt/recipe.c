@@ -54,7 +54,7 @@ static const struct param rows[] = {
     INT_ROW(checkpoint_every, 0, 2e9, "0", "steps between checkpoints; 0: a tenth of all"),
     INT_ROW(validate_every, 0, 2e9, "0", "steps between validations; 0: a tenth of all"),
     INT_ROW(validation, 1, 1e6, "32", "validation sequences that are used, at most"),
-    INT_ROW(patience, 1, 1e6, "10", "so many steps in a row that are not finite end the run"),
+    INT_ROW(patience, 1, 1e6, "10", "so many steps in a row that are not finite, or lost, end the run"),
 };
 
 const struct param_table train_recipe_table = PARAM_TABLE("recipe", rows);

@@ -132,12 +132,37 @@ static void update(struct trainer *t, bool finite, struct train_row *row) {
         optimiser_step(t->optimiser, row->learning_rate, row->norm);
         student_clip_weights(t->student);
         s->loss = row->loss;
-        s->skipped_in_row = 0;
     } else {
         row->loss = row->divergence = row->cross_entropy = row->norm = (double)NAN;
         s->skipped++;
-        s->skipped_in_row++;
     }
+}
+
+/* A loss that is not finite, or twice that of a model which gives all words the same probability. */
+static double largest_sane_loss(const struct trainer *t) {
+    double beta = t->r->beta, temperature = t->r->temperature;
+    return 2 * (beta * temperature * temperature + 1 - beta) * log((double)model_shape(t->o->model)->vocabulary);
+}
+
+static bool is_lost(const struct trainer *t, double loss) { return !(loss <= largest_sane_loss(t)); }
+
+static uint64_t lost_in_row(const struct trainer *t) {
+    uint64_t first = t->state.steps;
+    while (first > 0 && is_lost(t, t->rows[first - 1].loss)) {
+        first--;
+    }
+    return t->state.steps - first;
+}
+
+static enum status check_loss(const struct trainer *t, struct error *e) {
+    uint64_t lost = lost_in_row(t);
+    if (lost == 0 || (lost < (uint64_t)t->r->patience && t->state.steps < t->steps)) {
+        return OK;
+    }
+    return error_set(e, ERR_RUN, "train: step %llu: the run diverges: in %llu steps in a row loss or gradients were "
+                     "not finite, or the loss above %.3g nats, twice that of guessing (learning rate %g; allowed: a "
+                     "smaller --lr); earlier checkpoints are kept", (unsigned long long)t->state.steps,
+                     (unsigned long long)lost, largest_sane_loss(t), t->rows[t->state.steps - 1].learning_rate);
 }
 
 static enum status step(struct trainer *t, struct error *e) {
@@ -158,12 +183,7 @@ static enum status step(struct trainer *t, struct error *e) {
     t->speeds[number] = (double)t->tokens * r->accumulate / took_s;
     t->train_s += took_s;
     t->state.steps++;
-    if (t->state.skipped_in_row >= (uint64_t)r->patience) {
-        return error_set(e, ERR_RUN, "train: step %llu: loss or gradients were not finite in %d steps in a row "
-                         "(learning rate %g; allowed: a smaller --lr); earlier checkpoints are kept",
-                         (unsigned long long)t->state.steps, r->patience, row->learning_rate);
-    }
-    return OK;
+    return check_loss(t, e);
 }
 
 /* ---- validation -------------------------------------------------------------------------------- */
@@ -264,12 +284,12 @@ static void show(const struct trainer *t, struct progress *p) {
     progress_update(p, done);
 }
 
-/* The model with the least validation loss goes to the folder of the run. */
+/* The model with the least validation loss goes to the folder of the run; one that is lost never. */
 static enum status validate(struct trainer *t, struct error *e) {
     struct train_row *row = &t->rows[t->state.steps - 1];
     TRY(measure_student(t, row, e));
     tell(t, row);
-    if (t->state.best_step == 0 || row->validation < t->state.best) {
+    if (!is_lost(t, row->validation) && (t->state.best_step == 0 || row->validation < t->state.best)) {
         t->state.best = row->validation;
         t->state.best_step = t->state.steps;
         TRY(trainer_write_model(t, t->o->out, e));
@@ -296,13 +316,14 @@ static bool anyone_interrupted(void) {
     return count > 0;
 }
 
+/* While the run may be lost, the checkpoint before stays. */
 static enum status run_step(struct trainer *t, struct progress *p, struct error *e) {
     TRY(step(t, e));
     show(t, p);
     if (t->validation > 0 && due(t, t->validate_every)) {
         TRY(validate(t, e));
     }
-    return due(t, t->checkpoint_every) ? trainer_save(t, e) : OK;
+    return due(t, t->checkpoint_every) && lost_in_row(t) == 0 ? trainer_save(t, e) : OK;
 }
 
 static enum status run(struct trainer *t, struct progress *p, struct error *e) {

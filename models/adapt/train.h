@@ -61,7 +61,8 @@ struct train_recipe {
     bool recompute;        /* activation checkpointing */
     int checkpoint_every, validate_every; /* steps; 0: a tenth of all */
     int validation;        /* sequences at most */
-    int patience;          /* so many steps in a row that are not finite end the run */
+    int patience;          /* so many steps in a row that are not finite, or whose loss is twice that of
+                              guessing, end the run */
 };
 extern const struct param_table train_recipe_table;
 /* The recipe of a map of keys (NULL: all defaults). Errors name file and line, or the option. */

@@ -19,7 +19,7 @@ struct train_row {
 
 struct train_state {
     uint64_t steps;                  /* done, skipped ones included */
-    uint64_t skipped, skipped_in_row;
+    uint64_t skipped;                /* not finite */
     uint64_t best_step;              /* number of steps then; 0: none */
     double best;
     double loss;                     /* of the last step that was finite */
