@@ -168,7 +168,7 @@ static void digital_weights_are_the_best_subset(void **state) {
         input[i] = exp((double)gaussian(3000 + i));
     }
     assert_int_equal(chip_weight_noise(c, curve, 257, &e), OK);
-    assert_int_equal(fit_sides(&m, c, &v, 0.3, &none, &sides, &e), OK);
+    assert_int_equal(fit_sides(&m, c, &v, 0.3, true, &none, &sides, &e), OK);
     const struct side_path *side = sides.sides[0];
     for (uint32_t o = 0; o < SMALL_OUTPUTS; o++) {
         unsigned chosen = 0;
@@ -192,13 +192,13 @@ static void digital_weights_are_the_best_subset(void **state) {
 static double range_of_outliers(bool same_sign) {
     enum { TOKENS = 64 };
     static float x[TOKENS * WIDE_INPUTS];
-    double result[WIDE_OUTPUTS], cost;
+    double result[WIDE_OUTPUTS], input[WIDE_INPUTS] = {0};
     struct error e;
     struct chip *c = afm();
     struct matrix_source source = {.name = "layers.0.q", .role = MATRIX_Q, .inputs = WIDE_INPUTS,
                                    .outputs = WIDE_OUTPUTS, .read_rows = rows_of_ones};
     const struct model m = {.sources = &source, .matrix_count = 1};
-    const struct sensitivity v = {.result = result, .together = 1};
+    const struct sensitivity v = {.output = result, .input = input, .result = result, .together = 1};
     const struct chip_training converters = {.dac_steps = 3};
     for (size_t i = 0; i < TOKENS * WIDE_INPUTS; i++) {
         bool outlier = i % WIDE_INPUTS < 4;
@@ -210,7 +210,7 @@ static double range_of_outliers(bool same_sign) {
     struct fit_statistics *f = fit_statistics_create(&m, c);
     fit_count_inputs(f, WIDE_INPUTS, x, TOKENS);
     assert_int_equal(fit_measure_weights(&m, c, &v, NULL, f, &e), OK);
-    assert_int_equal(fit_ranges(&m, c, &converters, &v, NULL, f, &cost, &e), OK);
+    assert_int_equal(fit_ranges(&m, c, &converters, &v, NULL, f, &e), OK);
     double range = (double)f->ranges[0];
     fit_statistics_destroy(f, 1);
     chip_destroy(c);
@@ -228,14 +228,17 @@ static void constant_clipping_counts_together(void **state) {
 
 /* ---- the folder -------------------------------------------------------------------------------------------- */
 
-static const char *fitted(const char *name, const char *threads) {
+enum { OPTIONS_MOST = 8 };
+
+/* options: NULL-terminated unless there are OPTIONS_MOST. */
+static const char *fitted(const char *name, const char *const options[OPTIONS_MOST]) {
     static char paths[4][1200];
     static unsigned next;
     char *path = paths[next++ % 4], *err;
     snprintf(path, sizeof paths[0], "%s/%s", scratch_directory(), name);
-    const char *const args[] = {"adapt", "fit", "--model", shared_path("models/stories260K"), "--chip", "afm",
-                                "--tokens", "128", "--window", "16", "--digital", "0.04", "--out", path,
-                                "--reconstruct", "--threads", threads, "--quiet", NULL};
+    const char *args[14 + OPTIONS_MOST] = {"adapt", "fit", "--model", shared_path("models/stories260K"), "--chip",
+                                           "afm", "--tokens", "128", "--window", "16", "--out", path, "--quiet"};
+    memcpy(args + 13, options, OPTIONS_MOST * sizeof *options);
     if (run_mho(args, 60, NULL, &err) != 0) {
         fail_msg("adapt fit: %s", err);
     }
@@ -266,12 +269,13 @@ static void check_folder(const char *path) {
 /* Side paths and ranges come back from the folder; its bytes do not depend on the threads. */
 static void folder_is_the_same_for_any_threads(void **state) {
     (void)state;
-    static const char *const threads[] = {"1", "3"};
+    static const char *const options[2][OPTIONS_MOST] = {{"--digital", "0.04", "--threads", "1"},
+                                                         {"--digital", "0.04", "--threads", "3"}};
     char *first = NULL, *text;
     size_t bytes = 0, n;
     struct error e;
     for (size_t i = 0; i < 2; i++) {
-        const char *folder = fitted("fitted", threads[i]);
+        const char *folder = fitted("fitted", options[i]);
         char path[1300];
         snprintf(path, sizeof path, "%s/model.safetensors", folder);
         assert_int_equal(read_file(path, 1 << 28, &text, &n, &e), OK);
@@ -288,6 +292,55 @@ static void folder_is_the_same_for_any_threads(void **state) {
     mem_free(first);
 }
 
+/* Every step can be left out: what the folder then lacks. */
+static void steps_are_switches(void **state) {
+    (void)state;
+    static const struct {
+        const char *options[OPTIONS_MOST];
+        bool channels, weights, ranges, scales;
+    } cases[] = {
+        {{"--threads", "1", "--reconstruct", "off"}, true, true, true, false},
+        {{"--threads", "1", "--channels", "off", "--ranges", "off"}, false, true, false, true},
+        {{"--threads", "1", "--single-weights", "off", "--digital", "0.2", "--reconstruct", "off"},
+         true, false, true, false},
+        {{"--threads", "1", "--digital", "0", "--ranges", "off", "--reconstruct", "on"}, false, false, false, true},
+    };
+    for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+        struct model *m = open_model(fitted("switched", cases[c].options));
+        bool channels = false, weights = false;
+        for (size_t i = 0; i < m->matrix_count; i++) {
+            const struct matrix_source *s = &m->sources[i];
+            channels = channels || (s->side && s->side->channel_count > 0);
+            weights = weights || (s->side && s->side->weight_begin && s->side->weight_begin[s->outputs] > 0);
+            assert_int_equal(s->input_range != NULL, cases[c].ranges);
+            assert_int_equal(s->adc_range != NULL, cases[c].ranges);
+            assert_int_equal(s->weight_scale != NULL, cases[c].scales);
+        }
+        assert_int_equal(channels, cases[c].channels);
+        assert_int_equal(weights, cases[c].weights);
+        model_close(m);
+    }
+}
+
+static void contradictions_are_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *options[3][2], *said;
+    } cases[] = {
+        {{{"--reconstruct", "maybe"}}, "--reconstruct maybe: unknown (allowed: on, off)"},
+        {{{"--channels", "off"}, {"--single-weights", "off"}}, "neither channels nor single weights may stay digital"},
+        {{{"--digital", "0.6"}}, "allowed: 0 to 0.5"},
+    };
+    for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+        char *err;
+        const char *args[12] = {"adapt", "fit", "--model", shared_path("models/stories260K"), "--out", "never"};
+        memcpy(args + 6, cases[c].options, sizeof cases[c].options);
+        assert_int_equal(run_mho(args, 60, NULL, &err), 2);
+        assert_non_null(strstr(err, cases[c].said));
+        mem_free(err);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(digital_weights_are_the_best_subset),
     cmocka_unit_test(constant_clipping_counts_together),
@@ -295,5 +348,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(range_is_the_best),
     cmocka_unit_test(channels_are_worth_their_price),
     cmocka_unit_test(folder_is_the_same_for_any_threads),
+    cmocka_unit_test(steps_are_switches),
+    cmocka_unit_test(contradictions_are_refused),
 };
 const struct test_suite suite_adapt_fit = {"adapt_fit", tests, sizeof tests / sizeof tests[0]};

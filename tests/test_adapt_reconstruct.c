@@ -1,4 +1,4 @@
-/* mho adapt fit --reconstruct: second moments against the inputs by hand, the expected error against its
+/* The reconstruction of mho adapt fit: second moments against the inputs by hand, the expected error against its
  * formula, what the best targets have in common, scales.
  */
 #include <math.h>

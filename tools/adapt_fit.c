@@ -1,4 +1,6 @@
-/* mho adapt fit: what stays digital, chosen for a chip without training. The work is done in models/adapt/fit.c. */
+/* mho adapt fit: a model made fit for a chip without training, step by step; each can be left out. The work is done in
+ * models/adapt/fit.c. */
+#include <stddef.h>
 #include <string.h>
 
 #include "base/io.h"
@@ -32,16 +34,53 @@ static json_t *trials_json(const struct fit_trials *t) {
     return list;
 }
 
+/* What each step was expected to be worth. */
+static const struct {
+    const char *key, *name;
+    size_t at;
+} steps[] = {
+    {"side_path", "side path", offsetof(struct fit_result, side)},
+    {"reconstruction", "reconstruction", offsetof(struct fit_result, reconstruction)},
+    {"ranges", "ranges", offsetof(struct fit_result, ranges)},
+};
+enum { STEPS = sizeof steps / sizeof steps[0] };
+
+static struct fit_gain gain_at(const struct fit_result *r, size_t step) {
+    return *(const struct fit_gain *)(const void *)((const char *)r + steps[step].at);
+}
+
+static void print_gains(const struct fit_result *r) {
+    printf("\n%-16s %10s %10s   expected loss, nats per token\n", "step", "before", "after");
+    for (size_t i = 0; i < STEPS; i++) {
+        struct fit_gain g = gain_at(r, i);
+        if (g.done) {
+            printf("%-16s %10.4f %10.4f   by %s\n", steps[i].name, g.before, g.after,
+                   steps[i].at == offsetof(struct fit_result, ranges) ? "converters" : "noise of weights");
+        } else {
+            printf("%-16s %10s %10s\n", steps[i].name, "off", "");
+        }
+    }
+}
+
+static json_t *gains_json(const struct fit_result *r) {
+    json_t *all = json_object();
+    for (size_t i = 0; i < STEPS; i++) {
+        struct fit_gain g = gain_at(r, i);
+        json_object_set_new(all, steps[i].key,
+                            g.done ? json_pack("{s:f, s:f}", "before_nats", g.before, "after_nats", g.after)
+                                   : json_null());
+    }
+    return all;
+}
+
 static enum status print(const struct options *o, const struct chip *c, const struct fit_result *r, struct error *e) {
     if (!o->json) {
         printf("%s: %.2f %% of the multiplications digital, chosen on %llu tokens\n", o->out, r->digital_share * 100,
                (unsigned long long)r->tokens);
-        if (r->reconstruct_before_nats > 0) {
-            printf("weights and scales by reconstruction: %.4f instead of %.4f\n", r->reconstruct_after_nats,
-                   r->reconstruct_before_nats);
+        print_gains(r);
+        if (r->ranges.done) {
+            print_trials(&r->trials);
         }
-        printf("expected loss by converters: %.4f nats per token\n", r->conversion_nats);
-        print_trials(&r->trials);
         return finish_output(e);
     }
     json_t *root = json_envelope("adapt fit", o, c);
@@ -49,9 +88,7 @@ static enum status print(const struct options *o, const struct chip *c, const st
     json_put(root, "folder", json_string(o->out));
     json_put(root, "tokens", json_integer((json_int_t)r->tokens));
     json_put(root, "digital_share", json_number(r->digital_share));
-    json_put(root, "conversion_nats", json_number(r->conversion_nats));
-    json_put(root, "reconstruct_before_nats", json_number(r->reconstruct_before_nats));
-    json_put(root, "reconstruct_after_nats", json_number(r->reconstruct_after_nats));
+    json_put(root, "expected", gains_json(r));
     json_put(root, "trials", trials_json(&r->trials));
     return json_finish(root, e);
 }
@@ -68,6 +105,9 @@ static enum status read_fit_options(const struct options *o, const struct model 
                               .tokens = option_given(o, "tokens") ? (uint64_t)o->tokens : DEFAULT_TOKENS,
                               .length = length < context ? length : context,
                               .seed = o->seed,
+                              .channels = o->channels,
+                              .weights = o->single_weights,
+                              .ranges = o->ranges,
                               .reconstruct = o->reconstruct};
     if (o->text) {
         TRY(read_file(o->text, TEXT_LIMIT_BYTES, text, &f->text_bytes, e));
@@ -105,8 +145,8 @@ done:
     return s;
 }
 
-static const char *const names[] = {"model", "chip", "set", "out", "digital", "text", "tokens", "window",
-                                    "reconstruct", "rotate", NULL};
+static const char *const names[] = {"model", "chip", "set", "out", "digital", "channels", "single-weights", "ranges",
+                                    "reconstruct", "rotate", "text", "tokens", "window", NULL};
 
 static const struct option_meaning own[] = {
     {"out", "the model folder to write"},
@@ -116,7 +156,8 @@ static const struct option_meaning own[] = {
 };
 
 const struct adapt_word adapt_word_fit = {
-    "fit", names, fit, "choose, without training, what stays digital and the ranges of inputs", own,
-    "example:\n"
-    "  mho adapt fit --model stories --chip afm --digital 0.05 --out stories-fit",
+    "fit", names, fit, "choose, without training, what stays digital, weights, and ranges", own,
+    "examples:\n"
+    "  mho adapt fit --model stories --chip afm --digital 0.05 --out stories-fit\n"
+    "  mho adapt fit --model stories --chip afm --digital 0 --reconstruct off --out ranges-alone",
 };

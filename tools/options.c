@@ -7,7 +7,7 @@
 #include "base/params.h"
 #include "models/model.h"
 
-enum option_type { FLAG, TEXT, LIST, INT, INT_OR_OFF, UINT, NUMBER, KEY };
+enum option_type { FLAG, SWITCH, TEXT, LIST, INT, INT_OR_OFF, UINT, NUMBER, KEY };
 
 struct option_row {
     const char *name;
@@ -37,11 +37,17 @@ static const struct option_row rows[] = {
      "adapt export: F32 (default), F16, BF16 for matrices and embedding; gguf: Q8_0 and Q4_0 too", AT(type)},
     {"quantise", INT, "BITS", 2, 8,
      "round every matrix to the nearest of 2^BITS - 1 levels per output channel", AT(quantise)},
-    {"digital", NUMBER, "X", 0.0001, 0.5,
+    {"digital", NUMBER, "X", 0, 0.5,
      "adapt fit: share of the multiplications that may stay digital (default: 0.05)", AT(digital)},
+    {"channels", SWITCH, "on|off", 0, 0, "adapt fit: whole inputs among what stays digital (default: on)",
+     AT(channels)},
+    {"single-weights", SWITCH, "on|off", 0, 0, "adapt fit: single weights among what stays digital (default: on)",
+     AT(single_weights)},
+    {"ranges", SWITCH, "on|off", 0, 0, "adapt fit: ranges of inputs and ADCs; off: the chip's rule (default: on)",
+     AT(ranges)},
     {"rotate", TEXT, "PARTS", 0, 0, "fold rotations into the weights of: residual, value, all", AT(rotate)},
-    {"reconstruct", FLAG, NULL, 0, 0, "adapt fit: weights and scales with the least expected error under noise",
-     AT(reconstruct)},
+    {"reconstruct", SWITCH, "on|off", 0, 0,
+     "adapt fit: weights and scales with the least expected error under noise (default: on)", AT(reconstruct)},
     {"data", LIST, "FILE", 0, 0,
      "adapt train, text: data file, or text to train on; repeatable; eval choice: file of the task (mmlu: folder or "
      "ZIP)",
@@ -161,6 +167,10 @@ static const struct options defaults = {
     .read_time_s = 2.5e-7,
     .length = 256,
     .split = 0.01,
+    .reconstruct = true,
+    .channels = true,
+    .single_weights = true,
+    .ranges = true,
     .kelvin = 300,
 };
 
@@ -225,12 +235,21 @@ static enum status store_number(const struct option_row *row, const char *value,
     return OK;
 }
 
+static enum status store_switch(const struct option_row *row, const char *value, bool *member, struct error *e) {
+    *member = strcmp(value, "on") == 0;
+    return *member || strcmp(value, "off") == 0
+               ? OK
+               : error_set(e, ERR_USAGE, "--%s %s: unknown (allowed: on, off)", row->name, value);
+}
+
 static enum status store(const struct option_row *row, const char *value, struct options *out, struct error *e) {
     void *member = (char *)out + row->offset;
     switch (row->type) {
     case FLAG:
         *(bool *)member = true;
         return OK;
+    case SWITCH:
+        return store_switch(row, value, member, e);
     case TEXT:
         *(const char **)member = value;
         return OK;

@@ -33,7 +33,8 @@ struct options {
     const char *rotate;           /* adapt fit, adapt export */
     const char *recipe, *teacher; /* adapt train, whose other keys are read as text: option_text */
     struct text_list data;
-    bool from_scratch, resume, reconstruct;
+    bool from_scratch, resume;
+    bool reconstruct, channels, single_weights, ranges; /* adapt fit */
     const char *part;
     int64_t batch, requests, max_batch, prompt_chunk; /* run --shapes-only: requests */
     double rate_per_s;

@@ -54,13 +54,15 @@ enum status model_rotate(struct model *m, const char *parts, struct error *e);
 /* ---- without training (fit.c) ------------------------------------------------------------------------------------ */
 
 struct fit_options {
-    double digital_share;   /* of the multiplications on tiles that may stay digital, above 0, at most 0.5 */
+    double digital_share;   /* of the multiplications on tiles that may stay digital, at most 0.5; 0: no side path */
+    bool channels, weights; /* what may stay digital: whole inputs, single weights; above 0 one of them */
     const char *text;       /* NULL: the bundled calibration text */
     size_t text_bytes;
     uint64_t tokens;        /* of the text that are used at most */
     uint32_t length;        /* ids per window, at most the model's context */
     uint64_t seed;
     bool reconstruct;       /* weights and scales with the least expected error (fit_reconstruct.c) */
+    bool ranges;            /* static ranges of inputs and ADCs; false: as model and chip say */
 };
 /* Factors of all input ranges, of the head's once more, of all ADC limits. */
 enum { FIT_INPUTS, FIT_HEAD, FIT_OUTPUTS, FIT_FACTORS };
@@ -70,13 +72,19 @@ struct fit_trials {
     size_t count;                               /* 0: the text was too short for trials */
     double best[FIT_FACTORS], nats;
 };
+/* Expected loss in nats per token, to second order. Steps measure by different sensitivities: `after` of one is not
+ * `before` of the next. */
+struct fit_gain {
+    bool done;
+    double before, after;
+};
 struct fit_result {
     uint64_t tokens;                            /* of windows, those of the trials included */
     struct fit_trials trials;                   /* nats per token on the noisy chip */
     double digital_share;                       /* reached */
-    double conversion_nats;                     /* expected loss by converters per token, to second order, before the
-                                                   trials; 0: their ranges are not fitted */
-    double reconstruct_before_nats, reconstruct_after_nats; /* by weight noise; 0: no reconstruction */
+    struct fit_gain side, reconstruction;       /* by noise of weights */
+    struct fit_gain ranges;                     /* by converters: with the largest inputs on the text as ranges and the
+                                                   chip's lambda, and with the fitted ones, before the trials */
 };
 /* Writes the model with its side paths for chip c into the folder `path`. */
 enum status adapt_fit(const struct model *m, const struct chip *c, const struct fit_options *o, const char *path,

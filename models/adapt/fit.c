@@ -4,10 +4,12 @@
  * 2. sensitivities of all weights (fit_sensitivity.c), and the inputs of all matrices (fit_statistics.c)
  * 3. what stays digital (fit_side.c), first single weights alone, which says how large the others are; then channels
  *    and weights at one price
- * 4. with `reconstruct`, weights and scales that are written instead (fit_reconstruct.c)
+ * 4. weights and scales that are written instead (fit_reconstruct.c)
  * 5. ranges of inputs and ADCs (fit_ranges.c), first without knowing the results, then with those under noise
  * 6. factors of these ranges, tried out on the noisy chip (fit_search.c)
- * 7. the folder: the model with side paths and ranges, which the machine takes from there */
+ * 7. the folder: the model with side paths and ranges, which the machine takes from there
+ *
+ * Steps 3 to 6 can be left out, each on its own. */
 #include <stdio.h>
 #include <string.h>
 
@@ -105,7 +107,7 @@ struct fitting {
     struct fit_statistics *statistics;
     struct fit_sides sides;
     struct model *copy;                   /* with weights of its own; NULL: not needed */
-    bool ranges;                          /* the chip's are static */
+    bool ranges;                          /* the chip's are static, and those of the folder are asked for */
     struct fit_result *result;
 };
 
@@ -125,16 +127,37 @@ static enum status measure(struct fitting *f, struct error *e) {
     return fit_sensitivity(f->model, f->chip, &f->text, f->statistics, &f->sensitivity, e);
 }
 
-static enum status choose_sides(struct fitting *f, struct error *e) {
+/* Side paths anew, and what they leave on the tiles. */
+static enum status find_sides(struct fitting *f, struct error *e) {
     const struct fit_options *o = f->options;
-    TRY(fit_sides(f->model, f->chip, f->sensitivity, o->digital_share, f->statistics, &f->sides, e));
-    TRY(fit_measure_weights(f->model, f->chip, f->sensitivity, f->sides.sides, f->statistics, e));
-    TRY(fit_channel_menu(f->model, f->chip, &f->converters, f->statistics, e));
     fit_sides_destroy(&f->sides, f->model->matrix_count);
     f->sides = (struct fit_sides){0};
-    TRY(fit_sides(f->model, f->chip, f->sensitivity, o->digital_share, f->statistics, &f->sides, e));
-    f->result->digital_share = (double)f->sides.listed / (double)f->sides.weights;
+    TRY(fit_sides(f->model, f->chip, f->sensitivity, o->digital_share, o->weights, f->statistics, &f->sides, e));
     return fit_measure_weights(f->model, f->chip, f->sensitivity, f->sides.sides, f->statistics, e);
+}
+
+static double noise_cost(const struct fitting *f) {
+    double sum = 0;
+    for (size_t i = 0; i < f->model->matrix_count; i++) {
+        sum += f->statistics[i].noise;
+    }
+    return sum;
+}
+
+static enum status choose_sides(struct fitting *f, struct error *e) {
+    const struct fit_options *o = f->options;
+    TRY(fit_measure_weights(f->model, f->chip, f->sensitivity, NULL, f->statistics, e));
+    double before = noise_cost(f);
+    TRY(find_sides(f, e));
+    if (o->digital_share > 0 && o->channels) {
+        TRY(fit_channel_menu(f->model, f->chip, &f->converters, f->statistics, e));
+        TRY(find_sides(f, e));
+    }
+    if (o->digital_share > 0) {
+        f->result->digital_share = (double)f->sides.listed / (double)f->sides.weights;
+        f->result->side = (struct fit_gain){true, before, noise_cost(f)};
+    }
+    return OK;
 }
 
 /* From here on the model is the one that is written. */
@@ -146,7 +169,7 @@ static enum status reconstruct(struct fitting *f, struct error *e) {
     TRY(fit_copy_create(f->model, f->chip, &f->copy, e));
     f->model = f->copy;
     TRY(fit_reconstruct(f->copy, f->chip, f->text.ids, f->text.windows, f->text.length, sides, f->statistics,
-                        &f->result->reconstruct_before_nats, &f->result->reconstruct_after_nats, e));
+                        &f->result->reconstruction, e));
     return fit_measure_weights(f->model, f->chip, f->sensitivity, sides, f->statistics, e);
 }
 
@@ -155,7 +178,6 @@ static enum status find_ranges(struct fitting *f, struct error *e) {
     struct student_batch windows[WINDOWS];
     size_t all = f->text.windows, count = all < WINDOWS ? all : WINDOWS;
     struct side_path *const *sides = f->sides.sides;
-    double *cost = &f->result->conversion_nats;
     if (!f->ranges) {
         return OK;
     }
@@ -164,10 +186,15 @@ static enum status find_ranges(struct fitting *f, struct error *e) {
         windows[w] = (struct student_batch){.ids = f->ids + at * f->options->length, .sequences = 1,
                                             .length = f->options->length, .key = w};
     }
-    TRY(fit_ranges(f->model, f->chip, &f->converters, f->sensitivity, sides, f->statistics, cost, e));
+    TRY(fit_ranges(f->model, f->chip, &f->converters, f->sensitivity, sides, f->statistics, e));
     TRY(fit_results(f->model, f->chip, sides, windows, count, f->statistics, e));
-    TRY(fit_ranges(f->model, f->chip, &f->converters, f->sensitivity, sides, f->statistics, cost, e));
+    TRY(fit_ranges(f->model, f->chip, &f->converters, f->sensitivity, sides, f->statistics, e));
     fit_set_adc(f->model, f->statistics);
+    f->result->ranges.done = true;
+    for (size_t i = 0; i < f->model->matrix_count; i++) {
+        f->result->ranges.before += f->statistics[i].plain_cost;
+        f->result->ranges.after += f->statistics[i].cost;
+    }
     return f->trials.windows ? fit_search(f->model, f->chip, sides, &f->trials, f->statistics, &f->result->trials, e)
                              : OK;
 }
@@ -197,7 +224,7 @@ static enum status write(struct fitting *f, const char *path, struct error *e) {
 
 static enum status run_steps(struct fitting *f, const char *path, struct error *e) {
     TRY(chip_training(f->chip, &f->converters, e));
-    f->ranges = !f->converters.inputs_per_token && f->converters.dac_steps > 0;
+    f->ranges = f->options->ranges && !f->converters.inputs_per_token && f->converters.dac_steps > 0;
     f->statistics = fit_statistics_create(f->model, f->chip);
     if (!f->statistics) {
         return error_set(e, ERR_RUN, "adapt fit: out of memory");
@@ -214,6 +241,10 @@ enum status adapt_fit(const struct model *m, const struct chip *c, const struct 
                       struct fit_result *r, struct error *e) {
     struct fitting f = {.model = m, .chip = c, .options = o, .result = r};
     *r = (struct fit_result){0};
+    if (o->digital_share > 0 && !o->channels && !o->weights) {
+        return error_set(e, ERR_USAGE, "adapt fit: neither channels nor single weights may stay digital, but %g of the "
+                         "multiplications (allowed: a share of 0)", o->digital_share);
+    }
     TRY(model_folder_check(path, e));
     enum status s = run_steps(&f, path, e);
     fit_sides_destroy(&f.sides, m->matrix_count);

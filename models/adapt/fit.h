@@ -30,6 +30,20 @@ struct sensitivity_text {
 enum status fit_sensitivity(const struct model *m, const struct chip *c, const struct sensitivity_text *text,
                             struct fit_statistics *f, struct sensitivity **out, struct error *e);
 
+/* ---- noise of weights (fit_side.c) ---------------------------------------------------------------------- */
+
+enum { FIT_NOISE_NODES = 257 };
+/* Variance that programming leaves on a weight, in units of m^2, m the largest |w| of its column: at |w| / m = i /
+ * (FIT_NOISE_NODES - 1); one more for the interpolation at 1. */
+struct fit_noise { float variance[FIT_NOISE_NODES + 1]; };
+enum status fit_noise_of(const struct chip *c, struct fit_noise *out, struct error *e);
+/* ratio: |w| / m, 0 to 1 */
+static inline float fit_variance(const struct fit_noise *n, float ratio) {
+    float at = ratio * (FIT_NOISE_NODES - 1);
+    size_t i = (size_t)at;
+    return n->variance[i] + (n->variance[i + 1] - n->variance[i]) * (at - (float)i);
+}
+
 /* ---- converters (fit_statistics.c, fit_ranges.c) ------------------------------------------------------- */
 
 enum {
@@ -60,6 +74,8 @@ struct fit_statistics {
     float *limits;       /* [blocks] L */
     float *adc;          /* [blocks][O] L m_o / R; as fit_set_adc last left it */
     double cost;         /* of the converters, nats per token */
+    double plain_cost;   /* the same with the largest inputs as ranges and the chip's lambda */
+    double noise;        /* of the weights on tiles, nats per token */
 };
 /* One for each matrix, empty. NULL: out of memory. */
 struct fit_statistics *fit_statistics_create(const struct model *m, const struct chip *c);
@@ -82,17 +98,17 @@ double fit_range_cost(const double *bins, double range, double steps);
 double fit_best_range(const struct fit_converters *c, const double *inputs, double scale, double *cost);
 /* The limit L with the least K. */
 double fit_best_limit(const struct fit_converters *c, const double *results, double *cost);
-/* h, m, s from the weights that sides (NULL: none) leave on the tiles. */
+/* h, m, s and the cost of noise from the weights that sides (NULL: none) leave on the tiles. */
 enum status fit_measure_weights(const struct model *m, const struct chip *c, const struct sensitivity *v,
                                 struct side_path *const *sides, struct fit_statistics *f, struct error *e);
 enum status fit_channel_menu(const struct model *m, const struct chip *chip, const struct chip_training *t,
                              struct fit_statistics *f, struct error *e);
 /* Marks the channels that are worth their price; returns how many. */
 uint32_t fit_take_channels(const struct fit_statistics *f, uint32_t outputs, double price, uint8_t *digital);
-/* R and L of every block, and what they cost in nats per token. */
+/* R and L of every block, and what they cost. */
 enum status fit_ranges(const struct model *m, const struct chip *chip, const struct chip_training *t,
                        const struct sensitivity *v, struct side_path *const *sides, struct fit_statistics *f,
-                       double *cost, struct error *e);
+                       struct error *e);
 void fit_set_adc(const struct model *m, struct fit_statistics *f);
 
 /* Ranges multiplied by what measures best on the noisy chip (fit_search.c). */
@@ -102,14 +118,15 @@ enum status fit_search(const struct model *m, const struct chip *c, struct side_
 
 /* ---- what stays digital (fit_side.c) ------------------------------------------------------------------- */
 
-/* What stays digital: `share` of the multiplications of all matrices on tiles, where they save most. */
+/* `share` of the multiplications of all matrices on tiles stays digital, where they save most: channels where there is
+ * a menu of them, and single weights if `weights`. 0: nothing. */
 struct fit_sides {
     struct side_path **sides;  /* [matrices], NULL for those that are not on tiles */
     double price;              /* nats per token that the last digital weight saves */
     uint64_t listed, weights;  /* of all matrices on tiles */
 };
 enum status fit_sides(const struct model *m, const struct chip *c, const struct sensitivity *s, double share,
-                      const struct fit_statistics *f, struct fit_sides *out, struct error *e);
+                      bool weights, const struct fit_statistics *f, struct fit_sides *out, struct error *e);
 void fit_sides_destroy(struct fit_sides *f, size_t matrices);
 
 /* ---- weights that are written instead of the model's (fit_copy.c, fit_moments.c, fit_reconstruct.c) ----- */
@@ -138,9 +155,9 @@ struct fit_layer {
     double *before, *after;        /* [O] expected squared error of the results */
 };
 enum status fit_reconstruct_layer(const struct chip *c, const struct fit_layer *l, struct error *e);
-/* All matrices on tiles of a copy: weights and weight_scale. before, after: nats per token by the noise of weights. */
+/* All matrices on tiles of a copy: weights and weight_scale. */
 enum status fit_reconstruct(struct model *copy, const struct chip *c, const int32_t *ids, size_t windows,
                             uint32_t length, struct side_path *const *sides, const struct fit_statistics *v,
-                            double *before, double *after, struct error *e);
+                            struct fit_gain *gain, struct error *e);
 
 #endif

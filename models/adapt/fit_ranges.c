@@ -96,6 +96,7 @@ struct matrix_job {
     const struct chip *chip;
     const struct sensitivity *sensitivity;
     const struct fit_converters *converters;
+    const struct fit_noise *noise;
     struct side_path *const *sides;
     struct fit_statistics *statistics;
     enum status (*body)(const struct matrix_job *j, size_t matrix, struct error *e);
@@ -139,6 +140,18 @@ static void clear_digital(const struct side_path *side, uint32_t o, float *w) {
     }
 }
 
+/* What noise of weights [first, end) of an output costs, of which `largest` is the largest. */
+static double noise_cost(const struct matrix_job *j, size_t matrix, uint32_t o, const float *w, uint32_t first,
+                         uint32_t end, float largest) {
+    const struct sensitivity *v = &j->sensitivity[matrix];
+    float inverse = largest > 0 ? 1 / largest : 0;
+    double sum = 0;
+    for (uint32_t i = first; i < end; i++) { /* digital ones have the target 0, and its noise */
+        sum += v->input[i] * (double)fit_variance(j->noise, fminf(fabsf(w[i]) * inverse, 1));
+    }
+    return v->output[o] * (double)largest * (double)largest * sum;
+}
+
 static void add_output(const struct matrix_job *j, size_t matrix, uint32_t o, const float *w) {
     const struct matrix_source *m = &j->model->sources[matrix];
     struct fit_statistics *f = &j->statistics[matrix];
@@ -151,6 +164,7 @@ static void add_output(const struct matrix_job *j, size_t matrix, uint32_t o, co
         }
         f->largest[(size_t)b * m->outputs + o] = largest;
         f->scale[b] += f->output_cost[o] * (double)largest * (double)largest;
+        f->noise += noise_cost(j, matrix, o, w, chip_row_begin(j->chip, m->inputs, b), end, largest);
     }
 }
 
@@ -161,6 +175,7 @@ static enum status measure_weights(const struct matrix_job *j, size_t matrix, st
     enum status status = w ? OK : no_memory(e);
     memset(f->weight, 0, m->inputs * sizeof *f->weight);
     memset(f->scale, 0, f->blocks * sizeof *f->scale);
+    f->noise = 0;
     for (uint32_t o = 0; o < m->outputs && status == OK; o++) {
         f->output_cost[o] = j->sensitivity[matrix].result[o];
         status = m->read_rows(m->context, o, 1, w, e);
@@ -175,8 +190,10 @@ static enum status measure_weights(const struct matrix_job *j, size_t matrix, st
 
 enum status fit_measure_weights(const struct model *m, const struct chip *c, const struct sensitivity *v,
                                 struct side_path *const *sides, struct fit_statistics *f, struct error *e) {
-    struct matrix_job j = {.model = m, .chip = c, .sensitivity = v, .sides = sides, .statistics = f,
+    struct fit_noise noise;
+    struct matrix_job j = {.model = m, .chip = c, .sensitivity = v, .noise = &noise, .sides = sides, .statistics = f,
                            .body = measure_weights};
+    TRY(fit_noise_of(c, &noise, e));
     return for_all_matrices(&j, e);
 }
 
@@ -339,6 +356,14 @@ static enum status add_means(const struct matrix_job *j, size_t matrix, struct w
 
 /* ---- ranges --------------------------------------------------------------------------------------------- */
 
+/* What the largest input as range and the chip's lambda cost. Nothing is clipped then. */
+static double plain_cost(const struct fit_converters *c, struct fit_statistics *f, uint32_t b, const double *bins) {
+    double range = middle_of(top_bin(bins));
+    double inputs = fit_range_cost(bins, range, c->dac_steps);
+    bool adc = c->adc_steps > 0 && f->results;
+    return inputs + (adc ? fit_range_cost(fit_block_results(f, b), c->adc_bound * range, c->adc_steps) : 0);
+}
+
 static enum status choose_range(const struct matrix_job *j, size_t matrix, uint32_t b, const uint8_t *digital,
                                 struct widening *c, float *row, struct error *e) {
     struct fit_statistics *f = &j->statistics[matrix];
@@ -359,6 +384,7 @@ static enum status choose_range(const struct matrix_job *j, size_t matrix, uint3
     }
     f->ranges[b] = (float)c->range[best];
     f->cost += c->cost[best];
+    f->plain_cost += plain_cost(j->converters, f, b, bins);
     return OK;
 }
 
@@ -385,7 +411,7 @@ static enum status matrix_ranges(const struct matrix_job *j, size_t matrix, stru
     for (uint32_t k = 0; status == OK && side && k < side->channel_count; k++) {
         digital[side->channels[k]] = 1;
     }
-    f->cost = 0;
+    f->cost = f->plain_cost = 0;
     for (uint32_t b = 0; b < f->blocks && status == OK; b++) {
         status = choose_range(j, matrix, b, digital, &c, row, e);
         choose_limit(j->converters, f, b);
@@ -399,14 +425,9 @@ static enum status matrix_ranges(const struct matrix_job *j, size_t matrix, stru
 
 enum status fit_ranges(const struct model *m, const struct chip *chip, const struct chip_training *t,
                        const struct sensitivity *v, struct side_path *const *sides, struct fit_statistics *f,
-                       double *cost, struct error *e) {
+                       struct error *e) {
     const struct fit_converters c = fit_converters_of(t);
     struct matrix_job j = {.model = m, .chip = chip, .sensitivity = v, .converters = &c, .sides = sides,
                            .statistics = f, .body = matrix_ranges};
-    TRY(for_all_matrices(&j, e));
-    *cost = 0;
-    for (size_t i = 0; i < m->matrix_count; i++) {
-        *cost += f[i].cost;
-    }
-    return OK;
+    return for_all_matrices(&j, e);
 }

@@ -330,8 +330,8 @@ enum status fit_reconstruct_layer(const struct chip *c, const struct fit_layer *
 
 /* One matrix of the copy; its share of the nats is added. */
 static enum status reconstruct_matrix(struct model *copy, size_t i, const struct chip *c, const float *square,
-                                      const struct side_path *side, const double *output_cost, double *before,
-                                      double *after, struct error *e) {
+                                      const struct side_path *side, const double *output_cost,
+                                      struct fit_gain *gain, struct error *e) {
     struct matrix_source *m = &copy->sources[i];
     size_t scales = (size_t)chip_row_blocks(c, m->inputs) * m->outputs;
     struct fit_layer l = {.inputs = m->inputs, .outputs = m->outputs, .square = square, .side = side,
@@ -346,22 +346,22 @@ static enum status reconstruct_matrix(struct model *copy, size_t i, const struct
     m->weight_scale = l.scales;
     m->scale_count = scales;
     for (size_t o = 0; o < m->outputs; o++) {
-        *before += output_cost[o] * l.before[o];
-        *after += output_cost[o] * l.after[o];
+        gain->before += output_cost[o] * l.before[o];
+        gain->after += output_cost[o] * l.after[o];
     }
     return OK;
 }
 
 static enum status reconstruct_all(struct model *copy, const struct chip *c, const struct fit_moments *f,
-                                   struct side_path *const *sides, const struct fit_statistics *v, double *before,
-                                   double *after, struct error *e) {
+                                   struct side_path *const *sides, const struct fit_statistics *v,
+                                   struct fit_gain *gain, struct error *e) {
     struct progress *progress = progress_create("reconstructing", copy->matrix_count);
     enum status status = OK;
-    *before = *after = 0;
+    *gain = (struct fit_gain){.done = true};
     for (size_t i = 0; i < copy->matrix_count && status == OK; i++) {
         if (f->square[i]) {
-            status = reconstruct_matrix(copy, i, c, f->square[i], sides ? sides[i] : NULL, v[i].output_cost, before,
-                                        after, e);
+            status = reconstruct_matrix(copy, i, c, f->square[i], sides ? sides[i] : NULL, v[i].output_cost, gain,
+                                        e);
             status = status == OK ? check_interrupted(e) : status;
         }
         progress_update(progress, i + 1);
@@ -372,11 +372,11 @@ static enum status reconstruct_all(struct model *copy, const struct chip *c, con
 
 enum status fit_reconstruct(struct model *copy, const struct chip *c, const int32_t *ids, size_t windows,
                             uint32_t length, struct side_path *const *sides, const struct fit_statistics *v,
-                            double *before, double *after, struct error *e) {
+                            struct fit_gain *gain, struct error *e) {
     struct fit_moments f;
     enum status status = fit_moments(copy, c, ids, windows, length, &f, e);
     if (status == OK) {
-        status = reconstruct_all(copy, c, &f, sides, v, before, after, e);
+        status = reconstruct_all(copy, c, &f, sides, v, gain, e);
     }
     fit_moments_destroy(&f);
     return status;

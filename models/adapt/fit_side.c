@@ -13,6 +13,7 @@
  * bisection on a sample of the outputs, then raised until the whole model keeps within the share.
  *
  * Input ranges, ADC steps and the correlation between inputs are not in J. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -24,7 +25,6 @@
 #include "models/internal.h"
 
 enum {
-    NODES = 257,          /* of the noise curve */
     SAMPLE = 1 << 21,     /* weights that a step of the bisection looks at, about */
     BISECTIONS = 22,
     OUTPUTS_AT_ONCE = 16
@@ -37,8 +37,9 @@ struct search {
     const struct model *model;
     const struct chip *chip;
     const struct sensitivity *sensitivity;
-    float variance[NODES + 1];  /* s^2 at |w| / m = i / (NODES - 1); one more for the interpolation at 1 */
+    struct fit_noise noise;     /* s^2 */
     double price;
+    bool weights;               /* single weights may stay digital */
     const struct fit_statistics *statistics; /* [matrices] */
     size_t matrix;
     uint8_t *digital;           /* [inputs] channels of the matrix */
@@ -57,22 +58,20 @@ struct search {
     struct error *errors;       /* [threads] */
 };
 
-static float variance_at(const struct search *s, float ratio) {
-    float at = ratio * (NODES - 1);
-    size_t i = (size_t)at;
-    return s->variance[i] + (s->variance[i + 1] - s->variance[i]) * (at - (float)i);
-}
+/* Of a single weight. */
+static double price_of(const struct search *s) { return s->weights ? s->price : DBL_MAX; }
 
 /* What a column costs with bound m. listed: how many of its weights are digital. */
 static double cost_of(const struct search *s, const float *w, const double *v, uint32_t n, double scale, float m,
                       uint32_t *listed) {
-    double price = s->price, unit = scale * (double)m * (double)m;
+    double price = price_of(s), unit = scale * (double)m * (double)m;
     float inverse = m > 0 ? 1 / m : 0;
     uint32_t count = 0;
     double noise = 0;
     for (uint32_t i = 0; i < n; i++) {
         float size = fabsf(w[i]);
-        double term = size > m ? (double)INFINITY : unit * v[i] * (double)variance_at(s, fminf(size * inverse, 1));
+        double variance = (double)fit_variance(&s->noise, fminf(size * inverse, 1));
+        double term = size > m ? (double)INFINITY : unit * v[i] * variance;
         bool digital = term > price;
         count += digital;
         noise += digital ? 0 : term;
@@ -99,7 +98,7 @@ static struct column_choice choose_column(const struct search *s, const float *w
             least = cost;
             best = c;
         }
-        if ((double)CUTS[k] * s->price > least) { /* larger cuts cost more than all that is left to save */
+        if ((double)CUTS[k] * price_of(s) > least) { /* larger cuts cost more than all that is left to save */
             break;
         }
     }
@@ -112,7 +111,7 @@ static uint32_t *list_column(const struct search *s, const float *w, const doubl
     float inverse = m > 0 ? 1 / m : 0;
     for (uint32_t i = 0; i < n; i++) {
         float size = fabsf(w[i]);
-        if (size > m || unit * v[i] * (double)variance_at(s, fminf(size * inverse, 1)) > s->price) {
+        if (size > m || unit * v[i] * (double)fit_variance(&s->noise, fminf(size * inverse, 1)) > price_of(s)) {
             *at++ = first + i;
         }
     }
@@ -331,15 +330,23 @@ static void free_scratch(struct search *s) {
     mem_free(s->errors);
 }
 
-enum status fit_sides(const struct model *m, const struct chip *c, const struct sensitivity *v, double share,
-                      const struct fit_statistics *f, struct fit_sides *out, struct error *e) {
-    struct search s = {.model = m, .chip = c, .sensitivity = v, .statistics = f};
-    TRY(chip_weight_noise(c, s.variance, NODES, e));
-    for (size_t i = 0; i < NODES; i++) {
-        s.variance[i] *= s.variance[i];
+enum status fit_noise_of(const struct chip *c, struct fit_noise *out, struct error *e) {
+    TRY(chip_weight_noise(c, out->variance, FIT_NOISE_NODES, e));
+    for (size_t i = 0; i < FIT_NOISE_NODES; i++) {
+        out->variance[i] *= out->variance[i];
     }
-    s.variance[NODES] = s.variance[NODES - 1];
+    out->variance[FIT_NOISE_NODES] = out->variance[FIT_NOISE_NODES - 1];
+    return OK;
+}
+
+enum status fit_sides(const struct model *m, const struct chip *c, const struct sensitivity *v, double share,
+                      bool weights, const struct fit_statistics *f, struct fit_sides *out, struct error *e) {
+    struct search s = {.model = m, .chip = c, .sensitivity = v, .weights = weights, .statistics = f};
+    TRY(fit_noise_of(c, &s.noise, e));
     *out = (struct fit_sides){.sides = mem_alloc(m->matrix_count, sizeof *out->sides)};
+    if (out->sides && !(share > 0)) {
+        return OK;
+    }
     enum status status = out->sides && make_scratch(&s) ? OK : no_memory(e);
     struct totals t = {0};
     if (status == OK) {
