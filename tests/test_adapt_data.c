@@ -183,24 +183,24 @@ static struct data *open_data(const char *const *paths, size_t count, const stru
 }
 
 /* The text of the file against one-by-one decoding with the same arithmetic, all logits and the same random numbers. */
-static void ids_are_those_of_one_by_one_decoding(void **state) {
-    (void)state;
+static void check_drawn_ids(struct generate_options o, uint64_t sequences) {
     struct model *m = stories();
     struct error e;
     const char *path = file_in(scratch_directory(), "a.mhodata");
-    struct generate_options o = small_set();
+    unlink(path);
     generate(m, path, o);
     struct data *d = open_data(&path, 1, m, (struct data_options){.length = 0});
     struct sampler *sampler;
-    struct sampler_options so = {.temperature = 1, .top_k = 50, .top_p = 1, .repetition_penalty = 1, .seed = o.seed};
+    struct sampler_options so = {.temperature = o.temperature, .top_k = o.top_k, .top_p = 1, .repetition_penalty = 1,
+                                 .seed = o.seed};
     must(sampler_create(&so, model_shape(m)->vocabulary, &sampler, &e), &e);
     const int32_t end = 1; /* of the bundled model */
     sampler_forbid(sampler, &end, 1);
     struct session *s = new_session(m, (struct session_options){.context = o.length, .sequences = 1,
                                                                 .sixteen_bits = true});
-    for (uint64_t k = 0; k < 40; k++) {
+    for (uint64_t k = 0; k < sequences; k++) {
         const int32_t *ids = data_sequence(d, DATA_TRAIN, k);
-        assert_int_equal(ids[0], model_bos(m));
+        assert_int_equal(ids[0], o.start < 0 ? model_bos(m) : o.start);
         session_restart(s, 0);
         sampler_set_request(sampler, k);
         for (uint32_t p = 1; p < o.length; p++) {
@@ -214,6 +214,24 @@ static void ids_are_those_of_one_by_one_decoding(void **state) {
     sampler_destroy(sampler);
     data_close(d);
     model_close(m);
+}
+
+/* Among the likeliest, also where the end of the text is one of them; among all, at another temperature and from
+ * another start. */
+static void ids_are_those_of_one_by_one_decoding(void **state) {
+    (void)state;
+    struct generate_options o = small_set();
+    check_drawn_ids(o, 40);
+    o.tokens = 4 * 256; /* long enough for the end of a text to be likely */
+    o.length = 256;
+    o.top_k = 3;
+    check_drawn_ids(o, 3);
+    o.tokens = 10 * 24;
+    o.length = 24;
+    o.top_k = 0;
+    o.temperature = 0.7;
+    o.start = 300;
+    check_drawn_ids(o, 9);
 }
 
 static void bytes_do_not_depend_on_batch_or_threads(void **state) {
@@ -257,6 +275,7 @@ static void parts_make_the_whole(void **state) {
     char paths[4][PATH_ROOM];
     for (uint32_t i = 0; i < 4; i++) {
         struct generate_options o = small_set();
+        o.tokens = 85 * 24; /* parts of 29, 28 and 28 */
         o.part = i ? i : 1;
         o.parts = i ? 3 : 1;
         snprintf(paths[i], PATH_ROOM, "%s/part%u", folder, i);
@@ -266,7 +285,7 @@ static void parts_make_the_whole(void **state) {
     struct data *whole = open_data(&whole_path, 1, m, (struct data_options){.length = 0});
     struct data *parts = open_data(list, 3, m, (struct data_options){.length = 0});
     assert_int_equal(data_length(parts), 24);
-    assert_int_equal(data_count(whole, DATA_TRAIN), 80); /* 84 sequences, 5 % */
+    assert_int_equal(data_count(whole, DATA_TRAIN), 81); /* 85 sequences, 5 % */
     assert_int_equal(data_count(whole, DATA_VALIDATION), 4);
     for (enum data_part p = DATA_TRAIN; p < DATA_PARTS; p++) {
         assert_int_equal(data_count(parts, p), data_count(whole, p));
@@ -280,6 +299,34 @@ static void parts_make_the_whole(void **state) {
     assert_non_null(strstr(e.message, "same sequences"));
     data_close(whole);
     data_close(parts);
+    model_close(m);
+}
+
+/* Files of a list: sets of other settings are other sequences, and all have one length. */
+static void files_of_a_list_fit_together(void **state) {
+    static const struct { const char *name; uint64_t seed; int top_k; uint32_t length; } sets[] = {
+        {"seed5", 5, 50, 24}, {"seed6", 6, 50, 24}, {"top9", 6, 9, 24}, {"short", 5, 50, 20}};
+    (void)state;
+    struct model *m = stories();
+    const char *folder = scratch_directory(), *paths[4];
+    for (size_t i = 0; i < 4; i++) {
+        struct generate_options o = small_set();
+        o.tokens = 5 * 24;
+        o.split = 0;
+        o.seed = sets[i].seed;
+        o.top_k = sets[i].top_k;
+        o.length = sets[i].length;
+        paths[i] = file_in(folder, sets[i].name);
+        generate(m, paths[i], o);
+    }
+    struct data *d = open_data(paths, 3, m, (struct data_options){.length = 24}), *none = NULL;
+    struct error e;
+    assert_int_equal(data_count(d, DATA_TRAIN), 15);
+    data_close(d);
+    assert_int_equal(data_open(paths + 2, 2, m, &(struct data_options){.length = 0}, &none, &e), ERR_USAGE);
+    assert_non_null(strstr(e.message, "short: sequences of 20 ids, and 24 are wanted"));
+    assert_int_equal(data_open(paths, 1, m, &(struct data_options){.length = 16}, &none, &e), ERR_USAGE);
+    assert_non_null(strstr(e.message, "sequences of 24 ids, and 16 are wanted"));
     model_close(m);
 }
 
@@ -580,6 +627,10 @@ static void text_is_data_too(void **state) {
         assert_int_equal(ids[0], model_bos(m));
         assert_memory_equal(ids + 1, tokens.ids + k * 19, 19 * sizeof *ids);
     }
+    uint64_t hash = data_hash(d);
+    data_close(d);
+    d = open_data(&path, 1, m, (struct data_options){.length = 20, .split = 0.2});
+    assert_true(data_hash(d) != hash); /* a run that trains on other parts of it does not go on */
     data_close(d);
     token_list_clear(&tokens);
     write_all(path, "too short", 9);
@@ -641,42 +692,68 @@ static void damaged_documents_are_refused(void **state) {
     model_close(m);
 }
 
-/* Ids of a data file that starts a document anew in the middle of a sequence, as lines, and read again. */
+/* Three sequences, the first with two start ids in it, one behind the other, the second with an end of text. */
+static void put_documents(const char *path) {
+    char *bytes;
+    size_t count, offset;
+    struct data_header h;
+    struct error e;
+    must(read_file(path, 1 << 24, &bytes, &count, &e), &e);
+    must(data_header_read((const uint8_t *)bytes, count, path, &h, &offset, &e), &e);
+    int32_t *ids = (int32_t *)(void *)(bytes + offset);
+    ids[10] = ids[11] = h.start;
+    ids[24 + 5] = 1; /* end of text of the bundled model */
+    write_all(path, bytes, count);
+    mem_free(bytes);
+}
+
+static void check_document(const struct model *m, const char *line, const int32_t *ids, size_t count, bool complete) {
+    json_t *o = json_loads(line, JSON_DISABLE_EOF_CHECK, NULL);
+    struct error e;
+    char *text;
+    size_t bytes;
+    must(tokenizer_decode(model_tokenizer(m), ids, count, true, &text, &bytes, &e), &e);
+    assert_string_equal(json_string_value(json_object_get(o, "text")), text);
+    assert_true(json_is_true(json_object_get(o, "complete")) == complete);
+    mem_free(text);
+    json_decref(o);
+}
+
+/* Ids become lines, those for validation too, and lines are read again. */
 static void ids_become_documents(void **state) {
+    static const struct { uint64_t sequence; uint32_t first, end; bool complete; } documents[] = {
+        {0, 1, 10, true}, {0, 12, 24, false}, {1, 1, 5, true}, {1, 6, 24, false}, {2, 1, 24, false}};
+    enum { DOCUMENTS = sizeof documents / sizeof documents[0] };
     (void)state;
     struct model *m = stories();
     struct error e;
-    const char *folder = scratch_directory();
-    char path[PATH_ROOM], text[PATH_ROOM], *lines;
-    size_t bytes;
+    const char *path = file_in(scratch_directory(), "own.mhodata"), *text = file_in(scratch_directory(), "own.jsonl");
     struct documents_result r;
-    snprintf(path, sizeof path, "%s/own.mhodata", folder);
-    snprintf(text, sizeof text, "%s/own.jsonl", folder);
     struct generate_options o = small_set();
+    o.tokens = 3 * 24;
+    o.split = 0.3;
     generate(m, path, o);
-    const char *paths[1] = {path};
-    struct data *d = open_data(paths, 1, m, (struct data_options){0});
+    put_documents(path);
+    struct data *d = open_data(&path, 1, m, (struct data_options){0});
+    assert_int_equal(data_count(d, DATA_VALIDATION), 1);
     must(adapt_text(m, d, text, &r, &e), &e);
-    uint64_t starts = 0, sequences = data_count(d, DATA_TRAIN) + data_count(d, DATA_VALIDATION);
-    for (uint64_t k = 0; k < data_count(d, DATA_TRAIN); k++) {
-        const int32_t *ids = data_sequence(d, DATA_TRAIN, k);
-        for (uint32_t p = 2; p < o.length; p++) {
-            starts += ids[p] == ids[0] && ids[p - 1] != ids[0];
-        }
-    }
+    assert_int_equal(r.documents, DOCUMENTS);
+    assert_int_equal(r.complete, 2);
+    char *lines, *line;
+    size_t bytes;
     must(read_file(text, 1 << 24, &lines, &bytes, &e), &e);
-    uint64_t found = 0;
-    for (size_t i = 0; i < bytes; i++) {
-        found += lines[i] == '\n';
+    line = lines;
+    for (size_t i = 0; i < DOCUMENTS; i++) {
+        const int32_t *ids = documents[i].sequence < 2 ? data_sequence(d, DATA_TRAIN, documents[i].sequence)
+                                                       : data_sequence(d, DATA_VALIDATION, 0);
+        check_document(m, line, ids + documents[i].first, documents[i].end - documents[i].first,
+                       documents[i].complete);
+        line = strchr(line, '\n') + 1;
     }
-    assert_int_equal(r.documents, found);
-    assert_int_equal(r.documents, sequences + r.complete);
-    assert_true(r.complete >= starts);
+    assert_int_equal(*line, 0);
     mem_free(lines);
     data_close(d);
-
-    paths[0] = text;
-    d = open_data(paths, 1, m, (struct data_options){.length = 16});
+    d = open_data(&text, 1, m, (struct data_options){.length = 16});
     assert_int_equal(data_sequence(d, DATA_TRAIN, 0)[0], model_bos(m));
     assert_int_equal(adapt_text(m, d, path, &r, &e), ERR_USAGE); /* not drawn from the model */
     data_close(d);
@@ -700,6 +777,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(ids_are_those_of_one_by_one_decoding),
     cmocka_unit_test(bytes_do_not_depend_on_batch_or_threads),
     cmocka_unit_test(parts_make_the_whole),
+    cmocka_unit_test(files_of_a_list_fit_together),
     cmocka_unit_test(killed_runs_go_on),
     cmocka_unit_test(damaged_partial_files_are_mended),
     cmocka_unit_test(other_settings_are_refused),
