@@ -271,6 +271,32 @@ static void groups_are_their_tiles(void **state) {
     drop(&each);
 }
 
+/* Every copy of a matrix is maintained: a layer has the energy of its weights, copies counted. */
+static void energy_goes_by_weights(void **state) {
+    (void)state;
+    static const struct { const char *sets; double layer, all; uint64_t tiles; } rows[] = {
+        {PERIOD, 330e3, 960e3, 32}, /* q 90, k 30, down 210 thousand in 4, 2, 6 tiles, twice; head 300 in 8 */
+        {PERIOD " placement.copies=q=2,down=2", 630e3, 1560e3, 52}};
+    double once_J[2];
+    for (size_t i = 0; i < 2; i++) {
+        struct bench b = shapes(rows[i].sets, model, MATRICES, 40);
+        for (int k = 0; k < 4; k++) {
+            step(b.run, MATRICES, 40);
+        }
+        uint64_t done = b.run->maintenance.done[MAINTAIN_CORRECTION];
+        once_J[i] = b.run->maintenance.cost[MAINTAIN_CORRECTION].joules;
+        assert_true(done > 0);
+        assert_int_equal(run_ledger(b.run).count[PART_MAINTENANCE], done * rows[i].tiles);
+        double all_J = (double)done * once_J[i];
+        for (size_t layer = 0; layer < 3; layer++) {
+            double share = layer < 2 ? rows[i].layer / rows[i].all : 300e3 / rows[i].all;
+            assert_near(b.run->ledger.energy_J[layer][PART_MAINTENANCE] / all_J, share, 1e-12);
+        }
+        drop(&b);
+    }
+    assert_near(once_J[1] / once_J[0], rows[1].all / rows[0].all, 1e-12); /* the same tile stands for all */
+}
+
 /* ---- with values ------------------------------------------------------------------------------------------------- */
 
 static void read_one(struct run *r, const float *x, float *y) {
@@ -322,6 +348,26 @@ static void values_stay(void **state) {
     mem_free(x);
 }
 
+/* A machine that is 50 s old when the run begins: the first of corrections every 50.00001 s is due after 10 us. */
+static void the_schedule_counts_from_programming(void **state) {
+    (void)state;
+    enum { N = 64, STEPS = 200 };
+    float *x = gaussians(N, 3), y[N];
+    struct fixture *f = fixture_open("pcm256", "tile.correction=affine tile.correction_period_s=50.00001", N, N, NULL, 50);
+    struct run *r = NULL;
+    struct error e = {OK, ""};
+    calibrate(f, x, 1);
+    assert_int_equal(run_create(f->machine, 1, &r, &e), OK);
+    for (int k = 0; k < STEPS; k++) {
+        read_one(r, x, y);
+    }
+    assert_true(run_ledger(r).makespan_s > 2e-5);
+    assert_int_equal(r->maintenance.done[MAINTAIN_CORRECTION], 1);
+    run_destroy(r);
+    fixture_close(f);
+    mem_free(x);
+}
+
 /* ---- bad schedules ----------------------------------------------------------------------------------------------- */
 
 static void readouts_need_their_time(void **state) {
@@ -352,7 +398,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(tokens_wait_for_a_correction), cmocka_unit_test(missed_ones_are_done_once),
     cmocka_unit_test(time_without_work_is_used),    cmocka_unit_test(a_refresh_begins_the_schedule_anew),
     cmocka_unit_test(longer_periods_change_nothing), cmocka_unit_test(sums_hold),
-    cmocka_unit_test(groups_are_their_tiles),       cmocka_unit_test(values_stay),
+    cmocka_unit_test(groups_are_their_tiles),       cmocka_unit_test(energy_goes_by_weights),
+    cmocka_unit_test(values_stay),                  cmocka_unit_test(the_schedule_counts_from_programming),
     cmocka_unit_test(readouts_need_their_time),     cmocka_unit_test(refreshes_need_their_time),
 };
 const struct test_suite suite_maintenance = {"maintenance", tests, sizeof tests / sizeof tests[0]};
