@@ -103,6 +103,18 @@ static void perplexity_is_the_same(void **state) {
     expect_same(args, some_sets);
 }
 
+/* Corrections that fall due while the run lasts: what they cost is measured on the machine. */
+static void maintenance_is_the_same(void **state) {
+    (void)state;
+    const char *const args[] = {"run", "--tokens", "8", "--json", NULL};
+    const char *const sets[] = {"--set", "tile.correction=affine", "--set", "tile.correction_period_s=10e-6", "--set",
+                                SHORT, NULL};
+    json_t *root = json_with(args, sets);
+    assert_true(json_array_size(json_object_get(root, "maintenance")) == 1);
+    json_decref(root);
+    expect_same(args, sets);
+}
+
 static double number_at(const json_t *root, const char *object, const char *key) {
     const json_t *value = json_object_get(json_object_get(root, object), key);
     assert_true(json_is_number(value));
@@ -278,6 +290,7 @@ static void memory_of_a_programmed_model(void **state) {
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(run_is_the_same),
     cmocka_unit_test(perplexity_is_the_same),
+    cmocka_unit_test(maintenance_is_the_same),
     cmocka_unit_test(kernels_agree_on_a_run),
     cmocka_unit_test(kernels_agree_on_logits),
     cmocka_unit_test(common_options_work_everywhere),
