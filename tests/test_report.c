@@ -268,6 +268,43 @@ static void test_trace_of_pools(void **state) {
     json_decref(root);
 }
 
+/* Corrections are slices of their own on the tracks of the tiles, between multiplies and without conversions: as many
+ * as the report counts, each 64 test vectors of 132.9 ns long. */
+static void test_trace_of_maintenance(void **state) {
+    (void)state;
+    const char *scratch = scratch_directory(), *folder = in(scratch, "maintenance");
+    const char *const args[] = {"run", "--shapes-only", "--prompt-tokens", "5", "--tokens", "9", "--quiet", "--out",
+                                folder, "--set", "tile.correction=affine", "--set", "tile.correction_period_s=10e-6",
+                                NULL};
+    assert_int_equal(run_mho(args, 60, NULL, NULL), 0);
+    json_t *root = load(in(scratch, "maintenance/trace.json")), *event,
+           *report = load(in(scratch, "maintenance/report.json")),
+           *kind = json_array_get(json_object_get(report, "maintenance"), 0);
+    json_t *events = json_object_get(root, "traceEvents");
+    size_t i, count = 0, corrections = 0;
+    struct slice *slices = mem_alloc(json_array_size(events), sizeof *slices);
+    json_array_foreach(events, i, event) {
+        if (text_at(event, "ph")[0] == 'X') {
+            struct slice s = {real_at(event, "ts"), real_at(event, "ts") + real_at(event, "dur"),
+                              whole_at(event, "pid"), whole_at(event, "tid")};
+            bool before = count > 0 && strstr(text_at(json_array_get(events, i - 1), "name"), "correction");
+            slices[count++] = s;
+            if (strstr(text_at(event, "name"), "correction")) {
+                assert_near(s.end - s.start, 64 * 132.9e-3, 2e6 * TRACE_TOLERANCE_S);
+                corrections++;
+            }
+            assert_false(before && strcmp(text_at(event, "name"), "convert") == 0);
+        }
+    }
+    size_t matrices = json_array_size(json_object_get(json_object_get(report, "mapping"), "matrices"));
+    assert_true(matrices > 0 && json_integer_value(json_object_get(kind, "done")) > 0);
+    assert_int_equal(corrections, matrices * (size_t)json_integer_value(json_object_get(kind, "done")));
+    check_tracks(events, slices, count);
+    mem_free(slices);
+    json_decref(root);
+    json_decref(report);
+}
+
 /* A log that is full says so: in the trace, in the report, on stderr; and the first tokens of the prompt are there. */
 static void test_full_log(void **state) {
     (void)state;
@@ -578,6 +615,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_times_add_up),
     cmocka_unit_test(test_trace),
     cmocka_unit_test(test_trace_of_pools),
+    cmocka_unit_test(test_trace_of_maintenance),
     cmocka_unit_test(test_full_log),
     cmocka_unit_test(test_page_is_made_again),
     cmocka_unit_test(test_text_cannot_leave_the_data),
