@@ -251,6 +251,62 @@ static void chunks_of_one_request(void **state) {
     clear(&plain);
 }
 
+/* ---- maintenance ------------------------------------------------------------------------------- */
+
+enum { REQUESTS = 40, WRITTEN = 21, LOAD = 8 };
+
+/* Equal requests, `in_flight` at a time, on a machine that is corrected every period_s (0: never). *done: corrections;
+ * *hold_s: how long a tile is busy with one. */
+static struct serving_summary serve_maintained(uint32_t in_flight, double period_s, uint64_t *done, double *hold_s) {
+    char period[64];
+    snprintf(period, sizeof period, "tile.correction_period_s=%.9g", period_s);
+    const char *const sets[] = {"tile.correction=affine", period};
+    struct rig g = rig_of(sets, 2, in_flight);
+    struct workload w = equal_requests(REQUESTS, 0, 1, WRITTEN);
+    struct serving_summary s;
+    struct error e;
+    serve_all(&g, &w, in_flight);
+    must(serving_summary(&w, &s, &e), &e);
+    *done = g.run->maintenance.done[MAINTAIN_CORRECTION];
+    *hold_s = g.run->maintenance.cost[MAINTAIN_CORRECTION].seconds;
+    workload_clear(&w);
+    clear(&g);
+    return s;
+}
+
+/* One request after the other, a correction in every seventh: the median is that of a machine without corrections, the
+ * 95th percentile has the one that held a token up. */
+static void corrections_are_the_tail(void **state) {
+    (void)state;
+    uint64_t none, done;
+    double hold_s;
+    struct serving_summary plain = serve_maintained(1, 0, &none, &hold_s);
+    assert_true(none == 0);
+    assert_near(plain.tpot.most / plain.tpot.p50, 1, 1e-9); /* sums of doubles */
+    struct serving_summary s = serve_maintained(1, 7.3 * plain.span_s / REQUESTS, &done, &hold_s);
+    assert_int_equal(done, 5); /* moments 7.3, 14.6, 21.9, 29.2 and 36.5, never in a first token */
+    assert_near(s.tpot.p50 / plain.tpot.p50, 1, 1e-9);
+    double late_s = (s.tpot.most - plain.tpot.p50) * (WRITTEN - 1);
+    assert_true(late_s > 0 && late_s <= hold_s);
+    assert_near(s.tpot.p95 / s.tpot.most, 1, 1e-9);
+    assert_near((s.span_s - plain.span_s) / (5 * late_s), 1, 1e-6);
+    assert_near((s.tpot.mean - plain.tpot.mean) * (WRITTEN - 1) * REQUESTS / (5 * late_s), 1, 1e-6);
+}
+
+/* Under load a correction holds up all that are in flight, each by its length at most. */
+static void corrections_under_load(void **state) {
+    (void)state;
+    uint64_t done;
+    double hold_s;
+    struct serving_summary plain = serve_maintained(LOAD, 0, &done, &hold_s),
+                           s = serve_maintained(LOAD, plain.span_s / 12.5, &done, &hold_s);
+    assert_true(done >= 12);
+    double most_s = (double)done * hold_s, added_s = (s.tpot.mean - plain.tpot.mean) * (WRITTEN - 1) * REQUESTS;
+    assert_true(s.span_s > plain.span_s && s.span_s <= plain.span_s + most_s);
+    assert_true(added_s > 0.5 * most_s && added_s <= LOAD * most_s);
+    assert_true(s.tpot.p50 <= s.tpot.p95 && s.tpot.p95 <= s.tpot.p99 && s.tpot.p99 > plain.tpot.p99);
+}
+
 /* ---- streams ----------------------------------------------------------------------------------- */
 
 enum { STREAMS = 5 };
@@ -680,6 +736,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(one_request_is_the_plain_run),
     cmocka_unit_test(chunks_let_others_write),
     cmocka_unit_test(chunks_of_one_request),
+    cmocka_unit_test(corrections_are_the_tail),
+    cmocka_unit_test(corrections_under_load),
     cmocka_unit_test(order_of_handing_over_does_not_matter),
     cmocka_unit_test(steps_of_a_stream_follow_each_other),
     cmocka_unit_test(time_of_steps_adds_up),
