@@ -1,15 +1,164 @@
-/* Decoding with 16 bits: how far its distributions are from those of fp32, that company changes no bit, that the
- * likeliest ids are those of all logits, that a draw among them is the draw among all. */
+/* Decoding with 16 bits: one product against its steps, how far distributions are from those of fp32, that company
+ * changes no bit, that the likeliest ids are those of all logits, that a draw among them is the draw among all. */
 #include <math.h>
 #include <string.h>
 
 #include "base/memory.h"
 #include "base/random.h"
 #include "base/threads.h"
-#include "models/model.h"
+#include "models/internal.h"
 #include "tests/golden.h"
 
 enum { LENGTH = 40, MANY = 7, LIKELIEST = 50 };
+
+/* ---- one matrix -------------------------------------------------------------------------------- */
+
+/* An odd number of inputs, outputs in two slices and no whole panels, tokens in two chunks. */
+enum { INPUTS = 301, OUTPUTS = 530, TOKENS = 70, FOUND = 5 };
+enum { ROW_EQUAL, ROW_SIGNS, ROW_ZERO, ROW_TINY, ROW_SINGLE, SPECIAL_ROWS };
+enum { TOKEN_EQUAL, TOKEN_SIGNS, TOKEN_ZERO, TOKEN_TINY, TOKEN_NAN, SPECIAL_TOKENS };
+
+struct product {
+    struct tensor tensor;
+    struct matrix matrix;
+    struct model model;
+    struct linear linear;
+    struct session session;
+    float *w, *x, *y, *bias;
+};
+
+static float gaussian(uint64_t what, uint64_t i) { return random_gaussian(4, random_stream(RANDOM_TEST, what), i); }
+
+/* Rows and tokens that are all equal add up to the largest sum that there can be. */
+static float weight_of(size_t o, size_t i) {
+    static const float equal[] = {[ROW_EQUAL] = 0.3f, [ROW_SIGNS] = 0.3f, [ROW_ZERO] = 0, [ROW_TINY] = 1e-40f};
+    if (o == ROW_SINGLE) {
+        return i == 17 ? 0.8f : 0;
+    }
+    return o > ROW_SINGLE ? 0.02f * gaussian(33, o * INPUTS + i) : o == ROW_SIGNS && i % 2 ? -equal[o] : equal[o];
+}
+
+static float input_of(size_t t, size_t i) {
+    static const float equal[] = {[TOKEN_EQUAL] = 5, [TOKEN_SIGNS] = 5, [TOKEN_ZERO] = 0, [TOKEN_TINY] = 1e-36f};
+    if (t == TOKEN_NAN) {
+        return i == 40 ? (float)NAN : 1;
+    }
+    return t > TOKEN_NAN ? gaussian(34, t * INPUTS + i) : t == TOKEN_SIGNS && i % 2 ? -equal[t] : equal[t];
+}
+
+static void product_create(struct product *p) {
+    struct error e;
+    size_t threads = (size_t)threads_count();
+    *p = (struct product){.w = mem_alloc(OUTPUTS * INPUTS, sizeof *p->w), .x = mem_alloc(TOKENS * INPUTS, sizeof *p->x),
+                          .y = mem_alloc(TOKENS * OUTPUTS, sizeof *p->y), .bias = mem_alloc(OUTPUTS, sizeof *p->bias)};
+    for (size_t i = 0; i < OUTPUTS * INPUTS; i++) {
+        p->w[i] = weight_of(i / INPUTS, i % INPUTS);
+    }
+    for (size_t i = 0; i < TOKENS * INPUTS; i++) {
+        p->x[i] = input_of(i / INPUTS, i % INPUTS);
+    }
+    for (size_t o = 0; o < OUTPUTS; o++) {
+        p->bias[o] = o % 4 ? 0 : 0.25f; /* many outputs of a token of zeros are equal */
+    }
+    p->tensor = (struct tensor){.name = "w", .type = TENSOR_F32, .rank = 2, .shape = {OUTPUTS, INPUTS, 0, 0},
+                                .data = p->w, .bytes = OUTPUTS * INPUTS * sizeof *p->w};
+    p->matrix = (struct matrix){.tensor = &p->tensor, .inputs = INPUTS, .outputs = OUTPUTS, .bias = p->bias};
+    p->model.matrices = &p->matrix;
+    must(codes_prepare(&p->linear, &p->matrix, &e), &e);
+    size_t stride = codes_stride(&p->matrix);
+    p->session = (struct session){.model = &p->model, .linear = &p->linear, .threads = (int)threads, .likeliest = FOUND,
+                                  .codes = mem_alloc(TOKENS, stride * sizeof(int16_t)),
+                                  .code_steps = mem_alloc(TOKENS, sizeof(float)),
+                                  .found = mem_alloc(threads, TOKENS * FOUND * sizeof(struct candidate)),
+                                  .slices = mem_alloc(threads, TOKENS * codes_slice_floats() * sizeof(float))};
+    codes_multiply(&p->session, 0, p->x, TOKENS, p->y, p->session.threads);
+}
+
+static void product_destroy(struct product *p) {
+    void *const all[] = {p->w, p->x, p->y, p->bias, p->linear.codes, p->linear.steps, p->session.codes,
+                         p->session.code_steps, p->session.found, p->session.slices};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        mem_free(all[i]);
+    }
+}
+
+/* Error of a result, and what it may be: each code is off by half a step at most; 1e-6 for the rounding of the result.
+ * *variance: a twelfth of a step squared for each. */
+static double error_of(const struct product *p, size_t t, size_t o, double *bound, double *variance) {
+    double sum = 0, step_w = (double)p->linear.steps[o], step_x = (double)p->session.code_steps[t];
+    *bound = *variance = 0;
+    for (size_t i = 0; i < INPUTS; i++) {
+        double w = (double)p->w[o * INPUTS + i], x = (double)p->x[t * INPUTS + i];
+        sum += w * x;
+        *bound += (fabs(w) * step_x + fabs(x) * step_w) / 2 + step_w * step_x / 4;
+        *variance += (w * w * step_x * step_x + x * x * step_w * step_w) / 12;
+    }
+    *bound += 1e-6 * fabs(sum) + 1e-30; /* tiny rows and tokens count as 0 */
+    return (double)p->y[t * OUTPUTS + o] - sum;
+}
+
+/* No sum leaves 32 bits, and codes are the nearest: squared errors are what steps of that size leave, within 5 % (25
+ * thousand results; codes cut off instead of rounded give 2.5 times as much). A number that is not finite spoils its
+ * token and no other. */
+static void products_are_as_good_as_their_steps(void **state) {
+    (void)state;
+    struct product p;
+    double sum = 0, bound, variance;
+    size_t count = 0;
+    product_create(&p);
+    for (size_t t = 0; t < TOKENS; t++) {
+        for (size_t o = 0; o < OUTPUTS; o++) {
+            if (t == TOKEN_NAN) {
+                assert_false(isfinite(p.y[t * OUTPUTS + o]));
+                continue;
+            }
+            double error = error_of(&p, t, o, &bound, &variance);
+            if (!(fabs(error) <= bound)) {
+                fail_msg("token %zu, output %zu: off by %g (allowed: %g)", t, o, error, bound);
+            }
+            if (t >= SPECIAL_TOKENS && o >= SPECIAL_ROWS) {
+                sum += error * error / variance;
+                count++;
+            }
+        }
+    }
+    assert_near(sum / (double)count, 1, 0.05);
+    product_destroy(&p);
+}
+
+static bool likelier_by_hand(const float *logits, size_t a, size_t b) {
+    return logits[a] > logits[b] || (!(logits[a] < logits[b]) && a < b);
+}
+
+/* With their bias, for any number of threads; of equal ones the lower ids. */
+static void likeliest_outputs_have_their_bias(void **state) {
+    (void)state;
+    struct product p;
+    product_create(&p);
+    for (int threads = 1; threads <= p.session.threads; threads++) {
+        struct session s = p.session;
+        s.threads = threads;
+        codes_likeliest(&s, 0, p.x, TOKENS);
+        for (size_t t = 0; t < TOKENS; t++) {
+            float logits[OUTPUTS];
+            for (size_t o = 0; o < OUTPUTS; o++) {
+                logits[o] = p.y[t * OUTPUTS + o] + p.bias[o];
+            }
+            for (size_t k = 0; t != TOKEN_NAN && k < FOUND; k++) {
+                struct candidate c = s.found[t * FOUND + k];
+                size_t before = 0;
+                for (size_t o = 0; o < OUTPUTS; o++) {
+                    before += likelier_by_hand(logits, o, (size_t)c.id);
+                }
+                assert_in_range(before, 0, FOUND - 1);
+                assert_true(c.logit == logits[c.id]);
+            }
+        }
+    }
+    product_destroy(&p);
+}
+
+/* ---- sessions ---------------------------------------------------------------------------------- */
 
 static int32_t id_at(uint32_t sequence, uint32_t position, uint32_t vocabulary) {
     return (int32_t)(random_uniform(sequence, random_stream(RANDOM_TEST, 31), position) * vocabulary);
@@ -171,6 +320,8 @@ static void wrong_options_say_why(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(products_are_as_good_as_their_steps),
+    cmocka_unit_test(likeliest_outputs_have_their_bias),
     cmocka_unit_test(distributions_are_close_to_those_of_fp32),
     cmocka_unit_test(larger_models_are_close_too),
     cmocka_unit_test(likeliest_are_those_of_all_logits),
