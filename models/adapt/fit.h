@@ -29,6 +29,9 @@ struct sensitivity_text {
  * of the text. *out: one block of memory for mem_free. */
 enum status fit_sensitivity(const struct model *m, const struct chip *c, const struct sensitivity_text *text,
                             struct fit_statistics *f, struct sensitivity **out, struct error *e);
+/* a, b [n]: sums of the two halves of a text, of output or input. a becomes that of the whole, with as much of its mean
+ * mixed in as makes each half foretell the other best; the total stays. */
+void fit_smooth(double *a, const double *b, size_t n);
 
 /* ---- noise of weights (fit_side.c) ---------------------------------------------------------------------- */
 

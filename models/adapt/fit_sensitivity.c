@@ -200,8 +200,7 @@ static double foretold(const double *from, const double *to, size_t n, double mi
     return weight > 0 && all > 0 ? sum / weight : 0;
 }
 
-/* a becomes the sum of both halves, with as much of their mean mixed in as makes each half foretell the other best. */
-static void smooth(double *a, const double *b, size_t n) {
+void fit_smooth(double *a, const double *b, size_t n) {
     static const double mixes[] = {0.001, 0.003, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.45, 0.65, 1};
     double best = 0, most = -(double)INFINITY, mean = 0;
     for (size_t k = 0; k < sizeof mixes / sizeof mixes[0]; k++) {
@@ -222,8 +221,8 @@ static void smooth(double *a, const double *b, size_t n) {
 static void scale(const struct model *m, struct sensitivity *s, const struct sensitivity *other, double tokens) {
     for (size_t i = 0; i < m->matrix_count; i++) {
         size_t O = m->matrices[i].outputs, I = m->matrices[i].inputs;
-        smooth(s[i].output, other[i].output, O);
-        smooth(s[i].input, other[i].input, I);
+        fit_smooth(s[i].output, other[i].output, O);
+        fit_smooth(s[i].input, other[i].input, I);
         double total = 0, together = s[i].together + other[i].together;
         for (size_t o = 0; o < O; o++) {
             total += s[i].output[o];
