@@ -353,7 +353,8 @@ static void the_schedule_counts_from_programming(void **state) {
     (void)state;
     enum { N = 64, STEPS = 200 };
     float *x = gaussians(N, 3), y[N];
-    struct fixture *f = fixture_open("pcm256", "tile.correction=affine tile.correction_period_s=50.00001", N, N, NULL, 50);
+    static const char sets[] = "tile.correction=affine tile.correction_period_s=50.00001";
+    struct fixture *f = fixture_open("pcm256", sets, N, N, NULL, 50);
     struct run *r = NULL;
     struct error e = {OK, ""};
     calibrate(f, x, 1);
