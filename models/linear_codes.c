@@ -110,7 +110,8 @@ struct codes_job {
     float *steps;   /* [tokens] */
 };
 
-/* Numbers that are not finite give a step that is not, and so do all outputs of the token. */
+/* Numbers that are not finite give a step that is not, and so do all outputs of the token. The code behind an odd number
+ * of inputs stays what it is: its weight is 0. */
 static void code_tokens(void *context, size_t begin, size_t end, int worker) {
     const struct codes_job *j = context;
     size_t inputs = j->matrix->inputs, stride = codes_stride(j->matrix);
@@ -120,7 +121,6 @@ static void code_tokens(void *context, size_t begin, size_t end, int worker) {
         j->steps[t] = largest < FLT_MIN * INPUT_CODE ? 0 : largest / INPUT_CODE;
         kernels()->quantise_i16(j->x + t * inputs, inputs, j->steps[t] > 0 ? 1 / j->steps[t] : 0, INPUT_CODE,
                                 j->codes + t * stride);
-        j->codes[t * stride + stride - 1] = inputs < stride ? 0 : j->codes[t * stride + stride - 1];
     }
 }
 
