@@ -12,7 +12,9 @@
 
 enum { WINDOWS = 24, LENGTH = 16, TOKENS = WINDOWS * LENGTH, DRAWS = 4 };
 
-static double gaussian(uint64_t what, uint64_t i) { return (double)random_gaussian(9, random_stream(RANDOM_TEST, what), i); }
+static double gaussian(uint64_t what, uint64_t i) {
+    return (double)random_gaussian(9, random_stream(RANDOM_TEST, what), i);
+}
 
 /* ---- the flat share ---------------------------------------------------------------------------------------- */
 
@@ -177,14 +179,29 @@ static void errors_cost_what_was_predicted(void **state) {
     rig_destroy(&g);
 }
 
+/* Of the sum over all tokens of |p - y|^2 = 1 - 2 p_y + sum of p^2. */
+static double sd_of_squares(const struct rig *g) {
+    double variance = 0;
+    for (size_t t = 0; t < TOKENS; t++) {
+        double square = 0, cube = 0;
+        for (size_t o = 0; o < g->vocabulary; o++) {
+            double p = exp(log_probability(g->logits + t * g->vocabulary, (uint32_t)g->vocabulary, (int32_t)o));
+            square += p * p;
+            cube += p * p * p;
+        }
+        variance += 4 * (cube - square * square);
+    }
+    return sqrt(variance);
+}
+
 /* Labels are drawn from the model: of the head, 2 result_o is E[(p_o - y_o)^2] = E[p_o (1 - p_o)]. Chi square of all
- * outputs, a degree of freedom each; its standard deviation is sqrt(2 V). */
+ * outputs, a degree of freedom each; its standard deviation is sqrt(2 V). Their sum, within 4 standard deviations. */
 static void labels_are_drawn_from_the_model(void **state) {
     (void)state;
     struct rig g;
     rig_create(&g);
     size_t V = g.vocabulary;
-    double chi = 0;
+    double chi = 0, all = 0, found = 0, total = 0, least = INFINITY;
     const struct sensitivity *head = &g.sensitivity[g.model->head];
     for (size_t o = 0; o < V; o++) {
         double mean = 0, variance = 0;
@@ -195,7 +212,13 @@ static void labels_are_drawn_from_the_model(void **state) {
         }
         double off = 2 * head->result[o] * TOKENS - mean;
         chi += off * off / variance;
+        all += mean;
+        found += 2 * head->result[o] * TOKENS;
+        total += head->output[o];
+        least = fmin(least, head->output[o]);
     }
+    assert_near(found, all, 4 * sd_of_squares(&g));
+    assert_true(least * (double)V > 0.03 * total); /* words that no label was drawn of */
     assert_near(chi, V, 4 * sqrt(2.0 * (double)V));
     rig_destroy(&g);
 }
