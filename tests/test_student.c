@@ -442,7 +442,7 @@ static void plain_is_the_digital_model(void **state) {
         struct error e;
         struct student *s;
         fill_ids(ids, 2 * S, V);
-        struct student_options o = {2, S, false, false, 1};
+        struct student_options o = {2, S, false, false, 1, COMPUTE_FP32};
         must(student_create(m, NULL, NULL, &o, &s, &e), &e);
         struct student_batch batch = {.ids = ids, .sequences = 2, .length = S};
         must(student_forward(s, &batch, STUDENT_PLAIN, &e), &e);
@@ -474,7 +474,7 @@ static uint64_t fold(uint64_t hash, const void *data, size_t bytes) {
 }
 
 /* Two steps of training with everything on; a fingerprint of all gradients, ranges and logits. */
-static uint64_t train(const char *name, int threads, bool recompute) {
+static uint64_t train(const char *name, int threads, bool recompute, enum compute compute) {
     enum { B = 3, S = 60 };
     struct model *m = tiny(name);
     size_t V = model_shape(m)->vocabulary;
@@ -493,7 +493,7 @@ static uint64_t train(const char *name, int threads, bool recompute) {
     rule.noise = TRAIN_NOISE_CELL;
     rule.adc_bound = 2;
     rule.range_sds = 2;
-    struct student_options o = {B, S, true, recompute, 11};
+    struct student_options o = {B, S, true, recompute, 11, compute};
     must(student_create(m, c, &rule, &o, &s, &e), &e);
     o.trained = false;
     must(student_create(m, NULL, NULL, &o, &teacher, &e), &e);
@@ -525,11 +525,65 @@ static uint64_t train(const char *name, int threads, bool recompute) {
 
 static void same_bits_for_any_threads_and_recomputed(void **state) {
     (void)state;
-    uint64_t one = train("qwen3-tiny", 1, false);
-    assert_true(one == train("qwen3-tiny", 2, false));
-    assert_true(one == train("qwen3-tiny", 7, false));
-    assert_true(one == train("qwen3-tiny", 2, true));
-    assert_true(train("phi3-tiny", 1, true) == train("phi3-tiny", 7, false));
+    uint64_t one = train("qwen3-tiny", 1, false, COMPUTE_FP32), bf16 = train("qwen3-tiny", 1, false, COMPUTE_BF16);
+    assert_true(one == train("qwen3-tiny", 2, false, COMPUTE_FP32));
+    assert_true(one == train("qwen3-tiny", 7, false, COMPUTE_FP32));
+    assert_true(one == train("qwen3-tiny", 2, true, COMPUTE_FP32));
+    assert_true(train("phi3-tiny", 1, true, COMPUTE_FP32) == train("phi3-tiny", 7, false, COMPUTE_FP32));
+    assert_true(one != bf16);
+    assert_true(bf16 == train("qwen3-tiny", 2, true, COMPUTE_BF16));
+    assert_true(bf16 == train("qwen3-tiny", 7, false, COMPUTE_BF16));
+}
+
+/* A digital student with gradients of the cross entropy of some ids. */
+static struct student *with_gradients(const struct model *m, enum compute compute) {
+    enum { B = 2, S = 8 };
+    size_t V = model_shape(m)->vocabulary;
+    struct student_options o = {B, S, true, false, 11, compute};
+    int32_t ids[B * S], targets[B * S];
+    double loss_of[2 * B * S];
+    struct student *s;
+    struct error e;
+    struct loss loss;
+    must(student_create(m, NULL, NULL, &o, &s, &e), &e);
+    fill_ids(ids, B * S, V);
+    for (size_t t = 0; t < B * S; t++) {
+        targets[t] = (t + 1) % S ? ids[t + 1] : -1;
+    }
+    must(student_forward(s, &(struct student_batch){.ids = ids, .sequences = B, .length = S}, STUDENT_PLAIN, &e), &e);
+    distillation_loss(&(struct loss_rule){1, 0}, NULL, student_logits(s), targets, B * S, V, 1, loss_of, &loss);
+    student_backward(s);
+    return s;
+}
+
+/* Operands are off by 2^-9 at most, 1.1e-3 rms, and products by sqrt(2) of that. A gradient has gone through some
+ * twenty products, whose errors add up as squares: 7e-3 of its norm, which most have. Queries and keys lie behind the
+ * differences of softmax, which cancel to a quarter of what is subtracted: 3.1e-2 at most. Operands of one bit less
+ * would give twice that. */
+static void gradients_in_bf16_are_near(void **state) {
+    static const char *const names[] = {"qwen3-tiny", "phi3-tiny", "llama-untied-tiny"};
+    (void)state;
+    for (size_t k = 0; k < sizeof names / sizeof names[0]; k++) {
+        char path[64];
+        snprintf(path, sizeof path, "models/%s", names[k]);
+        struct model *m = open_model(golden_path(path));
+        struct student *plain = with_gradients(m, COMPUTE_FP32), *bf16 = with_gradients(m, COMPUTE_BF16);
+        for (size_t i = 0; i < student_parameter_count(plain); i++) {
+            struct parameter a = student_parameter_at(plain, i), b = student_parameter_at(bf16, i);
+            double square = 0, off = 0;
+            for (size_t j = 0; j < a.count; j++) {
+                square += (double)a.gradient[j] * a.gradient[j];
+                off += pow((double)a.gradient[j] - b.gradient[j], 2);
+            }
+            double relative = sqrt(off / square);
+            if (!(relative < 4.5e-2 && relative > 1e-3)) {
+                fail_msg("%s: gradient of %s off by %g of its norm", names[k], a.name, relative);
+            }
+        }
+        student_destroy(plain);
+        student_destroy(bf16);
+        model_close(m);
+    }
 }
 
 /* ---- loss -------------------------------------------------------------------------------------- */
@@ -595,7 +649,7 @@ static void loss_at_its_limits(void **state) {
 static void refuses(void **state) {
     struct student *s;
     struct error e;
-    struct student_options o = {1, 4, false, false, 1};
+    struct student_options o = {1, 4, false, false, 1, COMPUTE_FP32};
     (void)state;
     struct model *gemma = tiny("gemma2-tiny"), *m = tiny("llama3-tiny");
     assert_int_equal(student_create(gemma, NULL, NULL, &o, &s, &e), ERR_USAGE);
@@ -617,7 +671,7 @@ static void refuses(void **state) {
 /* Ranges and scales of a model that was made for a chip with other row blocks. */
 static void counts_of_another_chip_are_refused(void **state) {
     static const float values[3] = {1, 1, 1};
-    struct student_options o = {1, 4, false, false, 1};
+    struct student_options o = {1, 4, false, false, 1, COMPUTE_FP32};
     struct analog_rule rule;
     struct student *s;
     struct error e;
@@ -651,6 +705,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(scales_of_the_model_count),
     cmocka_unit_test(plain_is_the_digital_model),
     cmocka_unit_test(same_bits_for_any_threads_and_recomputed),
+    cmocka_unit_test(gradients_in_bf16_are_near),
     cmocka_unit_test(loss_by_definition),
     cmocka_unit_test(loss_at_its_limits),
     cmocka_unit_test(refuses),

@@ -35,7 +35,7 @@ static void pair_create(struct pair *p, const char *name, const char *rows, bool
     rule.range_start = 1.5; /* a few inputs are beyond it */
     rule.adc_bound = 1.2;   /* and some outputs beyond this */
     rule.clip = TRAIN_CLIP_NONE;
-    struct student_options o = {SEQUENCES, LENGTH, true, recompute, 5};
+    struct student_options o = {SEQUENCES, LENGTH, true, recompute, 5, COMPUTE_FP32};
     must(student_create(p->model, p->chip, &rule, &o, &p->student, &e), &e);
     o.trained = false;
     must(student_create(p->model, NULL, NULL, &o, &p->teacher, &e), &e);
@@ -196,7 +196,7 @@ static void check_torch_case(const json_t *golden, const json_t *c) {
     r.clip = TRAIN_CLIP_NONE;
     r.noise = TRAIN_NOISE_NONE;
     student_destroy(p.student);
-    struct student_options o = {SEQUENCES, LENGTH, true, false, 5};
+    struct student_options o = {SEQUENCES, LENGTH, true, false, 5, COMPUTE_FP32};
     must(student_create(p.model, p.chip, &r, &o, &p.student, &e), &e);
     assert_near(loss_now(&p), json_number_value(json_object_get(c, "loss")), 1e-6);
     student_backward(p.student);

@@ -616,6 +616,9 @@ static void damaged_checkpoints_are_refused(void **state) {
         expect(train(&s, out, true, &r, &e), &e, ERR_RUN, path);
     }
     write_bytes(path, bytes, size);
+    s.recipe.compute = COMPUTE_BF16;
+    expect(train(&s, out, true, &r, &e), &e, ERR_USAGE, "another compute type than bf16");
+    s.recipe.compute = COMPUTE_FP32;
     s.recipe.lr = 2e-3;
     expect(train(&s, out, true, &r, &e), &e, ERR_USAGE, "another recipe");
     s.recipe.lr = 1e-3;
@@ -654,7 +657,7 @@ static void a_full_disk_leaves_the_checkpoint(void **state) {
 /* ---- runs that are killed ---------------------------------------------------------------------- */
 
 /* A run of a small model that spends most of its time in writing checkpoints: one after every step. */
-struct killed_run { char model[PATH_ROOM], data[PATH_ROOM], out[PATH_ROOM]; };
+struct killed_run { char model[PATH_ROOM], data[PATH_ROOM], recipe[PATH_ROOM], out[PATH_ROOM]; };
 
 enum { WORDS_MOST = 32, KILLS = 20, ROUNDS_MOST = 200, EVERY_WRITE = 4 };
 
@@ -662,7 +665,7 @@ enum { WORDS_MOST = 32, KILLS = 20, ROUNDS_MOST = 200, EVERY_WRITE = 4 };
 static void words_of(const struct killed_run *r, const char **argv) {
     const char *const words[] = {"adapt", "train", "--model", r->model, "--chip", "afm", "--steps", "24", "--batch",
                                  "2", "--lr", "1e-3", "--checkpoint-every", "1", "--validate-every", "4", "--threads",
-                                 "1", "--quiet", "--data", r->data, "--out", r->out, NULL, NULL};
+                                 "1", "--quiet", "--recipe", r->recipe, "--data", r->data, "--out", r->out, NULL, NULL};
     enum { COUNT = sizeof words / sizeof words[0] };
     memcpy(argv, words, sizeof words);
     argv[COUNT - 2] = file_exists(inside(r->out, "checkpoint.bin")) ? "--resume" : NULL;
@@ -720,7 +723,9 @@ static bool kill_run(const struct killed_run *r, double wait_s, bool writing, pi
     return WIFSIGNALED(status);
 }
 
-static void prepare(struct killed_run *r) {
+static void prepare(struct killed_run *r, const char *recipe) {
+    snprintf(r->recipe, PATH_ROOM, "%s", inside(scratch_directory(), "recipe.yaml"));
+    write_text(r->recipe, recipe);
     snprintf(r->model, PATH_ROOM, "%s", golden_path("models/llama-untied-tiny"));
     snprintf(r->data, PATH_ROOM, "%s", inside(scratch_directory(), "tiny.mhodata"));
     const char *const words[] = {"adapt", "generate", "--model", r->model, "--ids", "1", "--tokens", "2048", "--length",
@@ -731,16 +736,15 @@ static void prepare(struct killed_run *r) {
 /* Twenty kills at pseudo-random moments, the first at once, every fourth when a checkpoint is seen to be written; more
  * until one has met a write, one the time before the first checkpoint, and one the time after. A run that comes to its
  * end in between is compared, and another one begun. */
-static void killed_runs_go_on(void **state) {
+static void check_kills(const char *recipe, size_t wanted) {
     struct killed_run whole, killed;
     size_t kills = 0, before = 0, writing = 0, after = 0;
-    (void)state;
-    prepare(&whole);
+    prepare(&whole, recipe);
     killed = whole;
     snprintf(whole.out, PATH_ROOM, "%s", scratch_directory());
     snprintf(killed.out, PATH_ROOM, "%s", scratch_directory());
     double whole_s = run_to_the_end(&whole);
-    for (uint64_t round = 0; round < ROUNDS_MOST && (kills < KILLS || !before || !writing || !after); round++) {
+    for (uint64_t round = 0; round < ROUNDS_MOST && (kills < wanted || !before || !writing || !after); round++) {
         double part = round ? 0.09 * random_uniform(1, random_stream(RANDOM_TEST, 41), round) : 0;
         pid_t child;
         if (!kill_run(&killed, part * whole_s, round % EVERY_WRITE == 3, &child)) {
@@ -754,9 +758,19 @@ static void killed_runs_go_on(void **state) {
         before += !met_write && !checkpoint;
         after += !met_write && checkpoint;
     }
-    assert_true(kills >= KILLS && before && writing && after);
+    assert_true(kills >= wanted && before && writing && after);
     run_to_the_end(&killed);
     assert_same_run(whole.out, killed.out);
+}
+
+static void killed_runs_go_on(void **state) {
+    (void)state;
+    check_kills("compute: fp32\n", KILLS);
+}
+
+static void killed_runs_in_bf16_go_on(void **state) {
+    (void)state;
+    check_kills("compute: bf16\n", 4);
 }
 
 static const struct CMUnitTest tests[] = {
@@ -780,5 +794,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(damaged_checkpoints_are_refused),
     cmocka_unit_test(a_full_disk_leaves_the_checkpoint),
     cmocka_unit_test(killed_runs_go_on),
+    cmocka_unit_test(killed_runs_in_bf16_go_on),
 };
 const struct test_suite suite_train = {"train", tests, sizeof tests / sizeof tests[0]};

@@ -31,8 +31,9 @@ static void add_panels(void *context, size_t begin, size_t end, int worker) {
     real *panel = j->pass->scratch + (size_t)worker * j->pass->scratch_reals, *y = panel + j->tokens * PANEL;
     for (size_t p = begin; p < end; p++) {
         size_t first = p * PANEL, lanes = smaller(PANEL, j->inputs - first), rows = j->inputs - first;
-        panel_of_columns(j->x + first, j->inputs, lanes, j->tokens, panel);
-        panel_multiply(panel, j->tokens, j->pass->turned + first * j->tokens, j->tokens, rows, y, PANEL, PANEL);
+        panel_of_columns(COMPUTE_FP32, j->x + first, j->inputs, lanes, j->tokens, panel);
+        panel_multiply(COMPUTE_FP32, panel, j->tokens, j->pass->turned + first * j->tokens, j->tokens, rows, y, PANEL,
+                       PANEL);
         for (size_t lane = 0; lane < lanes; lane++) {
             float *row = j->sum + (first + lane) * j->inputs + first;
             for (size_t k = 0; k < rows; k++) {

@@ -23,6 +23,10 @@ typedef float real;
 #define REAL_ROUNDER 12582912.0f /* 1.5 x 2^23 */
 #endif
 
+/* Operands of the products of matrices: as they are, or rounded to bf16 (base/bf16.h); sums are fp32. In double they
+ * are never rounded: rounding has no derivative that a finite difference could find. */
+enum compute { COMPUTE_FP32, COMPUTE_BF16 };
+
 #define REAL_JOIN_NOW(name, suffix) name##suffix
 #define REAL_JOIN(name, suffix) REAL_JOIN_NOW(name, suffix)
 #define REAL_NAME(name) REAL_JOIN(name, REAL_SUFFIX)

@@ -37,7 +37,8 @@ static struct attention attention_of(const struct student *s, size_t layer) {
                               .head_dim = p->head_dim,
                               .window = p->window[layer],
                               .ld = width_of_qkv(s),
-                              .scale = (real)p->attention_scale};
+                              .scale = (real)p->attention_scale,
+                              .compute = s->options.compute};
 }
 
 static void rotate(const struct student *s, real *qkv, bool back) {

@@ -58,14 +58,15 @@ static struct attention_parts parts_of(const struct attention_job *j, int worker
 /* x [length][d] at rows of ld, in panels of PANEL rows: [panels][d][PANEL] */
 static void pack_rows(const struct attention *a, const real *x, real *out) {
     for (size_t s = 0; s < a->length; s += PANEL) {
-        panel_of_rows(x + s * a->ld, a->ld, smaller(PANEL, a->length - s), a->head_dim, out + s * a->head_dim);
+        panel_of_rows(a->compute, x + s * a->ld, a->ld, smaller(PANEL, a->length - s), a->head_dim,
+                      out + s * a->head_dim);
     }
 }
 
 /* The same in panels of PANEL features: [panels][keys][PANEL] */
 static void pack_columns(const struct attention *a, const real *x, size_t keys, real *out) {
     for (size_t f = 0; f < a->head_dim; f += PANEL) {
-        panel_of_columns(x + f, a->ld, smaller(PANEL, a->head_dim - f), a->length, out + f * keys);
+        panel_of_columns(a->compute, x + f, a->ld, smaller(PANEL, a->head_dim - f), a->length, out + f * keys);
     }
 }
 
@@ -73,7 +74,7 @@ static void pack_columns(const struct attention *a, const real *x, size_t keys, 
 static void times_rows(const struct attention *a, const real *panels, const real *x, size_t ld, size_t n, size_t end,
                        real *out, size_t keys) {
     for (size_t s = 0; s < end; s += PANEL) {
-        panel_multiply(panels + s * a->head_dim, a->head_dim, x, ld, n, out + s, keys, PANEL);
+        panel_multiply(a->compute, panels + s * a->head_dim, a->head_dim, x, ld, n, out + s, keys, PANEL);
     }
 }
 
@@ -81,7 +82,7 @@ static void times_rows(const struct attention *a, const real *panels, const real
 static void times_columns(const struct attention *a, const real *panels, const real *x, size_t keys, size_t n,
                           size_t end, real *out, size_t ld) {
     for (size_t f = 0; f < a->head_dim; f += PANEL) {
-        panel_multiply(panels + f * keys, end, x, keys, n, out + f, ld, smaller(PANEL, a->head_dim - f));
+        panel_multiply(a->compute, panels + f * keys, end, x, keys, n, out + f, ld, smaller(PANEL, a->head_dim - f));
     }
 }
 
@@ -169,8 +170,8 @@ static void through_softmax(const struct attention *a, const struct attention_pa
 static void add_turned(const struct attention *a, const struct attention_parts *p, const real *x, size_t n, size_t end,
                        const real *turned, real *sums) {
     for (size_t s = 0; s < end; s += PANEL) {
-        panel_of_columns(x + s, p->keys, PANEL, n, p->packed);
-        panel_multiply(p->packed, n, turned, QUERIES, a->head_dim, p->tile, PANEL, PANEL);
+        panel_of_columns(a->compute, x + s, p->keys, PANEL, n, p->packed);
+        panel_multiply(a->compute, p->packed, n, turned, QUERIES, a->head_dim, p->tile, PANEL, PANEL);
         for (size_t f = 0; f < a->head_dim; f++) {
             for (size_t lane = 0; lane < PANEL; lane++) {
                 sums[f * p->keys + s + lane] += p->tile[f * PANEL + lane];

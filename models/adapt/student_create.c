@@ -420,6 +420,7 @@ static bool backward_buffers(struct student *s) {
 static bool work_buffers(struct student *s) {
     struct analog_work *w = &s->work;
     w->tokens = (uint32_t)s->tokens;
+    w->compute = s->options.compute;
     for (size_t i = 0; i < s->model->matrix_count; i++) {
         const struct analog_layer *l = &s->matrices[i];
         w->inputs = l->inputs > w->inputs ? l->inputs : w->inputs;

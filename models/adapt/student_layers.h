@@ -38,6 +38,7 @@ void embedding_backward(const int32_t *ids, const real *dx, size_t tokens, size_
 struct attention {
     size_t sequences, length, heads, kv_heads, head_dim, window /* 0: all */, ld;
     real scale;
+    enum compute compute;
 };
 size_t attention_scratch_reals(size_t length, size_t head_dim);
 /* scratch: [threads][each] */

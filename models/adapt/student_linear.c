@@ -343,15 +343,16 @@ static void multiply_block(const struct forward_job *j, size_t block, size_t beg
                            real *tile) {
     const struct analog_layer *l = j->layer;
     struct block_range in = inputs_of(l, j->acts, block);
+    enum compute compute = j->work->compute;
     for (size_t p = begin; p < end; p++) {
-        panel_of_rows(l->used + p * PANEL * l->inputs + in.first, l->inputs, smaller(PANEL, l->outputs - p * PANEL),
-                      in.n, packed + (p - begin) * in.n * PANEL);
+        panel_of_rows(compute, l->used + p * PANEL * l->inputs + in.first, l->inputs,
+                      smaller(PANEL, l->outputs - p * PANEL), in.n, packed + (p - begin) * in.n * PANEL);
     }
     for (size_t t = 0; t < j->pass->tokens; t += CHUNK) {
         size_t n = smaller(CHUNK, j->pass->tokens - t);
         for (size_t p = begin; p < end; p++) {
-            panel_multiply(packed + (p - begin) * in.n * PANEL, in.n, j->x + t * l->inputs + in.first, l->inputs, n,
-                           tile, PANEL, PANEL);
+            panel_multiply(compute, packed + (p - begin) * in.n * PANEL, in.n, j->x + t * l->inputs + in.first,
+                           l->inputs, n, tile, PANEL, PANEL);
             if (j->acts && watches(j->pass) && j->pass->watch->results) {
                 j->pass->watch->results(j->pass->watch->context, l, block, p, tile, n);
             }
@@ -368,14 +369,16 @@ static void multiply_block(const struct forward_job *j, size_t block, size_t beg
 static void multiply_plain(const struct forward_job *j, size_t begin, size_t end, real *packed) {
     const struct analog_layer *l = j->layer;
     size_t I = l->inputs;
+    enum compute compute = j->work->compute;
     for (size_t p = begin; p < end; p++) {
-        panel_of_rows(l->used + p * PANEL * I, I, smaller(PANEL, l->outputs - p * PANEL), I,
+        panel_of_rows(compute, l->used + p * PANEL * I, I, smaller(PANEL, l->outputs - p * PANEL), I,
                       packed + (p - begin) * I * PANEL);
     }
     for (size_t t = 0; t < j->pass->tokens; t += CHUNK) {
         for (size_t p = begin; p < end; p++) {
-            panel_multiply(packed + (p - begin) * I * PANEL, I, j->x + t * I, I, smaller(CHUNK, j->pass->tokens - t),
-                           j->y + t * j->ldy + p * PANEL, j->ldy, smaller(PANEL, l->outputs - p * PANEL));
+            panel_multiply(compute, packed + (p - begin) * I * PANEL, I, j->x + t * I, I,
+                           smaller(CHUNK, j->pass->tokens - t), j->y + t * j->ldy + p * PANEL, j->ldy,
+                           smaller(PANEL, l->outputs - p * PANEL));
         }
     }
 }

@@ -58,6 +58,7 @@ struct analog_layer {
 /* Buffers that all layers use one after the other. */
 struct analog_work {
     uint32_t tokens, inputs, outputs, blocks; /* at most */
+    enum compute compute;
     real *quantised, *gradient_in;       /* [T][I] */
     real *token_range;                   /* [blocks][T] */
     double *token_sums;                  /* [T][4] */

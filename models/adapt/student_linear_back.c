@@ -53,8 +53,8 @@ static void pack_inputs(void *context, size_t begin, size_t end, int worker) {
     for (size_t b = 0, at = 0; b < blocks_of(j); b++) {
         for (size_t i = 0; i < width_of(j, b); i += PANEL, at++) {
             if (at >= begin && at < end) {
-                panel_of_columns(j->x + first_of(j, b) + i, j->layer->inputs, smaller(PANEL, width_of(j, b) - i), T,
-                                 j->work->packed + at * T * PANEL);
+                panel_of_columns(j->work->compute, j->x + first_of(j, b) + i, j->layer->inputs,
+                                 smaller(PANEL, width_of(j, b) - i), T, j->work->packed + at * T * PANEL);
             }
         }
     }
@@ -99,7 +99,7 @@ static void block_gradient(const struct back_job *j, size_t b, size_t o, size_t 
     size_t T = j->pass->tokens, width = width_of(j, b), panels = panels_in(width);
     const real *packed = j->work->packed + panels_before(j, b) * T * PANEL;
     for (size_t p = 0; p < panels; p++) {
-        panel_multiply(packed + p * T * PANEL, T, turned, T, n, g + p * PANEL, width,
+        panel_multiply(j->work->compute, packed + p * T * PANEL, T, turned, T, n, g + p * PANEL, width,
                        smaller(PANEL, width - p * PANEL));
     }
     for (size_t i = 0; i < n; i++) {
@@ -139,8 +139,9 @@ static void pack_run(void *context, size_t begin, size_t end, int worker) {
     for (size_t b = 0, at = 0; b < blocks_of(j); b++) {
         for (size_t i = 0; i < width_of(j, b); i += PANEL, at++) {
             if (at >= begin && at < end) {
-                panel_of_columns(j->layer->used + j->first * j->layer->inputs + first_of(j, b) + i, j->layer->inputs,
-                                 smaller(PANEL, width_of(j, b) - i), j->count, j->work->packed + at * j->count * PANEL);
+                panel_of_columns(j->work->compute, j->layer->used + j->first * j->layer->inputs + first_of(j, b) + i,
+                                 j->layer->inputs, smaller(PANEL, width_of(j, b) - i), j->count,
+                                 j->work->packed + at * j->count * PANEL);
             }
         }
     }
@@ -187,7 +188,8 @@ static void input_chunk(const struct back_job *j, size_t token, real *tile, real
             ld = j->count;
         }
         for (size_t i = 0; i < width_of(j, b); i += PANEL, at++) {
-            panel_multiply(j->work->packed + at * j->count * PANEL, j->count, dy, ld, n, tile, PANEL, PANEL);
+            panel_multiply(j->work->compute, j->work->packed + at * j->count * PANEL, j->count, dy, ld, n, tile, PANEL,
+                           PANEL);
             add_tile(tile, n, smaller(PANEL, width_of(j, b) - i), j->first == 0,
                      j->work->gradient_in + token * I + first_of(j, b) + i, I);
         }

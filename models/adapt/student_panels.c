@@ -3,8 +3,11 @@
 
 #include <string.h>
 
+#include "base/bf16.h"
+
 #ifdef REAL_IS_DOUBLE
-void panel_of_rows(const real *w, size_t ld, size_t lanes, size_t k, real *panel) {
+void panel_of_rows(enum compute compute, const real *w, size_t ld, size_t lanes, size_t k, real *panel) {
+    (void)compute;
     for (size_t i = 0; i < k; i++) {
         for (size_t lane = 0; lane < PANEL; lane++) {
             panel[i * PANEL + lane] = lane < lanes ? w[lane * ld + i] : 0;
@@ -12,8 +15,9 @@ void panel_of_rows(const real *w, size_t ld, size_t lanes, size_t k, real *panel
     }
 }
 
-void panel_multiply(const real *panel, size_t k, const real *x, size_t ldx, size_t rows, real *y, size_t ldy,
-                    size_t lanes) {
+void panel_multiply(enum compute compute, const real *panel, size_t k, const real *x, size_t ldx, size_t rows, real *y,
+                    size_t ldy, size_t lanes) {
+    (void)compute;
     for (size_t r = 0; r < rows; r++) {
         real sum[PANEL] = {0};
         for (size_t i = 0; i < k; i++) {
@@ -25,17 +29,32 @@ void panel_multiply(const real *panel, size_t k, const real *x, size_t ldx, size
     }
 }
 #else
-void panel_of_rows(const real *w, size_t ld, size_t lanes, size_t k, real *panel) {
-    kernels()->pack_panel_f32(WEIGHT_F32, w, ld, lanes, k, panel);
+void panel_of_rows(enum compute compute, const real *w, size_t ld, size_t lanes, size_t k, real *panel) {
+    if (compute == COMPUTE_BF16) {
+        bf16_kernels()->pack_rows(w, ld, lanes, k, panel);
+    } else {
+        kernels()->pack_panel_f32(WEIGHT_F32, w, ld, lanes, k, panel);
+    }
 }
 
-void panel_multiply(const real *panel, size_t k, const real *x, size_t ldx, size_t rows, real *y, size_t ldy,
-                    size_t lanes) {
-    kernels()->gemm_panel_f32(panel, k, x, ldx, rows, y, ldy, lanes);
+void panel_multiply(enum compute compute, const real *panel, size_t k, const real *x, size_t ldx, size_t rows, real *y,
+                    size_t ldy, size_t lanes) {
+    if (compute == COMPUTE_BF16) {
+        bf16_kernels()->gemm_panel(panel, k, x, ldx, rows, y, ldy, lanes);
+    } else {
+        kernels()->gemm_panel_f32(panel, k, x, ldx, rows, y, ldy, lanes);
+    }
 }
 #endif
 
-void panel_of_columns(const real *w, size_t ld, size_t lanes, size_t k, real *panel) {
+void panel_of_columns(enum compute compute, const real *w, size_t ld, size_t lanes, size_t k, real *panel) {
+#ifndef REAL_IS_DOUBLE
+    if (compute == COMPUTE_BF16) {
+        bf16_kernels()->pack_columns(w, ld, lanes, k, panel);
+        return;
+    }
+#endif
+    (void)compute;
     for (size_t i = 0; i < k; i++) {
         memcpy(panel + i * PANEL, w + i * ld, lanes * sizeof *panel);
         memset(panel + i * PANEL + lanes, 0, (PANEL - lanes) * sizeof *panel);

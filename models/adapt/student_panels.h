@@ -3,7 +3,8 @@
  *   y[r][lane] = sum_k panel[k][lane] x[r][k],   r < rows, lane < lanes <= PANEL
  * One thread; an element's sum runs in one order, whatever `rows` and `lanes` are. In fp32 these are the kernels of the
  * machine, which reach the speed of OpenBLAS with its best kernels (OpenBLAS chooses its own when it is loaded, and on
- * processors newer than itself slow ones: 33 instead of 150 GFLOP/s); in double plain loops. */
+ * processors newer than itself slow ones: 33 instead of 150 GFLOP/s); with COMPUTE_BF16 those of base/bf16.h, which lay
+ * panels out their own way, in the same room; in double plain loops. */
 #ifndef MHO_MODELS_ADAPT_STUDENT_PANELS_H
 #define MHO_MODELS_ADAPT_STUDENT_PANELS_H
 
@@ -15,12 +16,13 @@
 static inline size_t panels_in(size_t n) { return (n + PANEL - 1) / PANEL; }
 static inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
-/* panel[k][lane] = w[lane][k], w with rows of `ld`; lanes beyond are 0. */
-void panel_of_rows(const real *w, size_t ld, size_t lanes, size_t k, real *panel);
+/* panel[k][lane] = w[lane][k], w with rows of `ld`; lanes beyond are 0. Only for products with the same `compute`. */
+void panel_of_rows(enum compute compute, const real *w, size_t ld, size_t lanes, size_t k, real *panel);
 /* panel[k][lane] = w[k][lane] */
-void panel_of_columns(const real *w, size_t ld, size_t lanes, size_t k, real *panel);
-void panel_multiply(const real *panel, size_t k, const real *x, size_t ldx, size_t rows, real *y, size_t ldy,
-                    size_t lanes);
+void panel_of_columns(enum compute compute, const real *w, size_t ld, size_t lanes, size_t k, real *panel);
+/* k: at most what was packed. */
+void panel_multiply(enum compute compute, const real *panel, size_t k, const real *x, size_t ldx, size_t rows, real *y,
+                    size_t ldy, size_t lanes);
 /* out[c][r] = in[r][c] */
 void transpose(const real *in, size_t ld_in, size_t rows, size_t columns, real *out, size_t ld_out);
 /* Sum in sixteen fixed lanes. */

@@ -37,6 +37,7 @@ struct train_recipe {
     int batch, length;     /* sequences that are computed at once, tokens of each (0: as the data has them) */
     int accumulate;        /* batches whose gradients make one step */
     double split;          /* of text files: share kept for validation */
+    int compute;           /* enum compute */
     int optimiser;         /* enum train_optimiser */
     double lr, last_lr, warmup; /* warmup: share of the steps */
     int schedule;          /* enum train_schedule */

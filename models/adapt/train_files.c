@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/bf16.h"
 #include "base/io.h"
 #include "base/kernels.h"
 #include "base/memory.h"
@@ -32,9 +33,12 @@ static enum status recipe_hash(const struct train_recipe *r, uint64_t *hash, str
 static enum status identify(const struct trainer *t, struct checkpoint_identity out[IDENTITIES], struct error *e) {
     const struct train_options *o = t->o;
     uint64_t recipe;
-    const char *name = kernels()->name;
+    bool bf16 = t->r->compute == COMPUTE_BF16;
+    const char *name = kernels()->name, *compute = bf16 ? bf16_kernels()->name : "fp32";
     TRY(recipe_hash(t->r, &recipe, e));
     const struct checkpoint_identity all[IDENTITIES] = {
+        {bf16 ? "compute type than bf16, or kernel of it" : "compute type than fp32",
+         data_hash_bytes(0, compute, strlen(compute))},
         {"recipe", recipe},
         {"seed", o->seed},
         {"model", data_model_hash(o->model)},

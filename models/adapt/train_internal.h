@@ -25,7 +25,7 @@ struct train_state {
     double loss;                     /* of the last step that was finite */
 };
 
-enum { IDENTITIES = 8 };
+enum { IDENTITIES = 9 };
 
 struct trainer {
     const struct train_options *o;

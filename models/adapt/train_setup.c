@@ -149,13 +149,14 @@ static enum status make_students(struct trainer *t, struct error *e) {
     const struct train_options *o = t->o;
     uint32_t ranks = (uint32_t)ranks_count(), part = ((uint32_t)t->r->batch + ranks - 1) / ranks;
     struct student_options so = {.sequences = part, .length = t->length, .trained = true,
-                                 .recompute = t->r->recompute, .seed = o->seed};
+                                 .recompute = t->r->recompute, .seed = o->seed,
+                                 .compute = (enum compute)t->r->compute};
     TRY(student_create(o->model, o->chip, &t->rule, &so, &t->student, e));
     if (t->r->from_scratch) {
         draw_weights(t->student, o->model, o->seed);
     }
     if (t->r->beta > 0) {
-        struct student_options to = {.sequences = so.sequences, .length = so.length};
+        struct student_options to = {.sequences = so.sequences, .length = so.length, .compute = so.compute};
         TRY(student_create(o->teacher, NULL, NULL, &to, &t->teacher, e));
     }
     return optimiser_create(t->student, t->r, &t->optimiser, e);
