@@ -110,8 +110,8 @@ struct codes_job {
     float *steps;   /* [tokens] */
 };
 
-/* Numbers that are not finite give a step that is not, and so do all outputs of the token. The code behind an odd number
- * of inputs stays what it is: its weight is 0. */
+/* Numbers that are not finite give a step that is not, and so do all outputs of the token. The code behind an odd
+ * number of inputs stays what it is: its weight is 0. */
 static void code_tokens(void *context, size_t begin, size_t end, int worker) {
     const struct codes_job *j = context;
     size_t inputs = j->matrix->inputs, stride = codes_stride(j->matrix);
