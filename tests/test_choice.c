@@ -187,6 +187,12 @@ static void test_mmlu(void **state) {
     snprintf(want, sizeof want, "%sworld history.\n\nQ1?\nA. a\nB. b\nC. c\nD. d\nAnswer: B\n\n"
              "Who, when?\nSay.\nA. a\nB. b \"x\"\nC. c\nD. d\nAnswer:", head);
     check_item(c, 2, want, "A|B|C|D", 2);
+    uint64_t hash = choice_hash(c);
+    choice_close(c);
+    snprintf(path, sizeof path, "%s/%s", folder, files[3].name);
+    write_text(path, "Q3?,a,b,c,d,C\n"); /* another example is another evaluation */
+    c = open_set("mmlu", folder, 1);
+    assert_true(choice_hash(c) != hash);
     choice_close(c);
     assert_int_equal(choice_open("mmlu", folder, 2, &c, &e), ERR_USAGE);
     assert_non_null(strstr(e.message, "anatomy"));
@@ -224,6 +230,8 @@ static void test_bad_files(void **state) {
         {"arc_easy", "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[", "nested too deep"},
         {"boolq", "{\"prompt\": \"p\", \"subject\": \"s\", \"target_new\": {\"str\": \"True\"}}", "passage"},
         {"boolq", "nonsense", "JSON"},
+        {"arc_easy", "{\"question\": \"q\", \"answerKey\": \"A\", \"choices\": {\"text\": [\"a\"], \"label\": "
+                     "[\"A\"]}}", "1 choices"},
     };
     const char *path = scratch("bad");
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -235,26 +243,38 @@ static void test_bad_files(void **state) {
             fail_msg("\"%s\" is not in: %s", bad[i].says, e.message);
         }
     }
+    struct choice_set *c;
+    struct error e;
+    write_bytes(path, "context\n1\na\nb\0\nc\nd\n", 19);
+    assert_int_equal(choice_open("hellaswag", path, 0, &c, &e), ERR_RUN);
+    assert_non_null(strstr(e.message, "byte 13: not UTF-8 text (0x00)"));
 }
 
 /* ---- the file of results ------------------------------------------------------------------------------- */
 
-enum { ARGS = 24 };
+/* New in every read: numbers depend on which read it was. */
+#define NOISE "tile.cell.white_noise.relative=0.3"
 
-/* mho eval choice on the bundled model and a small file, on a chip with read noise, and more options. */
-static json_t *evaluate(const char *data, const char *items, const char *const *more) {
-    const char *args[ARGS] = {"eval", "choice", "--task", "arc_easy", "--data", data, "--chip", "pcm256", "--seeds",
-                              "2", "--age", "0,1d", "--json"};
-    size_t n = 13;
-    if (items) {
-        args[n++] = "--items";
-        args[n++] = items;
-    }
-    for (; more && *more; more++) {
-        args[n++] = *more;
-    }
+/* mho eval choice on the bundled model and a small file, on a chip with read noise; items NULL: no file of results. */
+static json_t *evaluate(const char *data, const char *items) {
+    const char *args[] = {"eval", "choice", "--task", "arc_easy", "--data", data, "--chip", "pcm256", "--seed", "7",
+                          "--seeds", "2", "--age", "0,1d", "--set", NOISE, "--set",
+                          "tile.cell.white_noise.absolute_uS=0.1", "--set", "calibration.tokens=64", "--json",
+                          items ? "--items" : NULL, items, NULL};
     return mho_json(args);
 }
+
+/* The first item twice, and one whose short choice is likelier while its long one is likelier per byte. */
+static void write_items(const char *path) {
+    static const char last[] = "{\"question\": \"What do we see?\", \"choices\": {\"text\": [\"it\", \"the little dog "
+                               "and the big tree in the park\"], \"label\": [\"A\", \"B\"]}, \"answerKey\": \"B\"}\n";
+    char text[2 * sizeof arc_lines + sizeof last];
+    int first = (int)(strchr(arc_lines, '\n') + 1 - arc_lines);
+    snprintf(text, sizeof text, "%.*s%s%s", first, arc_lines, arc_lines, last);
+    write_text(path, text);
+}
+
+enum { ITEMS = 4, MACHINES = 4 };
 
 static char *text_of(const char *path) {
     char *text;
@@ -264,25 +284,34 @@ static char *text_of(const char *path) {
     return text;
 }
 
-/* Cut at every tenth of the file, inside lines too: the end is the same, byte by byte. Read noise is part of it. */
+/* Cut in the header, inside of the line of a machine's second item and later: the end is the same, byte by byte, though
+ * read noise goes on in the middle. That it acts, and is another for every item, the item that stands there twice shows. */
 static void test_resume(void **state) {
     (void)state;
     const char *data = scratch("arc.jsonl"), *whole = scratch("whole.jsonl"), *cut = scratch("cut.jsonl");
-    write_text(data, arc_lines);
-    json_t *first = evaluate(data, whole, NULL);
-    char *text = text_of(whole);
-    size_t bytes = strlen(text);
-    for (size_t part = 0; part < 10; part += 4) {
-        write_bytes(cut, text, 5 + bytes * part / 10); /* the first one ends inside of the first line */
-        json_t *again = evaluate(data, cut, NULL);
+    write_items(data);
+    json_t *first = evaluate(data, whole);
+    char *text = text_of(whole), *line = text;
+    for (int i = 0; i < 1 + ITEMS + 1; i++) { /* of the first machine's second item */
+        line = strchr(line, '\n') + 1;
+    }
+    size_t bytes = strlen(text), cuts[] = {5, (size_t)(line - text) + 9, bytes * 8 / 10};
+    for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
+        write_bytes(cut, text, cuts[i]);
+        json_t *again = evaluate(data, cut);
         char *now = text_of(cut);
         assert_string_equal(now, text);
         assert_true(json_equal(json_object_get(first, "analog"), json_object_get(again, "analog")));
         mem_free(now);
         json_decref(again);
     }
-    json_t *without = evaluate(data, NULL, NULL);
+    json_t *once = line_of(whole, 1 + ITEMS), *twice = line_of(whole, 1 + ITEMS + 1);
+    assert_int_equal(json_integer_value(json_object_get(twice, "item")), 1);
+    assert_false(json_equal(json_object_get(once, "loglik"), json_object_get(twice, "loglik")));
+    json_t *without = evaluate(data, NULL);
     assert_true(json_equal(json_object_get(first, "analog"), json_object_get(without, "analog")));
+    json_decref(once);
+    json_decref(twice);
     json_decref(without);
     json_decref(first);
     mem_free(text);
@@ -302,7 +331,7 @@ static void check_refused(const char *data, const char *items, const char *optio
 
 static void test_other_settings(void **state) {
     (void)state;
-    const char *data = scratch("arc.jsonl"), *items = scratch("items.jsonl"), *other = scratch("other.jsonl");
+    const char *data = scratch("arc.jsonl"), *items = scratch("items.jsonl");
     write_text(data, arc_lines);
     json_decref(mho_json((const char *const[]){"eval", "choice", "--task", "arc_easy", "--data", data, "--chip", "none",
                                                "--items", items, "--json", NULL}));
@@ -311,9 +340,13 @@ static void test_other_settings(void **state) {
     check_refused(data, items, "--bos", "off", "bos was true, is false");
     check_refused(data, items, "--quantise", "4", "quantise_bits was 0, is 4");
     check_refused(data, data, "--shots", "0", "not a file of results");
-    write_text(other, "");
     write_text(data, "{\"question\": \"Which is wet?\", \"choices\": {\"text\": [\"sand\", \"rain\"], \"label\": "
                      "[\"A\", \"B\"]}, \"answerKey\": \"B\"}\n");
+    check_refused(data, items, "--shots", "0", "data was");
+    char wrong[sizeof arc_lines];
+    memcpy(wrong, arc_lines, sizeof wrong);
+    strstr(wrong, "answerKey\": \"2")[13] = '3';
+    write_text(data, wrong);
     check_refused(data, items, "--shots", "0", "data was");
     char *after = text_of(items);
     assert_string_equal(before, after);
@@ -321,26 +354,79 @@ static void test_other_settings(void **state) {
     mem_free(after);
 }
 
-/* Runs, means and differences belong together. */
+/* right[0]: the digital model, then the machines, seeds outside and ages inside; 1 where the choice is the right one. */
+static void read_right(const char *items, const char *key, double right[1 + MACHINES][ITEMS]) {
+    for (size_t i = 0; i < (1 + MACHINES) * ITEMS; i++) {
+        json_t *line = line_of(items, 1 + i);
+        assert_int_equal(json_integer_value(json_object_get(line, "item")), i % ITEMS);
+        right[i / ITEMS][i % ITEMS] =
+            json_equal(json_object_get(line, key), json_object_get(line, "gold")) ? 1 : 0;
+        json_decref(line);
+    }
+}
+
+static double mean_of(const double *values) {
+    double sum = 0;
+    for (size_t u = 0; u < ITEMS; u++) {
+        sum += values[u] / ITEMS;
+    }
+    return sum;
+}
+
+static double number_in(const json_t *object, const char *key, const char *suffix) {
+    char name[32];
+    snprintf(name, sizeof name, "%s%s", key, suffix);
+    return json_number_value(json_object_get(object, name));
+}
+
+/* Means and differences over the two machines of an age, and the standard error over the items, by hand. */
+static void check_age(const json_t *ages, size_t a, const char *key, double right[1 + MACHINES][ITEMS]) {
+    const json_t *age = json_array_get(ages, a), *difference = json_object_get(age, "difference");
+    double squares = 0, x = mean_of(right[1 + a]), y = mean_of(right[3 + a]), d = (x + y) / 2 - mean_of(right[0]);
+    for (size_t u = 0; u < ITEMS; u++) {
+        double off = (right[1 + a][u] + right[3 + a][u]) / 2 - right[0][u] - d;
+        squares += off * off;
+    }
+    assert_near(number_in(age, key, "_mean"), (x + y) / 2, 1e-12);
+    assert_near(number_in(age, key, "_sd"), fabs(x - y) / sqrt(2), 1e-12);
+    assert_near(number_in(difference, key, "_mean"), d, 1e-12);
+    assert_near(number_in(difference, key, "_se"), sqrt(squares / (ITEMS * (ITEMS - 1))), 1e-12);
+}
+
+/* Runs, means and differences belong together, and to the file of results. */
 static void test_statistics(void **state) {
     (void)state;
-    const char *data = scratch("arc.jsonl");
-    write_text(data, arc_lines);
-    json_t *out = evaluate(data, NULL, NULL), *analog = json_object_get(out, "analog"),
+    static const char *const keys[] = {"acc", "acc_norm"};
+    const char *data = scratch("arc.jsonl"), *items = scratch("items.jsonl");
+    write_items(data);
+    json_t *out = evaluate(data, items), *analog = json_object_get(out, "analog"),
            *runs = json_object_get(analog, "runs"), *ages = json_object_get(analog, "by_age"), *run;
-    assert_int_equal(json_array_size(runs), 4);
+    assert_int_equal(json_array_size(runs), MACHINES);
     assert_int_equal(json_array_size(ages), 2);
-    double sum = 0, digital = json_number_value(json_object_get(json_object_get(out, "digital"), "acc"));
-    size_t i;
-    json_array_foreach(runs, i, run) {
-        assert_int_equal(json_integer_value(json_object_get(run, "seed")), i / 2);
-        assert_near(json_number_value(json_object_get(run, "age_s")), i % 2 ? 86400 : 0, 0);
-        sum += json_number_value(json_object_get(run, "acc"));
+    double right[2][1 + MACHINES][ITEMS], differences = 0;
+    for (size_t k = 0; k < 2; k++) {
+        double digital = number_in(json_object_get(out, "digital"), keys[k], ""), sum = 0;
+        char prediction[32];
+        snprintf(prediction, sizeof prediction, "prediction_%s", keys[k]);
+        read_right(items, prediction, right[k]);
+        assert_near(digital, mean_of(right[k][0]), 1e-12);
+        size_t i;
+        json_array_foreach(runs, i, run) {
+            assert_int_equal(json_integer_value(json_object_get(run, "seed")), 7 + i / 2);
+            assert_near(json_number_value(json_object_get(run, "age_s")), i % 2 ? 86400 : 0, 0);
+            assert_near(number_in(run, keys[k], ""), mean_of(right[k][1 + i]), 1e-12);
+            sum += number_in(run, keys[k], "");
+        }
+        assert_near(number_in(analog, keys[k], "_mean"), sum / 4, 1e-12);
+        assert_near(number_in(json_object_get(analog, "difference"), keys[k], "_mean"), sum / 4 - digital, 1e-12);
+        assert_true(json_is_number(json_object_get(analog, k ? "acc_norm_sd" : "acc_sd")));
+        for (size_t a = 0; a < 2; a++) {
+            check_age(ages, a, keys[k], right[k]);
+        }
+        differences += fabs(sum / 4 - digital);
     }
-    assert_near(json_number_value(json_object_get(analog, "acc_mean")), sum / 4, 1e-12);
-    assert_near(json_number_value(json_object_get(json_object_get(analog, "difference"), "acc_mean")),
-                sum / 4 - digital, 1e-12);
-    assert_true(json_is_number(json_object_get(analog, "acc_sd")));
+    assert_true(differences > 0); /* or the numbers above say nothing */
+    assert_true(right[0][0][ITEMS - 1] == 0 && right[1][0][ITEMS - 1] == 1);
     json_decref(out);
 }
 
