@@ -6,6 +6,7 @@
  *   P.digital_weight_inputs  I32 [n]: their inputs, rising within an output; n = the last begin
  *   P.weight_scale           numbers [row blocks][outputs]: the |w| that full-scale conductance stands for
  *   P.adc_range              the same: full scale of the ADC in units of the weights, result / input range
+ *   P.devices                I32 [1]: devices in parallel per leg and slice of a weight, 1 to DEVICES_MOST
  *
  * Names of the input ranges as in the checkpoints of Analog Foundation Models (arXiv 2505.09663). Everything is checked
  * here but the number of row blocks: how many there are is the chip's to say, and machine_create() compares.
@@ -204,19 +205,38 @@ static enum status take_side_path(struct chip_taker *t, struct error *e) {
     return OK;
 }
 
+/* ---- devices ------------------------------------------------------------------------------------------------- */
+
+static enum status take_devices(struct chip_taker *t, struct error *e) {
+    uint32_t *devices = NULL;
+    uint64_t count;
+    TRY(take_integers(t, "devices", 1, &devices, &count, e));
+    if (!devices) {
+        return OK;
+    }
+    if (count != 1 || devices[0] < 1 || devices[0] > DEVICES_MOST) {
+        return error_set(e, ERR_RUN, "%s: tensor %s.devices: %llu elements, the first %d (allowed: one, 1 to %d)",
+                         path_of(t), t->name, (unsigned long long)count, count ? (int)devices[0] : 0, DEVICES_MOST);
+    }
+    t->source->devices = devices[0];
+    return OK;
+}
+
 /* ---- all of them ---------------------------------------------------------------------------------------------- */
 
 enum status model_take_chip_tensors(struct model *m, size_t matrix, const char *name, bool *used, bool *used_integers,
                                     struct error *e) {
     struct chip_taker t = {m, &m->matrices[matrix], &m->sources[matrix], name, used, used_integers};
     TRY(take_input_range(&t, e));
+    TRY(take_devices(&t, e));
     TRY(take_scales(&t, "weight_scale", &t.source->weight_scale, &t.source->scale_count, e));
     TRY(take_scales(&t, "adc_range", &t.source->adc_range, &t.source->adc_range_count, e));
     return take_side_path(&t, e);
 }
 
 enum status model_check_chip_tensors(const struct model *m, const bool *used_integers, struct error *e) {
-    static const char *const endings[] = {".digital_channels", ".digital_weight_begin", ".digital_weight_inputs"};
+    static const char *const endings[] = {".digital_channels", ".digital_weight_begin", ".digital_weight_inputs",
+                                          ".devices"};
     for (size_t i = 0; i < weights_integers_count(m->weights); i++) {
         const char *name = weights_integers_at(m->weights, i)->name;
         for (size_t k = 0; k < sizeof endings / sizeof endings[0]; k++) {

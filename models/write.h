@@ -45,6 +45,7 @@ struct model_changes {
     size_t part_count;
     /* What stays digital, one for each matrix, NULL for none. NULL: as the model says. Folder only. */
     const struct side_path *const *sides;
+    const uint32_t *devices; /* [matrices] per weight; 0: the chip's own number. NULL: as the model says. Folder. */
     bool forget_ranges; /* input ranges, weight scales and ADC ranges that the model brings are left out */
     /* Metadata of model.safetensors: `mho.chip` (the chip that it is made for) and `mho.adapt` (JSON: how). NULL:
      * none. */

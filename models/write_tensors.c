@@ -312,6 +312,12 @@ static enum status add_side_path(struct piece_list *l, size_t matrix, int layer,
     return add_integers(l, file_name(l, layer, stem, ".digital_weight_inputs"), inputs, begin[outputs], e);
 }
 
+static enum status add_devices(struct piece_list *l, size_t matrix, int layer, size_t stem, struct error *e) {
+    const struct model_changes *c = l->changes;
+    const uint32_t *devices = c->devices ? &c->devices[matrix] : &l->model->sources[matrix].devices;
+    return *devices ? add_integers(l, file_name(l, layer, stem, ".devices"), devices, 1, e) : OK;
+}
+
 static enum status add_weights(struct piece_list *l, size_t matrix, int layer, size_t stem, struct error *e) {
     const struct matrix *m = &l->model->matrices[matrix];
     bool transposed = l->kind == FILE_FOLDER && l->model->family->json_transposed && layer >= 0;
@@ -341,6 +347,7 @@ static enum status add_matrix(struct piece_list *l, int index, struct error *e) 
     TRY(add_input_range(l, matrix, stem, e));
     TRY(add_scales(l, matrix, stem, ".weight_scale", s->weight_scale, s->scale_count, e));
     TRY(add_scales(l, matrix, stem, ".adc_range", s->adc_range, s->adc_range_count, e));
+    TRY(add_devices(l, matrix, m->layer, stem, e));
     return add_side_path(l, matrix, m->layer, stem, e);
 }
 

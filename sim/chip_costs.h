@@ -24,8 +24,8 @@ enum status chip_costs_act(const struct chip_spec *given, struct arena *a, struc
 /* What contradicts in these keys: NULL where all is well, else the key to change, with the reason in `why`. */
 const char *cost_contradiction(const struct chip_spec *given, char *why, size_t bytes);
 
-/* Of so many chips (sim/area.c). */
-struct area_view chip_area(const struct chip_spec *s, double chips);
+/* Of so many chips whose tiles have so many arrays of cells more (struct placement_total; sim/area.c). */
+struct area_view chip_area(const struct chip_spec *s, double chips, double more_arrays);
 
 /* With the leakage of its converters; of a whole pool; with refresh. Of the constants that act. */
 double tile_static_W(const struct tile_spec *t);

@@ -20,7 +20,8 @@
  *     slice_bits = b     the magnitude as an integer of N b bits, rounded; slice k holds digit k on 2^b levels
  *   tile.slice_sum       analog: slices are scaled and added as currents (one line); digital: a line each, shift and
  *                        add
- *   tile.devices         1 to 8 devices in parallel per leg and slice: each gets an equal part of the target
+ *   tile.devices         1 to 8 devices in parallel per leg and slice: each gets an equal part of the target. A matrix
+ *                        may have a number of its own (struct matrix_source), so the plan below does not say it
  *
  * line = sum over its slices and legs of part x g / (devices x span)          a current, the pedestal g_min included
  * effective w = scale x (sum over lines of factor x line - offset)            digital; the offset takes the pedestal
@@ -34,12 +35,12 @@
 
 #include "sim/chip.h"
 
-enum { DEVICES_MOST = 8, SLICES_MOST = 8, LEGS = 2, LINES_MOST = SLICES_MOST * LEGS };
+enum { SLICES_MOST = 8, LEGS = 2, LINES_MOST = SLICES_MOST * LEGS };
 
 /* Everything that follows from the keys above and the cell, computed once. */
 struct encoding_plan {
     enum encoding kind;
-    uint32_t slices, legs, devices;   /* of one weight: slices x legs x devices devices */
+    uint32_t slices, legs;            /* of one weight: slices x legs x devices devices */
     uint32_t lines;                   /* converted results per output */
     double significance[SLICES_MOST]; /* of a slice, sum of all = 1: its share of the full scale */
     uint32_t line_of[SLICES_MOST][LEGS];
@@ -60,13 +61,14 @@ struct encoding_plan {
 /* Refuses what contradicts itself: "key: why (allowed: ...)", the key without file and line. */
 enum status encoding_plan(const struct chip_spec *s, struct encoding_plan *out, struct error *e);
 
-/* Number of device (s, leg, k) within a weight: the low 8 bits of cell_draws.where. */
-static inline uint32_t encoding_device(const struct encoding_plan *p, uint32_t slice, uint32_t leg, uint32_t k) {
-    return (slice * p->legs + leg) * p->devices + k;
+/* Number of device (s, leg, k) within a weight of so many parallel devices: the low 8 bits of cell_draws.where. */
+static inline uint32_t encoding_device(const struct encoding_plan *p, uint32_t devices, uint32_t slice, uint32_t leg,
+                                       uint32_t k) {
+    return (slice * p->legs + leg) * devices + k;
 }
 /* The same of a shared column: counted down from 255. */
-static inline uint32_t encoding_shared_device(const struct encoding_plan *p, uint32_t slice, uint32_t k) {
-    return 255 - (slice * p->devices + k);
+static inline uint32_t encoding_shared_device(uint32_t devices, uint32_t slice, uint32_t k) {
+    return 255 - (slice * devices + k);
 }
 static inline uint32_t encoding_physical_columns(const struct encoding_plan *p, uint32_t outputs) {
     return outputs * p->slices * p->legs + (p->shared_column ? p->slices : 0);

@@ -182,7 +182,8 @@ void ledger_multiply(struct ledger *l, const struct multiply_record *r) {
     uint64_t mvm = (uint64_t)m.tiles * r->tokens + r->repeated_blocks * m.column_blocks,
              values = ((uint64_t)m.inputs + m.outputs) * r->tokens;
     add(l, PART_DAC, m.layer, r->dac_conversions, (double)r->dac_conversions * t->dac.energy_J.value);
-    add(l, PART_ARRAY, m.layer, mvm, array_energy_J(s, r->array_S_sum, (double)mvm));
+    double cells = (double)m.devices / t->devices; /* of a tile, against what the energy per MVM is given for */
+    add(l, PART_ARRAY, m.layer, mvm, array_energy_J(s, r->array_S_sum, (double)mvm * cells));
     if (t->integrator.given) {
         struct tile_work work = *chip_work(l->chip);
         add(l, PART_SAMPLING, m.layer, r->adc_conversions / work.groups * work.samples,

@@ -157,6 +157,7 @@ struct array *array_create(const struct machine *m, const struct matrix_source *
     a->panels = block_count(a->outputs, PANEL);
     a->columns = a->panels * PANEL;
     a->lines = m->plan.lines;
+    a->devices = source->devices ? source->devices : (uint32_t)spec->tile.devices;
     bool white = spec->effects.read_noise && cell_has_white_noise(spec->tile.cell);
     if (!array_cut(a, &spec->tile) || !array_allocate_weights(a, weights_are_codes(spec), white) ||
         !array_allocate_columns(a, &m->plan) || !array_allocate_wires(m, a) || !array_create_side(a)) {
@@ -267,6 +268,10 @@ static enum status check_parts(const struct placement *p, const struct matrix_so
                              m[i].outputs, m[i].inputs, placed.outputs, placed.inputs);
         }
         TRY(check_side(&placed, &m[i], e));
+        if (m[i].devices && placed.analog && placed.devices != m[i].devices) {
+            return error_set(e, ERR_USAGE, "matrix %s: %u devices per weight, but the placement has %u", m[i].name,
+                             m[i].devices, placed.devices);
+        }
     }
     return OK;
 }

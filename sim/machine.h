@@ -85,6 +85,7 @@ struct array {
     uint32_t inputs, outputs, row_blocks, column_blocks, panels;
     uint32_t columns;     /* panels x PANEL: outputs padded */
     uint64_t first_tile;  /* number of its first tile in the order of placement */
+    uint32_t devices;     /* in parallel per leg and slice of a weight: of the source, or tile.devices */
     uint32_t lines;       /* results per output that are converted on their own (sim/encoding.h); 1: the simple case */
     uint32_t row_stride;  /* inputs with every row block padded to an even count */
     uint32_t *row_begin;  /* [row_blocks + 1] first input of a row block */
@@ -196,6 +197,7 @@ enum { AGES_MOST = 3 }; /* at most CELL_LIFE_AGES */
 /* The devices of one tile, realised (again) from the seed: programming, the reference and `mho tile` all take them from
  * here. Memory owned by the caller's tile_devices (create once, use for many tiles). tile_devices.c */
 struct tile_devices {
+    const struct array *array;
     uint32_t rows, outputs, physical_columns; /* physical: outputs x slices x legs, then the shared ones */
     size_t ages;
     /* [ages][physical_columns][rows]: conductance of each crossing (parallel devices added), with faults, before wires;
@@ -223,9 +225,9 @@ static inline size_t ladder_pairs_at(const struct array *a, uint32_t block, uint
     return 2 * ((size_t)a->row_begin[block] * a->columns + (size_t)column * array_block_rows(a, block));
 }
 struct fault_array machine_fault_array(const struct machine *m); /* lines of a full tile */
-/* For tiles of at most `rows` rows and `outputs` outputs. */
-enum status tile_devices_create(const struct machine *m, uint32_t rows, uint32_t outputs, struct tile_devices **out,
-                                struct error *e);
+/* For tiles of a matrix of at most `rows` rows and `outputs` outputs. */
+enum status tile_devices_create(const struct machine *m, const struct array *a, uint32_t rows, uint32_t outputs,
+                                struct tile_devices **out, struct error *e);
 void tile_devices_destroy(struct tile_devices *t); /* NULL is fine */
 /* w [outputs of the tile][inputs of the matrix]: the rows of the matrix that this column block holds. ages_s: `ages` of
  * them, at most AGES_MOST, since the last programming. The array's weight_scale of the tile must be set. Adds to the
@@ -242,7 +244,7 @@ enum status tile_devices_read(const struct machine *m, size_t matrix, uint32_t r
  * taken off; age: index into the ages. Times tile_weight_per_siemens: effective weights. */
 void tile_line_S(const struct machine *m, const struct tile_devices *t, uint32_t output, uint32_t line, size_t age,
                  float *sum_S);
-double tile_weight_per_siemens(const struct machine *m, float weight_scale);
+double tile_weight_per_siemens(const struct machine *m, const struct array *a, float weight_scale);
 void tile_line_weights(const struct machine *m, const struct tile_devices *t, uint32_t output, uint32_t line,
                        size_t age, float weight_scale, float *effective);
 /* Variance per read of the effective weights. Noise of a shared column counts for every output on its own: that it is

@@ -404,7 +404,7 @@ static void stepped_sum(const struct block_work *w, const struct strip *s, uint3
     memset(v, 0, w->tokens * PANEL * sizeof *v);
     for (uint32_t lane = 0; lane < PANEL && first + lane < a->outputs; lane++) {
         const float *pair_uS = a->ladder_uS + ladder_pairs_at(a, w->block, first + lane);
-        double weight = tile_weight_per_siemens(m, a->weight_scale[s->column + lane]);
+        double weight = tile_weight_per_siemens(m, a, a->weight_scale[s->column + lane]);
         for (uint32_t t = 0; t < w->tokens; t++) {
             double sum = 0;
             for (uint32_t p = group_first(&m->inputs, group); p < group_end(&m->inputs, group); p++) {
@@ -426,7 +426,7 @@ static void count_ladder(const struct block_work *w, const struct strip *s, uint
         steps += (double)m->inputs.pass[p].share * ladder_duration(m->inputs.pass[p].mask);
     }
     for (uint32_t lane = 0; lane < PANEL; lane++) {
-        double weight = tile_weight_per_siemens(m, w->a->weight_scale[s->column + lane]);
+        double weight = tile_weight_per_siemens(m, w->a, w->a->weight_scale[s->column + lane]);
         double offset = steps * (double)w->a->ladder_offset[s->column + lane];
         for (uint32_t t = 0; weight > 0 && t < w->tokens; t++) {
             double sum = (double)v[t * PANEL + lane] - offset;

@@ -149,14 +149,14 @@ static void store_lines(const struct block_work *w, uint32_t c, size_t read, con
                 line_A[plan->line_of[s][leg]] += plan->part[s][leg] * A;
             }
         }
-        double weight = unit * tile_weight_per_siemens(m, a->weight_scale[(size_t)w->block * a->columns + o]);
+        double weight = unit * tile_weight_per_siemens(m, a, a->weight_scale[(size_t)w->block * a->columns + o]);
         for (uint32_t line = 0; line < a->lines; line++) {
             sums[(size_t)line * a->columns + o] = (float)(line_A[line] * weight);
         }
     }
     for (uint32_t s = 0; a->shared && s < plan->slices; s++) {
         w->g->network->shared[(read * a->column_blocks + c) * plan->slices + s] =
-            (float)(plan->part[s][0] * shared_A[s] * unit * tile_weight_per_siemens(m, 1));
+            (float)(plan->part[s][0] * shared_A[s] * unit * tile_weight_per_siemens(m, a, 1));
     }
 }
 

@@ -98,7 +98,7 @@ static enum status take_tile(struct block *k, uint32_t c, struct tile_devices *t
             size_t at = ((size_t)o * a->lines + l) * k->rows;
             tile_line_S(m, t, o - first, l, 0, line);
             for (uint32_t i = 0; i < k->rows; i++) {
-                k->weights[at + i] = (double)line[i] * tile_weight_per_siemens(m, scale);
+                k->weights[at + i] = (double)line[i] * tile_weight_per_siemens(m, a, scale);
             }
             if (t->white_variance) {
                 tile_line_variance(m, t, o - first, l, scale, line);
@@ -111,7 +111,8 @@ static enum status take_tile(struct block *k, uint32_t c, struct tile_devices *t
     for (uint32_t s = 0; a->shared && s < m->plan.slices; s++) {
         tile_shared_S(m, t, s, 0, line);
         for (uint32_t i = 0; i < k->rows; i++) {
-            k->shared[((size_t)c * m->plan.slices + s) * k->rows + i] = (double)line[i] * tile_weight_per_siemens(m, 1);
+            k->shared[((size_t)c * m->plan.slices + s) * k->rows + i] =
+                (double)line[i] * tile_weight_per_siemens(m, a, 1);
         }
     }
     return OK;
@@ -136,7 +137,7 @@ static enum status realise_block(struct block *k, struct error *e) {
         uint32_t n = array_block_output(a, &k->m->spec->tile, c + 1) - array_block_output(a, &k->m->spec->tile, c);
         most = n > most ? n : most;
     }
-    TRY(tile_devices_create(k->m, k->rows, most, &t, e));
+    TRY(tile_devices_create(k->m, a, k->rows, most, &t, e));
     float *w = mem_alloc((size_t)most * a->inputs, sizeof *w), *line = mem_alloc(k->rows, sizeof *line);
     enum status s = w && line ? OK : error_set(e, ERR_RUN, "matrix %s: out of memory", a->source.name);
     for (uint32_t c = 0; s == OK && c < a->column_blocks; c++) {
@@ -272,7 +273,8 @@ static void add_lines(struct block *k, uint32_t c, uint32_t pass, const double *
     const struct array *a = k->a;
     uint32_t first = array_block_output(a, &m->spec->tile, c), end = array_block_output(a, &m->spec->tile, c + 1);
     for (uint32_t o = first; o < end; o++) {
-        double weight = tile_weight_per_siemens(m, a->weight_scale[(size_t)k->b * a->columns + o]) / network_volts(m);
+        float scale = a->weight_scale[(size_t)k->b * a->columns + o];
+        double weight = tile_weight_per_siemens(m, a, scale) / network_volts(m);
         for (uint32_t s = 0; s < plan->slices; s++) {
             double common_A = plan->shared_column && plan->shared_analog
                                   ? sum_A[(size_t)(end - first) * plan->slices * plan->legs + s]
@@ -287,7 +289,7 @@ static void add_lines(struct block *k, uint32_t c, uint32_t pass, const double *
     for (uint32_t s = 0; a->shared && s < plan->slices; s++) {
         k->solved_shared[((size_t)pass * a->column_blocks + c) * plan->slices + s] =
             sum_A[(size_t)(end - first) * plan->slices * plan->legs + s] * plan->part[s][0] *
-            tile_weight_per_siemens(m, 1) / network_volts(m);
+            tile_weight_per_siemens(m, a, 1) / network_volts(m);
     }
 }
 
@@ -393,7 +395,7 @@ static double stepped_pass(const struct block *k, uint32_t pass, uint32_t o) {
     struct ladder_pairs pairs = {pair_uS, pair_uS + k->rows, level, k->rows, array_column_of_tile(k->a, tile, o),
                                  m->inputs.pass[pass].mask};
     return ladder_stepped(&ladder, &tile->ladder, &pairs) / m->inputs.digit_limit *
-           tile_weight_per_siemens(m, k->a->weight_scale[(size_t)k->b * k->a->columns + o]);
+           tile_weight_per_siemens(m, k->a, k->a->weight_scale[(size_t)k->b * k->a->columns + o]);
 }
 
 static double line_pass(const struct block *k, uint32_t pass, uint32_t line, uint32_t o) {
@@ -410,7 +412,7 @@ static double ladder_result(const struct block *k, uint32_t group, uint32_t o, d
     const struct machine *m = k->m;
     const struct ladder_spec *ladder = &m->spec->tile.ladder;
     size_t i = (size_t)k->b * k->a->columns + o;
-    double unit = tile_weight_per_siemens(m, k->a->weight_scale[i]) / m->inputs.digit_limit;
+    double unit = tile_weight_per_siemens(m, k->a, k->a->weight_scale[i]) / m->inputs.digit_limit;
     if (!(unit > 0)) {
         return sum;
     }
@@ -463,7 +465,7 @@ static void show_currents(const struct block *k) {
             for (uint32_t o = 0; o < k->a->outputs; o++) {
                 double scale = (double)k->a->weight_scale[(size_t)k->b * k->a->columns + o],
                        sum = line_pass(k, p, l, o);
-                k->values[o] = scale > 0 ? sum / tile_weight_per_siemens(m, (float)scale) * unit : 0;
+                k->values[o] = scale > 0 ? sum / tile_weight_per_siemens(m, k->a, (float)scale) * unit : 0;
             }
             show(k, cell.charge ? "charge_fC" : "column_current_uA", p * k->a->lines + l, k->values, k->a->outputs);
         }

@@ -13,6 +13,8 @@
  *   balanced   every chip gets ceil(stacks / chips)
  *   fewest_hops   as in_order; on its chip every stack goes where messages have short ways (placement_search.h)
  * utilisation = weights / cells of the tiles in use.
+ * A matrix with n devices per weight where tile.devices is d has unit cells n / d times as large: its tiles have
+ * n / d - 1 arrays more of cells. They are still as many tiles.
  * Not modelled: several matrices on one array, copies that differ in their noise.
  */
 #include "sim/placement.h"
@@ -61,6 +63,17 @@ static enum status place_side_path(struct placement *p, const struct matrix_sour
     return OK;
 }
 
+static enum status place_devices(const struct placement *p, const struct matrix_source *m, struct placement_matrix *out,
+                                 struct error *e) {
+    if (m->devices > DEVICES_MOST) {
+        return error_set(e, ERR_USAGE,
+                         "matrix %s: %" PRIu32 " devices per weight (allowed: 1 to %d, or 0 for the chip's)", m->name,
+                         m->devices, DEVICES_MOST);
+    }
+    out->devices = m->devices ? m->devices : (uint32_t)chip_spec_of(p->chip)->tile.devices;
+    return OK;
+}
+
 static enum status place_matrix(struct placement *p, const struct matrix_source *m, struct placement_matrix *out,
                                 struct error *e) {
     const struct chip_spec *s = chip_spec_of(p->chip);
@@ -97,6 +110,8 @@ static enum status place_matrix(struct placement *p, const struct matrix_source 
     out->tiles = (uint32_t)tiles;
     out->utilisation = (double)weights / ((double)tiles * rows * columns);
     p->total.analog_weights += weights;
+    TRY(place_devices(p, m, out, e));
+    p->total.more_arrays += (double)tiles * out->copies * ((double)out->devices / s->tile.devices - 1);
     return place_side_path(p, m, out, e);
 }
 

@@ -187,7 +187,7 @@ static double target_sum(const struct job *j, const float *w, uint32_t rows, flo
     for (uint32_t i = 0; i < rows; i++) {
         sum += fabs((double)w[i] * per_weight + j->m->plan.offset);
     }
-    return sum * j->m->plan.span_S * j->m->plan.devices;
+    return sum * j->m->plan.span_S * j->a->devices;
 }
 
 static void read_for_compensation(const struct job *j, struct work *k, uint32_t b, uint32_t column_block,
@@ -223,10 +223,10 @@ static void store_tile(const struct job *j, struct work *k, uint32_t b, uint32_t
         } else if (a->ladder_offset) {
             a->ladder_offset[(size_t)b * a->columns + first + o] =
                 (float)(ladder_offset_S(&j->m->spec->tile.ladder, t->column_S[o]) *
-                        tile_weight_per_siemens(j->m, scale));
+                        tile_weight_per_siemens(j->m, a, scale));
         }
     }
-    float per_siemens = (float)tile_weight_per_siemens(j->m, 1);
+    float per_siemens = (float)tile_weight_per_siemens(j->m, a, 1);
     for (uint32_t s = 0; a->shared && s < j->m->plan.slices; s++) {
         float *line = a->shared + ((size_t)column_block * j->m->plan.slices + s) * a->inputs + a->row_begin[b];
         tile_shared_S(j->m, t, s, 0, line);
@@ -310,7 +310,7 @@ static void choose_ages(struct job *j) {
 
 /* reference / now, both as means over `count` weights in units of full scale, at least the floor. */
 static float compensation_factor(const struct job *j, double reference_S, double now_S, double count) {
-    double full_S = j->m->plan.span_S * j->m->plan.devices;
+    double full_S = j->m->plan.span_S * j->a->devices;
     return (float)(fmax(reference_S / count / full_S, READOUT_FLOOR) / fmax(now_S / count / full_S, READOUT_FLOOR));
 }
 
@@ -407,7 +407,7 @@ static uint32_t longest_block(uint32_t n, int size) { return n < (uint32_t)size 
 static enum status work_create(const struct job *j, struct work *k, struct error *e) {
     const struct tile_spec *tile = &j->m->spec->tile;
     uint32_t rows = longest_block(j->a->inputs, tile->rows), outputs = longest_block(j->a->outputs, tile->columns);
-    TRY(tile_devices_create(j->m, rows, outputs, &k->devices, e));
+    TRY(tile_devices_create(j->m, j->a, rows, outputs, &k->devices, e));
     k->line = mem_alloc(3 * (size_t)rows, sizeof *k->line);
     k->codes = mem_alloc(rows, sizeof *k->codes);
     if (!k->line || !k->codes) {

@@ -181,6 +181,7 @@ json_t *report_matrices_json(const struct run *r) {
         json_object_set_new(one, "utilisation", m.tiles ? number(m.utilisation) : json_null());
         json_object_set_new(one, "digital_channels", count(m.digital_channels));
         json_object_set_new(one, "listed_weights", count(m.listed_weights));
+        json_object_set_new(one, "devices", count(m.devices));
         json_array_append_new(rows, one);
     }
     return rows;

@@ -151,7 +151,13 @@ struct matrix_source {
      * input range. */
     const float *weight_scale, *adc_range;
     size_t scale_count, adc_range_count;
+    /* Devices in parallel per leg and slice of every weight of this matrix, 1 to DEVICES_MOST, in the place of
+     * tile.devices; 0: as the chip says. The unit cells of its tiles then have that many devices on one crossing: their
+     * errors average out (n independent ones: variance 1 / n), while the area of the cells, the current that they draw
+     * and the writes grow with n. Tiles, converters and times of a multiply stay. */
+    uint32_t devices;
 };
+enum { DEVICES_MOST = 8 };
 
 /* The side path that the chip asks for by placement.digital_channels and placement.digital_weights:
  *   channels  so many inputs with the largest `largest` [inputs], ties: the first ones
@@ -177,6 +183,9 @@ enum status chip_training(const struct chip *c, struct chip_training *out, struc
 /* sd [nodes]: standard deviation of the noise that programming leaves on a weight, |w| = i / (nodes - 1) of the
  * column's largest, in units of it; 0 where the chip has no programming noise. */
 enum status chip_weight_noise(const struct chip *c, float *sd, size_t nodes, struct error *e);
+/* Variance of that noise with so many devices per weight (struct matrix_source), in units of that with the chip's own
+ * number; 1 for 0. */
+double chip_noise_share(const struct chip *c, uint32_t devices);
 /* Row blocks of a matrix on this chip; first input of a block (block = their number: `inputs`). */
 uint32_t chip_row_blocks(const struct chip *c, uint32_t inputs);
 uint32_t chip_row_begin(const struct chip *c, uint32_t inputs, uint32_t block);
@@ -201,6 +210,7 @@ struct placement_matrix {
     /* Of its side path, or of the one that the chip asks for where the source brings none. */
     uint32_t digital_channels;
     uint64_t listed_weights; /* digital weights outside the channels */
+    uint32_t devices;        /* in parallel per leg and slice of a weight; 0: not analog */
 };
 /* MACs of its side path for one token: channels x outputs + listed weights. */
 uint64_t placement_side_macs(const struct placement_matrix *m);
@@ -214,6 +224,8 @@ struct placement_total {
     uint64_t side_macs; /* per token, of all side paths */
     double digital_share; /* side_macs / analog_weights; 0 without analog matrices */
     uint64_t side_bits; /* of the stored side paths: weights and indices; 0 for a chip without costs */
+    double more_arrays; /* cells that matrices with other numbers of devices than tile.devices have more, copies
+                           counted, in arrays of a tile */
 };
 size_t placement_matrices(const struct placement *p);
 struct placement_matrix placement_matrix_at(const struct placement *p, size_t i); /* same order as given */

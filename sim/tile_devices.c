@@ -69,7 +69,7 @@ void tile_devices_destroy(struct tile_devices *t) {
 
 /* All planes of `cells` floats: crossings, one of several parallel devices, effective conductances. */
 static bool allocate_planes(const struct machine *m, struct tile_devices *t, uint32_t rows, size_t cells) {
-    bool several = m->plan.devices > 1, white = has_white_noise(m), wires = machine_wires_act(m),
+    bool several = t->array->devices > 1, white = has_white_noise(m), wires = machine_wires_act(m),
          ladder = machine_ladder_acts(m);
     float *planes = mem_alloc((several ? 2u : 1u) * AGES_MOST * cells, sizeof *planes);
     float *effective = wires || ladder ? mem_alloc(AGES_MOST * cells, sizeof *effective) : planes;
@@ -95,10 +95,13 @@ static bool allocate_planes(const struct machine *m, struct tile_devices *t, uin
            (!ladder || t->column_S) && (!white || t->white_variance) && t->target_S;
 }
 
-enum status tile_devices_create(const struct machine *m, uint32_t rows, uint32_t outputs, struct tile_devices **out,
-                                struct error *e) {
+enum status tile_devices_create(const struct machine *m, const struct array *a, uint32_t rows, uint32_t outputs,
+                                struct tile_devices **out, struct error *e) {
     struct tile_devices *t = mem_alloc(1, sizeof *t);
     size_t columns = encoding_physical_columns(&m->plan, outputs);
+    if (t) {
+        t->array = a;
+    }
     if (!t || !allocate_planes(m, t, rows, columns * rows)) {
         tile_devices_destroy(t);
         return error_set(e, ERR_RUN, "tile: out of memory (%u rows, %zu columns of devices)", rows, columns);
@@ -146,7 +149,7 @@ static void realise_devices(const struct place *p, struct tile_devices *t, uint3
     const struct array *a = p->a;
     struct programming_count *count = programmed ? &programmed->count : NULL;
     uint32_t column = 0, stride = error_stride(a->outputs, (uint64_t)a->inputs * plan->slices * plan->legs *
-                                                               plan->devices);
+                                                               a->devices);
     for (uint32_t o = 0; o < p->outputs; o++) {
         float scale = a->weight_scale[(size_t)p->row_block * a->columns + p->first_output + o];
         const float *w = p->w + (size_t)o * a->inputs + p->first_row;
@@ -154,9 +157,10 @@ static void realise_devices(const struct place *p, struct tile_devices *t, uint3
         for (uint32_t s = 0; s < plan->slices; s++) {
             for (uint32_t leg = 0; leg < plan->legs; leg++) {
                 encoding_targets(plan, w, p->rows, scale, s, leg, t->target_S);
-                realise_column(p, t, column++, encoding_device(plan, s, leg, k), first, count);
+                uint32_t device = encoding_device(plan, a->devices, s, leg, k);
+                realise_column(p, t, column++, device, first, count);
                 if (programmed && (p->first_output + o) % stride == 0) {
-                    sample_errors(p, t, encoding_device(plan, s, leg, k), first, &programmed->error);
+                    sample_errors(p, t, device, first, &programmed->error);
                 }
             }
         }
@@ -166,7 +170,7 @@ static void realise_devices(const struct place *p, struct tile_devices *t, uint3
         for (uint32_t i = 0; i < p->rows; i++) {
             t->target_S[i] = target_S;
         }
-        realise_column(p, t, column++, encoding_shared_device(plan, s, k),
+        realise_column(p, t, column++, encoding_shared_device(a->devices, s, k),
                        (uint64_t)p->column_block * a->inputs + p->first_row, count);
     }
 }
@@ -182,7 +186,7 @@ static struct fault_place fault_place_of(const struct machine *m, const struct a
                                 .tile_number = array_tile_number(a, row_block, column_block),
                                 .rows = array_block_rows(a, row_block),
                                 .physical_columns = encoding_physical_columns(&m->plan, outputs),
-                                .devices = m->plan.devices,
+                                .devices = a->devices,
                                 .full = machine_fault_array(m),
                                 .g_min_S = cell.g_min_S,
                                 .g_max_S = cell.g_max_S};
@@ -246,7 +250,7 @@ enum status machine_list_faults(struct machine *m, const struct array *a, size_t
 /* Adds the parallel device in device_S to the crossings. */
 static void add_devices(const struct place *p, struct tile_devices *t, bool first) {
     size_t cells = (size_t)t->physical_columns * t->rows;
-    for (size_t age = 0; age < p->ages && p->m->plan.devices > 1; age++) {
+    for (size_t age = 0; age < p->ages && p->a->devices > 1; age++) {
         float *sum_S = t->crossing_S[age];
         const float *one_S = t->device_S[age];
         for (size_t i = 0; i < cells; i++) {
@@ -333,6 +337,7 @@ static void fold_ladders(const struct place *p, struct tile_devices *t) {
 void tile_pair_uS(const struct machine *m, struct tile_devices *t, const float *w, uint32_t output, float weight_scale,
                   float *pair_uS) {
     struct encoding_plan micro = m->plan;
+    double devices = t->array->devices;
     micro.g_min_S *= 1e6;
     micro.span_S *= 1e6;
     for (uint32_t leg = 0; leg < 2; leg++) {
@@ -341,15 +346,15 @@ void tile_pair_uS(const struct machine *m, struct tile_devices *t, const float *
         encoding_targets(&m->plan, w, t->rows, weight_scale, 0, leg, t->target_S);
         encoding_targets(&micro, w, t->rows, weight_scale, 0, leg, target_uS);
         for (uint32_t i = 0; i < t->rows; i++) {
-            double off_S = (double)g_S[i] - (double)t->target_S[i] * m->plan.devices;
-            pair_uS[leg * t->rows + i] = (float)((double)target_uS[i] * m->plan.devices + 1e6 * off_S);
+            double off_S = (double)g_S[i] - (double)t->target_S[i] * devices;
+            pair_uS[leg * t->rows + i] = (float)((double)target_uS[i] * devices + 1e6 * off_S);
         }
     }
 }
 
 /* All parallel devices of all crossings, with faults. */
 static void realise_crossings(const struct place *p, struct tile_devices *t, struct tile_programming *programmed) {
-    for (uint32_t k = 0; k < p->m->plan.devices; k++) {
+    for (uint32_t k = 0; k < p->a->devices; k++) {
         realise_devices(p, t, k, programmed);
         for (size_t age = 0; t->faults && age < p->ages; age++) {
             tile_faults_apply(t->faults, k, t->device_S[age]);
@@ -433,13 +438,13 @@ void tile_line_S(const struct machine *m, const struct tile_devices *t, uint32_t
     sum_line(m, t, output, line, t->effective_S[age], false, sum_S);
 }
 
-double tile_weight_per_siemens(const struct machine *m, float weight_scale) {
-    return (double)weight_scale / (m->plan.span_S * m->plan.devices);
+double tile_weight_per_siemens(const struct machine *m, const struct array *a, float weight_scale) {
+    return (double)weight_scale / (m->plan.span_S * a->devices);
 }
 
 void tile_line_weights(const struct machine *m, const struct tile_devices *t, uint32_t output, uint32_t line,
                        size_t age, float weight_scale, float *effective) {
-    float factor = (float)tile_weight_per_siemens(m, weight_scale);
+    float factor = (float)tile_weight_per_siemens(m, t->array, weight_scale);
     tile_line_S(m, t, output, line, age, effective);
     for (uint32_t i = 0; i < t->rows; i++) {
         effective[i] *= factor;
@@ -448,7 +453,7 @@ void tile_line_weights(const struct machine *m, const struct tile_devices *t, ui
 
 void tile_line_variance(const struct machine *m, const struct tile_devices *t, uint32_t output, uint32_t line,
                         float weight_scale, float *variance) {
-    double factor = tile_weight_per_siemens(m, weight_scale);
+    double factor = tile_weight_per_siemens(m, t->array, weight_scale);
     sum_line(m, t, output, line, t->white_variance, true, variance);
     for (uint32_t i = 0; i < t->rows; i++) {
         variance[i] = (float)((double)variance[i] * factor * factor);

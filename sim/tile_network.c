@@ -57,7 +57,7 @@ enum status machine_tile_conductances(const struct machine *m, size_t matrix, ui
     uint32_t outputs =
         array_block_output(a, &m->spec->tile, column_block + 1) - array_block_output(a, &m->spec->tile, column_block);
     struct tile_devices *t = NULL;
-    TRY(tile_devices_create(m, array_block_rows(a, row_block), outputs, &t, e));
+    TRY(tile_devices_create(m, a, array_block_rows(a, row_block), outputs, &t, e));
     float *w = mem_alloc((size_t)outputs * a->inputs, sizeof *w);
     enum status s = w ? tile_devices_read(m, matrix, row_block, column_block, w, t, e)
                       : error_set(e, ERR_RUN, "conductances of a tile: out of memory");

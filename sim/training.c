@@ -74,6 +74,10 @@ static double device_variance(const struct tile_spec *t, double part, float *tar
     return variance(written_S, SAMPLES, common.g_max_S - common.g_min_S);
 }
 
+double chip_noise_share(const struct chip *c, uint32_t devices) {
+    return devices ? (double)chip_spec_of(c)->tile.devices / devices : 1;
+}
+
 enum status chip_weight_noise(const struct chip *c, float *sd, size_t nodes, struct error *e) {
     const struct chip_spec *s = chip_spec_of(c);
     float *devices_S = mem_alloc(2 * (size_t)SAMPLES, sizeof *devices_S);

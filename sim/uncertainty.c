@@ -196,8 +196,9 @@ static void evaluate(const struct model *m, const struct uncertainty *u, const d
     out[UNCERTAIN_ENERGY] = energy_J(m, &now, window, run_s) / (double)r->tokens_total;
     out[UNCERTAIN_TTFT] = several > 0 ? seconds[STEP_SEVERAL] / several : (double)NAN;
     out[UNCERTAIN_TPOT] = one > 0 ? seconds[STEP_SINGLE] / one : (double)NAN;
+    struct placement_total placed = placement_total(r->placement);
     out[UNCERTAIN_AREA] =
-        chip_area(&now, m->chips).total_mm2 + side_path_mm2(&now, placement_total(r->placement).side_bits);
+        chip_area(&now, m->chips, placed.more_arrays).total_mm2 + side_path_mm2(&now, placed.side_bits);
 }
 
 /* ---- draws ------------------------------------------------------------------------------------------------- */

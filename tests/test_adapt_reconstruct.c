@@ -111,7 +111,7 @@ static void make(struct problem *p, const struct chip *c) {
         }
     }
     p->side = (struct side_path){p->channels, 2, p->begin, p->inputs};
-    p->layer = (struct fit_layer){I, O, p->h, &p->side, p->t, p->scales, p->before, p->after};
+    p->layer = (struct fit_layer){I, O, 0, p->h, &p->side, p->t, p->scales, p->before, p->after};
     assert_int_equal(chip_weight_noise(c, p->sd, NODES, &e), OK);
 }
 

@@ -29,7 +29,7 @@ static double sinh_current(void *context, double volts, double g_S, double *deri
 static double result_of(const struct fixture *f, const double *A, uint32_t output, double range) {
     const struct machine *m = f->machine;
     return (A[2 * output] - A[2 * output + 1]) / 0.2 * (double)m->arrays[0]->weight_scale[output] / m->plan.span_S /
-           m->plan.devices * range;
+           m->arrays[0]->devices * range;
 }
 
 /* Solves the crossings of the only tile. */

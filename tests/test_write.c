@@ -405,8 +405,11 @@ static void write_with_side(const struct model *m, size_t matrix, const char *pa
     snprintf(adc_name, sizeof adc_name, "%s.adc_range", sources[matrix].name);
     const struct model_part parts[] = {{name, ranges, 2}, {scale_name, scales, 2 * outputs},
                                        {adc_name, scales, outputs}};
-    write_folder(m, &(struct model_changes){.parts = parts, .part_count = 3, .sides = sides, .chip = "afm",
-                                            .adapt = "{}"}, path);
+    uint32_t *devices = mem_alloc(count, sizeof *devices);
+    devices[matrix] = 5;
+    write_folder(m, &(struct model_changes){.parts = parts, .part_count = 3, .sides = sides, .devices = devices,
+                                            .chip = "afm", .adapt = "{}"}, path);
+    mem_free(devices);
     mem_free(scales);
     mem_free(sides);
     free_side(&made);
@@ -414,6 +417,7 @@ static void write_with_side(const struct model *m, size_t matrix, const char *pa
 
 static void expect_side(const struct matrix_source *m, bool swapped) {
     assert_non_null(m->side);
+    assert_int_equal(m->devices, 5);
     assert_int_equal(m->input_range_count, 2);
     assert_true(m->input_range[0] == 1.5f && m->input_range[1] == 2.25f);
     assert_int_equal(m->side->channel_count, CHANNELS);
@@ -441,6 +445,7 @@ static void check_sides(const char *path, bool swapped) {
     struct model *back = open_model(first);
     expect_side(&model_matrices(back, &count)[0], swapped);
     assert_null(model_matrices(back, &count)[1].side);
+    assert_int_equal(model_matrices(back, &count)[1].devices, 0);
     assert_null(model_matrices(back, &count)[1].input_range);
     assert_near(difference(m, back), 0.0, 1e-5); /* digitally nothing changes, see above */
     write_folder(back, &(struct model_changes){0}, second);
@@ -500,6 +505,9 @@ static void damaged_chip_tensors(void **state) {
         {"input_range", 0, 0xbf800000, "input_range: element 0 is -1"},
         {"weight_scale", 3, 0xbf800000, "weight_scale: element 3 is -1 (allowed: finite, not below 0)"},
         {"adc_range", 0, 0x7f800000, "adc_range: element 0 is inf"},
+        {"devices", 0, 0, "devices: 1 elements, the first 0 (allowed: one, 1 to 8)"},
+        {"devices", 0, 9, "devices: 1 elements, the first 9 (allowed: one, 1 to 8)"},
+        {"devices", 0, 0xffffffff, "devices: 1 elements, the first -1"},
         {"digital_channels", 1, 1, "digital_channels: element 1 is 1 (allowed: rising inputs, 0 to 63)"},
         {"digital_channels", 2, 64, "digital_channels: element 2 is 64"},
         {"digital_channels", 0, 0xffffffff, "digital_channels: element 0 is -1"},
@@ -554,6 +562,9 @@ static void misplaced_chip_tensors(void **state) {
     static const struct { const char *from, *to, *expected; } cases[] = {
         {"0.self_attn.q_proj.digital_weight_b", "0.self_attn.z_proj.digital_weight_b", "digital_weight_begin: missing"},
         {"0.self_attn.q_proj.digital_channels", "9.self_attn.q_proj.digital_channels", "belongs to no matrix"},
+        {"0.self_attn.q_proj.devices", "9.self_attn.q_proj.devices", "belongs to no matrix"},
+        {"0.self_attn.q_proj.digital_channels\":", "0.self_attn.k_proj.devices\"         :",
+         "k_proj.devices: rank 1, 3 elements (allowed: rank 1, up to 1 elements)"},
         {"0.self_attn.q_proj.input_range", "0.self_attn.q_proj.inputs_rang", "has no place for it"},
     };
     struct model *m = open_model(golden_path("models/llama3-tiny"));

@@ -26,7 +26,7 @@ static enum status adapt_command(const struct options *o, struct error *e) {
 static const char *const names[] = {"model", "out",   "tokens",      "length", "batch",
                                     "top-k", "split", "temperature", "part",   "ids",
                                     "format", "type", "quantise", "chip", "set", "digital",
-                                    "channels", "single-weights", "ranges", "text", "window",
+                                    "channels", "single-weights", "redundancy", "ranges", "text", "window",
                                     "reconstruct", "rotate", "data", "recipe", "teacher", "resume",
                                     "from-scratch", "steps",
                                     "accumulate", "lr", "warmup", "schedule", "weight-decay", "beta", "noise",

@@ -22,6 +22,10 @@ static void print_trials(const struct fit_trials *t) {
         printf("%12.2f %12.2f %12.2f %12.4f%s\n", k->factor[FIT_INPUTS], k->factor[FIT_HEAD], k->factor[FIT_OUTPUTS],
                k->nats, memcmp(k->factor, t->best, sizeof t->best) == 0 ? "  taken" : "");
     }
+    if (t->own_devices_nats > 0) {
+        printf("with the chip's own number of devices per weight: %.4f nats per token instead of %.4f\n",
+               t->own_devices_nats, t->nats);
+    }
 }
 
 static json_t *trials_json(const struct fit_trials *t) {
@@ -40,6 +44,7 @@ static const struct {
     size_t at;
 } steps[] = {
     {"side_path", "side path", offsetof(struct fit_result, side)},
+    {"redundancy", "redundancy", offsetof(struct fit_result, redundancy)},
     {"reconstruction", "reconstruction", offsetof(struct fit_result, reconstruction)},
     {"ranges", "ranges", offsetof(struct fit_result, ranges)},
 };
@@ -73,10 +78,32 @@ static json_t *gains_json(const struct fit_result *r) {
     return all;
 }
 
+/* How many matrices have how many devices per weight. */
+static void print_devices(const struct fit_result *r) {
+    for (size_t n = 1; r->redundancy.done && n <= DEVICES_MOST; n++) {
+        if (r->with_devices[n] > 0) {
+            printf("%zu matrices with %zu devices per weight\n", r->with_devices[n], n);
+        }
+    }
+    if (r->redundancy.done) {
+        printf("cells of the tiles in use: %.1f %% more\n", 100 * r->more_cells);
+    }
+}
+
+/* [n]: matrices with n devices per weight, 0: with the chip's own number; null: that was not asked. */
+static json_t *devices_json(const struct fit_result *r) {
+    json_t *list = r->redundancy.done ? json_array() : json_null();
+    for (size_t n = 0; r->redundancy.done && n <= DEVICES_MOST; n++) {
+        json_array_append_new(list, json_integer((json_int_t)r->with_devices[n]));
+    }
+    return list;
+}
+
 static enum status print(const struct options *o, const struct chip *c, const struct fit_result *r, struct error *e) {
     if (!o->json) {
         printf("%s: %.2f %% of the multiplications digital, chosen on %llu tokens\n", o->out, r->digital_share * 100,
                (unsigned long long)r->tokens);
+        print_devices(r);
         print_gains(r);
         if (r->ranges.done) {
             print_trials(&r->trials);
@@ -88,6 +115,10 @@ static enum status print(const struct options *o, const struct chip *c, const st
     json_put(root, "folder", json_string(o->out));
     json_put(root, "tokens", json_integer((json_int_t)r->tokens));
     json_put(root, "digital_share", json_number(r->digital_share));
+    json_put(root, "more_cells", json_number(r->more_cells));
+    json_put(root, "matrices_with_devices", devices_json(r));
+    json_put(root, "own_devices_nats",
+             r->trials.own_devices_nats > 0 ? json_number(r->trials.own_devices_nats) : json_null());
     json_put(root, "expected", gains_json(r));
     json_put(root, "trials", trials_json(&r->trials));
     return json_finish(root, e);
@@ -107,6 +138,7 @@ static enum status read_fit_options(const struct options *o, const struct model 
                               .seed = o->seed,
                               .channels = o->channels,
                               .weights = o->single_weights,
+                              .redundancy = o->redundancy,
                               .ranges = o->ranges,
                               .reconstruct = o->reconstruct};
     if (o->text) {
@@ -145,8 +177,8 @@ done:
     return s;
 }
 
-static const char *const names[] = {"model", "chip", "set", "out", "digital", "channels", "single-weights", "ranges",
-                                    "reconstruct", "rotate", "text", "tokens", "window", NULL};
+static const char *const names[] = {"model", "chip", "set", "out", "digital", "channels", "single-weights",
+                                    "redundancy", "ranges", "reconstruct", "rotate", "text", "tokens", "window", NULL};
 
 static const struct option_meaning own[] = {
     {"out", "the model folder to write"},

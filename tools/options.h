@@ -29,7 +29,7 @@ struct options {
     int64_t tokens, prompt_tokens, context, length;
     const char *format, *type; /* adapt export */
     int64_t quantise;
-    double split, digital;
+    double split, digital, redundancy;
     const char *rotate;           /* adapt fit, adapt export */
     const char *recipe, *teacher; /* adapt train, whose other keys are read as text: option_text */
     struct text_list data;

@@ -114,7 +114,7 @@ static void time_table(const json_t *root, FILE *out) {
 static void matrices_table(const json_t *root, FILE *out) {
     static const char *const columns[] = {"name",       "layer",         "inputs", "outputs",    "analog",
                                           "row_blocks", "column_blocks", "tiles",  "first_tile", "first_chip",
-                                          "utilisation", "digital_channels", "listed_weights"};
+                                          "utilisation", "digital_channels", "listed_weights", "devices"};
     object_table(at(root, "mapping", "matrices"), columns, sizeof columns / sizeof columns[0], out);
 }
 

@@ -61,6 +61,7 @@ struct fit_options {
     uint64_t tokens;        /* of the text that are used at most */
     uint32_t length;        /* ids per window, at most the model's context */
     uint64_t seed;
+    double redundancy;      /* cells for more devices per weight, in units of those of all tiles in use; 0: none */
     bool reconstruct;       /* weights and scales with the least expected error (fit_reconstruct.c) */
     bool ranges;            /* static ranges of inputs and ADCs; false: as model and chip say */
 };
@@ -71,6 +72,8 @@ struct fit_trials {
     struct fit_trial at[32];
     size_t count;                               /* 0: the text was too short for trials */
     double best[FIT_FACTORS], nats;
+    double own_devices_nats;                    /* the same with the chip's own number of devices per weight; 0: not
+                                                   tried */
 };
 /* Expected loss in nats per token, to second order. Steps measure by different sensitivities: `after` of one is not
  * `before` of the next. */
@@ -82,7 +85,9 @@ struct fit_result {
     uint64_t tokens;                            /* of windows, those of the trials included */
     struct fit_trials trials;                   /* nats per token on the noisy chip */
     double digital_share;                       /* reached */
-    struct fit_gain side, reconstruction;       /* by noise of weights */
+    struct fit_gain side, redundancy, reconstruction; /* by noise of weights; redundancy: the side path anew included */
+    double more_cells;                          /* reached, in units of those of all tiles in use */
+    size_t with_devices[DEVICES_MOST + 1];      /* matrices on tiles with so many devices per weight; 0: as the chip */
     struct fit_gain ranges;                     /* by converters: with the largest inputs on the text as ranges and the
                                                    chip's lambda, and with the fitted ones, before the trials */
 };

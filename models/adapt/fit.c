@@ -1,15 +1,16 @@
 /* mho adapt fit: a model for a chip without training.
  *
- * 1. windows of the text, spread over it; the last eighth is kept for step 6
+ * 1. windows of the text, spread over it; the last eighth is kept for step 7
  * 2. sensitivities of all weights (fit_sensitivity.c), and the inputs of all matrices (fit_statistics.c)
  * 3. what stays digital (fit_side.c), first single weights alone, which says how large the others are; then channels
  *    and weights at one price
- * 4. weights and scales that are written instead (fit_reconstruct.c)
- * 5. ranges of inputs and ADCs (fit_ranges.c), first without knowing the results, then with those under noise
- * 6. factors of these ranges, tried out on the noisy chip (fit_search.c)
- * 7. the folder: the model with side paths and ranges, which the machine takes from there
+ * 4. devices per weight (fit_redundancy.c), then step 3 once more for the noise that is left
+ * 5. weights and scales that are written instead (fit_reconstruct.c)
+ * 6. ranges of inputs and ADCs (fit_ranges.c), first without knowing the results, then with those under noise
+ * 7. factors of these ranges, tried out on the noisy chip (fit_search.c)
+ * 8. the folder: the model with side paths, devices and ranges, which the machine takes from there
  *
- * Steps 3 to 6 can be left out, each on its own. */
+ * Steps 3 to 7 can be left out, each on its own. */
 #include <stdio.h>
 #include <string.h>
 
@@ -133,6 +134,7 @@ static enum status find_sides(struct fitting *f, struct error *e) {
     fit_sides_destroy(&f->sides, f->model->matrix_count);
     f->sides = (struct fit_sides){0};
     TRY(fit_sides(f->model, f->chip, f->sensitivity, o->digital_share, o->weights, f->statistics, &f->sides, e));
+    f->result->digital_share = o->digital_share > 0 ? (double)f->sides.listed / (double)f->sides.weights : 0;
     return fit_measure_weights(f->model, f->chip, f->sensitivity, f->sides.sides, f->statistics, e);
 }
 
@@ -153,9 +155,21 @@ static enum status choose_sides(struct fitting *f, struct error *e) {
         TRY(fit_channel_menu(f->model, f->chip, &f->converters, f->statistics, e));
         TRY(find_sides(f, e));
     }
-    if (o->digital_share > 0) {
-        f->result->digital_share = (double)f->sides.listed / (double)f->sides.weights;
-        f->result->side = (struct fit_gain){true, before, noise_cost(f)};
+    f->result->side = (struct fit_gain){o->digital_share > 0, before, noise_cost(f)};
+    return OK;
+}
+
+static enum status choose_devices(struct fitting *f, struct error *e) {
+    struct fit_result *r = f->result;
+    double before = noise_cost(f);
+    if (!(f->options->redundancy > 0)) {
+        return OK;
+    }
+    TRY(fit_redundancy(f->model, f->chip, f->options->redundancy, f->statistics, &r->more_cells, e));
+    TRY(find_sides(f, e));
+    r->redundancy = (struct fit_gain){true, before, noise_cost(f)};
+    for (size_t i = 0; i < f->model->matrix_count; i++) {
+        r->with_devices[f->statistics[i].devices] += f->statistics[i].blocks > 0;
     }
     return OK;
 }
@@ -171,6 +185,19 @@ static enum status reconstruct(struct fitting *f, struct error *e) {
     TRY(fit_reconstruct(f->copy, f->chip, f->text.ids, f->text.windows, f->text.length, sides, f->statistics,
                         &f->result->reconstruction, e));
     return fit_measure_weights(f->model, f->chip, f->sensitivity, sides, f->statistics, e);
+}
+
+/* More devices that do not help on the noisy chip are not taken. */
+static void confirm_devices(struct fitting *f) {
+    const struct fit_trials *t = &f->result->trials;
+    if (!f->result->redundancy.done || t->own_devices_nats <= 0 || t->nats < t->own_devices_nats) {
+        return;
+    }
+    f->result->more_cells = 0;
+    f->result->redundancy.done = false;
+    for (size_t i = 0; i < f->model->matrix_count; i++) {
+        f->statistics[i].devices = 0;
+    }
 }
 
 static enum status find_ranges(struct fitting *f, struct error *e) {
@@ -195,8 +222,11 @@ static enum status find_ranges(struct fitting *f, struct error *e) {
         f->result->ranges.before += f->statistics[i].plain_cost;
         f->result->ranges.after += f->statistics[i].cost;
     }
-    return f->trials.windows ? fit_search(f->model, f->chip, sides, &f->trials, f->statistics, &f->result->trials, e)
-                             : OK;
+    if (f->trials.windows) {
+        TRY(fit_search(f->model, f->chip, sides, &f->trials, f->statistics, &f->result->trials, e));
+        confirm_devices(f);
+    }
+    return OK;
 }
 
 static enum status write(struct fitting *f, const char *path, struct error *e) {
@@ -205,6 +235,11 @@ static enum status write(struct fitting *f, const char *path, struct error *e) {
     if (f->ranges) {
         TRY(range_parts(f->model, f->statistics, f->converters.adc_steps > 0, &parts, &count, e));
     }
+    size_t matrices = f->model->matrix_count;
+    uint32_t *devices = mem_alloc(matrices, sizeof *devices);
+    for (size_t i = 0; devices && i < matrices; i++) {
+        devices[i] = f->statistics[i].devices;
+    }
     json_t *how = json_pack("{s:s, s:s, s:I, s:f}", "recipe", "fit", "chip", chip_name(f->chip), "tokens",
                             (json_int_t)f->result->tokens, "digital", f->result->digital_share);
     char *text = compact_text(how);
@@ -212,11 +247,13 @@ static enum status write(struct fitting *f, const char *path, struct error *e) {
                                     .parts = parts,
                                     .part_count = count,
                                     .sides = (const struct side_path *const *)f->sides.sides,
+                                    .devices = devices,
                                     .chip = chip_name(f->chip),
                                     .adapt = text};
-    enum status s = text ? model_write_folder(f->model, &changes, path, e)
+    enum status s = text && devices ? model_write_folder(f->model, &changes, path, e)
                          : error_set(e, ERR_RUN, "adapt fit: out of memory");
     json_decref(how);
+    mem_free(devices);
     mem_free(text);
     mem_free(parts);
     return s;
@@ -232,6 +269,7 @@ static enum status run_steps(struct fitting *f, const char *path, struct error *
     TRY(read_text(f, e));
     TRY(measure(f, e));
     TRY(choose_sides(f, e));
+    TRY(choose_devices(f, e));
     TRY(reconstruct(f, e));
     TRY(find_ranges(f, e));
     return write(f, path, e);

@@ -78,13 +78,14 @@ struct fit_statistics {
     float *adc;          /* [blocks][O] L m_o / R; as fit_set_adc last left it */
     double cost;         /* of the converters, nats per token */
     double plain_cost;   /* the same with the largest inputs as ranges and the chip's lambda */
-    double noise;        /* of the weights on tiles, nats per token */
+    uint32_t devices;    /* per weight (struct matrix_source); 0: the chip's own number */
+    double noise;        /* of the weights on tiles with these, nats per token */
 };
 /* One for each matrix, empty. NULL: out of memory. */
 struct fit_statistics *fit_statistics_create(const struct model *m, const struct chip *c);
 void fit_statistics_destroy(struct fit_statistics *f, size_t matrices);
 void fit_clear_inputs(const struct model *m, struct fit_statistics *f);
-/* The model with side paths and ranges as they are now: sources [matrices] are the caller's. */
+/* The model with side paths, ranges and devices as they are now: sources [matrices] are the caller's. */
 struct model fit_adapted(const struct model *m, struct side_path *const *sides, const struct fit_statistics *f,
                          struct matrix_source *sources);
 void fit_count_inputs(struct fit_statistics *f, size_t inputs, const float *x, size_t tokens);
@@ -132,6 +133,20 @@ enum status fit_sides(const struct model *m, const struct chip *c, const struct 
                       bool weights, const struct fit_statistics *f, struct fit_sides *out, struct error *e);
 void fit_sides_destroy(struct fit_sides *f, size_t matrices);
 
+/* ---- devices per weight (fit_redundancy.c) -------------------------------------------------------------- */
+
+/* One matrix: cost of its noise with the chip's own number of devices per weight, arrays of its tiles, and the number
+ * of devices, which is to be raised. Zeroed: not on tiles. */
+struct fit_candidate {
+    double noise, arrays;
+    uint32_t devices;
+};
+/* Raises devices from `own` on within so many arrays of cells more; returns how many are used. */
+double fit_choose_devices(struct fit_candidate *c, size_t count, uint32_t own, double arrays);
+/* f->devices from f->noise, for at most `area` times as many cells more; *more: how many it are. */
+enum status fit_redundancy(const struct model *m, const struct chip *c, double area, struct fit_statistics *f,
+                           double *more, struct error *e);
+
 /* ---- weights that are written instead of the model's (fit_copy.c, fit_moments.c, fit_reconstruct.c) ----- */
 
 /* A model whose weights may be changed: matrices on tiles are its own, in fp32. The original must outlive it. */
@@ -151,6 +166,7 @@ void fit_moments_destroy(struct fit_moments *f);
 /* One matrix. */
 struct fit_layer {
     uint32_t inputs, outputs;
+    uint32_t devices;              /* per weight; 0: the chip's own number */
     const float *square;           /* [I][I] */
     const struct side_path *side;  /* NULL: none */
     float *weights;                /* [O][I]: given, and what to write instead */

@@ -149,7 +149,8 @@ static double noise_cost(const struct matrix_job *j, size_t matrix, uint32_t o, 
     for (uint32_t i = first; i < end; i++) { /* digital ones have the target 0, and its noise */
         sum += v->input[i] * (double)fit_variance(j->noise, fminf(fabsf(w[i]) * inverse, 1));
     }
-    return v->output[o] * (double)largest * (double)largest * sum;
+    double share = chip_noise_share(j->chip, j->statistics[matrix].devices);
+    return share * v->output[o] * (double)largest * (double)largest * sum;
 }
 
 static void add_output(const struct matrix_job *j, size_t matrix, uint32_t o, const float *w) {

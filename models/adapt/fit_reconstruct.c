@@ -20,6 +20,8 @@
  * time. The scales: SCALES times the largest |w| that the column has on the tiles of each row block, falling, each from
  * the targets of the one before; a column keeps the best, then goes through its weights FINAL times more.
  *
+ * With n devices per weight s^2 is that of the chip's own number d times d / n.
+ *
  * H of few tokens says too much about single inputs: its diagonal counts 1 + DAMPING times. Errors of converters are
  * not in it. */
 #include <math.h>
@@ -75,18 +77,18 @@ struct panel_work {
 
 /* ---- the table ------------------------------------------------------------------------------------------ */
 
-static float variance_at(const float *sd, size_t step) {
+static float variance_at(const float *sd, float share, size_t step) {
     float at = (float)step * (NODES - 1) / STEPS;
     size_t i = (size_t)at;
     float s = i + 1 < NODES ? sd[i] + (sd[i + 1] - sd[i]) * (at - (float)i) : sd[NODES - 1];
-    return s * s;
+    return share * s * s;
 }
 
-static enum status make_curve(const struct chip *c, struct curve *out, struct error *e) {
-    float sd[NODES];
+static enum status make_curve(const struct chip *c, uint32_t devices, struct curve *out, struct error *e) {
+    float sd[NODES], share = (float)chip_noise_share(c, devices);
     TRY(chip_weight_noise(c, sd, NODES, e));
     for (size_t v = 0; v <= STEPS; v++) {
-        out->variance[v] = variance_at(sd, v);
+        out->variance[v] = variance_at(sd, share, v);
     }
     for (size_t a = 0; a <= REACH * STEPS; a++) {
         float least = (float)INFINITY;
@@ -301,7 +303,7 @@ static void reconstruct_panels(void *context, size_t begin, size_t end, int work
 
 enum status fit_reconstruct_layer(const struct chip *c, const struct fit_layer *l, struct error *e) {
     struct curve curve = {{0}, {0}};
-    TRY(make_curve(c, &curve, e));
+    TRY(make_curve(c, l->devices, &curve, e));
     struct layer_job j = {.curve = &curve, .side = l->side, .inputs = l->inputs, .outputs = l->outputs,
                           .blocks = chip_row_blocks(c, l->inputs), .weights = l->weights, .scales = l->scales,
                           .before = l->before, .after = l->after};
@@ -331,11 +333,12 @@ enum status fit_reconstruct_layer(const struct chip *c, const struct fit_layer *
 
 /* One matrix of the copy; its share of the nats is added. */
 static enum status reconstruct_matrix(struct model *copy, size_t i, const struct chip *c, const float *square,
-                                      const struct side_path *side, const double *output_cost,
+                                      const struct side_path *side, const struct fit_statistics *v,
                                       struct fit_gain *gain, struct error *e) {
     struct matrix_source *m = &copy->sources[i];
     size_t scales = (size_t)chip_row_blocks(c, m->inputs) * m->outputs;
-    struct fit_layer l = {.inputs = m->inputs, .outputs = m->outputs, .square = square, .side = side,
+    struct fit_layer l = {.inputs = m->inputs, .outputs = m->outputs, .devices = v->devices,
+                          .square = square, .side = side,
                           .weights = fit_weights(copy, i),
                           .scales = arena_alloc(copy->arena, scales, sizeof *l.scales),
                           .before = arena_alloc(copy->arena, 2 * (size_t)m->outputs, sizeof *l.before)};
@@ -347,8 +350,8 @@ static enum status reconstruct_matrix(struct model *copy, size_t i, const struct
     m->weight_scale = l.scales;
     m->scale_count = scales;
     for (size_t o = 0; o < m->outputs; o++) {
-        gain->before += output_cost[o] * l.before[o];
-        gain->after += output_cost[o] * l.after[o];
+        gain->before += v->output_cost[o] * l.before[o];
+        gain->after += v->output_cost[o] * l.after[o];
     }
     return OK;
 }
@@ -361,8 +364,7 @@ static enum status reconstruct_all(struct model *copy, const struct chip *c, con
     *gain = (struct fit_gain){.done = true};
     for (size_t i = 0; i < copy->matrix_count && status == OK; i++) {
         if (f->square[i]) {
-            status = reconstruct_matrix(copy, i, c, f->square[i], sides ? sides[i] : NULL, v[i].output_cost, gain,
-                                        e);
+            status = reconstruct_matrix(copy, i, c, f->square[i], sides ? sides[i] : NULL, &v[i], gain, e);
             status = status == OK ? check_interrupted(e) : status;
         }
         progress_update(progress, i + 1);

@@ -5,7 +5,9 @@
  * else was chosen on: a factor of all input ranges, one more for those of the head, a factor of all ADC limits. One
  * after the other each goes up by steps of sqrt(2) while the nats per token fall, or else down. Every trial has the
  * same windows and the same noise, so that differences are not chance of the chip; those of the text are, and a factor
- * that saves less than LEAST is not taken. */
+ * that saves less than LEAST is not taken.
+ *
+ * Where a matrix has more devices per weight than the chip's own number, the best is measured without them, too. */
 #include <math.h>
 #include <string.h>
 
@@ -105,6 +107,23 @@ static enum status search_factors(struct search *s, struct error *e) {
     return OK;
 }
 
+/* The same with the chip's own number of devices per weight. */
+static enum status try_own_devices(struct search *s, struct error *e) {
+    size_t count = s->model->matrix_count;
+    for (size_t i = 0; i < count; i++) {
+        s->student->matrices[i].cell_noise = 1;
+    }
+    return nats_of(s, &s->trials->own_devices_nats, e);
+}
+
+static bool more_devices(const struct search *s) {
+    bool any = false;
+    for (size_t i = 0; i < s->model->matrix_count; i++) {
+        any = any || s->statistics[i].devices > 0;
+    }
+    return any;
+}
+
 /* What was found becomes the ranges. */
 static void keep(const struct search *s) {
     for (size_t i = 0; i < s->model->matrix_count; i++) {
@@ -133,6 +152,7 @@ enum status fit_search(const struct model *m, const struct chip *c, struct side_
         const struct model copy = fit_adapted(m, sides, f, sources);
         status = student_create(&copy, c, &rule, &options, &s.student, e);
         status = status == OK ? search_factors(&s, e) : status;
+        status = status == OK && more_devices(&s) ? try_own_devices(&s, e) : status;
     }
     if (status == OK) {
         keep(&s);

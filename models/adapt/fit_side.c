@@ -128,9 +128,14 @@ static enum status read_output(const struct search *s, uint32_t o, float *w, str
     return OK;
 }
 
+/* The sensitivity of an output, smaller where several devices hold a weight. */
+static double output_cost(const struct search *s, uint32_t o) {
+    return s->sensitivity[s->matrix].output[o] * chip_noise_share(s->chip, s->statistics[s->matrix].devices);
+}
+
 static enum status choose_output(const struct search *s, uint32_t o, float *w, float *sorted, struct error *e) {
     uint32_t inputs = s->model->sources[s->matrix].inputs, blocks = chip_row_blocks(s->chip, inputs);
-    double scale = s->sensitivity[s->matrix].output[o];
+    double scale = output_cost(s, o);
     TRY(read_output(s, o, w, e));
     s->listed[o] = 0;
     for (uint32_t b = 0; b < blocks; b++) {
@@ -159,7 +164,7 @@ static void list_outputs(void *context, size_t begin, size_t end, int worker) {
         s->status[worker] = read_output(s, (uint32_t)o, w, &s->errors[worker]);
         for (uint32_t b = 0; b < blocks && s->status[worker] == OK; b++) {
             uint32_t first = chip_row_begin(s->chip, inputs, b), n = chip_row_begin(s->chip, inputs, b + 1) - first;
-            at = list_column(s, w + first, s->input + first, first, n, s->sensitivity[s->matrix].output[o],
+            at = list_column(s, w + first, s->input + first, first, n, output_cost(s, (uint32_t)o),
                              s->bound[o * blocks + b], at);
         }
     }

@@ -14,6 +14,7 @@ static bool make(const struct model *m, const struct chip *c, size_t i, struct f
     size_t I = m->sources[i].inputs, O = m->sources[i].outputs, B = chip_row_blocks(c, m->sources[i].inputs);
     *f = (struct fit_statistics){.blocks = (uint32_t)B,
                                  .panels = (uint32_t)panels_in(O),
+                                 .devices = m->sources[i].devices,
                                  .inputs = mem_alloc(I * FIT_BINS, sizeof *f->inputs),
                                  .signs = mem_alloc(I * FIT_BINS, sizeof *f->signs),
                                  .output_cost = mem_alloc(O, sizeof *f->output_cost),
@@ -143,6 +144,7 @@ struct model fit_adapted(const struct model *m, struct side_path *const *sides, 
         sources[i] = m->sources[i];
         sources[i].side = sides ? sides[i] : NULL;
         if (f[i].blocks) {
+            sources[i].devices = f[i].devices;
             sources[i].input_range = f[i].ranges;
             sources[i].input_range_count = f[i].blocks;
             sources[i].adc_range = f[i].adc;

@@ -25,7 +25,8 @@ enum train_noise {
     TRAIN_NOISE_NONE,
     TRAIN_NOISE_COLUMN, /* sd = noise_sd x m_to */
     TRAIN_NOISE_MATRIX, /* sd = noise_sd x max of m_to over o */
-    TRAIN_NOISE_CELL    /* sd = noise_curve(|w| / m_to) x m_to: the programming error of the chip's cell */
+    TRAIN_NOISE_CELL    /* sd = noise_curve(|w| / m_to) x m_to: the programming error of the chip's cell; smaller
+                           by the root of the devices per weight where the model brings a number of them */
 };
 enum train_clip {
     TRAIN_CLIP_NONE,

@@ -304,6 +304,7 @@ static bool take_matrix(struct student *s, size_t i, const struct chip *c) {
                                .matrix = (uint32_t)i,
                                .seed = s->options.seed};
     if (l->rule) {
+        l->cell_noise = (float)sqrt(chip_noise_share(c, source->devices));
         l->scale = source->weight_scale;
         l->adc_range = source->adc_range;
     }

@@ -40,6 +40,7 @@ struct analog_layer {
     real *range, *range_gradient;        /* [blocks] */
     uint32_t *range_batches;             /* [blocks] that it was taken from */
     real *clip, *clip_gradient;          /* [blocks][O]; NULL: not learned */
+    float cell_noise;                    /* of the cell's noise: sd with the matrix's devices per weight / the chip's */
     const float *scale, *adc_range;      /* [blocks][O] that the model brings (struct matrix_source); NULL: none */
     const uint8_t *digital_input;        /* [I]; NULL: none */
     const uint32_t *side_begin, *side_inputs; /* [O + 1]; digital weights of every output, channels included */

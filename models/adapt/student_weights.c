@@ -163,7 +163,7 @@ static void quantise_weights(const struct analog_rule *r, real *w, size_t n, rea
     }
 }
 
-static void add_cell_noise(const float *curve, real *w, size_t n, real most, const float *numbers) {
+static void add_cell_noise(const float *curve, float factor, real *w, size_t n, real most, const float *numbers) {
     const float nodes = NOISE_NODES - 1;
     float scale = most > 0 ? nodes / (float)most : 0;
     for (size_t i = 0; i < n; i++) {
@@ -172,7 +172,7 @@ static void add_cell_noise(const float *curve, real *w, size_t n, real most, con
         int node = (int)at;
         node = node < NOISE_NODES - 2 ? node : NOISE_NODES - 2;
         float part = at - (float)node;
-        w[i] += most * (real)((curve[node] + (curve[node + 1] - curve[node]) * part) * numbers[i]);
+        w[i] += most * (real)(factor * (curve[node] + (curve[node + 1] - curve[node]) * part) * numbers[i]);
     }
 }
 
@@ -180,7 +180,7 @@ static void add_noise(const struct analog_layer *l, real *w, size_t n, size_t o,
     size_t at = t * l->outputs + o;
     real most = l->scale ? (real)l->scale[at] : l->largest[at];
     if (l->rule->noise == TRAIN_NOISE_CELL) {
-        add_cell_noise(l->rule->noise_curve, w, n, most, numbers);
+        add_cell_noise(l->rule->noise_curve, l->cell_noise, w, n, most, numbers);
         return;
     }
     real sd = (real)l->rule->noise_sd * (l->rule->noise == TRAIN_NOISE_COLUMN ? most : l->block_largest[t]);
