@@ -41,6 +41,10 @@ struct kernels {
      * |error| <= k eps sum|panel x|. An output does not depend on `tokens` and `lanes`. */
     void (*gemm_panel_f32)(const float *panel, size_t k, const float *x, size_t ldx, size_t tokens, float *y,
                            size_t ldy, size_t lanes);
+    /* The same for `panels` of them, each `stride` floats after the one before, with outputs y_stride floats apart; the
+     * last has `lanes` lanes, all others PANEL. The bits of gemm_panel_f32; several share the loads of inputs. */
+    void (*gemm_panels_f32)(const float *panel, size_t stride, size_t panels, size_t k, const float *x, size_t ldx,
+                            size_t tokens, float *y, size_t ldy, size_t y_stride, size_t lanes);
     /* Converts `lanes` rows of stored type into a panel (missing lanes 0). */
     void (*pack_panel_f32)(enum weight_type type, const void *w, size_t stride, size_t lanes, size_t k, float *panel);
 

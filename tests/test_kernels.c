@@ -370,6 +370,30 @@ static void check_gemm(const struct kernels *kernel, const float *panel, size_t 
     assert_true(bits_of_float(y[tokens * LDY]) == UINT32_MAX);
 }
 
+/* Several panels at once: the bits of one after the other, and nothing beyond the lanes of the last. */
+static void panels_side_by_side_change_no_bit(void **state) {
+    enum { K = 65, PANELS = 7, STRIDE = K * PANEL + 5, LDX = K + 2, LDY = PANELS * PANEL + 3, Y = MOST_TOKENS * LDY };
+    static float y[Y], expected[Y];
+    float *panels = odd_floats(PANELS * STRIDE), *x = odd_floats(MOST_TOKENS * LDX);
+    (void)state;
+    fill_data(SMOOTH, 61, panels, PANELS * STRIDE);
+    fill_data(SMOOTH, 62, x, MOST_TOKENS * LDX);
+    for (size_t c = 0; c < PANELS * MOST_TOKENS * sets; c++) {
+        size_t count = 1 + c % PANELS, tokens = 1 + c / PANELS % MOST_TOKENS, lanes = 1 + c % PANEL;
+        const struct kernels *kernel = set[c / (PANELS * MOST_TOKENS)];
+        memset(y, 0xff, sizeof y);
+        memset(expected, 0xff, sizeof expected);
+        kernel->gemm_panels_f32(panels, STRIDE, count, K, x, LDX, tokens, y, LDY, PANEL, lanes);
+        for (size_t p = 0; p < count; p++) {
+            kernel->gemm_panel_f32(panels + p * STRIDE, K, x, LDX, tokens, expected + p * PANEL, LDY,
+                                   p + 1 < count ? PANEL : lanes);
+        }
+        assert_memory_equal(y, expected, sizeof y);
+    }
+    free_array(panels);
+    free_array(x);
+}
+
 /* Rows of every stored type, their order, widths around the registers, strides longer than the rows. */
 static void weighted_rows_keep_their_bound(void **state) {
     (void)state;
@@ -750,6 +774,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup(gemv_keeps_its_bound_in_every_type, find_sets),
     cmocka_unit_test_setup(every_half_is_converted_exactly, find_sets),
     cmocka_unit_test_setup(panels_hold_rows_side_by_side, find_sets),
+    cmocka_unit_test_setup(panels_side_by_side_change_no_bit, find_sets),
     cmocka_unit_test_setup(weighted_rows_keep_their_bound, find_sets),
     cmocka_unit_test_setup(halves_are_rounded_alike, find_sets),
     cmocka_unit_test_setup(gemm_keeps_its_bound_and_its_bits, find_sets),

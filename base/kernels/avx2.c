@@ -523,6 +523,14 @@ static void avx2_gemm_panel_f32(const float *panel, size_t k, const float *x, si
     }
 }
 
+static void avx2_gemm_panels_f32(const float *panel, size_t stride, size_t panels, size_t k, const float *x, size_t ldx,
+                                  size_t tokens, float *y, size_t ldy, size_t y_stride, size_t lanes) {
+    for (size_t p = 0; p < panels; p++) {
+        avx2_gemm_panel_f32(panel + p * stride, k, x, ldx, tokens, y + p * y_stride, ldy,
+                            p + 1 < panels ? PANEL : lanes);
+    }
+}
+
 static void avx2_mac_i16(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, size_t tokens, int32_t *acc) {
     const size_t pairs = (rows + 1) / 2;
     while (tokens > 0) {
@@ -830,6 +838,7 @@ const struct kernels kernels_avx2 = {
     .weigh_rows = avx2_weigh_rows,
     .halves_of_f32 = avx2_halves_of_f32,
     .gemm_panel_f32 = avx2_gemm_panel_f32,
+    .gemm_panels_f32 = avx2_gemm_panels_f32,
     .pack_panel_f32 = avx2_pack_panel_f32,
     .mac_i16 = avx2_mac_i16,
     .scale_sums = avx2_scale_sums,

@@ -28,6 +28,7 @@ enum {
     GEMV_ROWS = 4,     /* rows that share the loads of x */
     MAC_AHEAD = 4096,  /* bytes that the one-token multiply prefetches ahead */
     BLOCK_TOKENS = 14, /* accumulators of the panel kernels; 32 registers, 2 multiplies per cycle, 4 cycles each */
+    WIDE_PANELS = 3, WIDE_TOKENS = 8, /* 24 accumulators: 11 loads for 24 multiplies instead of 15 for 14 */
 };
 
 /* The first n of 16 lanes; all of them for n >= 16. */
@@ -328,6 +329,32 @@ INLINE void gemm_block(size_t count, const float *panel, size_t k, const float *
     }
 }
 
+/* WIDE_PANELS panels; the last stores `lanes`. */
+INLINE void gemm_wide_block(size_t count, const float *panel, size_t stride, size_t k, const float *x, size_t ldx,
+                            float *y, size_t ldy, size_t y_stride, __mmask16 lanes) {
+    __m512 sum[WIDE_TOKENS][WIDE_PANELS];
+    for (size_t t = 0; t < count; t++) {
+        sum[t][0] = sum[t][1] = sum[t][2] = _mm512_setzero_ps();
+    }
+    struct cursor inputs = cursor_at(count, x, ldx * sizeof *x);
+    for (size_t i = 0; i < k; i++) {
+        const __m512 w0 = _mm512_loadu_ps(panel + i * PANEL), w1 = _mm512_loadu_ps(panel + stride + i * PANEL),
+                     w2 = _mm512_loadu_ps(panel + 2 * stride + i * PANEL);
+        for (size_t t = 0; t < count; t++) {
+            const __m512 v = _mm512_castsi512_ps(_mm512_set1_epi32(cursor_get(&inputs, t)));
+            sum[t][0] = _mm512_fmadd_ps(w0, v, sum[t][0]);
+            sum[t][1] = _mm512_fmadd_ps(w1, v, sum[t][1]);
+            sum[t][2] = _mm512_fmadd_ps(w2, v, sum[t][2]);
+        }
+        cursor_advance(&inputs, count);
+    }
+    for (size_t t = 0; t < count; t++) {
+        _mm512_storeu_ps(y + t * ldy, sum[t][0]);
+        _mm512_storeu_ps(y + y_stride + t * ldy, sum[t][1]);
+        _mm512_mask_storeu_ps(y + 2 * y_stride + t * ldy, lanes, sum[t][2]);
+    }
+}
+
 INLINE __m512i broadcast_pair(const int16_t *x) {
     int32_t pair;
     memcpy(&pair, x, sizeof pair);
@@ -487,6 +514,37 @@ static void avx512_gemm_panel_f32(const float *panel, size_t k, const float *x, 
         x += count * ldx;
         y += count * ldy;
         tokens -= count;
+    }
+}
+
+#define FOR_EACH_WIDE_COUNT(DO) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8)
+
+#define WIDE_BLOCK(n)                                                                                                  \
+    case n:                                                                                                            \
+        gemm_wide_block(n, panel, stride, k, x, ldx, y, ldy, y_stride, lanes);                                         \
+        break;
+
+static void gemm_wide(const float *panel, size_t stride, size_t k, const float *x, size_t ldx, size_t tokens, float *y,
+                      size_t ldy, size_t y_stride, __mmask16 lanes) {
+    while (tokens > 0) {
+        const size_t count = tokens < WIDE_TOKENS ? tokens : WIDE_TOKENS;
+        switch (count) { FOR_EACH_WIDE_COUNT(WIDE_BLOCK) }
+        x += count * ldx;
+        y += count * ldy;
+        tokens -= count;
+    }
+}
+
+static void avx512_gemm_panels_f32(const float *panel, size_t stride, size_t panels, size_t k, const float *x,
+                                   size_t ldx, size_t tokens, float *y, size_t ldy, size_t y_stride, size_t lanes) {
+    size_t p = 0;
+    for (; p + WIDE_PANELS <= panels; p += WIDE_PANELS) {
+        gemm_wide(panel + p * stride, stride, k, x, ldx, tokens, y + p * y_stride, ldy, y_stride,
+                  first_lanes(p + WIDE_PANELS < panels ? PANEL : lanes));
+    }
+    for (; p < panels; p++) {
+        avx512_gemm_panel_f32(panel + p * stride, k, x, ldx, tokens, y + p * y_stride, ldy,
+                              p + 1 < panels ? PANEL : lanes);
     }
 }
 
@@ -782,6 +840,7 @@ const struct kernels kernels_avx512 = {
     .weigh_rows = avx512_weigh_rows,
     .halves_of_f32 = avx512_halves_of_f32,
     .gemm_panel_f32 = avx512_gemm_panel_f32,
+    .gemm_panels_f32 = avx512_gemm_panels_f32,
     .pack_panel_f32 = avx512_pack_panel_f32,
     .mac_i16 = avx512_mac_i16,
     .scale_sums = avx512_scale_sums,

@@ -68,6 +68,14 @@ static void ref_gemm_panel_f32(const float *panel, size_t k, const float *x, siz
     }
 }
 
+static void ref_gemm_panels_f32(const float *panel, size_t stride, size_t panels, size_t k, const float *x, size_t ldx,
+                                 size_t tokens, float *y, size_t ldy, size_t y_stride, size_t lanes) {
+    for (size_t p = 0; p < panels; p++) {
+        ref_gemm_panel_f32(panel + p * stride, k, x, ldx, tokens, y + p * y_stride, ldy,
+                           p + 1 < panels ? PANEL : lanes);
+    }
+}
+
 static void ref_pack_panel_f32(enum weight_type type, const void *w, size_t stride, size_t lanes, size_t k,
                                float *panel) {
     for (size_t i = 0; i < k; i++) {
@@ -185,6 +193,7 @@ const struct kernels kernels_ref = {
     .weigh_rows = ref_weigh_rows,
     .halves_of_f32 = ref_halves_of_f32,
     .gemm_panel_f32 = ref_gemm_panel_f32,
+    .gemm_panels_f32 = ref_gemm_panels_f32,
     .pack_panel_f32 = ref_pack_panel_f32,
     .mac_i16 = ref_mac_i16,
     .scale_sums = ref_scale_sums,

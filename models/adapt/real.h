@@ -51,6 +51,7 @@ enum compute { COMPUTE_FP32, COMPUTE_BF16 };
 #define dot_product REAL_NAME(dot_product)
 #define add_scaled REAL_NAME(add_scaled)
 #define panel_multiply REAL_NAME(panel_multiply)
+#define panels_multiply REAL_NAME(panels_multiply)
 #define reals_of REAL_NAME(reals_of)
 #define analog_layer_buffers REAL_NAME(analog_layer_buffers)
 #define analog_work_buffers REAL_NAME(analog_work_buffers)

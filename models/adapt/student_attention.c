@@ -73,17 +73,15 @@ static void pack_columns(const struct attention *a, const real *x, size_t keys, 
 /* out [n][keys] = x [n][d] times the rows in panels, up to key `end` */
 static void times_rows(const struct attention *a, const real *panels, const real *x, size_t ld, size_t n, size_t end,
                        real *out, size_t keys) {
-    for (size_t s = 0; s < end; s += PANEL) {
-        panel_multiply(a->compute, panels + s * a->head_dim, a->head_dim, x, ld, n, out + s, keys, PANEL);
-    }
+    panels_multiply(a->compute, panels, PANEL * a->head_dim, panels_in(end), a->head_dim, x, ld, n, out, keys, PANEL,
+                    PANEL);
 }
 
 /* out [n][d] = x [n][keys] times the columns in panels, keys [0, end) */
 static void times_columns(const struct attention *a, const real *panels, const real *x, size_t keys, size_t n,
                           size_t end, real *out, size_t ld) {
-    for (size_t f = 0; f < a->head_dim; f += PANEL) {
-        panel_multiply(a->compute, panels + f * keys, end, x, keys, n, out + f, ld, smaller(PANEL, a->head_dim - f));
-    }
+    size_t count = panels_in(a->head_dim), lanes = a->head_dim - (count - 1) * PANEL;
+    panels_multiply(a->compute, panels, PANEL * keys, count, end, x, keys, n, out, ld, PANEL, lanes);
 }
 
 /* Row of scores of query t, keys [0, end): softmax over the keys that it sees, 0 elsewhere. */

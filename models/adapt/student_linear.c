@@ -50,10 +50,10 @@ bool analog_work_buffers(struct analog_work *w, struct arena *a, size_t more) {
     size_t width = (size_t)w->inputs + (size_t)w->blocks * PANEL; /* panels of all blocks */
     w->threads = threads_count();
     w->packed_reals = most(w->tokens, 1024) * width;
-    /* forward: weights of a group, a tile before and after conversion, noise numbers */
-    size_t forward = (size_t)GROUP * w->inputs + 2 * CHUNK * PANEL + width;
+    /* forward: weights of a group, tiles of its panels, one after conversion, noise numbers */
+    size_t forward = (size_t)GROUP * w->inputs + (GROUP_PANELS + 1) * CHUNK * PANEL + width;
     size_t weights = (size_t)GROUP * (w->tokens + w->inputs) + 64;
-    size_t inputs = (size_t)CHUNK * 1024 + CHUNK * PANEL;
+    size_t inputs = (size_t)CHUNK * 1024 + GROUP_PANELS * CHUNK * PANEL;
     size_t side = ((size_t)w->inputs + w->outputs + PANEL) * CHUNK;
     w->scratch_reals = (most(most(forward, weights), most(most(inputs, side), more)) + 31) / 16 * 16;
     w->quantised = reals_of(a, (size_t)w->tokens * w->inputs);
@@ -338,29 +338,39 @@ static struct block_range inputs_of(const struct analog_layer *l, bool acts, siz
 
 static bool watches(const struct analog_pass *p) { return p->watch && !p->again; }
 
-/* Panels [begin, end) in one block. */
-static void multiply_block(const struct forward_job *j, size_t block, size_t begin, size_t end, real *packed,
-                           real *tile) {
+/* One panel's results of tokens [first, first + n). */
+static void finish_tile(const struct forward_job *j, size_t block, size_t panel, size_t first, size_t n,
+                        const real *tile, real *converted) {
+    bool limited = j->acts && j->layer->rule->adc_bound > 0;
+    if (j->acts && watches(j->pass) && j->pass->watch->results) {
+        j->pass->watch->results(j->pass->watch->context, j->layer, block, panel, tile, n);
+    }
+    if (limited) {
+        convert_tile(j, block, panel, first, n, tile, converted);
+    }
+    store_tile(j, block, panel, first, n, limited ? converted : tile);
+}
+
+static void pack_weights(const struct forward_job *j, struct block_range in, size_t begin, size_t end, real *packed) {
     const struct analog_layer *l = j->layer;
-    struct block_range in = inputs_of(l, j->acts, block);
-    enum compute compute = j->work->compute;
     for (size_t p = begin; p < end; p++) {
-        panel_of_rows(compute, l->used + p * PANEL * l->inputs + in.first, l->inputs,
+        panel_of_rows(j->work->compute, l->used + p * PANEL * l->inputs + in.first, l->inputs,
                       smaller(PANEL, l->outputs - p * PANEL), in.n, packed + (p - begin) * in.n * PANEL);
     }
+}
+
+/* Panels [begin, end) in one block; tiles [GROUP_PANELS + 1][CHUNK][PANEL]. */
+static void multiply_block(const struct forward_job *j, size_t block, size_t begin, size_t end, real *packed,
+                           real *tiles) {
+    const struct analog_layer *l = j->layer;
+    struct block_range in = inputs_of(l, j->acts, block);
+    pack_weights(j, in, begin, end, packed);
     for (size_t t = 0; t < j->pass->tokens; t += CHUNK) {
         size_t n = smaller(CHUNK, j->pass->tokens - t);
+        panels_multiply(j->work->compute, packed, in.n * PANEL, end - begin, in.n, j->x + t * l->inputs + in.first,
+                        l->inputs, n, tiles, PANEL, CHUNK * PANEL, PANEL);
         for (size_t p = begin; p < end; p++) {
-            panel_multiply(compute, packed + (p - begin) * in.n * PANEL, in.n, j->x + t * l->inputs + in.first,
-                           l->inputs, n, tile, PANEL, PANEL);
-            if (j->acts && watches(j->pass) && j->pass->watch->results) {
-                j->pass->watch->results(j->pass->watch->context, l, block, p, tile, n);
-            }
-            bool limited = j->acts && l->rule->adc_bound > 0;
-            if (limited) {
-                convert_tile(j, block, p, t, n, tile, tile + CHUNK * PANEL);
-            }
-            store_tile(j, block, p, t, n, limited ? tile + CHUNK * PANEL : tile);
+            finish_tile(j, block, p, t, n, tiles + (p - begin) * CHUNK * PANEL, tiles + GROUP_PANELS * CHUNK * PANEL);
         }
     }
 }
@@ -369,36 +379,31 @@ static void multiply_block(const struct forward_job *j, size_t block, size_t beg
 static void multiply_plain(const struct forward_job *j, size_t begin, size_t end, real *packed) {
     const struct analog_layer *l = j->layer;
     size_t I = l->inputs;
-    enum compute compute = j->work->compute;
-    for (size_t p = begin; p < end; p++) {
-        panel_of_rows(compute, l->used + p * PANEL * I, I, smaller(PANEL, l->outputs - p * PANEL), I,
-                      packed + (p - begin) * I * PANEL);
-    }
+    pack_weights(j, (struct block_range){0, I}, begin, end, packed);
     for (size_t t = 0; t < j->pass->tokens; t += CHUNK) {
-        for (size_t p = begin; p < end; p++) {
-            panel_multiply(compute, packed + (p - begin) * I * PANEL, I, j->x + t * I, I,
-                           smaller(CHUNK, j->pass->tokens - t), j->y + t * j->ldy + p * PANEL, j->ldy,
-                           smaller(PANEL, l->outputs - p * PANEL));
-        }
+        panels_multiply(j->work->compute, packed, I * PANEL, end - begin, I, j->x + t * I, I,
+                        smaller(CHUNK, j->pass->tokens - t), j->y + t * j->ldy + begin * PANEL, j->ldy, PANEL,
+                        smaller(PANEL, l->outputs - (end - 1) * PANEL));
     }
 }
 
 static void multiply_groups(void *context, size_t begin, size_t end, int worker) {
     const struct forward_job *j = context;
     struct analog_layer *l = j->layer;
-    real *tile = j->work->scratch + (size_t)worker * j->work->scratch_reals, *packed = tile + 2 * CHUNK * PANEL;
+    real *tiles = j->work->scratch + (size_t)worker * j->work->scratch_reals;
+    real *packed = tiles + (GROUP_PANELS + 1) * CHUNK * PANEL;
     for (size_t g = begin; g < end; g++) {
         size_t first = g * GROUP_PANELS, last = smaller(first + GROUP_PANELS, panels_in(l->outputs));
         if (j->acts && !j->pass->again) {
             analog_make_weights(l, j->pass, first * PANEL, smaller(last * PANEL, l->outputs) - first * PANEL,
-                                (float *)tile);
+                                (float *)tiles);
         }
         bool straight = !j->acts && !l->bias;
         if (straight) {
             multiply_plain(j, first, last, packed);
         }
         for (size_t b = 0; !straight && b < (j->acts ? l->blocks : 1); b++) {
-            multiply_block(j, b, first, last, packed, tile);
+            multiply_block(j, b, first, last, packed, tiles);
         }
     }
 }

@@ -98,10 +98,8 @@ static void bias_gradient(const struct back_job *j, size_t o, size_t n, const re
 static void block_gradient(const struct back_job *j, size_t b, size_t o, size_t n, const real *turned, real *g) {
     size_t T = j->pass->tokens, width = width_of(j, b), panels = panels_in(width);
     const real *packed = j->work->packed + panels_before(j, b) * T * PANEL;
-    for (size_t p = 0; p < panels; p++) {
-        panel_multiply(j->work->compute, packed + p * T * PANEL, T, turned, T, n, g + p * PANEL, width,
-                       smaller(PANEL, width - p * PANEL));
-    }
+    panels_multiply(j->work->compute, packed, T * PANEL, panels, T, turned, T, n, g, width, PANEL,
+                    width - (panels - 1) * PANEL);
     for (size_t i = 0; i < n; i++) {
         if (j->acts) {
             analog_weight_gradient(j->layer, o + i, b, g + i * width);
@@ -177,7 +175,7 @@ static void add_tile(const real *tile, size_t n, size_t lanes, bool set, real *o
     }
 }
 
-static void input_chunk(const struct back_job *j, size_t token, real *tile, real *copy) {
+static void input_chunk(const struct back_job *j, size_t token, real *tiles, real *copy) {
     size_t I = j->layer->inputs, n = smaller(CHUNK, j->pass->tokens - token);
     for (size_t b = 0, at = 0; b < blocks_of(j); b++) {
         const real *dy = j->dy + token * j->ldy + j->first;
@@ -187,20 +185,27 @@ static void input_chunk(const struct back_job *j, size_t token, real *tile, real
             dy = copy;
             ld = j->count;
         }
-        for (size_t i = 0; i < width_of(j, b); i += PANEL, at++) {
-            panel_multiply(j->work->compute, j->work->packed + at * j->count * PANEL, j->count, dy, ld, n, tile, PANEL,
-                           PANEL);
-            add_tile(tile, n, smaller(PANEL, width_of(j, b) - i), j->first == 0,
-                     j->work->gradient_in + token * I + first_of(j, b) + i, I);
+        size_t width = width_of(j, b), panels = panels_in(width);
+        real *out = j->work->gradient_in + token * I + first_of(j, b);
+        for (size_t p = 0; p < panels; p += GROUP_PANELS) {
+            size_t count = smaller(GROUP_PANELS, panels - p);
+            panels_multiply(j->work->compute, j->work->packed + (at + p) * j->count * PANEL, j->count * PANEL, count,
+                            j->count, dy, ld, n, tiles, PANEL, CHUNK * PANEL, PANEL);
+            for (size_t i = p; i < p + count; i++) {
+                add_tile(tiles + (i - p) * CHUNK * PANEL, n, smaller(PANEL, width - i * PANEL), j->first == 0,
+                         out + i * PANEL, I);
+            }
         }
+        at += panels;
     }
 }
 
 static void input_chunks(void *context, size_t begin, size_t end, int worker) {
     const struct back_job *j = context;
-    real *tile = j->work->scratch + (size_t)worker * j->work->scratch_reals, *copy = tile + CHUNK * PANEL;
+    real *tiles = j->work->scratch + (size_t)worker * j->work->scratch_reals;
+    real *copy = tiles + GROUP_PANELS * CHUNK * PANEL;
     for (size_t c = begin; c < end; c++) {
-        input_chunk(j, c * CHUNK, tile, copy);
+        input_chunk(j, c * CHUNK, tiles, copy);
     }
 }
 

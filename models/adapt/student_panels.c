@@ -47,6 +47,20 @@ void panel_multiply(enum compute compute, const real *panel, size_t k, const rea
 }
 #endif
 
+void panels_multiply(enum compute compute, const real *panels, size_t stride, size_t count, size_t k, const real *x,
+                     size_t ldx, size_t rows, real *y, size_t ldy, size_t y_stride, size_t lanes) {
+#ifndef REAL_IS_DOUBLE
+    if (compute == COMPUTE_FP32) {
+        kernels()->gemm_panels_f32(panels, stride, count, k, x, ldx, rows, y, ldy, y_stride, lanes);
+        return;
+    }
+#endif
+    for (size_t p = 0; p < count; p++) {
+        panel_multiply(compute, panels + p * stride, k, x, ldx, rows, y + p * y_stride, ldy,
+                       p + 1 < count ? PANEL : lanes);
+    }
+}
+
 void panel_of_columns(enum compute compute, const real *w, size_t ld, size_t lanes, size_t k, real *panel) {
 #ifndef REAL_IS_DOUBLE
     if (compute == COMPUTE_BF16) {

@@ -23,6 +23,10 @@ void panel_of_columns(enum compute compute, const real *w, size_t ld, size_t lan
 /* k: at most what was packed. */
 void panel_multiply(enum compute compute, const real *panel, size_t k, const real *x, size_t ldx, size_t rows, real *y,
                     size_t ldy, size_t lanes);
+/* `count` panels, each `stride` after the one before, with results y_stride apart; only the last may have fewer lanes
+ * than PANEL. The bits of one after the other. */
+void panels_multiply(enum compute compute, const real *panels, size_t stride, size_t count, size_t k, const real *x,
+                     size_t ldx, size_t rows, real *y, size_t ldy, size_t y_stride, size_t lanes);
 /* out[c][r] = in[r][c] */
 void transpose(const real *in, size_t ld_in, size_t rows, size_t columns, real *out, size_t ld_out);
 /* Sum in sixteen fixed lanes. */
