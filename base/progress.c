@@ -7,6 +7,7 @@
 #include "base/io.h"
 
 #include <stdarg.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,6 +25,7 @@ struct progress {
 };
 
 static bool quiet;
+static char said[ERROR_MESSAGE_BYTES]; /* the last remark */
 static struct progress *on_screen; /* whose line stands on the terminal now; NULL: none */
 
 double now_s(void) {
@@ -32,7 +34,10 @@ double now_s(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-void progress_set_quiet(bool q) { quiet = q; }
+void progress_set_quiet(bool q) {
+    quiet = q;
+    said[0] = 0;
+}
 
 static size_t terminal_columns(void) {
     struct winsize size;
@@ -159,6 +164,10 @@ void notice(const char *format, ...) {
     va_end(args);
     struct error printable; /* the same escaping of control bytes as in error messages */
     error_set(&printable, OK, "%s", raw);
+    if (strcmp(printable.message, said) == 0) {
+        return;
+    }
+    memcpy(said, printable.message, sizeof said);
     clear_line();
-    fprintf(stderr, "mho: %s\n", printable.message);
+    fprintf(stderr, "mho: %s\n", said);
 }

@@ -466,6 +466,7 @@ static void show_progress(void) {
         progress_update(p, 25);
     }
     notice("a remark\x1b");
+    notice("a remark%s", "\x1b"); /* said already */
     progress_update(p, 50);
     progress_destroy(p);
 }
@@ -477,6 +478,7 @@ static void with_stderr(int fd) {
     dup2(fd, 2);
     show_progress();
     fflush(stderr);
+    progress_set_quiet(false); /* forgets the remark */
     dup2(saved, 2);
     close(saved);
 }
