@@ -671,6 +671,30 @@ static void four_bits_of_an_adapted_folder(void **state) {
     model_close(m);
 }
 
+/* What a file cannot say, or says less well than it seems, the user is told. */
+static void losses_are_told(void **state) {
+    static const struct { const char *words[2], *says; } rows[] = {
+        {{"--quantise", "4"}, "weights that stay digital are rounded to 4 bits like all others"},
+        {{"--type", "F16"}, ""},
+        {{"--format", "gguf"}, "side paths, ranges and scales for a chip are left out"},
+    };
+    (void)state;
+    struct model *m = open_model(golden_path("models/llama3-tiny"));
+    const char *folder = inside(scratch_directory(), "adapted"), *path = inside(scratch_directory(), "exported");
+    write_with_side(m, 0, folder);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const char *args[] = {"adapt", "export", "--model", folder, "--out", i < 2 ? path : inside(scratch_directory(), "m.gguf"),
+                              rows[i].words[0], rows[i].words[1], NULL};
+        char *err;
+        assert_int_equal(run_mho(args, 20, NULL, &err), 0);
+        if (rows[i].says[0] ? !strstr(err, rows[i].says) : err[0] != 0) {
+            fail_msg("\"%s\" expected: %s", rows[i].says, err);
+        }
+        mem_free(err);
+    }
+    model_close(m);
+}
+
 /* Blocks of 32: within half a step of max / 127, and d itself is a binary16 (2^-11 of the value). */
 static void blocks_of_q8(const float *was, const float *is, size_t n, bool head) {
     (void)head;
@@ -746,6 +770,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(full_disk),
     cmocka_unit_test(sides_and_ranges),
     cmocka_unit_test(four_bits_of_an_adapted_folder),
+    cmocka_unit_test(losses_are_told),
     cmocka_unit_test(few_bits_in_gguf),
     cmocka_unit_test(damaged_chip_tensors),
     cmocka_unit_test(misplaced_chip_tensors),

@@ -1,6 +1,7 @@
 /* mho adapt export: writes a model in another format. models/write.h says what is in the files. */
 #include <string.h>
 
+#include "base/io.h"
 #include "tools/command.h"
 
 static enum status read_type(const struct options *o, bool gguf, enum tensor_type *out, struct error *e) {
@@ -44,6 +45,23 @@ static enum status print(const struct options *o, const struct model_changes *c,
     return json_finish(root, e);
 }
 
+/* What the file says less well than the model, beside the type that was asked for. */
+static void tell_losses(const struct options *o, const struct model *m, bool gguf) {
+    size_t count;
+    const struct matrix_source *sources = model_matrices(m, &count);
+    bool sides = false, ranges = false;
+    for (size_t i = 0; i < count; i++) {
+        sides = sides || sources[i].side;
+        ranges = ranges || sources[i].input_range || sources[i].adc_range || sources[i].weight_scale;
+    }
+    if (gguf && (sides || ranges)) {
+        notice("%s: side paths, ranges and scales for a chip are left out: GGUF has no place for them", o->out);
+    } else if (sides && o->quantise) {
+        notice("%s: weights that stay digital are rounded to %llu bits like all others", o->out,
+               (unsigned long long)o->quantise);
+    }
+}
+
 static enum status export(const struct options *o, struct error *e) {
     struct model_changes c = {.quantise_bits = (int)o->quantise};
     struct model *m;
@@ -54,6 +72,9 @@ static enum status export(const struct options *o, struct error *e) {
     enum status s = o->rotate ? model_rotate(m, o->rotate, e) : OK;
     if (s == OK) {
         s = gguf ? model_write_gguf(m, &c, o->out, e) : model_write_folder(m, &c, o->out, e);
+    }
+    if (s == OK) {
+        tell_losses(o, m, gguf);
     }
     model_close(m);
     return s == OK ? print(o, &c, gguf, e) : s;
