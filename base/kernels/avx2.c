@@ -138,28 +138,6 @@ INLINE void gemv_rows(enum weight_type type, size_t rows, const void *w, size_t 
     }
 }
 
-INLINE void gemv_type(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *x,
-                      float *y) {
-    const size_t row_bytes = stride * bytes_of(type);
-    const char *row = w;
-    size_t o = 0;
-    for (; o + GEMV_ROWS <= rows; o += GEMV_ROWS) {
-        gemv_rows(type, GEMV_ROWS, row + o * row_bytes, stride, k, x, y + o);
-    }
-    for (; o < rows; o++) {
-        gemv_rows(type, 1, row + o * row_bytes, stride, k, x, y + o);
-    }
-}
-
-static void avx2_gemv(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *x,
-                      float *y) {
-    switch (type) {
-    case WEIGHT_F32: gemv_type(WEIGHT_F32, w, stride, rows, k, x, y); break;
-    case WEIGHT_F16: gemv_type(WEIGHT_F16, w, stride, rows, k, x, y); break;
-    case WEIGHT_BF16: gemv_type(WEIGHT_BF16, w, stride, rows, k, x, y); break;
-    }
-}
-
 INLINE void weigh_type(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *a,
                        float *y) {
     for (size_t i = 0; i < k; i += STEP) {
@@ -181,14 +159,7 @@ INLINE void weigh_type(enum weight_type type, const void *w, size_t stride, size
     }
 }
 
-static void avx2_weigh_rows(enum weight_type type, const void *w, size_t stride, size_t rows, size_t k, const float *a,
-                            float *y) {
-    switch (type) {
-    case WEIGHT_F32: weigh_type(WEIGHT_F32, w, stride, rows, k, a, y); break;
-    case WEIGHT_F16: weigh_type(WEIGHT_F16, w, stride, rows, k, a, y); break;
-    case WEIGHT_BF16: weigh_type(WEIGHT_BF16, w, stride, rows, k, a, y); break;
-    }
-}
+#include "base/kernels/types.h" /* gemv, weigh_rows */
 
 static void avx2_halves_of_f32(const float *x, size_t n, uint16_t *halves) {
     size_t i = 0;
@@ -834,8 +805,8 @@ const struct kernels kernels_avx2 = {
     .name = "avx2",
 #endif
     .dot_f32 = avx2_dot_f32,
-    .gemv = avx2_gemv,
-    .weigh_rows = avx2_weigh_rows,
+    .gemv = gemv,
+    .weigh_rows = weigh_rows,
     .halves_of_f32 = avx2_halves_of_f32,
     .gemm_panel_f32 = avx2_gemm_panel_f32,
     .gemm_panels_f32 = avx2_gemm_panels_f32,
