@@ -13,23 +13,26 @@ struct column {
     size_t offset;
     double factor; /* of what Markdown shows */
 };
-#define AT(member) offsetof(struct compare_line, member)
-static const struct column columns[] = {
-    {"age_s", "age (s)", "%.6g", AT(age_s), 1},
-    {"nll_nats", "nats/token", "%.4f", AT(nats), 1},
-    {"nll_nats_sd", "sd", "%.4f", AT(nats_sd), 1},
-    {"perplexity", "perplexity", "%.3f", AT(perplexity), 1},
-    {"recovery", "recovered (%)", "%.1f", AT(recovery), 100},
-    {"acc", "acc", "%.4f", AT(acc), 1},
-    {"acc_sd", "sd", "%.4f", AT(acc_sd), 1},
-    {"acc_norm", "acc_norm", "%.4f", AT(acc_norm), 1},
-    {"acc_norm_sd", "sd", "%.4f", AT(acc_norm_sd), 1},
-    {"digital_share", "digital (%)", "%.2f", AT(digital_share), 100},
-    {"per_token_J", "uJ/token", "%.4g", AT(joules_per_token), 1e6},
-    {"tpot_s", "TPOT (us)", "%.4g", AT(tpot_s), 1e6},
-    {"area_mm2", "mm2", "%.4g", AT(area_mm2), 1},
+enum {
+    AGE, NATS, NATS_SD, PERPLEXITY, RECOVERY, ACC, ACC_SD, ACC_NORM, ACC_NORM_SD, DIGITAL, JOULES, TPOT, AREA, COLUMNS
 };
-enum { COLUMNS = sizeof columns / sizeof columns[0], LABEL_ROOM = 80 };
+enum { LABEL_ROOM = 80 };
+#define AT(member) offsetof(struct compare_line, member)
+static const struct column columns[COLUMNS] = {
+    [AGE] = {"age_s", "age (s)", "%.6g", AT(age_s), 1},
+    [NATS] = {"nll_nats", "nats/token", "%.4f", AT(nats), 1},
+    [NATS_SD] = {"nll_nats_sd", "sd", "%.4f", AT(nats_sd), 1},
+    [PERPLEXITY] = {"perplexity", "perplexity", "%.3f", AT(perplexity), 1},
+    [RECOVERY] = {"recovery", "recovered (%)", "%.1f", AT(recovery), 100},
+    [ACC] = {"acc", "acc", "%.4f", AT(acc), 1},
+    [ACC_SD] = {"acc_sd", "sd", "%.4f", AT(acc_sd), 1},
+    [ACC_NORM] = {"acc_norm", "acc_norm", "%.4f", AT(acc_norm), 1},
+    [ACC_NORM_SD] = {"acc_norm_sd", "sd", "%.4f", AT(acc_norm_sd), 1},
+    [DIGITAL] = {"digital_share", "digital (%)", "%.2f", AT(digital_share), 100},
+    [JOULES] = {"per_token_J", "uJ/token", "%.4g", AT(joules_per_token), 1e6},
+    [TPOT] = {"tpot_s", "TPOT (us)", "%.4g", AT(tpot_s), 1e6},
+    [AREA] = {"area_mm2", "mm2", "%.4g", AT(area_mm2), 1},
+};
 
 static double value_of(const struct compare_line *l, const struct column *c) {
     double value;
@@ -141,16 +144,17 @@ static const char *point_label(const struct compare_table *t, size_t i, char *ro
 /* One point per line, nats (or accuracy where there is no text) with its standard deviation; each with its number and
  * name where they are few enough. */
 static enum status write_svg(const struct compare_table *t, FILE *out, struct error *e) {
-    const struct column *value = shown(t, &columns[1]) ? &columns[1] : &columns[7];
+    bool text = shown(t, &columns[NATS]);
+    const struct column *value = &columns[text ? NATS : ACC_NORM], *sds = &columns[text ? NATS_SD : ACC_NORM_SD];
     double *x = mem_alloc(3 * t->count, sizeof *x);
     if (!x) {
         return error_set(e, ERR_RUN, "compare.svg: out of memory");
     }
     double *y = x + t->count, *sd = y + t->count;
     struct svg_chart chart = {.title = t->title, .x = {"line of the table", false, 0, (double)t->count + 1},
-                              .y = {value == &columns[1] ? "nats per token" : "acc_norm", false, 0, 0}};
+                              .y = {text ? "nats per token" : "acc_norm", false, 0, 0}};
     for (size_t i = 0; i < t->count; i++) {
-        double spread = value_of(&t->lines[i], value + 1);
+        double spread = value_of(&t->lines[i], sds);
         x[i] = (double)i + 1;
         y[i] = value_of(&t->lines[i], value);
         sd[i] = isfinite(spread) ? spread : 0;
