@@ -4,22 +4,7 @@
 
 #include "base/memory.h"
 #include "models/internal.h"
-#include "tests/golden.h"
-
-enum { TOKENS = 24 };
-
-static void logits_of(const struct model *m, float *out) {
-    struct session *s = new_session(m, (struct session_options){.context = TOKENS, .max_batch = TOKENS});
-    int32_t ids[TOKENS];
-    const float *logits = NULL;
-    struct error e = {0};
-    for (int i = 0; i < TOKENS; i++) {
-        ids[i] = (int32_t)((i * 37 + 11) % (int)model_shape(m)->vocabulary);
-    }
-    must(session_forward(s, ids, TOKENS, LOGITS_LAST, &logits, &e), &e);
-    memcpy(out, logits, model_shape(m)->vocabulary * sizeof *out);
-    session_destroy(s);
-}
+#include "tests/logits.h"
 
 /* Row r of a matrix, relative to the row before the rotation: |a - b| / |b|. */
 static double change(const struct model *a, const struct model *b, int matrix) {

@@ -7,9 +7,7 @@
 
 #include "base/io.h"
 #include "models/write_parts.h"
-#include "tests/golden.h"
-
-enum { TOKENS = 24 };
+#include "tests/logits.h"
 
 /* FOLDER/name; one of four static buffers. */
 static const char *inside(const char *folder, const char *name) {
@@ -23,19 +21,6 @@ static const char *inside(const char *folder, const char *name) {
 static void write_folder(const struct model *m, const struct model_changes *c, const char *path) {
     struct error e = {0};
     must(model_write_folder(m, c, path, &e), &e);
-}
-
-static void logits_of(const struct model *m, float *out) {
-    struct session *s = new_session(m, (struct session_options){.context = TOKENS, .max_batch = TOKENS});
-    int32_t ids[TOKENS];
-    const float *logits = NULL;
-    struct error e = {0};
-    for (int i = 0; i < TOKENS; i++) {
-        ids[i] = (int32_t)((i * 37 + 11) % (int)model_shape(m)->vocabulary);
-    }
-    must(session_forward(s, ids, TOKENS, LOGITS_LAST, &logits, &e), &e);
-    memcpy(out, logits, model_shape(m)->vocabulary * sizeof *out);
-    session_destroy(s);
 }
 
 /* Largest difference of the logits of two models. */
