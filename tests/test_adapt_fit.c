@@ -341,6 +341,16 @@ static void contradictions_are_refused(void **state) {
     }
 }
 
+/* That there is no such folder is said at once, not after the work. */
+static void folder_that_cannot_be_made(void **state) {
+    (void)state;
+    char *err;
+    const char *const args[] = {"adapt", "fit", "--chip", "afm", "--out", "/dev/null/x", NULL};
+    assert_int_equal(run_mho(args, 10, NULL, &err), 1); /* the work takes longer */
+    assert_non_null(strstr(err, "cannot make the folder"));
+    mem_free(err);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(digital_weights_are_the_best_subset),
     cmocka_unit_test(constant_clipping_counts_together),
@@ -350,5 +360,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(folder_is_the_same_for_any_threads),
     cmocka_unit_test(steps_are_switches),
     cmocka_unit_test(contradictions_are_refused),
+    cmocka_unit_test(folder_that_cannot_be_made),
 };
 const struct test_suite suite_adapt_fit = {"adapt_fit", tests, sizeof tests / sizeof tests[0]};

@@ -267,6 +267,7 @@ static enum status run_steps(struct fitting *f, const char *path, struct error *
         return error_set(e, ERR_RUN, "adapt fit: out of memory");
     }
     TRY(read_text(f, e));
+    TRY(make_directory(path, e)); /* that this fails is known before hours of work */
     TRY(measure(f, e));
     TRY(choose_sides(f, e));
     TRY(choose_devices(f, e));
