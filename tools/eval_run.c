@@ -185,6 +185,10 @@ enum status eval_run(const struct eval_measure *m, const struct model *model, co
     if (s == OK) {
         s = measure_all(&v, e);
     }
+    if (s != OK && v.log && interrupted()) {
+        s = error_set(e, ERR_RUN, "interrupted: %s has the results so far, and the same command goes on from there",
+                      items);
+    }
     enum status closed = eval_log_close(v.log, s == OK ? e : NULL);
     program_plan_destroy(v.plan);
     return s == OK ? closed : s;
