@@ -285,7 +285,8 @@ static char *text_of(const char *path) {
 }
 
 /* Cut in the header, inside of the line of a machine's second item and later: the end is the same, byte by byte, though
- * read noise goes on in the middle. That it acts, and is another for every item, the item that stands there twice shows. */
+ * read noise goes on in the middle. That it acts, and is another for every item, the item that stands there twice
+ * shows. */
 static void test_resume(void **state) {
     (void)state;
     const char *data = scratch("arc.jsonl"), *whole = scratch("whole.jsonl"), *cut = scratch("cut.jsonl");
@@ -354,7 +355,7 @@ static void test_other_settings(void **state) {
     mem_free(after);
 }
 
-/* right[0]: the digital model, then the machines, seeds outside and ages inside; 1 where the choice is the right one. */
+/* right[0]: the digital model, then the machines, seeds outside and ages inside; 1: the choice was the right one. */
 static void read_right(const char *items, const char *key, double right[1 + MACHINES][ITEMS]) {
     for (size_t i = 0; i < (1 + MACHINES) * ITEMS; i++) {
         json_t *line = line_of(items, 1 + i);
