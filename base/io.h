@@ -59,8 +59,7 @@ void progress_update(struct progress *p, uint64_t done);
 void progress_label(struct progress *p, const char *label); /* from the next update on */
 void progress_destroy(struct progress *p); /* clears the line */
 
-/* Warnings and remarks for people: one line on stderr, "mho: ...". Silent with progress_set_quiet(true), and where the
- * remark before it had the same words: the steps of a command need not know what others have said. */
+/* Remarks for people: a line on stderr, "mho: ..."; none with progress_set_quiet(true), none twice in a row. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 1, 2)))
 #endif
