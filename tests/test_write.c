@@ -668,7 +668,8 @@ static void losses_are_told(void **state) {
     const char *folder = inside(scratch_directory(), "adapted"), *path = inside(scratch_directory(), "exported");
     write_with_side(m, 0, folder);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        const char *args[] = {"adapt", "export", "--model", folder, "--out", i < 2 ? path : inside(scratch_directory(), "m.gguf"),
+        const char *out = i < 2 ? path : inside(scratch_directory(), "m.gguf");
+        const char *args[] = {"adapt", "export", "--model", folder, "--out", out,
                               rows[i].words[0], rows[i].words[1], NULL};
         char *err;
         assert_int_equal(run_mho(args, 20, NULL, &err), 0);
