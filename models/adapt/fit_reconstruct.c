@@ -14,7 +14,7 @@
  * For one weight, all others fixed, the least is at
  *   c = t_i + (H (w - t))_i / H_ii,   t_i = c where it is digital, else m T(|c| / m) sign(c),
  *   T(a) = argmin over 0 <= v <= 1 of (v - a)^2 + s^2(v)
- * because both terms carry H_ii: T is one table for the whole chip. It rounds weights that are smaller than their noise
+ * because both terms carry H_ii: T is a table of chip and devices. It rounds weights that are smaller than their noise
  * to 0, where a device adds none, and draws the largest ones in where s is steep. Going through all weights in turn
  * never makes the error larger; PANEL columns go side by side, and H (w - t) is brought up to date BLOCK weights at a
  * time. The scales: SCALES times the largest |w| that the column has on the tiles of each row block, falling, each from
