@@ -20,7 +20,6 @@ static json_t *matrices_json(const struct placement *p) {
         json_put(row, "utilisation", m.analog ? json_number(m.utilisation) : json_null());
         json_put(row, "digital_channels", json_integer(m.digital_channels));
         json_put(row, "listed_weights", json_integer((json_int_t)m.listed_weights));
-        json_put(row, "devices", m.analog ? json_integer(m.devices) : json_null());
         json_array_append_new(array, row);
     }
     return array;
@@ -42,7 +41,6 @@ static enum status map_json(const struct options *o, const struct chip *chip,
     json_put(root, "digital_weights", json_integer((json_int_t)t.digital_weights));
     json_put(root, "side_path_macs", json_integer((json_int_t)t.side_macs));
     json_put(root, "digital_share", t.analog_weights ? json_number(t.digital_share) : json_null());
-    json_put(root, "more_arrays", json_number(t.more_arrays));
     json_put(root, "machine_bytes", json_integer((json_int_t)placement_machine_bytes(chip, p)));
     json_put(root, "matrices", matrices_json(p));
     return json_finish(root, e);
@@ -77,9 +75,6 @@ static enum status map_print(const struct model *model, const struct chip *chip,
     if (t.side_macs) {
         printf("side path: %.2f %% of the multiplications of the matrices on tiles stay digital\n",
                100 * t.digital_share);
-    }
-    if (t.more_arrays > 0 || t.more_arrays < 0) {
-        printf("devices per weight differ between matrices: cells of %+.1f arrays of a tile\n", t.more_arrays);
     }
     return finish_output(e);
 }
