@@ -300,7 +300,7 @@ static void steps_are_switches(void **state) {
         bool channels, weights, ranges, scales;
     } cases[] = {
         {{"--threads", "1", "--reconstruct", "off"}, true, true, true, false},
-        {{"--threads", "1", "--channels", "off", "--ranges", "off"}, false, true, false, true},
+        {{"--threads", "1", "--channels", "off", "--ranges", "off", "--reconstruct", "off"}, false, true, false, false},
         {{"--threads", "1", "--single-weights", "off", "--digital", "0.2", "--reconstruct", "off"},
          true, false, true, false},
         {{"--threads", "1", "--digital", "0", "--ranges", "off", "--reconstruct", "on"}, false, false, false, true},
