@@ -25,7 +25,7 @@ struct weights {
     char *path;
     char *config_path, *config_text; /* of a config.json: NULL for GGUF */
     size_t config_bytes;
-    json_t *config;
+    json_t *config, *metadata;
     const struct gguf *gguf;
     struct tensor_list list;
     struct name *names;         /* of the tensors, sorted */
@@ -69,6 +69,7 @@ void weights_close(struct weights *w) {
     tensor_list_clear(&w->list);
     arena_destroy(w->list.arena);
     json_decref(w->config);
+    json_decref(w->metadata);
     mem_free(w->config_text);
     mem_free(w->config_path);
     mem_free(w->path);
@@ -140,7 +141,13 @@ static enum status read_shard(struct weights *w, size_t i, const char *file, str
     }
     TRY(map_file(w->file_names[i], &w->files[i], e));
     const struct span s = {w->file_names[i], w->files[i].data, w->files[i].bytes};
-    return text_ends_with(file, ".bin") ? torch_read(&s, i, &w->list, e) : safetensors_read(&s, i, &w->list, e);
+    if (text_ends_with(file, ".bin")) {
+        return torch_read(&s, i, &w->list, e);
+    }
+    if (i == 0) {
+        TRY(safetensors_metadata(&s, &w->metadata, e));
+    }
+    return safetensors_read(&s, i, &w->list, e);
 }
 
 /* The files that the index names, each once, sorted. The texts belong to the index. */
@@ -410,6 +417,8 @@ const char *weights_config_path(const struct weights *w) { return w->config_path
 int weights_config_line(const struct weights *w, const char *map, const char *key) {
     return w->config_text ? json_key_line(w->config_text, w->config_bytes, map, key) : 0;
 }
+
+json_t *weights_metadata(const struct weights *w) { return w->metadata; }
 
 const struct gguf *weights_gguf(const struct weights *w) { return w->gguf; }
 

@@ -47,9 +47,11 @@ struct model_changes {
     const struct side_path *const *sides;
     const uint32_t *devices; /* [matrices] per weight; 0: the chip's own number. NULL: as the model says. Folder. */
     bool forget_ranges; /* input ranges, weight scales and ADC ranges that the model brings are left out */
-    /* Metadata of model.safetensors: `mho.chip` (the chip that it is made for) and `mho.adapt` (JSON: how). NULL:
-     * none. */
-    const char *chip, *adapt;
+    /* Metadata of model.safetensors. The chip that the model is made for: its name as `mho.chip`, its converters as
+     * `mho.converters` (JSON: members of struct chip_training). How it was made, JSON: `mho.adapt`. NULL: as the model
+     * says. */
+    const struct chip *chip;
+    const char *adapt;
 };
 
 /* A Hugging Face folder: config.json, model.safetensors and, where the model has a tokenizer, tokenizer.json,

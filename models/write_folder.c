@@ -5,7 +5,7 @@
  *   tokenizer.json, ...     those of the source folder, or made from the vocabulary of a GGUF file (write_tokenizer.c)
  *
  * Metadata of model.safetensors (all values are text): "format" "pt" as other programs expect, "mho.format" "1", by
- * which a folder is known as ours, "mho.chip" and "mho.adapt" as the caller says.
+ * which a folder is known as ours, "mho.chip", "mho.converters" and "mho.adapt" (write.h).
  *
  * All files are finished (flushed, synced) before the first is renamed: see output_finish() in base/io.h.
  */
@@ -137,21 +137,44 @@ static json_t *describe(const struct piece *p, uint64_t begin) {
                            (json_int_t)begin, (json_int_t)(begin + p->bytes));
 }
 
-static json_t *metadata_of(const struct model_changes *c) {
-    json_t *m = json_pack("{s:s, s:s}", "format", "pt", "mho.format", "1");
-    if (c->chip) {
-        json_object_set_new(m, "mho.chip", json_string(c->chip));
-    }
-    if (c->adapt) {
-        json_object_set_new(m, "mho.adapt", json_string(c->adapt));
-    }
-    return m;
+static enum status put_chip(json_t *metadata, const struct chip *c, struct error *e) {
+    struct chip_training t;
+    char text[256];
+    TRY(chip_training(c, &t, e));
+    snprintf(text, sizeof text,
+             "{\"tile_rows\":%u,\"inputs_per_token\":%s,\"dac_steps\":%u,\"adc_steps\":%u,\"adc_bound\":%.9g}",
+             t.tile_rows, t.inputs_per_token ? "true" : "false", t.dac_steps, t.adc_steps, t.adc_bound);
+    json_object_set_new(metadata, "mho.chip", json_string(chip_name(c)));
+    json_object_set_new(metadata, "mho.converters", json_string(text));
+    return OK;
 }
 
-static json_t *header_of(const struct piece_list *l) {
+/* What the model's own file says of chip and adaptation stays where the changes say nothing. json_decref. */
+static enum status metadata_of(const struct piece_list *l, json_t **out, struct error *e) {
+    const char *key;
+    json_t *value;
+    *out = json_pack("{s:s, s:s}", "format", "pt", "mho.format", "1");
+    json_object_foreach(weights_metadata(l->model->weights), key, value) {
+        if (strncmp(key, "mho.", 4) == 0) {
+            json_object_set(*out, key, value);
+        }
+    }
+    if (l->changes->adapt) {
+        json_object_set_new(*out, "mho.adapt", json_string(l->changes->adapt));
+    }
+    enum status s = l->changes->chip ? put_chip(*out, l->changes->chip, e) : OK;
+    if (s != OK) {
+        json_decref(*out);
+        *out = NULL;
+    }
+    return s;
+}
+
+/* Takes `metadata`. */
+static json_t *header_of(const struct piece_list *l, json_t *metadata) {
     json_t *header = json_object();
     uint64_t at = 0;
-    json_object_set_new(header, "__metadata__", metadata_of(l->changes));
+    json_object_set_new(header, "__metadata__", metadata);
     for (int pass = 0; pass < 2; pass++) {
         for (size_t i = 0; i < l->count; i++) {
             if (is_wide(&l->at[i]) == (pass == 0)) {
@@ -164,7 +187,9 @@ static json_t *header_of(const struct piece_list *l) {
 }
 
 static enum status write_header(const struct piece_list *l, const char *path, FILE *f, struct error *e) {
-    json_t *header = header_of(l);
+    json_t *metadata;
+    TRY(metadata_of(l, &metadata, e));
+    json_t *header = header_of(l, metadata);
     size_t bytes = json_object_size(header) == l->count + 1 ? json_dumpb(header, NULL, 0, JSON_COMPACT) : 0;
     size_t padded = (bytes + HEADER_PAD - 1) / HEADER_PAD * HEADER_PAD;
     char *text = bytes ? mem_alloc(padded, 1) : NULL;

@@ -196,13 +196,13 @@ static void full_disk(void **state) {
     struct error e = {0};
     const char *folder = scratch_directory();
     struct rlimit old, small;
-    write_folder(m, &(struct model_changes){.type = TENSOR_F16, .chip = "first"}, folder);
+    write_folder(m, &(struct model_changes){.type = TENSOR_F16, .adapt = "first"}, folder);
     getrlimit(RLIMIT_FSIZE, &old);
     small = old;
     small.rlim_cur = 1 << 16;
     void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
     setrlimit(RLIMIT_FSIZE, &small);
-    enum status s = model_write_folder(m, &(struct model_changes){.chip = "second"}, folder, &e);
+    enum status s = model_write_folder(m, &(struct model_changes){.adapt = "second"}, folder, &e);
     setrlimit(RLIMIT_FSIZE, &old);
     signal(SIGXFSZ, handler);
     assert_int_equal(s, ERR_RUN);
@@ -393,7 +393,7 @@ static void write_with_side(const struct model *m, size_t matrix, const char *pa
     uint32_t *devices = mem_alloc(count, sizeof *devices);
     devices[matrix] = 5;
     write_folder(m, &(struct model_changes){.parts = parts, .part_count = 3, .sides = sides, .devices = devices,
-                                            .chip = "afm", .adapt = "{}"}, path);
+                                            .adapt = "{}"}, path);
     mem_free(devices);
     mem_free(scales);
     mem_free(sides);
@@ -456,6 +456,46 @@ static void sides_and_ranges(void **state) {
     check_sides("models/phi3-tiny", false);
     check_sides("models/gpt2-tiny", false);
     check_sides("gguf/llama3-tiny-mixed.gguf", true);
+}
+
+/* Value of a key in the metadata of a folder; NULL: not there. Borrowed from *m. */
+static const char *metadata(const char *folder, const char *key, json_t **m) {
+    struct mapped_file f;
+    struct error e = {0};
+    const char *path = inside(folder, "model.safetensors");
+    must(map_file(path, &f, &e), &e);
+    must(safetensors_metadata(&(struct span){path, f.data, f.bytes}, m, &e), &e);
+    unmap_file(&f);
+    return json_string_value(json_object_get(*m, key));
+}
+
+/* For which chip and how a model was made: written, and kept by whoever writes it again and says nothing of it. */
+static void metadata_stays(void **state) {
+    (void)state;
+    struct model *m = open_model(golden_path("models/llama3-tiny"));
+    struct chip *c;
+    struct error e = {0};
+    json_t *found;
+    const char *first = scratch_directory(), *second = scratch_directory();
+    const char *const sets[] = {"tile.adc.lambda=9"};
+    must(chip_load("afm", sets, 1, &c, &e), &e);
+    write_folder(m, &(struct model_changes){.chip = c, .adapt = "{\"recipe\":\"fit\"}"}, first);
+    struct model *back = open_model(first);
+    write_folder(back, &(struct model_changes){.adapt = "later"}, second);
+    assert_string_equal(metadata(second, "mho.chip", &found), "afm");
+    assert_string_equal(json_string_value(json_object_get(found, "mho.converters")),
+                        "{\"tile_rows\":512,\"inputs_per_token\":false,\"dac_steps\":127,\"adc_steps\":127,"
+                        "\"adc_bound\":9}");
+    assert_string_equal(json_string_value(json_object_get(found, "mho.adapt")), "later");
+    json_decref(found);
+    assert_string_equal(metadata(first, "mho.adapt", &found), "{\"recipe\":\"fit\"}");
+    json_decref(found);
+    write_folder(m, &(struct model_changes){0}, second);
+    assert_null(metadata(second, "mho.chip", &found));
+    json_decref(found);
+    model_close(back);
+    model_close(m);
+    chip_destroy(c);
 }
 
 /* Begin of the data of a tensor in model.safetensors. */
@@ -755,6 +795,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(targets),
     cmocka_unit_test(full_disk),
     cmocka_unit_test(sides_and_ranges),
+    cmocka_unit_test(metadata_stays),
     cmocka_unit_test(four_bits_of_an_adapted_folder),
     cmocka_unit_test(losses_are_told),
     cmocka_unit_test(few_bits_in_gguf),

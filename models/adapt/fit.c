@@ -248,7 +248,7 @@ static enum status write(struct fitting *f, const char *path, struct error *e) {
                                     .part_count = count,
                                     .sides = (const struct side_path *const *)f->sides.sides,
                                     .devices = devices,
-                                    .chip = chip_name(f->chip),
+                                    .chip = f->chip,
                                     .adapt = text};
     enum status s = text && devices ? model_write_folder(f->model, &changes, path, e)
                          : error_set(e, ERR_RUN, "adapt fit: out of memory");
