@@ -59,7 +59,7 @@ const json_t *weights_config(const struct weights *w);     /* parsed config.json
 const char *weights_config_path(const struct weights *w);  /* "DIR/config.json"; NULL for GGUF */
 /* Line of a key in that file, at the top or inside a map at the top; 0: not there. */
 int weights_config_line(const struct weights *w, const char *map, const char *key);
-/* The map "__metadata__" of a folder's first safetensors file; NULL where there is none. Borrowed, not to be changed. */
+/* The map "__metadata__" of a folder's first safetensors file; NULL where there is none. Borrowed, never changed. */
 json_t *weights_metadata(const struct weights *w);
 const struct gguf *weights_gguf(const struct weights *w);  /* NULL for a folder */
 size_t weights_count(const struct weights *w);
