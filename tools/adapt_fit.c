@@ -11,7 +11,8 @@ enum { TEXT_LIMIT_BYTES = 1 << 30, DEFAULT_TOKENS = 8192, DEFAULT_WINDOW = 256 }
 #define DEFAULT_DIGITAL 0.05
 
 /* The trials of ranges on the noisy chip. */
-static void print_trials(const struct fit_trials *t) {
+static void print_trials(const struct fit_result *r) {
+    const struct fit_trials *t = &r->trials;
     if (t->count == 0) {
         printf("ranges as estimated: the text is too short for trials on the chip\n");
         return;
@@ -22,7 +23,7 @@ static void print_trials(const struct fit_trials *t) {
         printf("%12.2f %12.2f %12.2f %12.4f%s\n", k->factor[FIT_INPUTS], k->factor[FIT_HEAD], k->factor[FIT_OUTPUTS],
                k->nats, memcmp(k->factor, t->best, sizeof t->best) == 0 ? "  taken" : "");
     }
-    if (t->own_devices_nats > 0) {
+    if (r->redundancy.done && t->own_devices_nats > 0) {
         printf("with the chip's own number of devices per weight: %.4f nats per token instead of %.4f\n",
                t->own_devices_nats, t->nats);
     }
@@ -54,6 +55,11 @@ static struct fit_gain gain_at(const struct fit_result *r, size_t step) {
     return *(const struct fit_gain *)(const void *)((const char *)r + steps[step].at);
 }
 
+/* Redundancy that was tried, but not taken. */
+static bool is_dropped(const struct fit_result *r, size_t step) {
+    return steps[step].at == offsetof(struct fit_result, redundancy) && r->redundancy_dropped;
+}
+
 static void print_gains(const struct fit_result *r) {
     printf("\n%-16s %10s %10s   expected loss, nats per token\n", "step", "before", "after");
     for (size_t i = 0; i < STEPS; i++) {
@@ -61,19 +67,25 @@ static void print_gains(const struct fit_result *r) {
         if (g.done) {
             printf("%-16s %10.4f %10.4f   by %s\n", steps[i].name, g.before, g.after,
                    steps[i].at == offsetof(struct fit_result, ranges) ? "converters" : "noise of weights");
+        } else if (is_dropped(r, i)) {
+            printf("%-16s %10.4f %10.4f   not taken, it does not help on the noisy chip: %.4f nats per token with it, "
+                   "%.4f without\n", steps[i].name, g.before, g.after, r->trials.nats, r->trials.own_devices_nats);
         } else {
             printf("%-16s %10s %10s\n", steps[i].name, "off", "");
         }
     }
 }
 
+/* null: a step that was left out. */
 static json_t *gains_json(const struct fit_result *r) {
     json_t *all = json_object();
     for (size_t i = 0; i < STEPS; i++) {
         struct fit_gain g = gain_at(r, i);
         json_object_set_new(all, steps[i].key,
-                            g.done ? json_pack("{s:f, s:f}", "before_nats", g.before, "after_nats", g.after)
-                                   : json_null());
+                            g.done || is_dropped(r, i)
+                                ? json_pack("{s:f, s:f, s:b}", "before_nats", g.before, "after_nats", g.after, "taken",
+                                            g.done)
+                                : json_null());
     }
     return all;
 }
@@ -106,7 +118,7 @@ static enum status print(const struct options *o, const struct chip *c, const st
         print_devices(r);
         print_gains(r);
         if (r->ranges.done) {
-            print_trials(&r->trials);
+            print_trials(r);
         }
         return finish_output(e);
     }
@@ -117,6 +129,7 @@ static enum status print(const struct options *o, const struct chip *c, const st
     json_put(root, "digital_share", json_number(r->digital_share));
     json_put(root, "more_cells", json_number(r->more_cells));
     json_put(root, "matrices_with_devices", devices_json(r));
+    json_put(root, "trial_nats", r->trials.count ? json_number(r->trials.nats) : json_null());
     json_put(root, "own_devices_nats",
              r->trials.own_devices_nats > 0 ? json_number(r->trials.own_devices_nats) : json_null());
     json_put(root, "expected", gains_json(r));

@@ -86,6 +86,8 @@ struct fit_result {
     struct fit_trials trials;                   /* nats per token on the noisy chip */
     double digital_share;                       /* reached */
     struct fit_gain side, redundancy, reconstruction; /* by noise of weights; redundancy: the side path anew included */
+    bool redundancy_dropped;                    /* it was tried (redundancy.before, after), but did not help on the
+                                                   noisy chip: trials.nats with it, trials.own_devices_nats without */
     double more_cells;                          /* reached, in units of those of all tiles in use */
     size_t with_devices[DEVICES_MOST + 1];      /* matrices on tiles with so many devices per weight; 0: as the chip */
     struct fit_gain ranges;                     /* by converters: with the largest inputs on the text as ranges and the

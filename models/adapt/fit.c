@@ -195,6 +195,7 @@ static void confirm_devices(struct fitting *f) {
     }
     f->result->more_cells = 0;
     f->result->redundancy.done = false;
+    f->result->redundancy_dropped = true;
     for (size_t i = 0; i < f->model->matrix_count; i++) {
         f->statistics[i].devices = 0;
     }
