@@ -13,6 +13,8 @@ enum {
     LEGEND_STEP = 18,
     BOTTOM = 54,
     BAR_ROOM = 92,
+    ROW_STEP = 22,
+    NAMES_MOST = 330, /* pixels that names of rows may take */
     TICKS_MOST = 40
 };
 enum { SHADES = 24 };
@@ -25,6 +27,7 @@ struct frame {
     double left, top, width, height;     /* of the plot area */
     double x_low, x_high, y_low, y_high; /* transformed: log10 on a logarithmic axis */
     bool x_log, y_log;
+    bool rows; /* y counts named rows */
 };
 
 void svg_add(struct svg_chart *c, struct svg_series s) {
@@ -73,6 +76,10 @@ static double narrowest_step(const double *x, size_t n) {
     return isfinite(step) ? step : 1;
 }
 
+static double spread_of(const struct svg_series *s, size_t i) {
+    return s->error && isfinite(s->error[i]) ? s->error[i] : 0;
+}
+
 static void widen_x(struct extent *r, const struct svg_series *s, bool logarithmic) {
     if (s->kind == SVG_MAP) {
         widen(r, 0, false);
@@ -96,12 +103,19 @@ static void widen_y(struct extent *r, const struct svg_series *s, bool logarithm
         widen(r, 0, logarithmic);
     }
     for (size_t i = 0; i < s->n; i++) {
-        double spread = s->error && isfinite(s->error[i]) ? s->error[i] : 0;
-        widen(r, s->y[i] - spread, logarithmic);
-        widen(r, s->y[i] + spread, logarithmic);
+        widen(r, s->y[i] - spread_of(s, i), logarithmic);
+        widen(r, s->y[i] + spread_of(s, i), logarithmic);
         if (s->kind == SVG_BAND) {
             widen(r, s->high[i], logarithmic);
         }
+    }
+}
+
+/* As widen_x, where errors lie along x. */
+static void widen_along(struct extent *r, const struct svg_series *s, bool logarithmic) {
+    for (size_t i = 0; i < s->n; i++) {
+        widen(r, s->x[i] - spread_of(s, i), logarithmic);
+        widen(r, s->x[i] + spread_of(s, i), logarithmic);
     }
 }
 
@@ -157,6 +171,10 @@ static void put_text(FILE *out, const char *text) {
         }
     }
 }
+
+static const double LETTER = 7.2; /* width of a letter of 13 pixels, about */
+
+static double text_width(const char *text) { return LETTER * (double)strlen(text); }
 
 static void label_at(const struct frame *f, double x, double y, const char *anchor, const char *extra,
                      const char *text) {
@@ -249,6 +267,19 @@ static void draw_y_axis(const struct frame *f, const char *label) {
     label_at(f, 18, middle, "middle", turn, label);
 }
 
+/* A name that is too wide ends in three dots. */
+static void draw_rows(const struct frame *f, const struct svg_chart *c) {
+    size_t most = (size_t)((f->left - 16) / LETTER);
+    for (size_t i = 0; i < c->row_count; i++) {
+        double y = y_pixel(f, (double)i);
+        char name[128];
+        snprintf(name, sizeof name, strlen(c->rows[i]) > most ? "%.*s..." : "%.*s",
+                 (int)(strlen(c->rows[i]) > most ? most - 3 : most), c->rows[i]);
+        fprintf(f->out, "<path d=\"M%.1f %.1fH%.1f\" stroke=\"#dddddd\"/>\n", f->left, y, f->left + f->width);
+        label_at(f, f->left - 8, y + 4, "end", "", name);
+    }
+}
+
 /* ---- series ----------------------------------------------------------------------------------------- */
 
 static bool drawable(const struct frame *f, double x, double y) {
@@ -278,19 +309,30 @@ static void draw_line(const struct frame *f, const struct svg_series *s) {
             s->dashed ? " stroke-dasharray=\"6 4\"" : "");
 }
 
+/* The bar of a point's error: along y, or along x where y counts rows. */
+static void draw_error(const struct frame *f, const struct svg_series *s, size_t i) {
+    double spread = s->error ? s->error[i] : (double)NAN, across = f->rows ? spread : 0, up = f->rows ? 0 : spread;
+    double x[2] = {s->x[i] - across, s->x[i] + across}, y[2] = {s->y[i] - up, s->y[i] + up};
+    if (drawable(f, x[0], y[0]) && drawable(f, x[1], y[1])) {
+        fprintf(f->out, "<path d=\"M%.1f %.1f%c%.1f\" stroke=\"%s\"/>\n", kept(x_pixel(f, x[0])),
+                kept(y_pixel(f, y[0])), f->rows ? 'H' : 'V', kept(f->rows ? x_pixel(f, x[1]) : y_pixel(f, y[1])),
+                colours[s->colour]);
+    }
+}
+
 static void draw_points(const struct frame *f, const struct svg_series *s) {
     for (size_t i = 0; i < s->n; i++) {
         if (!drawable(f, s->x[i], s->y[i])) {
             continue;
         }
-        double x = kept(x_pixel(f, s->x[i]));
-        double spread = s->error ? s->error[i] : (double)NAN, low = s->y[i] - spread, high = s->y[i] + spread;
-        if (drawable(f, s->x[i], low) && drawable(f, s->x[i], high)) {
-            fprintf(f->out, "<path d=\"M%.1f %.1fV%.1f\" stroke=\"%s\"/>\n", x, kept(y_pixel(f, low)),
-                    kept(y_pixel(f, high)), colours[s->colour]);
+        double x = kept(x_pixel(f, s->x[i])), y = kept(y_pixel(f, s->y[i]));
+        draw_error(f, s, i);
+        fprintf(f->out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%s\" fill=\"%s\"/>\n", x, y, s->n > 200 ? "1.6" : "3",
+                colours[s->colour]);
+        if (s->texts) {
+            bool inside = x + 12 + text_width(s->texts[i]) < f->left + f->width;
+            label_at(f, inside ? x + 6 : x - 6, y - 5, inside ? "start" : "end", " font-size=\"11\"", s->texts[i]);
         }
-        fprintf(f->out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%s\" fill=\"%s\"/>\n", x, kept(y_pixel(f, s->y[i])),
-                s->n > 200 ? "1.6" : "3", colours[s->colour]);
     }
 }
 
@@ -411,9 +453,6 @@ static void draw_series(const struct frame *f, const struct svg_series *s) {
 
 static bool in_legend(const struct svg_series *s) { return s->label && s->kind != SVG_MAP; }
 
-/* Width of a text of 13 pixels, about. */
-static double text_width(const char *text) { return 7.2 * (double)strlen(text); }
-
 static void draw_key(const struct frame *f, const struct svg_series *s, double x, double y) {
     if (s->kind == SVG_BAND || s->kind == SVG_BARS) {
         fprintf(f->out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"22\" height=\"10\" fill=\"%s\" fill-opacity=\"%s\"/>\n", x,
@@ -454,6 +493,9 @@ static int lay_legend(const struct svg_chart *c, const struct frame *f) {
 /* ---- the document ------------------------------------------------------------------------------------ */
 
 static enum status check_series(const struct svg_chart *c, struct error *e) {
+    if (c->rows && !c->row_count) {
+        return error_set(e, ERR_RUN, "chart '%s': no rows", c->title);
+    }
     if (c->count == 0 || c->count > SVG_SERIES_MOST) {
         return error_set(e, ERR_RUN, "chart '%s': %zu series (allowed: 1 to %d)", c->title, c->count, SVG_SERIES_MOST);
     }
@@ -469,25 +511,44 @@ static enum status check_series(const struct svg_chart *c, struct error *e) {
     return OK;
 }
 
+/* Where the plot area begins, below title and legend. */
+static double plot_top(const struct svg_chart *c) {
+    return LEGEND_Y - 8 + LEGEND_STEP * lay_legend(c, NULL) + (c->series[0].kind == SVG_MAP ? 16 : 0);
+}
+
+static double plot_left(const struct svg_chart *c) {
+    double left = LEFT;
+    for (size_t i = 0; i < c->row_count; i++) {
+        left = fmax(left, fmin(text_width(c->rows[i]) + 16, NAMES_MOST));
+    }
+    return left;
+}
+
+static double chart_height(const struct svg_chart *c) {
+    return c->rows ? ceil(plot_top(c)) + (double)(ROW_STEP * c->row_count) + BOTTOM : SVG_HEIGHT;
+}
+
 static enum status lay_out(const struct svg_chart *c, FILE *out, struct frame *f, struct error *e) {
-    struct extent x = {0, 1}, y = {0, 1};
-    TRY(limits(c, &c->x, widen_x, false, &x, e));
-    TRY(limits(c, &c->y, widen_y, true, &y, e));
+    struct extent x = {0, 1}, y = {-0.5, (double)c->row_count - 0.5};
+    TRY(limits(c, &c->x, c->rows ? widen_along : widen_x, c->rows != NULL, &x, e));
+    if (!c->rows) {
+        TRY(limits(c, &c->y, widen_y, true, &y, e));
+    }
     bool map = c->series[0].kind == SVG_MAP;
-    int lines = lay_legend(c, NULL);
-    double top = LEGEND_Y - 8 + LEGEND_STEP * lines + (map ? 16 : 0);
+    double top = plot_top(c), left = plot_left(c);
     *f = (struct frame){.out = out,
-                        .left = LEFT,
+                        .left = left,
                         .top = top,
-                        .width = SVG_WIDTH - LEFT - (map ? BAR_ROOM : RIGHT),
-                        .height = SVG_HEIGHT - top - BOTTOM,
+                        .width = SVG_WIDTH - left - (map ? BAR_ROOM : RIGHT),
+                        .height = chart_height(c) - top - BOTTOM,
+                        .rows = c->rows != NULL,
                         .x_low = x.low,
                         .x_high = x.high,
                         .y_low = y.low,
                         .y_high = y.high,
                         .x_log = c->x.logarithmic,
                         .y_log = c->y.logarithmic};
-    if (map) { /* row 0 at the top */
+    if (map || c->rows) { /* row 0 at the top */
         f->y_low = y.high;
         f->y_high = y.low;
     }
@@ -495,12 +556,15 @@ static enum status lay_out(const struct svg_chart *c, FILE *out, struct frame *f
 }
 
 static void draw_axes(const struct svg_chart *c, const struct frame *f, bool map) {
+    draw_x_axis(f, c->x.label);
+    if (c->rows) {
+        draw_rows(f, c);
+        return;
+    }
     if (!map) {
-        draw_x_axis(f, c->x.label);
         draw_y_axis(f, c->y.label);
         return;
     }
-    draw_x_axis(f, c->x.label);
     struct tick ticks[TICKS_MOST];
     size_t n = linear_ticks(f->y_high, f->y_low, 6, ticks);
     for (size_t i = 0; i < n; i++) {
@@ -541,14 +605,18 @@ enum status svg_write(const struct svg_chart *charts, size_t count, FILE *out, s
     for (size_t i = 0; i < count; i++) {
         TRY(check_series(&charts[i], e));
     }
-    size_t height = count * SVG_HEIGHT;
+    double height = 0, top = 0;
+    for (size_t i = 0; i < count; i++) {
+        height += chart_height(&charts[i]);
+    }
     fprintf(out,
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%zu\" viewBox=\"0 0 %d %zu\" "
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%.0f\" viewBox=\"0 0 %d %.0f\" "
             "font-family=\"Helvetica, Arial, DejaVu Sans, sans-serif\" font-size=\"13\" fill=\"#222222\">\n",
             SVG_WIDTH, height, SVG_WIDTH, height);
-    fprintf(out, "<rect width=\"%d\" height=\"%zu\" fill=\"#ffffff\"/>\n", SVG_WIDTH, height);
+    fprintf(out, "<rect width=\"%d\" height=\"%.0f\" fill=\"#ffffff\"/>\n", SVG_WIDTH, height);
     for (size_t i = 0; i < count; i++) {
-        fprintf(out, "<g transform=\"translate(0 %zu)\">\n", i * SVG_HEIGHT);
+        fprintf(out, "<g transform=\"translate(0 %.0f)\">\n", top);
+        top += chart_height(&charts[i]);
         TRY(write_chart(&charts[i], i, out, e));
         fputs("</g>\n", out);
     }

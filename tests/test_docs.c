@@ -240,6 +240,30 @@ static void charts_put_values_where_they_belong(void **state) {
     mem_free(text);
 }
 
+/* Names stand where y would have numbers, row 0 at the top; the plot area is as high as 22 pixels per row, from 38;
+ * errors lie along x; a text beside a point stays inside the frame (right edge 696). */
+static void rows_have_names_and_errors_along_x(void **state) {
+    (void)state;
+    static const double x[] = {0, 10}, row[] = {0, 1}, sd[] = {2, 0};
+    static const char *const names[] = {"first <row>", "a name that is much longer than the room that names have"};
+    static const char *const texts[] = {"left", "right"};
+    struct svg_chart c = {.title = "t", .x = {"nats", false, 0, 10}, .rows = names, .row_count = 2};
+    struct error e;
+    char *text;
+    svg_add(&c, (struct svg_series){.kind = SVG_POINTS, .x = x, .y = row, .error = sd, .texts = texts, .n = 2});
+    assert_int_equal(draw(&c, &text, &e), OK);
+    assert_non_null(strstr(text, "height=\"136\""));                           /* 38 + 2 x 22 + 54 */
+    assert_non_null(strstr(text, "y=\"53.0\" text-anchor=\"end\">first &lt;row&gt;")); /* the middle of row 0, and 4 */
+    assert_non_null(strstr(text, "y=\"75.0\" text-anchor=\"end\">a name that is much longer than the room..."));
+    assert_non_null(strstr(text, "M256.8 49.0H403.2"));                         /* 0 +- 2 of 0 to 10 on 330 to 696 */
+    assert_non_null(strstr(text, "text-anchor=\"start\" font-size=\"11\">left"));
+    assert_non_null(strstr(text, "text-anchor=\"end\" font-size=\"11\">right"));
+    mem_free(text);
+    c.row_count = 0;
+    assert_int_equal(draw(&c, &text, &e), ERR_RUN);
+    assert_non_null(strstr(e.message, "no rows"));
+}
+
 static void charts_that_cannot_be_drawn_are_refused(void **state) {
     (void)state;
     static const double x[] = {1, 2}, negative[] = {-1, -2}, none[] = {NAN, NAN};
@@ -286,6 +310,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(physics_names_everything),
     cmocka_unit_test(sections_are_complete),
     cmocka_unit_test(charts_put_values_where_they_belong),
+    cmocka_unit_test(rows_have_names_and_errors_along_x),
     cmocka_unit_test(charts_that_cannot_be_drawn_are_refused),
     cmocka_unit_test(pictures_are_compared_by_their_numbers),
 };
