@@ -16,7 +16,6 @@ struct column {
 enum {
     AGE, NATS, NATS_SD, PERPLEXITY, RECOVERY, ACC, ACC_SD, ACC_NORM, ACC_NORM_SD, DIGITAL, JOULES, TPOT, AREA, COLUMNS
 };
-enum { LABEL_ROOM = 80 };
 #define AT(member) offsetof(struct compare_line, member)
 static const struct column columns[COLUMNS] = {
     [AGE] = {"age_s", "age (s)", "%.6g", AT(age_s), 1},
@@ -130,45 +129,73 @@ json_t *compare_json(const struct compare_table *t) {
     return rows;
 }
 
-/* "12 noise and converters", where a row has several ages with the age; the bare name where `room` is too small. */
-static const char *point_label(const struct compare_table *t, size_t i, char *room, size_t bytes) {
+/* Room of the picture: one point per line of the table. */
+struct points {
+    double *row, *value, *sd, *microjoules;
+    const char **names, **numbers;
+};
+
+/* "12 noise and converters", where a row has several ages with the age. NULL when out of memory. */
+static const char *name_of(const struct compare_table *t, size_t i, struct arena *a) {
     const struct compare_line *l = &t->lines[i];
     bool several = (i > 0 && t->lines[i - 1].row == l->row) || (i + 1 < t->count && t->lines[i + 1].row == l->row);
-    int used = snprintf(room, bytes, "%zu %s", i + 1, l->row->name);
-    if (several && used > 0 && (size_t)used < bytes) {
-        used += snprintf(room + used, bytes - (size_t)used, ", %.6g s", l->age_s);
-    }
-    return used > 0 && (size_t)used < bytes ? room : l->row->name;
+    return several ? arena_printf(a, "%zu %s, %.6g s", i + 1, l->row->name, l->age_s)
+                   : arena_printf(a, "%zu %s", i + 1, l->row->name);
 }
 
-/* One point per line, nats (or accuracy where there is no text) with its standard deviation; each with its number and
- * name where they are few enough. */
-static enum status write_svg(const struct compare_table *t, FILE *out, struct error *e) {
-    bool text = shown(t, &columns[NATS]);
-    const struct column *value = &columns[text ? NATS : ACC_NORM], *sds = &columns[text ? NATS_SD : ACC_NORM_SD];
-    double *x = mem_alloc(3 * t->count, sizeof *x);
-    if (!x) {
-        return error_set(e, ERR_RUN, "compare.svg: out of memory");
+/* False when out of memory. */
+static bool points_create(const struct compare_table *t, bool text, struct arena *a, struct points *p) {
+    double *numbers = arena_alloc(a, 4 * t->count, sizeof *numbers);
+    const char **texts = arena_alloc(a, 2 * t->count, sizeof *texts);
+    if (!numbers || !texts) {
+        return false;
     }
-    double *y = x + t->count, *sd = y + t->count;
-    struct svg_chart chart = {.title = t->title, .x = {"line of the table", false, 0, (double)t->count + 1},
-                              .y = {text ? "nats per token" : "acc_norm", false, 0, 0}};
+    *p = (struct points){.row = numbers, .value = numbers + t->count, .sd = numbers + 2 * t->count,
+                         .microjoules = numbers + 3 * t->count, .names = texts, .numbers = texts + t->count};
     for (size_t i = 0; i < t->count; i++) {
-        double spread = value_of(&t->lines[i], sds);
-        x[i] = (double)i + 1;
-        y[i] = value_of(&t->lines[i], value);
-        sd[i] = isfinite(spread) ? spread : 0;
+        const struct compare_line *l = &t->lines[i];
+        double sd = value_of(l, &columns[text ? NATS_SD : ACC_NORM_SD]);
+        p->row[i] = (double)i;
+        p->value[i] = value_of(l, &columns[text ? NATS : ACC_NORM]);
+        p->sd[i] = isfinite(sd) ? sd : 0;
+        p->microjoules[i] = 1e6 * l->joules_per_token;
+        p->names[i] = name_of(t, i, a);
+        p->numbers[i] = arena_printf(a, "%zu", i + 1);
+        if (!p->names[i] || !p->numbers[i]) {
+            return false;
+        }
     }
-    bool named = t->count <= SVG_SERIES_MOST;
-    char labels[SVG_SERIES_MOST][LABEL_ROOM];
-    for (size_t i = 0; i < (named ? t->count : 1); i++) {
-        const char *label = named ? point_label(t, i, labels[i], LABEL_ROOM) : NULL;
-        svg_add(&chart, (struct svg_series){.kind = SVG_POINTS, .label = label,
-                                            .x = x + i, .y = y + i, .error = sd + i, .n = named ? 1 : t->count,
-                                            .colour = (int)(i % SVG_COLOURS)});
+    return true;
+}
+
+/* One line per row of the table: nats (or accuracy where there is no text) with their standard deviation over
+ * machines. Below it the same against the energy of a token, numbered, if two lines at least have one. */
+static enum status draw(const struct compare_table *t, const struct points *p, bool text, FILE *out, struct error *e) {
+    const char *quality = text ? "nats per token" : "acc_norm";
+    struct svg_chart charts[2] = {
+        {.title = t->title, .x = {quality, false, 0, 0}, .rows = p->names, .row_count = t->count},
+        {.title = "quality and energy", .x = {"energy (uJ per token)", false, 0, 0}, .y = {quality, false, 0, 0}}};
+    svg_add(&charts[0], (struct svg_series){.kind = SVG_POINTS, .x = p->value, .y = p->row, .error = p->sd,
+                                            .n = t->count});
+    svg_add(&charts[1], (struct svg_series){.kind = SVG_POINTS, .x = p->microjoules, .y = p->value, .error = p->sd,
+                                            .texts = p->numbers, .n = t->count});
+    size_t priced = 0;
+    for (size_t i = 0; i < t->count; i++) {
+        if (isfinite(p->microjoules[i]) && isfinite(p->value[i])) {
+            charts[1].x.high = fmax(charts[1].x.high, 1.05 * p->microjoules[i]);
+            priced++;
+        }
     }
-    enum status s = svg_write(&chart, 1, out, e);
-    mem_free(x);
+    return svg_write(charts, priced > 1 ? 2 : 1, out, e);
+}
+
+static enum status write_svg(const struct compare_table *t, FILE *out, struct error *e) {
+    struct arena *a = arena_create();
+    struct points p;
+    bool text = shown(t, &columns[NATS]);
+    enum status s = a && points_create(t, text, a, &p) ? draw(t, &p, text, out, e)
+                                                       : error_set(e, ERR_RUN, "compare.svg: out of memory");
+    arena_destroy(a);
     return s;
 }
 
