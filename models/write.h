@@ -65,6 +65,10 @@ enum status model_write_folder(const struct model *m, const struct model_changes
 /* Whether model_write_folder() would refuse `path`: to be asked before hours of work. */
 enum status model_folder_check(const char *path, struct error *e);
 
+/* `mho.adapt` of the folder that the model came from, for what is made of it now: parsed, or the text where it is no
+ * JSON. json_decref; NULL: the folder says nothing, or no memory is left. */
+json_t *model_made_how(const struct model *m);
+
 /* A GGUF file (version 3) for ordinary digital hardware, tokenizer included. What belongs to a chip (input ranges, side
  * paths) is left out: other readers refuse tensors that they do not know. */
 enum status model_write_gguf(const struct model *m, const struct model_changes *c, const char *path, struct error *e);

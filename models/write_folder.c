@@ -170,6 +170,12 @@ static enum status metadata_of(const struct piece_list *l, json_t **out, struct 
     return s;
 }
 
+json_t *model_made_how(const struct model *m) {
+    json_t *text = json_object_get(weights_metadata(m->weights), "mho.adapt");
+    json_t *parsed = json_is_string(text) ? json_loads(json_string_value(text), JSON_REJECT_DUPLICATES, NULL) : NULL;
+    return parsed ? parsed : json_incref(text);
+}
+
 /* Takes `metadata`. */
 static json_t *header_of(const struct piece_list *l, json_t *metadata) {
     json_t *header = json_object();

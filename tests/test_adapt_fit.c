@@ -322,6 +322,60 @@ static void steps_are_switches(void **state) {
     }
 }
 
+/* Fits a model with the options, or just exports it, and returns what the folder then says. json_decref. */
+static json_t *made_how(const char *word, const char *from, const char *to, const char *const options[12]) {
+    const char *args[20] = {"adapt", word, "--model", from, "--out", to, "--quiet"};
+    char *err;
+    memcpy(args + 7, options, 12 * sizeof *options);
+    if (run_mho(args, 60, NULL, &err) != 0) {
+        fail_msg("adapt %s: %s", word, err);
+    }
+    mem_free(err);
+    struct model *m = open_model(to);
+    json_t *how = model_made_how(m);
+    model_close(m);
+    assert_non_null(how);
+    return how;
+}
+
+/* Takes both. */
+static void assert_same_json(json_t *found, json_t *expected) {
+    if (!json_equal(found, expected)) {
+        fail_msg("%s, expected %s", json_dumps(found, JSON_COMPACT), json_dumps(expected, JSON_COMPACT));
+    }
+    json_decref(found);
+    json_decref(expected);
+}
+
+/* The folder says every switch, what was reached, and how the model was made that it started from; export keeps it. */
+static void folder_says_how_it_was_made(void **state) {
+    (void)state;
+    static const char *const plain[12] = {"--chip", "afm", "--tokens", "64", "--window", "8", "--reconstruct", "off"};
+    static const char *const none[12] = {NULL};
+    const char *options[12];
+    char folders[3][1200];
+    for (size_t i = 0; i < 3; i++) {
+        snprintf(folders[i], sizeof folders[i], "%s/%zu", scratch_directory(), i);
+    }
+    memcpy(options, plain, sizeof options);
+    memcpy(options + 8, (const char *[]){"--digital", "0", "--rotate", "value"}, 4 * sizeof *options);
+    json_t *first = made_how("fit", shared_path("models/stories260K"), folders[0], options);
+    assert_int_equal(json_object_size(first), 14); /* no `before` */
+    assert_string_equal(json_string_value(json_object_get(first, "rotate")), "value");
+    assert_true(json_is_true(json_object_get(first, "ranges")));
+    memcpy(options + 8, (const char *[]){"--ranges", "off", "--redundancy", "0.1"}, 4 * sizeof *options);
+    json_t *second = made_how("fit", folders[0], folders[1], options);
+    double digital = json_number_value(json_object_get(second, "digital"));
+    double more = json_number_value(json_object_get(second, "more_cells"));
+    assert_true(digital > 0.045 && digital <= 0.05 && more > 0.05 && more <= 0.1);
+    assert_same_json(made_how("export", folders[1], folders[2], none), json_incref(second));
+    assert_same_json(second,
+                     json_pack("{s:s, s:s, s:i, s:i, s:i, s:f, s:f, s:b, s:b, s:f, s:f, s:b, s:b, s:n, s:o}", "recipe",
+                               "fit", "chip", "afm", "tokens", 72, "window", 8, "seed", 0, "digital_asked", 0.05,
+                               "digital", digital, "channels", 1, "single_weights", 1, "redundancy", 0.1, "more_cells",
+                               more, "ranges", 0, "reconstruct", 0, "rotate", "before", first));
+}
+
 static void contradictions_are_refused(void **state) {
     (void)state;
     static const struct {
@@ -359,6 +413,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(channels_are_worth_their_price),
     cmocka_unit_test(folder_is_the_same_for_any_threads),
     cmocka_unit_test(steps_are_switches),
+    cmocka_unit_test(folder_says_how_it_was_made),
     cmocka_unit_test(contradictions_are_refused),
     cmocka_unit_test(folder_that_cannot_be_made),
 };

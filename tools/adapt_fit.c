@@ -153,7 +153,8 @@ static enum status read_fit_options(const struct options *o, const struct model 
                               .weights = o->single_weights,
                               .redundancy = o->redundancy,
                               .ranges = o->ranges,
-                              .reconstruct = o->reconstruct};
+                              .reconstruct = o->reconstruct,
+                              .rotate = o->rotate};
     if (o->text) {
         TRY(read_file(o->text, TEXT_LIMIT_BYTES, text, &f->text_bytes, e));
         f->text = *text;

@@ -64,6 +64,7 @@ struct fit_options {
     double redundancy;      /* cells for more devices per weight, in units of those of all tiles in use; 0: none */
     bool reconstruct;       /* weights and scales with the least expected error (fit_reconstruct.c) */
     bool ranges;            /* static ranges of inputs and ADCs; false: as model and chip say */
+    const char *rotate;     /* what model_rotate() has folded into the model; NULL: nothing. For the folder to say */
 };
 /* Factors of all input ranges, of the head's once more, of all ADC limits. */
 enum { FIT_INPUTS, FIT_HEAD, FIT_OUTPUTS, FIT_FACTORS };

@@ -86,10 +86,11 @@ static enum status range_parts(const struct model *m, const struct fit_statistic
 
 /* mem_free; NULL: out of memory. */
 static char *compact_text(const json_t *how) {
-    size_t bytes = how ? json_dumpb(how, NULL, 0, JSON_COMPACT) : 0;
+    enum { FLAGS = JSON_COMPACT | JSON_REAL_PRECISION(9) };
+    size_t bytes = how ? json_dumpb(how, NULL, 0, FLAGS) : 0;
     char *text = bytes > 0 ? mem_alloc(bytes + 1, 1) : NULL;
     if (text) {
-        json_dumpb(how, text, bytes, JSON_COMPACT);
+        json_dumpb(how, text, bytes, FLAGS);
         text[bytes] = '\0';
     }
     return text;
@@ -230,6 +231,18 @@ static enum status find_ranges(struct fitting *f, struct error *e) {
     return OK;
 }
 
+/* How the model was made: what was asked, and what was reached ("digital", "more_cells"). json_decref. */
+static json_t *describe(const struct fitting *f) {
+    const struct fit_options *o = f->options;
+    const struct fit_result *r = f->result;
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:b, s:b, s:f, s:f, s:b, s:b, s:s?, s:o*}", "recipe", "fit",
+                     "chip", chip_name(f->chip), "tokens", (json_int_t)r->tokens, "window", (json_int_t)o->length,
+                     "seed", (json_int_t)o->seed, "digital_asked", o->digital_share, "digital", r->digital_share,
+                     "channels", o->channels, "single_weights", o->weights, "redundancy", o->redundancy, "more_cells",
+                     r->more_cells, "ranges", f->ranges, "reconstruct", o->reconstruct, "rotate", o->rotate, "before",
+                     model_made_how(f->model));
+}
+
 static enum status write(struct fitting *f, const char *path, struct error *e) {
     struct model_part *parts = NULL;
     size_t count = 0;
@@ -241,8 +254,7 @@ static enum status write(struct fitting *f, const char *path, struct error *e) {
     for (size_t i = 0; devices && i < matrices; i++) {
         devices[i] = f->statistics[i].devices;
     }
-    json_t *how = json_pack("{s:s, s:s, s:I, s:f}", "recipe", "fit", "chip", chip_name(f->chip), "tokens",
-                            (json_int_t)f->result->tokens, "digital", f->result->digital_share);
+    json_t *how = describe(f);
     char *text = compact_text(how);
     struct model_changes changes = {.type = TENSOR_F16,
                                     .parts = parts,

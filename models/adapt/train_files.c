@@ -152,6 +152,9 @@ static enum status describe(const struct trainer *t, char **text, struct error *
     json_object_set_new(root, "tokens",
                         json_integer((json_int_t)(t->state.steps * t->tokens * (uint64_t)t->r->accumulate)));
     json_object_set_new(root, "validation", validation_json(t));
+    if (!t->r->from_scratch) {
+        json_object_set_new(root, "before", model_made_how(t->o->model));
+    }
     size_t bytes = json_dumpb(root, NULL, 0, JSON_COMPACT | JSON_REAL_PRECISION(17));
     *text = recipe ? mem_alloc(bytes + 1, 1) : NULL;
     if (*text) {
