@@ -395,6 +395,25 @@ static void contradictions_are_refused(void **state) {
     }
 }
 
+/* A model that brings input ranges is told about, at once (the window ends the run before the work), unless --quiet. */
+static void ranges_of_training_are_told(void **state) {
+    (void)state;
+    static const struct {
+        const char *model, *option;
+        bool told;
+    } cases[] = {{"torch/analog-tiny", NULL, true}, {"torch/analog-tiny", "--quiet", false},
+                 {"models/llama3-tiny", NULL, false}};
+    for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+        char *err;
+        const char *const args[] = {"adapt", "fit", "--model", golden_path(cases[c].model), "--chip", "afm", "--out",
+                                    "never", "--window", "100000", cases[c].option, NULL};
+        assert_int_equal(run_mho(args, 10, NULL, &err), 2);
+        assert_non_null(strstr(err, "longer than the model's context"));
+        assert_int_equal(strstr(err, "brings input ranges") != NULL, cases[c].told);
+        mem_free(err);
+    }
+}
+
 /* That there is no such folder is said at once, not after the work. */
 static void folder_that_cannot_be_made(void **state) {
     (void)state;
@@ -415,6 +434,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(steps_are_switches),
     cmocka_unit_test(folder_says_how_it_was_made),
     cmocka_unit_test(contradictions_are_refused),
+    cmocka_unit_test(ranges_of_training_are_told),
     cmocka_unit_test(folder_that_cannot_be_made),
 };
 const struct test_suite suite_adapt_fit = {"adapt_fit", tests, sizeof tests / sizeof tests[0]};

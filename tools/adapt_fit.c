@@ -162,6 +162,22 @@ static enum status read_fit_options(const struct options *o, const struct model 
     return OK;
 }
 
+/* A model that was trained with ranges relies on inputs being cut off at them. The side path multiplies inputs as they
+ * come, and the steps of fit measure on the digital model, where nothing is cut off either. */
+static void tell_of_ranges(const struct options *o, const struct model *m) {
+    size_t count;
+    const struct matrix_source *sources = model_matrices(m, &count);
+    bool ranges = false;
+    for (size_t i = 0; i < count; i++) {
+        ranges = ranges || sources[i].input_range;
+    }
+    if (ranges) {
+        notice("%s: brings input ranges. A model that was trained with them relies on inputs being cut off there; what "
+               "stays digital sees all of them, and ranges and weights are chosen for them, so that fit may make it "
+               "worse. To have both: fit the model from before the training, then mho adapt train on top", o->model);
+    }
+}
+
 static enum status fit(const struct options *o, struct error *e) {
     struct model *m = NULL;
     struct chip *c = NULL;
@@ -178,6 +194,7 @@ static enum status fit(const struct options *o, struct error *e) {
         s = error_set(e, ERR_USAGE, "adapt fit: --chip none (needed: the chip that the model is for)");
         goto done;
     }
+    tell_of_ranges(o, m);
     if (o->rotate) {
         TRY_GOTO(s, model_rotate(m, o->rotate, e), done);
     }
