@@ -179,6 +179,11 @@ double cell_drift_age(const struct cell *c, const struct cell_conditions *k, dou
     return t ? age_s * acceleration(c, k, &t->activation_J) : age_s;
 }
 
+bool cell_ages(const struct cell *c, const struct cell_conditions *k) {
+    bool drifts = k->drift && (c->model->drift || c->groups[GROUP_RETENTION]);
+    return drifts || (k->read_noise && (c->model->read_sd || c->groups[GROUP_TELEGRAPH]));
+}
+
 static double retention_age(const struct cell *c, const struct cell_conditions *k, double age_s) {
     const struct retention *r = c->groups[GROUP_RETENTION];
     return r ? age_s * acceleration(c, k, &r->activation_J) : age_s;

@@ -129,6 +129,8 @@ void cell_program(const struct cell *c, const struct cell_conditions *k, const s
 /* The age at the cell's reference temperature that does to drift what age_s does under these conditions: age_s itself
  * without the effect, the group `temperature` or an activation energy. Must lie in the time model too. */
 double cell_drift_age(const struct cell *c, const struct cell_conditions *k, double age_s);
+/* Whether what is read of a device depends on its age under these conditions: drift, retention or read noise. */
+bool cell_ages(const struct cell *c, const struct cell_conditions *k);
 
 /* Temperatures that the part has numbers for; 300 to 300 where it has no group `temperature`. */
 void cell_temperature_range(const struct cell *c, double *low_K, double *high_K);

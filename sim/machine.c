@@ -240,6 +240,12 @@ enum status chip_check_age(const struct chip *c, double age_s, struct error *e) 
     return OK;
 }
 
+bool chip_ages(const struct chip *c) {
+    const struct chip_spec *s = chip_spec_of(c);
+    const struct cell_conditions k = {.drift = s->effects.drift, .read_noise = s->effects.read_noise};
+    return cell_ages(s->tile.cell, &k) || s->tile.refresh_period_s > 0 || s->tile.correction != CORRECTION_NONE;
+}
+
 /* Side paths that the placement counts are there. */
 static enum status check_side(const struct placement_matrix *placed, const struct matrix_source *m, struct error *e) {
     uint32_t channels = m->side ? m->side->channel_count : 0;

@@ -37,6 +37,8 @@ enum status chip_load(const char *name, const char *const *sets, size_t set_coun
 void chip_destroy(struct chip *c);
 /* ERR_USAGE where the time model of the chip's cell does not cover this age. */
 enum status chip_check_age(const struct chip *c, double age_s, struct error *e);
+/* Whether values on the chip depend on the age: drift, read noise, refresh or correction. */
+bool chip_ages(const struct chip *c);
 const char *chip_name(const struct chip *c);
 const char *chip_about(const struct chip *c);
 /* Complete effective configuration; reading it back (chip_load on its dump) gives the same chip. Borrowed. */

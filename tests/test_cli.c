@@ -626,6 +626,37 @@ static void test_refresh_wears_out(void **state) {
     mem_free(out);
 }
 
+/* Ages on a chip where nothing ages: the same numbers, and a remark that says so; else others, and none. A list of one
+ * age needs no remark. */
+static void test_ages_without_drift(void **state) {
+    (void)state;
+    static const struct {
+        const char *chip, *set, *ages;
+        bool same, told;
+    } cases[] = {
+        {"afm", "effects.faults=off", "0,1d", true, true},
+        {"afm", "effects.faults=off", "1d", true, false},
+        {"afm", "tile.refresh_period_s=3600", "0,1d", false, false},
+        {"pcm256", "effects.drift=off", "0,1d", false, false}, /* read noise */
+    };
+    const char *text = plain_text();
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char *out, *err;
+        const char *const args[] = {"eval", "perplexity", "--text", text, "--limit", "24", "--chip", cases[i].chip,
+                                    "--set", cases[i].set, "--age", cases[i].ages, "--json", NULL};
+        assert_int_equal(run_mho(args, 60, &out, &err), 0);
+        json_t *j = json_loads(out, 0, NULL), *ages = json_object_get(json_object_get(j, "analog"), "by_age");
+        json_t *first = json_object_get(json_array_get(ages, 0), "nll_nats_mean");
+        json_t *last = json_object_get(json_array_get(ages, json_array_size(ages) - 1), "nll_nats_mean");
+        assert_true(json_is_real(first));
+        assert_int_equal(json_equal(first, last), cases[i].same);
+        assert_int_equal(strstr(err, "nothing on this chip ages") != NULL, cases[i].told);
+        json_decref(j);
+        mem_free(out);
+        mem_free(err);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_wrong_words),
     cmocka_unit_test(test_wrong_models),
@@ -646,5 +677,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_help_of_words),
     cmocka_unit_test(test_text_and_report),
     cmocka_unit_test(test_refresh_wears_out),
+    cmocka_unit_test(test_ages_without_drift),
 };
 const struct test_suite suite_cli = {"cli", tests, sizeof tests / sizeof tests[0]};

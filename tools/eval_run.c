@@ -174,10 +174,18 @@ static enum status open_log(struct evaluation *v, const char *items, struct erro
     return s;
 }
 
+static void tell_of_ages(const struct chip *c, const struct eval_machines *machines) {
+    if (c && machines->age_count > 1 && !chip_ages(c)) {
+        notice("%s: nothing on this chip ages (drift and read noise are off, or its cell has none): all ages give the "
+               "same numbers", chip_name(c));
+    }
+}
+
 enum status eval_run(const struct eval_measure *m, const struct model *model, const struct chip *chip,
                      const struct eval_machines *machines, const char *items, struct eval_results *out,
                      struct error *e) {
     struct evaluation v = {.measure = m, .model = model, .chip = chip, .results = out};
+    tell_of_ages(chip, machines);
     enum status s = results_create(machines, chip != NULL, m->count, out, e);
     if (s == OK) {
         s = open_log(&v, items, e);
