@@ -51,7 +51,7 @@ struct param {
     const char *unit;   /* "" or a unit that unit_factor knows; must be the suffix of the key (params_check_table) */
     double min, max;    /* in the file's unit; inclusive; for numbers and constants */
     const char *default_text; /* NULL: required */
-    const char *help;   /* meaning, and source of the default if any */
+    const char *help;   /* meaning */
     size_t offset;      /* of the member in the table's struct */
     const char *const *choices; /* PARAM_CHOICE: NULL-terminated */
 };
@@ -103,7 +103,12 @@ enum status params_check_table(const struct param_table *table, struct error *e)
 /* "int", "number", "on|off", "choice", "text", "constant", "numbers" */
 const char *param_type_name(enum param_type t);
 
-/* One line per row: key, type/unit, range, default or "required", help. */
+enum { PARAM_SOURCE_BYTES = 256 };
+/* Who says what the value is: the file where the key is required, a constant's own source where it has a default, mho
+ * for the other defaults, which are settings and no physical quantities. */
+void param_source(const struct param *row, char out[PARAM_SOURCE_BYTES]);
+
+/* One line per row: key, type/unit, range, default or "required", help, source. */
 void params_help(const struct param_table *table, const char *prefix, FILE *out);
 /* The same as a table of Markdown; nothing for a table without rows. */
 void params_markdown(const struct param_table *table, const char *prefix, FILE *out);

@@ -111,20 +111,60 @@ static void help_range(const struct param *row, char *out, size_t room) {
     }
 }
 
+static bool is_constant(const struct param *row) { return row->type == PARAM_CONSTANT || row->type == PARAM_NUMBERS; }
+
+/* What stands behind `key` in the default of a constant, "{value: 1, kind: assumed, source: "a law", spread: [1, 2]}":
+ * a word, a list, or text without its quotes. "" where the key is missing. */
+static void part_of_default(const char *map, const char *key, char *out, size_t room) {
+    char name[32];
+    snprintf(name, sizeof name, "%s: ", key);
+    const char *at = strstr(map, name), *ends = ",}";
+    out[0] = 0;
+    if (at) {
+        at += strlen(name);
+        size_t open = *at == '"' || *at == '[';
+        ends = *at == '"' ? "\"" : *at == '[' ? "]" : ends;
+        snprintf(out, room, "%.*s", (int)strcspn(at + open, ends), at + open);
+    }
+}
+
+void param_source(const struct param *row, char out[PARAM_SOURCE_BYTES]) {
+    char kind[32], source[PARAM_SOURCE_BYTES - 96], spread[48];
+    if (!row->default_text) {
+        snprintf(out, PARAM_SOURCE_BYTES, "given by the chip file%s",
+                 is_constant(row) ? ", with a source of its own" : "");
+    } else if (!is_constant(row)) {
+        snprintf(out, PARAM_SOURCE_BYTES, "a setting");
+    } else {
+        part_of_default(row->default_text, "kind", kind, sizeof kind);
+        part_of_default(row->default_text, "source", source, sizeof source);
+        part_of_default(row->default_text, "spread", spread, sizeof spread);
+        snprintf(out, PARAM_SOURCE_BYTES, "%s%s%s%s: %s", kind, *spread ? ", spread [" : "", spread,
+                 *spread ? "]" : "", source);
+    }
+}
+
+/* "required", the value of a constant, or the default as it stands. */
+static void default_in_words(const struct param *row, char *out, size_t room) {
+    if (row->default_text && is_constant(row)) {
+        part_of_default(row->default_text, "value", out, room);
+    } else {
+        const char *text = row->default_text;
+        snprintf(out, room, "%s", !text ? "required" : *text ? text : "\"\"");
+    }
+}
+
 void params_help(const struct param_table *table, const char *prefix, FILE *out) {
     for (size_t i = 0; i < table->count; i++) {
         const struct param *row = &table->rows[i];
-        char key[KEY_BYTES], type[ALLOWED_BYTES], range[80];
+        char key[KEY_BYTES], type[ALLOWED_BYTES], range[80], value[VALUE_BYTES], source[PARAM_SOURCE_BYTES];
         snprintf(key, sizeof key, "%s%s", prefix, row->key);
         type_text(row, type, sizeof type);
         help_range(row, range, sizeof range);
-        fprintf(out, "  %-36s %-18s %-14s ", key, type, range);
-        if (row->default_text) {
-            fprintf(out, "default %s; ", *row->default_text ? row->default_text : "\"\"");
-        } else {
-            fprintf(out, "required; ");
-        }
-        fprintf(out, "%s\n", row->help);
+        default_in_words(row, value, sizeof value);
+        param_source(row, source);
+        fprintf(out, "  %-36s %-18s %-14s %s%s; %s; source: %s\n", key, type, range,
+                row->default_text ? "default " : "", value, row->help, source);
     }
 }
 
@@ -140,18 +180,23 @@ void params_markdown(const struct param_table *table, const char *prefix, FILE *
     if (table->count == 0) {
         return;
     }
-    fprintf(out, "| key | type, unit | allowed | default | meaning |\n| --- | --- | --- | --- | --- |\n");
+    fprintf(out, "| key | type, unit | allowed | default | meaning | source |\n"
+                 "| --- | --- | --- | --- | --- | --- |\n");
     for (size_t i = 0; i < table->count; i++) {
         const struct param *row = &table->rows[i];
-        char type[ALLOWED_BYTES], range[80];
+        char type[ALLOWED_BYTES], range[80], value[VALUE_BYTES], source[PARAM_SOURCE_BYTES];
         type_text(row, type, sizeof type);
         help_range(row, range, sizeof range);
         fprintf(out, "| `%s%s` | ", prefix, row->key);
         put_cell(row->type == PARAM_CHOICE ? "choice" : type, out);
         fputs(" | ", out);
         put_cell(row->type == PARAM_CHOICE ? type : range, out);
-        fprintf(out, " | %s | ", !row->default_text ? "required" : *row->default_text ? row->default_text : "\"\"");
+        default_in_words(row, value, sizeof value);
+        param_source(row, source);
+        fprintf(out, " | %s | ", value);
         put_cell(row->help, out);
+        fputs(" | ", out);
+        put_cell(source, out);
         fputs(" |\n", out);
     }
 }

@@ -432,6 +432,7 @@ struct chip_table {
     size_t select_offset;           /* of that choice in struct chip_spec */
     int select;
     const char *const *select_names; /* the choices, the first is the default */
+    const char *source;              /* of the equations and their defaults; NULL: none but the chip file's */
     size_t given_offset; /* of the bool that says whether it was there; then its rows are only read if so. 0: every row
                             has a default and a missing group means all defaults */
 };

@@ -11,7 +11,8 @@ static struct chip_keys of_chip(const struct chip_table *t, char when[TITLE_BYTE
     if (t->select_key) {
         snprintf(when, TITLE_BYTES, "where %s is %s", t->select_key, t->select_names[t->select]);
     }
-    return (struct chip_keys){t->table.name, when, "", "", t->prefix, t->cost, t->optional, &t->table};
+    const char *source = t->source ? t->source : "";
+    return (struct chip_keys){t->table.name, when, source, "", t->prefix, t->cost, t->optional, &t->table};
 }
 
 void chip_visit_keys(void (*visit)(void *ctx, const struct chip_keys *keys), void *ctx) {
@@ -115,9 +116,11 @@ void chip_params_markdown(FILE *out) {
           "paper,\n"
           "spread: [0.8, 1.2]}`, kind = measured, published, fitted or assumed, and an assumed one needs a spread "
           "(factors,\n"
-          "p10 and p90); *numbers* are a constant whose value is a list. The source of every value stands in the chip "
-          "or\n"
-          "part file; `mho chip check NAME` lists them.\n\n",
+          "p10 and p90); *numbers* are a constant whose value is a list. What a chip or part file gives has its source "
+          "there;\n"
+          "`mho chip check NAME` lists them. A *setting* is no physical quantity; its default is mho's choice, unless "
+          "a source\n"
+          "below the title of its group says otherwise.\n\n",
           out);
     chip_visit_keys(print_section, out);
 }

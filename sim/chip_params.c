@@ -629,40 +629,50 @@ static const struct param dram_rows[] = {
 #define IN_CHIP(member) offsetof(struct chip_spec, member)
 #define GROUP(prefix_, name_, rows_, member, cost_)                                                                    \
     { .prefix = prefix_, .table = PARAM_TABLE(name_, rows_), .offset = IN_CHIP(member), .cost = cost_ }
-#define ALL_DEFAULTS(prefix_, name_, rows_, member)                                                                    \
-    { .prefix = prefix_, .table = PARAM_TABLE(name_, rows_), .offset = IN_CHIP(member), .optional = true }
+#define ALL_DEFAULTS(prefix_, name_, rows_, member, source_)                                                           \
+    {                                                                                                                  \
+        .prefix = prefix_, .table = PARAM_TABLE(name_, rows_), .offset = IN_CHIP(member), .optional = true,            \
+        .source = source_                                                                                              \
+    }
 #define OPTIONAL_GROUP(prefix_, name_, rows_, member, given, cost_)                                                    \
     {                                                                                                                  \
         .prefix = prefix_, .table = PARAM_TABLE(name_, rows_), .offset = IN_CHIP(member), .cost = cost_,               \
         .optional = true, .given_offset = IN_CHIP(given)                                                               \
     }
-#define SELECTED(prefix_, name_, rows_, member, optional_, key, choice, value, names)                                  \
+#define SELECTED(prefix_, name_, rows_, member, optional_, key, choice, value, names, source_)                         \
     {                                                                                                                  \
         .prefix = prefix_, .table = PARAM_TABLE(name_, rows_), .offset = IN_CHIP(member), .cost = true,                \
         .optional = optional_, .select_key = key, .select_offset = IN_CHIP(choice), .select = value,                   \
-        .select_names = names                                                                                          \
+        .select_names = names, .source = source_                                                                       \
     }
-#define ADC_MODEL(prefix, name, rows, member, value)                                                                   \
+#define ADC_MODEL(prefix, name, rows, member, value, source)                                                           \
     SELECTED(prefix, "ADC cost: " name, rows, member, false, "tile.adc.cost.model", tile.adc.cost.model, value,        \
-             adc_cost_names)
+             adc_cost_names, source)
 #define DAC_MODEL(prefix, name, rows, member, value)                                                                   \
     SELECTED(prefix, "DAC cost: " name, rows, member, false, "tile.dac.cost.model", tile.dac.cost.model, value,        \
-             dac_cost_names)
+             dac_cost_names, NULL)
 
 const struct chip_table chip_tables[] = {
     {.prefix = "", .table = PARAM_TABLE("chip", chip_rows)},
     GROUP("tile.", "tile", tile_rows, tile, false),
     OPTIONAL_GROUP("tile.wires.", "wires", wires_rows, tile.wires, tile.wires.given, false),
-    OPTIONAL_GROUP("tile.ladder.", "ladder", ladder_rows, tile.ladder, tile.ladder.given, false),
-    ALL_DEFAULTS("tile.faults.", "faults", faults_rows, tile.faults),
-    ALL_DEFAULTS("tile.phenomena.", "phenomena", phenomena_rows, tile.phenomena),
-    ALL_DEFAULTS("tile.management.", "input management", management_rows, tile.management),
+    {.prefix = "tile.ladder.",
+     .table = PARAM_TABLE("ladder", ladder_rows),
+     .offset = IN_CHIP(tile.ladder),
+     .optional = true,
+     .given_offset = IN_CHIP(tile.ladder.given),
+     .source = "aihwkit 1.1, TorchInferenceRPUConfigIRDropT"},
+    ALL_DEFAULTS("tile.faults.", "faults", faults_rows, tile.faults, NULL),
+    ALL_DEFAULTS("tile.phenomena.", "phenomena", phenomena_rows, tile.phenomena,
+                 "equations, and defaults other than 0: aihwkit 1.1 (Rasch et al., AICAS 2021)"),
+    ALL_DEFAULTS("tile.management.", "input management", management_rows, tile.management,
+                 "Gokmen et al., Frontiers in Neuroscience 2017; defaults other than 0: aihwkit 1.1"),
     OPTIONAL_GROUP("hierarchy.", "hierarchy", hierarchy_rows, hierarchy, hierarchy.given, false),
-    ALL_DEFAULTS("placement.", "placement", placement_rows, placement),
-    ALL_DEFAULTS("effects.", "effects", effect_rows, effects),
+    ALL_DEFAULTS("placement.", "placement", placement_rows, placement, NULL),
+    ALL_DEFAULTS("effects.", "effects", effect_rows, effects, NULL),
     {.prefix = "", .table = PARAM_TABLE("process", node_rows), .cost = true},
     SELECTED("scaling.", "scaling to the node", scaling_rows, scaling, true, "scale_to_node", scale_to_node, SWITCH_ON,
-             switch_names),
+             switch_names, "Stillmaker and Baas, Integration 58, 2017"),
     OPTIONAL_GROUP("tile.array.", "published energy of the array", array_rows, tile.array, tile.array.given, true),
     OPTIONAL_GROUP("tile.integrator.", "integrators", integrator_rows, tile.integrator, tile.integrator.given, true),
     OPTIONAL_GROUP("supply.", "supply", supply_rows, supply, supply.given, true),
@@ -672,15 +682,17 @@ const struct chip_table chip_tables[] = {
     GROUP("tile.", "tile costs", tile_cost_rows, tile, true),
     OPTIONAL_GROUP("tile.registers.", "registers", registers_rows, tile.registers, tile.registers.given, true),
     SELECTED("tile.", "tile costs, time of a conversion", given_time_rows, tile, false, "tile.adc.cost.time",
-             tile.adc.cost.time, TIME_GIVEN, time_names),
+             tile.adc.cost.time, TIME_GIVEN, time_names, NULL),
     DAC_MODEL("tile.", "constant", dac_constant_rows, tile, DAC_COST_CONSTANT),
     DAC_MODEL("tile.dac.cost.", "steps", dac_steps_rows, tile.dac.cost, DAC_COST_STEPS),
     DAC_MODEL("tile.dac.cost.", "per bit", dac_per_bit_rows, tile.dac.cost, DAC_COST_PER_BIT),
-    ADC_MODEL("tile.", "constant", adc_constant_rows, tile, ADC_COST_CONSTANT),
-    ADC_MODEL("tile.adc.cost.", "survey", survey_rows, tile.adc.cost, ADC_COST_SURVEY),
-    ADC_MODEL("tile.adc.cost.", "two terms", two_term_rows, tile.adc.cost, ADC_COST_TWO_TERM),
-    ADC_MODEL("tile.adc.cost.", "steps", adc_steps_rows, tile.adc.cost, ADC_COST_STEPS),
-    ADC_MODEL("tile.adc.cost.", "per bit", adc_per_bit_rows, tile.adc.cost, ADC_COST_PER_BIT),
+    ADC_MODEL("tile.", "constant", adc_constant_rows, tile, ADC_COST_CONSTANT, NULL),
+    ADC_MODEL("tile.adc.cost.", "survey", survey_rows, tile.adc.cost, ADC_COST_SURVEY,
+              "regression of Accelergy's ADC plug-in over Murmann's survey of published converters"),
+    ADC_MODEL("tile.adc.cost.", "two terms", two_term_rows, tile.adc.cost, ADC_COST_TWO_TERM,
+              "ZigZag-IMC, whose constants were fitted to three chips of 28 nm"),
+    ADC_MODEL("tile.adc.cost.", "steps", adc_steps_rows, tile.adc.cost, ADC_COST_STEPS, NULL),
+    ADC_MODEL("tile.adc.cost.", "per bit", adc_per_bit_rows, tile.adc.cost, ADC_COST_PER_BIT, NULL),
     GROUP("vector.", "vector unit", unit_rows, vector, true),
     GROUP("attention.", "attention unit", unit_rows, attention, true),
     GROUP("matmul.", "digital matrix unit", unit_rows, matmul, true),

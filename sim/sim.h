@@ -75,14 +75,14 @@ enum status chip_catalogue(const char *const **names, struct error *e);
  * optional groups of a cell, of the circuits of DAC and ADC. */
 struct chip_keys {
     const char *title;                   /* "tile", "cell model pcm_like" */
-    const char *about, *source, *status; /* of a model; "" where there is none to tell */
+    const char *about, *source, *status; /* of a model or group; "" where there is none to tell */
     const char *prefix;                  /* before the keys: "tile." */
     bool cost;                           /* `costs: none` leaves the group out */
     bool optional;                       /* may be left out as a whole */
     const struct param_table *table;
 };
 void chip_visit_keys(void (*visit)(void *ctx, const struct chip_keys *keys), void *ctx);
-/* `mho chip params`: every key with unit, range, default or required, meaning; the same as a page of Markdown.
+/* `mho chip params`: every key with unit, range, default or required, meaning, source; the same as a page of Markdown.
  * `mho chip check` = chip_load + chip_visit_constants. */
 void chip_params_help(FILE *out);
 void chip_params_markdown(FILE *out);

@@ -415,15 +415,57 @@ static void help_has_a_line_per_row(void **state) {
     }
     assert_int_equal(lines, table.count);
     assert_non_null(strstr(
-        text, "  tile.rows                            int                1..4096        required; inputs of a tile\n"));
+        text, "  tile.rows                            int                1..4096        required; inputs of a tile; "
+        "source: given by the chip file\n"));
     assert_non_null(strstr(
         text,
-        "  tile.cell.g_max_uS                   number uS          0.001..1000    default 25; largest conductance\n"));
+        "  tile.cell.g_max_uS                   number uS          0.001..1000    default 25; largest conductance; "
+        "source: a setting\n"));
     assert_non_null(strstr(
         text,
-        "  tile.dac.mode                        per_token|static                  default per_token; input range\n"));
+        "  tile.dac.mode                        per_token|static                  default per_token; input range; "
+        "source: a setting\n"));
     assert_non_null(strstr(
-        text, "  tile.ratio                           number             ..             default 1; any factor\n"));
+        text, "  tile.ratio                           number             ..             default 1; any factor; "
+              "source: a setting\n"));
+    free(text);
+}
+
+/* Of a default that is a constant its own; nothing is left blank. */
+static void every_row_has_a_source(void **state) {
+    (void)state;
+    static const char *const expected[] = {"given by the chip file", "a setting", "a setting", "a setting", "a setting",
+                                           "a setting", "published, spread [0.8, 2]: paper2023", "measured: layout",
+                                           "measured: array 3"};
+    char source[PARAM_SOURCE_BYTES];
+    assert_int_equal(sizeof expected / sizeof expected[0], table.count);
+    for (size_t i = 0; i < table.count; i++) {
+        const struct param *row = &table.rows[i];
+        param_source(row, source);
+        assert_string_equal(source, expected[i]);
+    }
+    struct param row = {"r_ohm", PARAM_CONSTANT, "ohm", 0, 9, NULL, "x", 0, NULL};
+    param_source(&row, source);
+    assert_string_equal(source, "given by the chip file, with a source of its own");
+    row.default_text = "{value: 1, kind: assumed, source: \"a, b\", spread: [1, 2]}";
+    param_source(&row, source);
+    assert_string_equal(source, "assumed, spread [1, 2]: a, b");
+}
+
+static void the_default_of_a_constant_is_its_value(void **state) {
+    (void)state;
+    char *text = NULL;
+    size_t bytes;
+    FILE *f = open_memstream(&text, &bytes);
+    params_markdown(&table, "", f);
+    fclose(f);
+    assert_non_null(strstr(text, "| `adc.energy_pJ` | constant pJ | 0..1000000 | 1.6 | per conversion | published, "
+                                 "spread [0.8, 2]: paper2023 |\n"));
+    assert_non_null(strstr(text, "| `cell.levels_uS` | numbers uS | 0..1000 | 0, 12.5, 25 | target conductances | "
+                                 "measured: array 3 |\n"));
+    assert_non_null(strstr(text, "| `rows` | int | 1..4096 | required | inputs of a tile | given by the chip file "
+                                 "|\n"));
+    assert_non_null(strstr(text, "| `name` | text |  | \"\" | what it is called | a setting |\n"));
     free(text);
 }
 
@@ -683,6 +725,8 @@ static const struct CMUnitTest tests[] = {
     TEST(what_cannot_be_written),
     TEST(every_allocation_may_fail),
     TEST(help_has_a_line_per_row),
+    TEST(every_row_has_a_source),
+    TEST(the_default_of_a_constant_is_its_value),
     TEST(the_sample_table_is_right),
     TEST(wrong_tables_are_found),
     TEST(numbers),

@@ -238,6 +238,8 @@ static void keys_as_a_document(void **state) {
         if (!strstr(text, line) || !strstr(text, json_string_value(json_object_get(row, "help")))) {
             fail_msg("%s is not in the text", line + 3);
         }
+        const char *source = json_string_value(json_object_get(row, "source"));
+        assert_true(source && *source && strstr(text, source));
         assert_true(json_is_true(json_object_get(row, "required")) == json_is_null(json_object_get(row, "default")));
         if (strcmp(line, "\n  tile.adc.bits ") == 0) {
             bits++;

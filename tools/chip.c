@@ -216,7 +216,7 @@ static enum status check_chip(const struct options *o, struct error *e) {
 
 /* min and max are in the key's unit; null: no limit. A key without a default is required. */
 static void add_param(void *context, const char *table, const char *prefix, bool cost, const struct param *p) {
-    char key[256];
+    char key[256], source[PARAM_SOURCE_BYTES];
     bool ranged = p->type == PARAM_INT || p->type == PARAM_NUMBER || p->type == PARAM_CONSTANT ||
                   p->type == PARAM_NUMBERS;
     snprintf(key, sizeof key, "%s%s", prefix, p->key);
@@ -236,6 +236,8 @@ static void add_param(void *context, const char *table, const char *prefix, bool
     json_put(row, "required", json_boolean(!p->default_text));
     json_put(row, "default", p->default_text ? json_string(p->default_text) : json_null());
     json_put(row, "help", json_string(p->help));
+    param_source(p, source);
+    json_put(row, "source", json_string(source));
     json_array_append_new(context, row);
 }
 
@@ -366,6 +368,6 @@ const struct command command_chip = {
     "list    names and what each is\n"
     "show    the complete effective configuration, as a chip file\n"
     "check   reads a chip file, lists its constants with kind and source, measures its output converters\n"
-    "params  every key with unit, range, default or required, and meaning; --markdown: as docs/parameters.md\n"
+    "params  every key with unit, range, default or required, meaning and source; --markdown: as docs/parameters.md\n"
     "support what goes together: effects, encodings, input codings, ADC circuits",
 };
