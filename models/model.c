@@ -118,6 +118,16 @@ bool model_is_end(const struct model *m, int32_t id) {
     return m->tokenizer && tokenizer_is_end(m->tokenizer, id);
 }
 
+bool model_is_for_chip(const struct model *m) {
+    for (size_t i = 0; i < m->matrix_count; i++) {
+        const struct matrix_source *s = &m->sources[i];
+        if (s->side || s->input_range || s->adc_range || s->weight_scale || s->devices) {
+            return true;
+        }
+    }
+    return false;
+}
+
 const struct matrix_source *model_matrices(const struct model *m, size_t *count) {
     *count = m->matrix_count;
     return m->sources;

@@ -47,6 +47,8 @@ bool model_is_end(const struct model *m, int32_t id); /* eos ids of config and t
 /* Every linear layer, output head included, in the order of the forward pass: what placement_create and machine_create
  * take. Borrowed. */
 const struct matrix_source *model_matrices(const struct model *m, size_t *count);
+/* Whether any of them brings something for a chip: a side path, ranges, scales, devices. */
+bool model_is_for_chip(const struct model *m);
 
 struct session;
 struct session_options {

@@ -46,7 +46,7 @@ struct model_changes {
     /* What stays digital, one for each matrix, NULL for none. NULL: as the model says. Folder only. */
     const struct side_path *const *sides;
     const uint32_t *devices; /* [matrices] per weight; 0: the chip's own number. NULL: as the model says. Folder. */
-    bool forget_ranges; /* input ranges, weight scales and ADC ranges that the model brings are left out */
+    bool forget_chip; /* what the model brings for a chip is left out: ranges, scales, side paths, devices, its name */
     /* Metadata of model.safetensors. The chip that the model is made for: its name as `mho.chip`, its converters as
      * `mho.converters` (JSON: members of struct chip_training). How it was made, JSON: `mho.adapt`. NULL: as the model
      * says. */

@@ -149,13 +149,15 @@ static enum status put_chip(json_t *metadata, const struct chip *c, struct error
     return OK;
 }
 
+static bool is_of_chip(const char *key) { return strcmp(key, "mho.chip") == 0 || strcmp(key, "mho.converters") == 0; }
+
 /* What the model's own file says of chip and adaptation stays where the changes say nothing. json_decref. */
 static enum status metadata_of(const struct piece_list *l, json_t **out, struct error *e) {
     const char *key;
     json_t *value;
     *out = json_pack("{s:s, s:s}", "format", "pt", "mho.format", "1");
     json_object_foreach(weights_metadata(l->model->weights), key, value) {
-        if (strncmp(key, "mho.", 4) == 0) {
+        if (strncmp(key, "mho.", 4) == 0 && !(l->changes->forget_chip && is_of_chip(key))) {
             json_object_set(*out, key, value);
         }
     }

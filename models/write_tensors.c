@@ -241,7 +241,7 @@ static enum status add_bias(struct piece_list *l, size_t matrix, size_t stem, st
 /* How many there are is the chip's to say. */
 static enum status add_input_range(struct piece_list *l, size_t matrix, size_t stem, struct error *e) {
     const struct matrix_source *s = &l->model->sources[matrix];
-    const float *values = l->changes->forget_ranges ? NULL : s->input_range;
+    const float *values = l->changes->forget_chip ? NULL : s->input_range;
     const struct model_part *part;
     TRY(find_part(l, part_name(l, s->name, s->layer, stem, ".input_range"), ANY_COUNT, &part, e));
     values = part ? part->values : values;
@@ -256,7 +256,7 @@ static enum status add_scales(struct piece_list *l, size_t matrix, size_t stem, 
     const struct matrix_source *s = &l->model->sources[matrix];
     const struct model_part *part;
     TRY(find_part(l, part_name(l, s->name, s->layer, stem, ending), ANY_COUNT, &part, e));
-    values = part ? part->values : l->changes->forget_ranges ? NULL : values;
+    values = part ? part->values : l->changes->forget_chip ? NULL : values;
     count = part ? part->count : count;
     if (!values) {
         return OK;
@@ -299,7 +299,10 @@ static enum status order_weights(const struct piece_list *l, size_t matrix, cons
 }
 
 static enum status add_side_path(struct piece_list *l, size_t matrix, int layer, size_t stem, struct error *e) {
-    const struct side_path *side = l->changes->sides ? l->changes->sides[matrix] : l->model->sources[matrix].side;
+    const struct model_changes *c = l->changes;
+    const struct side_path *side = c->sides         ? c->sides[matrix]
+                                   : c->forget_chip ? NULL
+                                                    : l->model->sources[matrix].side;
     if (side && side->channel_count) {
         TRY(add_integers(l, file_name(l, layer, stem, ".digital_channels"), side->channels, side->channel_count, e));
     }
@@ -315,7 +318,8 @@ static enum status add_side_path(struct piece_list *l, size_t matrix, int layer,
 static enum status add_devices(struct piece_list *l, size_t matrix, int layer, size_t stem, struct error *e) {
     const struct model_changes *c = l->changes;
     const uint32_t *devices = c->devices ? &c->devices[matrix] : &l->model->sources[matrix].devices;
-    return *devices ? add_integers(l, file_name(l, layer, stem, ".devices"), devices, 1, e) : OK;
+    bool told = *devices && (c->devices || !c->forget_chip);
+    return told ? add_integers(l, file_name(l, layer, stem, ".devices"), devices, 1, e) : OK;
 }
 
 static enum status add_weights(struct piece_list *l, size_t matrix, int layer, size_t stem, struct error *e) {

@@ -15,6 +15,7 @@
 #include "models/adapt/muon.h"
 #include "models/adapt/optimiser.h"
 #include "models/adapt/student_loss.h"
+#include "models/internal.h"
 #include "tests/files.h"
 #include "tests/golden.h"
 
@@ -517,6 +518,50 @@ static void the_written_model_is_for_the_chip(void **state) {
     setup_destroy(&s);
 }
 
+/* What a folder brought for a chip, and the chip's name, come through a training for that chip only: not without one,
+ * and not with weights at random. All but these say what the model before was made with. */
+static void only_training_for_the_chip_keeps_what_is_for_it(void **state) {
+    static const struct { const char *chip, *more; bool side, ranges, before; } cases[] = {
+        {"afm", "", true, true, false}, /* the model of the two below; stories-adapted says nothing */
+        {NULL, ", beta: 0", false, false, true},
+        {"afm", ", from_scratch: on", false, true, false},
+    };
+    char made[PATH_ROOM] = "stories-adapted", out[PATH_ROOM];
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct setup s;
+        struct train_result r;
+        struct error e;
+        char recipe[256];
+        snprintf(out, sizeof out, "%s", scratch_directory());
+        snprintf(recipe, sizeof recipe, "{steps: 1, batch: 1, lr: 1e-4, validation: 1%s}", cases[i].more);
+        setup_create(&s, cases[i].chip, recipe);
+        model_close(s.model);
+        s.model = open_model(made);
+        must(train(&s, out, false, &r, &e), &e);
+        struct model *m = open_model(out);
+        json_t *how = model_made_how(m), *all = weights_metadata(m->weights);
+        for (size_t k = 0; k < m->matrix_count; k++) {
+            assert_int_equal(m->sources[k].side != NULL, cases[i].side);
+            assert_int_equal(m->sources[k].input_range != NULL, cases[i].ranges);
+            assert_int_equal(m->sources[k].weight_scale != NULL, cases[i].side); /* of fit, like the side path */
+        }
+        if (cases[i].ranges) { /* a step moves a range by far less than this; new ones are others */
+            float first = s.model->sources[0].input_range[0], now = m->sources[0].input_range[0];
+            assert_int_equal(fabsf(now - first) < 0.05f * first, cases[i].side);
+        }
+        assert_int_equal(json_object_get(all, "mho.chip") != NULL, cases[i].chip != NULL);
+        assert_int_equal(json_object_get(all, "mho.converters") != NULL, cases[i].chip != NULL);
+        assert_int_equal(json_object_get(how, "before") != NULL, cases[i].before);
+        if (i == 0) {
+            memcpy(made, out, sizeof made);
+        }
+        json_decref(how);
+        model_close(m);
+        setup_destroy(&s);
+    }
+}
+
 /* ---- what must not be ------------------------------------------------------------------------- */
 
 static void expect(enum status s, const struct error *e, enum status wanted, const char *part) {
@@ -577,6 +622,37 @@ static void teachers_of_another_shape_are_refused(void **state) {
     s.teacher = open_model(golden_path("models/llama-untied-tiny"));
     expect(train(&s, scratch_directory(), false, &r, &e), &e, ERR_USAGE, "vocabulary");
     setup_destroy(&s);
+}
+
+/* A model that is its own teacher, without a chip: refused. Whatever makes the two differ is not. */
+static void training_that_learns_nothing_is_refused(void **state) {
+    static const struct { const char *chip, *teacher, *more, *refused; } cases[] = {
+        {NULL, NULL, "", "nothing is learned"},
+        {NULL, "stories", "", "nothing is learned"}, /* the same weights, opened once more */
+        {NULL, NULL, ", weight_bits: 4, beta: 0", "rounds no weights"},
+        {NULL, NULL, ", beta: 0.9", NULL},
+        {NULL, NULL, ", from_scratch: on, beta: 1", NULL},
+        {NULL, "stories-adapted", "", NULL},
+        {"afm", NULL, ", weight_bits: 4, noise: none", NULL},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct setup s;
+        struct train_result r;
+        struct error e;
+        char recipe[256];
+        snprintf(recipe, sizeof recipe, "{steps: 1, batch: 1, lr: 1e-3, warmup: 0, validation: 1%s}", cases[i].more);
+        setup_create(&s, cases[i].chip, recipe);
+        s.teacher = cases[i].teacher ? open_model(cases[i].teacher) : NULL;
+        enum status got = train(&s, scratch_directory(), false, &r, &e);
+        if (cases[i].refused) {
+            expect(got, &e, ERR_USAGE, cases[i].refused);
+        } else {
+            must(got, &e);
+            assert_true(r.loss > 0);
+        }
+        setup_destroy(&s);
+    }
 }
 
 static void chips_that_cannot_be_trained_for_are_refused(void **state) {
@@ -788,9 +864,11 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(mirrored_passes_count_half),
     cmocka_unit_test(the_written_model_is_the_trained_one),
     cmocka_unit_test(the_written_model_is_for_the_chip),
+    cmocka_unit_test(only_training_for_the_chip_keeps_what_is_for_it),
     cmocka_unit_test(a_diverging_run_stops),
     cmocka_unit_test(a_diverging_run_writes_nothing),
     cmocka_unit_test(teachers_of_another_shape_are_refused),
+    cmocka_unit_test(training_that_learns_nothing_is_refused),
     cmocka_unit_test(chips_that_cannot_be_trained_for_are_refused),
     cmocka_unit_test(damaged_checkpoints_are_refused),
     cmocka_unit_test(a_full_disk_leaves_the_checkpoint),

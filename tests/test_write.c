@@ -421,7 +421,7 @@ static void expect_side(const struct matrix_source *m, bool swapped) {
 }
 
 /* Of a folder, as it is; of a GGUF file whose rows of q (matrix 0) are in another order, in the order of the folder. A
- * second copy, nothing asked, keeps them; with forget_ranges and no sides they are gone. */
+ * second copy, nothing asked, keeps them; with forget_chip they are gone. */
 static void check_sides(const char *path, bool swapped) {
     struct model *m = open_model(golden_path(path));
     const char *first = inside(scratch_directory(), "first"), *second = inside(scratch_directory(), "second");
@@ -437,14 +437,13 @@ static void check_sides(const char *path, bool swapped) {
     struct model *again = open_model(second);
     expect_side(&model_matrices(again, &count)[0], swapped);
     model_close(again);
-    const struct side_path **none = mem_alloc(count, sizeof *none);
-    write_folder(back, &(struct model_changes){.forget_ranges = true, .sides = none}, second);
+    write_folder(back, &(struct model_changes){.forget_chip = true}, second);
     again = open_model(second);
     assert_null(model_matrices(again, &count)[0].side);
     assert_null(model_matrices(again, &count)[0].input_range);
     assert_null(model_matrices(again, &count)[0].weight_scale);
     assert_null(model_matrices(again, &count)[0].adc_range);
-    mem_free(none);
+    assert_int_equal(model_matrices(again, &count)[0].devices, 0);
     model_close(again);
     model_close(back);
     model_close(m);
@@ -489,6 +488,11 @@ static void metadata_stays(void **state) {
     assert_string_equal(json_string_value(json_object_get(found, "mho.adapt")), "later");
     json_decref(found);
     assert_string_equal(metadata(first, "mho.adapt", &found), "{\"recipe\":\"fit\"}");
+    json_decref(found);
+    write_folder(back, &(struct model_changes){.forget_chip = true}, second);
+    assert_null(metadata(second, "mho.chip", &found));
+    assert_null(json_object_get(found, "mho.converters"));
+    assert_string_equal(json_string_value(json_object_get(found, "mho.adapt")), "{\"recipe\":\"fit\"}");
     json_decref(found);
     write_folder(m, &(struct model_changes){0}, second);
     assert_null(metadata(second, "mho.chip", &found));

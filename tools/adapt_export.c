@@ -49,12 +49,11 @@ static enum status print(const struct options *o, const struct model_changes *c,
 static void tell_losses(const struct options *o, const struct model *m, bool gguf) {
     size_t count;
     const struct matrix_source *sources = model_matrices(m, &count);
-    bool sides = false, ranges = false;
+    bool sides = false;
     for (size_t i = 0; i < count; i++) {
         sides = sides || sources[i].side;
-        ranges = ranges || sources[i].input_range || sources[i].adc_range || sources[i].weight_scale;
     }
-    if (gguf && (sides || ranges)) {
+    if (gguf && model_is_for_chip(m)) {
         notice("%s: side paths, ranges and scales for a chip are left out: GGUF has no place for them", o->out);
     } else if (sides && o->quantise) {
         notice("%s: weights that stay digital are rounded to %llu bits like all others", o->out,

@@ -107,6 +107,9 @@ static enum status open_inputs(const struct options *o, const struct train_recip
         TRY(model_open(o->teacher, &in->teacher, e));
     }
     TRY(open_chip(o, &in->chip, e));
+    if (!in->chip && model_is_for_chip(in->model)) {
+        notice("%s: side paths, ranges and scales for a chip are left out: --chip none trains without them", o->model);
+    }
     return data_open(o->data.items, o->data.count, in->model, &d, &in->data, e);
 }
 

@@ -181,7 +181,8 @@ enum status trainer_write_model(struct trainer *t, const char *path, struct erro
     if (ranks_own() != 0) {
         return OK;
     }
-    struct model_changes c = {.type = TENSOR_F32, .chip = t->o->chip};
+    struct model_changes c = {.type = TENSOR_F32, .chip = t->o->chip,
+                              .forget_chip = t->r->from_scratch || !t->o->chip};
     struct model_part *parts = mem_alloc(student_parameter_count(t->student), sizeof *parts);
     char *text = NULL;
     enum status status = parts ? describe(t, &text, e) : no_memory(e);

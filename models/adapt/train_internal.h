@@ -30,6 +30,7 @@ enum { IDENTITIES = 9 };
 struct trainer {
     const struct train_options *o;
     const struct train_recipe *r;
+    struct model *bare;                /* the model without what it brings for a chip; NULL: not needed */
     struct analog_rule rule;
     struct student *student, *teacher; /* teacher NULL: no distillation */
     struct optimiser *optimiser;

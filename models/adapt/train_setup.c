@@ -70,6 +70,21 @@ static enum status check_lengths(const struct train_options *o, struct error *e)
     return OK;
 }
 
+/* A student that cannot differ from its teacher learns nothing. Without a chip nothing is rounded either. */
+static enum status check_purpose(const struct train_options *o, struct error *e) {
+    const struct train_recipe *r = o->recipe;
+    if (!o->chip && r->weight_bits) {
+        return error_set(e, ERR_USAGE, "recipe: weight_bits = %d: --chip none rounds no weights (allowed: 0; a chip, "
+                         "whose effects may be off)", r->weight_bits);
+    }
+    bool same = o->teacher == o->model || data_model_hash(o->teacher) == data_model_hash(o->model);
+    if (o->chip || r->from_scratch || r->beta < 1 || !same) {
+        return OK;
+    }
+    return error_set(e, ERR_USAGE, "adapt train: --chip none, and the model is its own teacher: the loss is 0, nothing "
+                     "is learned (allowed: a chip; another --teacher; --beta below 1; --from-scratch)");
+}
+
 /* ---- weights at random ------------------------------------------------------------------------- */
 
 static double sd_of(const struct model *m, size_t matrix) {
@@ -145,13 +160,37 @@ static enum status set_length_of_run(struct trainer *t, struct error *e) {
     return OK;
 }
 
+/* What a model brings for a chip was made for its own weights, not for those at random. */
+static enum status make_bare(struct trainer *t, struct error *e) {
+    const struct model *m = t->o->model;
+    if (!t->r->from_scratch) {
+        return OK;
+    }
+    t->bare = mem_alloc(1, sizeof *t->bare + m->matrix_count * sizeof *m->sources);
+    if (!t->bare) {
+        return no_memory(e);
+    }
+    *t->bare = *m;
+    t->bare->sources = (struct matrix_source *)(void *)(t->bare + 1);
+    for (size_t i = 0; i < m->matrix_count; i++) {
+        struct matrix_source s = m->sources[i];
+        s.input_range = s.adc_range = s.weight_scale = NULL;
+        s.side = NULL;
+        s.input_range_count = s.devices = 0;
+        s.adc_range_count = s.scale_count = 0;
+        t->bare->sources[i] = s;
+    }
+    return OK;
+}
+
 static enum status make_students(struct trainer *t, struct error *e) {
     const struct train_options *o = t->o;
     uint32_t ranks = (uint32_t)ranks_count(), part = ((uint32_t)t->r->batch + ranks - 1) / ranks;
     struct student_options so = {.sequences = part, .length = t->length, .trained = true,
                                  .recompute = t->r->recompute, .seed = o->seed,
                                  .compute = (enum compute)t->r->compute};
-    TRY(student_create(o->model, o->chip, &t->rule, &so, &t->student, e));
+    TRY(make_bare(t, e));
+    TRY(student_create(t->bare ? t->bare : o->model, o->chip, &t->rule, &so, &t->student, e));
     if (t->r->from_scratch) {
         draw_weights(t->student, o->model, o->seed);
     }
@@ -178,6 +217,7 @@ static enum status fill(struct trainer *t, struct error *e) {
     TRY(check_ranks(t->r, e));
     TRY(check_teacher(t->o, e));
     TRY(check_lengths(t->o, e));
+    TRY(check_purpose(t->o, e));
     TRY(set_length_of_run(t, e));
     TRY(make_rule(t, e));
     TRY(make_buffers(t, e));
@@ -214,6 +254,7 @@ void trainer_destroy(struct trainer *t) {
     optimiser_destroy(t->optimiser);
     student_destroy(t->student);
     student_destroy(t->teacher);
+    mem_free(t->bare);
     mem_free(t->ids);
     mem_free(t->targets);
     mem_free(t->loss_of);
