@@ -167,11 +167,27 @@ static void copy_unclipped(const struct back_job *j, size_t b, size_t token, siz
     }
 }
 
-static void add_tile(const real *tile, size_t n, size_t lanes, bool set, real *out, size_t ld) {
+static void add_tile(const real *tile, size_t n, size_t lanes, real *out, size_t ld) {
     for (size_t t = 0; t < n; t++) {
         for (size_t lane = 0; lane < lanes; lane++) {
-            out[t * ld + lane] = (set ? 0 : out[t * ld + lane]) + tile[t * PANEL + lane];
+            out[t * ld + lane] += tile[t * PANEL + lane];
         }
+    }
+}
+
+/* Panels [p, p + count) of a block for n tokens, dy [n][ld] -> out [n][I], which is set by the first run of outputs and
+ * added to by the others. packed: of these panels. */
+static void input_panels(const struct back_job *j, const real *packed, size_t p, size_t count, size_t width,
+                         const real *dy, size_t ld, size_t n, real *tiles, real *out) {
+    size_t I = j->layer->inputs, stride = j->count * PANEL;
+    if (j->first == 0) {
+        panels_multiply(j->work->compute, packed, stride, count, j->count, dy, ld, n, out + p * PANEL, I, PANEL,
+                        smaller(PANEL, width - (p + count - 1) * PANEL));
+        return;
+    }
+    panels_multiply(j->work->compute, packed, stride, count, j->count, dy, ld, n, tiles, PANEL, CHUNK * PANEL, PANEL);
+    for (size_t i = p; i < p + count; i++) {
+        add_tile(tiles + (i - p) * CHUNK * PANEL, n, smaller(PANEL, width - i * PANEL), out + i * PANEL, I);
     }
 }
 
@@ -186,15 +202,9 @@ static void input_chunk(const struct back_job *j, size_t token, real *tiles, rea
             ld = j->count;
         }
         size_t width = width_of(j, b), panels = panels_in(width);
-        real *out = j->work->gradient_in + token * I + first_of(j, b);
         for (size_t p = 0; p < panels; p += GROUP_PANELS) {
-            size_t count = smaller(GROUP_PANELS, panels - p);
-            panels_multiply(j->work->compute, j->work->packed + (at + p) * j->count * PANEL, j->count * PANEL, count,
-                            j->count, dy, ld, n, tiles, PANEL, CHUNK * PANEL, PANEL);
-            for (size_t i = p; i < p + count; i++) {
-                add_tile(tiles + (i - p) * CHUNK * PANEL, n, smaller(PANEL, width - i * PANEL), j->first == 0,
-                         out + i * PANEL, I);
-            }
+            input_panels(j, j->work->packed + (at + p) * j->count * PANEL, p, smaller(GROUP_PANELS, panels - p), width,
+                         dy, ld, n, tiles, j->work->gradient_in + token * I + first_of(j, b));
         }
         at += panels;
     }
