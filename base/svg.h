@@ -47,8 +47,8 @@ enum { SVG_SERIES_MOST = 16, SVG_COLOURS = 6, SVG_WIDTH = 720, SVG_HEIGHT = 440 
 struct svg_chart {
     const char *title;
     struct svg_axis x, y;
-    const char *const *rows; /* NULL, or names of y = 0, 1, ... from the top, in place of an axis of numbers; the chart is
-                              * as high as they need */
+    const char *const *rows; /* NULL, or names of y = 0, 1, ... from the top, in place of an axis of numbers; the chart
+                              * is as high as they need */
     size_t row_count;
     struct svg_series series[SVG_SERIES_MOST];
     size_t count;
