@@ -58,9 +58,9 @@ double random_uniform(uint64_t seed, uint64_t stream, uint64_t index);
 float random_gaussian(uint64_t seed, uint64_t stream, uint64_t index);
 /* out[i] = random_gaussian(seed, stream, first + i), bit for bit, n at a time; fast. */
 void random_gaussian_fill(uint64_t seed, uint64_t stream, uint64_t first, float *out, size_t n);
-/* Noise that is drawn afresh for every multiply: sixteen Gaussian numbers from one Philox block, several times as
- * fast (random_inline.h says how, and how far from a Gaussian). Number i is lane i % 16 of block i / 16. A stream must
- * not be used with the functions above as well. */
+/* Noise that is drawn afresh for every multiply: sixteen Gaussian numbers from one block of seven rounds, several
+ * times as fast (random_inline.h says how, and how far from a Gaussian). Number i is lane i % 16 of block i / 16. A
+ * stream must not be used with the functions above as well. */
 enum { GAUSSIAN_BLOCK = 16 };
 float random_gaussian_fast(uint64_t seed, uint64_t stream, uint64_t index);
 /* out[16 i + j] = number j of block blocks[i] */

@@ -291,7 +291,7 @@ static void setup_destroy(struct setup *s) {
 static enum status train(const struct setup *s, const char *out, bool resume, struct train_result *r,
                          struct error *e) {
     struct train_options o = {.model = s->model, .teacher = s->teacher ? s->teacher : s->model, .chip = s->chip,
-                              .data = s->data, .recipe = &s->recipe, .seed = 5, .out = out, .resume = resume};
+                              .data = s->data, .recipe = &s->recipe, .seed = 10, .out = out, .resume = resume};
     return adapt_train(&o, r, e);
 }
 
@@ -352,7 +352,8 @@ static void assert_same_run(const char *a, const char *b) {
     mem_free(csv_b);
 }
 
-/* Losses on the validation text, on the noisy chip. Weights of 3 bits cost so much that there is something to win. */
+/* Losses on the validation text, on the noisy chip. Weights of 3 bits cost so much that there is something to win.
+ * Seeds 5 to 22 end at 0.75 to 0.94 of the first loss, 0.85 in the mean; this one at 0.82. */
 static void the_loss_falls(void **state) {
     struct setup s;
     struct train_result r;

@@ -644,13 +644,13 @@ static void philox_keys(uint64_t seed, uint64_t keys[PHILOX_ROUNDS][2]) {
 
 /* Words of four blocks, one per 64-bit lane: radius holds word 0 in the lower half and word 2 in the upper, angle 1 and
  * 3. Only lower halves enter the multiplies, so upper halves may hold anything until the end. */
-INLINE void philox_group(const uint64_t keys[PHILOX_ROUNDS][2], uint64_t stream, simde__m256i blocks,
+INLINE void philox_group(size_t rounds, const uint64_t keys[PHILOX_ROUNDS][2], uint64_t stream, simde__m256i blocks,
                          simde__m256i *radius, simde__m256i *angle) {
     const simde__m256i m0 = simde_mm256_set1_epi64x(PHILOX_M0), m1 = simde_mm256_set1_epi64x(PHILOX_M1);
     simde__m256i c0 = blocks;
     simde__m256i c1 = simde_mm256_srli_epi64(c0, 32);
     simde__m256i c2 = simde_mm256_set1_epi64x((int64_t)stream), c3 = simde_mm256_srli_epi64(c2, 32);
-    for (size_t round = 0; round < PHILOX_ROUNDS; round++) {
+    for (size_t round = 0; round < rounds; round++) {
         const simde__m256i p0 = simde_mm256_mul_epu32(m0, c0), p1 = simde_mm256_mul_epu32(m1, c2);
         c0 = xor3(simde_mm256_srli_epi64(p1, 32), c1, simde_mm256_set1_epi64x((int64_t)keys[round][0]));
         c2 = xor3(simde_mm256_srli_epi64(p0, 32), c3, simde_mm256_set1_epi64x((int64_t)keys[round][1]));
@@ -712,7 +712,7 @@ INLINE void gaussian_group(const uint64_t keys[PHILOX_ROUNDS][2], uint64_t strea
     simde__m256 cosine, sine;
     const simde__m256i blocks =
         simde_mm256_add_epi64(simde_mm256_set1_epi64x((int64_t)block), simde_mm256_set_epi64x(3, 2, 1, 0));
-    philox_group(keys, stream, blocks, &radius_word, &angle_word);
+    philox_group(PHILOX_ROUNDS, keys, stream, blocks, &radius_word, &angle_word);
     const simde__m256 r = radius_of(radius_word);
     angle_of(angle_word, &cosine, &sine);
     const simde__m256 a = simde_mm256_mul_ps(r, cosine), b = simde_mm256_mul_ps(r, sine);
@@ -745,41 +745,45 @@ static void avx2_gaussian_fill(uint64_t seed, uint64_t stream, uint64_t first, f
     }
 }
 
-/* gaussian_sixteen for two blocks: a register of their words, one block per 128 bits, into 32 numbers. */
-INLINE void sixteen_of_two(simde__m256i words, float *out) {
-    const simde__m256 near = simde_mm256_setr_ps(1, -1, 1, -1, 1, -1, 1, -1),
-                      far = simde_mm256_setr_ps(1, 1, -1, -1, 1, 1, -1, -1);
-    simde__m256 z[4];
-    for (int k = 0; k < 4; k++) {
-        const simde__m256i byte = simde_mm256_and_si256(simde_mm256_srl_epi32(words, simde_mm_cvtsi32_si128(8 * k)),
-                                                        simde_mm256_set1_epi32(255));
-        const simde__m256 s = simde_mm256_sub_ps(simde_mm256_cvtepi32_ps(byte), simde_mm256_set1_ps(127.5f));
-        z[k] = simde_mm256_mul_ps(s, mul_add(simde_mm256_mul_ps(s, s), simde_mm256_set1_ps(CUBIC_B), CUBIC_A));
+/* gaussian_sixteen: two blocks of bytes, one per 128 bits, into the numbers x, SIXTEEN_CENTRE added. */
+INLINE simde__m256i numbers_of_halves(simde__m256i bytes) {
+    const simde__m256i table =
+        simde_mm256_broadcastsi128_si256(simde_mm_loadu_si128((const simde__m128i *)SIXTEEN_HALF));
+    const simde__m256i nibble = simde_mm256_set1_epi8(15);
+    const simde__m256i low = simde_mm256_and_si256(bytes, nibble);
+    const simde__m256i high = simde_mm256_and_si256(simde_mm256_srli_epi16(bytes, 4), nibble);
+    return simde_mm256_add_epi8(simde_mm256_shuffle_epi8(table, low), simde_mm256_shuffle_epi8(table, high));
+}
+
+/* Eight of the numbers of one block, of the four words x: two products of bytes fit 16 bits. */
+INLINE simde__m256 sixteen_half(const uint32_t x[4], size_t first) {
+    const simde__m256i ones = simde_mm256_set1_epi16(1), centre = simde_mm256_set1_epi8((char)SIXTEEN_CENTRE);
+    simde__m256i sum = simde_mm256_setzero_si256(), of_centre = sum;
+    for (size_t w = 0; w < 4; w++) {
+        const simde__m256i steps = load_words(SIXTEEN_STEPS[w][first]);
+        const simde__m256i pairs = simde_mm256_maddubs_epi16(simde_mm256_set1_epi32((int32_t)x[w]), steps);
+        sum = simde_mm256_add_epi32(sum, simde_mm256_madd_epi16(pairs, ones));
+        const simde__m256i same = simde_mm256_maddubs_epi16(centre, steps);
+        of_centre = simde_mm256_add_epi32(of_centre, simde_mm256_madd_epi16(same, ones));
     }
-    const simde__m256 a = simde_mm256_add_ps(z[0], z[1]), b = simde_mm256_sub_ps(z[0], z[1]);
-    const simde__m256 c = simde_mm256_add_ps(z[2], z[3]), d = simde_mm256_sub_ps(z[2], z[3]);
-    z[0] = simde_mm256_add_ps(a, c);
-    z[1] = simde_mm256_add_ps(b, d);
-    z[2] = simde_mm256_sub_ps(a, c);
-    z[3] = simde_mm256_sub_ps(b, d);
-    for (int k = 0; k < 4; k++) { /* own + other lane, other - own for the upper of two; products with 1 are exact */
-        z[k] = simde_mm256_add_ps(simde_mm256_permute_ps(z[k], 0xb1), simde_mm256_mul_ps(z[k], near));
-        z[k] = simde_mm256_add_ps(simde_mm256_permute_ps(z[k], 0x4e), simde_mm256_mul_ps(z[k], far));
-    }
-    for (int k = 0; k < 4; k += 2) { /* 128 bits = numbers 4 k .. 4 k + 3 of one block */
-        simde_mm256_storeu_ps(out + 4 * k, simde_mm256_permute2f128_ps(z[k], z[k + 1], 0x20));
-        simde_mm256_storeu_ps(out + 4 * k + PANEL, simde_mm256_permute2f128_ps(z[k], z[k + 1], 0x31));
-    }
+    return simde_mm256_mul_ps(simde_mm256_cvtepi32_ps(simde_mm256_sub_epi32(sum, of_centre)),
+                              simde_mm256_set1_ps(SIXTEEN_SCALE));
 }
 
 /* Four blocks; unpacking puts even ones into one register and odd ones into the other. */
 INLINE void sixteen_of_four(const uint64_t keys[PHILOX_ROUNDS][2], uint64_t stream, const uint64_t *blocks,
                             float *out) {
+    uint32_t words[GROUP];
     const simde__m256i paired = simde_mm256_permute4x64_epi64(load_words(blocks), 0xd8); /* 0 2 1 3 */
     simde__m256i radius, angle;
-    philox_group(keys, stream, paired, &radius, &angle);
-    sixteen_of_two(simde_mm256_unpacklo_epi32(radius, angle), out);
-    sixteen_of_two(simde_mm256_unpackhi_epi32(radius, angle), out + 2 * PANEL);
+    philox_group(FAST_ROUNDS, keys, stream, paired, &radius, &angle);
+    store_words(words, numbers_of_halves(simde_mm256_unpacklo_epi32(radius, angle)));
+    store_words(words + LANES, numbers_of_halves(simde_mm256_unpackhi_epi32(radius, angle)));
+    __asm__("" : "+m"(words)); /* else gcc takes every word out of the registers, which is slower than to load it */
+    for (size_t i = 0; i < GROUP_BLOCKS; i++) {
+        simde_mm256_storeu_ps(out + i * PANEL, sixteen_half(words + 4 * i, 0));
+        simde_mm256_storeu_ps(out + i * PANEL + LANES, sixteen_half(words + 4 * i, LANES));
+    }
 }
 
 static void avx2_gaussian_blocks(uint64_t seed, uint64_t stream, const uint64_t *blocks, size_t n, float *out) {

@@ -273,9 +273,9 @@ INLINE int32_t cursor_get(const struct cursor *c, size_t t) {
     return value;
 }
 
-INLINE void cursor_advance(struct cursor *c, size_t count) {
+INLINE void cursor_advance(struct cursor *c, size_t count, size_t bytes) {
     for (size_t g = 0; 4 * g < count; g++) {
-        c->start[g] += 4;
+        c->start[g] += bytes;
         __asm__("" : "+r"(c->start[g]));
     }
 }
@@ -293,7 +293,7 @@ INLINE void gemm_block(size_t count, const float *panel, size_t k, const float *
         for (size_t t = 0; t < count; t++) {
             sum[t] = _mm512_fmadd_ps(w, _mm512_castsi512_ps(_mm512_set1_epi32(cursor_get(&inputs, t))), sum[t]);
         }
-        cursor_advance(&inputs, count);
+        cursor_advance(&inputs, count, 4);
     }
     for (size_t t = 0; t < count; t++) {
         _mm512_mask_storeu_ps(y + t * ldy, lanes, sum[t]);
@@ -317,7 +317,7 @@ INLINE void gemm_wide_block(size_t count, const float *panel, size_t stride, siz
             sum[t][1] = _mm512_fmadd_ps(w1, v, sum[t][1]);
             sum[t][2] = _mm512_fmadd_ps(w2, v, sum[t][2]);
         }
-        cursor_advance(&inputs, count);
+        cursor_advance(&inputs, count, 4);
     }
     for (size_t t = 0; t < count; t++) {
         _mm512_storeu_ps(y + t * ldy, sum[t][0]);
@@ -343,7 +343,7 @@ INLINE void mac_sums(size_t count, const int16_t *panel, size_t pairs, const int
         for (size_t t = 0; t < count; t++) {
             sum[t] = _mm512_dpwssd_epi32(sum[t], w, _mm512_set1_epi32(cursor_get(&inputs, t)));
         }
-        cursor_advance(&inputs, count);
+        cursor_advance(&inputs, count, 4);
     }
 }
 
@@ -430,26 +430,51 @@ INLINE void mac_noise_one(const int16_t *panel, size_t pairs, const int16_t *x, 
     _mm512_storeu_si512(spread, total);
 }
 
-enum { NOISE_RUN = 256 }; /* rows whose variances are worked out together; a multiple of 4 */
+enum {
+    NOISE_RUN = 256,   /* rows whose variances are worked out together; a multiple of 8 */
+    NOISE_TOKENS = 12, /* two accumulators each */
+};
 
-/* spread += sums over one run of rows. */
+/* The 8 bytes of token t. */
+INLINE int64_t cursor_get_8(const struct cursor *c, size_t t) {
+    const size_t offset = t % 4 == 3 ? c->three_steps : t % 4 * c->step;
+    int64_t value;
+    memcpy(&value, c->start[t / 4] + offset, sizeof value);
+    return value;
+}
+
+/* spread += sums over one run of rows (variance_run), eight rows at a time: one load of squares for two multiplies. */
 INLINE void noise_block(size_t count, const int8_t *run, size_t fours, const uint8_t *squares, size_t lds,
                         int32_t *spread) {
-    __m512i sum[BLOCK_TOKENS];
+    __m512i low[NOISE_TOKENS], high[NOISE_TOKENS];
     for (size_t t = 0; t < count; t++) {
-        sum[t] = _mm512_loadu_si512(spread + t * PANEL);
+        low[t] = high[t] = _mm512_setzero_si512();
     }
     struct cursor inputs = cursor_at(count, squares, lds);
-    for (size_t f = 0; f < fours; f++) {
-        const __m512i v = _mm512_loadu_si512(run + f * 4 * PANEL);
+    for (; fours >= 2; fours -= 2, run += 8 * PANEL) {
+        const __m512i v0 = _mm512_loadu_si512(run), v1 = _mm512_loadu_si512(run + 4 * PANEL);
         for (size_t t = 0; t < count; t++) {
-            sum[t] = _mm512_dpbusd_epi32(sum[t], _mm512_set1_epi32(cursor_get(&inputs, t)), v);
-            __asm__("" : "+v"(sum[t])); /* else gcc copies every sum to another register and back in every turn */
+            const __m512i s = _mm512_set1_epi64(cursor_get_8(&inputs, t));
+            low[t] = _mm512_dpbusd_epi32(low[t], s, v0);
+            high[t] = _mm512_dpbusd_epi32(high[t], s, v1);
+            __asm__("" : "+v"(low[t]), "+v"(high[t])); /* else gcc copies sums to other registers and back */
         }
-        cursor_advance(&inputs, count);
+        cursor_advance(&inputs, count, 8);
+    }
+    if (fours) {
+        const __m512i v0 = _mm512_loadu_si512(run), v1 = _mm512_loadu_si512(run + 4 * PANEL);
+        for (size_t t = 0; t < count; t++) {
+            const __m512i s = _mm512_set1_epi64((uint32_t)cursor_get(&inputs, t));
+            low[t] = _mm512_dpbusd_epi32(low[t], s, v0);
+            high[t] = _mm512_dpbusd_epi32(high[t], s, v1);
+        }
     }
     for (size_t t = 0; t < count; t++) {
-        _mm512_storeu_si512(spread + t * PANEL, sum[t]);
+        const __m512 a = _mm512_castsi512_ps(low[t]), b = _mm512_castsi512_ps(high[t]);
+        const __m512i even = _mm512_castps_si512(_mm512_shuffle_ps(a, b, 0x88));
+        const __m512i odd = _mm512_castps_si512(_mm512_shuffle_ps(a, b, 0xdd));
+        const __m512i before = _mm512_loadu_si512(spread + t * PANEL);
+        _mm512_storeu_si512(spread + t * PANEL, _mm512_add_epi32(before, _mm512_add_epi32(even, odd)));
     }
 }
 
@@ -464,15 +489,17 @@ INLINE void noise_block(size_t count, const int8_t *run, size_t fours, const uin
         mac_block(n, panel, pairs, x, ldx, acc);                                                                       \
         break;
 
+#define FOR_EACH_NOISE_COUNT(DO) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12)
+
 #define NOISE_BLOCK(n)                                                                                                 \
     case n:                                                                                                            \
         noise_block(n, run, fours, squares, lds, spread);                                                          \
         break;
 
-/* Tokens of the next block when `tokens` are left: as few blocks as can be, of nearly equal size, since a small block
- * waits for the latency of its multiplies. */
-INLINE size_t next_block(size_t tokens) {
-    const size_t blocks = (tokens + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
+/* Tokens of the next block of at most `most` when `tokens` are left: as few blocks as can be, of nearly equal size,
+ * since a small block waits for the latency of its multiplies. */
+INLINE size_t next_block(size_t tokens, size_t most) {
+    const size_t blocks = (tokens + most - 1) / most;
     return (tokens + blocks - 1) / blocks;
 }
 
@@ -480,7 +507,7 @@ static void avx512_gemm_panel_f32(const float *panel, size_t k, const float *x, 
                                   size_t ldy, size_t lanes) {
     const __mmask16 wanted = first_lanes(lanes);
     while (tokens > 0) {
-        const size_t count = next_block(tokens);
+        const size_t count = next_block(tokens, BLOCK_TOKENS);
         switch (count) { FOR_EACH_COUNT(GEMM_BLOCK) }
         x += count * ldx;
         y += count * ldy;
@@ -527,7 +554,7 @@ static void avx512_mac_i16(const int16_t *panel, size_t rows, const int16_t *x, 
         return;
     }
     while (tokens > 0) {
-        const size_t count = next_block(tokens);
+        const size_t count = next_block(tokens, BLOCK_TOKENS);
         switch (count) { FOR_EACH_COUNT(MAC_BLOCK) }
         x += count * ldx;
         acc += count * PANEL;
@@ -538,20 +565,26 @@ static void avx512_mac_i16(const int16_t *panel, size_t rows, const int16_t *x, 
 static void noise_run(const int8_t *run, size_t fours, const uint8_t *squares, size_t lds, size_t tokens,
                       int32_t *spread) {
     while (tokens > 0) {
-        const size_t count = next_block(tokens);
-        switch (count) { FOR_EACH_COUNT(NOISE_BLOCK) }
+        const size_t count = next_block(tokens, NOISE_TOKENS);
+        switch (count) { FOR_EACH_NOISE_COUNT(NOISE_BLOCK) }
         squares += count * lds;
         spread += count * PANEL;
         tokens -= count;
     }
 }
 
+/* Eight rows side by side: columns 0 1 4 5 8 9 12 13 in the first register, the others in the second, each with rows
+ * 0 2 1 3 4 6 5 7. Weights of row pairs that there are not, up to a whole eight, count as 0. */
 INLINE void variance_run(const int16_t *panel, size_t pairs, const struct noise *noise, bool even, int8_t *run) {
     const struct noise k = *noise;
-    for (size_t p = 0; p < pairs; p += 2) {
-        const __m512i w0 = _mm512_loadu_si512(panel + p * 2 * PANEL);
-        const __m512i w1 = p + 1 < pairs ? _mm512_loadu_si512(panel + (p + 1) * 2 * PANEL) : _mm512_setzero_si512();
-        _mm512_storeu_si512(run + p * 2 * PANEL, variance_bytes(&k, w0, w1, even));
+    for (size_t p = 0; p < pairs; p += 4) {
+        __m512i w[4];
+        for (size_t i = 0; i < 4; i++) {
+            w[i] = p + i < pairs ? _mm512_loadu_si512(panel + (p + i) * 2 * PANEL) : _mm512_setzero_si512();
+        }
+        const __m512i low = variance_bytes(&k, w[0], w[1], even), high = variance_bytes(&k, w[2], w[3], even);
+        _mm512_store_si512(run + p * 2 * PANEL, _mm512_unpacklo_epi32(low, high));
+        _mm512_store_si512(run + p * 2 * PANEL + 4 * PANEL, _mm512_unpackhi_epi32(low, high));
     }
 }
 
@@ -648,23 +681,31 @@ static void philox_keys(uint64_t seed, uint64_t keys[PHILOX_ROUNDS][2]) {
 
 /* Words of eight blocks, one per 64-bit lane: radius holds word 0 in the lower half and word 2 in the upper, angle 1
  * and 3. Only lower halves enter the multiplies, so upper halves may hold anything until the end. */
-INLINE void philox_group(const uint64_t keys[PHILOX_ROUNDS][2], uint64_t stream, __m512i blocks, __m512i *radius,
-                         __m512i *angle) {
+INLINE void philox_groups(size_t groups, size_t rounds, const uint64_t keys[PHILOX_ROUNDS][2], uint64_t stream,
+                          const __m512i *blocks, __m512i *radius, __m512i *angle) {
     const __m512i m0 = _mm512_set1_epi64(PHILOX_M0), m1 = _mm512_set1_epi64(PHILOX_M1);
-    __m512i c0 = blocks;
-    __m512i c1 = _mm512_srli_epi64(c0, 32);
-    __m512i c2 = _mm512_set1_epi64((int64_t)stream), c3 = _mm512_srli_epi64(c2, 32);
-    for (size_t round = 0; round < PHILOX_ROUNDS; round++) {
-        const __m512i p0 = _mm512_mul_epu32(m0, c0), p1 = _mm512_mul_epu32(m1, c2);
+    __m512i c0[2], c1[2], c2[2], c3[2];
+    for (size_t g = 0; g < groups; g++) {
+        c0[g] = blocks[g];
+        c1[g] = _mm512_srli_epi64(c0[g], 32);
+        c2[g] = _mm512_set1_epi64((int64_t)stream);
+        c3[g] = _mm512_srli_epi64(c2[g], 32);
+    }
+    for (size_t round = 0; round < rounds; round++) {
         const __m512i k0 = _mm512_set1_epi64((int64_t)keys[round][0]), k1 = _mm512_set1_epi64((int64_t)keys[round][1]);
-        c0 = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p1, 32), c1, k0, 0x96); /* a ^ b ^ c */
-        c2 = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p0, 32), c3, k1, 0x96);
-        c1 = p1;
-        c3 = p0;
+        for (size_t g = 0; g < groups; g++) {
+            const __m512i p0 = _mm512_mul_epu32(m0, c0[g]), p1 = _mm512_mul_epu32(m1, c2[g]);
+            c0[g] = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p1, 32), c1[g], k0, 0x96); /* a ^ b ^ c */
+            c2[g] = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p0, 32), c3[g], k1, 0x96);
+            c1[g] = p1;
+            c3[g] = p0;
+        }
     }
     const __mmask16 odd = 0xaaaa;
-    *radius = _mm512_mask_blend_epi32(odd, c0, _mm512_slli_epi64(c2, 32));
-    *angle = _mm512_mask_blend_epi32(odd, c1, _mm512_slli_epi64(c3, 32));
+    for (size_t g = 0; g < groups; g++) {
+        radius[g] = _mm512_mask_blend_epi32(odd, c0[g], _mm512_slli_epi64(c2[g], 32));
+        angle[g] = _mm512_mask_blend_epi32(odd, c1[g], _mm512_slli_epi64(c3[g], 32));
+    }
 }
 
 INLINE __m512 mul_add(__m512 a, __m512 b, float c) { return _mm512_add_ps(_mm512_mul_ps(a, b), _mm512_set1_ps(c)); }
@@ -710,7 +751,7 @@ INLINE void gaussian_group(const uint64_t keys[PHILOX_ROUNDS][2], uint64_t strea
     __m512 cosine, sine;
     const __m512i blocks =
         _mm512_add_epi64(_mm512_set1_epi64((int64_t)block), _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0));
-    philox_group(keys, stream, blocks, &radius_word, &angle_word);
+    philox_groups(1, PHILOX_ROUNDS, keys, stream, &blocks, &radius_word, &angle_word);
     const __m512 r = radius_of(radius_word);
     angle_of(angle_word, &cosine, &sine);
     const __m512 a = _mm512_mul_ps(r, cosine), b = _mm512_mul_ps(r, sine);
@@ -744,62 +785,74 @@ static void avx512_gaussian_fill(uint64_t seed, uint64_t stream, uint64_t first,
     }
 }
 
-/* own + other lane for the lower of two lanes, other - own for the upper; sign: 1 and -1. The product is exact. */
-INLINE __m512 butterfly(__m512 x, __m512 other, __m512 sign) { return _mm512_fmadd_ps(x, sign, other); }
-
-/* gaussian_sixteen for four blocks: a register of their words, one block per 128 bits, into 64 numbers. */
-INLINE void sixteen_of_four(__m512i words, float *out) {
-    const __m512 plus = _mm512_set1_ps(1.0f), minus = _mm512_set1_ps(-1.0f);
-    const __m512 near = _mm512_mask_blend_ps(0xaaaa, plus, minus), far = _mm512_mask_blend_ps(0xcccc, plus, minus);
-    __m512 z[4];
-    for (unsigned k = 0; k < 4; k++) {
-        const __m512i byte = _mm512_and_si512(_mm512_srli_epi32(words, 8 * k), _mm512_set1_epi32(255));
-        const __m512 s = _mm512_sub_ps(_mm512_cvtepi32_ps(byte), _mm512_set1_ps(127.5f));
-        const __m512 cubic = _mm512_mul_ps(_mm512_mul_ps(s, s), _mm512_set1_ps(CUBIC_B));
-        z[k] = _mm512_mul_ps(s, _mm512_add_ps(cubic, _mm512_set1_ps(CUBIC_A)));
-    }
-    const __m512 a = _mm512_add_ps(z[0], z[1]), b = _mm512_sub_ps(z[0], z[1]);
-    const __m512 c = _mm512_add_ps(z[2], z[3]), d = _mm512_sub_ps(z[2], z[3]);
-    z[0] = _mm512_add_ps(a, c);
-    z[1] = _mm512_add_ps(b, d);
-    z[2] = _mm512_sub_ps(a, c);
-    z[3] = _mm512_sub_ps(b, d);
-    for (unsigned k = 0; k < 4; k++) {
-        z[k] = butterfly(z[k], _mm512_permute_ps(z[k], 0xb1), near); /* lanes 1 0 3 2 */
-        z[k] = butterfly(z[k], _mm512_permute_ps(z[k], 0x4e), far);  /* lanes 2 3 0 1 */
-    }
-    /* 128 bits = numbers 4 k .. 4 k + 3 of one block: turned, so that a register holds a block */
-    const __m512 low01 = _mm512_shuffle_f32x4(z[0], z[1], 0x44), high01 = _mm512_shuffle_f32x4(z[0], z[1], 0xee);
-    const __m512 low23 = _mm512_shuffle_f32x4(z[2], z[3], 0x44), high23 = _mm512_shuffle_f32x4(z[2], z[3], 0xee);
-    _mm512_storeu_ps(out, _mm512_shuffle_f32x4(low01, low23, 0x88));
-    _mm512_storeu_ps(out + LANES, _mm512_shuffle_f32x4(low01, low23, 0xdd));
-    _mm512_storeu_ps(out + 2 * LANES, _mm512_shuffle_f32x4(high01, high23, 0x88));
-    _mm512_storeu_ps(out + 3 * LANES, _mm512_shuffle_f32x4(high01, high23, 0xdd));
+/* gaussian_sixteen: four blocks of bytes, one per 128 bits, into the numbers x, SIXTEEN_CENTRE added. */
+INLINE __m512i numbers_of_halves(__m512i bytes) {
+    const __m512i table = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)SIXTEEN_HALF));
+    const __m512i nibble = _mm512_set1_epi8(15);
+    const __m512i low = _mm512_and_si512(bytes, nibble);
+    const __m512i high = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), nibble);
+    return _mm512_add_epi8(_mm512_shuffle_epi8(table, low), _mm512_shuffle_epi8(table, high));
 }
 
-/* Eight blocks; unpacking puts even ones into one register and odd ones into the other. */
-INLINE void sixteen_of_eight(const uint64_t keys[PHILOX_ROUNDS][2], uint64_t stream, const uint64_t *blocks,
-                             float *out) {
-    const __m512i in_order = _mm512_loadu_si512(blocks);
-    const __m512i paired = _mm512_permutexvar_epi64(_mm512_set_epi64(7, 3, 6, 2, 5, 1, 4, 0), in_order);
-    __m512i radius, angle;
-    philox_group(keys, stream, paired, &radius, &angle);
-    sixteen_of_four(_mm512_unpacklo_epi32(radius, angle), out);
-    sixteen_of_four(_mm512_unpackhi_epi32(radius, angle), out + 4 * LANES);
+/* The matrix of gaussian_sixteen, a register for every word of a block, and what SIXTEEN_CENTRE adds to each number. */
+struct sixteen { __m512i steps[4], centre; };
+
+INLINE struct sixteen sixteen_matrix(void) {
+    struct sixteen m;
+    m.centre = _mm512_setzero_si512();
+    for (size_t w = 0; w < 4; w++) {
+        m.steps[w] = _mm512_loadu_si512(SIXTEEN_STEPS[w]);
+        m.centre = _mm512_dpbusd_epi32(m.centre, _mm512_set1_epi8((char)SIXTEEN_CENTRE), m.steps[w]);
+    }
+    m.centre = _mm512_sub_epi32(_mm512_setzero_si512(), m.centre);
+    return m;
+}
+
+/* The words of eight blocks as numbers x; unpacking puts even blocks into one register and odd ones into the other. */
+INLINE void store_numbers(__m512i radius, __m512i angle, uint32_t words[GROUP]) {
+    _mm512_store_si512(words, numbers_of_halves(_mm512_unpacklo_epi32(radius, angle)));
+    _mm512_store_si512(words + LANES, numbers_of_halves(_mm512_unpackhi_epi32(radius, angle)));
+}
+
+/* `groups` times eight blocks; a constant where this is expanded. Two groups hide each other's latency. */
+INLINE void sixteen_of_groups(size_t groups, const struct sixteen *m, const uint64_t keys[PHILOX_ROUNDS][2],
+                              uint64_t stream, const uint64_t *blocks, float *out) {
+    _Alignas(64) uint32_t words[2 * GROUP];
+    __m512i radius[2], angle[2];
+    for (size_t g = 0; g < groups; g++) {
+        const __m512i in_order = _mm512_loadu_si512(blocks + g * GROUP_BLOCKS);
+        radius[g] = _mm512_permutexvar_epi64(_mm512_set_epi64(7, 3, 6, 2, 5, 1, 4, 0), in_order);
+    }
+    philox_groups(groups, FAST_ROUNDS, keys, stream, radius, radius, angle);
+    for (size_t g = 0; g < groups; g++) {
+        store_numbers(radius[g], angle[g], words + g * GROUP);
+    }
+    __asm__("" : "+m"(words)); /* else gcc takes every word out of the registers, which is slower than to load it */
+    for (size_t i = 0; i < groups * GROUP_BLOCKS; i++) {
+        __m512i sum = m->centre;
+        for (size_t w = 0; w < 4; w++) {
+            sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi32((int32_t)words[4 * i + w]), m->steps[w]);
+        }
+        _mm512_storeu_ps(out + i * LANES, _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(SIXTEEN_SCALE)));
+    }
 }
 
 static void avx512_gaussian_blocks(uint64_t seed, uint64_t stream, const uint64_t *blocks, size_t n, float *out) {
     uint64_t keys[PHILOX_ROUNDS][2];
     philox_keys(seed, keys);
+    const struct sixteen m = sixteen_matrix();
     size_t i = 0;
+    for (; i + 2 * GROUP_BLOCKS <= n; i += 2 * GROUP_BLOCKS) {
+        sixteen_of_groups(2, &m, keys, stream, blocks + i, out + i * LANES);
+    }
     for (; i + GROUP_BLOCKS <= n; i += GROUP_BLOCKS) {
-        sixteen_of_eight(keys, stream, blocks + i, out + i * LANES);
+        sixteen_of_groups(1, &m, keys, stream, blocks + i, out + i * LANES);
     }
     if (i < n) {
         uint64_t last[GROUP_BLOCKS] = {0};
         float z[GROUP_BLOCKS * LANES];
         memcpy(last, blocks + i, (n - i) * sizeof *blocks);
-        sixteen_of_eight(keys, stream, last, z);
+        sixteen_of_groups(1, &m, keys, stream, last, z);
         memcpy(out + i * LANES, z, (n - i) * LANES * sizeof *z);
     }
 }
