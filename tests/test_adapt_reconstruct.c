@@ -203,9 +203,48 @@ static void scales(void **state) {
     chip_destroy(c);
 }
 
+/* Each matrix is reconstructed for its own number of devices, whatever those before it have. */
+static void devices_differ_from_matrix_to_matrix(void **state) {
+    enum { FIRST = 3 };
+    static const uint32_t devices[][FIRST] = {{2, 2, 2}, {0, 2, 2}, {0, 0, 2}};
+    const char *const sets[] = {"analog=[q]"};
+    struct model *m = open_model(shared_path("models/stories260K")), *copies[FIRST];
+    struct chip *c;
+    struct error e;
+    int32_t ids[LENGTH * WINDOWS];
+    (void)state;
+    for (size_t i = 0; i < LENGTH * WINDOWS; i++) {
+        ids[i] = (int32_t)(i * i * 7 % m->shape.vocabulary);
+    }
+    assert_int_equal(chip_load("afm", sets, 1, &c, &e), OK);
+    for (size_t k = 0; k < FIRST; k++) {
+        struct fit_statistics *f = fit_statistics_create(m, c);
+        struct fit_gain gain;
+        for (size_t i = 0; i < FIRST; i++) {
+            f[m->layers[i].q].devices = devices[k][i];
+        }
+        assert_int_equal(fit_copy_create(m, c, &copies[k], &e), OK);
+        assert_int_equal(fit_reconstruct(copies[k], c, ids, WINDOWS, LENGTH, NULL, f, &gain, &e), OK);
+        fit_statistics_destroy(f, m->matrix_count);
+    }
+    for (size_t k = 0; k < FIRST; k++) {
+        for (size_t i = 0; i < FIRST; i++) {
+            size_t matrix = (size_t)m->layers[i].q, bytes = (size_t)m->shape.hidden * m->shape.hidden * sizeof(float);
+            bool same = memcmp(fit_weights(copies[k], matrix), fit_weights(copies[0], matrix), bytes) == 0;
+            assert_int_equal(same, devices[k][i] == devices[0][i]);
+        }
+    }
+    for (size_t k = 0; k < FIRST; k++) {
+        fit_copy_destroy(copies[k]);
+    }
+    chip_destroy(c);
+    model_close(m);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(moments),
     cmocka_unit_test(targets),
     cmocka_unit_test(scales),
+    cmocka_unit_test(devices_differ_from_matrix_to_matrix),
 };
 const struct test_suite suite_adapt_reconstruct = {"adapt_reconstruct", tests, sizeof tests / sizeof tests[0]};

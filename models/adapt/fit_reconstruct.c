@@ -301,10 +301,9 @@ static void reconstruct_panels(void *context, size_t begin, size_t end, int work
 
 /* ---- all matrices -------------------------------------------------------------------------------------- */
 
-enum status fit_reconstruct_layer(const struct chip *c, const struct fit_layer *l, struct error *e) {
-    struct curve curve = {{0}, {0}};
-    TRY(make_curve(c, l->devices, &curve, e));
-    struct layer_job j = {.curve = &curve, .side = l->side, .inputs = l->inputs, .outputs = l->outputs,
+static enum status reconstruct_layer(const struct chip *c, const struct curve *curve, const struct fit_layer *l,
+                                     struct error *e) {
+    struct layer_job j = {.curve = curve, .side = l->side, .inputs = l->inputs, .outputs = l->outputs,
                           .blocks = chip_row_blocks(c, l->inputs), .weights = l->weights, .scales = l->scales,
                           .before = l->before, .after = l->after};
     size_t square = (size_t)l->inputs * l->inputs, threads = (size_t)threads_count();
@@ -331,10 +330,27 @@ enum status fit_reconstruct_layer(const struct chip *c, const struct fit_layer *
     return s;
 }
 
+enum status fit_reconstruct_layer(const struct chip *c, const struct fit_layer *l, struct error *e) {
+    struct curve curve = {{0}, {0}};
+    TRY(make_curve(c, l->devices, &curve, e));
+    return reconstruct_layer(c, &curve, l, e);
+}
+
+/* The table takes as long as a small matrix; most matrices have the same number of devices. */
+struct last_curve { struct curve curve; bool made; uint32_t devices; };
+
+static enum status find_curve(const struct chip *c, uint32_t devices, struct last_curve *l, struct error *e) {
+    if (l->made && l->devices == devices) {
+        return OK;
+    }
+    *l = (struct last_curve){.made = true, .devices = devices};
+    return make_curve(c, devices, &l->curve, e);
+}
+
 /* One matrix of the copy; its share of the nats is added. */
 static enum status reconstruct_matrix(struct model *copy, size_t i, const struct chip *c, const float *square,
                                       const struct side_path *side, const struct fit_statistics *v,
-                                      struct fit_gain *gain, struct error *e) {
+                                      struct last_curve *last, struct fit_gain *gain, struct error *e) {
     struct matrix_source *m = &copy->sources[i];
     size_t scales = (size_t)chip_row_blocks(c, m->inputs) * m->outputs;
     struct fit_layer l = {.inputs = m->inputs, .outputs = m->outputs, .devices = v->devices,
@@ -346,7 +362,8 @@ static enum status reconstruct_matrix(struct model *copy, size_t i, const struct
         return error_set(e, ERR_RUN, "adapt fit: out of memory");
     }
     l.after = l.before + m->outputs;
-    TRY(fit_reconstruct_layer(c, &l, e));
+    TRY(find_curve(c, l.devices, last, e));
+    TRY(reconstruct_layer(c, &last->curve, &l, e));
     m->weight_scale = l.scales;
     m->scale_count = scales;
     for (size_t o = 0; o < m->outputs; o++) {
@@ -361,10 +378,12 @@ static enum status reconstruct_all(struct model *copy, const struct chip *c, con
                                    struct fit_gain *gain, struct error *e) {
     struct progress *progress = progress_create("reconstructing", copy->matrix_count);
     enum status status = OK;
+    struct last_curve last = {.made = false};
     *gain = (struct fit_gain){.done = true};
     for (size_t i = 0; i < copy->matrix_count && status == OK; i++) {
         if (f->square[i]) {
-            status = reconstruct_matrix(copy, i, c, f->square[i], sides ? sides[i] : NULL, &v[i], gain, e);
+            status = reconstruct_matrix(copy, i, c, f->square[i], sides ? sides[i] : NULL, &v[i], &last, gain,
+                                        e);
             status = status == OK ? check_interrupted(e) : status;
         }
         progress_update(progress, i + 1);
