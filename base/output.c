@@ -4,18 +4,25 @@
  * atomically. An existing file keeps its content until then. A name that is a device, a pipe or a
  * folder is refused: renaming onto it would replace it.
  *
+ * kill -9 leaves the temporary behind. Whoever writes NAME next removes those of processes that are gone, once they are
+ * a minute old: processes of other machines that share the folder are not seen here.
+ *
  * The first SIGINT or SIGTERM only sets a flag: the run ends through its ordinary error returns, which
  * abort the open outputs. A second one kills at once; the handler first unlinks the temporaries, whose
  * names are kept in a table of pointers that it may read at any time.
  */
 #include "base/io.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/memory.h"
@@ -26,7 +33,8 @@ struct output {
     char *temporary; /* the name it has until the commit */
 };
 
-enum { OUTPUTS_AT_ONCE = 64 };
+enum { OUTPUTS_AT_ONCE = 64, STALE_S = 60 };
+static const char infix[] = ".tmp-"; /* of a temporary's name; a process number follows */
 
 static _Atomic(char *) temporaries[OUTPUTS_AT_ONCE];
 static volatile sig_atomic_t interrupt_seen;
@@ -87,9 +95,50 @@ static char *temporary_name(const char *path) {
     size_t room = strlen(path) + 32;
     char *name = mem_alloc(room, 1);
     if (name) {
-        snprintf(name, room, "%s.tmp-%ld", path, (long)getpid());
+        snprintf(name, room, "%s%s%ld", path, infix, (long)getpid());
     }
     return name;
+}
+
+/* The process of the temporary `file` of `name`; 0: another name. */
+static pid_t owner_of(const char *file, const char *name) {
+    size_t length = strlen(name), more = strlen(infix);
+    if (strncmp(file, name, length) != 0 || strncmp(file + length, infix, more) != 0) {
+        return 0;
+    }
+    const char *digits = file + length + more;
+    size_t count = strspn(digits, "0123456789");
+    long number = count > 0 && count < 10 && !digits[count] ? strtol(digits, NULL, 10) : 0;
+    return number <= INT_MAX ? (pid_t)number : 0;
+}
+
+static void remove_if_stale(int folder, const char *file, pid_t owner) {
+    struct stat info;
+    bool gone = kill(owner, 0) != 0 && errno == ESRCH;
+    if (gone && fstatat(folder, file, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(info.st_mode) &&
+        difftime(time(NULL), info.st_mtime) > STALE_S) {
+        unlinkat(folder, file, 0);
+    }
+}
+
+/* What cannot be listed or removed stays. */
+static void remove_stale(const char *path) {
+    char *folder = mem_strdup(path), *slash = folder ? strrchr(folder, '/') : NULL;
+    const char *name = slash ? path + (slash + 1 - folder) : path;
+    if (slash) {
+        slash[1] = '\0';
+    }
+    DIR *d = folder ? opendir(slash ? folder : ".") : NULL;
+    for (struct dirent *entry; d && (entry = readdir(d));) {
+        pid_t owner = owner_of(entry->d_name, name);
+        if (owner > 0) {
+            remove_if_stale(dirfd(d), entry->d_name, owner);
+        }
+    }
+    if (d) {
+        closedir(d);
+    }
+    mem_free(folder);
 }
 
 static enum status open_temporary(struct output *o, struct error *e) {
@@ -99,6 +148,7 @@ static enum status open_temporary(struct output *o, struct error *e) {
     if (!temporary_remember(o->temporary)) {
         return error_set(e, ERR_RUN, "%s: cannot write: too many files open (allowed: %d)", o->path, OUTPUTS_AT_ONCE);
     }
+    remove_stale(o->path);
     int fd = open(o->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
     o->stream = fd < 0 ? NULL : fdopen(fd, "wb");
     if (!o->stream) {

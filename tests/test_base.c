@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -315,6 +316,39 @@ static void outputs_appear_at_commit(void **state) {
     assert_int_equal(entries_of(folder), 1);
 }
 
+/* A temporary of a process that is gone, a minute old, is removed by the next run that writes the name. Nothing else. */
+static void temporaries_of_killed_runs_are_removed(void **state) {
+    (void)state;
+    char folder[900], names[7][32];
+    struct output *o;
+    struct stat info;
+    int status;
+    snprintf(folder, sizeof folder, "%s", scratch_directory());
+    pid_t gone = fork();
+    if (gone == 0) {
+        _exit(0);
+    }
+    waitpid(gone, &status, 0);
+    snprintf(names[0], sizeof names[0], "a.tmp-%ld", (long)gone);
+    snprintf(names[1], sizeof names[1], "a.tmp-%ld", (long)getppid());
+    snprintf(names[2], sizeof names[2], "a.tmp-%ldx", (long)gone);
+    snprintf(names[3], sizeof names[3], "aa.tmp-%ld", (long)gone);
+    snprintf(names[4], sizeof names[4], "a.tmp-");
+    snprintf(names[5], sizeof names[5], "a.tmp-0%ld", (long)gone); /* young */
+    snprintf(names[6], sizeof names[6], "a.tmp-00%ld", (long)gone); /* a folder */
+    for (size_t i = 0; i < 7; i++) {
+        const char *path = in(folder, names[i]);
+        i == 6 ? mkdir(path, 0777) : (write_bytes(path, "x", 1), 0);
+        const struct timespec old[2] = {{.tv_sec = 1}, {.tv_sec = time(NULL) - (i == 5 ? 30 : 90)}};
+        assert_int_equal(utimensat(AT_FDCWD, path, old, 0), 0);
+    }
+    assert_int_equal(output_create(in(folder, "a"), &o, &err), OK);
+    assert_int_equal(output_commit(o, &err), OK);
+    for (size_t i = 0; i < 7; i++) {
+        assert_int_equal(stat(in(folder, names[i]), &info) == 0, i > 0);
+    }
+}
+
 static void aborted_outputs_leave_the_old_file(void **state) {
     (void)state;
     const char *folder = scratch_directory(), *path = in(folder, "report.json");
@@ -600,6 +634,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(making_folders),
     cmocka_unit_test(folder_of_the_data),
     cmocka_unit_test(outputs_appear_at_commit),
+    cmocka_unit_test(temporaries_of_killed_runs_are_removed),
     cmocka_unit_test(aborted_outputs_leave_the_old_file),
     cmocka_unit_test(where_nothing_can_be_written),
     cmocka_unit_test(one_file_is_written_once_at_a_time),
