@@ -164,15 +164,15 @@ double sampling_energy_J(const struct chip_spec *s, double adc_conversions) {
 
 static void add_side_path(struct ledger *l, const struct placement_matrix *m, uint32_t tokens) {
     const struct chip_spec *s = chip_spec_of(l->chip);
-    uint64_t macs = placement_side_macs(m) * tokens, sums = (uint64_t)m->outputs * tokens;
-    if (macs == 0) {
+    struct side_path_work w = side_path_work(s, m, tokens);
+    if (w.macs == 0) {
         return;
     }
-    add(l, PART_DIGITAL_MATMUL, m->layer, macs, (double)macs * s->side_path.energy_J.value);
-    add_buffer(l, m->layer, side_path_bits(&s->side_path, m) + 2 * sums * (uint64_t)s->buffer.value_bits);
-    add(l, PART_VECTOR, m->layer, sums, (double)sums * s->vector.energy_J.value);
-    l->digital_macs += macs;
-    l->side_macs += macs;
+    add(l, PART_DIGITAL_MATMUL, m->layer, w.macs, w.macs_J);
+    add(l, PART_BUFFER, m->layer, w.bits, w.bits_J);
+    add(l, PART_VECTOR, m->layer, w.sums, w.sums_J);
+    l->digital_macs += w.macs;
+    l->side_macs += w.macs;
 }
 
 void ledger_multiply(struct ledger *l, const struct multiply_record *r) {

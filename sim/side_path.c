@@ -90,6 +90,27 @@ uint64_t side_path_bits(const struct side_path_spec *s, const struct placement_m
     return placement_side_macs(m) * (uint64_t)s->value_bits + indices * (uint64_t)s->index_bits;
 }
 
+struct side_path_work side_path_work(const struct chip_spec *s, const struct placement_matrix *m, uint32_t tokens) {
+    uint64_t macs = placement_side_macs(m) * tokens, sums = macs ? (uint64_t)m->outputs * tokens : 0,
+             bits = macs ? side_path_bits(&s->side_path, m) + 2 * sums * (uint64_t)s->buffer.value_bits : 0;
+    return (struct side_path_work){.macs = macs,
+                                   .bits = bits,
+                                   .sums = sums,
+                                   .macs_J = (double)macs * s->side_path.energy_J.value,
+                                   .bits_J = (double)bits * s->buffer.energy_J_per_bit.value,
+                                   .sums_J = (double)sums * s->vector.energy_J.value};
+}
+
+double placement_side_J(const struct chip *c, const struct placement_matrix *m) {
+    const struct chip_spec *s = chip_spec_of(c);
+    if (!chip_has_costs(c) || !s->side_path.given) {
+        return NAN;
+    }
+    struct side_path_work w = side_path_work(s, m, 1);
+    uint64_t not_converted = (uint64_t)m->digital_channels * m->column_blocks * chip_work(c)->passes;
+    return w.macs_J + w.bits_J + w.sums_J - (double)not_converted * s->tile.dac.energy_J.value;
+}
+
 double side_path_mm2(const struct chip_spec *s, uint64_t bits) {
     return bits ? (double)bits * s->buffer.area_m2_per_bit.value * 1e6 : 0;
 }

@@ -43,6 +43,12 @@ enum status side_path_check(const struct matrix_source *m, struct error *e);
 /* Channels and listed weights of the source; without a side path, those that the chip asks for. */
 void side_path_count(const struct chip_spec *s, const struct matrix_source *m, uint32_t *channels, uint64_t *weights);
 uint64_t side_path_bits(const struct side_path_spec *s, const struct placement_matrix *m);
+/* What a step of `tokens` tokens takes: on the matrix unit, moved in the buffer, added on the vector unit. */
+struct side_path_work {
+    uint64_t macs, bits, sums;
+    double macs_J, bits_J, sums_J;
+};
+struct side_path_work side_path_work(const struct chip_spec *s, const struct placement_matrix *m, uint32_t tokens);
 /* Of the chips' stored side paths. */
 double side_path_mm2(const struct chip_spec *s, uint64_t bits);
 double side_path_static_W(const struct chip_spec *s, uint64_t bits);

@@ -216,6 +216,10 @@ struct placement_matrix {
 };
 /* MACs of its side path for one token: channels x outputs + listed weights. */
 uint64_t placement_side_macs(const struct placement_matrix *m);
+/* Joules that its side path takes for one token in a step of its own, as the ledger counts them: MACs, stored bits and
+ * results moved, additions, less the DAC conversions of the channels. Not in it: what the array draws less, and
+ * leakage, of longer steps too. NAN for a chip without costs for it. */
+double placement_side_J(const struct chip *c, const struct placement_matrix *m);
 struct placement_total {
     uint64_t tiles, chips, cells_used, cells; /* tiles: of one copy of every matrix */
     uint64_t stacks; /* with copies; tiers on top of each other are one */
