@@ -86,7 +86,8 @@ static void channels_are_worth_their_price(void **state) {
     } rows[] = {{1, 0}, {0.035, 1}, {0.01, 4}, {1e-4, 8}, {1e-6, 16}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         uint8_t digital[32] = {0};
-        assert_int_equal(fit_take_channels(&f, 100, rows[i].price, digital), rows[i].count);
+        double saved;
+        assert_int_equal(fit_take_channels(&f, 100 * rows[i].price, digital, &saved), rows[i].count);
         for (uint32_t k = 0; k < 32; k++) {
             assert_int_equal(digital[k], k > 31 - rows[i].count);
         }
@@ -130,14 +131,14 @@ static struct chip *afm(void) {
     return c;
 }
 
-/* What output o costs when the inputs of `subset` are digital. */
-static double cost_of_subset(const float *curve, uint32_t o, unsigned subset, const struct sensitivity *v,
+/* What output o costs when of the first n inputs those of `subset` are listed, and the others channels. */
+static double cost_of_subset(const float *curve, uint32_t o, uint32_t n, unsigned subset, const struct sensitivity *v,
                              double price) {
     double largest = 0, sum = 0;
-    for (uint32_t i = 0; i < SMALL_INPUTS; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         largest = subset >> i & 1 ? largest : fmax(largest, fabs((double)small_weight(o, i)));
     }
-    for (uint32_t i = 0; i < SMALL_INPUTS; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         double at = largest > 0 ? fabs((double)small_weight(o, i)) / largest * 256 : 0, low = fmin(floor(at), 255);
         double below = (double)curve[(int)low], above = (double)curve[(int)low + 1];
         double variance = below * below + (above * above - below * below) * (at - low);
@@ -146,46 +147,100 @@ static double cost_of_subset(const float *curve, uint32_t o, unsigned subset, co
     return sum;
 }
 
-/* At the price that was found no subset of any column costs less than the one that was chosen: all 2^5 are tried.
- * Tolerance 1e-5: the costs of the search are fp32 in part. */
-static void digital_weights_are_the_best_subset(void **state) {
-    (void)state;
-    double output[SMALL_OUTPUTS], input[SMALL_INPUTS];
-    float curve[257];
-    struct fit_statistics none = {0};
-    struct fit_sides sides;
-    struct error e;
-    size_t digital = 0;
-    struct chip *c = afm();
-    struct matrix_source source = {.name = "layers.0.q", .role = MATRIX_Q, .inputs = SMALL_INPUTS,
-                                   .outputs = SMALL_OUTPUTS, .read_rows = small_rows};
-    const struct model m = {.sources = &source, .matrix_count = 1};
-    const struct sensitivity v = {.output = output, .input = input};
-    for (uint32_t o = 0; o < SMALL_OUTPUTS; o++) {
-        output[o] = exp((double)gaussian(2000 + o));
+static double least_of_subsets(const float *curve, uint32_t o, uint32_t n, const struct sensitivity *v, double price) {
+    double least = INFINITY;
+    for (unsigned subset = 0; subset < 1u << n; subset++) {
+        least = fmin(least, cost_of_subset(curve, o, n, subset, v, price));
+    }
+    return least;
+}
+
+enum { SMALL_MATRICES = 32 };
+
+struct small {
+    struct matrix_source source[SMALL_MATRICES];
+    struct sensitivity v[SMALL_MATRICES];
+    struct fit_statistics statistics[SMALL_MATRICES];
+    double output[SMALL_MATRICES][SMALL_OUTPUTS], input[SMALL_INPUTS], menu[FIT_LEVELS];
+    uint32_t ranked[FIT_CHANNELS];
+};
+
+/* Sensitivities of the matrices fall by 1.25 from one to the next. Every other one has a channel that saves more than
+ * any price: its last input. */
+static void make_small(struct small *s) {
+    *s = (struct small){.menu = {1e6, 0, INFINITY, INFINITY, INFINITY, INFINITY}, .ranked = {SMALL_INPUTS - 1}};
+    for (size_t i = 0; i < SMALL_MATRICES; i++) {
+        s->source[i] = (struct matrix_source){.name = "layers.0.q", .role = MATRIX_Q, .inputs = SMALL_INPUTS,
+                                              .outputs = SMALL_OUTPUTS, .read_rows = small_rows};
+        s->v[i] = (struct sensitivity){.output = s->output[i], .input = s->input};
+        s->statistics[i] = (struct fit_statistics){.blocks = 1, .menu = s->menu, .ranked = s->ranked,
+                                                   .menu_made = i % 2};
+        for (uint32_t o = 0; o < SMALL_OUTPUTS; o++) {
+            s->output[i][o] = exp((double)gaussian(2000 + o)) / pow(1.25, (double)i);
+        }
     }
     for (uint32_t i = 0; i < SMALL_INPUTS; i++) {
-        input[i] = exp((double)gaussian(3000 + i));
+        s->input[i] = exp((double)gaussian(3000 + i));
     }
-    assert_int_equal(chip_weight_noise(c, curve, 257, &e), OK);
-    assert_int_equal(fit_sides(&m, c, &v, 0.3, true, &none, &sides, &e), OK);
-    const struct side_path *side = sides.sides[0];
+}
+
+/* Weights are listed where the best subsets save more than lists cost once, and sums where no channel pays for them;
+ * then no subset of any column costs less than its own. Returns how many. */
+static uint32_t check_subsets(const float *curve, const struct small *s, const struct fit_sides *f, size_t matrix) {
+    const struct fit_price *p = &f->prices[matrix];
+    const struct side_path *side = f->sides[matrix];
+    const struct sensitivity *v = &s->v[matrix];
+    uint32_t channels = matrix % 2, n = SMALL_INPUTS - channels, listed = side->weight_begin[SMALL_OUTPUTS];
+    double price = f->worth * p->weight, saved = -f->worth * (p->lists + (channels ? 0 : p->sums));
+    assert_int_equal(side->channel_count, channels);
     for (uint32_t o = 0; o < SMALL_OUTPUTS; o++) {
         unsigned chosen = 0;
-        for (uint32_t k = side->weight_begin[o]; k < side->weight_begin[o + 1]; k++, digital++) {
+        for (uint32_t k = side->weight_begin[o]; k < side->weight_begin[o + 1]; k++) {
             chosen |= 1u << side->weight_inputs[k];
         }
-        double mine = cost_of_subset(curve, o, chosen, &v, sides.price), least = INFINITY;
-        for (unsigned subset = 0; subset < 1u << SMALL_INPUTS; subset++) {
-            least = fmin(least, cost_of_subset(curve, o, subset, &v, sides.price));
-        }
-        if (!(mine <= least * (1 + 1e-5))) {
+        double mine = cost_of_subset(curve, o, n, chosen, v, price), least = least_of_subsets(curve, o, n, v, price);
+        if (listed > 0 && !(mine <= least * (1 + 1e-5))) {
             fail_msg("output %u: subset %x costs %g, the best %g", o, chosen, mine, least);
         }
+        saved += cost_of_subset(curve, o, n, 0, v, 0) - least;
     }
-    assert_true(digital > 0 && digital <= 18); /* 0.3 of 60 */
-    fit_sides_destroy(&sides, 1);
-    chip_destroy(c);
+    if ((listed > 0) != (saved > 0)) {
+        fail_msg("matrix %zu lists %u weights, which save %g nats", matrix, listed, saved);
+    }
+    return listed;
+}
+
+/* What a joule is worth decides alone; all 2^5 subsets of every column are tried. Tolerance 1e-5: the costs of the
+ * search are fp32 in part. A chip without costs prices multiplications, and lists are free. */
+static void digital_weights_are_the_best_subset(void **state) {
+    (void)state;
+    static const char *const cell[] = {"tile.cell=pcm_afm", "tile.encoding=signed_unit",
+                                       "effects.programming_noise=on"};
+    static const char *const chips[] = {"afm", "ideal"};
+    static struct small s;
+    float curve[257];
+    struct fit_sides sides;
+    struct error e;
+    make_small(&s);
+    const struct model m = {.sources = s.source, .matrix_count = SMALL_MATRICES};
+    for (size_t k = 0; k < 2; k++) {
+        struct chip *c;
+        size_t digital = SMALL_OUTPUTS * SMALL_MATRICES / 2, without = 0;
+        must(chip_load(chips[k], cell, 3, &c, &e), &e);
+        assert_int_equal(chip_weight_noise(c, curve, 257, &e), OK);
+        must(fit_sides(&m, c, s.v, 0.3, true, s.statistics, &sides, &e), &e);
+        for (size_t i = 0; i < SMALL_MATRICES; i++) {
+            assert_int_equal(sides.prices[i].joules, k == 0);
+            uint32_t listed = check_subsets(curve, &s, &sides, i);
+            digital += listed;
+            without += listed == 0;
+        }
+        assert_int_equal(digital, sides.listed);
+        assert_true(digital <= 576); /* 0.3 of 32 x 60 */
+        assert_int_equal(without > 0, k == 0);
+        fit_sides_destroy(&sides, SMALL_MATRICES);
+        chip_destroy(c);
+    }
 }
 
 /* Range of a matrix of ones: four of 64 inputs are 8 in size, of one sign or of both. */
@@ -385,6 +440,50 @@ static void folder_says_how_it_was_made(void **state) {
                                more, "ranges", 0, "reconstruct", 0, "rotate", "before", first));
 }
 
+/* What the first token costs in those components that a side path changes, whatever the inputs are. */
+static double first_token_J(const char *model) {
+    static const char *const components[] = {"digital_matmul", "buffer", "vector", "dac"};
+    const char *const args[] = {"run", "--model", model, "--chip", "afm", "--prompt", "", "--tokens", "1", "--json",
+                                NULL};
+    json_t *run = mho_json(args);
+    const json_t *parts = json_object_get(json_object_get(run, "energy"), "by_component");
+    double J = 0;
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(run, "time"), "steps")), 1);
+    for (size_t k = 0; k < sizeof components / sizeof components[0]; k++) {
+        J += json_number_value(json_object_get(parts, components[k]));
+    }
+    json_decref(run);
+    return J;
+}
+
+/* What fit prints for the side path is what a run of the folder costs more, in matrix unit, buffer, vector unit and
+ * DACs, than one of the model; to 1e-9, differences of sums in double. The numbers by matrix add up to it. */
+static void printed_joules_are_the_ledgers(void **state) {
+    (void)state;
+    static char folder[1200];
+    snprintf(folder, sizeof folder, "%s/joules", scratch_directory());
+    const char *const args[] = {"adapt", "fit", "--model", shared_path("models/stories260K"), "--chip", "afm",
+                                "--tokens", "128", "--window", "16", "--digital", "0.06", "--reconstruct", "off",
+                                "--json", "--out", folder, NULL};
+    json_t *fit = mho_json(args);
+    const json_t *side = json_object_get(fit, "side_path"), *matrix;
+    double printed = json_number_value(json_object_get(side, "joules_per_token")), sum = 0, channels = 0, weights = 0,
+           nats = 0;
+    size_t i;
+    json_array_foreach(json_object_get(side, "matrices"), i, matrix) {
+        sum += json_number_value(json_object_get(matrix, "joules_per_token"));
+        channels += json_number_value(json_object_get(matrix, "channels"));
+        weights += json_number_value(json_object_get(matrix, "weights"));
+        nats += json_number_value(json_object_get(matrix, "saved_nats"));
+    }
+    double measured = first_token_J(folder) - first_token_J(shared_path("models/stories260K"));
+    assert_string_equal(json_string_value(json_object_get(side, "price")), "joules");
+    assert_true(channels > 0 && weights > 0 && nats > 0);
+    assert_near(sum / printed, 1, 1e-12);
+    assert_near(measured / printed, 1, 1e-9);
+    json_decref(fit);
+}
+
 static void contradictions_are_refused(void **state) {
     (void)state;
     static const struct {
@@ -442,6 +541,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(folder_is_the_same_for_any_threads),
     cmocka_unit_test(steps_are_switches),
     cmocka_unit_test(folder_says_how_it_was_made),
+    cmocka_unit_test(printed_joules_are_the_ledgers),
     cmocka_unit_test(contradictions_are_refused),
     cmocka_unit_test(ranges_of_training_are_told),
     cmocka_unit_test(folder_that_cannot_be_made),

@@ -82,10 +82,23 @@ struct fit_gain {
     bool done;
     double before, after;
 };
+/* What stays digital of a matrix on tiles. */
+struct fit_side {
+    const char *matrix; /* its name, borrowed from the model */
+    uint32_t channels;
+    uint64_t weights;   /* single ones beside them */
+    double cost;        /* per token in a step of its own, as the ledger counts it (placement_side_J) */
+    double saved;       /* nats per token: what noise of weights, and with channels the converters, cost less */
+};
 struct fit_result {
     uint64_t tokens;                            /* of windows, those of the trials included */
     struct fit_trials trials;                   /* nats per token on the noisy chip */
     double digital_share;                       /* reached */
+    bool in_joules;                             /* what stays digital was chosen by what it saves per joule, and costs
+                                                   are joules; false: per multiplication (a chip without costs) */
+    double worth;                               /* nats per token that the last joule saves */
+    struct fit_side *sides;                     /* [side_count] one for each matrix on tiles; mem_free */
+    size_t side_count;
     struct fit_gain side, redundancy, reconstruction; /* by noise of weights; redundancy: the side path anew included */
     bool redundancy_dropped;                    /* it was tried (redundancy.before, after), but did not help on the
                                                    noisy chip: trials.nats with it, trials.own_devices_nats without */

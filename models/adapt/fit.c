@@ -107,6 +107,7 @@ struct fitting {
     struct sensitivity_text text, trials; /* windows for statistics, and those for trials */
     struct sensitivity *sensitivity;
     struct fit_statistics *statistics;
+    double *noise;                        /* [matrices] its cost with all weights on tiles */
     struct fit_sides sides;
     struct model *copy;                   /* with weights of its own; NULL: not needed */
     bool ranges;                          /* the chip's are static, and those of the folder are asked for */
@@ -129,14 +130,46 @@ static enum status measure(struct fitting *f, struct error *e) {
     return fit_sensitivity(f->model, f->chip, &f->text, f->statistics, &f->sensitivity, e);
 }
 
+static struct fit_side side_of(const struct fitting *f, size_t i) {
+    const struct side_path *s = f->sides.sides[i];
+    uint32_t channels = s ? s->channel_count : 0;
+    uint64_t weights = s && s->weight_begin ? s->weight_begin[f->model->sources[i].outputs] : 0;
+    double noise = f->noise[i] * chip_noise_share(f->chip, f->statistics[i].devices) - f->statistics[i].noise;
+    return (struct fit_side){.matrix = f->model->sources[i].name, .channels = channels, .weights = weights,
+                             .cost = fit_cost(&f->sides.prices[i], channels, (double)weights),
+                             .saved = noise + f->sides.saved[i]};
+}
+
+/* What was chosen, for the caller. */
+static enum status note_sides(struct fitting *f, struct error *e) {
+    struct fit_result *r = f->result;
+    if (!(f->options->digital_share > 0)) {
+        return OK;
+    }
+    r->sides = r->sides ? r->sides : mem_alloc(f->model->matrix_count, sizeof *r->sides);
+    if (!r->sides) {
+        return error_set(e, ERR_RUN, "adapt fit: out of memory");
+    }
+    r->digital_share = (double)f->sides.listed / (double)f->sides.weights;
+    r->in_joules = f->sides.prices[0].joules;
+    r->worth = f->sides.worth;
+    r->side_count = 0;
+    for (size_t i = 0; i < f->model->matrix_count; i++) {
+        if (f->statistics[i].blocks) {
+            r->sides[r->side_count++] = side_of(f, i);
+        }
+    }
+    return OK;
+}
+
 /* Side paths anew, and what they leave on the tiles. */
 static enum status find_sides(struct fitting *f, struct error *e) {
     const struct fit_options *o = f->options;
     fit_sides_destroy(&f->sides, f->model->matrix_count);
     f->sides = (struct fit_sides){0};
     TRY(fit_sides(f->model, f->chip, f->sensitivity, o->digital_share, o->weights, f->statistics, &f->sides, e));
-    f->result->digital_share = o->digital_share > 0 ? (double)f->sides.listed / (double)f->sides.weights : 0;
-    return fit_measure_weights(f->model, f->chip, f->sensitivity, f->sides.sides, f->statistics, e);
+    TRY(fit_measure_weights(f->model, f->chip, f->sensitivity, f->sides.sides, f->statistics, e));
+    return note_sides(f, e);
 }
 
 static double noise_cost(const struct fitting *f) {
@@ -151,6 +184,9 @@ static enum status choose_sides(struct fitting *f, struct error *e) {
     const struct fit_options *o = f->options;
     TRY(fit_measure_weights(f->model, f->chip, f->sensitivity, NULL, f->statistics, e));
     double before = noise_cost(f);
+    for (size_t i = 0; i < f->model->matrix_count; i++) {
+        f->noise[i] = f->statistics[i].noise;
+    }
     TRY(find_sides(f, e));
     if (o->digital_share > 0 && o->channels) {
         TRY(fit_channel_menu(f->model, f->chip, &f->converters, f->statistics, e));
@@ -276,7 +312,8 @@ static enum status run_steps(struct fitting *f, const char *path, struct error *
     TRY(chip_training(f->chip, &f->converters, e));
     f->ranges = f->options->ranges && !f->converters.inputs_per_token && f->converters.dac_steps > 0;
     f->statistics = fit_statistics_create(f->model, f->chip);
-    if (!f->statistics) {
+    f->noise = mem_alloc(f->model->matrix_count, sizeof *f->noise);
+    if (!f->statistics || !f->noise) {
         return error_set(e, ERR_RUN, "adapt fit: out of memory");
     }
     TRY(read_text(f, e));
@@ -303,6 +340,11 @@ enum status adapt_fit(const struct model *m, const struct chip *c, const struct 
     fit_statistics_destroy(f.statistics, m->matrix_count);
     fit_copy_destroy(f.copy);
     mem_free(f.sensitivity);
+    mem_free(f.noise);
     mem_free(f.ids);
+    if (s != OK) {
+        mem_free(r->sides);
+        *r = (struct fit_result){0};
+    }
     return s;
 }

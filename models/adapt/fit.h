@@ -107,8 +107,8 @@ enum status fit_measure_weights(const struct model *m, const struct chip *c, con
                                 struct side_path *const *sides, struct fit_statistics *f, struct error *e);
 enum status fit_channel_menu(const struct model *m, const struct chip *chip, const struct chip_training *t,
                              struct fit_statistics *f, struct error *e);
-/* Marks the channels that are worth their price; returns how many. */
-uint32_t fit_take_channels(const struct fit_statistics *f, uint32_t outputs, double price, uint8_t *digital);
+/* Marks the channels that are worth their price, in nats per token each; returns how many. *saved: nats per token. */
+uint32_t fit_take_channels(const struct fit_statistics *f, double price, uint8_t *digital, double *saved);
 /* R and L of every block, and what they cost. */
 enum status fit_ranges(const struct model *m, const struct chip *chip, const struct chip_training *t,
                        const struct sensitivity *v, struct side_path *const *sides, struct fit_statistics *f,
@@ -120,13 +120,25 @@ enum status fit_search(const struct model *m, const struct chip *c, struct side_
                        const struct sensitivity_text *text, struct fit_statistics *f, struct fit_trials *out,
                        struct error *e);
 
-/* ---- what stays digital (fit_side.c) ------------------------------------------------------------------- */
+/* ---- what stays digital (fit_prices.c, fit_side.c) ------------------------------------------------------ */
 
-/* `share` of the multiplications of all matrices on tiles stays digital, where they save most: channels where there is
- * a menu of them, and single weights if `weights`. 0: nothing. */
+/* Of one matrix, in joules per token, or in multiplications where the chip has no costs. */
+struct fit_price {
+    bool joules;
+    double channel, weight; /* each */
+    double lists, sums;     /* once: if weights are listed, if anything is digital */
+};
+/* One for each matrix; mem_free. */
+enum status fit_prices(const struct model *m, const struct chip *c, struct fit_price **out, struct error *e);
+double fit_cost(const struct fit_price *p, uint32_t channels, double weights);
+
+/* At most `share` of the multiplications of all matrices on tiles stays digital, where it saves most for its price:
+ * channels where there is a menu of them, and single weights if `weights`. 0: nothing. */
 struct fit_sides {
     struct side_path **sides;  /* [matrices], NULL for those that are not on tiles */
-    double price;              /* nats per token that the last digital weight saves */
+    double *saved;             /* [matrices] what channels save of the cost of converters, nats per token */
+    struct fit_price *prices;  /* [matrices] */
+    double worth;              /* nats per token that the last unit of price saves */
     uint64_t listed, weights;  /* of all matrices on tiles */
 };
 enum status fit_sides(const struct model *m, const struct chip *c, const struct sensitivity *s, double share,

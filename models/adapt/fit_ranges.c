@@ -14,7 +14,7 @@
  * the block.
  *
  * Channels. Those few inputs decide R. Row block b keeps the k inputs that reach furthest digital, k of LEVELS, for the
- * least J_k + p k O, p the price of a digital weight (fit_side.c). In J_k results y are not known: the ADC is expected
+ * least J_k + p k, p the price of a channel (fit_side.c). In J_k results y are not known: the ADC is expected
  * not to clip with the chip's lambda, and to round in steps of lambda R m_o / n; mean parts are left out. */
 #include <math.h>
 #include <string.h>
@@ -280,19 +280,21 @@ enum status fit_channel_menu(const struct model *m, const struct chip *chip, con
     return OK;
 }
 
-uint32_t fit_take_channels(const struct fit_statistics *f, uint32_t outputs, double price, uint8_t *digital) {
+uint32_t fit_take_channels(const struct fit_statistics *f, double price, uint8_t *digital, double *saved) {
     uint32_t count = 0;
+    *saved = 0;
     for (uint32_t b = 0; f->menu_made && b < f->blocks; b++) {
         size_t best = 0;
         double least = (double)INFINITY;
         for (size_t k = 0; k < FIT_LEVELS; k++) {
-            double cost = f->menu[b * FIT_LEVELS + k] + price * LEVELS[k] * outputs;
+            double cost = f->menu[b * FIT_LEVELS + k] + price * LEVELS[k];
             best = cost < least ? k : best;
             least = fmin(least, cost);
         }
         for (uint32_t k = 0; k < LEVELS[best]; k++) {
             digital[f->ranked[b * FIT_CHANNELS + k]] = 1;
         }
+        *saved += f->menu[b * FIT_LEVELS] - f->menu[b * FIT_LEVELS + best];
         count += LEVELS[best];
     }
     return count;
