@@ -111,10 +111,44 @@ static json_t *devices_json(const struct fit_result *r) {
     return list;
 }
 
+/* Per token. */
+static double side_cost(const struct fit_result *r) {
+    double sum = 0;
+    for (size_t i = 0; i < r->side_count; i++) {
+        sum += r->sides[i].cost;
+    }
+    return sum;
+}
+
+static void print_side_path(const struct fit_result *r) {
+    if (r->in_joules) {
+        printf("side path: %.3f uJ per token; the last nJ saves %.2e nats per token\n", 1e6 * side_cost(r),
+               1e-9 * r->worth);
+    } else if (r->side_count > 0) {
+        printf("side path: the chip has no costs; chosen by what multiplications save, all alike\n");
+    }
+}
+
+/* null: no side path was asked for. */
+static json_t *side_path_json(const struct fit_result *r) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < r->side_count; i++) {
+        const struct fit_side *s = &r->sides[i];
+        json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:o, s:f}", "name", s->matrix, "channels",
+                                              (json_int_t)s->channels, "weights", (json_int_t)s->weights,
+                                              "joules_per_token", r->in_joules ? json_real(s->cost) : json_null(),
+                                              "saved_nats", s->saved));
+    }
+    json_t *cost = r->in_joules ? json_real(side_cost(r)) : json_null();
+    return json_pack("{s:s, s:f, s:o, s:o}", "price", r->in_joules ? "joules" : "multiplications", "nats_per_price",
+                     r->worth, "joules_per_token", cost, "matrices", list);
+}
+
 static enum status print(const struct options *o, const struct chip *c, const struct fit_result *r, struct error *e) {
     if (!o->json) {
         printf("%s: %.2f %% of the multiplications digital, chosen on %llu tokens\n", o->out, r->digital_share * 100,
                (unsigned long long)r->tokens);
+        print_side_path(r);
         print_devices(r);
         print_gains(r);
         if (r->ranges.done) {
@@ -127,6 +161,7 @@ static enum status print(const struct options *o, const struct chip *c, const st
     json_put(root, "folder", json_string(o->out));
     json_put(root, "tokens", json_integer((json_int_t)r->tokens));
     json_put(root, "digital_share", json_number(r->digital_share));
+    json_put(root, "side_path", r->side_count > 0 ? side_path_json(r) : json_null());
     json_put(root, "more_cells", json_number(r->more_cells));
     json_put(root, "matrices_with_devices", devices_json(r));
     json_put(root, "trial_nats", r->trials.count ? json_number(r->trials.nats) : json_null());
@@ -182,7 +217,7 @@ static enum status fit(const struct options *o, struct error *e) {
     struct model *m = NULL;
     struct chip *c = NULL;
     struct fit_options f;
-    struct fit_result r;
+    struct fit_result r = {0};
     char *text = NULL;
     enum status s;
     if (!o->out) {
@@ -202,6 +237,7 @@ static enum status fit(const struct options *o, struct error *e) {
     TRY_GOTO(s, adapt_fit(m, c, &f, o->out, &r, e), done);
     s = print(o, c, &r, e);
 done:
+    mem_free(r.sides);
     mem_free(text);
     chip_destroy(c);
     model_close(m);
