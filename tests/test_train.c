@@ -625,6 +625,42 @@ static void teachers_of_another_shape_are_refused(void **state) {
     setup_destroy(&s);
 }
 
+static void replace(char *text, const char *from, const char *to) {
+    char *at = strstr(text, from);
+    assert_non_null(at);
+    memcpy(at, to, strlen(to));
+}
+
+/* The same model and vocabulary size, but two words have each other's number: refused. Without a tokenizer nothing is
+ * known, and it is taken. */
+static void teachers_of_another_tokenizer_are_refused(void **state) {
+    static const char *const names[] = {"config.json", "model.safetensors"};
+    struct setup s;
+    struct train_result r;
+    struct error e;
+    char folder[PATH_ROOM], *text;
+    size_t bytes;
+    (void)state;
+    setup_create(&s, "afm", "{steps: 1, batch: 1, validation: 1}");
+    snprintf(folder, sizeof folder, "%s", scratch_directory());
+    copy_files(model_shape(s.model)->path, folder, names, 2);
+    s.teacher = open_model(folder);
+    must(train(&s, scratch_directory(), false, &r, &e), &e);
+    model_close(s.teacher);
+    must(read_file(inside(model_shape(s.model)->path, "tokenizer.json"), 1 << 20, &text, &bytes, &e), &e);
+    write_bytes(inside(folder, "tokenizer.json"), text, bytes);
+    s.teacher = open_model(folder);
+    must(train(&s, scratch_directory(), false, &r, &e), &e);
+    model_close(s.teacher);
+    replace(text, "\"!\": 2,", "\"!\": 4,");
+    replace(text, "\"#\": 4,", "\"#\": 2,");
+    write_bytes(inside(folder, "tokenizer.json"), text, bytes);
+    s.teacher = open_model(folder);
+    expect(train(&s, scratch_directory(), false, &r, &e), &e, ERR_USAGE, "the teacher's tokenizer is not that of");
+    mem_free(text);
+    setup_destroy(&s);
+}
+
 /* A model that is its own teacher, without a chip: refused. Whatever makes the two differ is not. */
 static void training_that_learns_nothing_is_refused(void **state) {
     static const struct { const char *chip, *teacher, *more, *refused; } cases[] = {
@@ -869,6 +905,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_diverging_run_stops),
     cmocka_unit_test(a_diverging_run_writes_nothing),
     cmocka_unit_test(teachers_of_another_shape_are_refused),
+    cmocka_unit_test(teachers_of_another_tokenizer_are_refused),
     cmocka_unit_test(training_that_learns_nothing_is_refused),
     cmocka_unit_test(chips_that_cannot_be_trained_for_are_refused),
     cmocka_unit_test(damaged_checkpoints_are_refused),

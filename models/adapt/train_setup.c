@@ -27,6 +27,11 @@ static enum status check_teacher(const struct train_options *o, struct error *e)
         return error_set(e, ERR_USAGE, "%s: the teacher has %u words in its vocabulary, the student %u (allowed: a "
                          "teacher with the student's vocabulary)", t->path, t->vocabulary, s->vocabulary);
     }
+    if (!o->model->tokenizer || !o->teacher->tokenizer) {
+        notice("%s: without a tokenizer: taken to have that of %s", o->teacher->tokenizer ? s->path : t->path,
+               o->teacher->tokenizer ? t->path : s->path);
+        return OK;
+    }
     if (data_tokenizer_hash(o->model) != data_tokenizer_hash(o->teacher)) {
         return error_set(e, ERR_USAGE, "%s: the teacher's tokenizer is not that of %s (allowed: the same)", t->path,
                          s->path);
