@@ -24,8 +24,8 @@ char *path_join(const char *a, const char *b);
 
 /* Output under a temporary name in the same folder; commit flushes, checks, syncs and renames; abort removes it.
  * Either ends the object. A full disk shows at commit as an error; the final name then does not exist
- * or keeps its earlier content. Temporaries are also removed when the run is interrupted; those of a run that was killed
- * by whoever writes the same name later (a minute or more). */
+ * or keeps its earlier content. Temporaries are also removed when the run is interrupted; those of a run that was
+ * killed by whoever writes the same name later (a minute or more). */
 struct output;
 enum status output_create(const char *path, struct output **out, struct error *e);
 FILE *output_stream(struct output *o);

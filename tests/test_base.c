@@ -316,7 +316,8 @@ static void outputs_appear_at_commit(void **state) {
     assert_int_equal(entries_of(folder), 1);
 }
 
-/* A temporary of a process that is gone, a minute old, is removed by the next run that writes the name. Nothing else. */
+/* A temporary of a process that is gone, a minute old, is removed by the next run that writes the name; nothing else
+ * is. */
 static void temporaries_of_killed_runs_are_removed(void **state) {
     (void)state;
     char folder[900], names[7][32];
