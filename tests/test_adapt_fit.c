@@ -243,6 +243,20 @@ static void digital_weights_are_the_best_subset(void **state) {
     }
 }
 
+/* A chip with costs that does not say what a side path takes. */
+static void what_nobody_can_count_is_refused(void **state) {
+    (void)state;
+    const struct model m = {.matrix_count = 0};
+    struct fit_price *prices = NULL;
+    struct error e;
+    struct chip *c;
+    must(chip_load("isaac", NULL, 0, &c, &e), &e);
+    assert_int_equal(fit_prices(&m, c, &prices, &e), ERR_USAGE);
+    assert_non_null(strstr(e.message, "a group side_path, or --digital 0"));
+    assert_null(prices);
+    chip_destroy(c);
+}
+
 /* Range of a matrix of ones: four of 64 inputs are 8 in size, of one sign or of both. */
 static double range_of_outliers(bool same_sign) {
     enum { TOKENS = 64 };
@@ -324,16 +338,16 @@ static void check_folder(const char *path) {
             digital += s->side->weight_begin ? s->side->weight_begin[s->outputs] : 0;
         }
     }
-    assert_true(digital <= 0.04 * all);
-    assert_true(digital > 0.038 * all);
+    assert_true(digital <= 0.045 * all);
+    assert_true(digital > 0.043 * all); /* 0.04 would lie between 4 and 8 channels of a matrix, 0.8 % of all */
     model_close(m);
 }
 
 /* Side paths and ranges come back from the folder; its bytes do not depend on the threads. */
 static void folder_is_the_same_for_any_threads(void **state) {
     (void)state;
-    static const char *const options[2][OPTIONS_MOST] = {{"--digital", "0.04", "--threads", "1"},
-                                                         {"--digital", "0.04", "--threads", "3"}};
+    static const char *const options[2][OPTIONS_MOST] = {{"--digital", "0.045", "--threads", "1"},
+                                                         {"--digital", "0.045", "--threads", "3"}};
     char *first = NULL, *text;
     size_t bytes = 0, n;
     struct error e;
@@ -534,6 +548,7 @@ static void folder_that_cannot_be_made(void **state) {
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(digital_weights_are_the_best_subset),
+    cmocka_unit_test(what_nobody_can_count_is_refused),
     cmocka_unit_test(constant_clipping_counts_together),
     cmocka_unit_test(histogram_gives_the_error),
     cmocka_unit_test(range_is_the_best),
