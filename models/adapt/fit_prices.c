@@ -6,7 +6,8 @@
  * sums: results of the side path moved and added; lists: the indices at which outputs begin; a weight costs more than a
  * channel's share of it, because its index is fetched too. So four values of E give the prices.
  *
- * A chip without costs has no joules: then every multiplication costs 1, whoever needs it.
+ * A chip without costs has no joules: then every multiplication costs 1, whoever needs it. One that has costs, but not
+ * those of side paths, is refused: no run would take the model.
  *
  * Not in it: the time that the side path takes, and the leakage meanwhile. Both depend on all matrices together. */
 #include <math.h>
@@ -34,6 +35,10 @@ static struct fit_price price_of(const struct chip *c, const struct placement_ma
 
 enum status fit_prices(const struct model *m, const struct chip *c, struct fit_price **out, struct error *e) {
     struct placement *p;
+    if (chip_has_costs(c) && isnan(side_J(c, (struct placement_matrix){.outputs = 1}, 1, 0))) {
+        return error_set(e, ERR_USAGE, "chip %s: what a digital side path costs is not known (allowed: a group "
+                         "side_path, or --digital 0)", chip_name(c));
+    }
     TRY(placement_create(c, m->sources, m->matrix_count, &p, e));
     *out = mem_alloc(m->matrix_count, sizeof **out);
     for (size_t i = 0; *out && i < m->matrix_count; i++) {
