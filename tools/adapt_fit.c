@@ -140,7 +140,7 @@ static json_t *side_path_json(const struct fit_result *r) {
                                               "saved_nats", s->saved));
     }
     json_t *cost = r->in_joules ? json_real(side_cost(r)) : json_null();
-    return json_pack("{s:s, s:f, s:o, s:o}", "price", r->in_joules ? "joules" : "multiplications", "nats_per_price",
+    return json_pack("{s:s, s:f, s:o, s:o}", "unit", r->in_joules ? "joule" : "multiplication", "nats_per_unit",
                      r->worth, "joules_per_token", cost, "matrices", list);
 }
 
