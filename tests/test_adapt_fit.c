@@ -491,7 +491,7 @@ static void printed_joules_are_the_ledgers(void **state) {
         nats += json_number_value(json_object_get(matrix, "saved_nats"));
     }
     double measured = first_token_J(folder) - first_token_J(shared_path("models/stories260K"));
-    assert_string_equal(json_string_value(json_object_get(side, "price")), "joules");
+    assert_string_equal(json_string_value(json_object_get(side, "unit")), "joule");
     assert_true(channels > 0 && weights > 0 && nats > 0);
     assert_near(sum / printed, 1, 1e-12);
     assert_near(measured / printed, 1, 1e-9);
