@@ -3,7 +3,7 @@
  * 1. windows of the text, spread over it; the last eighth is kept for step 7
  * 2. sensitivities of all weights (fit_sensitivity.c), and the inputs of all matrices (fit_statistics.c)
  * 3. what stays digital (fit_side.c), first single weights alone, which says how large the others are; then channels
- *    and weights at one price
+ *    and weights, where a joule saves as much in all of them
  * 4. devices per weight (fit_redundancy.c), then step 3 once more for the noise that is left
  * 5. weights and scales that are written instead (fit_reconstruct.c)
  * 6. ranges of inputs and ADCs (fit_ranges.c), first without knowing the results, then with those under noise
