@@ -104,7 +104,7 @@ struct side_path_work side_path_work(const struct chip_spec *s, const struct pla
 double placement_side_J(const struct chip *c, const struct placement_matrix *m) {
     const struct chip_spec *s = chip_spec_of(c);
     if (!chip_has_costs(c) || !s->side_path.given) {
-        return NAN;
+        return (double)NAN;
     }
     struct side_path_work w = side_path_work(s, m, 1);
     uint64_t not_converted = (uint64_t)m->digital_channels * m->column_blocks * chip_work(c)->passes;
