@@ -19,6 +19,16 @@ enum { PANEL = 16 }; /* outputs side by side in packed matrices */
 /* Limits of mac_i16_noise: a weight's variance and an input's square; VARIANCE_MOST * SQUARE_MOST * rows < 2^31. */
 enum { VARIANCE_MOST = 127, SQUARE_MOST = 255 };
 
+/* What mac_i16_noise takes beside weights and inputs. */
+struct read_noise {
+    const int16_t *law;     /* [4 * PANEL] the variance of a weight */
+    const float *factors;   /* [2 * PANEL] */
+    const uint8_t *squares; /* of the inputs; those of the next token lds further */
+    size_t lds;
+    const float *rest;      /* one of each token, that of the next ldr further */
+    size_t ldr;
+};
+
 enum weight_type { WEIGHT_F32, WEIGHT_F16, WEIGHT_BF16 };
 
 struct kernels {
@@ -58,22 +68,23 @@ struct kernels {
      * single precision: sums of codes as numbers. Identical in all kernels. */
     void (*scale_sums)(const int32_t *acc, const float steps[PANEL], const float *x_steps, size_t tokens, float *y,
                        size_t ldy, size_t lanes);
-    /* mac_i16 for weights that are noisy from read to read: the same acc, and from the same weights
-     *   spread[t*PANEL + lane] = sum_r v(r,lane) * square(t,r),  squares[t*lds + (r with bits 0 and 1 swapped)]
+    /* mac_i16 for weights that are noisy from read to read: the same acc, and from the same weights the sd of each sum
+     *   sd[t*PANEL + lane] = root of factors[lane] * spread + factors[PANEL + lane] * rest[t*ldr], 0 where that is < 0
+     *   spread = sum_r v(r,lane) * square(t,r),  squares[t*lds + (r with bits 0 and 1 swapped)]
      *   v(r,lane) = (k0 + h(k1,a) + h(k2,h(a,a))) >> 8,  a = k3 |panel(r,lane)|,  h(a,b) = (a b + 2^14) >> 15,
-     *               k_i = noise[i*PANEL + lane]: a weight's variance as a polynomial of a / 2^15
-     * read_noise_column makes the coefficients, square_codes the squares. All integers: identical in all kernels, and
-     * not dependent on `tokens`; fastest where k1 = 0 and k3 = 1 in all lanes. The caller guarantees
-     * 0 <= v <= VARIANCE_MOST and squares that are 0 from `rows` up to the next multiple of 4. */
-    void (*mac_i16_noise)(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, const uint8_t *squares,
-                          size_t lds, size_t tokens, const int16_t noise[4 * PANEL], int32_t *acc, int32_t *spread);
-    /* v[t*PANEL + lane] = acc + z * root of the variance
-     *   variance = factors[lane] * spread + factors[PANEL + lane] * rest[t*ldr], 0 where it is negative
-     * acc, spread, v: [tokens][PANEL]; z: PANEL numbers, those of the next token ldz further. spread NULL: all 0, and
-     * the roots of factors[PANEL + lane] and of rest[t*ldr] are multiplied, each 0 where its number is negative.
-     * Identical in all kernels. */
-    void (*add_noise)(const int32_t *acc, const int32_t *spread, const float factors[2 * PANEL], const float *rest,
-                      size_t ldr, const float *z, size_t ldz, size_t tokens, float *v);
+     *               k_i = law[i*PANEL + lane]: a weight's variance as a polynomial of a / 2^15
+     * read_noise_column makes law and factors, square_codes the squares and rest. Integers up to the spread, then
+     * single precision in this order: identical in all kernels, and not dependent on `tokens`; fastest where k1 = 0 and
+     * k3 = 1 in all lanes. The caller guarantees 0 <= v <= VARIANCE_MOST and squares that are 0 from `rows` up to the
+     * next multiple of 4. */
+    void (*mac_i16_noise)(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, size_t tokens,
+                          const struct read_noise *noise, int32_t *acc, float *sd);
+    /* v[t*PANEL + lane] = acc + z sd; acc, sd, v: [tokens][PANEL]; z: PANEL numbers, those of the next token ldz
+     * further. Identical in all kernels. */
+    void (*add_noise)(const int32_t *acc, const float *sd, const float *z, size_t ldz, size_t tokens, float *v);
+    /* The same with sd = root of column[lane] x root of all[t*lda], each 0 where its number is negative. */
+    void (*add_flat_noise)(const int32_t *acc, const float column[PANEL], const float *all, size_t lda, const float *z,
+                           size_t ldz, size_t tokens, float *v);
 
     /* max |x[i]|, 0 for n = 0; NaN anywhere gives NaN */
     float (*absmax_f32)(const float *x, size_t n);
@@ -87,15 +98,16 @@ struct kernels {
     void (*gaussian_blocks)(uint64_t seed, uint64_t stream, const uint64_t *blocks, size_t n, float *out);
 };
 
-/* One column of mac_i16_noise and add_noise: weights with the codes `weights` [n], |c| <= 32767, whose variance is
- * variance[0] + variance[1] |c| + variance[2] c^2 >= 0, in squares of a code. Writes noise[0], [PANEL], ... [3*PANEL]
- * and factors[0], [PANEL], so that add_noise gives the variance of the sum of codes, for inputs of at most `limit`.
+/* One column of mac_i16_noise: weights with the codes `weights` [n], |c| <= 32767, whose variance is
+ * variance[0] + variance[1] |c| + variance[2] c^2 >= 0, in squares of a code. Writes law[0], [PANEL], ... [3*PANEL]
+ * and factors[0], [PANEL], so that the sd is that of the sum of codes, for inputs of at most `limit`.
  * A weight's variance is rounded to 1/127 of the largest in the column (terms below half of that are left out: then
- * noise[PANEL] and noise[2*PANEL] are 0 and `spread` is not needed, see square_sums), and the column's sum is exact.
+ * law[PANEL] and law[2*PANEL] are 0, and the variance is factors[PANEL] times the sum of the squares, see square_sums),
+ * and the column's sum is exact.
  * base/read_noise.c */
-void read_noise_column(const float variance[3], const int16_t *weights, size_t n, int limit, int16_t *noise,
+void read_noise_column(const float variance[3], const int16_t *weights, size_t n, int limit, int16_t *law,
                        float *factors);
-/* Sums over the inputs of one block, for add_noise: `rest` beside a spread, `all` without one. */
+/* Sums over the inputs of one block: `rest` for mac_i16_noise, `all` for add_flat_noise. */
 struct square_sums {
     float all;  /* x^2 */
     float rest; /* x^2 - unit x square: what rounding has left over; it meets the mean variance of the column */

@@ -1,4 +1,4 @@
-/* Preparations for the kernels mac_i16_noise and add_noise (kernels.h): the variance of a weight as three small
+/* Preparations for the kernel mac_i16_noise (kernels.h): the variance of a weight as three small
  * integers per column, and squares of inputs in 8 bits.
  *
  * What is wanted of a column is V = sum x^2 v, with v the variance of a weight. Kept are whole numbers v' = v / u and
@@ -28,7 +28,7 @@ static double largest_value(const double k[3], double end) {
     return top > 0 && top < end ? fmax(largest, k[0] + (k[1] + k[2] * top) * top) : largest;
 }
 
-static void choose_coefficients(const float variance[3], int max_code, int16_t *noise) {
+static void choose_coefficients(const float variance[3], int max_code, int16_t *law) {
     int scale_code = 1; /* so that the largest code comes near the end of 16 bits, and the integers keep their digits */
     while (2 * scale_code * max_code <= 32767 && scale_code < 1 << 14) {
         scale_code *= 2;
@@ -39,17 +39,17 @@ static void choose_coefficients(const float variance[3], int max_code, int16_t *
     const double scale = largest > 0 ? fmin(VARIANCE_MOST * UNIT / largest, 32000 / fmax(slope, 1e-300)) : 0;
     const bool flat = (fabs(k[1]) + fabs(k[2])) * scale < UNIT / 2;
     for (int i = 0; i < 3; i++) {
-        noise[i * PANEL] = (int16_t)(flat && i > 0 ? 0 : lrint(k[i] * scale));
+        law[i * PANEL] = (int16_t)(flat && i > 0 ? 0 : lrint(k[i] * scale));
     }
-    noise[0] = (int16_t)(noise[0] + UNIT / 2); /* the shift that follows rounds */
-    noise[3 * PANEL] = (int16_t)scale_code;
+    law[0] = (int16_t)(law[0] + UNIT / 2); /* the shift that follows rounds */
+    law[3 * PANEL] = (int16_t)scale_code;
 }
 
 static int product_15(int a, int b) { return (a * b + (1 << 14)) >> 15; }
 
-static int weight_variance(int code, const int16_t *noise) {
-    const int a = noise[3 * PANEL] * abs(code);
-    return (noise[0] + product_15(noise[PANEL], a) + product_15(noise[2 * PANEL], product_15(a, a))) / UNIT;
+static int weight_variance(int code, const int16_t *law) {
+    const int a = law[3 * PANEL] * abs(code);
+    return (law[0] + product_15(law[PANEL], a) + product_15(law[2 * PANEL], product_15(a, a))) / UNIT;
 }
 
 static int shift_of(int limit) {
@@ -60,7 +60,7 @@ static int shift_of(int limit) {
     return shift;
 }
 
-void read_noise_column(const float variance[3], const int16_t *weights, size_t n, int limit, int16_t *noise,
+void read_noise_column(const float variance[3], const int16_t *weights, size_t n, int limit, int16_t *law,
                        float *factors) {
     int max_code = 0;
     double exact = 0;
@@ -70,9 +70,9 @@ void read_noise_column(const float variance[3], const int16_t *weights, size_t n
         max_code = abs(weights[i]) > max_code ? abs(weights[i]) : max_code;
         exact += (double)variance[0] + ((double)variance[1] + (double)variance[2] * a) * a;
     }
-    choose_coefficients(variance, max_code, noise);
+    choose_coefficients(variance, max_code, law);
     for (size_t i = 0; i < n; i++) {
-        sum += weight_variance(weights[i], noise);
+        sum += weight_variance(weights[i], law);
     }
     const double unit = sum > 0 ? exact / (double)sum : 0;
     factors[0] = (float)ldexp(unit, shift_of(limit));

@@ -99,7 +99,7 @@ struct array {
      * noise[0] + noise[1] |code| + noise[2] code^2, fitted to its devices so that the column's sum is right. */
     float *variance; /* or NULL */
     int16_t *noise;       /* as mac_i16_noise wants it, [row_blocks][panels][4 x PANEL], or NULL */
-    float *noise_factors; /* for add_noise: [row_blocks][panels][2 x PANEL] */
+    float *noise_factors; /* beside it: [row_blocks][panels][2 x PANEL] */
     float *row_S;    /* [inputs] conductance on each input, all columns and devices */
     /* [inputs] What a row gives to other rows of its tiles; row_S and that (row_currents.h). NULL: wires do not act */
     float *between_S, *source_S;

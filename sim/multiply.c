@@ -189,35 +189,38 @@ static void draw_normals(const struct piece *p, uint32_t panel, uint32_t b, stru
 }
 
 /* Whether all weights of a panel and row block have the variance of their column's mean. */
-static bool noise_is_flat(const int16_t *noise) {
+static bool noise_is_flat(const int16_t *law) {
     static const int16_t none[2 * PANEL];
-    return memcmp(noise + PANEL, none, sizeof none) == 0;
+    return memcmp(law + PANEL, none, sizeof none) == 0;
 }
 
 /* Sums of codes with the white noise of their read. */
 static void noisy_products(const struct piece *p, uint32_t panel, uint32_t b, struct normals *normals, float *v) {
     const struct array *a = p->a;
     const struct multiply_scratch *s = p->s;
-    size_t x = (size_t)p->t * a->row_stride + a->row_offset[b], block = (size_t)b * a->panels + panel,
-           squares = p->t * square_stride(a) + square_offset(a, b), blocks = noise_blocks(a, b);
+    size_t block = (size_t)b * a->panels + panel, ldz = noise_blocks(a, b) * PANEL;
     const int16_t *codes = a->codes + ((size_t)panel * a->row_stride + a->row_offset[b]) * PANEL,
-                  *noise = a->noise + block * 4 * PANEL;
+                  *x = s->codes + (size_t)p->t * a->row_stride + a->row_offset[b];
     const struct square_sums *of_inputs = s->square_sums + (size_t)p->t * a->row_blocks + b;
-    const bool flat = noise_is_flat(noise);
-    int32_t sums[TOKENS * PANEL], spread[TOKENS * PANEL];
+    const struct read_noise noise = {.law = a->noise + block * 4 * PANEL,
+                                     .factors = a->noise_factors + block * 2 * PANEL,
+                                     .squares = s->squares + p->t * square_stride(a) + square_offset(a, b),
+                                     .lds = square_stride(a),
+                                     .rest = &of_inputs->rest,
+                                     .ldr = a->row_blocks * (sizeof *of_inputs / sizeof(float))};
+    const float *z = normals->z + b % NOISE_BLOCKS * PANEL;
+    int32_t sums[TOKENS * PANEL];
+    float sd[TOKENS * PANEL];
     if (b % NOISE_BLOCKS == 0) {
         draw_normals(p, panel, b, normals);
     }
-    if (flat) {
-        kernels()->mac_i16(codes, array_block_rows(a, b), s->codes + x, a->row_stride, p->tokens, sums);
+    if (noise_is_flat(noise.law)) {
+        kernels()->mac_i16(codes, array_block_rows(a, b), x, a->row_stride, p->tokens, sums);
+        kernels()->add_flat_noise(sums, noise.factors + PANEL, &of_inputs->all, noise.ldr, z, ldz, p->tokens, v);
     } else {
-        kernels()->mac_i16_noise(codes, array_block_rows(a, b), s->codes + x, a->row_stride, s->squares + squares,
-                                 square_stride(a), p->tokens, noise, sums, spread);
+        kernels()->mac_i16_noise(codes, array_block_rows(a, b), x, a->row_stride, p->tokens, &noise, sums, sd);
+        kernels()->add_noise(sums, sd, z, ldz, p->tokens, v);
     }
-    kernels()->add_noise(sums, flat ? NULL : spread, a->noise_factors + block * 2 * PANEL,
-                         flat ? &of_inputs->all : &of_inputs->rest,
-                         (size_t)a->row_blocks * (sizeof *of_inputs / sizeof(float)),
-                         normals->z + b % NOISE_BLOCKS * PANEL, blocks * PANEL, p->tokens, v);
 }
 
 /* Dot products of one panel and row block: v [tokens][PANEL] in fp32. */

@@ -558,24 +558,37 @@ static int64_t spread_of(const int16_t *panel, size_t rows, size_t lane, const u
 }
 
 static void check_mac_noise(const struct kernels *kernel, const int16_t *panel, size_t rows, const int16_t *x,
-                            size_t ldx, const uint8_t *squares, size_t lds, size_t tokens, const int16_t *noise) {
-    static int32_t acc[MOST_TOKENS * PANEL + 1], plain[MOST_TOKENS * PANEL + 1], spread[MOST_TOKENS * PANEL + 1];
+                            size_t ldx, size_t tokens, const struct read_noise *noise) {
+    static int32_t acc[MOST_TOKENS * PANEL + 1], plain[MOST_TOKENS * PANEL + 1];
+    static float sd[MOST_TOKENS * PANEL + 1];
     memset(acc, 0x55, sizeof acc);
     memset(plain, 0x55, sizeof plain);
-    memset(spread, 0x55, sizeof spread);
-    kernel->mac_i16_noise(panel, rows, x, ldx, squares, lds, tokens, noise, acc, spread);
+    memset(sd, 0x55, sizeof sd);
+    kernel->mac_i16_noise(panel, rows, x, ldx, tokens, noise, acc, sd);
     kernel->mac_i16(panel, rows, x, ldx, tokens, plain);
     assert_memory_equal(acc, plain, sizeof acc);
     for (size_t t = 0; t < tokens; t++) {
         for (size_t lane = 0; lane < PANEL; lane++) {
-            assert_int_equal(spread[t * PANEL + lane], spread_of(panel, rows, lane, squares + t * lds, noise));
+            const int64_t spread = spread_of(panel, rows, lane, noise->squares + t * noise->lds, noise->law);
+            const float coded = noise->factors[lane] * (float)spread;
+            const float variance = coded + noise->factors[PANEL + lane] * noise->rest[t * noise->ldr];
+            assert_true(sd[t * PANEL + lane] == (variance > 0 ? sqrtf(variance) : 0));
         }
     }
-    assert_int_equal(spread[tokens * PANEL], 0x55555555);
+    assert_int_equal(bits_of_float(sd[tokens * PANEL]), 0x55555555);
 }
 
-/* Lane l has law number l % 4 of a row; weights up to `most`. */
+/* Lane l has law number l % 4 of a row; weights up to `most`. Once the root of the spread alone, once of all there is,
+ * with sums that are negative too. */
 static void check_mac_noise_laws(const float laws[4][3], int most) {
+    static const float none[1];
+    float ones[2 * PANEL], rest[3 * MOST_TOKENS];
+    for (int i = 0; i < 2 * PANEL; i++) {
+        ones[i] = 1;
+    }
+    for (int i = 0; i < 3 * MOST_TOKENS; i++) {
+        rest[i] = (float)(i * 7919 % 20001 - 12000);
+    }
     const int16_t ends[] = {(int16_t)most, (int16_t)-most, 0, 5};
     int16_t noise[4 * PANEL];
     float factors[2 * PANEL];
@@ -610,9 +623,12 @@ static void check_mac_noise_laws(const float laws[4][3], int most) {
                 panel[i / 2 * 2 * PANEL + lane * 2 + i % 2] = (int16_t)-most;
             }
         }
+        const struct read_noise beside = {noise, ones, squares, lds, none, 0};
+        const struct read_noise all = {noise, factors, squares, lds, rest, 3};
         for (size_t s = 0; s < sets; s++) {
             for (size_t tokens = 0; tokens <= MOST_TOKENS; tokens += tokens < 17 ? 1 : 8) {
-                check_mac_noise(set[s], panel, rows, x, ldx, squares, lds, tokens, noise);
+                check_mac_noise(set[s], panel, rows, x, ldx, tokens, &beside);
+                check_mac_noise(set[s], panel, rows, x, ldx, tokens, &all);
             }
         }
         free_array(panel);
@@ -633,35 +649,34 @@ static void mac_noise_is_what_the_header_says(void **state) {
     check_mac_noise_laws(even, 8191);
 }
 
-/* add_noise: the formula in double within single precision; the same bytes in all sets; no spread, negative sums. */
+/* Both ways to add noise: the formula in double within single precision; the same bytes in all sets; negative sums. */
 static void add_noise_is_the_same_in_all_sets(void **state) {
     (void)state;
-    enum { T = 9, LDR = 3, LDZ = 40 };
-    int32_t acc[T * PANEL], spread[T * PANEL];
-    float factors[2 * PANEL], rest[T * LDR], z[T * LDZ], expected[T * PANEL], v[T * PANEL + 1];
+    enum { T = 9, LDA = 3, LDZ = 40 };
+    int32_t acc[T * PANEL];
+    float sd[T * PANEL], column[PANEL], all[T * LDA], z[T * LDZ], v[T * PANEL + 1], flat[T * PANEL + 1];
     random_gaussian_fill(6, random_stream(RANDOM_TEST, 11), 0, z, T * LDZ);
     for (int i = 0; i < T * PANEL; i++) {
         acc[i] = i * 7919 % 20001 - 10000;
-        spread[i] = i * 104729 % 8000001;
-        factors[i % (2 * PANEL)] = (float)(i % (2 * PANEL)) * 1e-3f;
-        rest[i % (T * LDR)] = (float)(i % (T * LDR)) * 1000 - 9000;
+        sd[i] = (float)(i * 104729 % 8000001) * 1e-3f;
+        column[i % PANEL] = (float)(i % PANEL) * 1e-3f - 1e-3f;
+        all[i % (T * LDA)] = (float)(i % (T * LDA)) * 1000 - 9000;
     }
-    for (int with = 0; with < 2; with++) {
+    for (size_t s = 0; s < sets; s++) {
         for (size_t tokens = 0; tokens <= T; tokens++) {
-            set[sets - 1]->add_noise(acc, with ? spread : NULL, factors, rest, LDR, z, LDZ, tokens, expected);
+            memset(v, 0xff, sizeof v);
+            memset(flat, 0xff, sizeof flat);
+            set[s]->add_noise(acc, sd, z, LDZ, tokens, v);
+            set[s]->add_flat_noise(acc, column, all, LDA, z, LDZ, tokens, flat);
             for (size_t i = 0; i < tokens * PANEL; i++) {
                 const size_t t = i / PANEL, lane = i % PANEL;
-                const double variance = (with ? (double)factors[lane] * spread[i] : 0) +
-                                        (double)factors[PANEL + lane] * rest[t * LDR],
-                             noise = z[t * LDZ + lane] * sqrt(fmax(variance, 0));
-                assert_near(expected[i], acc[i] + noise, 1e-6 * (fabs(noise) + abs(acc[i])));
+                const float noise = z[t * LDZ + lane] * sd[i], roots = sqrtf(fmaxf(column[lane], 0)) *
+                                                                       sqrtf(fmaxf(all[t * LDA], 0));
+                const float flat_noise = z[t * LDZ + lane] * roots;
+                assert_true(v[i] == (float)acc[i] + noise && flat[i] == (float)acc[i] + flat_noise);
             }
-            for (size_t s = 0; s < sets; s++) {
-                memset(v, 0xff, sizeof v);
-                set[s]->add_noise(acc, with ? spread : NULL, factors, rest, LDR, z, LDZ, tokens, v);
-                assert_memory_equal(v, expected, tokens * PANEL * sizeof *v);
-                assert_true(bits_of_float(v[tokens * PANEL]) == UINT32_MAX);
-            }
+            assert_true(bits_of_float(v[tokens * PANEL]) == UINT32_MAX);
+            assert_true(bits_of_float(flat[tokens * PANEL]) == UINT32_MAX);
         }
     }
 }
@@ -676,8 +691,8 @@ static void variance_error(const float variance[3], int most, int limit, double 
     static int16_t panel[NOISE_ROWS * PANEL], x[NOISE_ROWS * NOISE_TOKENS];
     static uint8_t squares[NOISE_ROWS * NOISE_TOKENS];
     int16_t noise[4 * PANEL], column[NOISE_ROWS];
-    int32_t acc[NOISE_TOKENS * PANEL], spread[NOISE_TOKENS * PANEL];
-    float factors[2 * PANEL];
+    int32_t acc[NOISE_TOKENS * PANEL];
+    float factors[2 * PANEL], sd[NOISE_TOKENS * PANEL];
     struct square_sums sums[NOISE_TOKENS];
     random_gaussian_fill(5, random_stream(RANDOM_TEST, 10), 0, z, NOISE_ROWS * PANEL);
     random_gaussian_fill(5, random_stream(RANDOM_TEST, 12), 0, inputs, NOISE_ROWS * NOISE_TOKENS);
@@ -695,11 +710,13 @@ static void variance_error(const float variance[3], int most, int limit, double 
         }
         sums[t] = square_codes(x + t * NOISE_ROWS, NOISE_ROWS, limit, squares + t * NOISE_ROWS);
     }
-    kernels()->mac_i16_noise(panel, NOISE_ROWS, x, NOISE_ROWS, squares, NOISE_ROWS, NOISE_TOKENS, noise, acc, spread);
+    const struct read_noise beside = {noise, factors, squares, NOISE_ROWS, &sums[0].rest,
+                                      sizeof sums[0] / sizeof(float)};
+    kernels()->mac_i16_noise(panel, NOISE_ROWS, x, NOISE_ROWS, NOISE_TOKENS, &beside, acc, sd);
     *rms = *worst = 0;
     for (size_t i = 0; i < NOISE_TOKENS * PANEL; i++) {
         const size_t t = i / PANEL, lane = i % PANEL;
-        double exact = 0, got = (double)factors[lane] * spread[i] + (double)factors[PANEL + lane] * sums[t].rest;
+        double exact = 0, got = (double)sd[i] * (double)sd[i];
         for (size_t r = 0; r < NOISE_ROWS; r++) {
             const double a = abs(panel[r / 2 * 2 * PANEL + lane * 2 + r % 2]), level = x[t * NOISE_ROWS + r];
             exact += (variance[0] + (variance[1] + variance[2] * a) * a) * level * level;

@@ -386,14 +386,29 @@ INLINE void widen_squares(const uint8_t *squares, size_t rows, int16_t *wide) {
     }
 }
 
+/* spread, in the place of sd -> sd */
+static void take_roots(const struct read_noise *noise, size_t tokens, float *sd) {
+    for (size_t t = 0; t < tokens; t++) {
+        const simde__m256 left = simde_mm256_set1_ps(noise->rest[t * noise->ldr]);
+        for (size_t lane = 0; lane < PANEL; lane += LANES) {
+            const simde__m256 spread = simde_mm256_cvtepi32_ps(load_words(sd + t * PANEL + lane));
+            const simde__m256 coded = simde_mm256_mul_ps(simde_mm256_loadu_ps(noise->factors + lane), spread);
+            const simde__m256 mean = simde_mm256_mul_ps(simde_mm256_loadu_ps(noise->factors + PANEL + lane), left);
+            const simde__m256 variance =
+                simde_mm256_max_ps(simde_mm256_add_ps(coded, mean), simde_mm256_setzero_ps());
+            simde_mm256_storeu_ps(sd + t * PANEL + lane, simde_mm256_sqrt_ps(variance));
+        }
+    }
+}
+
 /* One token, weights read once for both sums. */
-static void mac_noise_one(const int16_t *panel, size_t pairs, const int16_t *x, const uint8_t *squares,
-                          const struct noise *k, int32_t *acc, int32_t *spread) {
+static void mac_noise_one(const int16_t *panel, size_t pairs, const int16_t *x, const struct read_noise *noise,
+                          const struct noise *k, int32_t *acc, float *sd) {
     simde__m256i sum[2] = {simde_mm256_setzero_si256(), simde_mm256_setzero_si256()}, total[2] = {sum[0], sum[0]};
     int16_t wide[NOISE_RUN];
     for (size_t begin = 0; begin < pairs; begin += NOISE_RUN / 2) {
         const size_t end = begin + NOISE_RUN / 2 < pairs ? begin + NOISE_RUN / 2 : pairs;
-        widen_squares(squares + 2 * begin, (end - begin + 1) / 2 * 4, wide);
+        widen_squares(noise->squares + 2 * begin, (end - begin + 1) / 2 * 4, wide);
         for (size_t p = begin; p < end; p++) {
             const simde__m256i xt = broadcast_pair(x + 2 * p), square = broadcast_pair(wide + 2 * (p - begin));
             prefetch(panel, p * 4 * PANEL + MAC_AHEAD);
@@ -407,8 +422,9 @@ static void mac_noise_one(const int16_t *panel, size_t pairs, const int16_t *x, 
     }
     for (size_t half = 0; half < 2; half++) {
         store_words(acc + half * LANES, sum[half]);
-        store_words(spread + half * LANES, total[half]);
+        store_words(sd + half * LANES, total[half]);
     }
+    take_roots(noise, 1, sd);
 }
 
 INLINE simde__m256i broadcast_squares(const uint8_t *squares) {
@@ -422,7 +438,7 @@ static_assert((int)CENTRE * 2 * SQUARE_MOST <= 32768 && (int)VARIANCE_MOST - CEN
 /* spread += sums over one run of rows in fours. The bytes of `run` are variances less CENTRE, so that two products with
  * squares fit 16 bits; spread has CENTRE x the sum of the squares already. */
 INLINE void noise_block(size_t count, const int8_t *run, size_t fours, const uint8_t *squares, size_t lds,
-                        int32_t *spread) {
+                        float *spread) {
     const simde__m256i ones = simde_mm256_set1_epi16(1);
     simde__m256i sum[BLOCK_TOKENS][2];
     for (size_t t = 0; t < count; t++) {
@@ -514,7 +530,7 @@ static void avx2_mac_i16(const int16_t *panel, size_t rows, const int16_t *x, si
 }
 
 static void noise_run(const int8_t *run, size_t fours, const uint8_t *squares, size_t lds, size_t tokens,
-                      int32_t *spread) {
+                      float *spread) {
     while (tokens > 0) {
         const size_t count = next_block(tokens);
         switch (count) { FOR_EACH_COUNT(NOISE_BLOCK) }
@@ -533,9 +549,11 @@ INLINE simde__m256i variance_bytes(const struct noise *k, size_t half, const int
 }
 
 /* Several tokens: the variances of a run of rows are worked out once and then multiplied like weights. */
-static void noise_sums(const int16_t *panel, size_t pairs, const uint8_t *squares, size_t lds, size_t tokens,
-                       const struct noise *k, int32_t *spread) {
+static void noise_sums(const int16_t *panel, size_t pairs, const struct read_noise *noise, size_t tokens,
+                       const struct noise *k, float *spread) {
     int8_t run[NOISE_RUN * PANEL];
+    const uint8_t *squares = noise->squares;
+    const size_t lds = noise->lds;
     for (size_t t = 0; t < tokens; t++) {
         const simde__m256i all = simde_mm256_set1_epi32(CENTRE * sum_squares(squares + t * lds, (pairs + 1) / 2 * 4));
         store_words(spread + t * PANEL, all);
@@ -554,21 +572,21 @@ static void noise_sums(const int16_t *panel, size_t pairs, const uint8_t *square
     }
 }
 
-static void avx2_mac_i16_noise(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, const uint8_t *squares,
-                               size_t lds, size_t tokens, const int16_t noise[4 * PANEL], int32_t *acc,
-                               int32_t *spread) {
+static void avx2_mac_i16_noise(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, size_t tokens,
+                               const struct read_noise *noise, int32_t *acc, float *sd) {
     const size_t pairs = (rows + 1) / 2;
     struct noise k;
-    twice(noise, k.k0);
-    twice(noise + PANEL, k.k1);
-    twice(noise + 2 * PANEL, k.k2);
-    twice(noise + 3 * PANEL, k.k3);
+    twice(noise->law, k.k0);
+    twice(noise->law + PANEL, k.k1);
+    twice(noise->law + 2 * PANEL, k.k2);
+    twice(noise->law + 3 * PANEL, k.k3);
     if (tokens == 1) {
-        mac_noise_one(panel, pairs, x, squares, &k, acc, spread);
+        mac_noise_one(panel, pairs, x, noise, &k, acc, sd);
         return;
     }
     avx2_mac_i16(panel, rows, x, ldx, tokens, acc);
-    noise_sums(panel, pairs, squares, lds, tokens, &k, spread);
+    noise_sums(panel, pairs, noise, tokens, &k, sd);
+    take_roots(noise, tokens, sd);
 }
 
 static void avx2_scale_sums(const int32_t *acc, const float steps[PANEL], const float *x_steps, size_t tokens,
@@ -592,38 +610,27 @@ INLINE void store_noisy(const int32_t *acc, const float *z, simde__m256 sd, floa
     simde_mm256_storeu_ps(v, simde_mm256_add_ps(simde_mm256_cvtepi32_ps(load_words(acc)), noise));
 }
 
-/* Noise that all devices have alike: one root per column and one per token. */
-static void add_flat_noise(const int32_t *acc, const float factors[PANEL], const float *rest, size_t ldr,
-                           const float *z, size_t ldz, size_t tokens, float *v) {
-    const simde__m256 zero = simde_mm256_setzero_ps();
-    const simde__m256 low = simde_mm256_sqrt_ps(simde_mm256_max_ps(simde_mm256_loadu_ps(factors), zero));
-    const simde__m256 high = simde_mm256_sqrt_ps(simde_mm256_max_ps(simde_mm256_loadu_ps(factors + LANES), zero));
+static void avx2_add_noise(const int32_t *acc, const float *sd, const float *z, size_t ldz, size_t tokens, float *v) {
     for (size_t t = 0; t < tokens; t++) {
-        const simde__m128 left = simde_mm_max_ss(simde_mm_set_ss(rest[t * ldr]), simde_mm_setzero_ps());
-        const simde__m256 root = simde_mm256_broadcastss_ps(simde_mm_sqrt_ss(left));
-        const float *numbers = z + t * ldz;
-        store_noisy(acc + t * PANEL, numbers, simde_mm256_mul_ps(low, root), v + t * PANEL);
-        store_noisy(acc + t * PANEL + LANES, numbers + LANES, simde_mm256_mul_ps(high, root), v + t * PANEL + LANES);
+        for (size_t lane = 0; lane < PANEL; lane += LANES) {
+            const size_t at = t * PANEL + lane;
+            store_noisy(acc + at, z + t * ldz + lane, simde_mm256_loadu_ps(sd + at), v + at);
+        }
     }
 }
 
-static void avx2_add_noise(const int32_t *acc, const int32_t *spread, const float factors[2 * PANEL],
-                           const float *rest, size_t ldr, const float *z, size_t ldz, size_t tokens, float *v) {
-    if (!spread) {
-        add_flat_noise(acc, factors + PANEL, rest, ldr, z, ldz, tokens, v);
-        return;
-    }
+/* One root per column and one per token. */
+static void avx2_add_flat_noise(const int32_t *acc, const float column[PANEL], const float *all, size_t lda,
+                                const float *z, size_t ldz, size_t tokens, float *v) {
+    const simde__m256 zero = simde_mm256_setzero_ps();
+    const simde__m256 low = simde_mm256_sqrt_ps(simde_mm256_max_ps(simde_mm256_loadu_ps(column), zero));
+    const simde__m256 high = simde_mm256_sqrt_ps(simde_mm256_max_ps(simde_mm256_loadu_ps(column + LANES), zero));
     for (size_t t = 0; t < tokens; t++) {
-        const simde__m256 left = simde_mm256_set1_ps(rest[t * ldr]);
-        for (size_t lane = 0; lane < PANEL; lane += LANES) {
-            const size_t at = t * PANEL + lane;
-            const simde__m256 sum = simde_mm256_cvtepi32_ps(load_words(spread + at));
-            const simde__m256 coded = simde_mm256_mul_ps(simde_mm256_loadu_ps(factors + lane), sum);
-            const simde__m256 mean = simde_mm256_mul_ps(simde_mm256_loadu_ps(factors + PANEL + lane), left);
-            const simde__m256 variance =
-                simde_mm256_max_ps(simde_mm256_add_ps(coded, mean), simde_mm256_setzero_ps());
-            store_noisy(acc + at, z + t * ldz + lane, simde_mm256_sqrt_ps(variance), v + at);
-        }
+        const simde__m128 of_token = simde_mm_max_ss(simde_mm_set_ss(all[t * lda]), simde_mm_setzero_ps());
+        const simde__m256 root = simde_mm256_broadcastss_ps(simde_mm_sqrt_ss(of_token));
+        const float *numbers = z + t * ldz;
+        store_noisy(acc + t * PANEL, numbers, simde_mm256_mul_ps(low, root), v + t * PANEL);
+        store_noisy(acc + t * PANEL + LANES, numbers + LANES, simde_mm256_mul_ps(high, root), v + t * PANEL + LANES);
     }
 }
 
@@ -819,6 +826,7 @@ const struct kernels kernels_avx2 = {
     .scale_sums = avx2_scale_sums,
     .mac_i16_noise = avx2_mac_i16_noise,
     .add_noise = avx2_add_noise,
+    .add_flat_noise = avx2_add_flat_noise,
     .absmax_f32 = avx2_absmax_f32,
     .quantise_i16 = avx2_quantise_i16,
     .gaussian_fill = avx2_gaussian_fill,

@@ -387,10 +387,27 @@ INLINE __m512i variance_words(const struct noise *k, __m512i w, bool even) {
     return even ? v : _mm512_add_epi16(v, _mm512_mulhrs_epi16(k->k1, a));
 }
 
-static bool noise_is_even(const int16_t *noise) {
-    const __m256i k1 = _mm256_loadu_si256((const __m256i *)(noise + PANEL));
-    const __m256i k3 = _mm256_loadu_si256((const __m256i *)(noise + 3 * PANEL));
+static struct noise noise_of(const int16_t *law) {
+    return (struct noise){twice(law), twice(law + PANEL), twice(law + 2 * PANEL), twice(law + 3 * PANEL)};
+}
+
+static bool noise_is_even(const int16_t *law) {
+    const __m256i k1 = _mm256_loadu_si256((const __m256i *)(law + PANEL));
+    const __m256i k3 = _mm256_loadu_si256((const __m256i *)(law + 3 * PANEL));
     return _mm256_test_epi16_mask(k1, k1) == 0 && _mm256_cmpneq_epi16_mask(k3, _mm256_set1_epi16(1)) == 0;
+}
+
+/* In halves: twice the width takes more than three times as long. */
+INLINE __m512 roots(__m512 x) {
+    const __m256 low = _mm256_sqrt_ps(_mm512_castps512_ps256(x)), high = _mm256_sqrt_ps(_mm512_extractf32x8_ps(x, 1));
+    return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+}
+
+/* The sds of one token. */
+INLINE __m512 roots_of_spread(const struct read_noise *noise, __m512i spread, const float *rest) {
+    const __m512 coded = _mm512_mul_ps(_mm512_loadu_ps(noise->factors), _mm512_cvtepi32_ps(spread));
+    const __m512 left = _mm512_mul_ps(_mm512_loadu_ps(noise->factors + PANEL), _mm512_set1_ps(*rest));
+    return roots(_mm512_max_ps(_mm512_add_ps(coded, left), _mm512_setzero_ps()));
 }
 
 /* Bytes of four rows from two row pairs: rows 0 2 1 3. */
@@ -406,9 +423,10 @@ INLINE __m512i broadcast_squares(const uint8_t *squares) {
 }
 
 /* One token, weights read once for both sums. */
-INLINE void mac_noise_one(const int16_t *panel, size_t pairs, const int16_t *x, const uint8_t *squares,
-                          const struct noise *noise, bool even, int32_t *acc, int32_t *spread) {
-    const struct noise k = *noise;
+INLINE void mac_noise_one(const int16_t *panel, size_t pairs, const int16_t *x, const struct read_noise *noise,
+                          bool even, int32_t *acc, float *sd) {
+    const struct noise k = noise_of(noise->law);
+    const uint8_t *squares = noise->squares;
     __m512i sum[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()}, total = _mm512_setzero_si512();
     size_t p = 0;
     for (; p + 2 <= pairs; p += 2) {
@@ -427,7 +445,7 @@ INLINE void mac_noise_one(const int16_t *panel, size_t pairs, const int16_t *x, 
                                     variance_bytes(&k, w, _mm512_setzero_si512(), even));
     }
     _mm512_storeu_si512(acc, _mm512_add_epi32(sum[0], sum[1]));
-    _mm512_storeu_si512(spread, total);
+    _mm512_storeu_ps(sd, roots_of_spread(noise, total, noise->rest));
 }
 
 enum {
@@ -443,9 +461,10 @@ INLINE int64_t cursor_get_8(const struct cursor *c, size_t t) {
     return value;
 }
 
-/* spread += sums over one run of rows (variance_run), eight rows at a time: one load of squares for two multiplies. */
+/* Sums over one run of rows (variance_run), eight rows at a time: one load of squares for two multiplies. They are
+ * added to those of `earlier` runs, a mask: all lanes or none. */
 INLINE void noise_block(size_t count, const int8_t *run, size_t fours, const uint8_t *squares, size_t lds,
-                        int32_t *spread) {
+                        __mmask16 earlier, float *spread) {
     __m512i low[NOISE_TOKENS], high[NOISE_TOKENS];
     for (size_t t = 0; t < count; t++) {
         low[t] = high[t] = _mm512_setzero_si512();
@@ -473,7 +492,7 @@ INLINE void noise_block(size_t count, const int8_t *run, size_t fours, const uin
         const __m512 a = _mm512_castsi512_ps(low[t]), b = _mm512_castsi512_ps(high[t]);
         const __m512i even = _mm512_castps_si512(_mm512_shuffle_ps(a, b, 0x88));
         const __m512i odd = _mm512_castps_si512(_mm512_shuffle_ps(a, b, 0xdd));
-        const __m512i before = _mm512_loadu_si512(spread + t * PANEL);
+        const __m512i before = _mm512_maskz_loadu_epi32(earlier, spread + t * PANEL);
         _mm512_storeu_si512(spread + t * PANEL, _mm512_add_epi32(before, _mm512_add_epi32(even, odd)));
     }
 }
@@ -493,7 +512,7 @@ INLINE void noise_block(size_t count, const int8_t *run, size_t fours, const uin
 
 #define NOISE_BLOCK(n)                                                                                                 \
     case n:                                                                                                            \
-        noise_block(n, run, fours, squares, lds, spread);                                                          \
+        noise_block(n, run, fours, noise.squares, noise.lds, earlier, sd);                                         \
         break;
 
 /* Tokens of the next block of at most `most` when `tokens` are left: as few blocks as can be, of nearly equal size,
@@ -562,13 +581,19 @@ static void avx512_mac_i16(const int16_t *panel, size_t rows, const int16_t *x, 
     }
 }
 
-static void noise_run(const int8_t *run, size_t fours, const uint8_t *squares, size_t lds, size_t tokens,
-                      int32_t *spread) {
+/* Between runs sd holds the spread. Roots are taken block by block, while the multiplies of the next one go on. */
+static void noise_run(const int8_t *run, size_t fours, struct read_noise noise, size_t tokens, __mmask16 earlier,
+                      bool last, float *sd) {
     while (tokens > 0) {
         const size_t count = next_block(tokens, NOISE_TOKENS);
         switch (count) { FOR_EACH_NOISE_COUNT(NOISE_BLOCK) }
-        squares += count * lds;
-        spread += count * PANEL;
+        for (size_t t = 0; last && t < count; t++) {
+            const __m512i spread = _mm512_loadu_si512(sd + t * PANEL);
+            _mm512_storeu_ps(sd + t * PANEL, roots_of_spread(&noise, spread, noise.rest + t * noise.ldr));
+        }
+        noise.squares += count * noise.lds;
+        noise.rest += count * noise.ldr;
+        sd += count * PANEL;
         tokens -= count;
     }
 }
@@ -589,43 +614,35 @@ INLINE void variance_run(const int16_t *panel, size_t pairs, const struct noise 
 }
 
 /* Several tokens: the variances of a run of rows are worked out once and then multiplied like weights. */
-static void noise_sums(const int16_t *panel, size_t pairs, const uint8_t *squares, size_t lds, size_t tokens,
-                       const struct noise *k, bool even, int32_t *spread) {
+static void noise_sums(const int16_t *panel, size_t pairs, const struct read_noise *noise, size_t tokens, bool even,
+                       float *sd) {
     _Alignas(64) int8_t run[NOISE_RUN * PANEL];
-    for (size_t begin = 0; begin < pairs; begin += NOISE_RUN / 2) {
+    const struct noise k = noise_of(noise->law);
+    struct read_noise now = *noise;
+    for (size_t begin = 0; begin == 0 || begin < pairs; begin += NOISE_RUN / 2) {
         const size_t left = pairs - begin, count = left < NOISE_RUN / 2 ? left : NOISE_RUN / 2;
+        now.squares = noise->squares + 2 * begin;
         if (even) {
-            variance_run(panel + begin * 2 * PANEL, count, k, true, run);
+            variance_run(panel + begin * 2 * PANEL, count, &k, true, run);
         } else {
-            variance_run(panel + begin * 2 * PANEL, count, k, false, run);
+            variance_run(panel + begin * 2 * PANEL, count, &k, false, run);
         }
-        noise_run(run, (count + 1) / 2, squares + 2 * begin, lds, tokens, spread);
+        noise_run(run, (count + 1) / 2, now, tokens, begin ? 0xffff : 0, count == left, sd);
     }
 }
 
-static void avx512_mac_i16_noise(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx,
-                                 const uint8_t *squares, size_t lds, size_t tokens, const int16_t noise[4 * PANEL],
-                                 int32_t *acc, int32_t *spread) {
+static void avx512_mac_i16_noise(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, size_t tokens,
+                                 const struct read_noise *noise, int32_t *acc, float *sd) {
     const size_t pairs = (rows + 1) / 2;
-    const struct noise k = {twice(noise), twice(noise + PANEL), twice(noise + 2 * PANEL), twice(noise + 3 * PANEL)};
-    const bool even = noise_is_even(noise);
-    if (tokens == 1) {
-        if (even) {
-            mac_noise_one(panel, pairs, x, squares, &k, true, acc, spread);
-        } else {
-            mac_noise_one(panel, pairs, x, squares, &k, false, acc, spread);
-        }
-        return;
+    const bool even = noise_is_even(noise->law);
+    if (tokens != 1) {
+        avx512_mac_i16(panel, rows, x, ldx, tokens, acc);
+        noise_sums(panel, pairs, noise, tokens, even, sd);
+    } else if (even) {
+        mac_noise_one(panel, pairs, x, noise, true, acc, sd);
+    } else {
+        mac_noise_one(panel, pairs, x, noise, false, acc, sd);
     }
-    avx512_mac_i16(panel, rows, x, ldx, tokens, acc);
-    memset(spread, 0, tokens * PANEL * sizeof *spread);
-    noise_sums(panel, pairs, squares, lds, tokens, &k, even, spread);
-}
-
-/* In halves: twice the width takes more than three times as long. */
-INLINE __m512 roots(__m512 x) {
-    const __m256 low = _mm256_sqrt_ps(_mm512_castps512_ps256(x)), high = _mm256_sqrt_ps(_mm512_extractf32x8_ps(x, 1));
-    return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
 }
 
 static void avx512_scale_sums(const int32_t *acc, const float steps[PANEL], const float *x_steps, size_t tokens,
@@ -638,33 +655,24 @@ static void avx512_scale_sums(const int32_t *acc, const float steps[PANEL], cons
     }
 }
 
-/* Noise that all devices have alike: one root per column and one per token. */
-static void add_flat_noise(const int32_t *acc, const float factors[PANEL], const float *rest, size_t ldr,
-                           const float *z, size_t ldz, size_t tokens, float *v) {
-    const __m512 mean = roots(_mm512_max_ps(_mm512_loadu_ps(factors), _mm512_setzero_ps()));
+/* acc + z sd of one token */
+INLINE void store_noisy(const int32_t *acc, const float *z, __m512 sd, float *v) {
+    const __m512 sum = _mm512_cvtepi32_ps(_mm512_loadu_si512(acc));
+    _mm512_storeu_ps(v, _mm512_add_ps(sum, _mm512_mul_ps(_mm512_loadu_ps(z), sd)));
+}
+
+static void avx512_add_noise(const int32_t *acc, const float *sd, const float *z, size_t ldz, size_t tokens, float *v) {
     for (size_t t = 0; t < tokens; t++) {
-        const __m128 left = _mm_max_ss(_mm_load_ss(rest + t * ldr), _mm_setzero_ps());
-        const __m512 sd = _mm512_mul_ps(mean, _mm512_broadcastss_ps(_mm_sqrt_ss(left)));
-        const __m512 noise = _mm512_mul_ps(_mm512_loadu_ps(z + t * ldz), sd);
-        _mm512_storeu_ps(v + t * PANEL,
-                         _mm512_add_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(acc + t * PANEL)), noise));
+        store_noisy(acc + t * PANEL, z + t * ldz, _mm512_loadu_ps(sd + t * PANEL), v + t * PANEL);
     }
 }
 
-static void avx512_add_noise(const int32_t *acc, const int32_t *spread, const float factors[2 * PANEL],
-                             const float *rest, size_t ldr, const float *z, size_t ldz, size_t tokens, float *v) {
-    const __m512 factor = _mm512_loadu_ps(factors), mean = _mm512_loadu_ps(factors + PANEL);
-    if (!spread) {
-        add_flat_noise(acc, factors + PANEL, rest, ldr, z, ldz, tokens, v);
-        return;
-    }
+static void avx512_add_flat_noise(const int32_t *acc, const float column[PANEL], const float *all, size_t lda,
+                                  const float *z, size_t ldz, size_t tokens, float *v) {
+    const __m512 mean = roots(_mm512_max_ps(_mm512_loadu_ps(column), _mm512_setzero_ps()));
     for (size_t t = 0; t < tokens; t++) {
-        const __m512 sum = _mm512_cvtepi32_ps(_mm512_loadu_si512(spread + t * PANEL));
-        const __m512 left = _mm512_mul_ps(mean, _mm512_set1_ps(rest[t * ldr]));
-        const __m512 variance = _mm512_max_ps(_mm512_add_ps(_mm512_mul_ps(factor, sum), left), _mm512_setzero_ps());
-        const __m512 noise = _mm512_mul_ps(_mm512_loadu_ps(z + t * ldz), roots(variance));
-        _mm512_storeu_ps(v + t * PANEL,
-                         _mm512_add_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(acc + t * PANEL)), noise));
+        const __m128 of_token = _mm_sqrt_ss(_mm_max_ss(_mm_load_ss(all + t * lda), _mm_setzero_ps()));
+        store_noisy(acc + t * PANEL, z + t * ldz, _mm512_mul_ps(mean, _mm512_broadcastss_ps(of_token)), v + t * PANEL);
     }
 }
 
@@ -870,6 +878,7 @@ const struct kernels kernels_avx512 = {
     .scale_sums = avx512_scale_sums,
     .mac_i16_noise = avx512_mac_i16_noise,
     .add_noise = avx512_add_noise,
+    .add_flat_noise = avx512_add_flat_noise,
     .absmax_f32 = avx512_absmax_f32,
     .quantise_i16 = avx512_quantise_i16,
     .gaussian_fill = avx512_gaussian_fill,

@@ -109,38 +109,44 @@ static void ref_scale_sums(const int32_t *acc, const float steps[PANEL], const f
 /* Rounded product of two numbers in units of 2^-15. */
 static int32_t product_15(int32_t a, int32_t b) { return (a * b + (1 << 14)) >> 15; }
 
-static int32_t weight_variance(int16_t code, const int16_t *noise) {
-    const int32_t a = noise[3 * PANEL] * (code < 0 ? -code : code);
-    return (noise[0] + product_15(noise[PANEL], a) + product_15(noise[2 * PANEL], product_15(a, a))) >> 8;
-}
-
-static void ref_mac_i16_noise(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, const uint8_t *squares,
-                              size_t lds, size_t tokens, const int16_t noise[4 * PANEL], int32_t *acc,
-                              int32_t *spread) {
-    static const size_t place[4] = {0, 2, 1, 3};
-    ref_mac_i16(panel, rows, x, ldx, tokens, acc);
-    for (size_t t = 0; t < tokens; t++) {
-        for (size_t lane = 0; lane < PANEL; lane++) {
-            int32_t sum = 0;
-            for (size_t r = 0; r < rows; r++) {
-                sum += weight_variance(panel[r / 2 * 2 * PANEL + lane * 2 + r % 2], noise + lane) *
-                       squares[t * lds + r / 4 * 4 + place[r % 4]];
-            }
-            spread[t * PANEL + lane] = sum;
-        }
-    }
+static int32_t weight_variance(int16_t code, const int16_t *law) {
+    const int32_t a = law[3 * PANEL] * (code < 0 ? -code : code);
+    return (law[0] + product_15(law[PANEL], a) + product_15(law[2 * PANEL], product_15(a, a))) >> 8;
 }
 
 static float root(float x) { return sqrtf(x > 0 ? x : 0.0f); }
 
-static void ref_add_noise(const int32_t *acc, const int32_t *spread, const float factors[2 * PANEL], const float *rest,
-                          size_t ldr, const float *z, size_t ldz, size_t tokens, float *v) {
+static void ref_mac_i16_noise(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, size_t tokens,
+                              const struct read_noise *noise, int32_t *acc, float *sd) {
+    static const size_t place[4] = {0, 2, 1, 3};
+    ref_mac_i16(panel, rows, x, ldx, tokens, acc);
     for (size_t t = 0; t < tokens; t++) {
         for (size_t lane = 0; lane < PANEL; lane++) {
-            const size_t at = t * PANEL + lane;
-            const float mean = factors[PANEL + lane], left = rest[t * ldr],
-                        sd = spread ? root(factors[lane] * (float)spread[at] + mean * left) : root(mean) * root(left);
-            v[at] = (float)acc[at] + z[t * ldz + lane] * sd;
+            int32_t spread = 0;
+            for (size_t r = 0; r < rows; r++) {
+                spread += weight_variance(panel[r / 2 * 2 * PANEL + lane * 2 + r % 2], noise->law + lane) *
+                          noise->squares[t * noise->lds + r / 4 * 4 + place[r % 4]];
+            }
+            const float left = noise->factors[PANEL + lane] * noise->rest[t * noise->ldr];
+            sd[t * PANEL + lane] = root(noise->factors[lane] * (float)spread + left);
+        }
+    }
+}
+
+static void ref_add_noise(const int32_t *acc, const float *sd, const float *z, size_t ldz, size_t tokens, float *v) {
+    for (size_t t = 0; t < tokens; t++) {
+        for (size_t lane = 0; lane < PANEL; lane++) {
+            v[t * PANEL + lane] = (float)acc[t * PANEL + lane] + z[t * ldz + lane] * sd[t * PANEL + lane];
+        }
+    }
+}
+
+static void ref_add_flat_noise(const int32_t *acc, const float column[PANEL], const float *all, size_t lda,
+                               const float *z, size_t ldz, size_t tokens, float *v) {
+    for (size_t t = 0; t < tokens; t++) {
+        for (size_t lane = 0; lane < PANEL; lane++) {
+            const float sd = root(column[lane]) * root(all[t * lda]);
+            v[t * PANEL + lane] = (float)acc[t * PANEL + lane] + z[t * ldz + lane] * sd;
         }
     }
 }
@@ -199,6 +205,7 @@ const struct kernels kernels_ref = {
     .scale_sums = ref_scale_sums,
     .mac_i16_noise = ref_mac_i16_noise,
     .add_noise = ref_add_noise,
+    .add_flat_noise = ref_add_flat_noise,
     .absmax_f32 = ref_absmax_f32,
     .quantise_i16 = ref_quantise_i16,
     .gaussian_fill = ref_gaussian_fill,
