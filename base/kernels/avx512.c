@@ -332,14 +332,16 @@ INLINE __m512i broadcast_pair(const int16_t *x) {
     return _mm512_set1_epi32(pair);
 }
 
-/* `count` sums over all rows. */
-INLINE void mac_sums(size_t count, const int16_t *panel, size_t pairs, const int16_t *x, size_t ldx, __m512i *sum) {
+/* `count` sums over all rows. Asks for as many bytes at `next` as the weights are. */
+INLINE void mac_sums(size_t count, const int16_t *panel, size_t pairs, const int16_t *x, size_t ldx,
+                     const int16_t *next, __m512i *sum) {
     for (size_t t = 0; t < count; t++) {
         sum[t] = _mm512_setzero_si512();
     }
     struct cursor inputs = cursor_at(count, x, ldx * sizeof *x);
     for (size_t p = 0; p < pairs; p++) {
         const __m512i w = _mm512_loadu_si512(panel + p * 2 * PANEL);
+        prefetch(next, p * 4 * PANEL);
         for (size_t t = 0; t < count; t++) {
             sum[t] = _mm512_dpwssd_epi32(sum[t], w, _mm512_set1_epi32(cursor_get(&inputs, t)));
         }
@@ -347,9 +349,10 @@ INLINE void mac_sums(size_t count, const int16_t *panel, size_t pairs, const int
     }
 }
 
-INLINE void mac_block(size_t count, const int16_t *panel, size_t pairs, const int16_t *x, size_t ldx, int32_t *acc) {
+INLINE void mac_block(size_t count, const int16_t *panel, size_t pairs, const int16_t *x, size_t ldx,
+                      const int16_t *next, int32_t *acc) {
     __m512i sum[BLOCK_TOKENS];
-    mac_sums(count, panel, pairs, x, ldx, sum);
+    mac_sums(count, panel, pairs, x, ldx, next, sum);
     for (size_t t = 0; t < count; t++) {
         _mm512_storeu_si512(acc + t * PANEL, sum[t]);
     }
@@ -505,7 +508,7 @@ INLINE void noise_block(size_t count, const int8_t *run, size_t fours, const uin
         break;
 #define MAC_BLOCK(n)                                                                                                   \
     case n:                                                                                                            \
-        mac_block(n, panel, pairs, x, ldx, acc);                                                                       \
+        mac_block(n, panel, pairs, x, ldx, next, acc);                                                                 \
         break;
 
 #define FOR_EACH_NOISE_COUNT(DO) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12)
@@ -574,6 +577,7 @@ static void avx512_mac_i16(const int16_t *panel, size_t rows, const int16_t *x, 
     }
     while (tokens > 0) {
         const size_t count = next_block(tokens, BLOCK_TOKENS);
+        const int16_t *next = count == tokens ? panel + pairs * 2 * PANEL : panel; /* what follows, once */
         switch (count) { FOR_EACH_COUNT(MAC_BLOCK) }
         x += count * ldx;
         acc += count * PANEL;
@@ -636,8 +640,8 @@ static void avx512_mac_i16_noise(const int16_t *panel, size_t rows, const int16_
     const size_t pairs = (rows + 1) / 2;
     const bool even = noise_is_even(noise->law);
     if (tokens != 1) {
+        noise_sums(panel, pairs, noise, tokens, even, sd); /* first: the other asks for the next weights */
         avx512_mac_i16(panel, rows, x, ldx, tokens, acc);
-        noise_sums(panel, pairs, noise, tokens, even, sd);
     } else if (even) {
         mac_noise_one(panel, pairs, x, noise, true, acc, sd);
     } else {
