@@ -523,7 +523,7 @@ static void the_written_model_is_for_the_chip(void **state) {
  * and not with weights at random. All but these say what the model before was made with. */
 static void only_training_for_the_chip_keeps_what_is_for_it(void **state) {
     static const struct { const char *chip, *more; bool side, ranges, before; } cases[] = {
-        {"afm", "", true, true, false}, /* the model of the two below; stories-adapted says nothing */
+        {"afm", "", true, true, true}, /* the model of the two below */
         {NULL, ", beta: 0", false, false, true},
         {"afm", ", from_scratch: on", false, true, false},
     };
