@@ -291,7 +291,7 @@ static void setup_destroy(struct setup *s) {
 static enum status train(const struct setup *s, const char *out, bool resume, struct train_result *r,
                          struct error *e) {
     struct train_options o = {.model = s->model, .teacher = s->teacher ? s->teacher : s->model, .chip = s->chip,
-                              .data = s->data, .recipe = &s->recipe, .seed = 10, .out = out, .resume = resume};
+                              .data = s->data, .recipe = &s->recipe, .seed = 5, .out = out, .resume = resume};
     return adapt_train(&o, r, e);
 }
 
@@ -353,7 +353,7 @@ static void assert_same_run(const char *a, const char *b) {
 }
 
 /* Losses on the validation text, on the noisy chip. Weights of 3 bits cost so much that there is something to win.
- * Seeds 5 to 22 end at 0.75 to 0.94 of the first loss, 0.85 in the mean; this one at 0.82. */
+ * Seeds 5 to 12 end at 0.70 to 0.82 of the first loss. */
 static void the_loss_falls(void **state) {
     struct setup s;
     struct train_result r;
@@ -363,21 +363,21 @@ static void the_loss_falls(void **state) {
     double first, last;
     (void)state;
     const char *out = scratch_directory();
-    setup_create(&s, "afm", "{steps: 20, batch: 2, lr: 5e-4, warmup: 0, split: 0.1, validate_every: 2, "
+    setup_create(&s, "afm", "{steps: 50, batch: 2, lr: 5e-4, warmup: 0, split: 0.1, validate_every: 2, validation: 4, "
                             "weight_bits: 3}");
     must(train(&s, out, false, &r, &e), &e);
-    assert_int_equal(r.steps, 20);
-    assert_int_equal(r.tokens, 20 * 2 * 32);
+    assert_int_equal(r.steps, 50);
+    assert_int_equal(r.tokens, 50 * 2 * 32);
     assert_int_equal(r.skipped, 0);
     must(csv_read(inside(out, "train.csv"), CSV_HEADER, &csv, &e), &e);
-    assert_int_equal(csv_rows(csv), 20);
+    assert_int_equal(csv_rows(csv), 50);
     must(csv_require(csv, "validation_loss", &column, &e), &e);
     must(csv_number(csv, 1, column, &first, &e), &e);
-    must(csv_number(csv, 19, column, &last, &e), &e);
+    must(csv_number(csv, 49, column, &last, &e), &e);
     assert_string_equal(csv_text(csv, 4, column), "");
     csv_destroy(csv);
     if (!(last < 0.9 * first)) {
-        fail_msg("validation loss %g after 2 steps, %g after 20", first, last);
+        fail_msg("validation loss %g after 2 steps, %g after 50", first, last);
     }
     assert_true(file_exists(inside(out, "report.html")));
     setup_destroy(&s);
