@@ -28,6 +28,7 @@ enum { FOUND_BYTES = 300 };
 
 /* "a, b, c": what a map has, as far as there is room. */
 static void list_keys(const json_t *map, char out[FOUND_BYTES]) {
+    static const char more[] = ", ..";
     const char *key;
     json_t *value;
     size_t used = 0;
@@ -35,8 +36,8 @@ static void list_keys(const json_t *map, char out[FOUND_BYTES]) {
     json_object_foreach((json_t *)(uintptr_t)map, key, value) {
         size_t length = strlen(key);
         (void)value;
-        if (used + length + 6 > FOUND_BYTES) {
-            memcpy(out + used, ", ..", 5);
+        if (used + strlen(", ") + length + sizeof more > FOUND_BYTES) {
+            memcpy(out + used, more, sizeof more);
             return;
         }
         used += (size_t)snprintf(out + used, FOUND_BYTES - used, "%s%s", used ? ", " : "", key);

@@ -308,6 +308,29 @@ static void damage_gguf(const char *name, size_t window, uint64_t copies) {
     unmap_file(&f);
 }
 
+/* An error lists the keys that there are, as far as 299 characters go, whatever their lengths. */
+static void keys_that_fill_the_message(void **state) {
+    (void)state;
+    const char *folder = scratch_directory();
+    struct safetensors s = read_tensors(golden_path("models/llama3-tiny"));
+    write_tensors(folder, &s);
+    for (int second = 150; second <= 200; second++) {
+        char text[512], first[101], rest[201];
+        struct model *model = NULL;
+        struct error e = {OK, ""};
+        memset(first, 'a', 100);
+        memset(rest, 'b', sizeof rest);
+        first[100] = rest[second] = '\0';
+        int bytes = snprintf(text, sizeof text, "{\"architectures\": [\"LlamaForCausalLM\"], \"%s\": 1, \"%s\": 1, "
+                                                "\"c\": 1}", first, rest);
+        write_bytes(folder, "config.json", text, (size_t)bytes);
+        assert_int_equal(model_open(folder, &model, &e), ERR_RUN);
+        const char *list = strstr(e.message, "(found: ");
+        assert_non_null(list);
+        assert_true(strlen(list + strlen("(found: ")) <= 300); /* and the bracket */
+    }
+}
+
 static void damaged_configs(void **state) {
     (void)state;
     damage_config("models/llama3-tiny", 800);
@@ -429,6 +452,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(names_that_are_nothing),
     cmocka_unit_test(allocations_that_fail),
     cmocka_unit_test(sessions),
+    cmocka_unit_test(keys_that_fill_the_message),
     cmocka_unit_test(damaged_configs),
     cmocka_unit_test(damaged_gguf),
     cmocka_unit_test(weights_that_overflow),
