@@ -122,8 +122,8 @@ static double side_cost(const struct fit_result *r) {
 
 static void print_side_path(const struct fit_result *r) {
     if (r->in_joules) {
-        printf("side path: %.3f uJ per token; the last nJ saves %.2e nats per token\n", 1e6 * side_cost(r),
-               1e-9 * r->worth);
+        printf("side path: %.3f uJ per token, leakage of longer steps not counted; the last nJ saves %.2e nats per "
+               "token\n", 1e6 * side_cost(r), 1e-9 * r->worth);
     } else if (r->side_count > 0) {
         printf("side path: the chip has no costs; chosen by what multiplications save, all alike\n");
     }
