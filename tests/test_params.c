@@ -402,13 +402,19 @@ static void every_allocation_may_fail(void **state) {
 
 /* ---- help and the tables themselves ------------------------------------------------------------------ */
 
-static void help_has_a_line_per_row(void **state) {
-    (void)state;
+/* The whole table; free(). */
+static char *printed(void (*print)(const struct param_table *t, const char *prefix, FILE *out), const char *prefix) {
     char *text = NULL;
     size_t bytes;
     FILE *f = open_memstream(&text, &bytes);
-    params_help(&table, "tile.", f);
+    print(&table, prefix, f);
     fclose(f);
+    return text;
+}
+
+static void help_has_a_line_per_row(void **state) {
+    (void)state;
+    char *text = printed(params_help, "tile.");
     size_t lines = 0;
     for (const char *c = text; *c; c++) {
         lines += *c == '\n';
@@ -454,11 +460,7 @@ static void every_row_has_a_source(void **state) {
 
 static void the_default_of_a_constant_is_its_value(void **state) {
     (void)state;
-    char *text = NULL;
-    size_t bytes;
-    FILE *f = open_memstream(&text, &bytes);
-    params_markdown(&table, "", f);
-    fclose(f);
+    char *text = printed(params_markdown, "");
     assert_non_null(strstr(text, "| `adc.energy_pJ` | constant pJ | 0..1000000 | 1.6 | per conversion | published, "
                                  "spread [0.8, 2]: paper2023 |\n"));
     assert_non_null(strstr(text, "| `cell.levels_uS` | numbers uS | 0..1000 | 0, 12.5, 25 | target conductances | "
