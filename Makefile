@@ -49,7 +49,6 @@ TEST_OBJ := $(TEST_SRC:%.c=$(BUILD)/%.o) $(BUILD)/tests/suites.o $(REAL_SRC:%.c=
 # Instruction sets: one file each, its own flags; everything else is built for the plain machine.
 ISA_base/kernels/avx2.o    := $(if $(filter x86_64,$(UNAME_M)),-mavx2 -mfma -mf16c)
 ISA_base/kernels/avx512.o  := $(if $(filter x86_64,$(UNAME_M)),-mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni)
-ISA_base/kernels/avx512_bf16.o := $(if $(filter x86_64,$(UNAME_M)),-mavx512f -mavx512bw -mavx512bf16)
 
 # Several processes at once (mpirun): a module that the program loads when mpirun started it; built where mpicc is.
 MPICC   ?= $(shell command -v mpicc)

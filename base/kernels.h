@@ -16,8 +16,9 @@
 
 enum { PANEL = 16 }; /* outputs side by side in packed matrices */
 
-/* Limits of mac_i16_noise: a weight's variance and an input's square; VARIANCE_MOST * SQUARE_MOST * rows < 2^31. */
-enum { VARIANCE_MOST = 127, SQUARE_MOST = 255 };
+/* Limits of mac_i16_noise: a weight's variance and an input's square; VARIANCE_MOST * SQUARE_MOST * rows < 2^31. Of
+ * noise_sd: how far a variance may be off the middle of its column, so that two products with squares fit 16 bits. */
+enum { VARIANCE_MOST = 127, SQUARE_MOST = 255, OFF_MOST = 63 };
 
 /* What mac_i16_noise takes beside weights and inputs. */
 struct read_noise {
@@ -27,6 +28,29 @@ struct read_noise {
     size_t lds;
     const float *rest;      /* one of each token, that of the next ldr further */
     size_t ldr;
+};
+
+/* Where the square of row r lies among those of its token: rows in fours, each 0 2 1 3. */
+static inline size_t square_place(size_t row) { return (row & ~(size_t)3) | (row & 1) << 1 | (row >> 1 & 1); }
+/* Variances as bytes beside a panel: eight rows of a lane side by side in the order of squares; lanes 0 1 4 5 8 9 12 13
+ * first, then 2 3 6 7 10 11 14 15, so that registers of all widths find their lanes in order. */
+static inline size_t variance_place(size_t row, size_t lane) {
+    size_t slot = (lane >> 1 & 1) * (PANEL / 2) + (lane >> 2) * 2 + (lane & 1);
+    return (row / 8 * PANEL + slot) * 8 + square_place(row % 8);
+}
+
+/* Squares of the inputs of one token as bytes: square = unit x byte + what rounding has left over. */
+struct byte_squares {
+    float unit, all, rest; /* sums over the rows: of the squares, of what is left over */
+};
+
+/* What noise_sd takes; pack_variances and pack_squares make it. */
+struct byte_noise {
+    const int8_t *variances; /* of the panel, at variance_place, at most OFF_MOST; any up to a multiple of 8 rows */
+    const float *factors;    /* [3 * PANEL] */
+    const uint8_t *squares;  /* of the inputs, at square_place; 0 up to a multiple of 8; next token lds further */
+    size_t lds;
+    const struct byte_squares *sums; /* [tokens] */
 };
 
 enum weight_type { WEIGHT_F32, WEIGHT_F16, WEIGHT_BF16 };
@@ -51,10 +75,6 @@ struct kernels {
      * |error| <= k eps sum|panel x|. An output does not depend on `tokens` and `lanes`. */
     void (*gemm_panel_f32)(const float *panel, size_t k, const float *x, size_t ldx, size_t tokens, float *y,
                            size_t ldy, size_t lanes);
-    /* The same for `panels` of them, each `stride` floats after the one before, with outputs y_stride floats apart; the
-     * last has `lanes` lanes, all others PANEL. The bits of gemm_panel_f32; several share the loads of inputs. */
-    void (*gemm_panels_f32)(const float *panel, size_t stride, size_t panels, size_t k, const float *x, size_t ldx,
-                            size_t tokens, float *y, size_t ldy, size_t y_stride, size_t lanes);
     /* Converts `lanes` rows of stored type into a panel (missing lanes 0). */
     void (*pack_panel_f32)(enum weight_type type, const void *w, size_t stride, size_t lanes, size_t k, float *panel);
 
@@ -79,6 +99,14 @@ struct kernels {
      * next multiple of 4. */
     void (*mac_i16_noise)(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, size_t tokens,
                           const struct read_noise *noise, int32_t *acc, float *sd);
+    /* The sd alone, of a panel whose weights' variances are kept as bytes:
+     *   sd[t*PANEL + lane] = root of (step spread) unit + (middle all + off rest), 0 where that is < 0
+     *   spread = sum_r variance(r,lane) * square(t,r)
+     *   step, middle, off = factors[lane], factors[PANEL + lane], factors[2*PANEL + lane];  unit, all, rest = sums[t]
+     * or, where all 16 steps are 0 (the weights of each column are noisy alike), without a sum over rows
+     *   sd[t*PANEL + lane] = root of middle x root of all
+     * Single precision in this order: identical in all kernels, and not dependent on `tokens`. */
+    void (*noise_sd)(const struct byte_noise *noise, size_t rows, size_t tokens, float *sd);
     /* v[t*PANEL + lane] = acc + z sd; acc, sd, v: [tokens][PANEL]; z: PANEL numbers, those of the next token ldz
      * further. Identical in all kernels. */
     void (*add_noise)(const int32_t *acc, const float *sd, const float *z, size_t ldz, size_t tokens, float *v);
@@ -115,6 +143,14 @@ struct square_sums {
 /* squares: x[i]^2 / unit, rounded, |x| <= limit <= 1023; unit: the power of two that keeps them within SQUARE_MOST. In
  * the order of mac_i16_noise, with zeros up to a multiple of 4 (that many are written). */
 struct square_sums square_codes(const int16_t *x, size_t n, int limit, uint8_t *squares);
+
+/* One lane of noise_sd. The variance of a weight becomes middle + step x byte, rounded; middle is half way between the
+ * smallest and the largest of the n, moved so that equal inputs give the exact sum; off: step x the mean byte. Where
+ * they differ by less than 1/254 of the largest, middle is their mean, and step and bytes are 0. Writes bytes at
+ * variance_place(row, lane) of `panel`, and the factors. base/read_noise.c */
+void pack_variances(const float *variance, size_t n, size_t lane, int8_t *panel, float *factors);
+/* One token of noise_sd, from squares >= 0. Writes bytes up to a multiple of 8. */
+struct byte_squares pack_squares(const float *squares, size_t n, uint8_t *bytes);
 
 /* The set in use: best that the CPU supports unless kernels_select named one. */
 const struct kernels *kernels(void);

@@ -1,5 +1,5 @@
-/* Preparations for the kernel mac_i16_noise (kernels.h): the variance of a weight as three small
- * integers per column, and squares of inputs in 8 bits.
+/* Preparations for the kernels mac_i16_noise and noise_sd (kernels.h): the variance of a weight as three small
+ * integers per column, or kept, a byte for each weight; squares of inputs in 8 bits.
  *
  * What is wanted of a column is V = sum x^2 v, with v the variance of a weight. Kept are whole numbers v' = v / u and
  * s = x^2 / w, both rounded, whose sum of products is cheap, and what that leaves over of x^2 is not lost but meets the
@@ -11,6 +11,11 @@
  * (tests/test_kernels.c): rms of the error of V 0.3 % for Gaussian inputs; 3 % where one input is 20 sd large, which
  * leaves all others a few steps, and the variance is mostly proportional to c^2 (1 % where half of it is constant);
  * less again where it is larger, since then it decides alone. A constant variance has no error.
+ *
+ * Where variances are kept, for weights and inputs that are no codes (noise_sd), v' counts from the middle of the
+ * column, m, so that it has all its steps for what differs, and w belongs to the token:
+ *   V = m sum x^2 + u w sum(s v') + u mean(v') (sum x^2 - w sum s)
+ * m is set so that equal inputs give the exact sum. Errors as above.
  */
 #include <math.h>
 #include <stdbool.h>
@@ -103,4 +108,74 @@ struct square_sums square_codes(const int16_t *x, size_t n, int limit, uint8_t *
         coded += sum_of_codes;
     }
     return (struct square_sums){(float)all, (float)(all - coded * (1 << shift))};
+}
+
+/* ---- variances and squares as bytes ----------------------------------------------------------------------------- */
+
+static double mean_of(const float *x, size_t n) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        sum += (double)x[i];
+    }
+    return n > 0 ? sum / (double)n : 0;
+}
+
+void pack_variances(const float *variance, size_t n, size_t lane, int8_t *panel, float *factors) {
+    float least = n > 0 ? variance[0] : 0, largest = least;
+    for (size_t i = 0; i < n; i++) {
+        least = variance[i] < least ? variance[i] : least;
+        largest = variance[i] > largest ? variance[i] : largest;
+    }
+    const double mean = mean_of(variance, n), half = ((double)largest - (double)least) / 2;
+    const bool alike = !(2 * half >= (double)largest / (2 * VARIANCE_MOST));
+    const double step = alike ? 0 : half / OFF_MOST, middle = alike ? mean : (double)least + half;
+    int64_t sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        const int8_t byte = alike ? 0 : (int8_t)lrint(((double)variance[i] - middle) / step);
+        panel[variance_place(i, lane)] = byte;
+        sum += byte;
+    }
+    const double rounded = n > 0 ? step * (double)sum / (double)n : 0;
+    factors[lane] = (float)step;
+    factors[PANEL + lane] = (float)(mean - rounded); /* the middle, but for the rounding of the bytes */
+    factors[2 * PANEL + lane] = (float)rounded;
+}
+
+/* Sum of n numbers, n a multiple of 8: eight sums side by side become vector code. */
+static float sum_of(const float *x, size_t n) {
+    float sum[8] = {0};
+    for (size_t i = 0; i < n; i += 8) {
+        for (size_t j = 0; j < 8; j++) {
+            sum[j] += x[i + j];
+        }
+    }
+    return ((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7]));
+}
+
+static const float LEAST_SQUARE = 0x1p-100f; /* where all are below it, they have no bytes: 1 / unit stays finite */
+
+struct byte_squares pack_squares(const float *squares, size_t n, uint8_t *bytes) {
+    const float largest = kernels()->absmax_f32(squares, n);
+    const float unit = largest > LEAST_SQUARE ? largest / SQUARE_MOST : 0;
+    const float per_unit = unit > 0 ? 1 / unit : 0;
+    float all = 0;
+    int32_t coded = 0;
+    for (size_t begin = 0; begin < n; begin += SQUARE_RUN) {
+        const size_t rows = n - begin < SQUARE_RUN ? n - begin : SQUARE_RUN, eights = (rows + 7) / 8 * 8;
+        float run[SQUARE_RUN] = {0};
+        uint8_t codes[SQUARE_RUN];
+        memcpy(run, squares + begin, rows * sizeof *run);
+        for (size_t i = 0; i < eights; i++) { /* becomes vector code */
+            const float exact = run[i] * per_unit + 0.5f;
+            const int32_t code = (int32_t)(exact < SQUARE_MOST ? exact : (float)SQUARE_MOST); /* NaN: the largest */
+            codes[i] = (uint8_t)code;
+            coded += code;
+        }
+        for (size_t i = 0; i < eights; i += 4) {
+            const uint8_t four[4] = {codes[i], codes[i + 2], codes[i + 1], codes[i + 3]};
+            memcpy(bytes + begin + i, four, sizeof four);
+        }
+        all += sum_of(run, eights);
+    }
+    return (struct byte_squares){unit, all, all - unit * (float)coded};
 }

@@ -100,7 +100,7 @@ static void derive_line(const struct machine *m, struct array *a, uint32_t b, ui
 /* Constants of the columns of a tile and line: some are in units of the ADC's full scale. */
 static void derive_phenomena(const struct machine *m, struct array *a, size_t matrix, uint32_t b, uint32_t line,
                              uint32_t first, uint32_t end) {
-    enum { AT_ONCE = 4096 }; /* columns of a tile are no more */
+    enum { AT_ONCE = TILE_SIDE_MOST };
     double full_scale[AT_ONCE];
     size_t index = ((size_t)b * a->lines + line) * a->columns + first;
     for (uint32_t o = first; o < end; o++) {

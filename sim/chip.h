@@ -190,6 +190,8 @@ struct registers_spec {
     struct constant load_s, store_s; /* per multiply */
 };
 
+enum { TILE_SIDE_MOST = 4096 }; /* rows or columns of a tile: what a key allows, and what buffers hold */
+
 struct tile_spec {
     int rows, columns;
     int tiers;                /* arrays in a stack that shares everything else; a chip's tiles are stacks */

@@ -83,8 +83,8 @@ static const struct param chip_rows[] = {
 };
 
 static const struct param tile_rows[] = {
-    INT_ROW("rows", 1, 4096, NULL, "inputs of a tile", AT(tile_spec, rows)),
-    INT_ROW("columns", 1, 4096, NULL, "outputs of a tile", AT(tile_spec, columns)),
+    INT_ROW("rows", 1, TILE_SIDE_MOST, NULL, "inputs of a tile", AT(tile_spec, rows)),
+    INT_ROW("columns", 1, TILE_SIDE_MOST, NULL, "outputs of a tile", AT(tile_spec, columns)),
     INT_ROW("tiers", 1, 64, "1",
             "arrays in a stack that shares converters and all else, one multiply at a time; tiles_per_chip counts "
             "stacks",

@@ -221,7 +221,7 @@ enum status machine_make_converters(struct machine *m, struct error *e) {
                 return out_of_memory(a, e);
             }
         }
-        m->simple = m->simple && !a->variance;
+        m->simple = m->simple && !a->variances;
         size_t shared = a->shared ? (size_t)a->row_blocks * a->column_blocks * m->plan.slices : 0;
         a->shared_full_scale = mem_alloc(shared, sizeof *a->shared_full_scale);
         if (shared && !a->shared_full_scale) {

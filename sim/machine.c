@@ -61,12 +61,12 @@ enum { LINE_VALUES = 4, COLUMN_VALUES = 3 };
 
 void array_destroy(struct array *a) {
     if (a) {
-        void *const blocks[] = {a->row_begin,     a->row_offset,   a->codes,         a->weights,         a->variance,
+        void *const blocks[] = {a->row_begin,     a->row_offset,   a->codes,         a->weights,         a->variances,
                                 a->noise,         a->row_S,        a->code_scale,    a->weight_scale,    a->offset,
                                 a->shared,        a->input_range,  a->output_max,    a->output_bins,
                                 a->output_origin, a->shared_max,   a->input,         a->correction_gain,
                                 a->correction_offset, a->crossings, a->ladder_offset, a->ladder_uS, a->between_S,
-                                a->source_S,      a->noise_factors};
+                                a->source_S,      a->noise_factors, a->spread_factors};
         for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
             mem_free(blocks[i]);
         }
@@ -106,8 +106,12 @@ static bool array_allocate_weights(struct array *a, bool integer, bool white) {
     a->weights = integer ? NULL : mem_alloc(weights, sizeof *a->weights * a->lines);
     a->noise = white && integer ? mem_alloc(columns, 4 * sizeof *a->noise) : NULL;
     a->noise_factors = white && integer ? mem_alloc(columns, 2 * sizeof *a->noise_factors) : NULL;
-    a->variance = white && !integer ? mem_alloc(weights, sizeof *a->variance * a->lines) : NULL;
-    return (a->codes || a->weights) && (!white || (a->noise && a->noise_factors) || a->variance);
+    if (white && !integer) {
+        a->variances = mem_alloc(array_variance_stride(a) * a->columns, sizeof *a->variances * a->lines);
+        a->spread_factors = mem_alloc(columns * a->lines, 3 * sizeof *a->spread_factors);
+    }
+    return (a->codes || a->weights) &&
+           (!white || (a->noise && a->noise_factors) || (a->variances && a->spread_factors));
 }
 
 static bool array_allocate_columns(struct array *a, const struct encoding_plan *plan) {

@@ -94,10 +94,12 @@ struct array {
     /* Exactly one of codes and weights. Line l of panel p begins at element (l x panels + p) x row_stride x PANEL. */
     int16_t *codes;  /* [lines][panels][row_stride x PANEL] in the layout of mac_i16, or NULL */
     float *weights;  /* [lines][panels][row_stride x PANEL] k-major, or NULL */
-    /* White read noise, where the cell has it and read_noise is on. fp32 panels: variance of each effective weight
-     * (same layout as weights). Integer panels: per line, row block and column the variance of an effective weight as
+    /* White read noise, where the cell has it and read_noise is on. fp32 panels: variance of each effective weight as a
+     * byte and factors per line, row block and column, as noise_sd wants them (array_variances, array_spread_factors).
+     * Integer panels: per line, row block and column the variance of an effective weight as
      * noise[0] + noise[1] |code| + noise[2] code^2, fitted to its devices so that the column's sum is right. */
-    float *variance; /* or NULL */
+    int8_t *variances;     /* [lines][panels][variance_stride x PANEL], or NULL */
+    float *spread_factors; /* beside it: [row_blocks][lines][panels][3 x PANEL] */
     int16_t *noise;       /* as mac_i16_noise wants it, [row_blocks][panels][4 x PANEL], or NULL */
     float *noise_factors; /* beside it: [row_blocks][panels][2 x PANEL] */
     float *row_S;    /* [inputs] conductance on each input, all columns and devices */
@@ -190,6 +192,19 @@ struct machine {
 /* First input of row block b (b = row_blocks: inputs), number of inputs of it. */
 static inline uint32_t array_block_rows(const struct array *a, uint32_t b) {
     return a->row_begin[b + 1] - a->row_begin[b];
+}
+
+/* Where the noise of one panel, line and row block lies, in whole eights of rows. */
+static inline size_t array_variance_offset(const struct array *a, uint32_t block) {
+    return (a->row_offset[block] + 6 * (size_t)block + 7) / 8 * 8;
+}
+static inline size_t array_variance_stride(const struct array *a) { return array_variance_offset(a, a->row_blocks); }
+static inline int8_t *array_variances(const struct array *a, uint32_t block, uint32_t line, uint32_t panel) {
+    size_t strip = ((size_t)line * a->panels + panel) * array_variance_stride(a);
+    return a->variances + (strip + array_variance_offset(a, block)) * PANEL;
+}
+static inline float *array_spread_factors(const struct array *a, uint32_t block, uint32_t line, uint32_t panel) {
+    return a->spread_factors + (((size_t)block * a->lines + line) * a->panels + panel) * 3 * PANEL;
 }
 
 enum { AGES_MOST = 3 }; /* at most CELL_LIFE_AGES */

@@ -28,9 +28,13 @@ struct general_scratch {
     uint32_t stride; /* inputs of the largest block */
     int threads;     /* that `panels` has room for */
     int16_t *codes;  /* [TOKENS][stride] */
-    /* [passes][TOKENS][stride], in units of digits: as driven, errors of the converters included; squared, where noise
-     * needs it; with the share of IR drop that the row has; without sign (the last two for phenomena, else NULL). */
+    /* [passes][TOKENS][stride], in units of digits: as driven, errors of the converters included; for phenomena (else
+     * NULL) squared; with the share of IR drop that the row has; without sign. */
     float *levels, *squares, *far, *sizes;
+    /* Sums over the passes of a group of (gain level)^2, for white noise; NULL: there is none. */
+    uint8_t *group_squares;          /* [groups][tokens of the block][byte_stride] */
+    struct byte_squares *group_sums; /* [groups][tokens of the block] */
+    size_t byte_stride;
     double *input_sum; /* [TOKENS] sum of the inputs' codes, in units of full scale */
     float *shared;     /* [column blocks][slices][TOKENS] results of the shared columns, in units of full scale */
     float *y;          /* [TOKENS][columns] results of the block */
@@ -111,30 +115,6 @@ static inline uint64_t result_number(const struct machine *m, const struct array
     uint64_t rounds = m->spec->tile.management.bound == BOUND_NONE ? 1 : ROUNDS_MOST;
     uint64_t panel = ((read * rounds + round) * a->panels + column / PANEL) * m->inputs.passes * a->lines;
     return ((panel + (uint64_t)pass * a->lines + line) * a->row_blocks + block) * PANEL + column % PANEL;
-}
-
-/* x[i] -> its square root within 2^-21, negative ones: 0. Plain arithmetic that becomes vector code (sqrtf sets errno):
- * three steps of Newton's method for 1 / sqrt(x). n <= TOKENS x PANEL. */
-static inline void take_roots(float *x, uint32_t n) {
-    float size[TOKENS * PANEL];
-    union {
-        float value[TOKENS * PANEL];
-        int32_t bits[TOKENS * PANEL];
-    } guess;
-    for (uint32_t i = 0; i < n; i++) {
-        size[i] = 0.5f * (x[i] + fabsf(x[i]));
-        guess.value[i] = size[i];
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        guess.bits[i] = 0x5f375a86 - (guess.bits[i] >> 1);
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        float half = 0.5f * size[i], y = guess.value[i];
-        y = y * (1.5f - half * y * y);
-        y = y * (1.5f - half * y * y);
-        y = y * (1.5f - half * y * y);
-        x[i] = size[i] * y;
-    }
 }
 
 /* rows, columns, shared: of the largest array. NULL when out of memory. */

@@ -6,7 +6,8 @@
  *   shared   results of the tiles' shared columns                                          threads over column blocks
  *   panels   per line and group of passes (passes.h), in this order                        threads over panels
  *              v = sum over passes of the group of (gain) sum(w level)
- *              white noise    v += z sqrt(sum over passes of (gain^2) sum(variance level^2))
+ *              white noise    v += z sqrt(sum(variance x sum over passes of (gain level)^2)), variances and squares
+ *                             as bytes (base/read_noise.c)
  *              ADC            code = circuit(v / full scale), or clamp(round(v / step))
  *              digital        y_block += code x step x line factor x compensation x gain x input range
  *   repeats  bound management: where results of a token were clipped, again with its inputs divided by 2, 4, ...
@@ -34,6 +35,8 @@ void general_scratch_destroy(struct general_scratch *g) {
         mem_free(g->codes);
         mem_free(g->levels);
         mem_free(g->squares);
+        mem_free(g->group_squares);
+        mem_free(g->group_sums);
         mem_free(g->far);
         mem_free(g->sizes);
         mem_free(g->input_sum);
@@ -68,7 +71,7 @@ static struct extent extent_of(const struct machine *m) {
             x.panels = a->panels > x.panels ? a->panels : x.panels;
             x.shared = shared > x.shared ? shared : x.shared;
             x.tiles += (size_t)a->row_blocks * a->column_blocks;
-            x.noisy = x.noisy || a->variance;
+            x.noisy = x.noisy || a->variances;
         }
     }
     return x;
@@ -80,13 +83,17 @@ struct general_scratch *general_scratch_create(const struct machine *m) {
     if (!g) {
         return NULL;
     }
-    size_t stride = (x.rows + 1) / 2 * 2, levels = m->inputs.passes * TOKENS * stride;
+    size_t stride = (x.rows + 1) / 2 * 2, levels = m->inputs.passes * TOKENS * stride,
+           groups = x.noisy ? (size_t)m->inputs.groups * TOKENS : 0;
     bool any = m->phenomena.any, averages = m->spec->tile.management.noise == NOISE_AVERAGE_ABS_MAX;
     g->stride = (uint32_t)stride;
     g->threads = threads_count();
     g->codes = mem_alloc(TOKENS * stride, sizeof *g->codes);
     g->levels = mem_alloc(levels, sizeof *g->levels);
-    g->squares = x.noisy || any ? mem_alloc(levels, sizeof *g->squares) : NULL;
+    g->squares = any ? mem_alloc(levels, sizeof *g->squares) : NULL;
+    g->byte_stride = (x.rows + 7) / 8 * 8;
+    g->group_squares = groups ? mem_alloc(groups * g->byte_stride, sizeof *g->group_squares) : NULL;
+    g->group_sums = groups ? mem_alloc(groups, sizeof *g->group_sums) : NULL;
     g->far = any ? mem_alloc(levels, sizeof *g->far) : NULL;
     g->sizes = any ? mem_alloc(levels, sizeof *g->sizes) : NULL;
     g->input_sum = mem_alloc(TOKENS, sizeof *g->input_sum);
@@ -100,9 +107,9 @@ struct general_scratch *general_scratch_create(const struct machine *m) {
     g->averages = averages ? mem_alloc(x.tiles, sizeof *g->averages) : NULL;
     bool network = chip_needs_network(m->spec);
     g->network = network ? network_scratch_create(m, stride, x.columns, x.shared) : NULL;
-    if (!g->codes || !g->levels || ((x.noisy || any) && !g->squares) || (any && (!g->far || !g->sizes)) ||
-        !g->input_sum || !g->shared || !g->shared_beyond || !g->y || !g->beyond || !g->panels ||
-        (averages && !g->averages) || (network && !g->network)) {
+    if (!g->codes || !g->levels || (groups && (!g->group_squares || !g->group_sums)) ||
+        (any && (!g->squares || !g->far || !g->sizes)) || !g->input_sum || !g->shared || !g->shared_beyond ||
+        !g->y || !g->beyond || !g->panels || (averages && !g->averages) || (network && !g->network)) {
         general_scratch_destroy(g);
         return NULL;
     }
@@ -216,51 +223,74 @@ static void convert(const struct block_work *w, const struct readers *r, float *
 /* ---- panels
  * ---------------------------------------------------------------------------------------------------------- */
 
-/* Sum over the passes of a group of gain x product with levels; out [tokens][PANEL]. Gains count where charges are
+/* Sum over the passes of a group of gain x product with the levels; out [tokens][PANEL]. Gains count where charges are
  * added. */
-static void group_sum(const struct block_work *w, const float *panel, const float *levels, uint32_t group, int power,
-                      float *out) {
+static void group_sum(const struct block_work *w, const float *panel, uint32_t group, float *out) {
     const struct input_plan *plan = &w->m->inputs;
     uint32_t rows = array_block_rows(w->a, w->block), first = group_first(plan, group), end = group_end(plan, group);
     float one[TOKENS * PANEL];
     for (uint32_t p = first; p < end; p++) {
-        float gain = plan->pass[p].share, factor = power == 2 ? gain * gain : gain;
-        kernels()->gemm_panel_f32(panel, rows, levels + (size_t)p * TOKENS * w->g->stride, w->g->stride, w->tokens, one,
-                                  PANEL, PANEL);
+        float gain = plan->pass[p].share;
+        kernels()->gemm_panel_f32(panel, rows, w->g->levels + (size_t)p * TOKENS * w->g->stride, w->g->stride,
+                                  w->tokens, one, PANEL, PANEL);
         for (uint32_t i = 0; i < w->tokens * PANEL; i++) {
-            out[i] = (p == first ? 0.0f : out[i]) + factor * one[i];
+            out[i] = (p == first ? 0.0f : out[i]) + gain * one[i];
         }
     }
 }
-
-static void add_white_noise(const struct block_work *w, const float *variance, uint32_t group, uint32_t line,
-                            uint32_t column, float *v) {
-    float sum[TOKENS * PANEL], z[TOKENS * PANEL];
-    uint64_t numbers[TOKENS];
-    group_sum(w, variance, w->g->squares, group, 2, sum);
-    take_roots(sum, w->tokens * PANEL);
-    for (uint32_t t = 0; t < w->tokens; t++) {
-        numbers[t] = result_number(w->m, w->a, w->first_read + t, w->round, w->block, group, line, column) /
-                     GAUSSIAN_BLOCK;
-    }
-    random_gaussian_blocks(w->m->seed, random_stream(RANDOM_READ, w->matrix), numbers, w->tokens, z);
-    for (uint32_t i = 0; i < w->tokens * PANEL; i++) {
-        v[i] += z[i] * sum[i];
-    }
-}
-
-/* ---- phenomena
- * ---------------------------------------------------------------------------------------------------------- */
 
 /* One line of a panel of a tile and how its weights stand there. */
 struct strip {
     const float *weights; /* [rows x PANEL] */
     float *sizes;         /* without sign */
     float *other;         /* as the phase of negative inputs sees them; `weights` where that is the same */
+    float *noise;         /* [TOKENS][PANEL] white noise of some groups */
     uint32_t panel, line;
     size_t index;  /* of the first result, per line */
     size_t column; /* per row block and output */
 };
+
+/* Groups whose noise is made together: short runs are dear. */
+static uint32_t noise_groups(const struct block_work *w) { return TOKENS / w->tokens; }
+
+/* White noise of the groups from `group` on, noise [noise_groups][tokens][PANEL]. */
+static void draw_white_noise(const struct block_work *w, uint32_t group, uint32_t line, uint32_t panel, float *noise) {
+    const struct general_scratch *g = w->g;
+    uint32_t left = w->m->inputs.groups - group, groups = left < noise_groups(w) ? left : noise_groups(w);
+    size_t first = (size_t)group * w->tokens, count = (size_t)groups * w->tokens;
+    const struct byte_noise from = {.variances = array_variances(w->a, w->block, line, panel),
+                                    .factors = array_spread_factors(w->a, w->block, line, panel),
+                                    .squares = g->group_squares + first * g->byte_stride,
+                                    .lds = g->byte_stride,
+                                    .sums = g->group_sums + first};
+    float sd[TOKENS * PANEL];
+    uint64_t numbers[TOKENS];
+    for (uint32_t i = 0; i < groups; i++) {
+        for (uint32_t t = 0; t < w->tokens; t++) {
+            uint64_t first_number = result_number(w->m, w->a, w->first_read + t, w->round, w->block, group + i, line,
+                                                  panel * PANEL);
+            numbers[i * w->tokens + t] = first_number / GAUSSIAN_BLOCK;
+        }
+    }
+    kernels()->noise_sd(&from, array_block_rows(w->a, w->block), count, sd);
+    random_gaussian_blocks(w->m->seed, random_stream(RANDOM_READ, w->matrix), numbers, count, noise);
+    for (size_t i = 0; i < count * PANEL; i++) {
+        noise[i] *= sd[i];
+    }
+}
+
+static void add_white_noise(const struct block_work *w, const struct strip *s, uint32_t group, float *v) {
+    uint32_t number = group % noise_groups(w);
+    if (number == 0) {
+        draw_white_noise(w, group, s->line, s->panel, s->noise);
+    }
+    for (uint32_t i = 0; i < w->tokens * PANEL; i++) {
+        v[i] += s->noise[number * w->tokens * PANEL + i];
+    }
+}
+
+/* ---- phenomena
+ * ---------------------------------------------------------------------------------------------------------- */
 
 /* sum w x for one pass: which of the two sets of weights and of levels. */
 static void panel_product(const struct block_work *w, const float *panel, const float *levels, uint32_t pass,
@@ -449,10 +479,10 @@ static void read_line(const struct block_work *w, const struct strip *s, uint32_
     } else if (a->ladder_uS) {
         stepped_sum(w, s, group, v);
     } else {
-        group_sum(w, s->weights, w->g->levels, group, 1, v);
+        group_sum(w, s->weights, group, v);
     }
-    if (a->variance) {
-        add_white_noise(w, a->variance + (s->weights - a->weights), group, line, s->panel * PANEL, v);
+    if (a->variances) {
+        add_white_noise(w, s, group, v);
     }
     if (a->ladder_offset) {
         count_ladder(w, s, group, v);
@@ -485,7 +515,7 @@ static void read_line(const struct block_work *w, const struct strip *s, uint32_
 
 static void read_panel(const struct block_work *w, uint32_t panel, int worker) {
     struct array *a = w->a;
-    float out[TOKENS * PANEL] = {0},
+    float noise[TOKENS * PANEL], out[TOKENS * PANEL] = {0},
                        *room = w->g->panels + (w->m->phenomena.any ? (size_t)worker * 2 * w->g->stride * PANEL : 0);
     uint16_t all[TOKENS] = {0}, counted[TOKENS] = {0};
     uint8_t lanes[TOKENS * PANEL] = {0};
@@ -496,6 +526,7 @@ static void read_panel(const struct block_work *w, uint32_t panel, int worker) {
                               (((size_t)line * a->panels + panel) * a->row_stride + a->row_offset[w->block]) * PANEL,
                           .sizes = room,
                           .other = room + (size_t)w->g->stride * PANEL,
+                          .noise = noise,
                           .panel = panel,
                           .line = line,
                           .index = ((size_t)w->block * a->lines + line) * a->columns + (size_t)panel * PANEL,

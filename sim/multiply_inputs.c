@@ -10,6 +10,8 @@
  *   current of a cell whose current is not proportional to the voltage: a level that is a voltage u gives u s(u V);
  *           pulses and single bits have one voltage: all levels x s(V)     effect cell_nonlinearity; s(v_ref) = 1
  *
+ * Where weights are noisy from read to read: sum over the passes of a group of (gain level)^2, as bytes.
+ *
  * Levels are kept in units of digits (full scale = digit_limit). One row converter drives the row of all tiles of a
  * row block. Not modelled: converters of their own for every column of tiles; settling of a level.
  */
@@ -40,7 +42,7 @@ static double managed_scale(const struct block_work *w, uint32_t token, double u
     struct management_spec how = w->m->spec->tile.management;
     uint32_t rows = array_block_rows(a, w->block);
     const float *from = w->x + (size_t)token * a->inputs + a->row_begin[w->block];
-    double x[4096], none = 0; /* rows of a tile are no more */
+    double x[TILE_SIDE_MOST], none = 0;
     double *average = w->g->averages ? &w->g->averages[array_tile_number(a, w->block, 0)] : &none;
     for (uint32_t i = 0; i < rows; i++) {
         x[i] = (double)from[i] / unit;
@@ -176,7 +178,7 @@ static void add_hardware_currents(const struct block_work *w, const float *x, fl
     const struct machine *m = w->m;
     uint32_t rows = array_block_rows(w->a, w->block);
     int16_t *codes = w->g->codes + (size_t)token * w->g->stride;
-    float levels[4096]; /* rows of a tile are no more */
+    float levels[TILE_SIDE_MOST];
     kernels()->quantise_i16(x, rows, inverse_step, m->dac.limit, codes);
     for (uint32_t p = 0; p < m->hardware.passes; p++) {
         for (uint32_t i = 0; i < rows; i++) {
@@ -209,6 +211,23 @@ static void drive_pass(const struct block_work *w, const int16_t *codes, const f
     }
 }
 
+/* What meets the variances of the weights, one group of passes. */
+static void square_group(const struct block_work *w, uint32_t group, uint32_t token) {
+    struct general_scratch *g = w->g;
+    const struct input_plan *plan = &w->m->inputs;
+    uint32_t rows = array_block_rows(w->a, w->block), first = group_first(plan, group);
+    float squares[TILE_SIDE_MOST];
+    for (uint32_t p = first; p < group_end(plan, group); p++) {
+        const float *levels = g->levels + ((size_t)p * TOKENS + token) * g->stride;
+        float factor = plan->pass[p].share * plan->pass[p].share;
+        for (uint32_t i = 0; i < rows; i++) {
+            squares[i] = (p == first ? 0.0f : squares[i]) + factor * levels[i] * levels[i];
+        }
+    }
+    size_t at = (size_t)group * w->tokens + token;
+    g->group_sums[at] = pack_squares(squares, rows, g->group_squares + at * g->byte_stride);
+}
+
 void drive_token(struct block_work *w, uint32_t token) {
     const struct machine *m = w->m;
     struct general_scratch *g = w->g;
@@ -226,6 +245,9 @@ void drive_token(struct block_work *w, uint32_t token) {
     g->input_sum[token] = sum / m->dac.limit;
     for (uint32_t p = 0; p < m->inputs.passes; p++) {
         drive_pass(w, codes, x, inverse_step, token, p);
+    }
+    for (uint32_t group = 0; w->a->variances && group < m->inputs.groups; group++) {
+        square_group(w, group, token);
     }
     if (other_passes(m)) {
         add_hardware_currents(w, x, inverse_step, token);

@@ -245,8 +245,8 @@ static double cell_current(void *context, double volts, double g_S, double *deri
 static enum status solve_pass(struct block *k, uint32_t c, const double *level, size_t columns, double *sum_A,
                               struct error *e) {
     struct wires wires = machine_wires_of(k->m);
-    double volts[4096], begin = 0, end; /* rows of a tile are no more */
-    bool driven[4096];
+    double volts[TILE_SIDE_MOST], begin = 0, end;
+    bool driven[TILE_SIDE_MOST];
     double *now_A = sum_A + columns;
     struct network_problem p = {cell_current, k, k->m->spec->tile.wires.float_inactive ? driven : NULL, 0, 0};
     do {
@@ -360,7 +360,7 @@ static double phenomenal_pass(const struct block *k, uint32_t pass, uint32_t lin
                               double scale) {
     const struct machine *m = k->m;
     const struct array *a = k->a;
-    double weights[4096]; /* rows of a tile are no more */
+    double weights[TILE_SIDE_MOST];
     bool other = m->phenomena.read_asymmetry_spread > 0 && m->inputs.pass[pass].sign < 0;
     for (uint32_t i = 0; i < k->rows; i++) {
         uint64_t number = (uint64_t)o * a->inputs + a->row_begin[k->b] + i;
@@ -388,7 +388,7 @@ static double stepped_pass(const struct block *k, uint32_t pass, uint32_t o) {
     const struct tile_spec *tile = &m->spec->tile;
     const struct ladder ladder = {(uint32_t)tile->rows, (uint32_t)tile->ladder.segments, tile->ladder.cell_ohm.value};
     const float *pair_uS = k->a->ladder_uS + ladder_pairs_at(k->a, k->b, o);
-    float level[4096]; /* rows of a tile are no more */
+    float level[TILE_SIDE_MOST];
     for (uint32_t i = 0; i < k->rows; i++) {
         level[i] = (float)(k->levels[(size_t)pass * k->rows + i] * m->inputs.digit_limit);
     }

@@ -3,7 +3,7 @@
  *
  * Codes have one scale per line, row block and column: the largest |w| becomes the largest code, so that half a code is
  * at most 1/65534 of it. The largest code is smaller where the sum of a column could leave int32.
- * White noise: every weight has its own variance v per read. Beside fp32 panels they are kept as they are; beside codes
+ * White noise: every weight has its own variance v per read. Beside fp32 panels each is kept as a byte; beside codes
  * c the column keeps v = n0 + n1 |c| + n2 c^2, least squares over the column without negative terms, scaled so that the
  * sum of the column is exact: what a multiply adds up is the sum of x^2 v, as base/read_noise.c rounds it.
  */
@@ -177,7 +177,8 @@ void array_store_line(const struct machine *m, struct array *a, uint32_t row_blo
         put_floats(a->weights + start + output % PANEL, effective, rows);
         a->code_scale[at] = 1;
         if (variance) {
-            put_floats(a->variance + start + output % PANEL, variance, rows);
+            pack_variances(variance, rows, output % PANEL, array_variances(a, row_block, line, output / PANEL),
+                           array_spread_factors(a, row_block, line, output / PANEL));
         }
         return;
     }

@@ -438,7 +438,7 @@ static void folder_says_how_it_was_made(void **state) {
     memcpy(options, plain, sizeof options);
     memcpy(options + 12, (const char *[]){"--digital", "0", "--rotate", "value"}, 4 * sizeof *options);
     json_t *first = made_how("fit", shared_path("models/stories260K"), folders[0], options);
-    assert_int_equal(json_object_size(first), 14); /* no `before` */
+    assert_int_equal(json_object_size(first), 15); /* no `before` */
     assert_string_equal(json_string_value(json_object_get(first, "rotate")), "value");
     assert_true(json_is_true(json_object_get(first, "ranges")));
     memcpy(options + 12, (const char *[]){"--ranges", "off", "--redundancy", "0.1"}, 4 * sizeof *options);
@@ -448,10 +448,11 @@ static void folder_says_how_it_was_made(void **state) {
     assert_true(digital > 0.045 && digital <= 0.05 && more > 0.05 && more <= 0.1);
     assert_same_json(made_how("export", folders[1], folders[2], none), json_incref(second));
     assert_same_json(second,
-                     json_pack("{s:s, s:s, s:i, s:i, s:i, s:f, s:f, s:b, s:b, s:f, s:f, s:b, s:b, s:n, s:o}", "recipe",
-                               "fit", "chip", "afm", "tokens", 72, "window", 8, "seed", 0, "digital_asked", 0.05,
-                               "digital", digital, "channels", 1, "single_weights", 1, "redundancy", 0.1, "more_cells",
-                               more, "ranges", 0, "reconstruct", 0, "rotate", "before", first));
+                     json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:f, s:f, s:b, s:b, s:f, s:f, s:b, s:b, s:n, s:o}",
+                               "recipe", "fit", "chip", "afm", "tokens", 72, "reconstruct_tokens", 0, "window", 8,
+                               "seed", 0, "digital_asked", 0.05, "digital", digital, "channels", 1, "single_weights", 1,
+                               "redundancy", 0.1, "more_cells", more, "ranges", 0, "reconstruct", 0, "rotate", "before",
+                               first));
 }
 
 /* What the first token costs in those components that a side path changes, whatever the inputs are. */
@@ -498,6 +499,118 @@ static void printed_joules_are_the_ledgers(void **state) {
     json_decref(fit);
 }
 
+/* ---- what the reconstruction sees -------------------------------------------------------------------------- */
+
+enum { WORDS = 800, WORD_BYTES = 4, TEXT_WINDOW = 16, FRESH = TEXT_WINDOW - 1 };
+
+/* A text of WORDS words of a token each, with others from `first` to `end`. Its first byte is a blank, which the
+ * tokenizer adds itself. */
+static void make_text(char *text, size_t first, size_t end) {
+    static const char *const words[2][4] = {{" the", " was", " and", " day"}, {" she", " her", " you", " big"}};
+    for (size_t i = 0; i < WORDS; i++) {
+        double u = random_uniform(3, random_stream(RANDOM_TEST, 62), i);
+        memcpy(text + i * WORD_BYTES, words[i >= first && i < end][(size_t)(u * 4)], WORD_BYTES);
+    }
+}
+
+/* Fits q of the model, without ranges; the folder's bytes. mem_free. */
+static char *fit_on(const char *text, uint32_t length, uint64_t tokens, uint64_t reconstruct_tokens,
+                    struct fit_result *r, size_t *bytes) {
+    static const char *const sets[] = {"analog=[q]"};
+    const struct fit_options o = {.digital_share = 0.04, .channels = true, .weights = true, .text = text + 1,
+                                  .text_bytes = WORDS * WORD_BYTES - 1, .tokens = tokens, .length = length,
+                                  .reconstruct = true, .reconstruct_tokens = reconstruct_tokens};
+    struct model *m = open_model(shared_path("models/stories260K"));
+    char folder[1200], path[1300], *found;
+    struct token_list ids = {NULL, 0, 0};
+    struct chip *c;
+    struct error e;
+    must(chip_load("afm", sets, 1, &c, &e), &e);
+    must(tokenizer_encode(m->tokenizer, o.text, o.text_bytes, false, false, &ids, &e), &e);
+    assert_int_equal(ids.count, WORDS);
+    snprintf(folder, sizeof folder, "%s/seen", scratch_directory());
+    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    must(adapt_fit(m, c, &o, folder, r, &e), &e);
+    must(read_file(path, 1 << 28, &found, bytes, &e), &e);
+    token_list_clear(&ids);
+    mem_free(r->sides);
+    r->sides = NULL;
+    chip_destroy(c);
+    model_close(m);
+    return found;
+}
+
+static bool same_bytes(const char *a, size_t n, const char *b, size_t count) {
+    return n == count && memcmp(a, b, n) == 0;
+}
+
+/* From the last eighth of the windows on the text is for trials: as many windows as it holds, half of all at most. */
+static void trials_have_text_of_their_own(void **state) {
+    (void)state;
+    static const struct {
+        uint32_t length;
+        uint64_t windows, trials;
+    } cases[] = {{16, 7, 0}, {16, 16, 4}, {6, 16, 8}};
+    char text[WORDS * WORD_BYTES];
+    struct fit_result r;
+    size_t bytes;
+    make_text(text, 0, 0);
+    for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
+        uint64_t windows = cases[k].windows, fresh = cases[k].length - 1;
+        mem_free(fit_on(text, cases[k].length, windows * fresh, fresh, &r, &bytes));
+        assert_int_equal(r.tokens, (windows - windows / 8 + cases[k].trials) * cases[k].length);
+    }
+}
+
+/* It has windows of its own, as many as asked for. They change weights and scales and nothing else: not what stays
+ * digital, and not what that is worth. */
+static void reconstruction_sees_more_text(void **state) {
+    (void)state;
+    static const struct {
+        uint64_t asked, seen; /* the text before the window that is kept for trials, the last one, bounds it */
+    } cases[] = {{10 * FRESH, 10}, {10 * FRESH + FRESH - 1, 10}, {1000000, (WORDS - FRESH) / FRESH}};
+    char text[WORDS * WORD_BYTES], *found[3];
+    struct fit_result r[3];
+    size_t bytes[3];
+    make_text(text, 0, 0);
+    for (size_t k = 0; k < 3; k++) {
+        found[k] = fit_on(text, TEXT_WINDOW, 8 * FRESH, cases[k].asked, &r[k], &bytes[k]);
+        assert_int_equal(r[k].reconstruct_tokens, cases[k].seen * TEXT_WINDOW);
+        assert_int_equal(r[k].tokens, 8 * TEXT_WINDOW);
+        assert_true(r[k].side.after == r[0].side.after && r[k].digital_share == r[0].digital_share);
+        assert_true(r[k].worth == r[0].worth && r[k].digital_share > 0.03);
+    }
+    assert_true(r[1].reconstruction.after == r[0].reconstruction.after);
+    assert_true(r[2].reconstruction.after != r[0].reconstruction.after);
+    assert_true(same_bytes(found[0], bytes[0], found[1], bytes[1]));
+    for (size_t k = 0; k < 3; k++) {
+        mem_free(found[k]);
+    }
+}
+
+/* All of the text counts, also what lies between the windows of the sensitivities, up to the first window that is kept
+ * for trials: words from there on do not. */
+static void what_is_kept_for_trials_is_not_seen(void **state) {
+    (void)state;
+    static const struct {
+        size_t first, end; /* words that are others */
+        bool same;
+    } cases[] = {{0, 0, true}, {WORDS - FRESH, WORDS, true}, {WORDS - 2 * FRESH, WORDS - FRESH, false},
+                 {3 * FRESH, 4 * FRESH, false}};
+    char text[WORDS * WORD_BYTES], *found[4];
+    struct fit_result r[4];
+    size_t bytes[4];
+    for (size_t k = 0; k < 4; k++) {
+        make_text(text, cases[k].first, cases[k].end);
+        found[k] = fit_on(text, TEXT_WINDOW, 8 * FRESH, 1000000, &r[k], &bytes[k]);
+        assert_true(r[k].side.after == r[0].side.after);
+        assert_int_equal(same_bytes(found[k], bytes[k], found[0], bytes[0]), cases[k].same);
+    }
+    for (size_t k = 0; k < 4; k++) {
+        mem_free(found[k]);
+    }
+}
+
 static void contradictions_are_refused(void **state) {
     (void)state;
     static const struct {
@@ -506,10 +619,15 @@ static void contradictions_are_refused(void **state) {
         {{{"--reconstruct", "maybe"}}, "--reconstruct maybe: unknown (allowed: on, off)"},
         {{{"--channels", "off"}, {"--single-weights", "off"}}, "neither channels nor single weights may stay digital"},
         {{{"--digital", "0.6"}}, "allowed: 0 to 0.5"},
+        {{{"--reconstruct-tokens", "0"}}, "allowed: 1 to 1000000000"},
+        {{{"--reconstruct-tokens", "4096"}, {"--reconstruct", "off"}},
+         "with --reconstruct off nothing is reconstructed"},
+        {{{"--reconstruct-tokens", "14"}, {"--window", "16"}, {"--chip", "afm"}},
+         "14 tokens of text for the reconstruction (allowed: at least 15"},
     };
     for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
         char *err;
-        const char *args[12] = {"adapt", "fit", "--model", shared_path("models/stories260K"), "--out", "never"};
+        const char *args[13] = {"adapt", "fit", "--model", shared_path("models/stories260K"), "--out", "never"};
         memcpy(args + 6, cases[c].options, sizeof cases[c].options);
         assert_int_equal(run_mho(args, 60, NULL, &err), 2);
         assert_non_null(strstr(err, cases[c].said));
@@ -557,6 +675,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(steps_are_switches),
     cmocka_unit_test(folder_says_how_it_was_made),
     cmocka_unit_test(printed_joules_are_the_ledgers),
+    cmocka_unit_test(trials_have_text_of_their_own),
+    cmocka_unit_test(reconstruction_sees_more_text),
+    cmocka_unit_test(what_is_kept_for_trials_is_not_seen),
     cmocka_unit_test(contradictions_are_refused),
     cmocka_unit_test(ranges_of_training_are_told),
     cmocka_unit_test(folder_that_cannot_be_made),

@@ -94,6 +94,8 @@ static void test_wrong_words(void **state) {
         {{"run", "--model", "no-such-model", "--age", "101y"}, 2, {"time model"}}, /* before anything is loaded */
         {{"run", "--threads", "0"}, 2, {"--threads 0"}},
         {{"run", "--kernel", "abacus"}, 2, {"abacus", "ref"}},
+        {{"adapt", "fit", "--gemm", "mkl"}, 2, {"--gemm mkl", "openblas, plain"}},
+        {{"adapt", "train", "--redundancy", "0.1"}, 2, {"--redundancy", "--validate-every, --gemm)"}},
         {{"run", "--seed", "-1"}, 2, {"--seed -1"}},
         {{"run", "--bos", "maybe"}, 2, {"maybe", "on, off"}},
         {{"run", "--compare", "--chip", "none"}, 2, {"--compare", "digital"}},

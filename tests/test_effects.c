@@ -150,13 +150,17 @@ static void observe_tiles(const struct machine *m, struct observation *o) {
         } else {
             note(o, WEIGHTS, (double)a->weights[i]);
         }
-        if (a->variance) {
-            note(o, WHITE, (double)a->variance[i]);
-        }
     }
     o->codes = a->codes != NULL;
     for (size_t i = 0; i < (size_t)a->row_blocks * a->lines * a->columns; i++) {
         note(o, WEIGHTS, (double)a->code_scale[i]);
+    }
+    size_t bytes = array_variance_stride(a) * a->columns * a->lines;
+    for (size_t i = 0; a->variances && i < bytes; i++) {
+        note(o, WHITE, a->variances[i]);
+    }
+    for (size_t i = 0; a->variances && i < (size_t)a->row_blocks * a->lines * a->columns * 3; i++) {
+        note(o, WHITE, (double)a->spread_factors[i]);
     }
     for (size_t i = 0; a->noise && i < (size_t)a->row_blocks * a->lines * a->columns * 3; i++) {
         note(o, WHITE, (double)a->noise[i]);

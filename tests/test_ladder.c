@@ -425,7 +425,9 @@ static void random_matrix(float *w, float *x) {
 }
 
 /* Fast against reference, in parts of the sum of |w x|: single precision (1e-6), without the counter, whose edges a
- * last bit can cross. Several tiles, rows that leave an odd number of empty places, every coding. */
+ * last bit can cross; white noise, 0.4 % of the sum, has its variances in bytes and its sd 0.2 % off: 5e-5, six times
+ * the rms that was found, 8e-6 (worst 3.3e-5). Several tiles, rows that leave an odd number of empty places, every
+ * coding. */
 static void fast_is_the_reference(void **state) {
     (void)state;
     static const char *const more[] = {
@@ -451,7 +453,8 @@ static void fast_is_the_reference(void **state) {
             for (uint32_t o = 0; o < OUT; o++) {
                 double sizes = 0;
                 exact_product(f, x, t, o, &sizes);
-                assert_near((double)fast[t * OUT + o], reference[t * OUT + o], 3e-6 * sizes);
+                double bound = strstr(more[k], "white_noise") ? 5e-5 : 3e-6;
+                assert_near((double)fast[t * OUT + o], reference[t * OUT + o], bound * sizes);
             }
         }
         mem_free(reference);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/csv.h"
+#include "base/gemm.h"
 #include "base/io.h"
 #include "base/memory.h"
 #include "base/random.h"
@@ -735,6 +736,10 @@ static void damaged_checkpoints_are_refused(void **state) {
     s.recipe.lr = 2e-3;
     expect(train(&s, out, true, &r, &e), &e, ERR_USAGE, "another recipe");
     s.recipe.lr = 1e-3;
+    const char *library = gemm()->name;
+    assert_int_equal(gemm_select("plain"), 0);
+    expect(train(&s, out, true, &r, &e), &e, ERR_USAGE, "another library for products (--gemm)");
+    assert_int_equal(gemm_select(library), 0);
     must(train(&s, out, true, &r, &e), &e); /* done already: nothing changes */
     mem_free(bytes);
     setup_destroy(&s);

@@ -27,8 +27,8 @@ static const char *const names[] = {"model", "out",   "tokens",      "length", "
                                     "top-k", "split", "temperature", "part",   "ids",
                                     "format", "type", "quantise", "chip", "set", "digital",
                                     "channels", "single-weights", "redundancy", "ranges", "text", "window",
-                                    "reconstruct", "rotate", "data", "recipe", "teacher", "resume",
-                                    "from-scratch", "steps",
+                                    "reconstruct", "reconstruct-tokens", "rotate", "data", "recipe", "teacher", "gemm",
+                                    "resume", "from-scratch", "steps",
                                     "accumulate", "lr", "warmup", "schedule", "weight-decay", "beta", "noise",
                                     "gamma", "clip", "clip-sds", "clip-master", "weight-bits", "kappa", "recompute",
                                     "checkpoint-every", "validate-every", NULL};

@@ -3,11 +3,12 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/gemm.h"
 #include "base/io.h"
 #include "base/memory.h"
 #include "tools/command.h"
 
-enum { TEXT_LIMIT_BYTES = 1 << 30, DEFAULT_TOKENS = 8192, DEFAULT_WINDOW = 256 };
+enum { TEXT_LIMIT_BYTES = 1 << 30, DEFAULT_TOKENS = 8192, DEFAULT_RECONSTRUCT_TOKENS = 1 << 18, DEFAULT_WINDOW = 256 };
 #define DEFAULT_DIGITAL 0.05
 
 /* The trials of ranges on the noisy chip. */
@@ -148,6 +149,9 @@ static enum status print(const struct options *o, const struct chip *c, const st
     if (!o->json) {
         printf("%s: %.2f %% of the multiplications digital, chosen on %llu tokens\n", o->out, r->digital_share * 100,
                (unsigned long long)r->tokens);
+        if (r->reconstruct_tokens > 0) {
+            printf("weights and scales chosen on %llu tokens\n", (unsigned long long)r->reconstruct_tokens);
+        }
         print_side_path(r);
         print_devices(r);
         print_gains(r);
@@ -160,6 +164,8 @@ static enum status print(const struct options *o, const struct chip *c, const st
     json_put(root, "model", json_string(o->model));
     json_put(root, "folder", json_string(o->out));
     json_put(root, "tokens", json_integer((json_int_t)r->tokens));
+    json_put(root, "reconstruct_tokens",
+             r->reconstruct_tokens > 0 ? json_integer((json_int_t)r->reconstruct_tokens) : json_null());
     json_put(root, "digital_share", json_number(r->digital_share));
     json_put(root, "side_path", r->side_count > 0 ? side_path_json(r) : json_null());
     json_put(root, "more_cells", json_number(r->more_cells));
@@ -169,6 +175,7 @@ static enum status print(const struct options *o, const struct chip *c, const st
              r->trials.own_devices_nats > 0 ? json_number(r->trials.own_devices_nats) : json_null());
     json_put(root, "expected", gains_json(r));
     json_put(root, "trials", trials_json(&r->trials));
+    json_put(root, "gemm", json_string(gemm()->name));
     return json_finish(root, e);
 }
 
@@ -180,8 +187,14 @@ static enum status read_fit_options(const struct options *o, const struct model 
         return error_set(e, ERR_USAGE, "--window %u: longer than the model's context (allowed: 2 to %u)", length,
                          context);
     }
+    if (option_given(o, "reconstruct-tokens") && !o->reconstruct) {
+        return error_set(e, ERR_USAGE, "--reconstruct-tokens: with --reconstruct off nothing is reconstructed "
+                         "(allowed: one of them)");
+    }
     *f = (struct fit_options){.digital_share = option_given(o, "digital") ? o->digital : DEFAULT_DIGITAL,
                               .tokens = option_given(o, "tokens") ? (uint64_t)o->tokens : DEFAULT_TOKENS,
+                              .reconstruct_tokens = option_given(o, "reconstruct-tokens")
+                                                        ? (uint64_t)o->reconstruct_tokens : DEFAULT_RECONSTRUCT_TOKENS,
                               .length = length < context ? length : context,
                               .seed = o->seed,
                               .channels = o->channels,
@@ -245,12 +258,13 @@ done:
 }
 
 static const char *const names[] = {"model", "chip", "set", "out", "digital", "channels", "single-weights",
-                                    "redundancy", "ranges", "reconstruct", "rotate", "text", "tokens", "window", NULL};
+                                    "redundancy", "ranges", "reconstruct", "reconstruct-tokens", "rotate", "gemm",
+                                    "text", "tokens", "window", NULL};
 
 static const struct option_meaning own[] = {
     {"out", "the model folder to write"},
     {"text", "a text file to measure on (default: the bundled calibration text)"},
-    {"tokens", "tokens of the text that are used at most (default: 8192)"},
+    {"tokens", "tokens of the text to choose on at most, and half as many for trials of ranges (default: 8192)"},
     {NULL, NULL},
 };
 

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/gemm.h"
 #include "base/io.h"
 #include "base/memory.h"
 #include "base/ranks.h"
@@ -12,7 +13,7 @@ static const char *const names[] = {
     "model",        "chip", "set",      "out",      "data",      "recipe",      "teacher",     "resume", "from-scratch",
     "steps",        "tokens", "batch",  "length",   "accumulate", "split",      "lr",          "warmup", "schedule",
     "weight-decay", "beta", "temperature", "noise", "gamma",     "clip",        "clip-sds",    "clip-master",
-    "weight-bits",  "kappa", "recompute", "checkpoint-every", "validate-every", NULL};
+    "weight-bits",  "kappa", "recompute", "checkpoint-every", "validate-every", "gemm", NULL};
 
 /* ---- the recipe -------------------------------------------------------------------------------- */
 
@@ -67,6 +68,7 @@ static enum status print_json(const struct options *o, const struct chip *c, con
     json_put(root, "digital_nats_per_token", json_number(r->best_digital));
     json_put(root, "teacher_nats_per_token", json_number(r->teacher));
     json_put(root, "tokens_per_s", json_number(r->tokens_per_s));
+    json_put(root, "gemm", json_string(gemm()->name));
     return json_finish(root, e);
 }
 

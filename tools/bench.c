@@ -6,7 +6,7 @@
  * changes its speed changes both.
  *
  *   read bandwidth      sum over a buffer larger than the last-level cache
- *   OpenBLAS sgemm      the model's matrices, same shapes, 128 tokens: what a well-kept library reaches
+ *   library's products  the model's matrices, same shapes, 128 tokens, by the fastest library here (base/gemm.h)
  *   prefill, decode     digital reference and analog, tokens/s
  *   generation          text drawn one sequence after another and 128 at once (bench_batch.c)
  *   read noise, wires   what they add to a multiply and to decoding, in pairs (bench_pairs.c)
@@ -14,14 +14,13 @@
  *                       product at 0.35 ohm per cell, corrected at 3 ohm (devices/wires.h); estimates included
  *   ratios              what docs and README quote
  */
-#include <dlfcn.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/bandwidth.h"
+#include "base/gemm.h"
 #include "base/io.h"
 #include "base/kernels.h"
 #include "base/memory.h"
@@ -31,40 +30,6 @@
 #include "devices/wires.h"
 #include "tools/bench.h"
 
-/* OpenBLAS is opened at run time: only this command needs it, and it must be told the processor before it starts. Its
- * releases before 0.3.22 take recent x86 server processors for a Pentium 4 and are several times too slow there; a
- * comparison with that would flatter us. A setting of the user's stands. */
-typedef void sgemm_function(int order, int transpose_a, int transpose_b, int m, int n, int k, float alpha,
-                            const float *a, int lda, const float *b, int ldb, float beta, float *c, int ldc);
-enum { ROW_MAJOR = 101, NO_TRANSPOSE = 111, TRANSPOSE = 112 }; /* of the CBLAS interface */
-
-struct blas {
-    void *library; /* NULL: not on this machine */
-    sgemm_function *sgemm;
-    char *(*core_name)(void);
-    void (*set_threads)(int);
-};
-
-static struct blas open_blas(void) {
-    static const char *const names[] = {"libopenblas.so.0", "libopenblas.so", "libopenblas.dylib",
-                                        "/opt/homebrew/opt/openblas/lib/libopenblas.dylib"};
-    struct blas b = {NULL, NULL, NULL, NULL};
-    if (strcmp(kernels()->name, "avx512") == 0) {
-        setenv("OPENBLAS_CORETYPE", "SkylakeX", 0);
-    }
-    for (size_t i = 0; i < sizeof names / sizeof names[0] && !b.library; i++) {
-        b.library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
-    }
-    if (b.library) {
-        *(void **)&b.sgemm = dlsym(b.library, "cblas_sgemm");
-        *(void **)&b.core_name = dlsym(b.library, "openblas_get_corename");
-        *(void **)&b.set_threads = dlsym(b.library, "openblas_set_num_threads");
-    }
-    return b;
-}
-
-static bool blas_usable(const struct blas *b) { return b->sgemm && b->core_name && b->set_threads; }
-
 enum { FOLD_PRODUCT, FOLD_CORRECTED, FOLDS };
 
 struct bench {
@@ -72,10 +37,9 @@ struct bench {
     struct model *model;
     struct chip *chip;
     struct analog analog;
-    struct blas blas;
     struct session *digital, *emulated;
     int32_t ids[PREFILL_TOKENS];
-    struct series sgemm, digital_prefill, digital_decode, analog_prefill, analog_decode;
+    struct series products, digital_prefill, digital_decode, analog_prefill, analog_decode;
     struct noise_pairs noise;
     struct series decode_wires, decode_noise, decode_timeline; /* with / without */
     struct series fold[FOLDS], engine[2]; /* engine: without and with its log */
@@ -157,16 +121,29 @@ enum status time_decode(struct session *s, const int32_t *ids, double *seconds, 
     return OK;
 }
 
-/* One pass of sgemm over every matrix of the model: y[T][O] = x[T][K] W[O][K]^T, row-major, fp32. All matrices
- * get buffers of their own, as in a real pass. */
-static double time_sgemm(const struct bench *b, const float *w, const float *x, float *y) {
-    size_t count;
+/* One matrix: y[T][O] = x[T][K] W[O][K]^T, row-major, fp32. */
+struct product_job { const struct matrix_source *matrix; const float *w, *x; float *y; };
+enum { PRODUCT_OUTPUTS = 96 }; /* of a piece of work */
+
+static void multiply_outputs(void *context, size_t begin, size_t end, int worker) {
+    const struct product_job *j = context;
+    size_t outputs = j->matrix->outputs, k = j->matrix->inputs;
+    (void)worker;
+    for (size_t o = begin; o < end; o += PRODUCT_OUTPUTS) {
+        size_t n = end - o < PRODUCT_OUTPUTS ? end - o : PRODUCT_OUTPUTS;
+        gemm()->multiply(PREFILL_TOKENS, n, k, (struct gemm_operand){j->x, k, false},
+                         (struct gemm_operand){j->w + o * k, k, true}, 0, j->y + o, outputs);
+    }
+}
+
+/* One pass of the library over every matrix of the model; all have buffers of their own, as in a real pass. */
+static double time_products(const struct bench *b, const float *w, const float *x, float *y) {
+    size_t count, at = 0;
     const struct matrix_source *m = model_matrices(b->model, &count);
     double start_s = now_s();
-    size_t at = 0;
     for (size_t i = 0; i < count; i++) {
-        int n = (int)m[i].outputs, k = (int)m[i].inputs;
-        b->blas.sgemm(ROW_MAJOR, NO_TRANSPOSE, TRANSPOSE, PREFILL_TOKENS, n, k, 1.0F, x, k, w + at, k, 0.0F, y, n);
+        struct product_job job = {&m[i], w + at, x, y};
+        parallel_for(m[i].outputs, PRODUCT_OUTPUTS, 0, multiply_outputs, &job);
         at += (size_t)m[i].inputs * m[i].outputs;
     }
     return now_s() - start_s;
@@ -179,7 +156,7 @@ static void fill_random(float *x, size_t n) {
     }
 }
 
-static enum status measure_sgemm(struct bench *b, struct error *e) {
+static enum status measure_products(struct bench *b, struct error *e) {
     size_t count, weights = 0, widest_in = 0, widest_out = 0;
     const struct matrix_source *m = model_matrices(b->model, &count);
     for (size_t i = 0; i < count; i++) {
@@ -194,16 +171,14 @@ static enum status measure_sgemm(struct bench *b, struct error *e) {
     if (s == OK) {
         fill_random(w, weights);
         fill_random(x, widest_in * PREFILL_TOKENS);
-        if (blas_usable(&b->blas)) {
-            b->blas.set_threads(threads_count());
-        }
     }
     /* In turns with the digital prefill, which it is the yardstick of. */
     for (int64_t i = 0; s == OK && i <= b->o->repetitions; i++) {
-        double gemm_s = blas_usable(&b->blas) ? time_sgemm(b, w, x, y) : (double)NAN, prefill_s;
-        s = time_prefill(b->digital, b->ids, &prefill_s, e);
+        double products_s = time_products(b, w, x, y), prefill_s;
+        s = gemm_check(e);
+        s = s == OK ? time_prefill(b->digital, b->ids, &prefill_s, e) : s;
         if (s == OK && i > 0) {
-            series_add(&b->sgemm, gemm_s);
+            series_add(&b->products, products_s);
             series_add(&b->digital_prefill, prefill_s);
         }
         s = s == OK ? check_interrupted(e) : s;
@@ -359,11 +334,6 @@ static double total_macs(const struct model *m) {
     return macs;
 }
 
-/* Which of its kernels OpenBLAS took; a comparison is worth what its yardstick is. */
-static const char *blas_core(const struct bench *b) {
-    return blas_usable(&b->blas) ? b->blas.core_name() : "not found";
-}
-
 static void report_noise(struct bench *b) {
     static const char *const sizes[NOISE_SIZES] = {"multiply, 1 token", "multiply, 32 tokens"};
     static const char *const names[NOISE_SIZES][NOISE_LAWS] = {
@@ -375,15 +345,23 @@ static void report_noise(struct bench *b) {
             pair_row(b, names[k][law], &b->noise.ratio[k][law]);
         }
     }
+    static const char *const two_phase[NOISE_SIZES][2] = {
+        {"two-phase inputs, 1 token", "  and relative noise (limit 1.35)"},
+        {"two-phase inputs, 32 tokens", "  and relative noise (limit 1.35)"}};
+    for (size_t k = 0; k < NOISE_SIZES; k++) {
+        rate_row(b, two_phase[k][0], &b->noise.two_phase_s[k], NOISE_BATCH * (double)NOISE_MATRIX * NOISE_MATRIX / 1e9,
+                 "GMAC/s");
+        pair_row(b, two_phase[k][1], &b->noise.two_phase[k]);
+    }
 }
 
 static void report_rows(struct bench *b) {
     double flops = 2 * total_macs(b->model) * PREFILL_TOKENS;
     row(b, "read bandwidth", b->read_Bps / 1e9, "GB/s", 1, (double)NAN, (double)NAN);
-    double sgemm_s = rate_row(b, "OpenBLAS sgemm, the model's shapes, 128 tokens", &b->sgemm, flops / 1e9, "GFLOP/s");
+    double products_s = rate_row(b, "library's products, 128 tokens", &b->products, flops / 1e9, "GFLOP/s");
     double prefill_s = rate_row(b, "digital prefill, 128 tokens", &b->digital_prefill, PREFILL_TOKENS, "tokens/s");
     double decode_s = rate_row(b, "digital decode", &b->digital_decode, 1, "tokens/s");
-    ratio_row(b, "digital prefill / sgemm (floor 0.6)", sgemm_s / prefill_s);
+    ratio_row(b, "digital prefill / library's products (floor 0.6)", products_s / prefill_s);
     ratio_row(b, "digital decode / read bandwidth (floor 0.6)", (double)b->digital_bytes / decode_s / b->read_Bps);
     rate_row(b, "generation, one by one", &b->generation.alone_s, 1, "tokens/s");
     rate_row(b, "generation, 128 sequences at once", &b->generation.many_s, 1, "tokens/s");
@@ -442,9 +420,10 @@ static enum status report(struct bench *b, struct error *e) {
     char *cpu = cpu_name();
     if (!b->o->json) {
         printf(
-            "%s on %s, %d threads\nkernels %s, OpenBLAS %s, compiler %s; median (fastest to slowest, repetitions)\n\n",
-            model_shape(b->model)->path, cpu ? cpu : "this machine", threads_count(), kernels()->name, blas_core(b),
-            __VERSION__);
+            "%s on %s, %d threads\nkernels %s, library %s (%s), compiler %s\n"
+            "median (fastest to slowest, repetitions)\n\n",
+            model_shape(b->model)->path, cpu ? cpu : "this machine", threads_count(), kernels()->name,
+            gemm()->name, gemm()->version, __VERSION__);
         report_rows(b);
         mem_free(cpu);
         return finish_output(e);
@@ -458,7 +437,8 @@ static enum status report(struct bench *b, struct error *e) {
     json_put(machine, "cpu", cpu ? json_string(cpu) : json_null());
     json_put(machine, "read_GBps", json_number(b->read_Bps / 1e9));
     json_put(machine, "kernel", json_string(kernels()->name));
-    json_put(machine, "openblas_kernels", json_string(blas_core(b)));
+    json_put(machine, "gemm", json_string(gemm()->name));
+    json_put(machine, "gemm_version", json_string(gemm()->version));
     json_put(machine, "compiler", json_string(__VERSION__));
     json_put(machine, "commit", json_string(mho_commit));
     json_put(root, "machine", machine);
@@ -470,8 +450,7 @@ static enum status bench_all(struct bench *b, struct error *e) {
     TRY(prepare(b, e));
     b->read_Bps = measure_read_bandwidth_Bps(threads_count());
     b->read_Bps = b->read_Bps > 0 ? b->read_Bps : (double)NAN; /* no memory for it: null, never 0 */
-    b->blas = open_blas();
-    TRY(measure_sgemm(b, e));
+    TRY(measure_products(b, e));
     TRY(measure_models(b, e));
     TRY(measure_generation(b->o, b->model, &b->generation, e));
     TRY(measure_effects(b, e));
@@ -488,9 +467,6 @@ static enum status bench_command(const struct options *o, struct error *e) {
     }
     b->o = o;
     enum status s = bench_all(b, e);
-    if (b->blas.library) {
-        dlclose(b->blas.library);
-    }
     session_destroy(b->digital);
     session_destroy(b->emulated);
     analog_destroy(&b->analog);

@@ -26,6 +26,7 @@ enum { NOISE_SIZES = 2, NOISE_LAWS = 2 };
 struct noise_pairs {
     struct series plain_s[NOISE_SIZES];           /* one token, a batch */
     struct series ratio[NOISE_SIZES][NOISE_LAWS]; /* with noise / without */
+    struct series two_phase_s[NOISE_SIZES], two_phase[NOISE_SIZES]; /* the same of the general multiply, second law */
 };
 /* A multiply of NOISE_MATRIX x NOISE_MATRIX weights on chip pcm256. */
 enum { NOISE_MATRIX = 2048, NOISE_BATCH = 32 };

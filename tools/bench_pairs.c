@@ -4,7 +4,8 @@
  *
  *   noise   run_multiply of one matrix on chip pcm256, all of it (conversion of the inputs, dot products, noise, ADC):
  *           without white noise, with noise that every device has alike, with noise that also grows with conductance.
- *           The matrix is larger than the second-level cache.
+ *           Then the last again with inputs in two phases, which takes the general multiply with its fp32 weights. The
+ *           matrix is larger than the second-level cache.
  *   decode  tokens of the model on two chips, or on one with and without its timeline. Of two machines that are alike
  *           the second was up to 6 % faster than the first (where the system puts its memory decides), so each of two
  *           chips is programmed first once.
@@ -106,6 +107,36 @@ static enum status measure_multiplies(const struct options *o, struct multiplier
     return OK;
 }
 
+static enum status measure_general(const struct options *o, struct multiplier m[2], const float *x, float *y,
+                                   struct noise_pairs *out, struct error *e) {
+    for (int64_t i = 0; i <= PAIRS / 2 * o->repetitions; i++) { /* half as many: they take several times as long */
+        for (size_t k = 0; k < NOISE_SIZES; k++) {
+            double plain_s, noisy_s;
+            TRY(multiply_tokens(&m[0], x, batch_of[k], y, &plain_s, e));
+            TRY(multiply_tokens(&m[1], x, batch_of[k], y, &noisy_s, e));
+            if (i > 0) {
+                series_add(&out->two_phase_s[k], plain_s);
+                series_add(&out->two_phase[k], noisy_s / plain_s);
+            }
+        }
+        TRY(check_interrupted(e));
+    }
+    return OK;
+}
+
+static enum status measure_two_phase(const struct options *o, const float *x, float *y, struct noise_pairs *out,
+                                     struct error *e) {
+    static const char *const sets[] = {"tile.dac.sign=two_phase", "tile.cell.white_noise.relative=0.02",
+                                       "tile.cell.white_noise.absolute_uS=0.1"};
+    struct multiplier m[2] = {{NULL, NULL, NULL, NULL}};
+    enum status s = multiplier_open(o->seed, sets, 1, x, y, &m[0], e);
+    s = s == OK ? multiplier_open(o->seed, sets, 3, x, y, &m[1], e) : s;
+    s = s == OK ? measure_general(o, m, x, y, out, e) : s;
+    multiplier_close(&m[1]);
+    multiplier_close(&m[0]);
+    return s;
+}
+
 enum status measure_noise_pairs(const struct options *o, struct noise_pairs *out, struct error *e) {
     static const char *const sets[NOISE_LAWS][2] = {
         {"tile.cell.white_noise.relative=0", "tile.cell.white_noise.absolute_uS=0.1"},
@@ -125,6 +156,7 @@ enum status measure_noise_pairs(const struct options *o, struct noise_pairs *out
     for (size_t i = 0; i < 1 + NOISE_LAWS; i++) {
         multiplier_close(&m[i]);
     }
+    s = s == OK ? measure_two_phase(o, x, y, out, e) : s;
     mem_free(x);
     mem_free(y);
     return s;

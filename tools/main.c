@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "base/gemm.h"
 #include "base/kernels.h"
 #include "base/params.h"
 #include "base/ranks.h"
@@ -94,6 +95,19 @@ static const struct command *find_command(const char *word, struct error *e) {
     return NULL;
 }
 
+static enum status apply_gemm(const char *name, struct error *e) {
+    const struct gemm *all[8];
+    char names[128] = "";
+    if (gemm_select(name) == 0) {
+        return OK;
+    }
+    for (size_t i = 0, count = gemm_available(all, 8); i < count; i++) {
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", all[i]->name);
+    }
+    return error_set(e, ERR_USAGE, "--gemm %s: not available here (allowed: %s)", name, names);
+}
+
 static enum status apply_common(const struct options *o, struct error *e) {
     progress_set_quiet(o->quiet);
     threads_set((int)o->threads);
@@ -107,7 +121,7 @@ static enum status apply_common(const struct options *o, struct error *e) {
         }
         return error_set(e, ERR_USAGE, "--kernel %s: not available here (allowed: %s)", o->kernel, names);
     }
-    return OK;
+    return o->gemm ? apply_gemm(o->gemm, e) : OK;
 }
 
 static enum status dispatch(int argc, char **argv, struct error *e) {

@@ -51,6 +51,8 @@ static const struct option_row rows[] = {
     {"rotate", TEXT, "PARTS", 0, 0, "fold rotations into the weights of: residual, value, all", AT(rotate)},
     {"reconstruct", SWITCH, "on|off", 0, 0,
      "adapt fit: weights and scales with the least expected error under noise (default: on)", AT(reconstruct)},
+    {"reconstruct-tokens", INT, "N", 1, 1e9,
+     "adapt fit: tokens of the text that the reconstruction sees at most (default: 262144)", AT(reconstruct_tokens)},
     {"data", LIST, "FILE", 0, 0,
      "adapt train, text: data file, or text to train on; repeatable; eval choice: file of the task (mmlu: folder or "
      "ZIP)",
@@ -59,6 +61,8 @@ static const struct option_row rows[] = {
      AT(recipe)},
     {"teacher", TEXT, "PATH", 0, 0, "adapt train: another model to learn from (default: the model itself)",
      AT(teacher)},
+    {"gemm", TEXT, "LIBRARY", 0, 0, "adapt fit, train: library for products of matrices: onednn, openblas or plain "
+     "(default: the fastest here)", AT(gemm)},
     {"resume", FLAG, NULL, 0, 0, "adapt train: go on from the checkpoint in --out", AT(resume)},
     {"from-scratch", FLAG, NULL, 0, 0, "adapt train: weights start at random, cross entropy on the data",
      AT(from_scratch)},
@@ -345,7 +349,7 @@ const char *option_text(const struct options *o, const char *name) {
 enum status options_only(const struct options *o, const char *const *names, const char *what, struct error *e) {
     for (size_t i = 0; i < ROWS; i++) {
         if (o->given[i] && !in_list(names, rows[i].name) && !in_list(common, rows[i].name)) {
-            char known[256] = "";
+            char known[ERROR_MESSAGE_BYTES] = "";
             for (size_t k = 0; names[k]; k++) {
                 size_t used = strlen(known);
                 snprintf(known + used, sizeof known - used, "%s--%s", k ? ", " : "", names[k]);

@@ -28,9 +28,10 @@ struct options {
     bool chat, compare, shapes_only;
     int64_t tokens, prompt_tokens, context, length;
     const char *format, *type; /* adapt export */
-    int64_t quantise;
+    int64_t quantise, reconstruct_tokens;
     double split, digital, redundancy;
     const char *rotate;           /* adapt fit, adapt export */
+    const char *gemm;             /* adapt fit, adapt train */
     const char *recipe, *teacher; /* adapt train, whose other keys are read as text: option_text */
     struct text_list data;
     bool from_scratch, resume;

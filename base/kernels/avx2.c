@@ -16,6 +16,7 @@
 #include <simde/x86/avx2.h>
 #include <simde/x86/f16c.h>
 #include <simde/x86/fma.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "base/random_inline.h"
@@ -358,12 +359,28 @@ INLINE void twice(const int16_t *k, simde__m256i out[2]) {
     }
 }
 
-/* Eight columns of a pair of rows. */
-INLINE simde__m256i variance_words(const struct noise *k, size_t half, simde__m256i w) {
-    const simde__m256i a = simde_mm256_mullo_epi16(simde_mm256_abs_epi16(w), k->k3[half]);
+INLINE struct noise noise_of(const int16_t *law) {
+    struct noise k;
+    twice(law, k.k0);
+    twice(law + PANEL, k.k1);
+    twice(law + 2 * PANEL, k.k2);
+    twice(law + 3 * PANEL, k.k3);
+    return k;
+}
+
+/* k1 = 0 and k3 = 1 in all lanes. */
+static bool noise_is_even(const int16_t *law) {
+    const simde__m256i k1 = load_words(law + PANEL), k3 = load_words(law + 3 * PANEL);
+    const simde__m256i odd = simde_mm256_or_si256(k1, simde_mm256_xor_si256(k3, simde_mm256_set1_epi16(1)));
+    return simde_mm256_testz_si256(odd, odd) != 0;
+}
+
+/* Eight columns of a pair of rows. even: noise_is_even; a constant where this is expanded. */
+INLINE simde__m256i variance_words(const struct noise *k, size_t half, simde__m256i w, bool even) {
+    const simde__m256i a = even ? w : simde_mm256_mullo_epi16(simde_mm256_abs_epi16(w), k->k3[half]);
     const simde__m256i square = simde_mm256_mulhrs_epi16(k->k2[half], simde_mm256_mulhrs_epi16(a, a));
-    const simde__m256i linear = simde_mm256_mulhrs_epi16(k->k1[half], a);
-    return simde_mm256_srli_epi16(simde_mm256_add_epi16(simde_mm256_add_epi16(k->k0[half], square), linear), 8);
+    const simde__m256i v = simde_mm256_add_epi16(k->k0[half], square);
+    return simde_mm256_srli_epi16(even ? v : simde_mm256_add_epi16(v, simde_mm256_mulhrs_epi16(k->k1[half], a)), 8);
 }
 
 enum {
@@ -402,8 +419,9 @@ static void take_roots(const struct read_noise *noise, size_t tokens, float *sd)
 }
 
 /* One token, weights read once for both sums. */
-static void mac_noise_one(const int16_t *panel, size_t pairs, const int16_t *x, const struct read_noise *noise,
-                          const struct noise *k, int32_t *acc, float *sd) {
+INLINE void mac_noise_one(const int16_t *panel, size_t pairs, const int16_t *x, const struct read_noise *noise,
+                          bool even, int32_t *acc, float *sd) {
+    const struct noise k = noise_of(noise->law);
     simde__m256i sum[2] = {simde_mm256_setzero_si256(), simde_mm256_setzero_si256()}, total[2] = {sum[0], sum[0]};
     int16_t wide[NOISE_RUN];
     for (size_t begin = 0; begin < pairs; begin += NOISE_RUN / 2) {
@@ -414,7 +432,7 @@ static void mac_noise_one(const int16_t *panel, size_t pairs, const int16_t *x, 
             prefetch(panel, p * 4 * PANEL + MAC_AHEAD);
             for (size_t half = 0; half < 2; half++) {
                 const simde__m256i w = load_words(panel + p * 2 * PANEL + half * PANEL);
-                const simde__m256i products = simde_mm256_madd_epi16(variance_words(k, half, w), square);
+                const simde__m256i products = simde_mm256_madd_epi16(variance_words(&k, half, w, even), square);
                 sum[half] = simde_mm256_add_epi32(sum[half], simde_mm256_madd_epi16(w, xt));
                 total[half] = simde_mm256_add_epi32(total[half], products);
             }
@@ -510,14 +528,6 @@ static void avx2_gemm_panel_f32(const float *panel, size_t k, const float *x, si
     }
 }
 
-static void avx2_gemm_panels_f32(const float *panel, size_t stride, size_t panels, size_t k, const float *x, size_t ldx,
-                                  size_t tokens, float *y, size_t ldy, size_t y_stride, size_t lanes) {
-    for (size_t p = 0; p < panels; p++) {
-        avx2_gemm_panel_f32(panel + p * stride, k, x, ldx, tokens, y + p * y_stride, ldy,
-                            p + 1 < panels ? PANEL : lanes);
-    }
-}
-
 static void avx2_mac_i16(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, size_t tokens, int32_t *acc) {
     const size_t pairs = (rows + 1) / 2;
     while (tokens > 0) {
@@ -541,17 +551,19 @@ static void noise_run(const int8_t *run, size_t fours, const uint8_t *squares, s
 }
 
 /* Bytes of four rows of eight columns, rows 0 2 1 3, less CENTRE; w1 NULL: there are no rows 2 and 3. */
-INLINE simde__m256i variance_bytes(const struct noise *k, size_t half, const int16_t *w0, const int16_t *w1) {
-    const simde__m256i low = variance_words(k, half, load_words(w0));
-    const simde__m256i high = w1 ? variance_words(k, half, load_words(w1)) : simde_mm256_setzero_si256();
+INLINE simde__m256i variance_bytes(const struct noise *k, size_t half, const int16_t *w0, const int16_t *w1,
+                                   bool even) {
+    const simde__m256i low = variance_words(k, half, load_words(w0), even);
+    const simde__m256i high = w1 ? variance_words(k, half, load_words(w1), even) : simde_mm256_setzero_si256();
     const simde__m256i bytes = simde_mm256_or_si256(low, simde_mm256_slli_epi16(high, 8));
     return simde_mm256_sub_epi8(bytes, simde_mm256_set1_epi8(CENTRE));
 }
 
 /* Several tokens: the variances of a run of rows are worked out once and then multiplied like weights. */
-static void noise_sums(const int16_t *panel, size_t pairs, const struct read_noise *noise, size_t tokens,
-                       const struct noise *k, float *spread) {
+INLINE void noise_sums(const int16_t *panel, size_t pairs, const struct read_noise *noise, size_t tokens, bool even,
+                       float *spread) {
     int8_t run[NOISE_RUN * PANEL];
+    const struct noise k = noise_of(noise->law);
     const uint8_t *squares = noise->squares;
     const size_t lds = noise->lds;
     for (size_t t = 0; t < tokens; t++) {
@@ -565,7 +577,7 @@ static void noise_sums(const int16_t *panel, size_t pairs, const struct read_noi
             const int16_t *w = panel + (begin + p) * 2 * PANEL, *next = p + 1 < count ? w + 2 * PANEL : NULL;
             for (size_t half = 0; half < 2; half++) {
                 store_words(run + p * 2 * PANEL + half * 4 * LANES,
-                            variance_bytes(k, half, w + half * PANEL, next ? next + half * PANEL : NULL));
+                            variance_bytes(&k, half, w + half * PANEL, next ? next + half * PANEL : NULL, even));
             }
         }
         noise_run(run, (count + 1) / 2, squares + 2 * begin, lds, tokens, spread);
@@ -575,18 +587,110 @@ static void noise_sums(const int16_t *panel, size_t pairs, const struct read_noi
 static void avx2_mac_i16_noise(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, size_t tokens,
                                const struct read_noise *noise, int32_t *acc, float *sd) {
     const size_t pairs = (rows + 1) / 2;
-    struct noise k;
-    twice(noise->law, k.k0);
-    twice(noise->law + PANEL, k.k1);
-    twice(noise->law + 2 * PANEL, k.k2);
-    twice(noise->law + 3 * PANEL, k.k3);
+    const bool even = noise_is_even(noise->law);
+    if (tokens == 1 && even) {
+        mac_noise_one(panel, pairs, x, noise, true, acc, sd);
+        return;
+    }
     if (tokens == 1) {
-        mac_noise_one(panel, pairs, x, noise, &k, acc, sd);
+        mac_noise_one(panel, pairs, x, noise, false, acc, sd);
         return;
     }
     avx2_mac_i16(panel, rows, x, ldx, tokens, acc);
-    noise_sums(panel, pairs, noise, tokens, &k, sd);
+    if (even) {
+        noise_sums(panel, pairs, noise, tokens, true, sd);
+    } else {
+        noise_sums(panel, pairs, noise, tokens, false, sd);
+    }
     take_roots(noise, tokens, sd);
+}
+
+enum { BYTE_TOKENS = 3 }; /* four accumulators each */
+
+/* Eight rows at a time of variances that are kept; a register has 4 columns. Bytes are at most OFF_MOST, so that two
+ * products with squares fit 16 bits. */
+INLINE void byte_block(size_t count, const int8_t *variances, size_t rows, const uint8_t *squares, size_t lds,
+                       float *spread) {
+    const simde__m256i ones = simde_mm256_set1_epi16(1);
+    simde__m256i sum[BYTE_TOKENS][4];
+    for (size_t t = 0; t < count; t++) {
+        sum[t][0] = sum[t][1] = sum[t][2] = sum[t][3] = simde_mm256_setzero_si256();
+    }
+    for (size_t r = 0; r < rows; r += 8) {
+        for (size_t t = 0; t < count; t++) {
+            int64_t eight;
+            memcpy(&eight, squares + t * lds + r, sizeof eight);
+            const simde__m256i s = simde_mm256_set1_epi64x(eight);
+            for (size_t i = 0; i < 4; i++) {
+                const simde__m256i v = load_words(variances + r * PANEL + i * 4 * LANES);
+                const simde__m256i products = simde_mm256_madd_epi16(simde_mm256_maddubs_epi16(s, v), ones);
+                sum[t][i] = simde_mm256_add_epi32(sum[t][i], products);
+            }
+        }
+    }
+    for (size_t t = 0; t < count; t++) {
+        store_words(spread + t * PANEL, simde_mm256_hadd_epi32(sum[t][0], sum[t][2]));
+        store_words(spread + t * PANEL + LANES, simde_mm256_hadd_epi32(sum[t][1], sum[t][3]));
+    }
+}
+
+/* spread, in the place of sd -> sd */
+static void take_byte_roots(const struct byte_noise *noise, size_t tokens, float *sd) {
+    for (size_t i = 0; i < tokens * PANEL; i += LANES) {
+        const struct byte_squares *sums = noise->sums + i / PANEL;
+        const float *factors = noise->factors + i % PANEL;
+        const simde__m256 spread = simde_mm256_cvtepi32_ps(load_words(sd + i));
+        const simde__m256 steps = simde_mm256_mul_ps(simde_mm256_loadu_ps(factors), spread);
+        const simde__m256 coded = simde_mm256_mul_ps(steps, simde_mm256_set1_ps(sums->unit));
+        const simde__m256 middle =
+            simde_mm256_mul_ps(simde_mm256_loadu_ps(factors + PANEL), simde_mm256_set1_ps(sums->all));
+        const simde__m256 off =
+            simde_mm256_mul_ps(simde_mm256_loadu_ps(factors + 2 * PANEL), simde_mm256_set1_ps(sums->rest));
+        const simde__m256 variance = simde_mm256_add_ps(coded, simde_mm256_add_ps(middle, off));
+        simde_mm256_storeu_ps(sd + i, simde_mm256_sqrt_ps(simde_mm256_max_ps(variance, simde_mm256_setzero_ps())));
+    }
+}
+
+/* Root of the eight numbers at x, 0 for negative ones. */
+INLINE simde__m256 roots_at(const float *x) {
+    return simde_mm256_sqrt_ps(simde_mm256_max_ps(simde_mm256_loadu_ps(x), simde_mm256_setzero_ps()));
+}
+
+INLINE simde__m256 root_of_token(float all) {
+    const simde__m128 of_token = simde_mm_max_ss(simde_mm_set_ss(all), simde_mm_setzero_ps());
+    return simde_mm256_broadcastss_ps(simde_mm_sqrt_ss(of_token));
+}
+
+static void flat_sd(const struct byte_noise *noise, size_t tokens, float *sd) {
+    const simde__m256 low = roots_at(noise->factors + PANEL), high = roots_at(noise->factors + PANEL + LANES);
+    for (size_t t = 0; t < tokens; t++) {
+        const simde__m256 root = root_of_token(noise->sums[t].all);
+        simde_mm256_storeu_ps(sd + t * PANEL, simde_mm256_mul_ps(low, root));
+        simde_mm256_storeu_ps(sd + t * PANEL + LANES, simde_mm256_mul_ps(high, root));
+    }
+}
+
+static bool all_zero(const float x[PANEL]) {
+    const simde__m256 zero = simde_mm256_setzero_ps();
+    const simde__m256 low = simde_mm256_cmp_ps(simde_mm256_loadu_ps(x), zero, SIMDE_CMP_NEQ_UQ);
+    const simde__m256 high = simde_mm256_cmp_ps(simde_mm256_loadu_ps(x + LANES), zero, SIMDE_CMP_NEQ_UQ);
+    return simde_mm256_movemask_ps(simde_mm256_or_ps(low, high)) == 0;
+}
+
+static void avx2_noise_sd(const struct byte_noise *noise, size_t rows, size_t tokens, float *sd) {
+    if (all_zero(noise->factors)) {
+        flat_sd(noise, tokens, sd);
+        return;
+    }
+    for (size_t t = 0; t < tokens; t += BYTE_TOKENS) {
+        const uint8_t *squares = noise->squares + t * noise->lds;
+        switch (tokens - t) {
+        case 1: byte_block(1, noise->variances, rows, squares, noise->lds, sd + t * PANEL); break;
+        case 2: byte_block(2, noise->variances, rows, squares, noise->lds, sd + t * PANEL); break;
+        default: byte_block(3, noise->variances, rows, squares, noise->lds, sd + t * PANEL); break;
+        }
+    }
+    take_byte_roots(noise, tokens, sd);
 }
 
 static void avx2_scale_sums(const int32_t *acc, const float steps[PANEL], const float *x_steps, size_t tokens,
@@ -622,12 +726,9 @@ static void avx2_add_noise(const int32_t *acc, const float *sd, const float *z, 
 /* One root per column and one per token. */
 static void avx2_add_flat_noise(const int32_t *acc, const float column[PANEL], const float *all, size_t lda,
                                 const float *z, size_t ldz, size_t tokens, float *v) {
-    const simde__m256 zero = simde_mm256_setzero_ps();
-    const simde__m256 low = simde_mm256_sqrt_ps(simde_mm256_max_ps(simde_mm256_loadu_ps(column), zero));
-    const simde__m256 high = simde_mm256_sqrt_ps(simde_mm256_max_ps(simde_mm256_loadu_ps(column + LANES), zero));
+    const simde__m256 low = roots_at(column), high = roots_at(column + LANES);
     for (size_t t = 0; t < tokens; t++) {
-        const simde__m128 of_token = simde_mm_max_ss(simde_mm_set_ss(all[t * lda]), simde_mm_setzero_ps());
-        const simde__m256 root = simde_mm256_broadcastss_ps(simde_mm_sqrt_ss(of_token));
+        const simde__m256 root = root_of_token(all[t * lda]);
         const float *numbers = z + t * ldz;
         store_noisy(acc + t * PANEL, numbers, simde_mm256_mul_ps(low, root), v + t * PANEL);
         store_noisy(acc + t * PANEL + LANES, numbers + LANES, simde_mm256_mul_ps(high, root), v + t * PANEL + LANES);
@@ -820,11 +921,11 @@ const struct kernels kernels_avx2 = {
     .weigh_rows = weigh_rows,
     .halves_of_f32 = avx2_halves_of_f32,
     .gemm_panel_f32 = avx2_gemm_panel_f32,
-    .gemm_panels_f32 = avx2_gemm_panels_f32,
     .pack_panel_f32 = avx2_pack_panel_f32,
     .mac_i16 = avx2_mac_i16,
     .scale_sums = avx2_scale_sums,
     .mac_i16_noise = avx2_mac_i16_noise,
+    .noise_sd = avx2_noise_sd,
     .add_noise = avx2_add_noise,
     .add_flat_noise = avx2_add_flat_noise,
     .absmax_f32 = avx2_absmax_f32,

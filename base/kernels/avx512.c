@@ -28,7 +28,6 @@ enum {
     GEMV_ROWS = 4,     /* rows that share the loads of x */
     MAC_AHEAD = 4096,  /* bytes that the one-token multiply prefetches ahead */
     BLOCK_TOKENS = 14, /* accumulators of the panel kernels; 32 registers, 2 multiplies per cycle, 4 cycles each */
-    WIDE_PANELS = 3, WIDE_TOKENS = 8, /* 24 accumulators: 11 loads for 24 multiplies instead of 15 for 14 */
 };
 
 /* The first n of 16 lanes; all of them for n >= 16. */
@@ -300,32 +299,6 @@ INLINE void gemm_block(size_t count, const float *panel, size_t k, const float *
     }
 }
 
-/* WIDE_PANELS panels; the last stores `lanes`. */
-INLINE void gemm_wide_block(size_t count, const float *panel, size_t stride, size_t k, const float *x, size_t ldx,
-                            float *y, size_t ldy, size_t y_stride, __mmask16 lanes) {
-    __m512 sum[WIDE_TOKENS][WIDE_PANELS];
-    for (size_t t = 0; t < count; t++) {
-        sum[t][0] = sum[t][1] = sum[t][2] = _mm512_setzero_ps();
-    }
-    struct cursor inputs = cursor_at(count, x, ldx * sizeof *x);
-    for (size_t i = 0; i < k; i++) {
-        const __m512 w0 = _mm512_loadu_ps(panel + i * PANEL), w1 = _mm512_loadu_ps(panel + stride + i * PANEL),
-                     w2 = _mm512_loadu_ps(panel + 2 * stride + i * PANEL);
-        for (size_t t = 0; t < count; t++) {
-            const __m512 v = _mm512_castsi512_ps(_mm512_set1_epi32(cursor_get(&inputs, t)));
-            sum[t][0] = _mm512_fmadd_ps(w0, v, sum[t][0]);
-            sum[t][1] = _mm512_fmadd_ps(w1, v, sum[t][1]);
-            sum[t][2] = _mm512_fmadd_ps(w2, v, sum[t][2]);
-        }
-        cursor_advance(&inputs, count, 4);
-    }
-    for (size_t t = 0; t < count; t++) {
-        _mm512_storeu_ps(y + t * ldy, sum[t][0]);
-        _mm512_storeu_ps(y + y_stride + t * ldy, sum[t][1]);
-        _mm512_mask_storeu_ps(y + 2 * y_stride + t * ldy, lanes, sum[t][2]);
-    }
-}
-
 INLINE __m512i broadcast_pair(const int16_t *x) {
     int32_t pair;
     memcpy(&pair, x, sizeof pair);
@@ -537,37 +510,6 @@ static void avx512_gemm_panel_f32(const float *panel, size_t k, const float *x, 
     }
 }
 
-#define FOR_EACH_WIDE_COUNT(DO) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8)
-
-#define WIDE_BLOCK(n)                                                                                                  \
-    case n:                                                                                                            \
-        gemm_wide_block(n, panel, stride, k, x, ldx, y, ldy, y_stride, lanes);                                         \
-        break;
-
-static void gemm_wide(const float *panel, size_t stride, size_t k, const float *x, size_t ldx, size_t tokens, float *y,
-                      size_t ldy, size_t y_stride, __mmask16 lanes) {
-    while (tokens > 0) {
-        const size_t count = tokens < WIDE_TOKENS ? tokens : WIDE_TOKENS;
-        switch (count) { FOR_EACH_WIDE_COUNT(WIDE_BLOCK) }
-        x += count * ldx;
-        y += count * ldy;
-        tokens -= count;
-    }
-}
-
-static void avx512_gemm_panels_f32(const float *panel, size_t stride, size_t panels, size_t k, const float *x,
-                                   size_t ldx, size_t tokens, float *y, size_t ldy, size_t y_stride, size_t lanes) {
-    size_t p = 0;
-    for (; p + WIDE_PANELS <= panels; p += WIDE_PANELS) {
-        gemm_wide(panel + p * stride, stride, k, x, ldx, tokens, y + p * y_stride, ldy, y_stride,
-                  first_lanes(p + WIDE_PANELS < panels ? PANEL : lanes));
-    }
-    for (; p < panels; p++) {
-        avx512_gemm_panel_f32(panel + p * stride, k, x, ldx, tokens, y + p * y_stride, ldy,
-                              p + 1 < panels ? PANEL : lanes);
-    }
-}
-
 static void avx512_mac_i16(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, size_t tokens,
                            int32_t *acc) {
     const size_t pairs = (rows + 1) / 2;
@@ -646,6 +588,47 @@ static void avx512_mac_i16_noise(const int16_t *panel, size_t rows, const int16_
         mac_noise_one(panel, pairs, x, noise, true, acc, sd);
     } else {
         mac_noise_one(panel, pairs, x, noise, false, acc, sd);
+    }
+}
+
+/* The same from variances that are kept. */
+INLINE __m512 roots_of_bytes(const struct byte_noise *noise, __m512i spread, const struct byte_squares *sums) {
+    const __m512 steps = _mm512_mul_ps(_mm512_loadu_ps(noise->factors), _mm512_cvtepi32_ps(spread));
+    const __m512 middle = _mm512_mul_ps(_mm512_loadu_ps(noise->factors + PANEL), _mm512_set1_ps(sums->all));
+    const __m512 off = _mm512_mul_ps(_mm512_loadu_ps(noise->factors + 2 * PANEL), _mm512_set1_ps(sums->rest));
+    const __m512 coded = _mm512_mul_ps(steps, _mm512_set1_ps(sums->unit));
+    return roots(_mm512_max_ps(_mm512_add_ps(coded, _mm512_add_ps(middle, off)), _mm512_setzero_ps()));
+}
+
+/* One root per column and one per token. */
+static void flat_sd(const struct byte_noise *noise, size_t tokens, float *sd) {
+    const __m512 column = roots(_mm512_max_ps(_mm512_loadu_ps(noise->factors + PANEL), _mm512_setzero_ps()));
+    for (size_t t = 0; t < tokens; t++) {
+        const __m128 of_token = _mm_sqrt_ss(_mm_max_ss(_mm_load_ss(&noise->sums[t].all), _mm_setzero_ps()));
+        _mm512_storeu_ps(sd + t * PANEL, _mm512_mul_ps(column, _mm512_broadcastss_ps(of_token)));
+    }
+}
+
+static void avx512_noise_sd(const struct byte_noise *from, size_t rows, size_t tokens, float *sd) {
+    struct byte_noise noise = *from;
+    const int8_t *run = noise.variances;
+    const size_t fours = (rows + 7) / 8 * 2;
+    const __mmask16 earlier = 0;
+    if (!_mm512_cmp_ps_mask(_mm512_loadu_ps(noise.factors), _mm512_setzero_ps(), _CMP_NEQ_UQ)) {
+        flat_sd(&noise, tokens, sd);
+        return;
+    }
+    while (tokens > 0) {
+        const size_t count = next_block(tokens, NOISE_TOKENS);
+        switch (count) { FOR_EACH_NOISE_COUNT(NOISE_BLOCK) }
+        for (size_t t = 0; t < count; t++) {
+            const __m512i spread = _mm512_loadu_si512(sd + t * PANEL);
+            _mm512_storeu_ps(sd + t * PANEL, roots_of_bytes(&noise, spread, noise.sums + t));
+        }
+        noise.squares += count * noise.lds;
+        noise.sums += count;
+        sd += count * PANEL;
+        tokens -= count;
     }
 }
 
@@ -876,11 +859,11 @@ const struct kernels kernels_avx512 = {
     .weigh_rows = weigh_rows,
     .halves_of_f32 = avx512_halves_of_f32,
     .gemm_panel_f32 = avx512_gemm_panel_f32,
-    .gemm_panels_f32 = avx512_gemm_panels_f32,
     .pack_panel_f32 = avx512_pack_panel_f32,
     .mac_i16 = avx512_mac_i16,
     .scale_sums = avx512_scale_sums,
     .mac_i16_noise = avx512_mac_i16_noise,
+    .noise_sd = avx512_noise_sd,
     .add_noise = avx512_add_noise,
     .add_flat_noise = avx512_add_flat_noise,
     .absmax_f32 = avx512_absmax_f32,

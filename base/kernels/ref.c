@@ -3,6 +3,7 @@
  * are never optimised; every other set is tested against them.
  */
 #include <math.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -68,14 +69,6 @@ static void ref_gemm_panel_f32(const float *panel, size_t k, const float *x, siz
     }
 }
 
-static void ref_gemm_panels_f32(const float *panel, size_t stride, size_t panels, size_t k, const float *x, size_t ldx,
-                                 size_t tokens, float *y, size_t ldy, size_t y_stride, size_t lanes) {
-    for (size_t p = 0; p < panels; p++) {
-        ref_gemm_panel_f32(panel + p * stride, k, x, ldx, tokens, y + p * y_stride, ldy,
-                           p + 1 < panels ? PANEL : lanes);
-    }
-}
-
 static void ref_pack_panel_f32(enum weight_type type, const void *w, size_t stride, size_t lanes, size_t k,
                                float *panel) {
     for (size_t i = 0; i < k; i++) {
@@ -118,17 +111,36 @@ static float root(float x) { return sqrtf(x > 0 ? x : 0.0f); }
 
 static void ref_mac_i16_noise(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, size_t tokens,
                               const struct read_noise *noise, int32_t *acc, float *sd) {
-    static const size_t place[4] = {0, 2, 1, 3};
     ref_mac_i16(panel, rows, x, ldx, tokens, acc);
     for (size_t t = 0; t < tokens; t++) {
         for (size_t lane = 0; lane < PANEL; lane++) {
             int32_t spread = 0;
             for (size_t r = 0; r < rows; r++) {
                 spread += weight_variance(panel[r / 2 * 2 * PANEL + lane * 2 + r % 2], noise->law + lane) *
-                          noise->squares[t * noise->lds + r / 4 * 4 + place[r % 4]];
+                          noise->squares[t * noise->lds + square_place(r)];
             }
             const float left = noise->factors[PANEL + lane] * noise->rest[t * noise->ldr];
             sd[t * PANEL + lane] = root(noise->factors[lane] * (float)spread + left);
+        }
+    }
+}
+
+static void ref_noise_sd(const struct byte_noise *noise, size_t rows, size_t tokens, float *sd) {
+    bool alike = true;
+    for (size_t lane = 0; lane < PANEL; lane++) {
+        alike = alike && noise->factors[lane] == 0;
+    }
+    for (size_t t = 0; t < tokens; t++) {
+        const struct byte_squares *sums = noise->sums + t;
+        for (size_t lane = 0; lane < PANEL; lane++) {
+            const float middle = noise->factors[PANEL + lane];
+            int32_t spread = 0;
+            for (size_t r = 0; r < rows; r++) {
+                spread += noise->variances[variance_place(r, lane)] * noise->squares[t * noise->lds + square_place(r)];
+            }
+            const float coded = noise->factors[lane] * (float)spread * sums->unit;
+            const float mean = middle * sums->all + noise->factors[2 * PANEL + lane] * sums->rest;
+            sd[t * PANEL + lane] = alike ? root(middle) * root(sums->all) : root(coded + mean);
         }
     }
 }
@@ -199,11 +211,11 @@ const struct kernels kernels_ref = {
     .weigh_rows = ref_weigh_rows,
     .halves_of_f32 = ref_halves_of_f32,
     .gemm_panel_f32 = ref_gemm_panel_f32,
-    .gemm_panels_f32 = ref_gemm_panels_f32,
     .pack_panel_f32 = ref_pack_panel_f32,
     .mac_i16 = ref_mac_i16,
     .scale_sums = ref_scale_sums,
     .mac_i16_noise = ref_mac_i16_noise,
+    .noise_sd = ref_noise_sd,
     .add_noise = ref_add_noise,
     .add_flat_noise = ref_add_flat_noise,
     .absmax_f32 = ref_absmax_f32,

@@ -3,10 +3,8 @@
 #ifndef MHO_BASE_KERNELS_SETS_H
 #define MHO_BASE_KERNELS_SETS_H
 
-#include "base/bf16.h"
 #include "base/kernels.h"
 
 extern const struct kernels kernels_ref, kernels_avx2, kernels_avx512;
-extern const struct bf16_kernels bf16_avx512; /* for base/bf16.c */
 
 #endif

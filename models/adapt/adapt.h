@@ -58,7 +58,8 @@ struct fit_options {
     bool channels, weights; /* what may stay digital: whole inputs, single weights; above 0 one of them */
     const char *text;       /* NULL: the bundled calibration text */
     size_t text_bytes;
-    uint64_t tokens;        /* of the text that are used at most */
+    uint64_t tokens;        /* of the text to choose on at most; half as many for the trials */
+    uint64_t reconstruct_tokens; /* of the text that the reconstruction sees at most */
     uint32_t length;        /* ids per window, at most the model's context */
     uint64_t seed;
     double redundancy;      /* cells for more devices per weight, in units of those of all tiles in use; 0: none */
@@ -92,6 +93,7 @@ struct fit_side {
 };
 struct fit_result {
     uint64_t tokens;                            /* of windows, those of the trials included */
+    uint64_t reconstruct_tokens;                /* of windows for the reconstruction; 0: none was asked for */
     struct fit_trials trials;                   /* nats per token on the noisy chip */
     double digital_share;                       /* reached */
     bool in_joules;                             /* what stays digital was chosen by what it saves per joule, and costs

@@ -1,6 +1,8 @@
 /* mho adapt fit: a model for a chip without training.
  *
- * 1. windows of the text, spread over it; the last eighth is kept for step 7
+ * 1. windows of the text, spread over it; from the last eighth of them on the text is kept for step 7, which has half
+ *    as many windows there if it is long enough. Step 5 has windows of its own, many more, next to each other or
+ *    spread, from the text before: a pass forward costs little
  * 2. sensitivities of all weights (fit_sensitivity.c), and the inputs of all matrices (fit_statistics.c)
  * 3. what stays digital (fit_side.c), first single weights alone, which says how large the others are; then channels
  *    and weights, where a joule saves as much in all of them
@@ -14,45 +16,48 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/gemm.h"
 #include "base/io.h"
 #include "base/memory.h"
 #include "models/adapt/fit.h"
 #include "models/internal.h"
 #include "models/write.h"
 
-/* [BOS] + ids, window by window. *windows: how many; mem_free. */
-static enum status cut_windows(const struct model *m, const struct token_list *ids, const struct fit_options *o,
-                               int32_t **out, size_t *windows, struct error *e) {
-    size_t bos = model_bos(m) >= 0, fresh = o->length - bos;
-    size_t wanted = o->tokens < ids->count ? o->tokens : ids->count;
-    *windows = wanted / fresh;
-    if (*windows == 0) {
-        return error_set(e, ERR_USAGE, "adapt fit: %zu tokens of text (allowed: at least %zu, one window)", wanted,
-                         fresh);
-    }
-    *out = mem_alloc(*windows, o->length * sizeof **out);
-    for (size_t w = 0; *out && w < *windows; w++) {
-        (*out)[w * o->length] = model_bos(m);
-        size_t from = *windows > 1 ? (size_t)((double)w * (double)(ids->count - fresh) / (double)(*windows - 1)) : 0;
-        memcpy(*out + w * o->length + bos, ids->ids + from, fresh * sizeof **out);
-    }
-    return *out ? OK : error_set(e, ERR_RUN, "adapt fit: out of memory");
+/* Windows of [BOS] and the next ids, spread over the first `count` ids of a text, none over another. */
+struct cut {
+    int32_t *ids; /* [windows][length]; mem_free */
+    size_t windows, count, fresh; /* fresh: ids of the text in a window */
+};
+
+/* Where window w begins in the text. */
+static size_t window_begin(const struct cut *c, size_t w) {
+    return c->windows > 1 ? (size_t)((double)w * (double)(c->count - c->fresh) / (double)(c->windows - 1)) : 0;
 }
 
-static enum status text_windows(const struct model *m, const struct fit_options *o, int32_t **out, size_t *windows,
-                                struct error *e) {
-    struct token_list ids = {NULL, 0, 0};
-    enum status s;
+/* As many windows as `tokens` of the text fill. `what` it is for: an error says it. */
+static enum status cut_windows(const struct model *m, const int32_t *ids, size_t count, uint64_t tokens,
+                               const struct fit_options *o, const char *what, struct cut *c, struct error *e) {
+    size_t bos = model_bos(m) >= 0, fresh = o->length - bos, wanted = tokens < count ? tokens : count;
+    *c = (struct cut){.windows = wanted / fresh, .count = count, .fresh = fresh};
+    if (c->windows == 0) {
+        return error_set(e, ERR_USAGE, "adapt fit: %zu tokens of text for %s (allowed: at least %zu, one window)",
+                         wanted, what, fresh);
+    }
+    c->ids = mem_alloc(c->windows, o->length * sizeof *c->ids);
+    for (size_t w = 0; c->ids && w < c->windows; w++) {
+        c->ids[w * o->length] = model_bos(m);
+        memcpy(c->ids + w * o->length + bos, ids + window_begin(c, w), fresh * sizeof *c->ids);
+    }
+    return c->ids ? OK : error_set(e, ERR_RUN, "adapt fit: out of memory");
+}
+
+static enum status text_ids(const struct model *m, const struct fit_options *o, struct token_list *ids,
+                            struct error *e) {
     if (!m->tokenizer) {
         return error_set(e, ERR_USAGE, "%s: the model has no tokenizer, a text cannot be read", m->view.path);
     }
-    s = o->text ? tokenizer_encode(m->tokenizer, o->text, o->text_bytes, false, false, &ids, e)
-                : model_text_ids(m, 1, &ids, e);
-    if (s == OK) {
-        s = cut_windows(m, &ids, o, out, windows, e);
-    }
-    token_list_clear(&ids);
-    return s;
+    return o->text ? tokenizer_encode(m->tokenizer, o->text, o->text_bytes, false, false, ids, e)
+                   : model_text_ids(m, 1, ids, e);
 }
 
 /* ---- the folder ------------------------------------------------------------------------------------------ */
@@ -103,7 +108,7 @@ struct fitting {
     const struct chip *chip;
     const struct fit_options *options;
     struct chip_training converters;
-    int32_t *ids;
+    struct cut windows, moments, kept;    /* for statistics; for the reconstruction alone; for trials */
     struct sensitivity_text text, trials; /* windows for statistics, and those for trials */
     struct sensitivity *sensitivity;
     struct fit_statistics *statistics;
@@ -114,16 +119,31 @@ struct fitting {
     struct fit_result *result;
 };
 
-/* The last eighth of the windows is for trials. */
-static enum status read_text(struct fitting *f, struct error *e) {
+/* Too few windows for trials choose ranges by chance: docs/adaptation.md, "Reconstruction". */
+static enum status divide_text(struct fitting *f, const struct token_list *ids, struct error *e) {
     const struct fit_options *o = f->options;
-    size_t windows = 0, kept;
-    TRY(text_windows(f->model, o, &f->ids, &windows, e));
-    kept = windows / 8;
-    f->text = (struct sensitivity_text){f->ids, windows - kept, o->length, o->seed};
-    f->trials = (struct sensitivity_text){f->ids + (windows - kept) * o->length, kept, o->length, o->seed};
-    f->result->tokens = (uint64_t)windows * o->length;
+    struct cut *w = &f->windows;
+    TRY(cut_windows(f->model, ids->ids, ids->count, o->tokens, o, "sensitivities", w, e));
+    size_t used = w->windows - w->windows / 8, before = used < w->windows ? window_begin(w, used) : ids->count;
+    if (used < w->windows) {
+        TRY(cut_windows(f->model, ids->ids + before, ids->count - before, o->tokens / 2, o, "trials", &f->kept, e));
+    }
+    f->text = (struct sensitivity_text){w->ids, used, o->length, o->seed};
+    f->trials = (struct sensitivity_text){f->kept.ids, f->kept.windows, o->length, o->seed};
+    f->result->tokens = (uint64_t)(used + f->kept.windows) * o->length;
+    if (o->reconstruct) {
+        TRY(cut_windows(f->model, ids->ids, before, o->reconstruct_tokens, o, "the reconstruction", &f->moments, e));
+        f->result->reconstruct_tokens = (uint64_t)f->moments.windows * o->length;
+    }
     return OK;
+}
+
+static enum status read_text(struct fitting *f, struct error *e) {
+    struct token_list ids = {NULL, 0, 0};
+    enum status s = text_ids(f->model, f->options, &ids, e);
+    s = s == OK ? divide_text(f, &ids, e) : s;
+    token_list_clear(&ids);
+    return s;
 }
 
 static enum status measure(struct fitting *f, struct error *e) {
@@ -219,7 +239,7 @@ static enum status reconstruct(struct fitting *f, struct error *e) {
     }
     TRY(fit_copy_create(f->model, f->chip, &f->copy, e));
     f->model = f->copy;
-    TRY(fit_reconstruct(f->copy, f->chip, f->text.ids, f->text.windows, f->text.length, sides, f->statistics,
+    TRY(fit_reconstruct(f->copy, f->chip, f->moments.ids, f->moments.windows, f->options->length, sides, f->statistics,
                         &f->result->reconstruction, e));
     return fit_measure_weights(f->model, f->chip, f->sensitivity, sides, f->statistics, e);
 }
@@ -248,7 +268,7 @@ static enum status find_ranges(struct fitting *f, struct error *e) {
     }
     for (size_t w = 0; w < count; w++) {
         size_t at = w * all / count;
-        windows[w] = (struct student_batch){.ids = f->ids + at * f->options->length, .sequences = 1,
+        windows[w] = (struct student_batch){.ids = f->text.ids + at * f->options->length, .sequences = 1,
                                             .length = f->options->length, .key = w};
     }
     TRY(fit_ranges(f->model, f->chip, &f->converters, f->sensitivity, sides, f->statistics, e));
@@ -271,12 +291,12 @@ static enum status find_ranges(struct fitting *f, struct error *e) {
 static json_t *describe(const struct fitting *f) {
     const struct fit_options *o = f->options;
     const struct fit_result *r = f->result;
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:b, s:b, s:f, s:f, s:b, s:b, s:s?, s:o*}", "recipe", "fit",
-                     "chip", chip_name(f->chip), "tokens", (json_int_t)r->tokens, "window", (json_int_t)o->length,
-                     "seed", (json_int_t)o->seed, "digital_asked", o->digital_share, "digital", r->digital_share,
-                     "channels", o->channels, "single_weights", o->weights, "redundancy", o->redundancy, "more_cells",
-                     r->more_cells, "ranges", f->ranges, "reconstruct", o->reconstruct, "rotate", o->rotate, "before",
-                     model_made_how(f->model));
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:b, s:b, s:f, s:f, s:b, s:b, s:s?, s:o*}", "recipe",
+                     "fit", "chip", chip_name(f->chip), "tokens", (json_int_t)r->tokens, "reconstruct_tokens",
+                     (json_int_t)r->reconstruct_tokens, "window", (json_int_t)o->length, "seed", (json_int_t)o->seed,
+                     "digital_asked", o->digital_share, "digital", r->digital_share, "channels", o->channels,
+                     "single_weights", o->weights, "redundancy", o->redundancy, "more_cells", r->more_cells, "ranges",
+                     f->ranges, "reconstruct", o->reconstruct, "rotate", o->rotate, "before", model_made_how(f->model));
 }
 
 static enum status write(struct fitting *f, const char *path, struct error *e) {
@@ -323,6 +343,7 @@ static enum status run_steps(struct fitting *f, const char *path, struct error *
     TRY(choose_devices(f, e));
     TRY(reconstruct(f, e));
     TRY(find_ranges(f, e));
+    TRY(gemm_check(e));
     return write(f, path, e);
 }
 
@@ -341,7 +362,9 @@ enum status adapt_fit(const struct model *m, const struct chip *c, const struct 
     fit_copy_destroy(f.copy);
     mem_free(f.sensitivity);
     mem_free(f.noise);
-    mem_free(f.ids);
+    mem_free(f.windows.ids);
+    mem_free(f.moments.ids);
+    mem_free(f.kept.ids);
     if (s != OK) {
         mem_free(r->sides);
         *r = (struct fit_result){0};

@@ -1,8 +1,8 @@
 /* Second moments H = E[x x^T] of the inputs of every matrix on tiles, over a text, in the plain model. Matrices that
- * read the same inputs (q, k and v; gate and up) share one.
+ * read the same inputs (q, k and v; gate and up) share one. Nobody needs the logits: the head is not multiplied.
  *
- * The sums of a window are made panel by panel of H and added in the order of the windows: the same bits for any number
- * of threads. */
+ * The sums of a window are added to H in the order of the windows, by rows of H: the same bits for any number of
+ * threads. */
 #include "base/io.h"
 #include "base/memory.h"
 #include "base/threads.h"
@@ -17,29 +17,21 @@ struct moment_pass {
     struct fit_moments *moments;
     const real *last;      /* inputs of the matrix before */
     size_t last_matrix;
-    real *turned;          /* [largest I][length] */
-    real *scratch;         /* [threads][length PANEL + largest I PANEL] */
-    size_t scratch_reals;
     bool failed;           /* out of memory */
 };
 
-struct moment_job { struct moment_pass *pass; const real *x; size_t inputs, tokens; float *sum; };
+struct moment_job { const real *x; size_t inputs, tokens; float *sum; };
 
-/* Rows [begin, end) of H in panels: H[i][k] for all k from the panel on. */
-static void add_panels(void *context, size_t begin, size_t end, int worker) {
+enum { ROWS = 96 }; /* of H in a piece of work */
+
+/* H[i][k] for the rows of a piece, for all k from its first row on. */
+static void add_rows(void *context, size_t begin, size_t end, int worker) {
     const struct moment_job *j = context;
-    real *panel = j->pass->scratch + (size_t)worker * j->pass->scratch_reals, *y = panel + j->tokens * PANEL;
+    (void)worker;
     for (size_t p = begin; p < end; p++) {
-        size_t first = p * PANEL, lanes = smaller(PANEL, j->inputs - first), rows = j->inputs - first;
-        panel_of_columns(COMPUTE_FP32, j->x + first, j->inputs, lanes, j->tokens, panel);
-        panel_multiply(COMPUTE_FP32, panel, j->tokens, j->pass->turned + first * j->tokens, j->tokens, rows, y, PANEL,
-                       PANEL);
-        for (size_t lane = 0; lane < lanes; lane++) {
-            float *row = j->sum + (first + lane) * j->inputs + first;
-            for (size_t k = 0; k < rows; k++) {
-                row[k] += y[k * PANEL + lane];
-            }
-        }
+        size_t first = p * ROWS, rows = smaller(ROWS, j->inputs - first);
+        product(rows, j->inputs - first, j->tokens, (struct operand){j->x + first, j->inputs, true},
+                (struct operand){j->x + first, j->inputs, false}, 1, j->sum + first * j->inputs + first, j->inputs);
     }
 }
 
@@ -65,19 +57,16 @@ static void watch_inputs(void *context, const struct analog_layer *l, const real
         p->failed = !*square;
     }
     if (!p->failed) {
-        struct moment_job job = {p, x, l->inputs, tokens, *square};
-        transpose(x, l->inputs, tokens, l->inputs, p->turned, tokens);
-        parallel_for(panels_in(l->inputs), 1, 0, add_panels, &job);
+        struct moment_job job = {x, l->inputs, tokens, *square};
+        parallel_for((l->inputs + ROWS - 1) / ROWS, 1, 0, add_rows, &job);
     }
 }
 
 /* Sums over all tokens become means, and the other half of H is filled in. */
 static void finish(float *h, size_t inputs, double tokens) {
     for (size_t i = 0; i < inputs; i++) {
-        for (size_t k = i / PANEL * PANEL; k < inputs; k++) {
+        for (size_t k = i; k < inputs; k++) {
             h[i * inputs + k] = (float)((double)h[i * inputs + k] / tokens);
-        }
-        for (size_t k = (i / PANEL + 1) * PANEL; k < inputs; k++) {
             h[k * inputs + i] = h[i * inputs + k];
         }
     }
@@ -111,38 +100,31 @@ static enum status run_windows(struct student *s, struct moment_pass *p, const i
     return status;
 }
 
-static bool make_buffers(struct moment_pass *p, uint32_t length) {
-    size_t largest = 0, count = p->model->matrix_count;
-    for (size_t i = 0; i < count; i++) {
-        largest = p->model->sources[i].inputs > largest ? p->model->sources[i].inputs : largest;
-    }
-    p->scratch_reals = (length + largest) * PANEL;
-    p->turned = mem_alloc(largest * length, sizeof *p->turned);
-    p->scratch = mem_alloc((size_t)threads_count(), p->scratch_reals * sizeof *p->scratch);
+static bool make_room(struct moment_pass *p) {
     p->moments->arena = arena_create();
-    p->moments->square = p->moments->arena ? arena_alloc(p->moments->arena, count, sizeof *p->moments->square) : NULL;
-    return p->turned && p->scratch && p->moments->square;
+    p->moments->square = p->moments->arena ? arena_alloc(p->moments->arena, p->model->matrix_count,
+                                                         sizeof *p->moments->square)
+                                           : NULL;
+    return p->moments->square != NULL;
 }
 
 enum status fit_moments(const struct model *m, const struct chip *c, const int32_t *ids, size_t windows,
                         uint32_t length, struct fit_moments *out, struct error *e) {
     const struct student_options options = {.sequences = 1, .length = length};
     struct moment_pass p = {.model = m, .chip = c, .moments = out};
-    const struct analog_watch watch = {.context = &p, .inputs = watch_inputs};
+    const struct analog_watch watch = {.context = &p, .inputs = watch_inputs, .no_logits = true};
     struct analog_rule rule;
     struct student *s = NULL;
     *out = (struct fit_moments){0};
     TRY(student_rule_of_chip(c, &rule, e));
     TRY(student_create(m, c, &rule, &options, &s, e));
     s->watch = &watch;
-    enum status status = make_buffers(&p, length) ? run_windows(s, &p, ids, windows, length, e)
-                                                  : error_set(e, ERR_RUN, "adapt fit: out of memory");
+    enum status status = make_room(&p) ? run_windows(s, &p, ids, windows, length, e)
+                                       : error_set(e, ERR_RUN, "adapt fit: out of memory");
     if (status == OK) {
         finish_all(&p, (double)windows * length);
     }
     student_destroy(s);
-    mem_free(p.turned);
-    mem_free(p.scratch);
     return status;
 }
 

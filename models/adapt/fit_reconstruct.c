@@ -31,7 +31,7 @@
 #include "base/memory.h"
 #include "base/threads.h"
 #include "models/adapt/fit.h"
-#include "models/adapt/student_panels.h"
+#include "models/adapt/student_products.h"
 #include "models/internal.h"
 
 enum {
@@ -121,7 +121,7 @@ static size_t panel_floats(uint32_t inputs, uint32_t blocks) {
 }
 
 static void load(struct panel_work *p, const struct layer_job *j, size_t first, size_t lanes) {
-    panel_of_rows(COMPUTE_FP32, j->weights + first * j->inputs, j->inputs, lanes, j->inputs, p->w);
+    kernels()->pack_panel_f32(WEIGHT_F32, j->weights + first * j->inputs, j->inputs, lanes, j->inputs, p->w);
     memset(p->digital, 0, j->inputs * sizeof *p->digital);
     for (uint32_t k = 0; j->side && k < j->side->channel_count; k++) {
         p->digital[j->side->channels[k]] = UINT16_MAX;
@@ -171,8 +171,8 @@ static void move_weights(struct panel_work *p, const struct layer_job *j, size_t
 /* g of rows [first, end) for what weights [from, from + count) gave away. */
 static void follow(struct panel_work *p, const struct layer_job *j, size_t first, size_t end, size_t from,
                    size_t count) {
-    panel_multiply(COMPUTE_FP32, p->moved, count, j->h + first * j->inputs + from, j->inputs, end - first, p->update,
-                   PANEL, PANEL);
+    kernels()->gemm_panel_f32(p->moved, count, j->h + first * j->inputs + from, j->inputs, end - first, p->update,
+                              PANEL, PANEL);
     for (size_t i = 0; i < (end - first) * PANEL; i++) {
         p->g[first * PANEL + i] -= p->update[i];
     }
@@ -244,7 +244,7 @@ static void start_from_best(struct panel_work *p, const struct layer_job *j) {
     for (size_t i = 0; i < count; i++) {
         p->update[i] = p->w[i] - p->t[i];
     }
-    panel_multiply(COMPUTE_FP32, p->update, j->inputs, j->h, j->inputs, j->inputs, p->g, PANEL, PANEL);
+    kernels()->gemm_panel_f32(p->update, j->inputs, j->h, j->inputs, j->inputs, p->g, PANEL, PANEL);
 }
 
 static void search(struct panel_work *p, const struct layer_job *j) {

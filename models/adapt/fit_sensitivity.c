@@ -268,7 +268,7 @@ static enum status measure_model(const struct model *m, const struct chip *c, co
                                  struct fit_statistics *f, struct sensitivity *const halves[2], struct error *e) {
     const struct student_options options = {.sequences = 1, .length = text->length, .trained = true, .recompute = true};
     struct gradient_watch w = {.statistics = f, .tokens = mem_alloc(text->length, 2 * sizeof *w.tokens)};
-    const struct analog_watch watch = {&w, watch_inputs, NULL, watch_gradients};
+    const struct analog_watch watch = {.context = &w, .inputs = watch_inputs, .gradients = watch_gradients};
     struct student *s = NULL;
     struct analog_rule rule;
     enum status status = w.tokens && halves[0] && halves[1] ? student_rule_of_chip(c, &rule, e) : no_memory(e);

@@ -96,7 +96,7 @@ void fit_count_inputs(struct fit_statistics *f, size_t inputs, const real *x, si
 /* ---- results --------------------------------------------------------------------------------------------- */
 
 static void count_results(void *context, const struct analog_layer *l, size_t block, size_t panel, const real *tile,
-                          size_t n) {
+                          size_t ld, size_t n) {
     struct fit_statistics *f = (struct fit_statistics *)context + l->matrix;
     size_t first = panel * PANEL, lanes = smaller(PANEL, l->outputs - first);
     double *bins = f->results + (block * f->panels + panel) * FIT_BINS;
@@ -104,7 +104,7 @@ static void count_results(void *context, const struct analog_layer *l, size_t bl
         float m = f->largest[block * l->outputs + first + lane], inverse = m > 0 ? 1 / m : 0;
         double weight = f->output_cost[first + lane] * (double)m * (double)m;
         for (size_t t = 0; t < n; t++) {
-            bins[fit_bin(fabsf(tile[t * PANEL + lane]) * inverse)] += weight;
+            bins[fit_bin(fabsf(tile[t * ld + lane]) * inverse)] += weight;
         }
     }
 }
@@ -182,7 +182,7 @@ static enum status make_results(struct fit_statistics *f, size_t matrices, struc
 
 enum status fit_results(const struct model *m, const struct chip *c, struct side_path *const *sides,
                         const struct student_batch *windows, size_t count, struct fit_statistics *f, struct error *e) {
-    const struct analog_watch watch = {f, NULL, count_results, NULL};
+    const struct analog_watch watch = {.context = f, .results = count_results};
     const struct student_options options = {.sequences = 1, .length = windows->length};
     struct analog_rule rule;
     struct student *s = NULL;

@@ -2,21 +2,20 @@
 #include "models/adapt/muon.h"
 
 #include <math.h>
-#include <string.h>
 
-#include "base/kernels.h"
+#include "base/gemm.h"
 
 static const double MOMENTUM = 0.95, STEP_RMS = 0.2, TINY = 1e-7;
 enum { ITERATIONS = 5 };
 
-/* x, product [n][m]; gram, polynomial [n][n]; panel [m][PANEL] */
-struct work { size_t n, m; real *x, *product, *gram, *polynomial, *panel; };
+/* x, product [n][m]; gram, polynomial [n][n] */
+struct work { size_t n, m; real *x, *product, *gram, *polynomial; };
 
 static size_t shorter(size_t a, size_t b) { return a < b ? a : b; }
 
 size_t muon_scratch_reals(size_t rows, size_t columns) {
     size_t n = shorter(rows, columns), m = rows + columns - n;
-    return 2 * n * m + 2 * n * n + m * PANEL;
+    return 2 * n * m + 2 * n * n;
 }
 
 static struct work work_of(size_t rows, size_t columns, real *scratch) {
@@ -26,29 +25,13 @@ static struct work work_of(size_t rows, size_t columns, real *scratch) {
     w.product = w.x + w.n * w.m;
     w.gram = w.product + w.n * w.m;
     w.polynomial = w.gram + w.n * w.n;
-    w.panel = w.polynomial + w.n * w.n;
     return w;
 }
 
-/* out = a b', a [n][k], b [n][k] */
-static void multiply_transposed(const struct work *w, const real *a, const real *b, size_t k, real *out) {
-    for (size_t o = 0; o < w->n; o += PANEL) {
-        size_t lanes = shorter(PANEL, w->n - o);
-        kernels()->pack_panel_f32(WEIGHT_F32, b + o * k, k, lanes, k, w->panel);
-        kernels()->gemm_panel_f32(w->panel, k, a, k, w->n, out + o, w->n, lanes);
-    }
-}
-
-/* out = a x, a [n][n], x [n][m] */
-static void multiply(const struct work *w, const real *a, const real *x, real *out) {
-    for (size_t o = 0; o < w->m; o += PANEL) {
-        size_t lanes = shorter(PANEL, w->m - o);
-        for (size_t i = 0; i < w->n; i++) {
-            memcpy(w->panel + i * PANEL, x + i * w->m + o, lanes * sizeof *x);
-            memset(w->panel + i * PANEL + lanes, 0, (PANEL - lanes) * sizeof *x);
-        }
-        kernels()->gemm_panel_f32(w->panel, w->n, a, w->n, w->n, out + o, w->m, lanes);
-    }
+/* out = a a', a [n][k] */
+static void square(const struct work *w, const real *a, size_t k, real *out) {
+    gemm()->multiply(w->n, w->n, k, (struct gemm_operand){a, k, false}, (struct gemm_operand){a, k, true}, 0, out,
+                     w->n);
 }
 
 static void normalise(const struct work *w) {
@@ -64,12 +47,13 @@ static void normalise(const struct work *w) {
 
 static void iterate(const struct work *w) {
     const real a = 3.4445F, b = -4.7750F, c = 2.0315F;
-    multiply_transposed(w, w->x, w->x, w->m, w->gram);
-    multiply_transposed(w, w->gram, w->gram, w->n, w->polynomial); /* A is its own transpose */
+    square(w, w->x, w->m, w->gram);
+    square(w, w->gram, w->n, w->polynomial); /* A is its own transpose */
     for (size_t i = 0; i < w->n * w->n; i++) {
         w->polynomial[i] = b * w->gram[i] + c * w->polynomial[i];
     }
-    multiply(w, w->polynomial, w->x, w->product);
+    gemm()->multiply(w->n, w->m, w->n, (struct gemm_operand){w->polynomial, w->n, false},
+                     (struct gemm_operand){w->x, w->m, false}, 0, w->product, w->m);
     for (size_t i = 0; i < w->n * w->m; i++) {
         w->x[i] = a * w->x[i] + w->product[i];
     }

@@ -23,8 +23,8 @@ typedef float real;
 #define REAL_ROUNDER 12582912.0f /* 1.5 x 2^23 */
 #endif
 
-/* Operands of the products of matrices: as they are, or rounded to bf16 (base/bf16.h); sums are fp32. In double they
- * are never rounded: rounding has no derivative that a finite difference could find. */
+/* Operands of the products of linear layers: as they are, or rounded to bf16; sums are fp32, and so is attention. In
+ * double they are never rounded: rounding has no derivative that a finite difference could find. */
 enum compute { COMPUTE_FP32, COMPUTE_BF16 };
 
 #define REAL_JOIN_NOW(name, suffix) name##suffix
@@ -45,13 +45,11 @@ enum compute { COMPUTE_FP32, COMPUTE_BF16 };
 #define student_clip_weights REAL_NAME(student_clip_weights)
 #define student_deployed REAL_NAME(student_deployed)
 #define distillation_loss REAL_NAME(distillation_loss)
-#define panel_of_rows REAL_NAME(panel_of_rows)
-#define panel_of_columns REAL_NAME(panel_of_columns)
+#define product REAL_NAME(product)
+#define round_operand REAL_NAME(round_operand)
 #define transpose REAL_NAME(transpose)
 #define dot_product REAL_NAME(dot_product)
 #define add_scaled REAL_NAME(add_scaled)
-#define panel_multiply REAL_NAME(panel_multiply)
-#define panels_multiply REAL_NAME(panels_multiply)
 #define reals_of REAL_NAME(reals_of)
 #define analog_layer_buffers REAL_NAME(analog_layer_buffers)
 #define analog_work_buffers REAL_NAME(analog_work_buffers)
@@ -63,7 +61,7 @@ enum compute { COMPUTE_FP32, COMPUTE_BF16 };
 #define analog_make_weights REAL_NAME(analog_make_weights)
 #define analog_weight_gradient REAL_NAME(analog_weight_gradient)
 #define analog_acts REAL_NAME(analog_acts)
-#define analog_quantise_inputs REAL_NAME(analog_quantise_inputs)
+#define analog_multiplied_inputs REAL_NAME(analog_multiplied_inputs)
 #define analog_side_forward REAL_NAME(analog_side_forward)
 #define analog_side_backward REAL_NAME(analog_side_backward)
 #define rms_norm_forward REAL_NAME(rms_norm_forward)

@@ -23,7 +23,7 @@ static const struct param rows[] = {
     INT_ROW(length, 0, 1e6, "0", "tokens per sequence; 0: as the data files have them, text 256"),
     INT_ROW(accumulate, 1, 65535, "1", "batches per step of the optimiser"),
     NUMBER_ROW(split, 0, 0.5, "0.01", "share of text files that is kept for validation"),
-    CHOICE_ROW(compute, compute_names, "fp32", "bf16: operands of matrix products; sums and weights stay fp32"),
+    CHOICE_ROW(compute, compute_names, "fp32", "bf16: operands of linear layers; sums and weights stay fp32"),
     CHOICE_ROW(optimiser, optimiser_names, "adamw", "muon: for matrices; the rest has AdamW"),
     NUMBER_ROW(lr, 0, 1, "5e-5", "largest learning rate"),
     NUMBER_ROW(last_lr, 0, 1, "1e-7", "learning rate at the end of a linear or cosine schedule"),

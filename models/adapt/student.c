@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "base/gemm.h"
 #include "base/threads.h"
 
 /* ---- forward ----------------------------------------------------------------------------------- */
@@ -37,8 +38,7 @@ static struct attention attention_of(const struct student *s, size_t layer) {
                               .head_dim = p->head_dim,
                               .window = p->window[layer],
                               .ld = width_of_qkv(s),
-                              .scale = (real)p->attention_scale,
-                              .compute = s->options.compute};
+                              .scale = (real)p->attention_scale};
 }
 
 static void rotate(const struct student *s, real *qkv, bool back) {
@@ -143,8 +143,12 @@ enum status student_forward(struct student *s, const struct student_batch *b, en
         forward_layer(s, l, student_stash(s, l), s->inputs[l + 1]);
     }
     rms_norm_forward(whole_rows(s), s->inputs[p->layers], s->final_norm.weight, p->norm_eps, s->normed);
-    multiply(s, s->head, s->normed, s->logits, p->vocabulary);
-    return OK;
+    if (s->watch && s->watch->no_logits) {
+        s->watch->inputs(s->watch->context, s->head, s->normed, s->pass.tokens);
+    } else {
+        multiply(s, s->head, s->normed, s->logits, p->vocabulary);
+    }
+    return gemm_check(e);
 }
 
 real *student_logits(struct student *s) { return s->logits; }

@@ -49,7 +49,7 @@ struct student_options {
     bool trained;               /* false: no gradients, only student_forward (a teacher) */
     bool recompute;             /* keep only the input of every layer, compute the rest again for the gradients */
     uint64_t seed;              /* of weight noise */
-    enum compute compute;       /* of products with matrices and in attention; all else is fp32 */
+    enum compute compute;       /* of the products of linear layers; all else is fp32 */
 };
 
 struct student;

@@ -428,7 +428,7 @@ static bool work_buffers(struct student *s) {
         w->outputs = l->outputs > w->outputs ? l->outputs : w->outputs;
         w->blocks = l->blocks > w->blocks ? l->blocks : w->blocks;
     }
-    return analog_work_buffers(w, s->arena, attention_scratch_reals(s->options.length, s->shape->head_dim));
+    return analog_work_buffers(w, s->arena, attention_scratch_reals(s->options.length));
 }
 
 /* ---- creation ---------------------------------------------------------------------------------- */

@@ -5,7 +5,7 @@
 
 #include "base/threads.h"
 #include "models/adapt/student_math.h"
-#include "models/adapt/student_panels.h"
+#include "models/adapt/student_products.h"
 
 /* ---- RMS norm ---------------------------------------------------------------------------------- */
 

@@ -38,9 +38,8 @@ void embedding_backward(const int32_t *ids, const real *dx, size_t tokens, size_
 struct attention {
     size_t sequences, length, heads, kv_heads, head_dim, window /* 0: all */, ld;
     real scale;
-    enum compute compute;
 };
-size_t attention_scratch_reals(size_t length, size_t head_dim);
+size_t attention_scratch_reals(size_t length);
 /* scratch: [threads][each] */
 void attention_forward(const struct attention *a, const real *q, const real *k, const real *v, real *out, real *scratch,
                        size_t each);

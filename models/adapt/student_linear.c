@@ -1,8 +1,8 @@
 /* The forward pass of a linear layer: see student_linear.h and rule.h.
  *
- * A piece of work is a GROUP of outputs: their weights are made and packed, multiplied with all tokens chunk by chunk,
- * and converted while they are in the cache. The small inner loops are plain C over PANEL lanes that compilers turn
- * into vector code. */
+ * The weights are made first, all of them. Then a piece of work is a GROUP of outputs for a CHUNK of tokens: a product
+ * for every row block, converted while it is in the cache. The small inner loops are plain C over PANEL lanes that
+ * compilers turn into vector code. */
 #include "models/adapt/student_linear.h"
 
 #include <string.h>
@@ -47,22 +47,22 @@ bool analog_layer_buffers(struct analog_layer *l, struct arena *a, uint32_t toke
 static size_t most(size_t a, size_t b) { return a > b ? a : b; }
 
 bool analog_work_buffers(struct analog_work *w, struct arena *a, size_t more) {
-    size_t width = (size_t)w->inputs + (size_t)w->blocks * PANEL; /* panels of all blocks */
+    bool rounds = w->compute == COMPUTE_BF16;
     w->threads = threads_count();
-    w->packed_reals = most(w->tokens, 1024) * width;
-    /* forward: weights of a group, tiles of its panels, one after conversion, noise numbers */
-    size_t forward = (size_t)GROUP * w->inputs + (GROUP_PANELS + 1) * CHUNK * PANEL + width;
-    size_t weights = (size_t)GROUP * (w->tokens + w->inputs) + 64;
-    size_t inputs = (size_t)CHUNK * 1024 + GROUP_PANELS * CHUNK * PANEL;
-    size_t side = ((size_t)w->inputs + w->outputs + PANEL) * CHUNK;
+    /* forward: results of a piece, one panel of them converted, rounded weights; or noise numbers */
+    size_t forward = most((GROUP + PANEL) * CHUNK + (rounds ? (size_t)GROUP * w->inputs : 0), w->inputs + PANEL);
+    size_t weights = (size_t)GRADIENT_GROUP * (w->tokens + w->inputs), inputs = (size_t)CHUNK * RUN;
+    size_t side = most(((size_t)w->inputs + PANEL) * SIDE_CHUNK, (size_t)PANEL * w->tokens);
     w->scratch_reals = (most(most(forward, weights), most(most(inputs, side), more)) + 31) / 16 * 16;
     w->quantised = reals_of(a, (size_t)w->tokens * w->inputs);
     w->gradient_in = reals_of(a, (size_t)w->tokens * w->inputs);
     w->token_range = reals_of(a, (size_t)w->blocks * w->tokens);
     w->token_sums = arena_alloc(a, w->tokens, 4 * sizeof *w->token_sums);
-    w->packed = reals_of(a, w->packed_reals);
+    w->turned = reals_of(a, (size_t)w->tokens * w->inputs);
+    w->rounded = rounds ? reals_of(a, (size_t)RUN * w->inputs) : NULL;
     w->scratch = reals_of(a, (size_t)w->threads * w->scratch_reals);
-    return w->quantised && w->gradient_in && w->token_range && w->token_sums && w->packed && w->scratch;
+    return w->quantised && w->gradient_in && w->token_range && w->token_sums && w->turned && w->scratch &&
+           (w->rounded || !rounds);
 }
 
 /* ---- inputs ------------------------------------------------------------------------------------ */
@@ -175,10 +175,13 @@ static void quantise_tokens(void *context, size_t begin, size_t end, int worker)
         for (size_t i = 0; l->digital_input && i < l->inputs; i++) {
             out[i] = l->digital_input[i] ? 0 : out[i];
         }
+        if (j->work->compute == COMPUTE_BF16) {
+            round_operand(out, l->inputs, 1, l->inputs, out, l->inputs);
+        }
     }
 }
 
-void analog_quantise_inputs(struct analog_layer *l, struct analog_work *w, const struct analog_pass *p, const real *x) {
+static void quantise_inputs(struct analog_layer *l, struct analog_work *w, const struct analog_pass *p, const real *x) {
     struct input_job job = {l, w, x, 0};
     if (l->rule->inputs == TRAIN_INPUTS_STATIC) {
         if (p->mode == STUDENT_TRAIN && !p->again && !p->mirrored) {
@@ -221,13 +224,13 @@ static inline void codes_of(const struct bounds *b, bool round, real inverse_ran
     }
 }
 
-/* n tokens [PANEL], token t with ranges[t]: `out` as the ADC says; outside counts per lane. */
-static inline void convert(const struct bounds *b, bool round, const real *ranges, const real *restrict tile, size_t n,
-                           real *restrict out, int32_t *restrict outside) {
+/* n tokens [ld], token t with ranges[t]: out [n][PANEL] as the ADC says; outside counts per lane. */
+static inline void convert(const struct bounds *b, bool round, const real *ranges, const real *restrict tile, size_t ld,
+                           size_t n, real *restrict out, int32_t *restrict outside) {
     const struct bounds k = *b;
     for (size_t t = 0; t < n; t++) {
         real code[PANEL];
-        codes_of(&k, round, ranges[t] > 0 ? 1 / ranges[t] : 0, tile + t * PANEL, code);
+        codes_of(&k, round, ranges[t] > 0 ? 1 / ranges[t] : 0, tile + t * ld, code);
         for (size_t lane = 0; lane < PANEL; lane++) {
             outside[lane] += real_abs(code[lane]) > k.steps ? 1 : 0;
         }
@@ -265,7 +268,7 @@ static real range_of(const struct forward_job *j, size_t block, size_t token) {
     }
 }
 
-/* A tile [n][PANEL] of results of tokens [first, first + n): converts it and notes what was outside. */
+/* A tile [n][GROUP] of results of tokens [first, first + n): converts it and notes what was outside. */
 static void convert_tile(const struct forward_job *j, size_t block, size_t panel, size_t first, size_t n,
                          const real *tile, real *converted) {
     struct analog_layer *l = j->layer;
@@ -277,135 +280,151 @@ static void convert_tile(const struct forward_job *j, size_t block, size_t panel
         ranges[t] = range_of(j, block, first + t);
     }
     if (bounds.round) {
-        convert(&bounds, true, ranges, tile, n, converted, outside);
+        convert(&bounds, true, ranges, tile, GROUP, n, converted, outside);
     } else {
-        convert(&bounds, false, ranges, tile, n, converted, outside);
+        convert(&bounds, false, ranges, tile, GROUP, n, converted, outside);
     }
     for (size_t lane = 0; lane < PANEL; lane++) {
         any |= outside[lane];
     }
     l->any[at * chunks_in(j->work->tokens) + first / CHUNK] = any != 0;
     for (size_t t = 0; any && t < n; t++) {
-        l->clipped[at * j->work->tokens + first + t] = outside_lanes(&bounds, ranges[t], tile + t * PANEL);
+        l->clipped[at * j->work->tokens + first + t] = outside_lanes(&bounds, ranges[t], tile + t * GROUP);
     }
 }
 
-/* y = start + tile for all lanes */
-static void store_whole(const real *restrict start, const real *restrict tile, size_t n,
-                        real *restrict y, size_t ldy) {
+/* y [n][ldy] = start + tile [n][ld], or += tile where start is NULL; expanded for whole panels. */
+static inline void store_lanes(const real *start, const real *restrict tile, size_t n, size_t ld, size_t lanes,
+                               real *restrict y, size_t ldy) {
     for (size_t t = 0; t < n; t++) {
-        for (size_t lane = 0; lane < PANEL; lane++) {
-            y[t * ldy + lane] = start[lane] + tile[t * PANEL + lane];
-        }
-    }
-}
-
-static void add_whole(const real *restrict tile, size_t n, real *restrict y, size_t ldy) {
-    for (size_t t = 0; t < n; t++) {
-        for (size_t lane = 0; lane < PANEL; lane++) {
-            y[t * ldy + lane] += tile[t * PANEL + lane];
-        }
-    }
-}
-
-/* Adds a tile to its place in y: set by the first block, with the bias. */
-static void store_tile(const struct forward_job *j, size_t block, size_t panel, size_t first, size_t n,
-                       const real *tile) {
-    const struct analog_layer *l = j->layer;
-    size_t o = panel * PANEL, lanes = smaller(PANEL, l->outputs - o);
-    real start[PANEL] = {0}, *y = j->y + first * j->ldy + o;
-    if (l->bias) {
-        memcpy(start, l->bias + o, lanes * sizeof *start);
-    }
-    if (lanes == PANEL && block) {
-        add_whole(tile, n, y, j->ldy);
-    } else if (lanes == PANEL) {
-        store_whole(start, tile, n, y, j->ldy);
-    }
-    for (size_t t = 0; lanes < PANEL && t < n; t++) {
         for (size_t lane = 0; lane < lanes; lane++) {
-            y[t * j->ldy + lane] = (block ? y[t * j->ldy + lane] : start[lane]) + tile[t * PANEL + lane];
+            y[t * ldy + lane] = (start ? start[lane] : y[t * ldy + lane]) + tile[t * ld + lane];
         }
     }
 }
 
-struct block_range { size_t first, n; };
-
-static struct block_range inputs_of(const struct analog_layer *l, bool acts, size_t block) {
-    return acts ? (struct block_range){l->begin[block], l->begin[block + 1] - l->begin[block]}
-                : (struct block_range){0, l->inputs};
+static void store_tile(const real *start, const real *tile, size_t n, size_t ld, size_t lanes, real *y, size_t ldy) {
+    if (lanes == PANEL && start) {
+        store_lanes(start, tile, n, ld, PANEL, y, ldy);
+    } else if (lanes == PANEL) {
+        store_lanes(NULL, tile, n, ld, PANEL, y, ldy);
+    } else {
+        store_lanes(start, tile, n, ld, lanes, y, ldy);
+    }
 }
 
 static bool watches(const struct analog_pass *p) { return p->watch && !p->again; }
-
-/* One panel's results of tokens [first, first + n). */
-static void finish_tile(const struct forward_job *j, size_t block, size_t panel, size_t first, size_t n,
-                        const real *tile, real *converted) {
-    bool limited = j->acts && j->layer->rule->adc_bound > 0;
-    if (j->acts && watches(j->pass) && j->pass->watch->results) {
-        j->pass->watch->results(j->pass->watch->context, j->layer, block, panel, tile, n);
-    }
-    if (limited) {
-        convert_tile(j, block, panel, first, n, tile, converted);
-    }
-    store_tile(j, block, panel, first, n, limited ? converted : tile);
+static bool watches_results(const struct forward_job *j) {
+    return j->acts && watches(j->pass) && j->pass->watch->results;
 }
 
-static void pack_weights(const struct forward_job *j, struct block_range in, size_t begin, size_t end, real *packed) {
-    const struct analog_layer *l = j->layer;
-    for (size_t p = begin; p < end; p++) {
-        panel_of_rows(j->work->compute, l->used + p * PANEL * l->inputs + in.first, l->inputs,
-                      smaller(PANEL, l->outputs - p * PANEL), in.n, packed + (p - begin) * in.n * PANEL);
-    }
-}
+/* Outputs [o, o + count) and tokens [token, token + n) of a piece. */
+struct piece { size_t o, count, token, n; };
 
-/* Panels [begin, end) in one block; tiles [GROUP_PANELS + 1][CHUNK][PANEL]. */
-static void multiply_block(const struct forward_job *j, size_t block, size_t begin, size_t end, real *packed,
-                           real *tiles) {
+/* Results of a row block, tile [n][GROUP], are converted and go to their place; those of the first set it. */
+static void finish_tile(const struct forward_job *j, const struct piece *at, size_t block, real *tile,
+                        real *converted) {
     const struct analog_layer *l = j->layer;
-    struct block_range in = inputs_of(l, j->acts, block);
-    pack_weights(j, in, begin, end, packed);
-    for (size_t t = 0; t < j->pass->tokens; t += CHUNK) {
-        size_t n = smaller(CHUNK, j->pass->tokens - t);
-        panels_multiply(j->work->compute, packed, in.n * PANEL, end - begin, in.n, j->x + t * l->inputs + in.first,
-                        l->inputs, n, tiles, PANEL, CHUNK * PANEL, PANEL);
-        for (size_t p = begin; p < end; p++) {
-            finish_tile(j, block, p, t, n, tiles + (p - begin) * CHUNK * PANEL, tiles + GROUP_PANELS * CHUNK * PANEL);
+    bool limited = l->rule->adc_bound > 0;
+    for (size_t p = 0; p < panels_in(at->count); p++) {
+        size_t o = at->o + p * PANEL, lanes = smaller(PANEL, l->outputs - o);
+        real *results = tile + p * PANEL, *y = j->y + at->token * j->ldy + o, bias[PANEL] = {0};
+        for (size_t t = 0; lanes < PANEL && t < at->n; t++) {
+            memset(results + t * GROUP + lanes, 0, (PANEL - lanes) * sizeof *results);
         }
+        if (watches_results(j)) {
+            j->pass->watch->results(j->pass->watch->context, l, block, o / PANEL, results, GROUP, at->n);
+        }
+        if (l->bias) {
+            memcpy(bias, l->bias + o, lanes * sizeof *bias);
+        }
+        if (limited) {
+            convert_tile(j, block, o / PANEL, at->token, at->n, results, converted);
+        }
+        store_tile(block ? NULL : bias, limited ? converted : results, at->n, limited ? PANEL : GROUP, lanes, y,
+                   j->ldy);
     }
 }
 
-/* A digital product without bias goes straight to its place. */
-static void multiply_plain(const struct forward_job *j, size_t begin, size_t end, real *packed) {
+static void start_with_bias(const struct forward_job *j, const struct piece *at) {
+    for (size_t t = 0; t < at->n; t++) {
+        memcpy(j->y + (at->token + t) * j->ldy + at->o, j->layer->bias + at->o, at->count * sizeof *j->y);
+    }
+}
+
+/* Weights of the outputs of a piece, for a product. room: for a rounded copy of weights that are the master. */
+static struct operand weights_of(const struct forward_job *j, const struct piece *at, real *room) {
     const struct analog_layer *l = j->layer;
-    size_t I = l->inputs;
-    pack_weights(j, (struct block_range){0, I}, begin, end, packed);
-    for (size_t t = 0; t < j->pass->tokens; t += CHUNK) {
-        panels_multiply(j->work->compute, packed, I * PANEL, end - begin, I, j->x + t * I, I,
-                        smaller(CHUNK, j->pass->tokens - t), j->y + t * j->ldy + begin * PANEL, j->ldy, PANEL,
-                        smaller(PANEL, l->outputs - (end - 1) * PANEL));
+    const real *w = l->used + at->o * l->inputs;
+    if (j->work->compute == COMPUTE_BF16 && !j->acts) {
+        round_operand(w, l->inputs, at->count, l->inputs, room, l->inputs);
+        w = room;
+    }
+    return (struct operand){w, l->inputs, true};
+}
+
+static void multiply_piece(const struct forward_job *j, const struct piece *at, real *scratch) {
+    const struct analog_layer *l = j->layer;
+    real *tile = scratch, *converted = tile + CHUNK * GROUP, *y = j->y + at->token * j->ldy + at->o;
+    struct operand x = {j->x + at->token * l->inputs, l->inputs, false};
+    struct operand w = weights_of(j, at, converted + CHUNK * PANEL);
+    if (!j->acts) {
+        if (l->bias) {
+            start_with_bias(j, at);
+        }
+        product(at->n, at->count, l->inputs, x, w, l->bias ? 1 : 0, y, j->ldy);
+        return;
+    }
+    for (size_t b = 0; b < l->blocks; b++) {
+        struct operand inputs = {x.at + l->begin[b], x.ld, false}, columns = {w.at + l->begin[b], w.ld, true};
+        product(at->n, at->count, l->begin[b + 1] - l->begin[b], inputs, columns, 0, tile, GROUP);
+        finish_tile(j, at, b, tile, converted);
     }
 }
 
-static void multiply_groups(void *context, size_t begin, size_t end, int worker) {
+static size_t groups_in(const struct analog_layer *l) { return (l->outputs + GROUP - 1) / GROUP; }
+
+/* Pieces [begin, end): all chunks of a group, then those of the next. */
+static void multiply_pieces(void *context, size_t begin, size_t end, int worker) {
+    const struct forward_job *j = context;
+    size_t chunks = chunks_in(j->pass->tokens);
+    for (size_t i = begin; i < end; i++) {
+        struct piece at = {.o = i / chunks * GROUP, .token = i % chunks * CHUNK};
+        at.count = smaller(GROUP, j->layer->outputs - at.o);
+        at.n = smaller(CHUNK, j->pass->tokens - at.token);
+        multiply_piece(j, &at, j->work->scratch + (size_t)worker * j->work->scratch_reals);
+    }
+}
+
+static void make_weights(void *context, size_t begin, size_t end, int worker) {
     const struct forward_job *j = context;
     struct analog_layer *l = j->layer;
-    real *tiles = j->work->scratch + (size_t)worker * j->work->scratch_reals;
-    real *packed = tiles + (GROUP_PANELS + 1) * CHUNK * PANEL;
-    for (size_t g = begin; g < end; g++) {
-        size_t first = g * GROUP_PANELS, last = smaller(first + GROUP_PANELS, panels_in(l->outputs));
-        if (j->acts && !j->pass->again) {
-            analog_make_weights(l, j->pass, first * PANEL, smaller(last * PANEL, l->outputs) - first * PANEL,
-                                (float *)tiles);
-        }
-        bool straight = !j->acts && !l->bias;
-        if (straight) {
-            multiply_plain(j, first, last, packed);
-        }
-        for (size_t b = 0; !straight && b < (j->acts ? l->blocks : 1); b++) {
-            multiply_block(j, b, first, last, packed, tiles);
-        }
+    analog_make_weights(l, j->pass, begin, end - begin,
+                        (float *)(j->work->scratch + (size_t)worker * j->work->scratch_reals));
+    if (j->work->compute == COMPUTE_BF16) {
+        real *rows = l->noisy + begin * l->inputs;
+        round_operand(rows, l->inputs, end - begin, l->inputs, rows, l->inputs);
     }
+}
+
+static void round_inputs(void *context, size_t begin, size_t end, int worker) {
+    const struct input_job *j = context;
+    size_t I = j->layer->inputs;
+    (void)worker;
+    round_operand(j->x + begin * I, I, end - begin, I, j->work->quantised + begin * I, I);
+}
+
+const real *analog_multiplied_inputs(struct analog_layer *l, struct analog_work *w, const struct analog_pass *p,
+                                     const real *x) {
+    struct input_job job = {l, w, x, 0};
+    if (analog_acts(l, p)) {
+        quantise_inputs(l, w, p, x);
+    } else if (w->compute == COMPUTE_BF16) {
+        parallel_for(p->tokens, 0, 0, round_inputs, &job);
+    } else {
+        return x;
+    }
+    return w->quantised;
 }
 
 void analog_layer_forward(struct analog_layer *l, struct analog_work *w, const struct analog_pass *p, const real *x,
@@ -415,14 +434,13 @@ void analog_layer_forward(struct analog_layer *l, struct analog_work *w, const s
     if (watches(p) && p->watch->inputs) {
         p->watch->inputs(p->watch->context, l, x, p->tokens);
     }
-    if (acts) {
-        analog_quantise_inputs(l, w, p, x);
-        if (!p->again) {
-            analog_measure_weights(l);
-        }
+    struct forward_job job = {l, w, p, analog_multiplied_inputs(l, w, p, x), y, ldy, acts};
+    if (acts && !p->again) {
+        analog_measure_weights(l);
+        parallel_for(l->outputs, PANEL, 0, make_weights, &job);
     }
-    struct forward_job job = {l, w, p, acts ? w->quantised : x, y, ldy, acts};
-    parallel_for((panels_in(l->outputs) + GROUP_PANELS - 1) / GROUP_PANELS, 1, 0, multiply_groups, &job);
+    size_t chunks = chunks_in(p->tokens), pieces = groups_in(l) * chunks;
+    parallel_for(pieces, watches_results(&job) ? chunks : 1, 0, multiply_pieces, &job);
     if (acts && l->side_begin) {
         analog_side_forward(l, w, p->tokens, x, y, ldy);
     }

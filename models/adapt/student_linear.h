@@ -16,18 +16,22 @@
  * Scales and ADC ranges that the model brings take the place of m in the noise and of lambda m in b; they are not
  * trained, and weights beyond their scale are clipped to it (straight through).
  *
+ * With compute = bf16 the operands of all three products are rounded: x^ and W~ where they are made, or copies.
+ *
  * Work is shared out over groups of outputs and over chunks of tokens; every sum has one order. */
 #ifndef MHO_MODELS_ADAPT_STUDENT_LINEAR_H
 #define MHO_MODELS_ADAPT_STUDENT_LINEAR_H
 
 #include "base/memory.h"
 #include "models/adapt/student.h"
-#include "models/adapt/student_panels.h"
+#include "models/adapt/student_products.h"
 
 enum {
-    GROUP_PANELS = 3,                    /* outputs that one piece of work takes, in panels */
-    GROUP = GROUP_PANELS * PANEL,
-    CHUNK = 128                          /* tokens */
+    GROUP = 192,                         /* outputs that one piece of work takes, */
+    CHUNK = 256,                         /* and tokens */
+    GRADIENT_GROUP = 48,                 /* outputs of a piece of dL/dW: few, so that all threads have as much to do */
+    RUN = 1024,                          /* outputs whose weights are multiplied at once on the way back */
+    SIDE_CHUNK = 128                     /* tokens of the side path at once */
 };
 
 struct analog_layer {
@@ -60,11 +64,12 @@ struct analog_layer {
 struct analog_work {
     uint32_t tokens, inputs, outputs, blocks; /* at most */
     enum compute compute;
-    real *quantised, *gradient_in;       /* [T][I] */
+    real *quantised, *gradient_in;       /* [T][I]; quantised: what is multiplied, where that is not x itself */
     real *token_range;                   /* [blocks][T] */
     double *token_sums;                  /* [T][4] */
-    real *packed;
-    size_t packed_reals, scratch_reals;
+    real *turned;                        /* [I][T] */
+    real *rounded;                       /* [RUN][I] weights; NULL: fp32 */
+    size_t scratch_reals;
     real *scratch;                       /* [threads][scratch_reals] */
     int threads;
 };
@@ -74,13 +79,14 @@ struct analog_watch {
     void *context;
     /* x [tokens][I] of the layer, before any converter. */
     void (*inputs)(void *context, const struct analog_layer *l, const real *x, size_t tokens);
-    /* Results of a panel of outputs in a row block, before the ADC: tile [n][PANEL]. Called by several threads, for one
-     * panel by one of them. Only where the layer acts as the chip does. */
+    /* Results of a panel of outputs in a row block, before the ADC: tile [n][ld], PANEL columns. Called by several
+     * threads, for one panel by one of them. Only where the layer acts as the chip does. */
     void (*results)(void *context, const struct analog_layer *l, size_t block, size_t panel, const real *tile,
-                    size_t n);
+                    size_t ld, size_t n);
     /* On the way back: dL/dy [tokens][ldy] of the layer, and what it multiplied, x [tokens][I]. */
     void (*gradients)(void *context, const struct analog_layer *l, const real *x, const real *dy, size_t ldy,
                       size_t tokens);
+    bool no_logits; /* nobody reads them: the head's inputs are shown, but not multiplied; with `inputs` */
 };
 
 struct analog_pass {
@@ -95,8 +101,8 @@ struct analog_pass {
 /* n zeroed reals, aligned for the kernels. NULL: out of memory. */
 real *reals_of(struct arena *a, size_t n);
 
-/* l->rule, inputs, outputs, blocks, begin and side path are set: makes all else of it that is private. `gradients`:
- * backward will be called. False: out of memory. */
+/* l->rule, inputs, outputs, blocks, begin and side path are set: makes all else of it that is private.
+ * False: out of memory. */
 bool analog_layer_buffers(struct analog_layer *l, struct arena *a, uint32_t tokens);
 /* w->tokens, inputs, outputs, blocks: the largest of all layers. more: scratch that others need, per thread. */
 bool analog_work_buffers(struct analog_work *w, struct arena *a, size_t more);
@@ -123,8 +129,9 @@ void analog_make_weights(struct analog_layer *l, const struct analog_pass *p, si
  * becomes 0. */
 void analog_weight_gradient(struct analog_layer *l, size_t o, size_t t, real *g);
 bool analog_acts(const struct analog_layer *l, const struct analog_pass *p);
-/* x^ into w->quantised; ranges of the pass. */
-void analog_quantise_inputs(struct analog_layer *l, struct analog_work *w, const struct analog_pass *p, const real *x);
+/* What the layer multiplies for x: x itself, or w->quantised, made from it with the ranges of the pass. */
+const real *analog_multiplied_inputs(struct analog_layer *l, struct analog_work *w, const struct analog_pass *p,
+                                     const real *x);
 void analog_side_forward(const struct analog_layer *l, struct analog_work *w, uint32_t tokens, const real *x, real *y,
                          size_t ldy);
 /* dx and the gradients of digital weights. */

@@ -1,6 +1,6 @@
 /* The gradients of a linear layer: see student_linear.h.
  *
- *   dL/dW~ [O][I] = sum over tokens of dy_t x^     a piece of work is a GROUP of outputs, dy turned round for it
+ *   dL/dW~ [O][I] = sum over tokens of dy_t x^     a piece of work is GRADIENT_GROUP outputs
  *   dL/dx^ [T][I] = sum over outputs of dy_t W~    runs of outputs one after the other, a piece is a CHUNK of tokens
  * dy_t: dy without the outputs that were outside the ADC bound in block t. */
 #include <string.h>
@@ -27,15 +27,6 @@ static size_t width_of(const struct back_job *j, size_t b) {
     return j->acts ? j->layer->begin[b + 1] - j->layer->begin[b] : j->layer->inputs;
 }
 
-/* Panels before block b. */
-static size_t panels_before(const struct back_job *j, size_t b) {
-    size_t panels = 0;
-    for (size_t i = 0; i < b; i++) {
-        panels += panels_in(width_of(j, i));
-    }
-    return panels;
-}
-
 static const uint16_t *clipped_of(const struct back_job *j, size_t block, size_t panel, size_t token) {
     const struct analog_layer *l = j->layer;
     size_t at = block * panels_in(l->outputs) + panel, chunks = (j->work->tokens + CHUNK - 1) / CHUNK;
@@ -43,190 +34,132 @@ static const uint16_t *clipped_of(const struct back_job *j, size_t block, size_t
     return limited && l->any[at * chunks + token / CHUNK] ? l->clipped + at * j->work->tokens + token : NULL;
 }
 
+/* Whether outputs [o, o + n) of tokens [token, token + count) have any that were outside in block b. */
+static bool has_clipped(const struct back_job *j, size_t b, size_t o, size_t n, size_t token, size_t count) {
+    for (size_t p = o / PANEL; p * PANEL < o + n; p++) {
+        for (size_t t = token; t < token + count; t += CHUNK - t % CHUNK) {
+            if (clipped_of(j, b, p, t)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* copy [count][n] = dy of these outputs and tokens, without what was outside in block b */
+static void copy_unclipped(const struct back_job *j, size_t b, size_t o, size_t n, size_t token, size_t count,
+                           real *copy) {
+    for (size_t t = 0; t < count; t++) {
+        memcpy(copy + t * n, j->dy + (token + t) * j->ldy + o, n * sizeof *copy);
+        for (size_t first = 0; first < n; first += PANEL) {
+            const uint16_t *clipped = clipped_of(j, b, (o + first) / PANEL, token + t);
+            for (size_t lane = 0; clipped && lane < smaller(PANEL, n - first); lane++) {
+                copy[t * n + first + lane] = *clipped >> lane & 1 ? 0 : copy[t * n + first + lane];
+            }
+        }
+    }
+}
+
+/* dy_t of these outputs and tokens in block b, for a product; room [count][n]. */
+static struct operand gradients_of(const struct back_job *j, size_t b, size_t o, size_t n, size_t token, size_t count,
+                                   real *room) {
+    bool rounds = j->work->compute == COMPUTE_BF16;
+    if (has_clipped(j, b, o, n, token, count)) {
+        copy_unclipped(j, b, o, n, token, count, room);
+        if (rounds) {
+            round_operand(room, n, count, n, room, n);
+        }
+    } else if (rounds) {
+        round_operand(j->dy + token * j->ldy + o, j->ldy, count, n, room, n);
+    } else {
+        return (struct operand){j->dy + token * j->ldy + o, j->ldy, false};
+    }
+    return (struct operand){room, n, false};
+}
+
 /* ---- weights ----------------------------------------------------------------------------------- */
 
-/* A panel of inputs, all tokens: [T][PANEL]. */
-static void pack_inputs(void *context, size_t begin, size_t end, int worker) {
-    const struct back_job *j = context;
-    size_t T = j->pass->tokens;
-    (void)worker;
-    for (size_t b = 0, at = 0; b < blocks_of(j); b++) {
-        for (size_t i = 0; i < width_of(j, b); i += PANEL, at++) {
-            if (at >= begin && at < end) {
-                panel_of_columns(j->work->compute, j->x + first_of(j, b) + i, j->layer->inputs,
-                                 smaller(PANEL, width_of(j, b) - i), T, j->work->packed + at * T * PANEL);
-            }
+static void bias_gradient(const struct back_job *j, size_t o, size_t n) {
+    double sums[GRADIENT_GROUP] = {0};
+    for (size_t t = 0; t < j->pass->tokens; t++) {
+        for (size_t i = 0; i < n; i++) {
+            sums[i] += (double)j->dy[t * j->ldy + o + i];
         }
     }
-}
-
-/* turned [n][T]: without what was outside in block b; whether anything was. */
-static bool leave_out_clipped(const struct back_job *j, size_t b, size_t o, size_t n, real *turned) {
-    size_t T = j->pass->tokens;
-    bool changed = false;
-    for (size_t p = o / PANEL; p * PANEL < o + n; p++) {
-        for (size_t t = 0; t < T; t++) {
-            const uint16_t *clipped = clipped_of(j, b, p, t);
-            if (!clipped) {
-                t += CHUNK - 1 - t % CHUNK;
-                continue;
-            }
-            for (size_t lane = 0; lane < PANEL && *clipped; lane++) {
-                if (*clipped >> lane & 1) {
-                    turned[(p * PANEL + lane - o) * T + t] = 0;
-                    changed = true;
-                }
-            }
-        }
-    }
-    return changed;
-}
-
-static void bias_gradient(const struct back_job *j, size_t o, size_t n, const real *turned) {
-    const struct analog_layer *l = j->layer;
-    size_t T = j->pass->tokens;
-    for (size_t i = 0; l->bias && i < n; i++) {
-        double sum = 0;
-        for (size_t t = 0; t < T; t++) {
-            sum += (double)turned[i * T + t];
-        }
-        l->bias_gradient[o + i] += (real)sum;
-    }
-}
-
-/* A group of n outputs from o in block b. */
-static void block_gradient(const struct back_job *j, size_t b, size_t o, size_t n, const real *turned, real *g) {
-    size_t T = j->pass->tokens, width = width_of(j, b), panels = panels_in(width);
-    const real *packed = j->work->packed + panels_before(j, b) * T * PANEL;
-    panels_multiply(j->work->compute, packed, T * PANEL, panels, T, turned, T, n, g, width, PANEL,
-                    width - (panels - 1) * PANEL);
     for (size_t i = 0; i < n; i++) {
-        if (j->acts) {
-            analog_weight_gradient(j->layer, o + i, b, g + i * width);
-        } else {
-            add_scaled(j->layer->weight_gradient + (o + i) * width, 1, g + i * width, width);
-        }
+        j->layer->bias_gradient[o + i] += (real)sums[i];
+    }
+}
+
+/* A group of n outputs from o in block b; g [n][width], room [T][n]. */
+static void block_gradient(const struct back_job *j, size_t b, size_t o, size_t n, real *g, real *room) {
+    struct analog_layer *l = j->layer;
+    size_t T = j->pass->tokens, width = width_of(j, b);
+    struct operand dy = gradients_of(j, b, o, n, 0, T, room), x = {j->x + first_of(j, b), l->inputs, false};
+    dy.turned = true;
+    if (!j->acts) {
+        product(n, width, T, dy, x, 1, l->weight_gradient + o * l->inputs, l->inputs);
+        return;
+    }
+    product(n, width, T, dy, x, 0, g, width);
+    for (size_t i = 0; i < n; i++) {
+        analog_weight_gradient(l, o + i, b, g + i * width);
     }
 }
 
 static void weight_groups(void *context, size_t begin, size_t end, int worker) {
     const struct back_job *j = context;
-    size_t T = j->pass->tokens;
-    real *turned = j->work->scratch + (size_t)worker * j->work->scratch_reals, *g = turned + (GROUP * T + 15) / 16 * 16;
+    real *g = j->work->scratch + (size_t)worker * j->work->scratch_reals;
+    real *room = g + GRADIENT_GROUP * (size_t)j->layer->inputs;
     for (size_t group = begin; group < end; group++) {
-        size_t o = group * GROUP, n = smaller(GROUP, j->layer->outputs - o);
-        transpose(j->dy + o, j->ldy, T, n, turned, T);
-        bias_gradient(j, o, n, turned);
-        bool whole = true;
+        size_t o = group * GRADIENT_GROUP, n = smaller(GRADIENT_GROUP, j->layer->outputs - o);
+        if (j->layer->bias) {
+            bias_gradient(j, o, n);
+        }
         for (size_t b = 0; b < blocks_of(j); b++) {
-            if (!whole) {
-                transpose(j->dy + o, j->ldy, T, n, turned, T);
-            }
-            whole = !leave_out_clipped(j, b, o, n, turned);
-            block_gradient(j, b, o, n, turned, g);
+            block_gradient(j, b, o, n, g, room);
         }
     }
 }
 
 /* ---- inputs ------------------------------------------------------------------------------------ */
 
-/* A panel of inputs, the outputs of the run: [count][PANEL]. */
-static void pack_run(void *context, size_t begin, size_t end, int worker) {
+/* Weights of the run, rounded: [count][I] */
+static void round_run(void *context, size_t begin, size_t end, int worker) {
     const struct back_job *j = context;
+    size_t I = j->layer->inputs;
     (void)worker;
-    for (size_t b = 0, at = 0; b < blocks_of(j); b++) {
-        for (size_t i = 0; i < width_of(j, b); i += PANEL, at++) {
-            if (at >= begin && at < end) {
-                panel_of_columns(j->work->compute, j->layer->used + j->first * j->layer->inputs + first_of(j, b) + i,
-                                 j->layer->inputs, smaller(PANEL, width_of(j, b) - i), j->count,
-                                 j->work->packed + at * j->count * PANEL);
-            }
-        }
-    }
+    round_operand(j->layer->used + (j->first + begin) * I, I, end - begin, I, j->work->rounded + begin * I, I);
 }
 
-static bool chunk_has_clipped(const struct back_job *j, size_t b, size_t token) {
-    for (size_t p = j->first / PANEL; p * PANEL < j->first + j->count; p++) {
-        if (clipped_of(j, b, p, token)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* copy [n][count] of dy for tokens from `token`, without what was outside in block b */
-static void copy_unclipped(const struct back_job *j, size_t b, size_t token, size_t n, real *copy) {
-    for (size_t t = 0; t < n; t++) {
-        memcpy(copy + t * j->count, j->dy + (token + t) * j->ldy + j->first, j->count * sizeof *copy);
-        for (size_t o = 0; o < j->count; o += PANEL) {
-            const uint16_t *clipped = clipped_of(j, b, (j->first + o) / PANEL, token + t);
-            for (size_t lane = 0; clipped && lane < smaller(PANEL, j->count - o); lane++) {
-                copy[t * j->count + o + lane] *= (real)(~*clipped >> lane & 1);
-            }
-        }
-    }
-}
-
-static void add_tile(const real *tile, size_t n, size_t lanes, real *out, size_t ld) {
-    for (size_t t = 0; t < n; t++) {
-        for (size_t lane = 0; lane < lanes; lane++) {
-            out[t * ld + lane] += tile[t * PANEL + lane];
-        }
-    }
-}
-
-/* Panels [p, p + count) of a block for n tokens, dy [n][ld] -> out [n][I], which is set by the first run of outputs and
- * added to by the others. packed: of these panels. */
-static void input_panels(const struct back_job *j, const real *packed, size_t p, size_t count, size_t width,
-                         const real *dy, size_t ld, size_t n, real *tiles, real *out) {
-    size_t I = j->layer->inputs, stride = j->count * PANEL;
-    if (j->first == 0) {
-        panels_multiply(j->work->compute, packed, stride, count, j->count, dy, ld, n, out + p * PANEL, I, PANEL,
-                        smaller(PANEL, width - (p + count - 1) * PANEL));
-        return;
-    }
-    panels_multiply(j->work->compute, packed, stride, count, j->count, dy, ld, n, tiles, PANEL, CHUNK * PANEL, PANEL);
-    for (size_t i = p; i < p + count; i++) {
-        add_tile(tiles + (i - p) * CHUNK * PANEL, n, smaller(PANEL, width - i * PANEL), out + i * PANEL, I);
-    }
-}
-
-static void input_chunk(const struct back_job *j, size_t token, real *tiles, real *copy) {
+/* A chunk of tokens; room [CHUNK][count]. The first run of outputs sets gradient_in, the others add to it. */
+static void input_chunk(const struct back_job *j, size_t token, real *room) {
     size_t I = j->layer->inputs, n = smaller(CHUNK, j->pass->tokens - token);
-    for (size_t b = 0, at = 0; b < blocks_of(j); b++) {
-        const real *dy = j->dy + token * j->ldy + j->first;
-        size_t ld = j->ldy;
-        if (chunk_has_clipped(j, b, token)) {
-            copy_unclipped(j, b, token, n, copy);
-            dy = copy;
-            ld = j->count;
-        }
-        size_t width = width_of(j, b), panels = panels_in(width);
-        for (size_t p = 0; p < panels; p += GROUP_PANELS) {
-            input_panels(j, j->work->packed + (at + p) * j->count * PANEL, p, smaller(GROUP_PANELS, panels - p), width,
-                         dy, ld, n, tiles, j->work->gradient_in + token * I + first_of(j, b));
-        }
-        at += panels;
+    bool copied = j->work->compute == COMPUTE_BF16 && !j->acts;
+    const real *weights = copied ? j->work->rounded : j->layer->used + j->first * I;
+    for (size_t b = 0; b < blocks_of(j); b++) {
+        struct operand dy = gradients_of(j, b, j->first, j->count, token, n, room);
+        struct operand w = {weights + first_of(j, b), I, false};
+        product(n, width_of(j, b), j->count, dy, w, j->first ? 1 : 0,
+                j->work->gradient_in + token * I + first_of(j, b), I);
     }
 }
 
 static void input_chunks(void *context, size_t begin, size_t end, int worker) {
     const struct back_job *j = context;
-    real *tiles = j->work->scratch + (size_t)worker * j->work->scratch_reals;
-    real *copy = tiles + GROUP_PANELS * CHUNK * PANEL;
     for (size_t c = begin; c < end; c++) {
-        input_chunk(j, c * CHUNK, tiles, copy);
+        input_chunk(j, c * CHUNK, j->work->scratch + (size_t)worker * j->work->scratch_reals);
     }
 }
 
 /* dL/dx^ into gradient_in, in runs of outputs whose weights fit the cache. */
 static void input_gradients(struct back_job *j) {
-    size_t panels = panels_before(j, blocks_of(j)), outputs = j->layer->outputs;
-    size_t run = smaller(smaller((size_t)1 << 18, j->work->packed_reals) / (panels * PANEL) / PANEL * PANEL, 1024);
-    run = run < PANEL ? PANEL : run;
-    for (j->first = 0; j->first < outputs; j->first += run) {
-        j->count = smaller(run, outputs - j->first);
-        parallel_for(panels, 0, 0, pack_run, j);
+    size_t outputs = j->layer->outputs;
+    for (j->first = 0; j->first < outputs; j->first += RUN) {
+        j->count = smaller(RUN, outputs - j->first);
+        if (j->work->compute == COMPUTE_BF16 && !j->acts) {
+            parallel_for(j->count, PANEL, 0, round_run, j);
+        }
         parallel_for((j->pass->tokens + CHUNK - 1) / CHUNK, 1, 0, input_chunks, j);
     }
 }
@@ -310,20 +243,16 @@ static void add_tokens(void *context, size_t begin, size_t end, int worker) {
 void analog_layer_backward(struct analog_layer *l, struct analog_work *w, const struct analog_pass *p, const real *x,
                            const real *dy, size_t ldy, real *dx) {
     bool acts = analog_acts(l, p);
-    if (acts) {
-        struct analog_pass again = *p;
-        again.again = true;
-        analog_quantise_inputs(l, w, &again, x);
-    }
-    struct back_job job = {l, w, p, acts ? w->quantised : x, dy, x, ldy, dx, acts, 0, 0};
+    struct analog_pass again = *p;
+    again.again = true;
+    struct back_job job = {l, w, p, analog_multiplied_inputs(l, w, &again, x), dy, x, ldy, dx, acts, 0, 0};
     if (p->watch && p->watch->gradients) {
         p->watch->gradients(p->watch->context, l, x, dy, ldy, p->tokens);
     }
     if (acts && l->side_begin) {
         analog_side_backward(l, w, p->tokens, x, dy, ldy, dx);
     }
-    parallel_for(panels_before(&job, blocks_of(&job)), 0, 0, pack_inputs, &job);
-    parallel_for((l->outputs + GROUP - 1) / GROUP, 1, 0, weight_groups, &job);
+    parallel_for((l->outputs + GRADIENT_GROUP - 1) / GRADIENT_GROUP, 1, 0, weight_groups, &job);
     input_gradients(&job);
     if (acts && l->rule->inputs == TRAIN_INPUTS_STATIC) {
         for (size_t b = 0; b < l->blocks; b++) {

@@ -1,8 +1,9 @@
 /* The side path of a linear layer: digital weights, unquantised inputs; see student_linear.h.
  *
  *   y += x W_side,   dx += dy W_side,   dW_side[o][i] = sum over tokens of dy[o] x[i]
- * W_side is a list per output. Tokens are taken CHUNK at a time and turned round, so that the inner loop runs along
- * tokens. The tile knows nothing of these weights: what its gradient says of them (0 on the tile) does not count. */
+ * W_side is a list per output. Tokens are taken SIDE_CHUNK at a time and turned round, so that the inner loop runs
+ * along tokens. The tile knows nothing of these weights: what its gradient says of them (0 on the tile) does not
+ * count. */
 #include <string.h>
 
 #include "base/threads.h"
@@ -20,20 +21,20 @@ static real *scratch_of(const struct side_job *j, int worker) {
     return j->work->scratch + (size_t)worker * j->work->scratch_reals;
 }
 
-/* y of PANEL outputs from o for n tokens; turned [I][CHUNK]: the inputs. */
+/* y of PANEL outputs from o for n tokens; turned [I][SIDE_CHUNK]: the inputs. */
 static void add_outputs(const struct side_job *j, size_t o, size_t token, size_t n, const real *turned, real *sums) {
     const struct analog_layer *l = j->layer;
     size_t lanes = smaller(PANEL, l->outputs - o);
-    memset(sums, 0, PANEL * CHUNK * sizeof *sums);
+    memset(sums, 0, PANEL * SIDE_CHUNK * sizeof *sums);
     for (size_t lane = 0; lane < lanes; lane++) {
         for (uint32_t k = l->side_begin[o + lane]; k < l->side_begin[o + lane + 1]; k++) {
             size_t i = l->side_inputs[k];
-            add_scaled(sums + lane * CHUNK, l->weight[(o + lane) * l->inputs + i], turned + i * CHUNK, n);
+            add_scaled(sums + lane * SIDE_CHUNK, l->weight[(o + lane) * l->inputs + i], turned + i * SIDE_CHUNK, n);
         }
     }
     for (size_t t = 0; t < n; t++) {
         for (size_t lane = 0; lane < lanes; lane++) {
-            j->y[(token + t) * j->ldy + o + lane] += sums[lane * CHUNK + t];
+            j->y[(token + t) * j->ldy + o + lane] += sums[lane * SIDE_CHUNK + t];
         }
     }
 }
@@ -41,10 +42,10 @@ static void add_outputs(const struct side_job *j, size_t o, size_t token, size_t
 static void forward_chunks(void *context, size_t begin, size_t end, int worker) {
     const struct side_job *j = context;
     const struct analog_layer *l = j->layer;
-    real *turned = scratch_of(j, worker), *sums = turned + (size_t)l->inputs * CHUNK;
+    real *turned = scratch_of(j, worker), *sums = turned + (size_t)l->inputs * SIDE_CHUNK;
     for (size_t c = begin; c < end; c++) {
-        size_t token = c * CHUNK, n = smaller(CHUNK, j->tokens - token);
-        transpose(j->x + token * l->inputs, l->inputs, n, l->inputs, turned, CHUNK);
+        size_t token = c * SIDE_CHUNK, n = smaller(SIDE_CHUNK, j->tokens - token);
+        transpose(j->x + token * l->inputs, l->inputs, n, l->inputs, turned, SIDE_CHUNK);
         for (size_t o = 0; o < l->outputs; o += PANEL) {
             add_outputs(j, o, token, n, turned, sums);
         }
@@ -54,39 +55,39 @@ static void forward_chunks(void *context, size_t begin, size_t end, int worker) 
 void analog_side_forward(const struct analog_layer *l, struct analog_work *w, uint32_t tokens, const real *x, real *y,
                          size_t ldy) {
     struct side_job job = {l, w, x, NULL, y, NULL, tokens, ldy};
-    parallel_for((tokens + CHUNK - 1) / CHUNK, 1, 0, forward_chunks, &job);
+    parallel_for((tokens + SIDE_CHUNK - 1) / SIDE_CHUNK, 1, 0, forward_chunks, &job);
 }
 
 static void input_chunks(void *context, size_t begin, size_t end, int worker) {
     const struct side_job *j = context;
     const struct analog_layer *l = j->layer;
-    real *turned = scratch_of(j, worker), *sums = turned + (size_t)PANEL * CHUNK;
+    real *turned = scratch_of(j, worker), *sums = turned + (size_t)PANEL * SIDE_CHUNK;
     for (size_t c = begin; c < end; c++) {
-        size_t token = c * CHUNK, n = smaller(CHUNK, j->tokens - token);
-        memset(sums, 0, (size_t)l->inputs * CHUNK * sizeof *sums);
+        size_t token = c * SIDE_CHUNK, n = smaller(SIDE_CHUNK, j->tokens - token);
+        memset(sums, 0, (size_t)l->inputs * SIDE_CHUNK * sizeof *sums);
         for (size_t o = 0; o < l->outputs; o++) {
             if (o % PANEL == 0) {
-                transpose(j->dy + token * j->ldy + o, j->ldy, n, smaller(PANEL, l->outputs - o), turned, CHUNK);
+                transpose(j->dy + token * j->ldy + o, j->ldy, n, smaller(PANEL, l->outputs - o), turned, SIDE_CHUNK);
             }
             for (uint32_t k = l->side_begin[o]; k < l->side_begin[o + 1]; k++) {
                 size_t i = l->side_inputs[k];
-                add_scaled(sums + i * CHUNK, l->weight[o * l->inputs + i], turned + o % PANEL * CHUNK, n);
+                add_scaled(sums + i * SIDE_CHUNK, l->weight[o * l->inputs + i], turned + o % PANEL * SIDE_CHUNK, n);
             }
         }
         for (size_t t = 0; t < n; t++) {
             for (size_t i = 0; i < l->inputs; i++) {
-                j->dx[(token + t) * l->inputs + i] += sums[i * CHUNK + t];
+                j->dx[(token + t) * l->inputs + i] += sums[i * SIDE_CHUNK + t];
             }
         }
     }
 }
 
-/* Turns the inputs round as a whole: packed [I][T]. */
+/* Turns the inputs round as a whole: turned [I][T]. */
 static void turn_inputs(void *context, size_t begin, size_t end, int worker) {
     const struct side_job *j = context;
     size_t I = j->layer->inputs;
     (void)worker;
-    transpose(j->x + begin, I, j->tokens, end - begin, j->work->packed + begin * j->tokens, j->tokens);
+    transpose(j->x + begin, I, j->tokens, end - begin, j->work->turned + begin * j->tokens, j->tokens);
 }
 
 static void weight_outputs(void *context, size_t begin, size_t end, int worker) {
@@ -101,7 +102,7 @@ static void weight_outputs(void *context, size_t begin, size_t end, int worker) 
         }
         for (uint32_t k = l->side_begin[o]; k < l->side_begin[o + 1]; k++) {
             size_t i = l->side_inputs[k];
-            l->weight_gradient[o * l->inputs + i] += dot_product(turned + o % PANEL * T, j->work->packed + i * T, T);
+            l->weight_gradient[o * l->inputs + i] += dot_product(turned + o % PANEL * T, j->work->turned + i * T, T);
         }
     }
 }
@@ -109,7 +110,7 @@ static void weight_outputs(void *context, size_t begin, size_t end, int worker) 
 void analog_side_backward(struct analog_layer *l, struct analog_work *w, uint32_t tokens, const real *x, const real *dy,
                           size_t ldy, real *dx) {
     struct side_job job = {l, w, x, dy, NULL, dx, tokens, ldy};
-    parallel_for((tokens + CHUNK - 1) / CHUNK, 1, 0, input_chunks, &job);
+    parallel_for((tokens + SIDE_CHUNK - 1) / SIDE_CHUNK, 1, 0, input_chunks, &job);
     parallel_for(l->inputs, 0, 0, turn_inputs, &job);
     parallel_for(l->outputs, 0, 0, weight_outputs, &job);
 }

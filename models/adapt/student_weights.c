@@ -191,10 +191,10 @@ static void add_noise(const struct analog_layer *l, real *w, size_t n, size_t o,
 
 /* Noise numbers of row o. */
 static void draw(const struct analog_layer *l, uint64_t seed, bool mirrored, size_t o, float *numbers) {
-    enum { RUN = 32 };
-    uint64_t blocks[RUN], per_row = panels_in(l->inputs), stream = random_stream(RANDOM_WEIGHT_NOISE, l->matrix);
-    for (uint64_t b = 0; b < per_row; b += RUN) {
-        size_t n = smaller(RUN, per_row - b);
+    enum { AT_ONCE = 32 };
+    uint64_t blocks[AT_ONCE], per_row = panels_in(l->inputs), stream = random_stream(RANDOM_WEIGHT_NOISE, l->matrix);
+    for (uint64_t b = 0; b < per_row; b += AT_ONCE) {
+        size_t n = smaller(AT_ONCE, per_row - b);
         for (size_t i = 0; i < n; i++) {
             blocks[i] = o * per_row + b + i;
         }

@@ -12,6 +12,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/gemm.h"
 #include "base/io.h"
 #include "base/memory.h"
 #include "base/random.h"
@@ -178,11 +179,13 @@ static enum status step(struct trainer *t, struct error *e) {
         TRY(train_batch(t, number * (uint64_t)r->accumulate + (uint64_t)i, row, &finite, e));
     }
     add_ranks(t, row, finite);
+    TRY(gemm_check(e));
     update(t, finite, row);
     double took_s = now_s() - start_s;
     t->speeds[number] = (double)t->tokens * r->accumulate / took_s;
     t->train_s += took_s;
     t->state.steps++;
+    TRY(gemm_check(e)); /* of Muon */
     return check_loss(t, e);
 }
 

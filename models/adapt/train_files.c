@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/bf16.h"
+#include "base/gemm.h"
 #include "base/io.h"
 #include "base/kernels.h"
 #include "base/memory.h"
@@ -34,10 +34,11 @@ static enum status identify(const struct trainer *t, struct checkpoint_identity 
     const struct train_options *o = t->o;
     uint64_t recipe;
     bool bf16 = t->r->compute == COMPUTE_BF16;
-    const char *name = kernels()->name, *compute = bf16 ? bf16_kernels()->name : "fp32";
+    const char *name = kernels()->name, *compute = bf16 ? "bf16" : "fp32";
+    const char *products = gemm()->name, *version = gemm()->version;
     TRY(recipe_hash(t->r, &recipe, e));
     const struct checkpoint_identity all[IDENTITIES] = {
-        {bf16 ? "compute type than bf16, or kernel of it" : "compute type than fp32",
+        {bf16 ? "compute type than bf16" : "compute type than fp32",
          data_hash_bytes(0, compute, strlen(compute))},
         {"recipe", recipe},
         {"seed", o->seed},
@@ -46,6 +47,8 @@ static enum status identify(const struct trainer *t, struct checkpoint_identity 
         {"chip", o->chip ? chip_hash(o->chip) : 0},
         {"set of data", data_hash(o->data)},
         {"kernel, which rounds otherwise", data_hash_bytes(0, name, strlen(name))},
+        {"library for products (--gemm), which rounds otherwise", data_hash_bytes(0, products, strlen(products))},
+        {"release of the library for products, or processor for it", data_hash_bytes(0, version, strlen(version))},
         {"length of a row", sizeof(struct train_row)},
     };
     memcpy(out, all, sizeof all);

@@ -25,7 +25,7 @@ struct train_state {
     double loss;                     /* of the last step that was finite */
 };
 
-enum { IDENTITIES = 9 };
+enum { IDENTITIES = 11 };
 
 struct trainer {
     const struct train_options *o;
