@@ -184,39 +184,37 @@ static double processor_s(void) {
 }
 
 /* The first time is not counted: code is made then. */
-double gemm_flops(const struct gemm *library) {
-    enum { M = 128, N = 96, K = 256, TIMES = 8 };
+void gemm_measure(const struct gemm *const *all, size_t count, double *flops) {
+    enum { M = 128, N = 96, K = 256, TIMES = 24 };
+    double least_s[LIBRARIES];
     float *memory = mem_alloc(M * K + N * K + M * N, sizeof *memory);
-    if (!memory) {
-        return 0;
-    }
-    for (size_t i = 0; i < M * K + N * K; i++) {
+    for (size_t i = 0; memory && i < M * K + N * K; i++) {
         memory[i] = (float)(i % 17) - 8;
     }
     struct gemm_operand a = {memory, K, false}, b = {memory + M * K, K, true};
-    double least_s = HUGE_VAL;
-    for (int i = 0; i <= TIMES; i++) {
-        double begin_s = processor_s();
-        library->multiply(M, N, K, a, b, 0, memory + (M + N) * K, N);
-        least_s = i ? fmin(least_s, processor_s() - begin_s) : least_s;
+    for (size_t i = 0; memory && i <= TIMES; i++) {
+        for (size_t k = 0; k < count; k++) {
+            double begin_s = processor_s();
+            all[k]->multiply(M, N, K, a, b, 0, memory + (M + N) * K, N);
+            least_s[k] = i ? fmin(least_s[k], processor_s() - begin_s) : HUGE_VAL;
+        }
+    }
+    for (size_t k = 0; k < count; k++) {
+        flops[k] = memory ? 2.0 * M * N * K / least_s[k] : 0;
     }
     mem_free(memory);
-    return least_s > 0 ? 2.0 * M * N * K / least_s : 0;
 }
 
 static void measure_all(void) {
     const double CLEARLY = 1.25;
     const struct gemm *all[LIBRARIES];
-    size_t count = gemm_available(all, LIBRARIES);
-    double best = gemm_flops(all[0]);
-    fastest = all[0];
-    for (size_t i = 1; i + 1 < count; i++) { /* the last, plain, is faster than no library */
-        double flops = gemm_flops(all[i]);
-        if (flops > CLEARLY * best) {
-            best = flops;
-            fastest = all[i];
-        }
+    double flops[LIBRARIES];
+    size_t count = gemm_available(all, LIBRARIES), best = 0;
+    gemm_measure(all, count > 1 ? count - 1 : 0, flops); /* the last, plain, is faster than no library */
+    for (size_t i = 1; i + 1 < count; i++) {
+        best = flops[i] > CLEARLY * flops[best] ? i : best;
     }
+    fastest = all[best];
 }
 
 static const struct gemm *find_fastest(void) {

@@ -38,8 +38,9 @@ struct gemm {
 };
 
 /* The library in use: the fastest unless gemm_select named one. The fastest is measured once in a process, in some
- * 10 ms: the first of the list above stands unless another is 1.25 times as fast, so that two runs on a machine choose
- * alike; plain only stands alone. */
+ * 10 ms, libraries in turns: the first of the list above stands unless another is 1.25 times as fast, so that two runs
+ * on a machine choose alike, as a rule: what goes on with the results of another run selects its library. Plain only
+ * stands alone. */
 const struct gemm *gemm(void);
 /* name: of the list; NULL = the fastest. Returns 0, or -1 if this machine lacks it. Not while others multiply. */
 int gemm_select(const char *name);
@@ -48,7 +49,8 @@ size_t gemm_available(const struct gemm **out, size_t max);
 /* ERR_RUN once a library could not make a product, for want of memory: C is not set then. For the loops over products,
  * before they keep what came out. */
 enum status gemm_check(struct error *e);
-/* Multiplications and additions per second of this thread's processor time, for a product as training makes them. */
-double gemm_flops(const struct gemm *library);
+/* Multiplications and additions per second of this thread's processor time, for a product as training makes them:
+ * flops [count] of the libraries, which take turns, so that a busy moment is there for all of them. */
+void gemm_measure(const struct gemm *const *all, size_t count, double *flops);
 
 #endif

@@ -128,7 +128,8 @@ static enum status train_with(const struct options *o, const struct train_recipe
     enum status s = ranks_agree(open_inputs(o, r, &in, e), e);
     if (s == OK) {
         struct train_options t = {.model = in.model, .teacher = in.teacher ? in.teacher : in.model, .chip = in.chip,
-                                  .data = in.data, .recipe = r, .seed = o->seed, .out = o->out, .resume = o->resume};
+                                  .data = in.data, .recipe = r, .seed = o->seed, .out = o->out, .resume = o->resume,
+                                  .library_named = o->gemm != NULL};
         s = adapt_train(&t, &result, e);
     }
     s = s == OK ? print(o, in.chip, &result, e) : s;

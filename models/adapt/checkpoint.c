@@ -137,3 +137,15 @@ enum status checkpoint_read(const char *path, const struct checkpoint *c, struct
     unmap_file(&f);
     return status;
 }
+
+uint64_t checkpoint_identity_at(const char *path, size_t i) {
+    struct mapped_file f;
+    struct error ignored;
+    if (map_file(path, &f, &ignored) != OK) {
+        return 0;
+    }
+    size_t at = PREFIX_BYTES + i * sizeof(uint64_t);
+    uint64_t hash = at + sizeof hash <= f.bytes ? load((const uint8_t *)f.data + at, sizeof hash) : 0;
+    unmap_file(&f);
+    return hash;
+}

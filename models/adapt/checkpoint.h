@@ -30,5 +30,8 @@ struct checkpoint {
 enum status checkpoint_write(const char *path, const struct checkpoint *c, struct error *e);
 /* Fills the blocks. On an error (not there, damaged, cut off, of another run) they are as they were. */
 enum status checkpoint_read(const char *path, const struct checkpoint *c, struct error *e);
+/* Hash number i of what the run of a file was made with; 0: there is no such file, or no such number in it. For choices
+ * before the file is read, which checks it. */
+uint64_t checkpoint_identity_at(const char *path, size_t i);
 
 #endif

@@ -383,6 +383,9 @@ static enum status start(struct trainer *t, struct error *e) {
 enum status adapt_train(const struct train_options *o, struct train_result *out, struct error *e) {
     struct trainer *t = NULL;
     enum status status = ranks_agree(trainer_create(o, &t, e), e);
+    if (status == OK) {
+        trainer_choose_products(t);
+    }
     status = status == OK ? ranks_agree(trainer_compare(t, e), e) : status;
     status = status == OK ? ranks_agree(start(t, e), e) : status;
     status = status == OK ? ranks_agree(measure_teacher(t, e), e) : status;

@@ -78,6 +78,8 @@ struct train_options {
     uint64_t seed;      /* of noise, order of the data, and weights drawn at random */
     const char *out;    /* folder */
     bool resume;        /* go on from the checkpoint in `out` */
+    bool library_named; /* the library for products (base/gemm.h) in use stays, or the run is refused; otherwise all
+                         * ranks take that of the checkpoint, or of rank 0 */
 };
 struct train_result {
     uint64_t steps, tokens, skipped; /* of the whole run, earlier parts included */

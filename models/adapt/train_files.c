@@ -30,12 +30,16 @@ static enum status recipe_hash(const struct train_recipe *r, uint64_t *hash, str
     return map ? OK : no_memory(e);
 }
 
+static uint64_t library_hash(const char *name) { return data_hash_bytes(0, name, strlen(name)); }
+
+enum { LIBRARY_IDENTITY = 8 }; /* its place below */
+
 static enum status identify(const struct trainer *t, struct checkpoint_identity out[IDENTITIES], struct error *e) {
     const struct train_options *o = t->o;
     uint64_t recipe;
     bool bf16 = t->r->compute == COMPUTE_BF16;
     const char *name = kernels()->name, *compute = bf16 ? "bf16" : "fp32";
-    const char *products = gemm()->name, *version = gemm()->version;
+    const char *version = gemm()->version;
     TRY(recipe_hash(t->r, &recipe, e));
     const struct checkpoint_identity all[IDENTITIES] = {
         {bf16 ? "compute type than bf16" : "compute type than fp32",
@@ -47,7 +51,7 @@ static enum status identify(const struct trainer *t, struct checkpoint_identity 
         {"chip", o->chip ? chip_hash(o->chip) : 0},
         {"set of data", data_hash(o->data)},
         {"kernel, which rounds otherwise", data_hash_bytes(0, name, strlen(name))},
-        {"library for products (--gemm), which rounds otherwise", data_hash_bytes(0, products, strlen(products))},
+        {"library for products (--gemm), which rounds otherwise", library_hash(gemm()->name)},
         {"release of the library for products, or processor for it", data_hash_bytes(0, version, strlen(version))},
         {"length of a row", sizeof(struct train_row)},
     };
@@ -96,6 +100,20 @@ static enum status with_checkpoint(const struct trainer *t,
 }
 
 bool trainer_has_checkpoint(const struct trainer *t) { return ranks_own() == 0 && file_exists(t->checkpoint_path); }
+
+void trainer_choose_products(const struct trainer *t) {
+    const struct gemm *all[8];
+    size_t count = gemm_available(all, sizeof all / sizeof all[0]);
+    uint64_t wanted = t->o->resume && ranks_own() == 0 ? checkpoint_identity_at(t->checkpoint_path, LIBRARY_IDENTITY)
+                                                       : 0;
+    wanted = wanted ? wanted : library_hash(gemm()->name);
+    ranks_copy(&wanted, sizeof wanted);
+    for (size_t i = 0; i < count && !t->o->library_named; i++) {
+        if (library_hash(all[i]->name) == wanted) {
+            gemm_select(all[i]->name);
+        }
+    }
+}
 
 enum status trainer_compare(const struct trainer *t, struct error *e) {
     struct checkpoint_identity own[IDENTITIES];

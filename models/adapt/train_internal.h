@@ -54,6 +54,9 @@ struct trainer {
 enum status trainer_create(const struct train_options *o, struct trainer **out, struct error *e);
 void trainer_destroy(struct trainer *t); /* NULL is fine */
 
+/* Unless the user named a library for products: that of the checkpoint that the run goes on from, or else that of rank
+ * 0, so that all of it is rounded alike. Where this machine lacks it, trainer_compare or trainer_load says so. */
+void trainer_choose_products(const struct trainer *t);
 /* Whether all ranks were started with the same run: recipe, model, data, ... */
 enum status trainer_compare(const struct trainer *t, struct error *e);
 /* The checkpoint: is there one; takes it; writes it. Of several ranks the first alone reads and writes files. */
