@@ -12,8 +12,10 @@
  *
  * A product is made by the thread that asks for it alone, so that its bits depend on its shape and the library, never
  * on the number of threads: callers cut their work into pieces that do not depend on that number either. One thread
- * gets the same bits for the same product on the same processor every time (tests/test_gemm.c); between libraries,
- * releases and processors bits differ. Zero times infinity or NaN may be left out where beta or a factor is 0. */
+ * gets the same bits for the same product on the same processor every time (tests/test_gemm.c), wherever its operands
+ * lie; between libraries, releases and processors bits differ. A row of C may have other last bits where m is another,
+ * above all the last rows (with AVX2, of oneDNN and OpenBLAS alike): a caller whose rows must not depend on what lies
+ * beside them fixes m. Zero times infinity or NaN may be left out where beta or a factor is 0. */
 #ifndef MHO_BASE_GEMM_H
 #define MHO_BASE_GEMM_H
 

@@ -10,7 +10,7 @@ struct layer_bench {
     struct analog_rule rule;
     struct analog_layer layer;
     struct analog_work work;
-    uint32_t tokens;
+    uint32_t tokens, length; /* of all sequences, of one: all tokens unless a test says otherwise */
     real *x, *y, *dy, *dx;
 };
 
@@ -24,7 +24,7 @@ static inline real *zeros(struct layer_bench *b, size_t n) {
 static inline void layer_bench_create(struct layer_bench *b, const struct analog_rule *rule, uint32_t inputs,
                                       uint32_t outputs, uint32_t blocks, const uint32_t *begin, uint32_t tokens,
                                       bool bias) {
-    *b = (struct layer_bench){.arena = arena_create(), .rule = *rule, .tokens = tokens};
+    *b = (struct layer_bench){.arena = arena_create(), .rule = *rule, .tokens = tokens, .length = tokens};
     struct analog_layer *l = &b->layer;
     *l = (struct analog_layer){.rule = &b->rule, .inputs = inputs, .outputs = outputs, .blocks = blocks, .begin = begin,
                                .seed = 7};
@@ -44,7 +44,7 @@ static inline void layer_bench_create(struct layer_bench *b, const struct analog
     for (uint32_t i = 0; i < blocks; i++) {
         l->range[i] = (real)rule->range_start;
     }
-    assert_true(analog_layer_buffers(l, b->arena, tokens));
+    assert_true(analog_layer_buffers(l, b->arena, tokens, 1)); /* enough for any length that they are cut into */
     b->work = (struct analog_work){.tokens = tokens, .inputs = inputs, .outputs = outputs, .blocks = blocks};
     assert_true(analog_work_buffers(&b->work, b->arena, 0));
     b->x = zeros(b, tokens * inputs);
@@ -56,7 +56,7 @@ static inline void layer_bench_create(struct layer_bench *b, const struct analog
 static inline void layer_bench_destroy(struct layer_bench *b) { arena_destroy(b->arena); }
 
 static inline void layer_bench_run(struct layer_bench *b, enum student_mode mode) {
-    struct analog_pass pass = {.mode = mode, .key = 3, .tokens = b->tokens};
+    struct analog_pass pass = {.mode = mode, .key = 3, .tokens = b->tokens, .length = b->length};
     analog_layer_forward(&b->layer, &b->work, &pass, b->x, b->y, b->layer.outputs);
     analog_layer_backward(&b->layer, &b->work, &pass, b->x, b->dy, b->layer.outputs, b->dx);
 }

@@ -2,6 +2,8 @@
  * gradients against PyTorch, the loss, threads and recomputation. Gradients against finite differences, in double:
  * test_student_gradients.c. */
 #include "models/adapt/student_loss.h"
+#include "base/gemm.h"
+#include "base/random.h"
 #include "base/threads.h"
 #include "models/internal.h"
 #include "tests/student_fixture.h"
@@ -359,6 +361,60 @@ static void side_path_is_beside_the_tile(void **state) {
     layer_bench_destroy(&without);
 }
 
+/* ---- sequences --------------------------------------------------------------------------------- */
+
+enum { LONE_I = 200, LONE_O = 210, LONE_T = 600 };
+
+static const struct analog_rule lone_rule = {.inputs = TRAIN_INPUTS_PER_TOKEN, .dac_steps = 127, .adc_steps = 127,
+                                             .adc_bound = 5, .adc_per_column = true, .noise = TRAIN_NOISE_COLUMN,
+                                             .noise_sd = 0.02};
+
+/* Tokens [first, first + tokens) of LONE_T, in sequences of that length, there and back: y and dx of them. */
+static void run_sequences(const struct analog_rule *rule, uint32_t first, uint32_t tokens, uint32_t length, real *y,
+                          real *dx) {
+    static const uint32_t begin[3] = {0, 128, LONE_I};
+    struct layer_bench b;
+    layer_bench_create(&b, rule, LONE_I, LONE_O, 2, begin, tokens, true);
+    b.length = length;
+    random_gaussian_fill(1, random_stream(RANDOM_TEST, 1), 0, b.layer.weight, (size_t)LONE_I * LONE_O);
+    random_gaussian_fill(1, random_stream(RANDOM_TEST, 2), first * LONE_I, b.x, (size_t)tokens * LONE_I);
+    random_gaussian_fill(1, random_stream(RANDOM_TEST, 3), first * LONE_O, b.dy, (size_t)tokens * LONE_O);
+    layer_bench_run(&b, rule->noise == TRAIN_NOISE_NONE ? STUDENT_PLAIN : STUDENT_NOISY);
+    memcpy(y, b.y, (size_t)tokens * LONE_O * sizeof *y);
+    memcpy(dx, b.dx, (size_t)tokens * LONE_I * sizeof *dx);
+    layer_bench_destroy(&b);
+}
+
+/* For sequences shorter and longer than a chunk; with noise and converters, where half of the pieces have results
+ * outside the ADC, and as plain products. */
+static void assert_own_sequences(void) {
+    static const uint32_t lengths[3] = {30, 120, 300};
+    static real y[LONE_T * LONE_O], dx[LONE_T * LONE_I], own_y[LONE_T * LONE_O], own_dx[LONE_T * LONE_I];
+    for (size_t k = 0; k < 6; k++) {
+        struct analog_rule rule = lone_rule;
+        uint32_t length = lengths[k / 2];
+        rule.noise = k % 2 ? TRAIN_NOISE_NONE : rule.noise;
+        run_sequences(&rule, 0, LONE_T, length, y, dx);
+        for (uint32_t t = 0; t < LONE_T; t += length) {
+            run_sequences(&rule, t, length, length, own_y + t * LONE_O, own_dx + t * LONE_I);
+        }
+        assert_memory_equal(y, own_y, sizeof y);
+        assert_memory_equal(dx, own_dx, sizeof dx);
+    }
+}
+
+/* y and dx of a sequence have the same bits alone and among others, whoever makes the products. */
+static void a_sequence_is_its_own(void **state) {
+    const struct gemm *all[8], *before = gemm();
+    size_t count = gemm_available(all, 8);
+    (void)state;
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(gemm_select(all[i]->name), 0);
+        assert_own_sequences();
+    }
+    assert_int_equal(gemm_select(before->name), 0);
+}
+
 /* ---- weight noise ------------------------------------------------------------------------------ */
 
 /* Fresh for every key, the same for the same key; mean 0 and the standard deviation of the rule (1e5 numbers: 5
@@ -386,7 +442,7 @@ static void noise_is_that_of_the_rule(void **state) {
     real first = b.layer.noisy[77];
     layer_bench_run(&b, STUDENT_TRAIN);
     assert_true(b.layer.noisy[77] == first);
-    struct analog_pass other = {.mode = STUDENT_NOISY, .key = 4, .tokens = 1};
+    struct analog_pass other = {.mode = STUDENT_NOISY, .key = 4, .tokens = 1, .length = 1};
     analog_layer_forward(&b.layer, &b.work, &other, b.x, b.y, O);
     assert_true(b.layer.noisy[77] != first);
     real second = b.layer.noisy[77] - b.layer.weight[77];
@@ -735,6 +791,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(by_hand),
     cmocka_unit_test(range_rule_by_hand),
     cmocka_unit_test(side_path_is_beside_the_tile),
+    cmocka_unit_test(a_sequence_is_its_own),
     cmocka_unit_test(noise_is_that_of_the_rule),
     cmocka_unit_test(noise_of_the_cell),
     cmocka_unit_test(scales_of_the_model_count),

@@ -31,8 +31,8 @@ static struct vectors heads_of(const struct student *s, size_t heads, size_t ld)
 
 static struct attention attention_of(const struct student *s, size_t layer) {
     const struct shape *p = s->shape;
-    return (struct attention){.sequences = s->sequences,
-                              .length = s->length,
+    return (struct attention){.sequences = s->pass.tokens / s->pass.length,
+                              .length = s->pass.length,
                               .heads = p->heads,
                               .kv_heads = p->kv_heads,
                               .head_dim = p->head_dim,
@@ -43,8 +43,8 @@ static struct attention attention_of(const struct student *s, size_t layer) {
 
 static void rotate(const struct student *s, real *qkv, bool back) {
     const struct shape *p = s->shape;
-    int set = p->rope.original_context && s->length > p->rope.original_context ? 1 : 0;
-    rotary_turn(&p->rope, &s->rope[set], s->pass.tokens, s->length, p->heads + p->kv_heads, p->head_dim, back, qkv,
+    int set = p->rope.original_context && s->pass.length > p->rope.original_context ? 1 : 0;
+    rotary_turn(&p->rope, &s->rope[set], s->pass.tokens, s->pass.length, p->heads + p->kv_heads, p->head_dim, back, qkv,
                 width_of_qkv(s));
 }
 
@@ -134,9 +134,8 @@ static enum status check_batch(const struct student *s, const struct student_bat
 enum status student_forward(struct student *s, const struct student_batch *b, enum student_mode mode, struct error *e) {
     TRY(check_batch(s, b, e));
     const struct shape *p = s->shape;
-    s->sequences = b->sequences;
-    s->length = b->length;
-    s->pass = (struct analog_pass){mode, false, b->key, b->sequences * b->length, s->watch, b->mirrored};
+    s->pass = (struct analog_pass){.mode = mode, .key = b->key, .tokens = b->sequences * b->length,
+                                   .length = b->length, .watch = s->watch, .mirrored = b->mirrored};
     memcpy(s->ids, b->ids, s->pass.tokens * sizeof *s->ids);
     embedding_forward(s->embedding, s->ids, s->pass.tokens, p->hidden, s->inputs[0]);
     for (size_t l = 0; l < p->layers; l++) {

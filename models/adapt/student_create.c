@@ -315,7 +315,7 @@ static bool take_matrix(struct student *s, size_t i, const struct chip *c) {
                      take_clips(s, l, tensor))) {
         return false;
     }
-    return analog_layer_buffers(l, s->arena, (uint32_t)s->tokens);
+    return analog_layer_buffers(l, s->arena, s->options.sequences, s->options.length);
 }
 
 static struct analog_layer *matrix_at(struct student *s, int i) { return i == NO_MATRIX ? NULL : &s->matrices[i]; }

@@ -45,7 +45,6 @@ struct student {
     /* The last forward pass. */
     struct analog_pass pass;
     const struct analog_watch *watch; /* of the next passes; NULL: nobody looks on */
-    uint32_t sequences, length;
     int32_t *ids;                  /* [T] */
 
     size_t tokens;                 /* T at most */

@@ -26,10 +26,8 @@ real *reals_of(struct arena *a, size_t n) {
     return block ? (real *)(void *)(block + (MEM_ALIGNMENT - (uintptr_t)block % MEM_ALIGNMENT)) : NULL;
 }
 
-static size_t chunks_in(size_t tokens) { return (tokens + CHUNK - 1) / CHUNK; }
-
-bool analog_layer_buffers(struct analog_layer *l, struct arena *a, uint32_t tokens) {
-    size_t panels = panels_in(l->outputs);
+bool analog_layer_buffers(struct analog_layer *l, struct arena *a, uint32_t sequences, uint32_t length) {
+    size_t panels = panels_in(l->outputs), tokens = (size_t)sequences * length;
     l->used = l->weight;
     if (!l->rule) {
         return true;
@@ -40,7 +38,7 @@ bool analog_layer_buffers(struct analog_layer *l, struct arena *a, uint32_t toke
     l->used_range = reals_of(a, l->blocks);
     l->limit = reals_of(a, l->outputs);
     l->clipped = arena_alloc(a, l->blocks * panels * tokens, sizeof *l->clipped);
-    l->any = arena_alloc(a, l->blocks * panels * chunks_in(tokens), sizeof *l->any);
+    l->any = arena_alloc(a, l->blocks * panels * sequences * chunks_of_length(length), sizeof *l->any);
     return l->noisy && l->largest && l->block_largest && l->used_range && l->limit && l->clipped && l->any;
 }
 
@@ -287,7 +285,7 @@ static void convert_tile(const struct forward_job *j, size_t block, size_t panel
     for (size_t lane = 0; lane < PANEL; lane++) {
         any |= outside[lane];
     }
-    l->any[at * chunks_in(j->work->tokens) + first / CHUNK] = any != 0;
+    l->any[at * chunks_in(j->pass) + chunk_with(j->pass, first)] = any != 0;
     for (size_t t = 0; any && t < n; t++) {
         l->clipped[at * j->work->tokens + first + t] = outside_lanes(&bounds, ranges[t], tile + t * GROUP);
     }
@@ -318,7 +316,7 @@ static bool watches_results(const struct forward_job *j) {
     return j->acts && watches(j->pass) && j->pass->watch->results;
 }
 
-/* Outputs [o, o + count) and tokens [token, token + n) of a piece. */
+/* Outputs [o, o + count) of a chunk. */
 struct piece { size_t o, count, token, n; };
 
 /* Results of a row block, tile [n][GROUP], are converted and go to their place; those of the first set it. */
@@ -387,11 +385,11 @@ static size_t groups_in(const struct analog_layer *l) { return (l->outputs + GRO
 /* Pieces [begin, end): all chunks of a group, then those of the next. */
 static void multiply_pieces(void *context, size_t begin, size_t end, int worker) {
     const struct forward_job *j = context;
-    size_t chunks = chunks_in(j->pass->tokens);
+    size_t chunks = chunks_in(j->pass);
     for (size_t i = begin; i < end; i++) {
-        struct piece at = {.o = i / chunks * GROUP, .token = i % chunks * CHUNK};
-        at.count = smaller(GROUP, j->layer->outputs - at.o);
-        at.n = smaller(CHUNK, j->pass->tokens - at.token);
+        size_t o = i / chunks * GROUP;
+        struct chunk c = chunk_at(j->pass, i % chunks);
+        struct piece at = {o, smaller(GROUP, j->layer->outputs - o), c.token, c.n};
         multiply_piece(j, &at, j->work->scratch + (size_t)worker * j->work->scratch_reals);
     }
 }
@@ -439,7 +437,7 @@ void analog_layer_forward(struct analog_layer *l, struct analog_work *w, const s
         analog_measure_weights(l);
         parallel_for(l->outputs, PANEL, 0, make_weights, &job);
     }
-    size_t chunks = chunks_in(p->tokens), pieces = groups_in(l) * chunks;
+    size_t chunks = chunks_in(p), pieces = groups_in(l) * chunks;
     parallel_for(pieces, watches_results(&job) ? chunks : 1, 0, multiply_pieces, &job);
     if (acts && l->side_begin) {
         analog_side_forward(l, w, p->tokens, x, y, ldy);

@@ -18,7 +18,10 @@
  *
  * With compute = bf16 the operands of all three products are rounded: x^ and W~ where they are made, or copies.
  *
- * Work is shared out over groups of outputs and over chunks of tokens; every sum has one order. */
+ * Work is shared out over groups of outputs and over chunks of tokens; every sum has one order. A chunk lies within one
+ * sequence: a row of a product may have other last bits among other rows (base/gemm.h), so that a batch cut anywhere
+ * would give a sequence other results beside others, or in another process. As it is, with weights and ranges given, y
+ * and dx of a sequence depend on it alone, and only sums over all tokens, the gradients of weights, on the batch. */
 #ifndef MHO_MODELS_ADAPT_STUDENT_LINEAR_H
 #define MHO_MODELS_ADAPT_STUDENT_LINEAR_H
 
@@ -28,7 +31,7 @@
 
 enum {
     GROUP = 192,                         /* outputs that one piece of work takes, */
-    CHUNK = 256,                         /* and tokens */
+    CHUNK = 256,                         /* and tokens of a sequence, at most */
     GRADIENT_GROUP = 48,                 /* outputs of a piece of dL/dW: few, so that all threads have as much to do */
     RUN = 1024,                          /* outputs whose weights are multiplied at once on the way back */
     SIDE_CHUNK = 128                     /* tokens of the side path at once */
@@ -57,7 +60,7 @@ struct analog_layer {
     real *used_range;                    /* [blocks] R, not below the floor */
     const real *used;                    /* what was multiplied: noisy or weight */
     uint16_t *clipped;                   /* [blocks][panels][T] bit per lane: outside b; only where `any` */
-    uint8_t *any;                        /* [blocks][panels][chunks] */
+    uint8_t *any;                        /* [blocks][panels][chunks of the pass] */
 };
 
 /* Buffers that all layers use one after the other. */
@@ -93,17 +96,33 @@ struct analog_pass {
     enum student_mode mode;
     bool again;      /* the same pass once more, for the gradients: weights and ranges stay */
     uint64_t key;
-    uint32_t tokens;
+    uint32_t tokens, length; /* sequences x length, and the length of a sequence: for passes through layers, > 0 */
     const struct analog_watch *watch; /* NULL: nobody looks on */
     bool mirrored;   /* noise with the other sign */
 };
 
+/* Tokens [token, token + n), never of two sequences. */
+struct chunk { size_t token, n; };
+
+static inline size_t chunks_of_length(size_t length) { return (length + CHUNK - 1) / CHUNK; }
+static inline size_t chunks_in(const struct analog_pass *p) {
+    return p->tokens / p->length * chunks_of_length(p->length);
+}
+/* Which chunk a token is in. */
+static inline size_t chunk_with(const struct analog_pass *p, size_t token) {
+    return token / p->length * chunks_of_length(p->length) + token % p->length / CHUNK;
+}
+static inline struct chunk chunk_at(const struct analog_pass *p, size_t i) {
+    size_t each = chunks_of_length(p->length), first = i % each * CHUNK;
+    return (struct chunk){i / each * p->length + first, smaller(CHUNK, p->length - first)};
+}
+
 /* n zeroed reals, aligned for the kernels. NULL: out of memory. */
 real *reals_of(struct arena *a, size_t n);
 
-/* l->rule, inputs, outputs, blocks, begin and side path are set: makes all else of it that is private.
- * False: out of memory. */
-bool analog_layer_buffers(struct analog_layer *l, struct arena *a, uint32_t tokens);
+/* l->rule, inputs, outputs, blocks, begin and side path are set: makes all else of it that is private, for passes of at
+ * most so many sequences of at most that length. False: out of memory. */
+bool analog_layer_buffers(struct analog_layer *l, struct arena *a, uint32_t sequences, uint32_t length);
 /* w->tokens, inputs, outputs, blocks: the largest of all layers. more: scratch that others need, per thread. */
 bool analog_work_buffers(struct analog_work *w, struct arena *a, size_t more);
 

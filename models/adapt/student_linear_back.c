@@ -27,18 +27,20 @@ static size_t width_of(const struct back_job *j, size_t b) {
     return j->acts ? j->layer->begin[b + 1] - j->layer->begin[b] : j->layer->inputs;
 }
 
-static const uint16_t *clipped_of(const struct back_job *j, size_t block, size_t panel, size_t token) {
+/* Of a panel of outputs in a block, from token 0 on; NULL: nothing in this chunk of tokens was outside. */
+static const uint16_t *clipped_of(const struct back_job *j, size_t block, size_t panel, size_t chunk) {
     const struct analog_layer *l = j->layer;
-    size_t at = block * panels_in(l->outputs) + panel, chunks = (j->work->tokens + CHUNK - 1) / CHUNK;
+    size_t at = block * panels_in(l->outputs) + panel;
     bool limited = j->acts && l->rule->adc_bound > 0;
-    return limited && l->any[at * chunks + token / CHUNK] ? l->clipped + at * j->work->tokens + token : NULL;
+    return limited && l->any[at * chunks_in(j->pass) + chunk] ? l->clipped + at * j->work->tokens : NULL;
 }
 
 /* Whether outputs [o, o + n) of tokens [token, token + count) have any that were outside in block b. */
 static bool has_clipped(const struct back_job *j, size_t b, size_t o, size_t n, size_t token, size_t count) {
+    size_t first = chunk_with(j->pass, token), last = chunk_with(j->pass, token + count - 1);
     for (size_t p = o / PANEL; p * PANEL < o + n; p++) {
-        for (size_t t = token; t < token + count; t += CHUNK - t % CHUNK) {
-            if (clipped_of(j, b, p, t)) {
+        for (size_t chunk = first; chunk <= last; chunk++) {
+            if (clipped_of(j, b, p, chunk)) {
                 return true;
             }
         }
@@ -50,11 +52,12 @@ static bool has_clipped(const struct back_job *j, size_t b, size_t o, size_t n, 
 static void copy_unclipped(const struct back_job *j, size_t b, size_t o, size_t n, size_t token, size_t count,
                            real *copy) {
     for (size_t t = 0; t < count; t++) {
+        size_t chunk = chunk_with(j->pass, token + t);
         memcpy(copy + t * n, j->dy + (token + t) * j->ldy + o, n * sizeof *copy);
         for (size_t first = 0; first < n; first += PANEL) {
-            const uint16_t *clipped = clipped_of(j, b, (o + first) / PANEL, token + t);
+            const uint16_t *clipped = clipped_of(j, b, (o + first) / PANEL, chunk);
             for (size_t lane = 0; clipped && lane < smaller(PANEL, n - first); lane++) {
-                copy[t * n + first + lane] = *clipped >> lane & 1 ? 0 : copy[t * n + first + lane];
+                copy[t * n + first + lane] = clipped[token + t] >> lane & 1 ? 0 : copy[t * n + first + lane];
             }
         }
     }
@@ -132,23 +135,23 @@ static void round_run(void *context, size_t begin, size_t end, int worker) {
     round_operand(j->layer->used + (j->first + begin) * I, I, end - begin, I, j->work->rounded + begin * I, I);
 }
 
-/* A chunk of tokens; room [CHUNK][count]. The first run of outputs sets gradient_in, the others add to it. */
-static void input_chunk(const struct back_job *j, size_t token, real *room) {
-    size_t I = j->layer->inputs, n = smaller(CHUNK, j->pass->tokens - token);
+/* room [CHUNK][count]. The first run of outputs sets gradient_in, the others add to it. */
+static void input_chunk(const struct back_job *j, struct chunk c, real *room) {
+    size_t I = j->layer->inputs;
     bool copied = j->work->compute == COMPUTE_BF16 && !j->acts;
     const real *weights = copied ? j->work->rounded : j->layer->used + j->first * I;
     for (size_t b = 0; b < blocks_of(j); b++) {
-        struct operand dy = gradients_of(j, b, j->first, j->count, token, n, room);
+        struct operand dy = gradients_of(j, b, j->first, j->count, c.token, c.n, room);
         struct operand w = {weights + first_of(j, b), I, false};
-        product(n, width_of(j, b), j->count, dy, w, j->first ? 1 : 0,
-                j->work->gradient_in + token * I + first_of(j, b), I);
+        product(c.n, width_of(j, b), j->count, dy, w, j->first ? 1 : 0,
+                j->work->gradient_in + c.token * I + first_of(j, b), I);
     }
 }
 
 static void input_chunks(void *context, size_t begin, size_t end, int worker) {
     const struct back_job *j = context;
-    for (size_t c = begin; c < end; c++) {
-        input_chunk(j, c * CHUNK, j->work->scratch + (size_t)worker * j->work->scratch_reals);
+    for (size_t i = begin; i < end; i++) {
+        input_chunk(j, chunk_at(j->pass, i), j->work->scratch + (size_t)worker * j->work->scratch_reals);
     }
 }
 
@@ -160,7 +163,7 @@ static void input_gradients(struct back_job *j) {
         if (j->work->compute == COMPUTE_BF16 && !j->acts) {
             parallel_for(j->count, PANEL, 0, round_run, j);
         }
-        parallel_for((j->pass->tokens + CHUNK - 1) / CHUNK, 1, 0, input_chunks, j);
+        parallel_for(chunks_in(j->pass), 1, 0, input_chunks, j);
     }
 }
 

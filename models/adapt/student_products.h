@@ -1,8 +1,8 @@
 /* Private to models/adapt/: products of matrices, and small dense helpers.
  *
  *   C [m][n] = op(A) op(B) + beta C
- * One thread makes a product; its bits do not depend on how many there are. In fp32 they are the library's
- * (base/gemm.h), in double plain loops. */
+ * One thread makes a product; its bits do not depend on how many threads there are, but those of a row may depend on m.
+ * In fp32 they are the library's (base/gemm.h), in double plain loops. */
 #ifndef MHO_MODELS_ADAPT_STUDENT_PRODUCTS_H
 #define MHO_MODELS_ADAPT_STUDENT_PRODUCTS_H
 
