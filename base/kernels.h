@@ -20,14 +20,20 @@ enum { PANEL = 16 }; /* outputs side by side in packed matrices */
  * noise_sd: how far a variance may be off the middle of its column, so that two products with squares fit 16 bits. */
 enum { VARIANCE_MOST = 127, SQUARE_MOST = 255, OFF_MOST = 63 };
 
+/* Sums over the inputs of one token. */
+struct square_sums {
+    float all;  /* x^2 */
+    float rest; /* x^2 - unit x square: what rounding has left over; it meets the mean variance of the column */
+};
+
 /* What mac_i16_noise takes beside weights and inputs. */
 struct read_noise {
     const int16_t *law;     /* [4 * PANEL] the variance of a weight */
-    const float *factors;   /* [2 * PANEL] */
+    const float *factors;   /* [3 * PANEL] */
     const uint8_t *squares; /* of the inputs; those of the next token lds further */
     size_t lds;
-    const float *rest;      /* one of each token, that of the next ldr further */
-    size_t ldr;
+    const struct square_sums *sums; /* one of each token, that of the next ldn further */
+    size_t ldn;
 };
 
 /* Where the square of row r lies among those of its token: rows in fours, each 0 2 1 3. */
@@ -89,14 +95,15 @@ struct kernels {
     void (*scale_sums)(const int32_t *acc, const float steps[PANEL], const float *x_steps, size_t tokens, float *y,
                        size_t ldy, size_t lanes);
     /* mac_i16 for weights that are noisy from read to read: the same acc, and from the same weights the sd of each sum
-     *   sd[t*PANEL + lane] = root of factors[lane] * spread + factors[PANEL + lane] * rest[t*ldr], 0 where that is < 0
+     *   sd[t*PANEL + lane] = root of factors[lane] * spread + (factors[PANEL + lane] * rest + factors[2*PANEL + lane] *
+     *                        all), rest and all of sums[t*ldn]; 0 where that is < 0
      *   spread = sum_r v(r,lane) * square(t,r),  squares[t*lds + (r with bits 0 and 1 swapped)]
-     *   v(r,lane) = (k0 + h(k1,a) + h(k2,h(a,a))) >> 8,  a = k3 |panel(r,lane)|,  h(a,b) = (a b + 2^14) >> 15,
+     *   v(r,lane) = (k0 + h(k1,a) - h(k2,h(a,a))) >> 8,  a = k3 |panel(r,lane)|,  h(a,b) = (a b + 2^14) >> 15,
      *               k_i = law[i*PANEL + lane]: a weight's variance as a polynomial of a / 2^15
-     * read_noise_column makes law and factors, square_codes the squares and rest. Integers up to the spread, then
-     * single precision in this order: identical in all kernels, and not dependent on `tokens`; fastest where k1 = 0 and
-     * k3 = 1 in all lanes. The caller guarantees 0 <= v <= VARIANCE_MOST and squares that are 0 from `rows` up to the
-     * next multiple of 4. */
+     * read_noise_column makes law and factors, square_codes squares and sums. Integers up to the spread, then single
+     * precision in this order: identical in all kernels, and not dependent on `tokens`; fastest where k0 = k1 = 0,
+     * k2 = -2^15 and k3 = 1 in all lanes, since then v = h(w,w) >> 8. The caller guarantees 0 <= v <= VARIANCE_MOST and
+     * squares that are 0 from `rows` up to the next multiple of 4. */
     void (*mac_i16_noise)(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, size_t tokens,
                           const struct read_noise *noise, int32_t *acc, float *sd);
     /* The sd alone, of a panel whose weights' variances are kept as bytes:
@@ -128,18 +135,13 @@ struct kernels {
 
 /* One column of mac_i16_noise: weights with the codes `weights` [n], |c| <= 32767, whose variance is
  * variance[0] + variance[1] |c| + variance[2] c^2 >= 0, in squares of a code. Writes law[0], [PANEL], ... [3*PANEL]
- * and factors[0], [PANEL], so that the sd is that of the sum of codes, for inputs of at most `limit`.
+ * and factors[0], [PANEL], [2*PANEL], so that the sd is that of the sum of codes, for inputs of at most `limit`.
  * A weight's variance is rounded to 1/127 of the largest in the column (terms below half of that are left out: then
  * law[PANEL] and law[2*PANEL] are 0, and the variance is factors[PANEL] times the sum of the squares, see square_sums),
- * and the column's sum is exact.
+ * and the column's sum is exact. A constant beside a square alone needs no rounding: factors[2*PANEL].
  * base/read_noise.c */
 void read_noise_column(const float variance[3], const int16_t *weights, size_t n, int limit, int16_t *law,
                        float *factors);
-/* Sums over the inputs of one block: `rest` for mac_i16_noise, `all` for add_flat_noise. */
-struct square_sums {
-    float all;  /* x^2 */
-    float rest; /* x^2 - unit x square: what rounding has left over; it meets the mean variance of the column */
-};
 /* squares: x[i]^2 / unit, rounded, |x| <= limit <= 1023; unit: the power of two that keeps them within SQUARE_MOST. In
  * the order of mac_i16_noise, with zeros up to a multiple of 4 (that many are written). */
 struct square_sums square_codes(const int16_t *x, size_t n, int limit, uint8_t *squares);

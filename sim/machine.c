@@ -105,7 +105,7 @@ static bool array_allocate_weights(struct array *a, bool integer, bool white) {
     a->codes = integer ? mem_alloc(weights, sizeof *a->codes * a->lines) : NULL;
     a->weights = integer ? NULL : mem_alloc(weights, sizeof *a->weights * a->lines);
     a->noise = white && integer ? mem_alloc(columns, 4 * sizeof *a->noise) : NULL;
-    a->noise_factors = white && integer ? mem_alloc(columns, 2 * sizeof *a->noise_factors) : NULL;
+    a->noise_factors = white && integer ? mem_alloc(columns, 3 * sizeof *a->noise_factors) : NULL;
     if (white && !integer) {
         a->variances = mem_alloc(array_variance_stride(a) * a->columns, sizeof *a->variances * a->lines);
         a->spread_factors = mem_alloc(columns * a->lines, 3 * sizeof *a->spread_factors);

@@ -101,7 +101,7 @@ struct array {
     int8_t *variances;     /* [lines][panels][variance_stride x PANEL], or NULL */
     float *spread_factors; /* beside it: [row_blocks][lines][panels][3 x PANEL] */
     int16_t *noise;       /* as mac_i16_noise wants it, [row_blocks][panels][4 x PANEL], or NULL */
-    float *noise_factors; /* beside it: [row_blocks][panels][2 x PANEL] */
+    float *noise_factors; /* beside it: [row_blocks][panels][3 x PANEL] */
     float *row_S;    /* [inputs] conductance on each input, all columns and devices */
     /* [inputs] What a row gives to other rows of its tiles; row_S and that (row_currents.h). NULL: wires do not act */
     float *between_S, *source_S;

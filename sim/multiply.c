@@ -203,11 +203,11 @@ static void noisy_products(const struct piece *p, uint32_t panel, uint32_t b, st
                   *x = s->codes + (size_t)p->t * a->row_stride + a->row_offset[b];
     const struct square_sums *of_inputs = s->square_sums + (size_t)p->t * a->row_blocks + b;
     const struct read_noise noise = {.law = a->noise + block * 4 * PANEL,
-                                     .factors = a->noise_factors + block * 2 * PANEL,
+                                     .factors = a->noise_factors + block * 3 * PANEL,
                                      .squares = s->squares + p->t * square_stride(a) + square_offset(a, b),
                                      .lds = square_stride(a),
-                                     .rest = &of_inputs->rest,
-                                     .ldr = a->row_blocks * (sizeof *of_inputs / sizeof(float))};
+                                     .sums = of_inputs,
+                                     .ldn = a->row_blocks};
     const float *z = normals->z + b % NOISE_BLOCKS * PANEL;
     int32_t sums[TOKENS * PANEL];
     float sd[TOKENS * PANEL];
@@ -216,7 +216,8 @@ static void noisy_products(const struct piece *p, uint32_t panel, uint32_t b, st
     }
     if (noise_is_flat(noise.law)) {
         kernels()->mac_i16(codes, array_block_rows(a, b), x, a->row_stride, p->tokens, sums);
-        kernels()->add_flat_noise(sums, noise.factors + PANEL, &of_inputs->all, noise.ldr, z, ldz, p->tokens, v);
+        kernels()->add_flat_noise(sums, noise.factors + PANEL, &of_inputs->all,
+                                  a->row_blocks * (sizeof *of_inputs / sizeof(float)), z, ldz, p->tokens, v);
     } else {
         kernels()->mac_i16_noise(codes, array_block_rows(a, b), x, a->row_stride, p->tokens, &noise, sums, sd);
         kernels()->add_noise(sums, sd, z, ldz, p->tokens, v);

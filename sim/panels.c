@@ -165,7 +165,7 @@ static void store_noise(const struct machine *m, struct array *a, const int16_t 
         }
     }
     read_noise_column(noise, codes, rows, m->dac.limit, a->noise + at / PANEL * 4 * PANEL + at % PANEL,
-                      a->noise_factors + at / PANEL * 2 * PANEL + at % PANEL);
+                      a->noise_factors + at / PANEL * 3 * PANEL + at % PANEL);
 }
 
 void array_store_line(const struct machine *m, struct array *a, uint32_t row_block, uint32_t line, uint32_t output,

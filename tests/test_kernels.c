@@ -526,7 +526,7 @@ static int64_t spread_of(const int16_t *panel, size_t rows, size_t lane, const u
         const int64_t a = noise[3 * PANEL + lane] * abs(panel[r / 2 * 2 * PANEL + lane * 2 + r % 2]);
         const double square = floor((a * a + 16384) / 32768.0);
         const double linear = floor((a * noise[PANEL + lane] + 16384) / 32768.0);
-        const double words = noise[lane] + linear + floor((square * noise[2 * PANEL + lane] + 16384) / 32768);
+        const double words = noise[lane] + linear - floor((square * noise[2 * PANEL + lane] + 16384) / 32768);
         const int64_t v = (int64_t)floor(words / 256);
         assert_true(v >= 0 && v <= VARIANCE_MOST);
         sum += v * squares[(r & ~(size_t)3) | (r & 1) << 1 | (r >> 1 & 1)];
@@ -547,32 +547,37 @@ static void check_mac_noise(const struct kernels *kernel, const int16_t *panel, 
     for (size_t t = 0; t < tokens; t++) {
         for (size_t lane = 0; lane < PANEL; lane++) {
             const int64_t spread = spread_of(panel, rows, lane, noise->squares + t * noise->lds, noise->law);
-            const float coded = noise->factors[lane] * (float)spread;
-            const float variance = coded + noise->factors[PANEL + lane] * noise->rest[t * noise->ldr];
+            const struct square_sums *sums = noise->sums + t * noise->ldn;
+            const float coded = noise->factors[lane] * (float)spread, mean = noise->factors[PANEL + lane] * sums->rest;
+            const float variance = coded + (mean + noise->factors[2 * PANEL + lane] * sums->all);
             assert_true(sd[t * PANEL + lane] == (variance > 0 ? sqrtf(variance) : 0));
         }
     }
     assert_int_equal(bits_of_float(sd[tokens * PANEL]), 0x55555555);
 }
 
-/* Lane l has law number l % 4 of a row; weights up to `most`. Once the root of the spread alone, once of all there is,
- * with sums that are negative too. */
-static void check_mac_noise_laws(const float laws[4][3], int most) {
-    static const float none[1];
-    float ones[2 * PANEL], rest[3 * MOST_TOKENS];
-    for (int i = 0; i < 2 * PANEL; i++) {
+enum { AS_IT_IS = 1 << 16 };
+
+/* Lane l has law number l % 4 of a row, but for one number of it, `other`, at `at`; weights up to `most`. Once the root
+ * of the spread alone, once of all there is, with sums that are negative too. */
+static void check_mac_noise_laws(const float laws[4][3], int most, size_t at, int other) {
+    static const struct square_sums none[1];
+    struct square_sums sums[3 * MOST_TOKENS];
+    float ones[3 * PANEL];
+    for (int i = 0; i < 3 * PANEL; i++) {
         ones[i] = 1;
     }
     for (int i = 0; i < 3 * MOST_TOKENS; i++) {
-        rest[i] = (float)(i * 7919 % 20001 - 12000);
+        sums[i] = (struct square_sums){(float)(i * 104729 % 30011), (float)(i * 7919 % 20001 - 12000)};
     }
     const int16_t ends[] = {(int16_t)most, (int16_t)-most, 0, 5};
     int16_t noise[4 * PANEL];
-    float factors[2 * PANEL];
+    float factors[3 * PANEL];
     for (size_t lane = 0; lane < PANEL; lane++) {
         read_noise_column(laws[lane % 4], ends, 4, 127, noise + lane, factors + lane);
         assert_true(factors[lane] > 0 && factors[PANEL + lane] > 0);
     }
+    noise[at] = other == AS_IT_IS ? noise[at] : (int16_t)other;
     for (size_t c = 0; c < SIZES - 1; c++) {
         const size_t rows = sizes[c], even = (rows + 1) / 2 * 2, fours = (rows + 3) / 4 * 4, ldx = even + 2 * (c % 2);
         const size_t lds = fours + c % 3, codes = (MOST_TOKENS - 1) * ldx + even;
@@ -601,7 +606,7 @@ static void check_mac_noise_laws(const float laws[4][3], int most) {
             }
         }
         const struct read_noise beside = {noise, ones, squares, lds, none, 0};
-        const struct read_noise all = {noise, factors, squares, lds, rest, 3};
+        const struct read_noise all = {noise, factors, squares, lds, sums, 3};
         for (size_t s = 0; s < sets; s++) {
             for (size_t tokens = 0; tokens <= MOST_TOKENS; tokens += tokens < 17 ? 1 : 8) {
                 check_mac_noise(set[s], panel, rows, x, ldx, tokens, &beside);
@@ -615,15 +620,23 @@ static void check_mac_noise_laws(const float laws[4][3], int most) {
 }
 
 /* Bit for bit what the header says, at the limits of weights, squares and coefficients, rows 0 to 257: constant,
- * linear, square, and one that falls; even laws, which have a way of their own; weights that use few of their bits. */
+ * linear, square, and one that falls; weights that use few of their bits; squares with a constant or without, which have
+ * a way of their own, and one column that is another law in each of its four numbers. */
 static void mac_noise_is_what_the_header_says(void **state) {
     (void)state;
     static const float any[4][3] = {
         {2.5f, 0, 0}, {0, 1e-3f, 0}, {0.1f, 1e-6f, 1e-9f}, {1.0f, -3.0518e-5f, 0}};
     static const float even[4][3] = {{2.5f, 0, 0}, {0, 0, 1e-3f}, {0.1f, 0, 1e-9f}, {1.0f, 0, -9.3e-10f}};
-    check_mac_noise_laws(any, 32767);
-    check_mac_noise_laws(even, 32767);
-    check_mac_noise_laws(even, 8191);
+    static const float square[4][3] = {{0, 0, 1e-3f}, {0.1f, 0, 1e-9f}, {2.5f, 0, 1e-10f}, {0, 0, 3e-12f}};
+    check_mac_noise_laws(any, 32767, 0, AS_IT_IS);
+    check_mac_noise_laws(even, 32767, 0, AS_IT_IS);
+    check_mac_noise_laws(even, 8191, 0, AS_IT_IS);
+    check_mac_noise_laws(square, 32767, 0, AS_IT_IS);
+    check_mac_noise_laws(square, 30000, 0, AS_IT_IS);
+    check_mac_noise_laws(square, 30000, 5, 128);
+    check_mac_noise_laws(square, 30000, PANEL + 9, 256);
+    check_mac_noise_laws(square, 30000, 2 * PANEL + 15, -20000);
+    check_mac_noise_laws(square, 30000, 3 * PANEL + 2, 0);
 }
 
 /* Both ways to add noise: the formula in double within single precision; the same bytes in all sets; negative sums. */
@@ -669,7 +682,7 @@ static void variance_error(const float variance[3], int most, int limit, double 
     static uint8_t squares[NOISE_ROWS * NOISE_TOKENS];
     int16_t noise[4 * PANEL], column[NOISE_ROWS];
     int32_t acc[NOISE_TOKENS * PANEL];
-    float factors[2 * PANEL], sd[NOISE_TOKENS * PANEL];
+    float factors[3 * PANEL], sd[NOISE_TOKENS * PANEL];
     struct square_sums sums[NOISE_TOKENS];
     random_gaussian_fill(5, random_stream(RANDOM_TEST, 10), 0, z, NOISE_ROWS * PANEL);
     random_gaussian_fill(5, random_stream(RANDOM_TEST, 12), 0, inputs, NOISE_ROWS * NOISE_TOKENS);
@@ -687,8 +700,7 @@ static void variance_error(const float variance[3], int most, int limit, double 
         }
         sums[t] = square_codes(x + t * NOISE_ROWS, NOISE_ROWS, limit, squares + t * NOISE_ROWS);
     }
-    const struct read_noise beside = {noise, factors, squares, NOISE_ROWS, &sums[0].rest,
-                                      sizeof sums[0] / sizeof(float)};
+    const struct read_noise beside = {noise, factors, squares, NOISE_ROWS, sums, 1};
     kernels()->mac_i16_noise(panel, NOISE_ROWS, x, NOISE_ROWS, NOISE_TOKENS, &beside, acc, sd);
     *rms = *worst = 0;
     for (size_t i = 0; i < NOISE_TOKENS * PANEL; i++) {

@@ -368,19 +368,24 @@ INLINE struct noise noise_of(const int16_t *law) {
     return k;
 }
 
-/* k1 = 0 and k3 = 1 in all lanes. */
-static bool noise_is_even(const int16_t *law) {
-    const simde__m256i k1 = load_words(law + PANEL), k3 = load_words(law + 3 * PANEL);
-    const simde__m256i odd = simde_mm256_or_si256(k1, simde_mm256_xor_si256(k3, simde_mm256_set1_epi16(1)));
-    return simde_mm256_testz_si256(odd, odd) != 0;
+/* k0 = k1 = 0, k2 = -2^15 and k3 = 1 in all lanes. */
+static bool noise_is_square(const int16_t *law) {
+    const simde__m256i none = simde_mm256_or_si256(load_words(law), load_words(law + PANEL));
+    const simde__m256i k2 = simde_mm256_xor_si256(load_words(law + 2 * PANEL), simde_mm256_set1_epi16(INT16_MIN));
+    const simde__m256i k3 = simde_mm256_xor_si256(load_words(law + 3 * PANEL), simde_mm256_set1_epi16(1));
+    const simde__m256i other = simde_mm256_or_si256(none, simde_mm256_or_si256(k2, k3));
+    return simde_mm256_testz_si256(other, other) != 0;
 }
 
-/* Eight columns of a pair of rows. even: noise_is_even; a constant where this is expanded. */
-INLINE simde__m256i variance_words(const struct noise *k, size_t half, simde__m256i w, bool even) {
-    const simde__m256i a = even ? w : simde_mm256_mullo_epi16(simde_mm256_abs_epi16(w), k->k3[half]);
-    const simde__m256i square = simde_mm256_mulhrs_epi16(k->k2[half], simde_mm256_mulhrs_epi16(a, a));
-    const simde__m256i v = simde_mm256_add_epi16(k->k0[half], square);
-    return simde_mm256_srli_epi16(even ? v : simde_mm256_add_epi16(v, simde_mm256_mulhrs_epi16(k->k1[half], a)), 8);
+/* Eight columns of a pair of rows, in units of 1/256. square: noise_is_square; a constant where this is expanded. */
+INLINE simde__m256i variance_words(const struct noise *k, size_t half, simde__m256i w, bool square) {
+    if (square) {
+        return simde_mm256_mulhrs_epi16(w, w);
+    }
+    const simde__m256i a = simde_mm256_mullo_epi16(simde_mm256_abs_epi16(w), k->k3[half]);
+    const simde__m256i squared = simde_mm256_mulhrs_epi16(k->k2[half], simde_mm256_mulhrs_epi16(a, a));
+    const simde__m256i linear = simde_mm256_mulhrs_epi16(k->k1[half], a);
+    return simde_mm256_add_epi16(simde_mm256_sub_epi16(k->k0[half], squared), linear);
 }
 
 enum {
@@ -388,67 +393,64 @@ enum {
     CENTRE = 64,    /* taken off a variance, so that two products with squares fit 16 bits */
 };
 
-/* Squares of up to NOISE_RUN rows as words in the order of the rows; rows up to a multiple of 4. */
-INLINE void widen_squares(const uint8_t *squares, size_t rows, int16_t *wide) {
-    static const size_t place[4] = {0, 2, 1, 3};
-    size_t r = 0;
-    for (; r + 16 <= rows; r += 16) {
-        const simde__m256i fours =
-            simde_mm256_cvtepu8_epi16(simde_mm_loadu_si128((const simde__m128i *)(squares + r)));
-        const simde__m256i low = simde_mm256_shufflelo_epi16(fours, 0xd8); /* words 0 2 1 3 */
-        store_words(wide + r, simde_mm256_shufflehi_epi16(low, 0xd8));
-    }
-    for (; r < rows; r++) {
-        wide[r] = squares[r / 4 * 4 + place[r % 4]];
-    }
-}
-
 /* spread, in the place of sd -> sd */
 static void take_roots(const struct read_noise *noise, size_t tokens, float *sd) {
     for (size_t t = 0; t < tokens; t++) {
-        const simde__m256 left = simde_mm256_set1_ps(noise->rest[t * noise->ldr]);
+        const struct square_sums *sums = noise->sums + t * noise->ldn;
+        const simde__m256 rest = simde_mm256_set1_ps(sums->rest), all = simde_mm256_set1_ps(sums->all);
         for (size_t lane = 0; lane < PANEL; lane += LANES) {
             const simde__m256 spread = simde_mm256_cvtepi32_ps(load_words(sd + t * PANEL + lane));
             const simde__m256 coded = simde_mm256_mul_ps(simde_mm256_loadu_ps(noise->factors + lane), spread);
-            const simde__m256 mean = simde_mm256_mul_ps(simde_mm256_loadu_ps(noise->factors + PANEL + lane), left);
-            const simde__m256 variance =
-                simde_mm256_max_ps(simde_mm256_add_ps(coded, mean), simde_mm256_setzero_ps());
+            const simde__m256 mean = simde_mm256_mul_ps(simde_mm256_loadu_ps(noise->factors + PANEL + lane), rest);
+            const simde__m256 same = simde_mm256_mul_ps(simde_mm256_loadu_ps(noise->factors + 2 * PANEL + lane), all);
+            const simde__m256 sum = simde_mm256_add_ps(coded, simde_mm256_add_ps(mean, same));
+            const simde__m256 variance = simde_mm256_max_ps(sum, simde_mm256_setzero_ps());
             simde_mm256_storeu_ps(sd + t * PANEL + lane, simde_mm256_sqrt_ps(variance));
         }
     }
-}
-
-/* One token, weights read once for both sums. */
-INLINE void mac_noise_one(const int16_t *panel, size_t pairs, const int16_t *x, const struct read_noise *noise,
-                          bool even, int32_t *acc, float *sd) {
-    const struct noise k = noise_of(noise->law);
-    simde__m256i sum[2] = {simde_mm256_setzero_si256(), simde_mm256_setzero_si256()}, total[2] = {sum[0], sum[0]};
-    int16_t wide[NOISE_RUN];
-    for (size_t begin = 0; begin < pairs; begin += NOISE_RUN / 2) {
-        const size_t end = begin + NOISE_RUN / 2 < pairs ? begin + NOISE_RUN / 2 : pairs;
-        widen_squares(noise->squares + 2 * begin, (end - begin + 1) / 2 * 4, wide);
-        for (size_t p = begin; p < end; p++) {
-            const simde__m256i xt = broadcast_pair(x + 2 * p), square = broadcast_pair(wide + 2 * (p - begin));
-            prefetch(panel, p * 4 * PANEL + MAC_AHEAD);
-            for (size_t half = 0; half < 2; half++) {
-                const simde__m256i w = load_words(panel + p * 2 * PANEL + half * PANEL);
-                const simde__m256i products = simde_mm256_madd_epi16(variance_words(&k, half, w, even), square);
-                sum[half] = simde_mm256_add_epi32(sum[half], simde_mm256_madd_epi16(w, xt));
-                total[half] = simde_mm256_add_epi32(total[half], products);
-            }
-        }
-    }
-    for (size_t half = 0; half < 2; half++) {
-        store_words(acc + half * LANES, sum[half]);
-        store_words(sd + half * LANES, total[half]);
-    }
-    take_roots(noise, 1, sd);
 }
 
 INLINE simde__m256i broadcast_squares(const uint8_t *squares) {
     int32_t four;
     memcpy(&four, squares, sizeof four);
     return simde_mm256_set1_epi32(four);
+}
+
+/* Sums of one token: products, and variances times squares. */
+struct both_sums { simde__m256i product[2], spread[2]; };
+
+/* One pair of rows; x and squares: its two words in all lanes. */
+INLINE void add_pair(struct both_sums *sums, const struct noise *k, const int16_t *panel, const int16_t *x,
+                     simde__m256i squares, bool square) {
+    const simde__m256i xt = broadcast_pair(x);
+    prefetch(panel, MAC_AHEAD);
+    for (size_t half = 0; half < 2; half++) {
+        const simde__m256i w = load_words(panel + half * PANEL);
+        const simde__m256i v = simde_mm256_srli_epi16(variance_words(k, half, w, square), 8);
+        sums->product[half] = simde_mm256_add_epi32(sums->product[half], simde_mm256_madd_epi16(w, xt));
+        sums->spread[half] = simde_mm256_add_epi32(sums->spread[half], simde_mm256_madd_epi16(v, squares));
+    }
+}
+
+/* One token, weights read once for both sums. Of four squares, in the order 0 2 1 3, the lower bytes are the first pair
+ * and the upper ones the second. */
+INLINE void mac_noise_one(const int16_t *panel, size_t pairs, const int16_t *x, const struct read_noise *noise,
+                          bool square, int32_t *acc, float *sd) {
+    const struct noise k = noise_of(noise->law);
+    const simde__m256i lower = simde_mm256_set1_epi16(0xff), zero = simde_mm256_setzero_si256();
+    struct both_sums sums = {{zero, zero}, {zero, zero}};
+    for (size_t p = 0; p < pairs; p += 2) {
+        const simde__m256i four = broadcast_squares(noise->squares + 2 * p);
+        add_pair(&sums, &k, panel + p * 2 * PANEL, x + 2 * p, simde_mm256_and_si256(four, lower), square);
+        if (p + 1 < pairs) {
+            add_pair(&sums, &k, panel + (p + 1) * 2 * PANEL, x + 2 * p + 2, simde_mm256_srli_epi16(four, 8), square);
+        }
+    }
+    for (size_t half = 0; half < 2; half++) {
+        store_words(acc + half * LANES, sums.product[half]);
+        store_words(sd + half * LANES, sums.spread[half]);
+    }
+    take_roots(noise, 1, sd);
 }
 
 static_assert((int)CENTRE * 2 * SQUARE_MOST <= 32768 && (int)VARIANCE_MOST - CENTRE < CENTRE, "saturates");
@@ -552,15 +554,16 @@ static void noise_run(const int8_t *run, size_t fours, const uint8_t *squares, s
 
 /* Bytes of four rows of eight columns, rows 0 2 1 3, less CENTRE; w1 NULL: there are no rows 2 and 3. */
 INLINE simde__m256i variance_bytes(const struct noise *k, size_t half, const int16_t *w0, const int16_t *w1,
-                                   bool even) {
-    const simde__m256i low = variance_words(k, half, load_words(w0), even);
-    const simde__m256i high = w1 ? variance_words(k, half, load_words(w1), even) : simde_mm256_setzero_si256();
-    const simde__m256i bytes = simde_mm256_or_si256(low, simde_mm256_slli_epi16(high, 8));
+                                   bool square) {
+    const simde__m256i low = variance_words(k, half, load_words(w0), square);
+    const simde__m256i high = w1 ? variance_words(k, half, load_words(w1), square) : simde_mm256_setzero_si256();
+    const simde__m256i upper = simde_mm256_and_si256(high, simde_mm256_set1_epi16((int16_t)0xff00));
+    const simde__m256i bytes = simde_mm256_or_si256(simde_mm256_srli_epi16(low, 8), upper);
     return simde_mm256_sub_epi8(bytes, simde_mm256_set1_epi8(CENTRE));
 }
 
 /* Several tokens: the variances of a run of rows are worked out once and then multiplied like weights. */
-INLINE void noise_sums(const int16_t *panel, size_t pairs, const struct read_noise *noise, size_t tokens, bool even,
+INLINE void noise_sums(const int16_t *panel, size_t pairs, const struct read_noise *noise, size_t tokens, bool square,
                        float *spread) {
     int8_t run[NOISE_RUN * PANEL];
     const struct noise k = noise_of(noise->law);
@@ -577,7 +580,7 @@ INLINE void noise_sums(const int16_t *panel, size_t pairs, const struct read_noi
             const int16_t *w = panel + (begin + p) * 2 * PANEL, *next = p + 1 < count ? w + 2 * PANEL : NULL;
             for (size_t half = 0; half < 2; half++) {
                 store_words(run + p * 2 * PANEL + half * 4 * LANES,
-                            variance_bytes(&k, half, w + half * PANEL, next ? next + half * PANEL : NULL, even));
+                            variance_bytes(&k, half, w + half * PANEL, next ? next + half * PANEL : NULL, square));
             }
         }
         noise_run(run, (count + 1) / 2, squares + 2 * begin, lds, tokens, spread);
@@ -587,8 +590,8 @@ INLINE void noise_sums(const int16_t *panel, size_t pairs, const struct read_noi
 static void avx2_mac_i16_noise(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, size_t tokens,
                                const struct read_noise *noise, int32_t *acc, float *sd) {
     const size_t pairs = (rows + 1) / 2;
-    const bool even = noise_is_even(noise->law);
-    if (tokens == 1 && even) {
+    const bool square = noise_is_square(noise->law);
+    if (tokens == 1 && square) {
         mac_noise_one(panel, pairs, x, noise, true, acc, sd);
         return;
     }
@@ -597,7 +600,7 @@ static void avx2_mac_i16_noise(const int16_t *panel, size_t rows, const int16_t 
         return;
     }
     avx2_mac_i16(panel, rows, x, ldx, tokens, acc);
-    if (even) {
+    if (square) {
         noise_sums(panel, pairs, noise, tokens, true, sd);
     } else {
         noise_sums(panel, pairs, noise, tokens, false, sd);

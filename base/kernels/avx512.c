@@ -356,21 +356,26 @@ INLINE __m512i twice(const int16_t *k) {
     return _mm512_or_si512(wide, _mm512_slli_epi32(wide, 16));
 }
 
-/* In units of 1/256. even: k1 = 0, k3 = 1; a constant where this is expanded. */
-INLINE __m512i variance_words(const struct noise *k, __m512i w, bool even) {
-    const __m512i a = even ? w : _mm512_mullo_epi16(_mm512_abs_epi16(w), k->k3);
-    const __m512i square = _mm512_mulhrs_epi16(k->k2, _mm512_mulhrs_epi16(a, a)), v = _mm512_add_epi16(k->k0, square);
-    return even ? v : _mm512_add_epi16(v, _mm512_mulhrs_epi16(k->k1, a));
+/* In units of 1/256. square: noise_is_square; a constant where this is expanded. */
+INLINE __m512i variance_words(const struct noise *k, __m512i w, bool square) {
+    if (square) {
+        return _mm512_mulhrs_epi16(w, w);
+    }
+    const __m512i a = _mm512_mullo_epi16(_mm512_abs_epi16(w), k->k3);
+    const __m512i squared = _mm512_mulhrs_epi16(k->k2, _mm512_mulhrs_epi16(a, a));
+    return _mm512_add_epi16(_mm512_sub_epi16(k->k0, squared), _mm512_mulhrs_epi16(k->k1, a));
 }
 
 static struct noise noise_of(const int16_t *law) {
     return (struct noise){twice(law), twice(law + PANEL), twice(law + 2 * PANEL), twice(law + 3 * PANEL)};
 }
 
-static bool noise_is_even(const int16_t *law) {
-    const __m256i k1 = _mm256_loadu_si256((const __m256i *)(law + PANEL));
-    const __m256i k3 = _mm256_loadu_si256((const __m256i *)(law + 3 * PANEL));
-    return _mm256_test_epi16_mask(k1, k1) == 0 && _mm256_cmpneq_epi16_mask(k3, _mm256_set1_epi16(1)) == 0;
+/* k0 = k1 = 0, k2 = -2^15 and k3 = 1 in all lanes. */
+static bool noise_is_square(const int16_t *law) {
+    const __m512i constant = _mm512_loadu_si512(law), others = _mm512_loadu_si512(law + 2 * PANEL);
+    const __m256i k2 = _mm256_set1_epi16(INT16_MIN), k3 = _mm256_set1_epi16(1);
+    return _mm512_test_epi16_mask(constant, constant) == 0 &&
+           _mm512_cmpneq_epi16_mask(others, _mm512_inserti64x4(_mm512_castsi256_si512(k2), k3, 1)) == 0;
 }
 
 /* In halves: twice the width takes more than three times as long. */
@@ -380,15 +385,16 @@ INLINE __m512 roots(__m512 x) {
 }
 
 /* The sds of one token. */
-INLINE __m512 roots_of_spread(const struct read_noise *noise, __m512i spread, const float *rest) {
+INLINE __m512 roots_of_spread(const struct read_noise *noise, __m512i spread, const struct square_sums *sums) {
     const __m512 coded = _mm512_mul_ps(_mm512_loadu_ps(noise->factors), _mm512_cvtepi32_ps(spread));
-    const __m512 left = _mm512_mul_ps(_mm512_loadu_ps(noise->factors + PANEL), _mm512_set1_ps(*rest));
-    return roots(_mm512_max_ps(_mm512_add_ps(coded, left), _mm512_setzero_ps()));
+    const __m512 mean = _mm512_mul_ps(_mm512_loadu_ps(noise->factors + PANEL), _mm512_set1_ps(sums->rest));
+    const __m512 same = _mm512_mul_ps(_mm512_loadu_ps(noise->factors + 2 * PANEL), _mm512_set1_ps(sums->all));
+    return roots(_mm512_max_ps(_mm512_add_ps(coded, _mm512_add_ps(mean, same)), _mm512_setzero_ps()));
 }
 
 /* Bytes of four rows from two row pairs: rows 0 2 1 3. */
-INLINE __m512i variance_bytes(const struct noise *k, __m512i w0, __m512i w1, bool even) {
-    const __m512i low = _mm512_srli_epi16(variance_words(k, w0, even), 8), high = variance_words(k, w1, even);
+INLINE __m512i variance_bytes(const struct noise *k, __m512i w0, __m512i w1, bool square) {
+    const __m512i low = _mm512_srli_epi16(variance_words(k, w0, square), 8), high = variance_words(k, w1, square);
     return _mm512_ternarylogic_epi32(_mm512_set1_epi16((int16_t)0xff00), high, low, 0xea); /* (a & b) | c */
 }
 
@@ -400,7 +406,7 @@ INLINE __m512i broadcast_squares(const uint8_t *squares) {
 
 /* One token, weights read once for both sums. */
 INLINE void mac_noise_one(const int16_t *panel, size_t pairs, const int16_t *x, const struct read_noise *noise,
-                          bool even, int32_t *acc, float *sd) {
+                          bool square, int32_t *acc, float *sd) {
     const struct noise k = noise_of(noise->law);
     const uint8_t *squares = noise->squares;
     __m512i sum[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()}, total = _mm512_setzero_si512();
@@ -412,16 +418,16 @@ INLINE void mac_noise_one(const int16_t *panel, size_t pairs, const int16_t *x, 
         prefetch(panel, (p + 1) * 4 * PANEL + MAC_AHEAD);
         sum[0] = _mm512_dpwssd_epi32(sum[0], w0, broadcast_pair(x + 2 * p));
         sum[1] = _mm512_dpwssd_epi32(sum[1], w1, broadcast_pair(x + 2 * p + 2));
-        total = _mm512_dpbusd_epi32(total, broadcast_squares(squares + 2 * p), variance_bytes(&k, w0, w1, even));
+        total = _mm512_dpbusd_epi32(total, broadcast_squares(squares + 2 * p), variance_bytes(&k, w0, w1, square));
     }
     if (p < pairs) {
         const __m512i w = _mm512_loadu_si512(panel + p * 2 * PANEL);
         sum[0] = _mm512_dpwssd_epi32(sum[0], w, broadcast_pair(x + 2 * p));
         total = _mm512_dpbusd_epi32(total, broadcast_squares(squares + 2 * p),
-                                    variance_bytes(&k, w, _mm512_setzero_si512(), even));
+                                    variance_bytes(&k, w, _mm512_setzero_si512(), square));
     }
     _mm512_storeu_si512(acc, _mm512_add_epi32(sum[0], sum[1]));
-    _mm512_storeu_ps(sd, roots_of_spread(noise, total, noise->rest));
+    _mm512_storeu_ps(sd, roots_of_spread(noise, total, noise->sums));
 }
 
 enum {
@@ -535,10 +541,10 @@ static void noise_run(const int8_t *run, size_t fours, struct read_noise noise, 
         switch (count) { FOR_EACH_NOISE_COUNT(NOISE_BLOCK) }
         for (size_t t = 0; last && t < count; t++) {
             const __m512i spread = _mm512_loadu_si512(sd + t * PANEL);
-            _mm512_storeu_ps(sd + t * PANEL, roots_of_spread(&noise, spread, noise.rest + t * noise.ldr));
+            _mm512_storeu_ps(sd + t * PANEL, roots_of_spread(&noise, spread, noise.sums + t * noise.ldn));
         }
         noise.squares += count * noise.lds;
-        noise.rest += count * noise.ldr;
+        noise.sums += count * noise.ldn;
         sd += count * PANEL;
         tokens -= count;
     }
@@ -546,21 +552,21 @@ static void noise_run(const int8_t *run, size_t fours, struct read_noise noise, 
 
 /* Eight rows side by side: columns 0 1 4 5 8 9 12 13 in the first register, the others in the second, each with rows
  * 0 2 1 3 4 6 5 7. Weights of row pairs that there are not, up to a whole eight, count as 0. */
-INLINE void variance_run(const int16_t *panel, size_t pairs, const struct noise *noise, bool even, int8_t *run) {
+INLINE void variance_run(const int16_t *panel, size_t pairs, const struct noise *noise, bool square, int8_t *run) {
     const struct noise k = *noise;
     for (size_t p = 0; p < pairs; p += 4) {
         __m512i w[4];
         for (size_t i = 0; i < 4; i++) {
             w[i] = p + i < pairs ? _mm512_loadu_si512(panel + (p + i) * 2 * PANEL) : _mm512_setzero_si512();
         }
-        const __m512i low = variance_bytes(&k, w[0], w[1], even), high = variance_bytes(&k, w[2], w[3], even);
+        const __m512i low = variance_bytes(&k, w[0], w[1], square), high = variance_bytes(&k, w[2], w[3], square);
         _mm512_store_si512(run + p * 2 * PANEL, _mm512_unpacklo_epi32(low, high));
         _mm512_store_si512(run + p * 2 * PANEL + 4 * PANEL, _mm512_unpackhi_epi32(low, high));
     }
 }
 
 /* Several tokens: the variances of a run of rows are worked out once and then multiplied like weights. */
-static void noise_sums(const int16_t *panel, size_t pairs, const struct read_noise *noise, size_t tokens, bool even,
+static void noise_sums(const int16_t *panel, size_t pairs, const struct read_noise *noise, size_t tokens, bool square,
                        float *sd) {
     _Alignas(64) int8_t run[NOISE_RUN * PANEL];
     const struct noise k = noise_of(noise->law);
@@ -568,7 +574,7 @@ static void noise_sums(const int16_t *panel, size_t pairs, const struct read_noi
     for (size_t begin = 0; begin == 0 || begin < pairs; begin += NOISE_RUN / 2) {
         const size_t left = pairs - begin, count = left < NOISE_RUN / 2 ? left : NOISE_RUN / 2;
         now.squares = noise->squares + 2 * begin;
-        if (even) {
+        if (square) {
             variance_run(panel + begin * 2 * PANEL, count, &k, true, run);
         } else {
             variance_run(panel + begin * 2 * PANEL, count, &k, false, run);
@@ -580,11 +586,11 @@ static void noise_sums(const int16_t *panel, size_t pairs, const struct read_noi
 static void avx512_mac_i16_noise(const int16_t *panel, size_t rows, const int16_t *x, size_t ldx, size_t tokens,
                                  const struct read_noise *noise, int32_t *acc, float *sd) {
     const size_t pairs = (rows + 1) / 2;
-    const bool even = noise_is_even(noise->law);
+    const bool square = noise_is_square(noise->law);
     if (tokens != 1) {
-        noise_sums(panel, pairs, noise, tokens, even, sd); /* first: the other asks for the next weights */
+        noise_sums(panel, pairs, noise, tokens, square, sd); /* first: the other asks for the next weights */
         avx512_mac_i16(panel, rows, x, ldx, tokens, acc);
-    } else if (even) {
+    } else if (square) {
         mac_noise_one(panel, pairs, x, noise, true, acc, sd);
     } else {
         mac_noise_one(panel, pairs, x, noise, false, acc, sd);

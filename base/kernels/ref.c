@@ -104,7 +104,7 @@ static int32_t product_15(int32_t a, int32_t b) { return (a * b + (1 << 14)) >> 
 
 static int32_t weight_variance(int16_t code, const int16_t *law) {
     const int32_t a = law[3 * PANEL] * (code < 0 ? -code : code);
-    return (law[0] + product_15(law[PANEL], a) + product_15(law[2 * PANEL], product_15(a, a))) >> 8;
+    return (law[0] + product_15(law[PANEL], a) - product_15(law[2 * PANEL], product_15(a, a))) >> 8;
 }
 
 static float root(float x) { return sqrtf(x > 0 ? x : 0.0f); }
@@ -119,7 +119,8 @@ static void ref_mac_i16_noise(const int16_t *panel, size_t rows, const int16_t *
                 spread += weight_variance(panel[r / 2 * 2 * PANEL + lane * 2 + r % 2], noise->law + lane) *
                           noise->squares[t * noise->lds + square_place(r)];
             }
-            const float left = noise->factors[PANEL + lane] * noise->rest[t * noise->ldr];
+            const struct square_sums *sums = noise->sums + t * noise->ldn;
+            const float left = noise->factors[PANEL + lane] * sums->rest + noise->factors[2 * PANEL + lane] * sums->all;
             sd[t * PANEL + lane] = root(noise->factors[lane] * (float)spread + left);
         }
     }
