@@ -620,8 +620,8 @@ static void check_mac_noise_laws(const float laws[4][3], int most, size_t at, in
 }
 
 /* Bit for bit what the header says, at the limits of weights, squares and coefficients, rows 0 to 257: constant,
- * linear, square, and one that falls; weights that use few of their bits; squares with a constant or without, which have
- * a way of their own, and one column that is another law in each of its four numbers. */
+ * linear, square, and one that falls; weights that use few of their bits; squares with a constant or without, which
+ * have a way of their own, and one column that is another law in each of its four numbers. */
 static void mac_noise_is_what_the_header_says(void **state) {
     (void)state;
     static const float any[4][3] = {
