@@ -200,7 +200,7 @@ void gemm_measure(const struct gemm *const *all, size_t count, double *flops) {
         }
     }
     for (size_t k = 0; k < count; k++) {
-        flops[k] = memory ? 2.0 * M * N * K / least_s[k] : 0;
+        flops[k] = memory && least_s[k] > 0 ? 2.0 * M * N * K / least_s[k] : 0; /* a clock may be too coarse */
     }
     mem_free(memory);
 }

@@ -62,7 +62,7 @@ static const struct option_row rows[] = {
     {"teacher", TEXT, "PATH", 0, 0, "adapt train: another model to learn from (default: the model itself)",
      AT(teacher)},
     {"gemm", TEXT, "LIBRARY", 0, 0, "adapt fit, train: library for products of matrices: onednn, openblas or plain "
-     "(default: the fastest here)", AT(gemm)},
+     "(default: the fastest here; with --resume that of the run)", AT(gemm)},
     {"resume", FLAG, NULL, 0, 0, "adapt train: go on from the checkpoint in --out", AT(resume)},
     {"from-scratch", FLAG, NULL, 0, 0, "adapt train: weights start at random, cross entropy on the data",
      AT(from_scratch)},

@@ -389,7 +389,7 @@ INLINE simde__m256i variance_words(const struct noise *k, size_t half, simde__m2
 }
 
 enum {
-    NOISE_RUN = 64, /* rows whose variances are worked out together; a multiple of 16 */
+    NOISE_RUN = 64, /* rows whose variances are worked out together; a multiple of 4 */
     CENTRE = 64,    /* taken off a variance, so that two products with squares fit 16 bits */
 };
 

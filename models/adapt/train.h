@@ -79,7 +79,7 @@ struct train_options {
     const char *out;    /* folder */
     bool resume;        /* go on from the checkpoint in `out` */
     bool library_named; /* the library for products (base/gemm.h) in use stays, or the run is refused; otherwise all
-                         * ranks take that of the checkpoint, or of rank 0 */
+                         * ranks take that of the checkpoint, or of rank 0. The same on all ranks */
 };
 struct train_result {
     uint64_t steps, tokens, skipped; /* of the whole run, earlier parts included */

@@ -32,7 +32,7 @@ static enum status recipe_hash(const struct train_recipe *r, uint64_t *hash, str
 
 static uint64_t library_hash(const char *name) { return data_hash_bytes(0, name, strlen(name)); }
 
-enum { LIBRARY_IDENTITY = 8 }; /* its place below */
+enum { LIBRARY_IDENTITY = 8 };
 
 static enum status identify(const struct trainer *t, struct checkpoint_identity out[IDENTITIES], struct error *e) {
     const struct train_options *o = t->o;
@@ -51,7 +51,7 @@ static enum status identify(const struct trainer *t, struct checkpoint_identity 
         {"chip", o->chip ? chip_hash(o->chip) : 0},
         {"set of data", data_hash(o->data)},
         {"kernel, which rounds otherwise", data_hash_bytes(0, name, strlen(name))},
-        {"library for products (--gemm), which rounds otherwise", library_hash(gemm()->name)},
+        [LIBRARY_IDENTITY] = {"library for products (--gemm), which rounds otherwise", library_hash(gemm()->name)},
         {"release of the library for products, or processor for it", data_hash_bytes(0, version, strlen(version))},
         {"length of a row", sizeof(struct train_row)},
     };
@@ -101,17 +101,26 @@ static enum status with_checkpoint(const struct trainer *t,
 
 bool trainer_has_checkpoint(const struct trainer *t) { return ranks_own() == 0 && file_exists(t->checkpoint_path); }
 
-void trainer_choose_products(const struct trainer *t) {
-    const struct gemm *all[8];
+/* Of this machine; NULL: it has none with that hash. */
+static const struct gemm *library_with(uint64_t hash) {
+    const struct gemm *all[8], *found = NULL;
     size_t count = gemm_available(all, sizeof all / sizeof all[0]);
-    uint64_t wanted = t->o->resume && ranks_own() == 0 ? checkpoint_identity_at(t->checkpoint_path, LIBRARY_IDENTITY)
-                                                       : 0;
-    wanted = wanted ? wanted : library_hash(gemm()->name);
+    for (size_t i = 0; i < count && !found; i++) {
+        found = library_hash(all[i]->name) == hash ? all[i] : NULL;
+    }
+    return found;
+}
+
+void trainer_choose_products(const struct trainer *t) {
+    uint64_t wanted = library_hash(gemm()->name);
+    if (t->o->resume && ranks_own() == 0) {
+        uint64_t before = checkpoint_identity_at(t->checkpoint_path, LIBRARY_IDENTITY);
+        wanted = library_with(before) ? before : wanted;
+    }
     ranks_copy(&wanted, sizeof wanted);
-    for (size_t i = 0; i < count && !t->o->library_named; i++) {
-        if (library_hash(all[i]->name) == wanted) {
-            gemm_select(all[i]->name);
-        }
+    const struct gemm *library = t->o->library_named ? NULL : library_with(wanted);
+    if (library) {
+        gemm_select(library->name);
     }
 }
 
