@@ -32,9 +32,9 @@
 #include "base/kernels.h"
 
 enum {
-    UNIT = 256,         /* of v' in the kernel's 16-bit words */
+    UNIT = 256,            /* of v' in the kernel's 16-bit words */
     SQUARE_UNIT = 1 << 23, /* what c^2 is counted in where v' is its upper bits: h(c, c) >> 8 */
-    SQUARE_FROM = 23171 /* a column whose largest code is at least that has squares of 64 steps and more */
+    SQUARE_FROM = 23171    /* a column whose largest code is at least that has squares of 64 steps and more */
 };
 
 /* The largest value of k[0] + k[1] u + k[2] u^2 for 0 <= u <= end. */
@@ -100,13 +100,13 @@ static struct line line_of(const float variance[3], const int16_t *weights, size
 /* Whether squares cut off are about as good as rounded variances. They are not where most weights are 0 and there is no
  * constant, since the line does not go through 0. Rounding errs by 1/12 of a squared step in each weight, but in none
  * that is 0 exactly. */
-static bool squares_do(const float variance[3], const int16_t *weights, size_t n, int max_code, const int16_t *law) {
+static bool squares_do(const float variance[3], const int16_t *weights, size_t n, int max_code, double error) {
     const double top = max_code, step = ((double)variance[0] + (double)variance[2] * top * top) / VARIANCE_MOST;
     size_t rounded = 0;
     for (size_t i = 0; i < n; i++) {
         rounded += variance[0] > 0 || weights[i] != 0;
     }
-    return line_of(variance, weights, n, law).error <= 2 * step * step / 12 * (double)rounded;
+    return error <= 2 * step * step / 12 * (double)rounded;
 }
 
 void read_noise_column(const float variance[3], const int16_t *weights, size_t n, int limit, int16_t *law,
@@ -120,14 +120,15 @@ void read_noise_column(const float variance[3], const int16_t *weights, size_t n
         exact += (double)variance[0] + ((double)variance[1] + (double)variance[2] * a) * a;
     }
     choose_coefficients(variance, max_code, true, law);
-    if (is_square(law) && !squares_do(variance, weights, n, max_code, law)) {
+    const struct line line = is_square(law) ? line_of(variance, weights, n, law) : (struct line){0, 0};
+    if (is_square(law) && !squares_do(variance, weights, n, max_code, line.error)) {
         choose_coefficients(variance, max_code, false, law);
     }
     for (size_t i = 0; i < n; i++) {
         sum += weight_variance(weights[i], law);
     }
     const bool square = is_square(law);
-    const double unit = square ? line_of(variance, weights, n, law).slope : sum > 0 ? exact / (double)sum : 0;
+    const double unit = square ? line.slope : sum > 0 ? exact / (double)sum : 0;
     const double coded = unit * (double)sum;
     factors[0] = (float)ldexp(unit, shift_of(limit));
     factors[PANEL] = n > 0 ? (float)((square ? coded : exact) / (double)n) : 0.0f;

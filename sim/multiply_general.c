@@ -289,8 +289,7 @@ static void add_white_noise(const struct block_work *w, const struct strip *s, u
     }
 }
 
-/* ---- phenomena
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- phenomena ------------------------------------------------------------------------------------------------ */
 
 /* sum w x for one pass: which of the two sets of weights and of levels. */
 static void panel_product(const struct block_work *w, const float *panel, const float *levels, uint32_t pass,

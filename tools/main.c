@@ -95,15 +95,21 @@ static const struct command *find_command(const char *word, struct error *e) {
     return NULL;
 }
 
+enum { NAMES_ROOM = 128 };
+
+static void add_name(char names[NAMES_ROOM], const char *name) {
+    size_t used = strlen(names);
+    snprintf(names + used, NAMES_ROOM - used, "%s%s", used ? ", " : "", name);
+}
+
 static enum status apply_gemm(const char *name, struct error *e) {
     const struct gemm *all[8];
-    char names[128] = "";
+    char names[NAMES_ROOM] = "";
     if (gemm_select(name) == 0) {
         return OK;
     }
     for (size_t i = 0, count = gemm_available(all, 8); i < count; i++) {
-        size_t used = strlen(names);
-        snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", all[i]->name);
+        add_name(names, all[i]->name);
     }
     return error_set(e, ERR_USAGE, "--gemm %s: not available here (allowed: %s)", name, names);
 }
@@ -114,10 +120,9 @@ static enum status apply_common(const struct options *o, struct error *e) {
     if (o->kernel && kernels_select(o->kernel) != 0) {
         const struct kernels *all[8];
         size_t count = kernels_available(all, 8);
-        char names[128] = "";
+        char names[NAMES_ROOM] = "";
         for (size_t i = 0; i < count; i++) {
-            size_t used = strlen(names);
-            snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", all[i]->name);
+            add_name(names, all[i]->name);
         }
         return error_set(e, ERR_USAGE, "--kernel %s: not available here (allowed: %s)", o->kernel, names);
     }
