@@ -59,6 +59,31 @@ struct byte_noise {
     const struct byte_squares *sums; /* [tokens] */
 };
 
+/* Strips of drawn_sd: variances of NOISE_STRIP columns as bytes of at most STEPS_MOST, so that four fit one; columns 0,
+ * 16, 1, 17, ... of the first 32, then those of the others, so that the even bytes of a register are a panel. Rows lie
+ * in DRAW_LANES runs, row r in run r % DRAW_LANES: the order in which draw_rows goes through them. */
+enum { NOISE_STRIP = 4 * PANEL, STEPS_MOST = 63, DRAW_LANES = 16, DRAWS_MOST = 1024 };
+static inline size_t strip_rows(size_t rows) { return (rows + DRAW_LANES - 1) / DRAW_LANES * DRAW_LANES; }
+static inline size_t strip_place(size_t row, size_t rows, size_t column) {
+    const size_t place = row % DRAW_LANES * (strip_rows(rows) / DRAW_LANES) + row / DRAW_LANES;
+    return place * NOISE_STRIP + column / (2 * PANEL) * (2 * PANEL) + column % PANEL * 2 + column / PANEL % 2;
+}
+
+/* What drawn_sd takes: one strip, and rows of it that were drawn for every token (draw_rows). */
+struct drawn_rows {
+    const uint8_t *strip;
+    const float *factors;   /* [2 * NOISE_STRIP], columns in their order */
+    const uint32_t *places; /* [tokens][draws] where the rows begin, multiples of NOISE_STRIP */
+    size_t draws;           /* a multiple of 4, at most DRAWS_MOST */
+    const float *roots;     /* one of each token, that of the next ldr further */
+    size_t ldr;
+    /* What will be read after it, to be asked for, since no hardware foresees rows that chance has drawn: the whole
+     * strip, or of one token its rows. next NULL: unknown. */
+    const uint8_t *next;
+    const uint32_t *next_places;
+    size_t next_rows;
+};
+
 enum weight_type { WEIGHT_F32, WEIGHT_F16, WEIGHT_BF16 };
 
 struct kernels {
@@ -114,6 +139,16 @@ struct kernels {
      *   sd[t*PANEL + lane] = root of middle x root of all
      * Single precision in this order: identical in all kernels, and not dependent on `tokens`. */
     void (*noise_sd)(const struct byte_noise *noise, size_t rows, size_t tokens, float *sd);
+    /* Rows for drawn_sd: `draws` places, at most DRAWS_MOST, each row as often as draws x its share of the sum of the
+     * squares, rounded up or down by chance: u in [0, 1) decides for all. squares [rows], >= 0. Returns their sum.
+     * Identical in all kernels: the order of the sums is that of base/kernels/comb.h. */
+    float (*draw_rows)(const float *squares, size_t rows, float u, size_t draws, uint32_t *places);
+    /* sd[(panel*tokens + t)*PANEL + lane] = root of (factors[c] + factors[NOISE_STRIP + c] * sum) * roots[t*ldr],
+     * c = panel*PANEL + lane, the root 0 where it would be of a number < 0,
+     *   sum = sum_d strip[places[t*draws + d] + strip_place(0, rows, c)]
+     * Integers up to the sum, then single precision in this order: identical in all kernels, and not dependent on
+     * `tokens`. */
+    void (*drawn_sd)(const struct drawn_rows *rows, size_t tokens, float *sd);
     /* v[t*PANEL + lane] = acc + z sd; acc, sd, v: [tokens][PANEL]; z: PANEL numbers, those of the next token ldz
      * further. Identical in all kernels. */
     void (*add_noise)(const int32_t *acc, const float *sd, const float *z, size_t ldz, size_t tokens, float *v);
@@ -155,6 +190,11 @@ void pack_variances(const float *variance, size_t n, size_t lane, int8_t *panel,
 /* One token of noise_sd, from squares >= 0. Writes bytes up to a multiple of 8. */
 struct byte_squares pack_squares(const float *squares, size_t n, uint8_t *bytes);
 
+/* One column of a strip, see base/drawn_noise.c. variance: [rows]. The variance of a weight becomes base + step x byte,
+ * rounded to 1/63 of what they differ by; the column's sum is exact. scatter: variance of the weights' variances in
+ * units of their mean squared. Where they are all alike step and scatter are 0, and no byte is written. */
+struct drawn_column { float base, step, scatter; };
+struct drawn_column pack_drawn(const float *variance, size_t rows, size_t column, uint8_t *strip);
 /* The set in use: best that the CPU supports unless kernels_select named one. */
 const struct kernels *kernels(void);
 /* name: "ref", "avx2", ... NULL = best. Returns 0, or -1 if this CPU or build lacks it. */

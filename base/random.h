@@ -42,6 +42,8 @@ enum random_what {
     RANDOM_LABELS = 25,      /* next tokens drawn to measure sensitivities; where = window, index = position */
     RANDOM_DATA_ORDER = 26,  /* of training data; where = epoch, index = sequence */
     RANDOM_INITIAL = 27,     /* weights that training starts from; where = parameter, index = weight */
+    RANDOM_DRAWS = 28,       /* rows that white noise takes its variance from; where = matrix, index = event_number of
+                                a group of passes (sim/multiply.h) */
     RANDOM_TEST = 255,
 };
 

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/half.h"
+#include "base/kernels/comb.h"
 #include "base/kernels/sets.h"
 #include "base/random_inline.h"
 
@@ -146,6 +147,42 @@ static void ref_noise_sd(const struct byte_noise *noise, size_t rows, size_t tok
     }
 }
 
+static float ref_draw_rows(const float *squares, size_t rows, float u, size_t draws, uint32_t *places) {
+    float sum[DRAW_LANES] = {0}, before[DRAW_LANES];
+    uint32_t first[DRAWS_MOST + 2] = {0}; /* rounding may add a tooth */
+    for (size_t r = 0; r < rows; r++) {
+        sum[r % DRAW_LANES] += squares[r];
+    }
+    const float all = sums_before(sum, before), scale = all > 0 ? (float)draws / all : 0;
+    for (size_t l = 0; l < DRAW_LANES; l++) {
+        float run = 0;
+        int32_t tooth = (int32_t)(before[l] * scale + u);
+        for (size_t r = l; r < rows; r += DRAW_LANES) {
+            run += squares[r];
+            const int32_t end = (int32_t)((before[l] + run) * scale + u);
+            if (end > tooth) {
+                first[tooth] = (uint32_t)strip_place(r, rows, 0);
+            }
+            tooth = end;
+        }
+    }
+    fill_places(first, draws, places);
+    return all;
+}
+
+static void ref_drawn_sd(const struct drawn_rows *rows, size_t tokens, float *sd) {
+    for (size_t t = 0; t < tokens; t++) {
+        for (size_t column = 0; column < NOISE_STRIP; column++) {
+            uint32_t sum = 0;
+            for (size_t d = 0; d < rows->draws; d++) {
+                sum += rows->strip[rows->places[t * rows->draws + d] + strip_place(0, 1, column)];
+            }
+            const float mean = rows->factors[column] + rows->factors[NOISE_STRIP + column] * (float)sum;
+            sd[(column / PANEL * tokens + t) * PANEL + column % PANEL] = root(mean) * rows->roots[t * rows->ldr];
+        }
+    }
+}
+
 static void ref_add_noise(const int32_t *acc, const float *sd, const float *z, size_t ldz, size_t tokens, float *v) {
     for (size_t t = 0; t < tokens; t++) {
         for (size_t lane = 0; lane < PANEL; lane++) {
@@ -217,6 +254,8 @@ const struct kernels kernels_ref = {
     .scale_sums = ref_scale_sums,
     .mac_i16_noise = ref_mac_i16_noise,
     .noise_sd = ref_noise_sd,
+    .draw_rows = ref_draw_rows,
+    .drawn_sd = ref_drawn_sd,
     .add_noise = ref_add_noise,
     .add_flat_noise = ref_add_flat_noise,
     .absmax_f32 = ref_absmax_f32,

@@ -1,0 +1,45 @@
+/* Private to base/kernels: what all kernels share of draw_rows. The rows lie in DRAW_LANES runs, row r in run number
+ * r % DRAW_LANES, and the comb goes through the runs one after the other (kernels.h, strip_place; base/drawn_noise.c):
+ *   end(r) = (before[run] + sum of the run up to and with r) * (draws / all) + u, cut off
+ * is the number of teeth up to row r; those from end of the row before it on are on r. All in single precision: a
+ * run is summed in its order, before[] and all are sums over the runs in theirs.
+ */
+#ifndef MHO_BASE_KERNELS_COMB_H
+#define MHO_BASE_KERNELS_COMB_H
+
+#include <string.h>
+
+#include "base/kernels.h"
+
+/* Sums of the runs -> what lies before each; returns the sum of all. */
+static inline float sums_before(const float sum[DRAW_LANES], float before[DRAW_LANES]) {
+    float all = 0;
+    for (size_t l = 0; l < DRAW_LANES; l++) {
+        before[l] = all;
+        all += sum[l];
+    }
+    return all;
+}
+
+/* Squares j*DRAW_LANES and on, those behind the last row as 0 in `tail`. */
+static inline const float *lanes_at(const float *squares, size_t rows, size_t j, float tail[DRAW_LANES]) {
+    const size_t left = rows - j * DRAW_LANES;
+    if (left >= DRAW_LANES) {
+        return squares + j * DRAW_LANES;
+    }
+    memset(tail, 0, DRAW_LANES * sizeof *tail);
+    memcpy(tail, squares + j * DRAW_LANES, left * sizeof *tail);
+    return tail;
+}
+
+/* first[d]: place of the row on which tooth d is the first, else 0. Teeth in between are on the same row, and places
+ * grow with the teeth. */
+static inline void fill_places(const uint32_t *first, size_t draws, uint32_t *places) {
+    uint32_t place = 0;
+    for (size_t d = 0; d < draws; d++) {
+        place = first[d] > place ? first[d] : place;
+        places[d] = place;
+    }
+}
+
+#endif
