@@ -66,7 +66,8 @@ void array_destroy(struct array *a) {
                                 a->shared,        a->input_range,  a->output_max,    a->output_bins,
                                 a->output_origin, a->shared_max,   a->input,         a->correction_gain,
                                 a->correction_offset, a->crossings, a->ladder_offset, a->ladder_uS, a->between_S,
-                                a->source_S,      a->noise_factors, a->spread_factors};
+                                a->source_S,      a->noise_factors, a->spread_factors, a->strips,
+                                a->drawn_factors, a->scatter,       a->noise_sum};
         for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
             mem_free(blocks[i]);
         }
@@ -98,20 +99,30 @@ static bool array_cut(struct array *a, const struct tile_spec *tile) {
     return true;
 }
 
+/* What white noise needs beside codes. */
+static bool array_allocate_noise(struct array *a) {
+    size_t columns = (size_t)a->row_blocks * a->columns; /* codes have one line */
+    a->noise = mem_alloc(columns, 4 * sizeof *a->noise);
+    a->noise_factors = mem_alloc(columns, 3 * sizeof *a->noise_factors);
+    a->strips = mem_alloc(array_strip_count(a) * array_strip_offset(a, a->row_blocks), NOISE_STRIP);
+    a->drawn_factors = mem_alloc(array_strip_count(a) * a->row_blocks, 2 * NOISE_STRIP * sizeof *a->drawn_factors);
+    a->scatter = mem_alloc(columns, sizeof *a->scatter);
+    a->noise_sum = mem_alloc((size_t)a->row_blocks * a->panels, sizeof *a->noise_sum);
+    return a->noise && a->noise_factors && a->strips && a->drawn_factors && a->scatter && a->noise_sum;
+}
+
 /* white: beside the weights, what changes from read to read. */
 static bool array_allocate_weights(struct array *a, bool integer, bool white) {
     size_t weights = (size_t)a->row_stride * a->columns; /* both below 2^32 + 2^32/rows: the product fits 64 bits */
-    size_t columns = (size_t)a->row_blocks * a->columns; /* integer weights have one line */
+    size_t columns = (size_t)a->row_blocks * a->columns;
     a->codes = integer ? mem_alloc(weights, sizeof *a->codes * a->lines) : NULL;
     a->weights = integer ? NULL : mem_alloc(weights, sizeof *a->weights * a->lines);
-    a->noise = white && integer ? mem_alloc(columns, 4 * sizeof *a->noise) : NULL;
-    a->noise_factors = white && integer ? mem_alloc(columns, 3 * sizeof *a->noise_factors) : NULL;
     if (white && !integer) {
         a->variances = mem_alloc(array_variance_stride(a) * a->columns, sizeof *a->variances * a->lines);
         a->spread_factors = mem_alloc(columns * a->lines, 3 * sizeof *a->spread_factors);
     }
     return (a->codes || a->weights) &&
-           (!white || (a->noise && a->noise_factors) || (a->variances && a->spread_factors));
+           (!white || (integer ? array_allocate_noise(a) : a->variances && a->spread_factors));
 }
 
 static bool array_allocate_columns(struct array *a, const struct encoding_plan *plan) {
@@ -183,7 +194,7 @@ uint64_t placement_machine_bytes(const struct chip *c, const struct placement *p
     uint64_t bytes = 0, lines = encoding_plan(s, &plan, NULL) == OK ? plan.lines : 1;
     bool white = s->effects.read_noise && cell_has_white_noise(s->tile.cell), codes = weights_are_codes(s);
     bool network = chip_needs_network(s);
-    uint64_t weight = codes ? sizeof(int16_t) : white ? 2 * sizeof(float) : sizeof(float);
+    uint64_t weight = codes ? sizeof(int16_t) + (white ? 1 : 0) : white ? 2 * sizeof(float) : sizeof(float);
     for (size_t i = 0; i < placement_matrices(p); i++) {
         struct placement_matrix m = placement_matrix_at(p, i);
         if (m.analog) {

@@ -79,6 +79,13 @@ struct input_statistics {
 
 struct side_values; /* side_path.h */
 
+/* How the variance of white noise is summed over the rows of a panel. */
+enum noise_sum {
+    NOISE_ALIKE, /* not at all: all weights of a column have the same */
+    NOISE_DRAWN, /* drawn rows */
+    NOISE_FULL,  /* all rows: where a few weights have most of the noise, or rows are few */
+};
+
 struct array {
     struct matrix_source source;
     struct side_values *side; /* what stays digital; NULL: nothing */
@@ -102,6 +109,14 @@ struct array {
     float *spread_factors; /* beside it: [row_blocks][lines][panels][3 x PANEL] */
     int16_t *noise;       /* as mac_i16_noise wants it, [row_blocks][panels][4 x PANEL], or NULL */
     float *noise_factors; /* beside it: [row_blocks][panels][3 x PANEL] */
+    /* Beside integer panels, where a row block's variances differ from weight to weight: sums over drawn rows
+     * (base/drawn_noise.c), unless noise_sum says otherwise. NULL: none. */
+    uint8_t *strips;      /* per four panels and row block, array_strip */
+    float *drawn_factors; /* beside each, [strips][row_blocks][2 x NOISE_STRIP] */
+    float *scatter;       /* [row_blocks][columns] of a column's variances, see pack_drawn */
+    uint8_t *noise_sum;   /* [row_blocks][panels] enum noise_sum */
+    uint32_t draws;       /* rows per sum; 0: none is drawn */
+    bool full_sums;       /* some panel has them */
     float *row_S;    /* [inputs] conductance on each input, all columns and devices */
     /* [inputs] What a row gives to other rows of its tiles; row_S and that (row_currents.h). NULL: wires do not act */
     float *between_S, *source_S;
@@ -205,6 +220,20 @@ static inline int8_t *array_variances(const struct array *a, uint32_t block, uin
 }
 static inline float *array_spread_factors(const struct array *a, uint32_t block, uint32_t line, uint32_t panel) {
     return a->spread_factors + (((size_t)block * a->lines + line) * a->panels + panel) * 3 * PANEL;
+}
+
+/* Strips: four panels side by side, each row block in whole DRAW_LANES of rows. */
+enum { STRIP_PANELS = NOISE_STRIP / PANEL };
+static inline size_t array_strip_offset(const struct array *a, uint32_t block) {
+    return (a->row_offset[block] + (DRAW_LANES - 1) * (size_t)block) / DRAW_LANES * DRAW_LANES;
+}
+static inline size_t array_strip_count(const struct array *a) { return (a->panels + STRIP_PANELS - 1) / STRIP_PANELS; }
+static inline uint8_t *array_strip(const struct array *a, uint32_t block, size_t strip) {
+    size_t stride = array_strip_offset(a, a->row_blocks);
+    return a->strips + (strip * stride + array_strip_offset(a, block)) * NOISE_STRIP;
+}
+static inline float *array_drawn_factors(const struct array *a, uint32_t block, size_t strip) {
+    return a->drawn_factors + (strip * a->row_blocks + block) * 2 * NOISE_STRIP;
 }
 
 enum { AGES_MOST = 3 }; /* at most CELL_LIFE_AGES */
@@ -328,6 +357,8 @@ enum status array_program(struct machine *m, size_t matrix, struct progress *bar
  * scratch: int16_t [rows]. panels.c */
 void array_store_line(const struct machine *m, struct array *a, uint32_t row_block, uint32_t line, uint32_t output,
                       const float *effective, const float *variance, int16_t *scratch);
+/* Once all lines are stored: how the noise of each panel is summed. panels.c */
+void array_choose_sums(struct array *a);
 /* Sum of |x| in a fixed order, the same bits everywhere. panels.c */
 float sum_of_sizes(const float *x, size_t n);
 

@@ -7,8 +7,9 @@
  *   result of a block   v = u sum(c q)                    weight x input / input range
  *   ADC                 k = clamp(round(v / step)),  step = full scale / ADC limit
  *   output              y += k step compensation x input range      (row blocks in order)
- * White noise: u sqrt(sum(variance q^2)) z is added to v, both sums from one pass over the codes (mac_i16_noise); where
- * all devices of a panel have the same variance, it is taken out of the sum.
+ * White noise: u sqrt(sum(variance q^2)) z is added to v. The second sum is over rows drawn by chance, which gives the
+ * noise the same variance (base/drawn_noise.c), four panels at a time; over all rows where that would not do
+ * (mac_i16_noise); where all devices of a panel have the same variance, it is taken out of the sum.
  * Without the effect dac (or beyond 10 bits) the dot products are fp32 with q = x DAC limit / range, not rounded.
  * What stays digital (side_path.h) is taken out of the inputs before and added after.
  * Every output is computed by one thread, sums in a fixed order: the same bytes for any thread count; integer panels
@@ -23,8 +24,35 @@
 #include "base/threads.h"
 #include "sim/multiply.h"
 
+static void drawn_destroy(struct drawn_scratch *d) {
+    mem_free(d->places);
+    mem_free(d->roots);
+    mem_free(d->squares);
+}
+
+static bool drawn_create(const struct machine *m, uint32_t max_tokens, struct drawn_scratch *d) {
+    size_t blocks = 0, places = 0, stride = 0, threads = (size_t)threads_count();
+    for (size_t i = 0; i < m->count; i++) {
+        const struct array *a = m->arrays[i];
+        if (a && a->draws) {
+            blocks = a->row_blocks > blocks ? a->row_blocks : blocks;
+            places = (size_t)a->row_blocks * a->draws > places ? (size_t)a->row_blocks * a->draws : places;
+            stride = a->row_stride > stride ? a->row_stride : stride;
+        }
+    }
+    if (blocks == 0) {
+        return true;
+    }
+    d->squares_stride = stride;
+    d->places = mem_alloc(places * max_tokens, sizeof *d->places);
+    d->roots = mem_alloc(blocks * max_tokens, sizeof *d->roots);
+    d->squares = mem_alloc(threads * stride, sizeof *d->squares);
+    return d->places && d->roots && d->squares;
+}
+
 void multiply_scratch_destroy(struct multiply_scratch *s) {
     if (s) {
+        drawn_destroy(&s->drawn);
         mem_free(s->codes);
         mem_free(s->squares);
         mem_free(s->square_sums);
@@ -73,14 +101,28 @@ struct multiply_scratch *multiply_scratch_create(const struct machine *m, uint32
     s->array_S = mem_alloc(max_tokens, sizeof *s->array_S);
     s->clipped = mem_alloc(max_tokens, sizeof *s->clipped);
     s->general = m->simple ? NULL : general_scratch_create(m);
-    bool side = side_scratch_create(m, max_tokens, &s->side);
-    if (!side || !s->codes || !s->squares || !s->square_sums || !s->inputs || !s->token_range || !s->block_S ||
-        !s->array_S || !s->clipped || (!m->simple && !s->general)) {
+    bool side = side_scratch_create(m, max_tokens, &s->side), drawn = drawn_create(m, max_tokens, &s->drawn);
+    if (!side || !drawn || !s->codes || !s->squares || !s->square_sums || !s->inputs || !s->token_range ||
+        !s->block_S || !s->array_S || !s->clipped || (!m->simple && !s->general)) {
         multiply_scratch_destroy(s);
         return NULL;
     }
     return s;
 }
+
+/* One multiply, for all threads. */
+struct job {
+    const struct machine *m;
+    struct array *a;
+    struct multiply_scratch *s;
+    const float *x;
+    float *y;
+    size_t matrix;
+    uint32_t tokens;
+    uint64_t first_read;
+    atomic_uint_fast32_t bad;       /* first token whose inputs are not finite, or `tokens` */
+    atomic_uint_fast64_t saturated; /* results */
+};
 
 /* ---- inputs ------------------------------------------------------------------------------------------------- */
 
@@ -98,10 +140,52 @@ static size_t convert_block(const struct machine *m, const struct array *a, cons
     return clipped;
 }
 
+static float sum_of_squares(const int16_t *x, uint32_t n) {
+    int64_t sum = 0;
+    for (uint32_t begin = 0; begin < n; begin += 1024) { /* squares are below 2^20 */
+        int32_t run = 0;
+        for (uint32_t i = begin; i < n && i < begin + 1024; i++) {
+            run += x[i] * x[i];
+        }
+        sum += run;
+    }
+    return (float)sum;
+}
+
+/* What the noise of one block of one token needs to know of its codes: their squares as bytes, where some panel sums
+ * all rows; rows that are drawn; else the sum of the squares alone. */
+static void square_block(const struct job *j, uint32_t t, uint32_t b, int worker) {
+    const struct array *a = j->a;
+    struct multiply_scratch *s = j->s;
+    const uint32_t rows = array_block_rows(a, b);
+    const int16_t *codes = s->codes + (size_t)t * a->row_stride + a->row_offset[b];
+    struct square_sums *sums = &s->square_sums[(size_t)t * a->row_blocks + b];
+    if (a->full_sums) {
+        *sums = square_codes(codes, rows, j->m->dac.limit, s->squares + t * square_stride(a) + square_offset(a, b));
+    } else if (!a->draws) {
+        *sums = (struct square_sums){sum_of_squares(codes, rows), 0};
+    }
+    if (a->draws) {
+        const size_t at = (size_t)b * s->max_tokens + t;
+        float *squares = s->drawn.squares + (size_t)worker * s->drawn.squares_stride;
+        for (uint32_t i = 0; i < rows; i++) {
+            const float level = codes[i];
+            squares[i] = level * level;
+        }
+        const float u = draw_comb(j->m, a, j->matrix, j->first_read + t, 0, b, 0);
+        float all = kernels()->draw_rows(squares, rows, u, a->draws, s->drawn.places + at * a->draws);
+        s->drawn.roots[(size_t)t * a->row_blocks + b] = sqrtf(all);
+        sums->all = a->full_sums ? sums->all : all;
+    }
+}
+
 /* All blocks of one token: each has its range, fixed or the largest of its own inputs, so that an outlier costs
  * resolution in its own block only. False when an input is not finite. */
-static bool convert_token(const struct machine *m, const struct array *a, const float *x, uint32_t t,
-                          struct multiply_scratch *s) {
+static bool convert_token(const struct job *j, uint32_t t, int worker) {
+    const struct machine *m = j->m;
+    const struct array *a = j->a;
+    const float *x = j->x + (size_t)t * a->inputs;
+    struct multiply_scratch *s = j->s;
     uint64_t clipped = 0;
     bool finite = true;
     for (uint32_t b = 0; b < a->row_blocks; b++) {
@@ -114,28 +198,13 @@ static bool convert_token(const struct machine *m, const struct array *a, const 
         float *inputs = a->weights ? s->inputs + at : NULL;
         clipped += convert_block(m, a, mine, rows, a->input_range ? a->input_range[b] : range, s->codes + at, inputs);
         if (a->noise) {
-            uint8_t *squares = s->squares + t * square_stride(a) + square_offset(a, b);
-            s->square_sums[(size_t)t * a->row_blocks + b] = square_codes(s->codes + at, rows, m->dac.limit, squares);
+            square_block(j, t, b, worker);
         }
         s->token_range[(size_t)t * a->row_blocks + b] = a->input_range ? 1.0f : range;
     }
     s->clipped[t] = clipped;
     return finite;
 }
-
-/* One multiply, for all threads. */
-struct job {
-    const struct machine *m;
-    struct array *a;
-    struct multiply_scratch *s;
-    const float *x;
-    float *y;
-    size_t matrix;
-    uint32_t tokens;
-    uint64_t first_read;
-    atomic_uint_fast32_t bad;       /* first token whose inputs are not finite, or `tokens` */
-    atomic_uint_fast64_t saturated; /* results */
-};
 
 static void lower_to(atomic_uint_fast32_t *least, uint_fast32_t value) {
     uint_fast32_t old = atomic_load(least);
@@ -144,9 +213,8 @@ static void lower_to(atomic_uint_fast32_t *least, uint_fast32_t value) {
 
 static void convert_tokens(void *context, size_t begin, size_t end, int worker) {
     struct job *j = context;
-    (void)worker;
     for (uint32_t t = (uint32_t)begin; t < end; t++) {
-        if (!convert_token(j->m, j->a, j->x + (size_t)t * j->a->inputs, t, j->s)) {
+        if (!convert_token(j, t, worker)) {
             lower_to(&j->bad, t);
         }
     }
@@ -164,68 +232,119 @@ struct piece {
     uint32_t t, tokens;  /* tokens [t, t + tokens), at most TOKENS */
 };
 
-/* Gaussian numbers of the white noise of one panel: NOISE_BLOCKS row blocks together, since short runs are dear. */
-enum { NOISE_BLOCKS = 8 };
-struct normals {
-    float z[TOKENS * NOISE_BLOCKS * PANEL]; /* [tokens][noise_blocks][PANEL] */
+/* White noise of the panels of one strip. Row blocks go together as far as there is room, the more the fewer tokens
+ * there are: short runs of Gaussian numbers are dear, and one token reads the weights in the order in which they lie. */
+enum { STRIP_RESULTS = TOKENS * STRIP_PANELS * PANEL, SHORT_RUN = 8 };
+struct strip_noise {
+    uint32_t first, last;    /* panels */
+    uint32_t begin, end;     /* row blocks at hand */
+    bool apart;              /* numbers of every panel are drawn when they are wanted, while they are in the cache */
+    float z[STRIP_RESULTS];  /* [row blocks][panels][tokens][PANEL] */
+    float sd[STRIP_RESULTS]; /* [row blocks][STRIP_PANELS][tokens][PANEL], from drawn rows */
 };
+static uint32_t blocks_together(const struct piece *p) { return TOKENS / p->tokens; }
 
-static uint32_t noise_blocks(const struct array *a, uint32_t b) {
-    uint32_t left = a->row_blocks - b / NOISE_BLOCKS * NOISE_BLOCKS;
-    return left < NOISE_BLOCKS ? left : NOISE_BLOCKS;
+static uint64_t normals_number(const struct piece *p, uint64_t read, uint32_t panel, uint32_t b) {
+    return result_number(p->m, p->a, read, 0, b, 0, 0, panel * PANEL) / GAUSSIAN_BLOCK;
 }
 
-static void draw_normals(const struct piece *p, uint32_t panel, uint32_t b, struct normals *out) {
-    uint32_t blocks = noise_blocks(p->a, b);
-    uint64_t numbers[TOKENS * NOISE_BLOCKS];
-    for (uint32_t t = 0; t < p->tokens; t++) {
-        uint64_t first = result_number(p->m, p->a, p->first_read + p->t + t, 0, b, 0, 0, panel * PANEL);
-        for (uint32_t i = 0; i < blocks; i++) {
-            numbers[t * blocks + i] = first / GAUSSIAN_BLOCK + i;
+/* Of panels [first, last) and row blocks [b, end). Numbers of blocks are linear in all of them. */
+static void draw_normals(const struct piece *p, uint32_t first, uint32_t last, uint32_t b, uint32_t end, float *z) {
+    const uint64_t read = p->first_read + p->t, start = normals_number(p, read, first, b);
+    const uint64_t per_token = normals_number(p, read + 1, first, b) - start,
+                   per_panel = normals_number(p, read, first + 1, b) - start;
+    uint64_t numbers[TOKENS * STRIP_PANELS];
+    size_t n = 0;
+    for (uint32_t i = 0; i < end - b; i++) {
+        for (uint32_t panel = 0; panel < last - first; panel++) {
+            const uint64_t of_panel = start + panel * per_panel + i;
+            for (uint32_t t = 0; t < p->tokens; t++) {
+                numbers[n++] = of_panel + t * per_token;
+            }
         }
     }
-    random_gaussian_blocks(p->m->seed, random_stream(RANDOM_READ, p->matrix), numbers, (size_t)p->tokens * blocks,
-                           out->z);
+    random_gaussian_blocks(p->m->seed, random_stream(RANDOM_READ, p->matrix), numbers, n, z);
 }
 
-/* Whether all weights of a panel and row block have the variance of their column's mean. */
-static bool noise_is_flat(const int16_t *law) {
-    static const int16_t none[2 * PANEL];
-    return memcmp(law + PANEL, none, sizeof none) == 0;
+/* [tokens][PANEL] of one panel and row block. */
+static const float *normals_of(const struct piece *p, uint32_t panel, uint32_t b, struct strip_noise *noise) {
+    if (noise->apart) {
+        draw_normals(p, panel, panel + 1, b, b + 1, noise->z);
+        return noise->z;
+    }
+    const size_t panels = noise->last - noise->first, number = (b - noise->begin) * panels + (panel - noise->first);
+    return noise->z + number * p->tokens * PANEL;
+}
+
+static const uint32_t *drawn_places(const struct piece *p, uint32_t b) {
+    return p->s->drawn.places + ((size_t)b * p->s->max_tokens + p->t) * p->a->draws;
+}
+
+static void sum_drawn_rows(const struct piece *p, uint32_t b, struct strip_noise *noise) {
+    const struct array *a = p->a;
+    const uint32_t later = b + blocks_together(p), next = later < a->row_blocks ? later : b % blocks_together(p);
+    const size_t strip = noise->first / STRIP_PANELS, after = next == later ? strip : strip + 1;
+    const struct drawn_rows rows = {.strip = array_strip(a, b, strip),
+                                    .factors = array_drawn_factors(a, b, strip),
+                                    .places = drawn_places(p, b),
+                                    .draws = a->draws,
+                                    .roots = p->s->drawn.roots + (size_t)p->t * a->row_blocks + b,
+                                    .ldr = a->row_blocks,
+                                    .next = after < array_strip_count(a) ? array_strip(a, next, after) : NULL,
+                                    .next_places = drawn_places(p, next),
+                                    .next_rows = strip_rows(array_block_rows(a, next))};
+    kernels()->drawn_sd(&rows, p->tokens, noise->sd + (size_t)(b - noise->begin) * STRIP_PANELS * p->tokens * PANEL);
+}
+
+static void begin_noise(const struct piece *p, struct strip_noise *noise) {
+    if (!noise->apart) {
+        draw_normals(p, noise->first, noise->last, noise->begin, noise->end, noise->z);
+    }
+    for (uint32_t b = noise->begin; p->a->draws && b < noise->end; b++) {
+        sum_drawn_rows(p, b, noise);
+    }
+}
+
+static const float *drawn_sd_of(const struct piece *p, uint32_t panel, uint32_t b, const struct strip_noise *noise) {
+    return noise->sd + ((size_t)(b - noise->begin) * STRIP_PANELS + panel % STRIP_PANELS) * p->tokens * PANEL;
 }
 
 /* Sums of codes with the white noise of their read. */
-static void noisy_products(const struct piece *p, uint32_t panel, uint32_t b, struct normals *normals, float *v) {
+static void noisy_products(const struct piece *p, uint32_t panel, uint32_t b, struct strip_noise *noise, float *v) {
     const struct array *a = p->a;
     const struct multiply_scratch *s = p->s;
-    size_t block = (size_t)b * a->panels + panel, ldz = noise_blocks(a, b) * PANEL;
+    const size_t block = (size_t)b * a->panels + panel, rows = array_block_rows(a, b);
     const int16_t *codes = a->codes + ((size_t)panel * a->row_stride + a->row_offset[b]) * PANEL,
                   *x = s->codes + (size_t)p->t * a->row_stride + a->row_offset[b];
     const struct square_sums *of_inputs = s->square_sums + (size_t)p->t * a->row_blocks + b;
-    const struct read_noise noise = {.law = a->noise + block * 4 * PANEL,
-                                     .factors = a->noise_factors + block * 3 * PANEL,
-                                     .squares = s->squares + p->t * square_stride(a) + square_offset(a, b),
-                                     .lds = square_stride(a),
-                                     .sums = of_inputs,
-                                     .ldn = a->row_blocks};
-    const float *z = normals->z + b % NOISE_BLOCKS * PANEL;
+    const struct read_noise full = {.law = a->noise + block * 4 * PANEL,
+                                    .factors = a->noise_factors + block * 3 * PANEL,
+                                    .squares = s->squares + p->t * square_stride(a) + square_offset(a, b),
+                                    .lds = square_stride(a),
+                                    .sums = of_inputs,
+                                    .ldn = a->row_blocks};
+    const float *z = normals_of(p, panel, b, noise);
     int32_t sums[TOKENS * PANEL];
     float sd[TOKENS * PANEL];
-    if (b % NOISE_BLOCKS == 0) {
-        draw_normals(p, panel, b, normals);
-    }
-    if (noise_is_flat(noise.law)) {
-        kernels()->mac_i16(codes, array_block_rows(a, b), x, a->row_stride, p->tokens, sums);
-        kernels()->add_flat_noise(sums, noise.factors + PANEL, &of_inputs->all,
-                                  a->row_blocks * (sizeof *of_inputs / sizeof(float)), z, ldz, p->tokens, v);
-    } else {
-        kernels()->mac_i16_noise(codes, array_block_rows(a, b), x, a->row_stride, p->tokens, &noise, sums, sd);
-        kernels()->add_noise(sums, sd, z, ldz, p->tokens, v);
+    switch ((enum noise_sum)a->noise_sum[block]) {
+    case NOISE_ALIKE:
+        kernels()->mac_i16(codes, rows, x, a->row_stride, p->tokens, sums);
+        kernels()->add_flat_noise(sums, full.factors + PANEL, &of_inputs->all,
+                                  a->row_blocks * (sizeof *of_inputs / sizeof(float)), z, PANEL, p->tokens, v);
+        break;
+    case NOISE_DRAWN:
+        kernels()->mac_i16(codes, rows, x, a->row_stride, p->tokens, sums);
+        kernels()->add_noise(sums, drawn_sd_of(p, panel, b, noise), z, PANEL, p->tokens, v);
+        break;
+    case NOISE_FULL:
+        kernels()->mac_i16_noise(codes, rows, x, a->row_stride, p->tokens, &full, sums, sd);
+        kernels()->add_noise(sums, sd, z, PANEL, p->tokens, v);
+        break;
     }
 }
 
 /* Dot products of one panel and row block: v [tokens][PANEL] in fp32. */
-static void dot_products(const struct piece *p, uint32_t panel, uint32_t b, struct normals *normals, float *v) {
+static void dot_products(const struct piece *p, uint32_t panel, uint32_t b, struct strip_noise *noise, float *v) {
     const struct array *a = p->a;
     size_t at = ((size_t)panel * a->row_stride + a->row_offset[b]) * PANEL,
            x = (size_t)p->t * a->row_stride + a->row_offset[b];
@@ -235,7 +354,7 @@ static void dot_products(const struct piece *p, uint32_t panel, uint32_t b, stru
         return;
     }
     if (a->noise) {
-        noisy_products(p, panel, b, normals, v);
+        noisy_products(p, panel, b, noise, v);
         return;
     }
     int32_t sums[TOKENS * PANEL];
@@ -308,34 +427,33 @@ static void open_factors(const struct machine *m, const struct array *a, uint32_
     }
 }
 
-/* One piece through one panel; y is the whole result. Returns how many saturated. */
-static uint64_t multiply_panel(const struct piece *p, uint32_t panel, float *y) {
+/* Results of one panel and row block, added to sum [tokens][PANEL]. Returns how many saturated. */
+static uint64_t take_results(const struct piece *p, uint32_t panel, uint32_t b, const float *v, float *sum) {
     const struct machine *m = p->m;
     struct array *a = p->a;
-    float v[TOKENS * PANEL], sum[TOKENS * PANEL] = {0};
-    struct normals normals; /* filled where there is noise */
-    uint64_t saturated = 0;
-    for (uint32_t b = 0; b < a->row_blocks; b++) {
-        size_t column = (size_t)b * a->columns + (size_t)panel * PANEL;
-        const float *range = p->s->token_range + (size_t)p->t * a->row_blocks + b;
-        dot_products(p, panel, b, &normals, v);
-        if (m->calibrating) {
-            float to_output[PANEL];
-            record_results(m, a, v, p->tokens, range, b, panel * PANEL);
-            open_factors(m, a, b, column, to_output);
-            add_results(v, p->tokens, to_output, range, a->row_blocks, sum);
-        } else if (m->spec->effects.adc) {
-            saturated += convert_results(v, p->tokens, a->to_code + column, a->to_output + column, (float)m->adc.limit,
-                                         range, a->row_blocks, sum);
-        } else {
-            add_results(v, p->tokens, a->to_output + column, range, a->row_blocks, sum);
-        }
+    const size_t column = (size_t)b * a->columns + (size_t)panel * PANEL;
+    const float *range = p->s->token_range + (size_t)p->t * a->row_blocks + b;
+    if (m->calibrating) {
+        float to_output[PANEL];
+        record_results(m, a, v, p->tokens, range, b, panel * PANEL);
+        open_factors(m, a, b, column, to_output);
+        add_results(v, p->tokens, to_output, range, a->row_blocks, sum);
+        return 0;
     }
+    if (!m->spec->effects.adc) {
+        add_results(v, p->tokens, a->to_output + column, range, a->row_blocks, sum);
+        return 0;
+    }
+    return convert_results(v, p->tokens, a->to_code + column, a->to_output + column, (float)m->adc.limit, range,
+                           a->row_blocks, sum);
+}
+
+static void store_results(const struct piece *p, uint32_t panel, const float *sum, float *y) {
+    const struct array *a = p->a;
     uint32_t first = panel * PANEL, lanes = a->outputs - first < PANEL ? a->outputs - first : PANEL;
     for (uint32_t i = 0; i < p->tokens; i++) {
         memcpy(y + (size_t)(p->t + i) * a->outputs + first, sum + (size_t)i * PANEL, lanes * sizeof *y);
     }
-    return saturated;
 }
 
 /* Number i: of one token and row block. */
@@ -348,16 +466,51 @@ static void weigh_block(const struct job *j, size_t i) {
                                         a->weights ? j->s->inputs + at : NULL, m->dac.limit, m->inputs.voltage);
 }
 
-/* Panels and, in equal shares, what the sources deliver. */
+/* One piece through panels [first, last) of one strip. Returns how many saturated. */
+static uint64_t multiply_strip(const struct piece *p, uint32_t first, uint32_t last, float *y) {
+    const uint32_t row_blocks = p->a->row_blocks, together = p->a->noise ? blocks_together(p) : row_blocks;
+    float v[TOKENS * PANEL], sum[STRIP_PANELS][TOKENS * PANEL];
+    struct strip_noise noise; /* filled where there is noise */
+    uint64_t saturated = 0;
+    noise.first = first;
+    noise.last = last;
+    noise.apart = p->tokens >= SHORT_RUN;
+    for (uint32_t i = 0; i < last - first; i++) {
+        memset(sum[i], 0, p->tokens * PANEL * sizeof **sum);
+    }
+    for (uint32_t begin = 0; begin < row_blocks; begin += together) {
+        noise.begin = begin;
+        noise.end = row_blocks - begin < together ? row_blocks : begin + together;
+        if (p->a->noise) {
+            begin_noise(p, &noise);
+        }
+        for (uint32_t panel = first; panel < last; panel++) {
+            for (uint32_t b = begin; b < noise.end; b++) {
+                dot_products(p, panel, b, &noise, v);
+                saturated += take_results(p, panel, b, v, sum[panel - first]);
+            }
+        }
+    }
+    for (uint32_t panel = first; panel < last; panel++) {
+        store_results(p, panel, sum[panel - first], y);
+    }
+    return saturated;
+}
+
+/* Panels and, in equal shares, what the sources deliver. With noise four panels go together; a strip that is cut
+ * between threads has its drawn rows summed by both. */
 static void multiply_panels(void *context, size_t begin, size_t end, int worker) {
     struct job *j = context;
+    const uint32_t together = j->a->noise ? STRIP_PANELS : 1;
     uint64_t saturated = 0;
     (void)worker;
-    for (uint32_t panel = (uint32_t)begin; panel < end; panel++) {
+    for (uint32_t first = (uint32_t)begin, last; first < end; first = last) {
+        last = first / together * together + together;
+        last = last < end ? last : (uint32_t)end;
         for (uint32_t t = 0; t < j->tokens; t += TOKENS) {
             uint32_t left = j->tokens - t;
             struct piece p = {j->m, j->a, j->s, j->matrix, j->first_read, t, left < TOKENS ? left : TOKENS};
-            saturated += multiply_panel(&p, panel, j->y);
+            saturated += multiply_strip(&p, first, last, j->y);
         }
     }
     size_t weighed = (size_t)j->tokens * j->a->row_blocks, panels = j->a->panels;

@@ -58,11 +58,20 @@ struct network_scratch {
     struct network_work *works; /* [threads] */
 };
 
+/* For noise of drawn rows; NULL where no array has it. */
+struct drawn_scratch {
+    uint32_t *places; /* [row blocks][max_tokens][draws] rows drawn */
+    float *roots;     /* [tokens][row blocks] of the sum of the squared inputs */
+    float *squares;   /* [threads][row_stride] of one token */
+    size_t squares_stride; /* of a thread */
+};
+
 struct multiply_scratch {
     uint32_t max_tokens;
     int16_t *codes;     /* [tokens][row_stride]; the padding of odd blocks may hold anything: it meets weight 0 */
     uint8_t *squares;   /* [tokens][square_stride] squares of the codes, for the noise of integer panels */
     struct square_sums *square_sums; /* [tokens][row blocks] */
+    struct drawn_scratch drawn;
     float *inputs;      /* [tokens][row_stride], for fp32 panels; NULL where no array has them */
     float *token_range; /* [tokens][row blocks] factor of a block's outputs: its input range if it is the token's own */
     double *block_S;    /* [tokens][row blocks] what the sources deliver: siemens x codes (squared: x code^2) */
@@ -115,6 +124,14 @@ static inline uint64_t result_number(const struct machine *m, const struct array
     uint64_t rounds = m->spec->tile.management.bound == BOUND_NONE ? 1 : ROUNDS_MOST;
     uint64_t panel = ((read * rounds + round) * a->panels + column / PANEL) * m->inputs.passes * a->lines;
     return ((panel + (uint64_t)pass * a->lines + line) * a->row_blocks + block) * PANEL + column % PANEL;
+}
+
+/* What decides which rows the noise of one read of one row block and group of passes is taken from: a number in [0, 1)
+ * with 24 bits. All panels and lines share it. */
+static inline float draw_comb(const struct machine *m, const struct array *a, size_t matrix, uint64_t read,
+                              uint32_t round, uint32_t block, uint32_t group) {
+    uint64_t number = event_number(m, a, read, round, block, group);
+    return (float)floor(random_uniform(m->seed, random_stream(RANDOM_DRAWS, matrix), number) * 0x1p24) * 0x1p-24f;
 }
 
 /* rows, columns, shared: of the largest array. NULL when out of memory. */

@@ -9,7 +9,8 @@
  * How far the fast paths may differ:
  *   single precision, about 1e-6 of the sum of |w x|
  *   integer panels: weights are codes of 16 bits, each off by half a code, 1/65534 of the column's largest weight; the
- *     variance of white noise is a polynomial of the code with the column's sum, not each device's own
+ *     variance of white noise summed over all rows is a polynomial of the code with the column's sum, not each device's
+ *     own; over drawn rows (the same ones as here) it is rounded to 1/63 of what its column's devices differ by
  *   adc: where that error moves a result across a rounding edge, one ADC step (a result in about a thousand)
  */
 #include <math.h>
@@ -423,21 +424,65 @@ static double ladder_result(const struct block *k, uint32_t group, uint32_t o, d
     return m->spec->effects.adc_errors ? ladder_counted(ladder, sum / unit) * unit : sum;
 }
 
+static bool is_drawn(const struct block *k, uint32_t line, uint32_t o) {
+    const struct array *a = k->a;
+    return a->draws && a->noise_sum[((size_t)k->b * a->lines + line) * a->panels + o / PANEL] == NOISE_DRAWN;
+}
+
+/* Squares as drawn rows have them (base/drawn_noise.c): how often the row is drawn, times their sum / draws. */
+static void draw_squares(const struct block *k, uint32_t group, double *squares) {
+    double all = 0, reached = 0, draws = k->a->draws,
+           u = (double)draw_comb(k->m, k->a, k->matrix, k->read, k->round, k->b, group);
+    for (uint32_t i = 0; i < k->rows; i++) {
+        all += squares[i];
+    }
+    for (uint32_t run = 0; all > 0 && run < DRAW_LANES; run++) {
+        for (uint32_t i = run; i < k->rows; i += DRAW_LANES) {
+            const double before = floor(reached / all * draws + u);
+            reached += squares[i];
+            squares[i] = (floor(reached / all * draws + u) - before) * all / draws;
+        }
+    }
+}
+
+/* sum_p (gain level)^2 of one row */
+static double squared_levels(const struct block *k, uint32_t group, uint32_t row) {
+    const struct input_plan *plan = &k->m->inputs;
+    double sum = 0;
+    for (uint32_t p = group_first(plan, group); p < group_end(plan, group); p++) {
+        const double part = (double)plan->pass[p].share * k->levels[(size_t)p * k->rows + row];
+        sum += part * part;
+    }
+    return sum;
+}
+
+/* Variance of the white noise of one result. */
+static double white_variance(const struct block *k, uint32_t group, uint32_t line, uint32_t o) {
+    const double *variance = k->variance + ((size_t)o * k->a->lines + line) * k->rows;
+    double squares[TILE_SIDE_MOST], sum = 0;
+    for (uint32_t i = 0; i < k->rows; i++) {
+        squares[i] = squared_levels(k, group, i);
+    }
+    if (is_drawn(k, line, o)) {
+        draw_squares(k, group, squares);
+    }
+    for (uint32_t i = 0; i < k->rows; i++) {
+        sum += squares[i] * variance[i];
+    }
+    return sum;
+}
+
 /* Result of one group of passes before its ADC: weight x full-scale input. */
 static double analog_result(const struct block *k, uint32_t group, uint32_t line, uint32_t o) {
     const struct input_plan *plan = &k->m->inputs;
     const struct array *a = k->a;
-    const double *w = k->weights + ((size_t)o * a->lines + line) * k->rows,
-                 *variance = k->variance + ((size_t)o * a->lines + line) * k->rows;
-    double scale = (double)a->weight_scale[(size_t)k->b * a->columns + o], sum = 0, noise = 0;
+    const double *w = k->weights + ((size_t)o * a->lines + line) * k->rows;
+    double scale = (double)a->weight_scale[(size_t)k->b * a->columns + o], sum = 0,
+           noise = white_variance(k, group, line, o);
     bool phenomena = k->m->phenomena.any && scale > 0;
     for (uint32_t p = group_first(plan, group); p < group_end(plan, group); p++) {
         double gain = (double)plan->pass[p].share;
         sum += gain * (phenomena ? phenomenal_pass(k, p, line, o, w, scale) * scale : line_pass(k, p, line, o));
-        for (uint32_t i = 0; i < k->rows; i++) {
-            double level = k->levels[(size_t)p * k->rows + i];
-            noise += gain * gain * level * level * variance[i];
-        }
     }
     if (phenomena) {
         double z =

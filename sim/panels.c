@@ -5,14 +5,25 @@
  * at most 1/65534 of it. The largest code is smaller where the sum of a column could leave int32.
  * White noise: every weight has its own variance v per read. Beside fp32 panels each is kept as a byte; beside codes
  * c the column keeps v = n0 + n1 |c| + n2 c^2, least squares over the column without negative terms, scaled so that the
- * sum of the column is exact: what a multiply adds up is the sum of x^2 v, as base/read_noise.c rounds it.
+ * sum of the column is exact: what a multiply adds up is the sum of x^2 v, as base/read_noise.c rounds it. Where the
+ * noise differs from weight to weight, each v is kept as a byte too, for sums over drawn rows (base/drawn_noise.c).
  */
 #include <math.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "sim/machine.h"
 
-enum { CODE_MAX = 32767, TERMS = 3 };
+enum {
+    CODE_MAX = 32767,
+    TERMS = 3,
+    DRAWS_STEP = 16, /* numbers of drawn rows that there are: multiples of it */
+    DRAWS_LEAST = 16,
+};
+
+/* Excess kurtosis that drawn rows may give to the noise of a column like the mean of its matrix, and of any. Half of it
+ * is usual: inputs that are not all of one size are drawn with less scatter (tests/test_drawn.c). */
+static const double EXCESS = 0.1, EXCESS_MOST = 0.25;
 
 float sum_of_sizes(const float *x, size_t n) {
     float sum[8] = {0};
@@ -154,6 +165,17 @@ static void put_floats(float *panel, const float *values, uint32_t rows) {
     }
 }
 
+/* The same for drawn rows. */
+static void store_drawn(struct array *a, const float *variance, uint32_t rows, size_t at, float scale) {
+    const uint32_t block = (uint32_t)(at / a->columns), column = (uint32_t)(at % a->columns);
+    const uint32_t strip = column / NOISE_STRIP, lane = column % NOISE_STRIP;
+    const struct drawn_column c = pack_drawn(variance, rows, lane, array_strip(a, block, strip));
+    float *factors = array_drawn_factors(a, block, strip);
+    factors[lane] = c.base / scale / scale;
+    factors[NOISE_STRIP + lane] = c.step / scale / scale;
+    a->scatter[at] = c.scatter;
+}
+
 /* The noise of one column, in squares of its codes; none where all codes are 0. */
 static void store_noise(const struct machine *m, struct array *a, const int16_t *codes, const float *variance,
                         uint32_t rows, size_t at) {
@@ -166,7 +188,74 @@ static void store_noise(const struct machine *m, struct array *a, const int16_t 
     }
     read_noise_column(noise, codes, rows, m->dac.limit, a->noise + at / PANEL * 4 * PANEL + at % PANEL,
                       a->noise_factors + at / PANEL * 3 * PANEL + at % PANEL);
+    if (scale > 0) {
+        store_drawn(a, variance, rows, at, scale);
+    }
 }
+
+/* ---- how noise is summed ------------------------------------------------------------------------------------- */
+
+/* Whether all weights of a panel have the variance of their column's mean. */
+static bool noise_is_alike(const int16_t *law) {
+    static const int16_t none[2 * PANEL];
+    return memcmp(law + PANEL, none, sizeof none) == 0;
+}
+
+/* So many rows that 3 scatter / draws, what the excess kurtosis of the noise is at most, is EXCESS for a column like
+ * the mean of all. */
+static uint32_t draws_for(const struct array *a) {
+    double sum = 0;
+    for (uint32_t b = 0; b < a->row_blocks; b++) {
+        for (uint32_t o = 0; o < a->outputs; o++) {
+            sum += (double)a->scatter[(size_t)b * a->columns + o];
+        }
+    }
+    double wanted = ceil(3 * sum / ((double)a->row_blocks * a->outputs) / EXCESS / DRAWS_STEP) * DRAWS_STEP;
+    return (uint32_t)fmin(fmax(wanted, DRAWS_LEAST), DRAWS_MOST);
+}
+
+static double largest_scatter(const struct array *a, uint32_t block, uint32_t panel) {
+    const float *scatter = a->scatter + (size_t)block * a->columns + (size_t)panel * PANEL;
+    float largest = 0;
+    for (uint32_t lane = 0; lane < PANEL; lane++) {
+        largest = scatter[lane] > largest ? scatter[lane] : largest;
+    }
+    return (double)largest;
+}
+
+static enum noise_sum sum_of_panel(const struct array *a, uint32_t block, uint32_t panel, uint32_t draws) {
+    if (noise_is_alike(a->noise + ((size_t)block * a->panels + panel) * 4 * PANEL)) {
+        return NOISE_ALIKE;
+    }
+    bool pays = 2 * draws <= array_block_rows(a, 0), fits = 3 * largest_scatter(a, block, panel) <= EXCESS_MOST * draws;
+    return pays && fits ? NOISE_DRAWN : NOISE_FULL;
+}
+
+void array_choose_sums(struct array *a) {
+    if (!a->strips) {
+        return;
+    }
+    const uint32_t draws = draws_for(a);
+    for (uint32_t b = 0; b < a->row_blocks; b++) {
+        for (uint32_t panel = 0; panel < a->panels; panel++) {
+            const enum noise_sum sum = sum_of_panel(a, b, panel, draws);
+            a->noise_sum[(size_t)b * a->panels + panel] = (uint8_t)sum;
+            a->full_sums = a->full_sums || sum == NOISE_FULL;
+            a->draws = sum == NOISE_DRAWN ? draws : a->draws;
+        }
+    }
+    for (size_t i = 0; i < array_strip_count(a) * a->row_blocks; i++) {
+        for (size_t lane = 0; lane < NOISE_STRIP; lane++) {
+            a->drawn_factors[(2 * i + 1) * NOISE_STRIP + lane] /= (float)draws;
+        }
+    }
+    if (!a->draws) {
+        mem_free(a->strips);
+        a->strips = NULL;
+    }
+}
+
+/* ---- storing --------------------------------------------------------------------------------------------------- */
 
 void array_store_line(const struct machine *m, struct array *a, uint32_t row_block, uint32_t line, uint32_t output,
                       const float *effective, const float *variance, int16_t *scratch) {

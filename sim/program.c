@@ -385,7 +385,7 @@ static uint32_t blocks_per_group(const struct array *a, const struct tile_spec *
 
 static enum status program_groups(struct job *j, int threads, uint32_t size, struct progress *bar, uint64_t done,
                                   struct error *e) {
-    const struct array *a = j->a;
+    struct array *a = j->a;
     for (uint32_t first = 0; first < a->column_blocks; first = j->end_block) {
         TRY(check_interrupted(e));
         j->first_block = first;
@@ -398,6 +398,7 @@ static enum status program_groups(struct job *j, int threads, uint32_t size, str
             set_tile_compensation(j, b, c);
         }
     }
+    array_choose_sums(a);
     return add_results(j, e);
 }
 
