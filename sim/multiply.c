@@ -233,7 +233,7 @@ struct piece {
 };
 
 /* White noise of the panels of one strip. Row blocks go together as far as there is room, the more the fewer tokens
- * there are: short runs of Gaussian numbers are dear, and one token reads the weights in the order in which they lie. */
+ * there are: short runs of Gaussian numbers are dear, and one token reads weights in the order in which they lie. */
 enum { STRIP_RESULTS = TOKENS * STRIP_PANELS * PANEL, SHORT_RUN = 8 };
 struct strip_noise {
     uint32_t first, last;    /* panels */
