@@ -99,30 +99,30 @@ static bool array_cut(struct array *a, const struct tile_spec *tile) {
     return true;
 }
 
-/* What white noise needs beside codes. */
-static bool array_allocate_noise(struct array *a) {
-    size_t columns = (size_t)a->row_blocks * a->columns; /* codes have one line */
-    a->noise = mem_alloc(columns, 4 * sizeof *a->noise);
-    a->noise_factors = mem_alloc(columns, 3 * sizeof *a->noise_factors);
-    a->strips = mem_alloc(array_strip_count(a) * array_strip_offset(a, a->row_blocks), NOISE_STRIP);
-    a->drawn_factors = mem_alloc(array_strip_count(a) * a->row_blocks, 2 * NOISE_STRIP * sizeof *a->drawn_factors);
-    a->scatter = mem_alloc(columns, sizeof *a->scatter);
-    a->noise_sum = mem_alloc((size_t)a->row_blocks * a->panels, sizeof *a->noise_sum);
-    return a->noise && a->noise_factors && a->strips && a->drawn_factors && a->scatter && a->noise_sum;
+/* What white noise needs beside the weights. */
+static bool array_allocate_noise(struct array *a, bool integer) {
+    size_t lines = (size_t)a->row_blocks * a->columns * a->lines, strips = array_strip_count(a) * a->lines;
+    if (integer) {
+        a->noise = mem_alloc(lines, 4 * sizeof *a->noise);
+        a->noise_factors = mem_alloc(lines, 3 * sizeof *a->noise_factors);
+    } else {
+        a->variances = mem_alloc(array_variance_stride(a) * a->columns, sizeof *a->variances * a->lines);
+        a->spread_factors = mem_alloc(lines, 3 * sizeof *a->spread_factors);
+    }
+    a->strips = mem_alloc(strips * array_strip_offset(a, a->row_blocks), NOISE_STRIP);
+    a->drawn_factors = mem_alloc(strips * a->row_blocks, 2 * NOISE_STRIP * sizeof *a->drawn_factors);
+    a->scatter = mem_alloc(lines, sizeof *a->scatter);
+    a->noise_sum = mem_alloc((size_t)a->row_blocks * a->lines * a->panels, sizeof *a->noise_sum);
+    return (integer ? a->noise && a->noise_factors : a->variances && a->spread_factors) && a->strips &&
+           a->drawn_factors && a->scatter && a->noise_sum;
 }
 
 /* white: beside the weights, what changes from read to read. */
 static bool array_allocate_weights(struct array *a, bool integer, bool white) {
     size_t weights = (size_t)a->row_stride * a->columns; /* both below 2^32 + 2^32/rows: the product fits 64 bits */
-    size_t columns = (size_t)a->row_blocks * a->columns;
     a->codes = integer ? mem_alloc(weights, sizeof *a->codes * a->lines) : NULL;
     a->weights = integer ? NULL : mem_alloc(weights, sizeof *a->weights * a->lines);
-    if (white && !integer) {
-        a->variances = mem_alloc(array_variance_stride(a) * a->columns, sizeof *a->variances * a->lines);
-        a->spread_factors = mem_alloc(columns * a->lines, 3 * sizeof *a->spread_factors);
-    }
-    return (a->codes || a->weights) &&
-           (!white || (integer ? array_allocate_noise(a) : a->variances && a->spread_factors));
+    return (a->codes || a->weights) && (!white || array_allocate_noise(a, integer));
 }
 
 static bool array_allocate_columns(struct array *a, const struct encoding_plan *plan) {

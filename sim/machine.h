@@ -109,14 +109,13 @@ struct array {
     float *spread_factors; /* beside it: [row_blocks][lines][panels][3 x PANEL] */
     int16_t *noise;       /* as mac_i16_noise wants it, [row_blocks][panels][4 x PANEL], or NULL */
     float *noise_factors; /* beside it: [row_blocks][panels][3 x PANEL] */
-    /* Beside integer panels, where a row block's variances differ from weight to weight: sums over drawn rows
-     * (base/drawn_noise.c), unless noise_sum says otherwise. NULL: none. */
-    uint8_t *strips;      /* per four panels and row block, array_strip */
-    float *drawn_factors; /* beside each, [strips][row_blocks][2 x NOISE_STRIP] */
-    float *scatter;       /* [row_blocks][columns] of a column's variances, see pack_drawn */
-    uint8_t *noise_sum;   /* [row_blocks][panels] enum noise_sum */
+    /* Where there is white noise: sums over drawn rows (base/drawn_noise.c), unless noise_sum says otherwise. */
+    uint8_t *strips;      /* per line, four panels and row block, array_strip; NULL: none is drawn */
+    float *drawn_factors; /* beside each, [lines][strips][row_blocks][2 x NOISE_STRIP] */
+    float *scatter;       /* [row_blocks][lines][columns] of a column's variances, see pack_drawn */
+    uint8_t *noise_sum;   /* [row_blocks][lines][panels] enum noise_sum */
     uint32_t draws;       /* rows per sum; 0: none is drawn */
-    bool full_sums;       /* some panel has them */
+    bool full_sums, some_alike; /* some panels have them, are it */
     float *row_S;    /* [inputs] conductance on each input, all columns and devices */
     /* [inputs] What a row gives to other rows of its tiles; row_S and that (row_currents.h). NULL: wires do not act */
     float *between_S, *source_S;
@@ -228,12 +227,15 @@ static inline size_t array_strip_offset(const struct array *a, uint32_t block) {
     return (a->row_offset[block] + (DRAW_LANES - 1) * (size_t)block) / DRAW_LANES * DRAW_LANES;
 }
 static inline size_t array_strip_count(const struct array *a) { return (a->panels + STRIP_PANELS - 1) / STRIP_PANELS; }
-static inline uint8_t *array_strip(const struct array *a, uint32_t block, size_t strip) {
-    size_t stride = array_strip_offset(a, a->row_blocks);
-    return a->strips + (strip * stride + array_strip_offset(a, block)) * NOISE_STRIP;
+static inline uint8_t *array_strip(const struct array *a, uint32_t block, uint32_t line, size_t strip) {
+    size_t stride = array_strip_offset(a, a->row_blocks), number = line * array_strip_count(a) + strip;
+    return a->strips + (number * stride + array_strip_offset(a, block)) * NOISE_STRIP;
 }
-static inline float *array_drawn_factors(const struct array *a, uint32_t block, size_t strip) {
-    return a->drawn_factors + (strip * a->row_blocks + block) * 2 * NOISE_STRIP;
+static inline float *array_drawn_factors(const struct array *a, uint32_t block, uint32_t line, size_t strip) {
+    return a->drawn_factors + ((line * array_strip_count(a) + strip) * a->row_blocks + block) * 2 * NOISE_STRIP;
+}
+static inline enum noise_sum array_noise_sum(const struct array *a, uint32_t block, uint32_t line, uint32_t panel) {
+    return (enum noise_sum)a->noise_sum[((size_t)block * a->lines + line) * a->panels + panel];
 }
 
 enum { AGES_MOST = 3 }; /* at most CELL_LIFE_AGES */

@@ -284,13 +284,13 @@ static void sum_drawn_rows(const struct piece *p, uint32_t b, struct strip_noise
     const struct array *a = p->a;
     const uint32_t later = b + blocks_together(p), next = later < a->row_blocks ? later : b % blocks_together(p);
     const size_t strip = noise->first / STRIP_PANELS, after = next == later ? strip : strip + 1;
-    const struct drawn_rows rows = {.strip = array_strip(a, b, strip),
-                                    .factors = array_drawn_factors(a, b, strip),
+    const struct drawn_rows rows = {.strip = array_strip(a, b, 0, strip),
+                                    .factors = array_drawn_factors(a, b, 0, strip),
                                     .places = drawn_places(p, b),
                                     .draws = a->draws,
                                     .roots = p->s->drawn.roots + (size_t)p->t * a->row_blocks + b,
                                     .ldr = a->row_blocks,
-                                    .next = after < array_strip_count(a) ? array_strip(a, next, after) : NULL,
+                                    .next = after < array_strip_count(a) ? array_strip(a, next, 0, after) : NULL,
                                     .next_places = drawn_places(p, next),
                                     .next_rows = strip_rows(array_block_rows(a, next))};
     kernels()->drawn_sd(&rows, p->tokens, noise->sd + (size_t)(b - noise->begin) * STRIP_PANELS * p->tokens * PANEL);
@@ -326,7 +326,7 @@ static void noisy_products(const struct piece *p, uint32_t panel, uint32_t b, st
     const float *z = normals_of(p, panel, b, noise);
     int32_t sums[TOKENS * PANEL];
     float sd[TOKENS * PANEL];
-    switch ((enum noise_sum)a->noise_sum[block]) {
+    switch (array_noise_sum(a, b, 0, panel)) {
     case NOISE_ALIKE:
         kernels()->mac_i16(codes, rows, x, a->row_stride, p->tokens, sums);
         kernels()->add_flat_noise(sums, full.factors + PANEL, &of_inputs->all,

@@ -35,6 +35,11 @@ struct general_scratch {
     uint8_t *group_squares;          /* [groups][tokens of the block][byte_stride] */
     struct byte_squares *group_sums; /* [groups][tokens of the block] */
     size_t byte_stride;
+    /* For drawn rows; NULL: none. */
+    uint32_t *group_places; /* [groups][tokens of the block][draws] */
+    float *group_roots;     /* [groups][tokens of the block] of the sum of the squares */
+    float *strip_sd;        /* [threads][sd_stride], of one strip: strip_sd_at */
+    size_t sd_stride;
     double *input_sum; /* [TOKENS] sum of the inputs' codes, in units of full scale */
     float *shared;     /* [column blocks][slices][TOKENS] results of the shared columns, in units of full scale */
     float *y;          /* [TOKENS][columns] results of the block */

@@ -6,8 +6,9 @@
  *   shared   results of the tiles' shared columns                                          threads over column blocks
  *   panels   per line and group of passes (passes.h), in this order                        threads over panels
  *              v = sum over passes of the group of (gain) sum(w level)
- *              white noise    v += z sqrt(sum(variance x sum over passes of (gain level)^2)), variances and squares
- *                             as bytes (base/read_noise.c)
+ *              white noise    v += z sqrt(sum(variance x sum over passes of (gain level)^2)), over rows drawn by
+ *                             chance for four panels at a time (base/drawn_noise.c), or over all rows with variances
+ *                             and squares as bytes (base/read_noise.c)
  *              ADC            code = circuit(v / full scale), or clamp(round(v / step))
  *              digital        y_block += code x step x line factor x compensation x gain x input range
  *   repeats  bound management: where results of a token were clipped, again with its inputs divided by 2, 4, ...
@@ -37,6 +38,9 @@ void general_scratch_destroy(struct general_scratch *g) {
         mem_free(g->squares);
         mem_free(g->group_squares);
         mem_free(g->group_sums);
+        mem_free(g->group_places);
+        mem_free(g->group_roots);
+        mem_free(g->strip_sd);
         mem_free(g->far);
         mem_free(g->sizes);
         mem_free(g->input_sum);
@@ -53,7 +57,7 @@ void general_scratch_destroy(struct general_scratch *g) {
 
 /* The largest of each dimension over all arrays. */
 struct extent {
-    size_t rows, columns, panels, shared, tiles;
+    size_t rows, columns, panels, shared, tiles, draws;
     bool noisy;
 };
 
@@ -72,6 +76,7 @@ static struct extent extent_of(const struct machine *m) {
             x.shared = shared > x.shared ? shared : x.shared;
             x.tiles += (size_t)a->row_blocks * a->column_blocks;
             x.noisy = x.noisy || a->variances;
+            x.draws = a->variances && a->draws > x.draws ? a->draws : x.draws;
         }
     }
     return x;
@@ -94,6 +99,10 @@ struct general_scratch *general_scratch_create(const struct machine *m) {
     g->byte_stride = (x.rows + 7) / 8 * 8;
     g->group_squares = groups ? mem_alloc(groups * g->byte_stride, sizeof *g->group_squares) : NULL;
     g->group_sums = groups ? mem_alloc(groups, sizeof *g->group_sums) : NULL;
+    g->sd_stride = x.draws ? (size_t)m->plan.lines * groups * NOISE_STRIP : 0;
+    g->group_places = x.draws ? mem_alloc(groups * x.draws, sizeof *g->group_places) : NULL;
+    g->group_roots = x.draws ? mem_alloc(groups, sizeof *g->group_roots) : NULL;
+    g->strip_sd = x.draws ? mem_alloc((size_t)g->threads * g->sd_stride, sizeof *g->strip_sd) : NULL;
     g->far = any ? mem_alloc(levels, sizeof *g->far) : NULL;
     g->sizes = any ? mem_alloc(levels, sizeof *g->sizes) : NULL;
     g->input_sum = mem_alloc(TOKENS, sizeof *g->input_sum);
@@ -108,6 +117,7 @@ struct general_scratch *general_scratch_create(const struct machine *m) {
     bool network = chip_needs_network(m->spec);
     g->network = network ? network_scratch_create(m, stride, x.columns, x.shared) : NULL;
     if (!g->codes || !g->levels || (groups && (!g->group_squares || !g->group_sums)) ||
+        (x.draws && (!g->group_places || !g->group_roots || !g->strip_sd)) ||
         (any && (!g->squares || !g->far || !g->sizes)) || !g->input_sum || !g->shared || !g->shared_beyond ||
         !g->y || !g->beyond || !g->panels || (averages && !g->averages) || (network && !g->network)) {
         general_scratch_destroy(g);
@@ -246,43 +256,86 @@ struct strip {
     float *other;         /* as the phase of negative inputs sees them; `weights` where that is the same */
     float *noise;         /* [TOKENS][PANEL] white noise of some groups */
     uint32_t panel, line;
+    int worker;
     size_t index;  /* of the first result, per line */
     size_t column; /* per row block and output */
 };
 
 /* Groups whose noise is made together: short runs are dear. */
 static uint32_t noise_groups(const struct block_work *w) { return TOKENS / w->tokens; }
+static uint32_t groups_from(const struct block_work *w, uint32_t group) {
+    uint32_t left = w->m->inputs.groups - group;
+    return left < noise_groups(w) ? left : noise_groups(w);
+}
 
-/* White noise of the groups from `group` on, noise [noise_groups][tokens][PANEL]. */
-static void draw_white_noise(const struct block_work *w, uint32_t group, uint32_t line, uint32_t panel, float *noise) {
+/* sd of the noise of one strip, line and some groups from `group` on: [STRIP_PANELS][groups x tokens][PANEL]. */
+static float *strip_sd_at(const struct block_work *w, int worker, uint32_t line, uint32_t group) {
+    size_t number = ((size_t)line * w->m->inputs.groups + group) * w->tokens;
+    return w->g->strip_sd + (size_t)worker * w->g->sd_stride + number * NOISE_STRIP;
+}
+
+static void sum_drawn_rows(const struct block_work *w, size_t strip, uint32_t line, uint32_t group, float *sd) {
+    const struct array *a = w->a;
+    const size_t first = (size_t)group * w->tokens, after = line + 1 < a->lines ? strip : strip + 1;
+    const bool last = group + noise_groups(w) >= w->m->inputs.groups && after < array_strip_count(a);
+    const struct drawn_rows rows = {
+        .strip = array_strip(a, w->block, line, strip),
+        .factors = array_drawn_factors(a, w->block, line, strip),
+        .places = w->g->group_places + first * a->draws,
+        .draws = a->draws,
+        .roots = w->g->group_roots + first,
+        .ldr = 1,
+        .next = last ? array_strip(a, w->block, (line + 1) % a->lines, after) : NULL,
+        .next_places = w->g->group_places,
+        .next_rows = strip_rows(array_block_rows(a, w->block)),
+    };
+    kernels()->drawn_sd(&rows, (size_t)groups_from(w, group) * w->tokens, sd);
+}
+
+/* All lines and groups of the strip that the panel belongs to. */
+static void begin_strip(const struct block_work *w, uint32_t panel, int worker) {
+    for (uint32_t line = 0; line < w->a->lines; line++) {
+        for (uint32_t group = 0; group < w->m->inputs.groups; group += noise_groups(w)) {
+            sum_drawn_rows(w, panel / STRIP_PANELS, line, group, strip_sd_at(w, worker, line, group));
+        }
+    }
+}
+
+/* White noise of the groups from `group` on, s->noise [groups][tokens][PANEL]. */
+static void draw_white_noise(const struct block_work *w, const struct strip *s, uint32_t group) {
     const struct general_scratch *g = w->g;
-    uint32_t left = w->m->inputs.groups - group, groups = left < noise_groups(w) ? left : noise_groups(w);
-    size_t first = (size_t)group * w->tokens, count = (size_t)groups * w->tokens;
-    const struct byte_noise from = {.variances = array_variances(w->a, w->block, line, panel),
-                                    .factors = array_spread_factors(w->a, w->block, line, panel),
+    const uint32_t groups = groups_from(w, group);
+    const size_t first = (size_t)group * w->tokens, count = (size_t)groups * w->tokens;
+    const struct byte_noise from = {.variances = array_variances(w->a, w->block, s->line, s->panel),
+                                    .factors = array_spread_factors(w->a, w->block, s->line, s->panel),
                                     .squares = g->group_squares + first * g->byte_stride,
                                     .lds = g->byte_stride,
                                     .sums = g->group_sums + first};
-    float sd[TOKENS * PANEL];
+    float of_all[TOKENS * PANEL];
+    const float *sd = of_all;
     uint64_t numbers[TOKENS];
     for (uint32_t i = 0; i < groups; i++) {
         for (uint32_t t = 0; t < w->tokens; t++) {
-            uint64_t first_number = result_number(w->m, w->a, w->first_read + t, w->round, w->block, group + i, line,
-                                                  panel * PANEL);
+            uint64_t first_number = result_number(w->m, w->a, w->first_read + t, w->round, w->block, group + i, s->line,
+                                                  s->panel * PANEL);
             numbers[i * w->tokens + t] = first_number / GAUSSIAN_BLOCK;
         }
     }
-    kernels()->noise_sd(&from, array_block_rows(w->a, w->block), count, sd);
-    random_gaussian_blocks(w->m->seed, random_stream(RANDOM_READ, w->matrix), numbers, count, noise);
+    if (array_noise_sum(w->a, w->block, s->line, s->panel) == NOISE_DRAWN) {
+        sd = strip_sd_at(w, s->worker, s->line, group) + s->panel % STRIP_PANELS * count * PANEL;
+    } else {
+        kernels()->noise_sd(&from, array_block_rows(w->a, w->block), count, of_all);
+    }
+    random_gaussian_blocks(w->m->seed, random_stream(RANDOM_READ, w->matrix), numbers, count, s->noise);
     for (size_t i = 0; i < count * PANEL; i++) {
-        noise[i] *= sd[i];
+        s->noise[i] *= sd[i];
     }
 }
 
 static void add_white_noise(const struct block_work *w, const struct strip *s, uint32_t group, float *v) {
     uint32_t number = group % noise_groups(w);
     if (number == 0) {
-        draw_white_noise(w, group, s->line, s->panel, s->noise);
+        draw_white_noise(w, s, group);
     }
     for (uint32_t i = 0; i < w->tokens * PANEL; i++) {
         v[i] += s->noise[number * w->tokens * PANEL + i];
@@ -528,6 +581,7 @@ static void read_panel(const struct block_work *w, uint32_t panel, int worker) {
                           .noise = noise,
                           .panel = panel,
                           .line = line,
+                          .worker = worker,
                           .index = ((size_t)w->block * a->lines + line) * a->columns + (size_t)panel * PANEL,
                           .column = (size_t)w->block * a->columns + (size_t)panel * PANEL};
         if (w->m->phenomena.any && !w->m->calibrating) {
@@ -626,6 +680,10 @@ static void read_some_shared(void *context, size_t begin, size_t end, int worker
 
 static void read_some_panels(void *context, size_t begin, size_t end, int worker) {
     for (uint32_t panel = (uint32_t)begin; panel < end; panel++) {
+        const struct block_work *w = context;
+        if (w->a->draws && (panel == begin || panel % STRIP_PANELS == 0)) {
+            begin_strip(w, panel, worker);
+        }
         read_panel(context, panel, worker);
     }
 }

@@ -224,8 +224,16 @@ static void square_group(const struct block_work *w, uint32_t group, uint32_t to
             squares[i] = (p == first ? 0.0f : squares[i]) + factor * levels[i] * levels[i];
         }
     }
+    const struct array *a = w->a;
     size_t at = (size_t)group * w->tokens + token;
-    g->group_sums[at] = pack_squares(squares, rows, g->group_squares + at * g->byte_stride);
+    if (a->full_sums || a->some_alike) {
+        g->group_sums[at] = pack_squares(squares, rows, g->group_squares + at * g->byte_stride);
+    }
+    if (a->draws) {
+        const float u = draw_comb(w->m, a, w->matrix, w->first_read + token, w->round, w->block, group);
+        g->group_roots[at] =
+            sqrtf(kernels()->draw_rows(squares, rows, u, a->draws, g->group_places + at * a->draws));
+    }
 }
 
 void drive_token(struct block_work *w, uint32_t token) {

@@ -425,8 +425,7 @@ static double ladder_result(const struct block *k, uint32_t group, uint32_t o, d
 }
 
 static bool is_drawn(const struct block *k, uint32_t line, uint32_t o) {
-    const struct array *a = k->a;
-    return a->draws && a->noise_sum[((size_t)k->b * a->lines + line) * a->panels + o / PANEL] == NOISE_DRAWN;
+    return k->a->draws && array_noise_sum(k->a, k->b, line, o / PANEL) == NOISE_DRAWN;
 }
 
 /* Squares as drawn rows have them (base/drawn_noise.c): how often the row is drawn, times their sum / draws. */

@@ -165,15 +165,15 @@ static void put_floats(float *panel, const float *values, uint32_t rows) {
     }
 }
 
-/* The same for drawn rows. */
-static void store_drawn(struct array *a, const float *variance, uint32_t rows, size_t at, float scale) {
-    const uint32_t block = (uint32_t)(at / a->columns), column = (uint32_t)(at % a->columns);
-    const uint32_t strip = column / NOISE_STRIP, lane = column % NOISE_STRIP;
-    const struct drawn_column c = pack_drawn(variance, rows, lane, array_strip(a, block, strip));
-    float *factors = array_drawn_factors(a, block, strip);
-    factors[lane] = c.base / scale / scale;
-    factors[NOISE_STRIP + lane] = c.step / scale / scale;
-    a->scatter[at] = c.scatter;
+/* Variances of one column for drawn rows, in units of scale^2. */
+static void store_drawn(struct array *a, const float *variance, uint32_t row_block, uint32_t line, uint32_t output,
+                        float scale) {
+    const uint32_t strip = output / NOISE_STRIP, column = output % NOISE_STRIP, rows = array_block_rows(a, row_block);
+    const struct drawn_column c = pack_drawn(variance, rows, column, array_strip(a, row_block, line, strip));
+    float *factors = array_drawn_factors(a, row_block, line, strip);
+    factors[column] = c.base / scale / scale;
+    factors[NOISE_STRIP + column] = c.step / scale / scale;
+    a->scatter[((size_t)row_block * a->lines + line) * a->columns + output] = c.scatter;
 }
 
 /* The noise of one column, in squares of its codes; none where all codes are 0. */
@@ -188,47 +188,39 @@ static void store_noise(const struct machine *m, struct array *a, const int16_t 
     }
     read_noise_column(noise, codes, rows, m->dac.limit, a->noise + at / PANEL * 4 * PANEL + at % PANEL,
                       a->noise_factors + at / PANEL * 3 * PANEL + at % PANEL);
-    if (scale > 0) {
-        store_drawn(a, variance, rows, at, scale);
-    }
 }
 
 /* ---- how noise is summed ------------------------------------------------------------------------------------- */
 
-/* Whether all weights of a panel have the variance of their column's mean. */
-static bool noise_is_alike(const int16_t *law) {
-    static const int16_t none[2 * PANEL];
-    return memcmp(law + PANEL, none, sizeof none) == 0;
+/* Whether all weights of a panel have the variance of their column's mean. panel: number of row block, line, panel. */
+static bool noise_is_alike(const struct array *a, size_t panel) {
+    static const int16_t no_law[2 * PANEL];
+    static const float no_steps[PANEL];
+    return a->noise ? memcmp(a->noise + panel * 4 * PANEL + PANEL, no_law, sizeof no_law) == 0
+                    : memcmp(a->spread_factors + panel * 3 * PANEL, no_steps, sizeof no_steps) == 0;
 }
 
 /* So many rows that 3 scatter / draws, what the excess kurtosis of the noise is at most, is EXCESS for a column like
  * the mean of all. */
 static uint32_t draws_for(const struct array *a) {
+    size_t lines = (size_t)a->row_blocks * a->lines;
     double sum = 0;
-    for (uint32_t b = 0; b < a->row_blocks; b++) {
+    for (size_t i = 0; i < lines; i++) {
         for (uint32_t o = 0; o < a->outputs; o++) {
-            sum += (double)a->scatter[(size_t)b * a->columns + o];
+            sum += (double)a->scatter[i * a->columns + o];
         }
     }
-    double wanted = ceil(3 * sum / ((double)a->row_blocks * a->outputs) / EXCESS / DRAWS_STEP) * DRAWS_STEP;
+    double wanted = ceil(3 * sum / ((double)lines * a->outputs) / EXCESS / DRAWS_STEP) * DRAWS_STEP;
     return (uint32_t)fmin(fmax(wanted, DRAWS_LEAST), DRAWS_MOST);
 }
 
-static double largest_scatter(const struct array *a, uint32_t block, uint32_t panel) {
-    const float *scatter = a->scatter + (size_t)block * a->columns + (size_t)panel * PANEL;
+static enum noise_sum sum_of_panel(const struct array *a, size_t panel, uint32_t draws) {
     float largest = 0;
     for (uint32_t lane = 0; lane < PANEL; lane++) {
-        largest = scatter[lane] > largest ? scatter[lane] : largest;
+        largest = fmaxf(largest, a->scatter[panel * PANEL + lane]);
     }
-    return (double)largest;
-}
-
-static enum noise_sum sum_of_panel(const struct array *a, uint32_t block, uint32_t panel, uint32_t draws) {
-    if (noise_is_alike(a->noise + ((size_t)block * a->panels + panel) * 4 * PANEL)) {
-        return NOISE_ALIKE;
-    }
-    bool pays = 2 * draws <= array_block_rows(a, 0), fits = 3 * largest_scatter(a, block, panel) <= EXCESS_MOST * draws;
-    return pays && fits ? NOISE_DRAWN : NOISE_FULL;
+    bool pays = 2 * draws <= array_block_rows(a, 0), fits = 3 * (double)largest <= EXCESS_MOST * draws;
+    return noise_is_alike(a, panel) ? NOISE_ALIKE : pays && fits ? NOISE_DRAWN : NOISE_FULL;
 }
 
 void array_choose_sums(struct array *a) {
@@ -236,17 +228,16 @@ void array_choose_sums(struct array *a) {
         return;
     }
     const uint32_t draws = draws_for(a);
-    for (uint32_t b = 0; b < a->row_blocks; b++) {
-        for (uint32_t panel = 0; panel < a->panels; panel++) {
-            const enum noise_sum sum = sum_of_panel(a, b, panel, draws);
-            a->noise_sum[(size_t)b * a->panels + panel] = (uint8_t)sum;
-            a->full_sums = a->full_sums || sum == NOISE_FULL;
-            a->draws = sum == NOISE_DRAWN ? draws : a->draws;
-        }
+    for (size_t i = 0; i < (size_t)a->row_blocks * a->lines * a->panels; i++) {
+        const enum noise_sum sum = sum_of_panel(a, i, draws);
+        a->noise_sum[i] = (uint8_t)sum;
+        a->full_sums = a->full_sums || sum == NOISE_FULL;
+        a->some_alike = a->some_alike || sum == NOISE_ALIKE;
+        a->draws = sum == NOISE_DRAWN ? draws : a->draws;
     }
-    for (size_t i = 0; i < array_strip_count(a) * a->row_blocks; i++) {
-        for (size_t lane = 0; lane < NOISE_STRIP; lane++) {
-            a->drawn_factors[(2 * i + 1) * NOISE_STRIP + lane] /= (float)draws;
+    for (size_t i = 0; i < array_strip_count(a) * a->lines * a->row_blocks; i++) {
+        for (size_t column = 0; column < NOISE_STRIP; column++) {
+            a->drawn_factors[(2 * i + 1) * NOISE_STRIP + column] /= (float)draws;
         }
     }
     if (!a->draws) {
@@ -268,6 +259,7 @@ void array_store_line(const struct machine *m, struct array *a, uint32_t row_blo
         if (variance) {
             pack_variances(variance, rows, output % PANEL, array_variances(a, row_block, line, output / PANEL),
                            array_spread_factors(a, row_block, line, output / PANEL));
+            store_drawn(a, variance, row_block, line, output, 1);
         }
         return;
     }
@@ -279,5 +271,8 @@ void array_store_line(const struct machine *m, struct array *a, uint32_t row_blo
     }
     if (variance) {
         store_noise(m, a, scratch, variance, rows, at);
+    }
+    if (variance && a->code_scale[at] > 0) {
+        store_drawn(a, variance, row_block, line, output, a->code_scale[at]);
     }
 }
