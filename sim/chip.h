@@ -29,6 +29,7 @@ enum noise_management { NOISE_NONE, NOISE_ABS_MAX, NOISE_ABS_MAX_NP_SUM, NOISE_M
                         NOISE_AVERAGE_ABS_MAX };
 enum weight_noise_type { WEIGHT_NOISE_NONE, WEIGHT_NOISE_ADDITIVE, WEIGHT_NOISE_PCM_READ };
 enum scale_mode { SCALE_PER_COLUMN, SCALE_PER_TILE };
+enum white_noise_rows { WHITE_ROWS_DRAWN, WHITE_ROWS_ALL }; /* that its variance is summed over: base/drawn_noise.c */
 enum split_mode { SPLIT_BALANCED, SPLIT_FILL }; /* 600 rows on 256: 200+200+200, or 256+256+88 */
 enum input_range_mode { INPUT_PER_TOKEN, INPUT_STATIC };
 /* of calibration inputs */
@@ -195,7 +196,7 @@ enum { TILE_SIDE_MOST = 4096 }; /* rows or columns of a tile: what a key allows,
 struct tile_spec {
     int rows, columns;
     int tiers;                /* arrays in a stack that shares everything else; a chip's tiles are stacks */
-    int encoding, scale, split; /* enums above */
+    int encoding, scale, split, white_noise_rows; /* enums above */
     int compensation;
     double compensation_period_s; /* 0: at the machine's age; else at the last whole period before it */
     double refresh_period_s;      /* 0: programmed once; else programmed again after every period */

@@ -28,6 +28,7 @@ static const char *const noise_management_names[] = {
 static const char *const bound_management_names[] = {"none", "iterative", "iterative_worst_case", NULL};
 static const char *const weight_noise_names[] = {"none", "additive_constant", "pcm_read", NULL};
 static const char *const scale_names[] = {"per_column", "per_tile", NULL};
+static const char *const white_rows_names[] = {"drawn", "all", NULL};
 static const char *const split_names[] = {"balanced", "fill", NULL};
 static const char *const compensation_names[] = {"none", "global", "per_column", "exact_reference", NULL};
 static const char *const input_range_names[] = {"per_token", "static", NULL};
@@ -110,6 +111,9 @@ static const struct param tile_rows[] = {
                "slices added as scaled currents, or by shift and add after the ADC", AT(tile_spec, slice_sum)),
     NUMBER_ROW("temperature_K", "K", 4, 1000, "300", "of storage and read", AT(tile_spec, temperature_K)),
     NUMBER_ROW("reads", "", 0, 1e18, "0", "reads that every device has seen since programming", AT(tile_spec, reads)),
+    CHOICE_ROW("white_noise_rows", white_rows_names, "drawn",
+               "rows that the variance of white noise is summed over: drawn by chance at every read, or all, slower",
+               AT(tile_spec, white_noise_rows)),
     CHOICE_ROW("scale", scale_names, "per_column", "what max|w| is taken over when it is mapped to g_max",
                AT(tile_spec, scale)),
     CHOICE_ROW("split", split_names, "balanced", "cutting a long dimension: nearly equal blocks, or full tiles first",

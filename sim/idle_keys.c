@@ -26,6 +26,7 @@ static const struct {
     {"tile.cell.current.", "cell_nonlinearity"},
     {"tile.cell.white_noise.", "read_noise"},
     {"tile.cell.telegraph.", "read_noise"},
+    {"tile.white_noise_rows", "read_noise"},
     {"tile.phenomena.weight_noise", "read_noise"},
     {"tile.phenomena.weight_noise_type", "read_noise"},
     {"tile.reads", "drift"},

@@ -360,7 +360,7 @@ enum status array_program(struct machine *m, size_t matrix, struct progress *bar
 void array_store_line(const struct machine *m, struct array *a, uint32_t row_block, uint32_t line, uint32_t output,
                       const float *effective, const float *variance, int16_t *scratch);
 /* Once all lines are stored: how the noise of each panel is summed. panels.c */
-void array_choose_sums(struct array *a);
+void array_choose_sums(const struct machine *m, struct array *a);
 /* Sum of |x| in a fixed order, the same bits everywhere. panels.c */
 float sum_of_sizes(const float *x, size_t n);
 

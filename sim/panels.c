@@ -223,13 +223,14 @@ static enum noise_sum sum_of_panel(const struct array *a, size_t panel, uint32_t
     return noise_is_alike(a, panel) ? NOISE_ALIKE : pays && fits ? NOISE_DRAWN : NOISE_FULL;
 }
 
-void array_choose_sums(struct array *a) {
+void array_choose_sums(const struct machine *m, struct array *a) {
     if (!a->strips) {
         return;
     }
     const uint32_t draws = draws_for(a);
+    const bool all = m->spec->tile.white_noise_rows == WHITE_ROWS_ALL;
     for (size_t i = 0; i < (size_t)a->row_blocks * a->lines * a->panels; i++) {
-        const enum noise_sum sum = sum_of_panel(a, i, draws);
+        const enum noise_sum one = sum_of_panel(a, i, draws), sum = all && one == NOISE_DRAWN ? NOISE_FULL : one;
         a->noise_sum[i] = (uint8_t)sum;
         a->full_sums = a->full_sums || sum == NOISE_FULL;
         a->some_alike = a->some_alike || sum == NOISE_ALIKE;

@@ -398,7 +398,7 @@ static enum status program_groups(struct job *j, int threads, uint32_t size, str
             set_tile_compensation(j, b, c);
         }
     }
-    array_choose_sums(a);
+    array_choose_sums(j->m, a);
     return add_results(j, e);
 }
 
