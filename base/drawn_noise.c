@@ -8,10 +8,13 @@
  * mean 0 and exactly the variance V: nothing is lost but the shape of its distribution, which is Gaussian for each V'.
  * Draws are systematic (one number u moves a comb of D teeth along the sums of the p_i; W. G. Madow, On the theory of
  * systematic sampling, II, Annals of Mathematical Statistics 20, 1949): n_i is D p_i rounded up or down, so that large
- * inputs hardly vary, a single one not at all. What is left has at most the variance of independent draws,
- *   var V' / V^2 <= s / D,     s = variance of the v_i / mean^2, weighted with p_i
- * (but for an order of the rows that repeats with the comb), and the noise has an excess kurtosis of 3 var V' / V^2,
- * 0 for a Gaussian. tests/test_drawn.c measures both.
+ * inputs hardly vary, a single one not at all. What is left has at most the variance of independent draws on average
+ * over the orders in which the rows may lie (one order may repeat with the comb: a single column and input had 2.25
+ * times that),
+ *   mean of var V' / V^2 <= s / D,     s = variance of the v_i / mean^2, weighted with p_i
+ * and the noise has an excess kurtosis of 3 var V' / V^2, 0 for a Gaussian. tests/test_drawn.c measures both.
+ * Where one input has most of the squares, the rounding of its weights' variances to bytes does not average out: V is
+ * then off by up to 3 % (largest of 16 columns).
  *
  * Columns keep v_i as base + step x byte; the draws do not touch base,
  *   V' = A (base + step / D x sum of the bytes drawn).

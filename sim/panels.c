@@ -21,9 +21,13 @@ enum {
     DRAWS_LEAST = 16,
 };
 
-/* Excess kurtosis that drawn rows may give to the noise of a column like the mean of its matrix, and of any. Half of it
- * is usual: inputs that are not all of one size are drawn with less scatter (tests/test_drawn.c). */
+/* Excess kurtosis that drawn rows may give to the noise of a column like the mean of its matrix, and of any, by the
+ * bound of base/drawn_noise.c, which holds on average over the orders of the rows. Half of it is usual: inputs that are
+ * not all of one size are drawn with less scatter (tests/test_drawn.c). */
 static const double EXCESS = 0.1, EXCESS_MOST = 0.25;
+/* Columns of more than that, in which few weights have most of the noise, are not drawn in any case: a few of them do
+ * not speak for the matrix. Gaussian weights whose variance is their square have 2. */
+static const double SCATTER_MOST = 4;
 
 float sum_of_sizes(const float *x, size_t n) {
     float sum[8] = {0};
@@ -200,14 +204,14 @@ static bool noise_is_alike(const struct array *a, size_t panel) {
                     : memcmp(a->spread_factors + panel * 3 * PANEL, no_steps, sizeof no_steps) == 0;
 }
 
-/* So many rows that 3 scatter / draws, what the excess kurtosis of the noise is at most, is EXCESS for a column like
- * the mean of all. */
+/* So many rows that 3 scatter / draws, the bound of the noise's excess kurtosis, is EXCESS for a column like the mean of
+ * all. */
 static uint32_t draws_for(const struct array *a) {
     size_t lines = (size_t)a->row_blocks * a->lines;
     double sum = 0;
     for (size_t i = 0; i < lines; i++) {
         for (uint32_t o = 0; o < a->outputs; o++) {
-            sum += (double)a->scatter[i * a->columns + o];
+            sum += fmin((double)a->scatter[i * a->columns + o], SCATTER_MOST);
         }
     }
     double wanted = ceil(3 * sum / ((double)lines * a->outputs) / EXCESS / DRAWS_STEP) * DRAWS_STEP;
