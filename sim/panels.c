@@ -204,8 +204,8 @@ static bool noise_is_alike(const struct array *a, size_t panel) {
                     : memcmp(a->spread_factors + panel * 3 * PANEL, no_steps, sizeof no_steps) == 0;
 }
 
-/* So many rows that 3 scatter / draws, the bound of the noise's excess kurtosis, is EXCESS for a column like the mean of
- * all. */
+/* So many rows that 3 scatter / draws, the bound of the noise's excess kurtosis, is EXCESS for a column like the mean
+ * of all. */
 static uint32_t draws_for(const struct array *a) {
     size_t lines = (size_t)a->row_blocks * a->lines;
     double sum = 0;
