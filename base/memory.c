@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 
 static atomic_size_t allocations;
@@ -25,21 +24,12 @@ static bool allocation_allowed(void) {
     return true;
 }
 
-/* Blocks that large ask for huge pages: the multiplies of one token read weights faster than small pages are found. */
-enum { HUGE_PAGE = 1 << 21, LARGE = 2 * HUGE_PAGE };
-
 static void *aligned_block(size_t bytes) {
     size_t rounded = (bytes + MEM_ALIGNMENT - 1) / MEM_ALIGNMENT * MEM_ALIGNMENT;
     void *block = NULL;
-    const size_t alignment = rounded >= LARGE ? HUGE_PAGE : MEM_ALIGNMENT;
-    if (rounded < bytes || posix_memalign(&block, alignment, rounded ? rounded : MEM_ALIGNMENT) != 0) {
+    if (rounded < bytes || posix_memalign(&block, MEM_ALIGNMENT, rounded ? rounded : MEM_ALIGNMENT) != 0) {
         return NULL;
     }
-#ifdef MADV_HUGEPAGE
-    if (rounded >= LARGE) {
-        madvise(block, rounded, MADV_HUGEPAGE); /* where it fails, pages stay as they are */
-    }
-#endif
     return block;
 }
 
