@@ -195,6 +195,7 @@ struct byte_squares pack_squares(const float *squares, size_t n, uint8_t *bytes)
  * units of their mean squared. Where they are all alike step and scatter are 0, and no byte is written. */
 struct drawn_column { float base, step, scatter; };
 struct drawn_column pack_drawn(const float *variance, size_t rows, size_t column, uint8_t *strip);
+
 /* The set in use: best that the CPU supports unless kernels_select named one. */
 const struct kernels *kernels(void);
 /* name: "ref", "avx2", ... NULL = best. Returns 0, or -1 if this CPU or build lacks it. */

@@ -12,29 +12,12 @@
 #include "base/kernels.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "tests/kernel_sets.h"
 #include "tests/suite.h"
 
 static const double EPS = 0x1p-24;
 static const size_t sizes[] = {0, 1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 63, 64, 65, 100, 127, 129, 257, 576};
-enum { SIZES = sizeof sizes / sizeof sizes[0], MOST_SETS = 8 };
-
-static const struct kernels *set[MOST_SETS];
-static size_t sets;
-
-static int find_sets(void **state) {
-    (void)state;
-    sets = kernels_available(set, MOST_SETS);
-    return sets >= 1 ? 0 : -1;
-}
-
-/* n elements that end where the memory block ends (blocks are multiples of MEM_ALIGNMENT), so that they start at any
- * alignment and the sanitizer sees a read beyond the last one. Free with free_array. */
-static void *end_of_block(size_t n, size_t size) {
-    const size_t slack = (MEM_ALIGNMENT - n * size % MEM_ALIGNMENT) % MEM_ALIGNMENT;
-    return (char *)mem_alloc(1, n * size + slack) + slack;
-}
-
-static void free_array(void *x) { mem_free((char *)x - (uintptr_t)x % MEM_ALIGNMENT); }
+enum { SIZES = sizeof sizes / sizeof sizes[0] };
 
 static float *odd_floats(size_t n) { return end_of_block(n, sizeof(float)); }
 

@@ -730,7 +730,10 @@ static float avx2_draw_rows(const float *squares, size_t rows, float u, size_t d
     simde_mm256_storeu_ps(sum, low);
     simde_mm256_storeu_ps(sum + LANES, high);
     const float all = sums_before(sum, before);
-    const simde__m256 scale = simde_mm256_set1_ps(all > 0 ? (float)draws / all : 0), start = simde_mm256_set1_ps(u);
+    if (!comb_counts(all, draws, places)) {
+        return all;
+    }
+    const simde__m256 scale = simde_mm256_set1_ps((float)draws / all), start = simde_mm256_set1_ps(u);
     struct comb c0 = comb_at(before, scale, start), c1 = comb_at(before + LANES, scale, start);
     for (size_t j = 0; j < length; j++) {
         const float *now = lanes_at(squares, rows, j, tail);
@@ -753,19 +756,6 @@ INLINE simde__m256i four_rows(const uint8_t *strip, const uint32_t *places) {
 }
 
 static_assert((int)STEPS_MOST * 4 <= 255 && (int)STEPS_MOST * DRAWS_MOST <= 65535, "sums of bytes overflow");
-
-/* Asks for the share of the next strip that belongs to token t. */
-INLINE void ask_for_rows(const struct drawn_rows *rows, size_t t, size_t tokens) {
-    if (tokens == 1) {
-        for (size_t d = 0; d < rows->draws; d++) {
-            prefetch(rows->next, rows->next_places[d]);
-        }
-        return;
-    }
-    for (size_t r = t * rows->next_rows / tokens; r < (t + 1) * rows->next_rows / tokens; r++) {
-        simde_mm_prefetch((const char *)rows->next + r * NOISE_STRIP, SIMDE_MM_HINT_T1);
-    }
-}
 
 /* Words are added as they are, odd bytes and all, which have sums of their own: they come off at the end. Then sum[i]
  * are the 16 columns of panel i. */

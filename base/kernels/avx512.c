@@ -651,7 +651,10 @@ static float avx512_draw_rows(const float *squares, size_t rows, float u, size_t
     }
     _mm512_storeu_ps(sum, run);
     const float all = sums_before(sum, before);
-    const __m512 scale = _mm512_set1_ps(all > 0 ? (float)draws / all : 0), start = _mm512_set1_ps(u);
+    if (!comb_counts(all, draws, places)) {
+        return all;
+    }
+    const __m512 scale = _mm512_set1_ps((float)draws / all), start = _mm512_set1_ps(u);
     const __m512 earlier = _mm512_loadu_ps(before);
     const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
     __m512i tooth = _mm512_cvttps_epi32(_mm512_add_ps(_mm512_mul_ps(earlier, scale), start));
@@ -670,19 +673,6 @@ static float avx512_draw_rows(const float *squares, size_t rows, float u, size_t
 }
 
 static_assert((int)STEPS_MOST * 4 <= 255 && (int)STEPS_MOST * DRAWS_MOST <= 65535, "sums of bytes overflow");
-
-/* Asks for the share of the next strip that belongs to token t. */
-INLINE void ask_for_rows(const struct drawn_rows *rows, size_t t, size_t tokens) {
-    if (tokens == 1) {
-        for (size_t d = 0; d < rows->draws; d++) {
-            prefetch(rows->next, rows->next_places[d]);
-        }
-        return;
-    }
-    for (size_t r = t * rows->next_rows / tokens; r < (t + 1) * rows->next_rows / tokens; r++) {
-        prefetch(rows->next, r * NOISE_STRIP);
-    }
-}
 
 /* A row of a strip is one register, bytes of four rows fit one. Words are added as they are, odd bytes and all, which
  * have sums of their own: they come off at the end. Then sum[i] are the columns of panel i. */

@@ -1,5 +1,6 @@
-/* Private to base/kernels: what all kernels share of draw_rows. The rows lie in DRAW_LANES runs, row r in run number
- * r % DRAW_LANES, and the comb goes through the runs one after the other (kernels.h, strip_place; base/drawn_noise.c):
+/* Private to base/kernels: what all kernels share of draw_rows and drawn_sd. The rows lie in DRAW_LANES runs, row r in
+ * run number r % DRAW_LANES, and the comb goes through the runs one after the other (kernels.h, strip_place;
+ * base/drawn_noise.c):
  *   end(r) = (before[run] + sum of the run up to and with r) * (draws / all) + u, cut off
  * is the number of teeth up to row r; those from end of the row before it on are on r. All in single precision: a
  * run is summed in its order, before[] and all are sums over the runs in theirs.
@@ -7,6 +8,8 @@
 #ifndef MHO_BASE_KERNELS_COMB_H
 #define MHO_BASE_KERNELS_COMB_H
 
+#include <float.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "base/kernels.h"
@@ -30,6 +33,29 @@ static inline const float *lanes_at(const float *squares, size_t rows, size_t j,
     memset(tail, 0, DRAW_LANES * sizeof *tail);
     memcpy(tail, squares + j * DRAW_LANES, left * sizeof *tail);
     return tail;
+}
+
+/* Whether draws / all is a number that teeth can be counted with; all rows of inputs that are not have the first place,
+ * since nothing is there to draw (all 0, or so small), or no row can be told from another (beyond single precision). */
+static inline bool comb_counts(float all, size_t draws, uint32_t *places) {
+    const bool counts = all > 0x1p-100f && all <= FLT_MAX;
+    if (!counts) {
+        memset(places, 0, draws * sizeof *places);
+    }
+    return counts;
+}
+
+/* Asks for the share of the next strip that belongs to token t. */
+static inline void ask_for_rows(const struct drawn_rows *rows, size_t t, size_t tokens) {
+    if (tokens == 1) {
+        for (size_t d = 0; d < rows->draws; d++) {
+            __builtin_prefetch(rows->next + rows->next_places[d]);
+        }
+        return;
+    }
+    for (size_t r = t * rows->next_rows / tokens; r < (t + 1) * rows->next_rows / tokens; r++) {
+        __builtin_prefetch(rows->next + r * NOISE_STRIP, 0, 2);
+    }
 }
 
 /* first[d]: place of the row on which tooth d is the first, else 0. Teeth in between are on the same row, and places

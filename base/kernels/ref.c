@@ -153,7 +153,11 @@ static float ref_draw_rows(const float *squares, size_t rows, float u, size_t dr
     for (size_t r = 0; r < rows; r++) {
         sum[r % DRAW_LANES] += squares[r];
     }
-    const float all = sums_before(sum, before), scale = all > 0 ? (float)draws / all : 0;
+    const float all = sums_before(sum, before);
+    if (!comb_counts(all, draws, places)) {
+        return all;
+    }
+    const float scale = (float)draws / all;
     for (size_t l = 0; l < DRAW_LANES; l++) {
         float run = 0;
         int32_t tooth = (int32_t)(before[l] * scale + u);
