@@ -108,6 +108,21 @@ static double fit_residual(const struct noise_moments *s, const double n[TERMS])
     return sum;
 }
 
+/* Which terms a fit may have. */
+enum { CONSTANT = 1, LINEAR = 2, SQUARE = 4 };
+
+/* Takes the best of all fits with terms among `allowed` that are not negative, where it is better than `least`. */
+static void improve_fit(const struct noise_moments *s, unsigned allowed, double best[TERMS], double *least) {
+    double n[TERMS];
+    for (unsigned mask = LINEAR; mask <= allowed; mask++) {
+        if ((mask & ~allowed) == 0 && fit_terms(s, mask, n) && n[0] >= 0 && n[1] >= 0 && n[2] >= 0 &&
+            fit_residual(s, n) < *least) {
+            *least = fit_residual(s, n);
+            memcpy(best, n, sizeof n);
+        }
+    }
+}
+
 /* The best of all fits whose terms are not negative; [TERMS] of them, per power of the code. Without the linear term,
  * where that moves the weights' variances by less than they are rounded (rms): the kernels are faster without it. */
 static void fit_noise(const int16_t *codes, const float *variance, uint32_t rows, float noise[TERMS]) {
@@ -117,17 +132,15 @@ static void fit_noise(const int16_t *codes, const float *variance, uint32_t rows
         largest = size > largest ? size : largest;
     }
     struct noise_moments s = measure_noise(codes, variance, rows, 1.0 / largest);
-    double best[TERMS] = {s.v[0] / s.z[0], 0, 0}, least = fit_residual(&s, best), n[TERMS];
-    for (unsigned mask = 2; mask < 1u << TERMS; mask++) {
-        if (fit_terms(&s, mask, n) && n[0] >= 0 && n[1] >= 0 && n[2] >= 0 && fit_residual(&s, n) < least) {
-            least = fit_residual(&s, n);
-            memcpy(best, n, sizeof best);
+    double best[TERMS] = {s.v[0] / s.z[0], 0, 0}, least = fit_residual(&s, best);
+    improve_fit(&s, CONSTANT | LINEAR | SQUARE, best, &least);
+    if (best[1] > 0) {
+        double without[TERMS] = {s.v[0] / s.z[0], 0, 0}, residual = fit_residual(&s, without);
+        const double rounding = (best[0] + best[1] + best[2]) / (2 * VARIANCE_MOST);
+        improve_fit(&s, CONSTANT | SQUARE, without, &residual);
+        if (residual - least < s.z[0] * rounding * rounding) {
+            memcpy(best, without, sizeof best);
         }
-    }
-    double rounding = (best[0] + best[1] + best[2]) / (2 * VARIANCE_MOST);
-    if (best[1] > 0 && fit_terms(&s, 1 | 4, n) && n[0] >= 0 && n[2] >= 0 &&
-        fit_residual(&s, n) - least < s.z[0] * rounding * rounding) {
-        memcpy(best, n, sizeof best);
     }
     double sum = best[0] * s.z[0] + best[1] * s.z[1] + best[2] * s.z[2], exact = sum > 0 ? s.v[0] / sum : 0;
     for (int i = 0; i < TERMS; i++) {
