@@ -128,19 +128,23 @@ INLINE simde__m256i numbers_of_halves(simde__m256i bytes) {
     return simde_mm256_add_epi8(simde_mm256_shuffle_epi8(table, low), simde_mm256_shuffle_epi8(table, high));
 }
 
-/* Eight of the numbers of one block, of the four words x: two products of bytes fit 16 bits. */
-INLINE simde__m256 sixteen_half(const uint32_t x[4], size_t first) {
-    const simde__m256i ones = simde_mm256_set1_epi16(1), centre = simde_mm256_set1_epi8((char)SIXTEEN_CENTRE);
+/* Two of the four words, in sums of two bytes each. The sums of four products wrap around, but those with x without
+ * SIXTEEN_CENTRE fit 16 bits: at most 2 (61 + 60) 120. */
+INLINE simde__m256i sixteen_words(const uint32_t x[4], size_t word, size_t first) {
+    const simde__m256i centre = simde_mm256_set1_epi8((char)SIXTEEN_CENTRE);
     simde__m256i sum = simde_mm256_setzero_si256(), of_centre = sum;
-    for (size_t w = 0; w < 4; w++) {
+    for (size_t w = word; w < word + 2; w++) {
         const simde__m256i steps = load_words(SIXTEEN_STEPS[w][first]);
-        const simde__m256i pairs = simde_mm256_maddubs_epi16(simde_mm256_set1_epi32((int32_t)x[w]), steps);
-        sum = simde_mm256_add_epi32(sum, simde_mm256_madd_epi16(pairs, ones));
-        const simde__m256i same = simde_mm256_maddubs_epi16(centre, steps);
-        of_centre = simde_mm256_add_epi32(of_centre, simde_mm256_madd_epi16(same, ones));
+        sum = simde_mm256_add_epi16(sum, simde_mm256_maddubs_epi16(simde_mm256_set1_epi32((int32_t)x[w]), steps));
+        of_centre = simde_mm256_add_epi16(of_centre, simde_mm256_maddubs_epi16(centre, steps));
     }
-    return simde_mm256_mul_ps(simde_mm256_cvtepi32_ps(simde_mm256_sub_epi32(sum, of_centre)),
-                              simde_mm256_set1_ps(SIXTEEN_SCALE));
+    return simde_mm256_madd_epi16(simde_mm256_sub_epi16(sum, of_centre), simde_mm256_set1_epi16(1));
+}
+
+/* Eight of the numbers of one block, of the four words x. */
+INLINE simde__m256 sixteen_half(const uint32_t x[4], size_t first) {
+    const simde__m256i sum = simde_mm256_add_epi32(sixteen_words(x, 0, first), sixteen_words(x, 2, first));
+    return simde_mm256_mul_ps(simde_mm256_cvtepi32_ps(sum), simde_mm256_set1_ps(SIXTEEN_SCALE));
 }
 
 /* Four blocks; unpacking puts even ones into one register and odd ones into the other. */
