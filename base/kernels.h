@@ -59,29 +59,42 @@ struct byte_noise {
     const struct byte_squares *sums; /* [tokens] */
 };
 
-/* Strips of drawn_sd: variances of NOISE_STRIP columns as bytes of at most STEPS_MOST, so that four fit one; columns 0,
- * 16, 1, 17, ... of the first 32, then those of the others, so that the even bytes of a register are a panel. Rows lie
- * in DRAW_LANES runs, row r in run r % DRAW_LANES: the order in which draw_rows goes through them. */
-enum { NOISE_STRIP = 4 * PANEL, STEPS_MOST = 63, DRAW_LANES = 16, DRAWS_MOST = 1024 };
-static inline size_t strip_rows(size_t rows) { return (rows + DRAW_LANES - 1) / DRAW_LANES * DRAW_LANES; }
-static inline size_t strip_place(size_t row, size_t rows, size_t column) {
-    const size_t place = row % DRAW_LANES * (strip_rows(rows) / DRAW_LANES) + row / DRAW_LANES;
-    return place * NOISE_STRIP + column / (2 * PANEL) * (2 * PANEL) + column % PANEL * 2 + column / PANEL % 2;
+/* Strips of drawn_sd: variances of NOISE_STRIP columns, four panels, as bytes of at most STEPS_MOST, so that two fit
+ * one; lane by lane the four panels side by side, so that the bytes of a lane are one 32-bit word. */
+enum { NOISE_STRIP = 4 * PANEL, STEPS_MOST = 127, DRAW_LANES = 16, DRAWS_MOST = 512, DRAWN_TOKENS = 16 };
+static inline size_t strip_place(size_t row, size_t column) {
+    return row * NOISE_STRIP + column % PANEL * 4 + column / PANEL;
 }
+/* Rows of strip_of_codes come in pairs. */
+static inline size_t strip_size(size_t rows) { return (rows + 1) / 2 * 2 * NOISE_STRIP; }
 
 /* What drawn_sd takes: one strip, and rows of it that were drawn for every token (draw_rows). */
 struct drawn_rows {
     const uint8_t *strip;
     const float *factors;   /* [2 * NOISE_STRIP], columns in their order */
-    const uint32_t *places; /* [tokens][draws] where the rows begin, multiples of NOISE_STRIP */
-    size_t draws;           /* a multiple of 4, at most DRAWS_MOST */
+    const uint32_t *places; /* [tokens][draws] where the rows begin, strip_place */
+    size_t draws;           /* a multiple of 2, at most DRAWS_MOST */
     const float *roots;     /* one of each token, that of the next ldr further */
     size_t ldr;
     /* What will be read after it, to be asked for, since no hardware foresees rows that chance has drawn: the whole
-     * strip, or of one token its rows. next NULL: unknown. */
+     * strip, or of one token its rows. next NULL: unknown, or at hand. */
     const uint8_t *next;
     const uint32_t *next_places;
     size_t next_rows;
+};
+
+/* Where the weight of a row and lane lies in a panel of mac_i16. */
+static inline size_t code_place(size_t row, size_t lane) { return row / 2 * 2 * PANEL + lane * 2 + row % 2; }
+
+/* What mac_i16_drawn takes: a panel, with a word more before it and one behind that may hold anything. */
+struct drawn_codes {
+    const int16_t *panel;
+    const int16_t *law;     /* [4 * PANEL] the variance of a weight, as mac_i16_noise has it; NULL: h(w,w) >> 8 */
+    const float *factors;   /* [PANEL] and, NOISE_STRIP further, [PANEL]: what drawn_rows has of this panel */
+    const uint32_t *places; /* [tokens][draws] where the rows begin, code_place */
+    size_t draws;           /* and the rest: as in drawn_rows */
+    const float *roots;
+    size_t ldr;
 };
 
 enum weight_type { WEIGHT_F32, WEIGHT_F16, WEIGHT_BF16 };
@@ -139,16 +152,29 @@ struct kernels {
      *   sd[t*PANEL + lane] = root of middle x root of all
      * Single precision in this order: identical in all kernels, and not dependent on `tokens`. */
     void (*noise_sd)(const struct byte_noise *noise, size_t rows, size_t tokens, float *sd);
-    /* Rows for drawn_sd: `draws` places, at most DRAWS_MOST, each row as often as draws x its share of the sum of the
-     * squares, rounded up or down by chance: u in [0, 1) decides for all. squares [rows], >= 0. Returns their sum.
+    /* Draws `draws` rows, at most DRAWS_MOST, each as often as draws x its share of the sum of the squares, rounded up
+     * or down by chance: u in [0, 1) decides for all. squares [rows], >= 0. drawn: numbers of rows. Returns the sum.
      * Identical in all kernels: the order of the sums is that of base/kernels/comb.h. */
-    float (*draw_rows)(const float *squares, size_t rows, float u, size_t draws, uint32_t *places);
+    float (*draw_rows)(const float *squares, size_t rows, float u, size_t draws, uint32_t *drawn);
     /* sd[(panel*tokens + t)*PANEL + lane] = root of (factors[c] + factors[NOISE_STRIP + c] * sum) * roots[t*ldr],
      * c = panel*PANEL + lane, the root 0 where it would be of a number < 0,
-     *   sum = sum_d strip[places[t*draws + d] + strip_place(0, rows, c)]
+     *   sum = sum_d strip[places[t*draws + d] + strip_place(0, c)]
      * Integers up to the sum, then single precision in this order: identical in all kernels, and not dependent on
      * `tokens`. */
     void (*drawn_sd)(const struct drawn_rows *rows, size_t tokens, float *sd);
+    /* For few tokens: mac_i16 of a panel, and noise with the sd of drawn_sd of a strip of strip_of_codes
+     *   v[t*PANEL + lane] = acc + z[t*ldz + lane] sd, as add_noise has it,
+     *   sd = root of (factors[lane] + factors[NOISE_STRIP + lane] * sum) * roots[t*ldr]
+     *   sum = sum_d v(places[t*draws + d], lane),  v of a weight as mac_i16_noise has it
+     * At most DRAWN_TOKENS tokens. Identical in all kernels. */
+    void (*mac_i16_drawn)(size_t rows, const int16_t *x, size_t ldx, size_t tokens, const struct drawn_codes *codes,
+                          const float *z, size_t ldz, float *v);
+    /* A strip from the weights of `panels` (1 to 4) panels of mac_i16, the next `stride` words further:
+     *   strip[strip_place(r, panel*PANEL + lane)] = v(r,lane), 0 for panels that are not there
+     * law: [panels][4 * PANEL], or NULL as in drawn_codes. Writes strip_size(rows) bytes; those behind the last row of
+     * an odd count mean nothing. */
+    void (*strip_of_codes)(const int16_t *panel, size_t stride, size_t panels, size_t rows, const int16_t *law,
+                           uint8_t *strip);
     /* v[t*PANEL + lane] = acc + z sd; acc, sd, v: [tokens][PANEL]; z: PANEL numbers, those of the next token ldz
      * further. Identical in all kernels. */
     void (*add_noise)(const int32_t *acc, const float *sd, const float *z, size_t ldz, size_t tokens, float *v);
@@ -190,11 +216,16 @@ void pack_variances(const float *variance, size_t n, size_t lane, int8_t *panel,
 /* One token of noise_sd, from squares >= 0. Writes bytes up to a multiple of 8. */
 struct byte_squares pack_squares(const float *squares, size_t n, uint8_t *bytes);
 
+/* What a unit of v(r,lane) of mac_i16_noise stands for, in squares of a code; factors: of the lane. */
+float variance_unit(const float *factors, int limit);
+
 /* One column of a strip, see base/drawn_noise.c. variance: [rows]. The variance of a weight becomes base + step x byte,
- * rounded to 1/63 of what they differ by; the column's sum is exact. scatter: variance of the weights' variances in
- * units of their mean squared. Where they are all alike step and scatter are 0, and no byte is written. */
-struct drawn_column { float base, step, scatter; };
+ * rounded to 1/127 of what they differ by; the column's sum is exact. Where they are all alike step is 0, and no byte
+ * is written. */
+struct drawn_column { float base, step; };
 struct drawn_column pack_drawn(const float *variance, size_t rows, size_t column, uint8_t *strip);
+/* Variance of the weights' variances in units of their mean squared: s of base/drawn_noise.c for inputs of one size. */
+float variance_scatter(const float *variance, size_t rows);
 
 /* The set in use: best that the CPU supports unless kernels_select named one. */
 const struct kernels *kernels(void);

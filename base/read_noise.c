@@ -135,6 +135,8 @@ void read_noise_column(const float variance[3], const int16_t *weights, size_t n
     factors[2 * PANEL] = square ? (float)((exact - coded) / (double)n) : 0.0f;
 }
 
+float variance_unit(const float *factors, int limit) { return ldexpf(factors[0], -shift_of(limit)); }
+
 enum { SQUARE_RUN = 1024 }; /* inputs whose squares, each below 2^20, add up in 32 bits; a multiple of 4 */
 
 struct square_sums square_codes(const int16_t *x, size_t n, int limit, uint8_t *squares) {

@@ -61,13 +61,13 @@ enum { LINE_VALUES = 4, COLUMN_VALUES = 3 };
 
 void array_destroy(struct array *a) {
     if (a) {
-        void *const blocks[] = {a->row_begin,     a->row_offset,   a->codes,         a->weights,         a->variances,
+        void *const blocks[] = {a->row_begin,     a->row_offset,   a->codes_room,    a->weights,         a->variances,
                                 a->noise,         a->row_S,        a->code_scale,    a->weight_scale,    a->offset,
                                 a->shared,        a->input_range,  a->output_max,    a->output_bins,
                                 a->output_origin, a->shared_max,   a->input,         a->correction_gain,
                                 a->correction_offset, a->crossings, a->ladder_offset, a->ladder_uS, a->between_S,
                                 a->source_S,      a->noise_factors, a->spread_factors, a->strips,
-                                a->drawn_factors, a->scatter,       a->noise_sum};
+                                a->drawn_factors, a->scatter,       a->noise_sum, a->square_law};
         for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
             mem_free(blocks[i]);
         }
@@ -99,28 +99,33 @@ static bool array_cut(struct array *a, const struct tile_spec *tile) {
     return true;
 }
 
+/* Words before and behind codes, whole cache lines: mac_i16_drawn reads beyond panels. */
+enum { CODES_SLACK = 2 * PANEL };
+
 /* What white noise needs beside the weights. */
 static bool array_allocate_noise(struct array *a, bool integer) {
     size_t lines = (size_t)a->row_blocks * a->columns * a->lines, strips = array_strip_count(a) * a->lines;
     if (integer) {
         a->noise = mem_alloc(lines, 4 * sizeof *a->noise);
         a->noise_factors = mem_alloc(lines, 3 * sizeof *a->noise_factors);
+        a->square_law = mem_alloc((size_t)a->row_blocks * a->panels, sizeof *a->square_law);
     } else {
         a->variances = mem_alloc(array_variance_stride(a) * a->columns, sizeof *a->variances * a->lines);
         a->spread_factors = mem_alloc(lines, 3 * sizeof *a->spread_factors);
+        a->strips = mem_alloc(strips * a->row_stride, NOISE_STRIP);
     }
-    a->strips = mem_alloc(strips * array_strip_offset(a, a->row_blocks), NOISE_STRIP);
     a->drawn_factors = mem_alloc(strips * a->row_blocks, 2 * NOISE_STRIP * sizeof *a->drawn_factors);
     a->scatter = mem_alloc(lines, sizeof *a->scatter);
     a->noise_sum = mem_alloc((size_t)a->row_blocks * a->lines * a->panels, sizeof *a->noise_sum);
-    return (integer ? a->noise && a->noise_factors : a->variances && a->spread_factors) && a->strips &&
+    return (integer ? a->noise && a->noise_factors && a->square_law : a->variances && a->spread_factors && a->strips) &&
            a->drawn_factors && a->scatter && a->noise_sum;
 }
 
 /* white: beside the weights, what changes from read to read. */
 static bool array_allocate_weights(struct array *a, bool integer, bool white) {
     size_t weights = (size_t)a->row_stride * a->columns; /* both below 2^32 + 2^32/rows: the product fits 64 bits */
-    a->codes = integer ? mem_alloc(weights, sizeof *a->codes * a->lines) : NULL;
+    a->codes_room = integer ? mem_alloc(weights * a->lines + 2 * CODES_SLACK, sizeof *a->codes) : NULL;
+    a->codes = a->codes_room ? a->codes_room + CODES_SLACK : NULL;
     a->weights = integer ? NULL : mem_alloc(weights, sizeof *a->weights * a->lines);
     return (a->codes || a->weights) && (!white || array_allocate_noise(a, integer));
 }

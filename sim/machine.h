@@ -99,7 +99,8 @@ struct array {
     uint32_t *row_offset; /* [row_blocks + 1] the same in the padded layout */
 
     /* Exactly one of codes and weights. Line l of panel p begins at element (l x panels + p) x row_stride x PANEL. */
-    int16_t *codes;  /* [lines][panels][row_stride x PANEL] in the layout of mac_i16, or NULL */
+    int16_t *codes;  /* [lines][panels][row_stride x PANEL] in the layout of mac_i16, or NULL; within codes_room */
+    int16_t *codes_room;
     float *weights;  /* [lines][panels][row_stride x PANEL] k-major, or NULL */
     /* White read noise, where the cell has it and read_noise is on. fp32 panels: variance of each effective weight as a
      * byte and factors per line, row block and column, as noise_sd wants them (array_variances, array_spread_factors).
@@ -109,10 +110,11 @@ struct array {
     float *spread_factors; /* beside it: [row_blocks][lines][panels][3 x PANEL] */
     int16_t *noise;       /* as mac_i16_noise wants it, [row_blocks][panels][4 x PANEL], or NULL */
     float *noise_factors; /* beside it: [row_blocks][panels][3 x PANEL] */
+    uint8_t *square_law;  /* [row_blocks][panels] whether all variances of the panel are h(c,c) >> 8 (kernels.h) */
     /* Where there is white noise: sums over drawn rows (base/drawn_noise.c), unless noise_sum says otherwise. */
-    uint8_t *strips;      /* per line, four panels and row block, array_strip; NULL: none is drawn */
-    float *drawn_factors; /* beside each, [lines][strips][row_blocks][2 x NOISE_STRIP] */
-    float *scatter;       /* [row_blocks][lines][columns] of a column's variances, see pack_drawn */
+    uint8_t *strips;      /* of fp32 panels, per line, four panels and row block, array_strip; NULL: none is drawn */
+    float *drawn_factors; /* per line, four panels and row block, array_drawn_factors */
+    float *scatter;       /* [row_blocks][lines][columns] variance_scatter */
     uint8_t *noise_sum;   /* [row_blocks][lines][panels] enum noise_sum */
     uint32_t draws;       /* rows per sum; 0: none is drawn */
     bool full_sums, some_alike; /* some panels have them, are it */
@@ -221,16 +223,14 @@ static inline float *array_spread_factors(const struct array *a, uint32_t block,
     return a->spread_factors + (((size_t)block * a->lines + line) * a->panels + panel) * 3 * PANEL;
 }
 
-/* Strips: four panels side by side, each row block in whole DRAW_LANES of rows. */
-enum { STRIP_PANELS = NOISE_STRIP / PANEL };
-static inline size_t array_strip_offset(const struct array *a, uint32_t block) {
-    return (a->row_offset[block] + (DRAW_LANES - 1) * (size_t)block) / DRAW_LANES * DRAW_LANES;
-}
+/* Strips: four panels side by side. The fewest rows that are drawn. */
+enum { STRIP_PANELS = NOISE_STRIP / PANEL, DRAWS_LEAST = 16 };
 static inline size_t array_strip_count(const struct array *a) { return (a->panels + STRIP_PANELS - 1) / STRIP_PANELS; }
 static inline uint8_t *array_strip(const struct array *a, uint32_t block, uint32_t line, size_t strip) {
-    size_t stride = array_strip_offset(a, a->row_blocks), number = line * array_strip_count(a) + strip;
-    return a->strips + (number * stride + array_strip_offset(a, block)) * NOISE_STRIP;
+    size_t number = line * array_strip_count(a) + strip;
+    return a->strips + (number * a->row_stride + a->row_offset[block]) * NOISE_STRIP;
 }
+/* [2 x NOISE_STRIP], as drawn_rows has them */
 static inline float *array_drawn_factors(const struct array *a, uint32_t block, uint32_t line, size_t strip) {
     return a->drawn_factors + ((line * array_strip_count(a) + strip) * a->row_blocks + block) * 2 * NOISE_STRIP;
 }

@@ -8,7 +8,8 @@
  *   ADC                 k = clamp(round(v / step)),  step = full scale / ADC limit
  *   output              y += k step compensation x input range      (row blocks in order)
  * White noise: u sqrt(sum(variance q^2)) z is added to v. The second sum is over rows drawn by chance, which gives the
- * noise the same variance (base/drawn_noise.c), four panels at a time; over all rows where that would not do
+ * noise the same variance (base/drawn_noise.c): of one or a few tokens from the codes, right after the dot product has
+ * read them, of more from bytes that are laid out for four panels at a time; over all rows where that would not do
  * (mac_i16_noise); where all devices of a panel have the same variance, it is taken out of the sum.
  * Without the effect dac (or beyond 10 bits) the dot products are fp32 with q = x DAC limit / range, not rounded.
  * What stays digital (side_path.h) is taken out of the inputs before and added after.
@@ -28,26 +29,27 @@ static void drawn_destroy(struct drawn_scratch *d) {
     mem_free(d->places);
     mem_free(d->roots);
     mem_free(d->squares);
+    mem_free(d->strips);
 }
 
 static bool drawn_create(const struct machine *m, uint32_t max_tokens, struct drawn_scratch *d) {
-    size_t blocks = 0, places = 0, stride = 0, threads = (size_t)threads_count();
+    size_t blocks = 0, places = 0, threads = (size_t)threads_count();
     for (size_t i = 0; i < m->count; i++) {
         const struct array *a = m->arrays[i];
-        if (a && a->draws) {
+        for (uint32_t b = 0; a && a->noise && a->draws && b < a->row_blocks; b++) {
             blocks = a->row_blocks > blocks ? a->row_blocks : blocks;
             places = (size_t)a->row_blocks * a->draws > places ? (size_t)a->row_blocks * a->draws : places;
-            stride = a->row_stride > stride ? a->row_stride : stride;
+            d->rows = array_block_rows(a, b) > d->rows ? array_block_rows(a, b) : d->rows;
         }
     }
     if (blocks == 0) {
         return true;
     }
-    d->squares_stride = stride;
     d->places = mem_alloc(places * max_tokens, sizeof *d->places);
     d->roots = mem_alloc(blocks * max_tokens, sizeof *d->roots);
-    d->squares = mem_alloc(threads * stride, sizeof *d->squares);
-    return d->places && d->roots && d->squares;
+    d->squares = mem_alloc(threads * d->rows, sizeof *d->squares);
+    d->strips = mem_alloc(threads, strip_size(d->rows));
+    return d->places && d->roots && d->squares && d->strips;
 }
 
 void multiply_scratch_destroy(struct multiply_scratch *s) {
@@ -152,8 +154,39 @@ static float sum_of_squares(const int16_t *x, uint32_t n) {
     return (float)sum;
 }
 
+/* Tokens go through a panel TOKENS at a time; how many there are in the piece of token t. */
+static uint32_t piece_tokens(uint32_t tokens, uint32_t t) {
+    const uint32_t left = tokens - t / TOKENS * TOKENS;
+    return left < TOKENS ? left : TOKENS;
+}
+
+/* Whether the variances of four panels are first laid out as a strip, which costs as much as DRAWS_OF_STRIP rows drawn
+ * from the codes; the sums are the same. */
+enum { DRAWS_OF_STRIP = 256 };
+static bool has_strips(const struct array *a, uint32_t tokens) { return a->draws * tokens >= DRAWS_OF_STRIP; }
+static_assert((DRAWS_OF_STRIP - 1) / DRAWS_LEAST < DRAWN_TOKENS, "too many tokens for mac_i16_drawn");
+
+static void draw_block(const struct job *j, uint32_t t, uint32_t b, int worker) {
+    const struct array *a = j->a;
+    struct multiply_scratch *s = j->s;
+    const uint32_t rows = array_block_rows(a, b);
+    const int16_t *codes = s->codes + (size_t)t * a->row_stride + a->row_offset[b];
+    float *squares = s->drawn.squares + (size_t)worker * s->drawn.rows;
+    uint32_t *places = s->drawn.places + ((size_t)b * s->max_tokens + t) * a->draws;
+    for (uint32_t i = 0; i < rows; i++) {
+        const float level = codes[i];
+        squares[i] = level * level;
+    }
+    const float u = draw_comb(j->m, a, j->matrix, j->first_read + t, 0, b, 0);
+    s->drawn.roots[(size_t)t * a->row_blocks + b] = sqrtf(kernels()->draw_rows(squares, rows, u, a->draws, places));
+    const bool strips = has_strips(a, piece_tokens(j->tokens, t));
+    for (uint32_t d = 0; d < a->draws; d++) {
+        places[d] = (uint32_t)(strips ? strip_place(places[d], 0) : code_place(places[d], 0));
+    }
+}
+
 /* What the noise of one block of one token needs to know of its codes: their squares as bytes, where some panel sums
- * all rows; rows that are drawn; else the sum of the squares alone. */
+ * all rows, else the sum of the squares, where devices are noisy alike; rows that are drawn. */
 static void square_block(const struct job *j, uint32_t t, uint32_t b, int worker) {
     const struct array *a = j->a;
     struct multiply_scratch *s = j->s;
@@ -162,20 +195,11 @@ static void square_block(const struct job *j, uint32_t t, uint32_t b, int worker
     struct square_sums *sums = &s->square_sums[(size_t)t * a->row_blocks + b];
     if (a->full_sums) {
         *sums = square_codes(codes, rows, j->m->dac.limit, s->squares + t * square_stride(a) + square_offset(a, b));
-    } else if (!a->draws) {
+    } else if (a->some_alike) {
         *sums = (struct square_sums){sum_of_squares(codes, rows), 0};
     }
     if (a->draws) {
-        const size_t at = (size_t)b * s->max_tokens + t;
-        float *squares = s->drawn.squares + (size_t)worker * s->drawn.squares_stride;
-        for (uint32_t i = 0; i < rows; i++) {
-            const float level = codes[i];
-            squares[i] = level * level;
-        }
-        const float u = draw_comb(j->m, a, j->matrix, j->first_read + t, 0, b, 0);
-        float all = kernels()->draw_rows(squares, rows, u, a->draws, s->drawn.places + at * a->draws);
-        s->drawn.roots[(size_t)t * a->row_blocks + b] = sqrtf(all);
-        sums->all = a->full_sums ? sums->all : all;
+        draw_block(j, t, b, worker);
     }
 }
 
@@ -230,6 +254,7 @@ struct piece {
     size_t matrix;
     uint64_t first_read; /* of token 0 of the multiply */
     uint32_t t, tokens;  /* tokens [t, t + tokens), at most TOKENS */
+    const struct kernels *kernels;
 };
 
 /* White noise of the panels of one strip. Row blocks go together as far as there is room, the more the fewer tokens
@@ -240,7 +265,8 @@ struct strip_noise {
     uint32_t begin, end;     /* row blocks at hand */
     bool apart;              /* numbers of every panel are drawn when they are wanted, while they are in the cache */
     float z[STRIP_RESULTS];  /* [row blocks][panels][tokens][PANEL] */
-    float sd[STRIP_RESULTS]; /* [row blocks][STRIP_PANELS][tokens][PANEL], from drawn rows */
+    uint8_t *strip;          /* for the variances of a row block; NULL: rows are drawn from the codes, or not at all */
+    float sd[STRIP_RESULTS]; /* [row blocks][STRIP_PANELS][tokens][PANEL], from drawn rows of strips */
 };
 static uint32_t blocks_together(const struct piece *p) { return TOKENS / p->tokens; }
 
@@ -280,33 +306,64 @@ static const uint32_t *drawn_places(const struct piece *p, uint32_t b) {
     return p->s->drawn.places + ((size_t)b * p->s->max_tokens + p->t) * p->a->draws;
 }
 
-static void sum_drawn_rows(const struct piece *p, uint32_t b, struct strip_noise *noise) {
+/* The law of `count` panels from `panel` on, NULL where it is the plain square in all of them. */
+static const int16_t *law_of(const struct array *a, uint32_t b, uint32_t panel, uint32_t count) {
+    const size_t first = (size_t)b * a->panels + panel;
+    bool square = true;
+    for (uint32_t i = 0; i < count; i++) {
+        square = square && a->square_law[first + i];
+    }
+    return square ? NULL : a->noise + first * 4 * PANEL;
+}
+
+static const int16_t *codes_at(const struct array *a, uint32_t b, uint32_t panel) {
+    return a->codes + ((size_t)panel * a->row_stride + a->row_offset[b]) * PANEL;
+}
+
+/* For one row block of the strip: its variances, and the sd that they give the noise. */
+static void sum_drawn_rows(const struct piece *p, uint32_t b, const struct strip_noise *noise, float *sd) {
     const struct array *a = p->a;
-    const uint32_t later = b + blocks_together(p), next = later < a->row_blocks ? later : b % blocks_together(p);
-    const size_t strip = noise->first / STRIP_PANELS, after = next == later ? strip : strip + 1;
-    const struct drawn_rows rows = {.strip = array_strip(a, b, 0, strip),
-                                    .factors = array_drawn_factors(a, b, 0, strip),
-                                    .places = drawn_places(p, b),
-                                    .draws = a->draws,
-                                    .roots = p->s->drawn.roots + (size_t)p->t * a->row_blocks + b,
-                                    .ldr = a->row_blocks,
-                                    .next = after < array_strip_count(a) ? array_strip(a, next, 0, after) : NULL,
-                                    .next_places = drawn_places(p, next),
-                                    .next_rows = strip_rows(array_block_rows(a, next))};
-    kernels()->drawn_sd(&rows, p->tokens, noise->sd + (size_t)(b - noise->begin) * STRIP_PANELS * p->tokens * PANEL);
+    const uint32_t strip = noise->first / STRIP_PANELS, panel = strip * STRIP_PANELS, left = a->panels - panel,
+                   panels = left < STRIP_PANELS ? left : STRIP_PANELS;
+    p->kernels->strip_of_codes(codes_at(a, b, panel), (size_t)a->row_stride * PANEL, panels, array_block_rows(a, b),
+                               law_of(a, b, panel, panels), noise->strip);
+    const struct drawn_rows drawn = {.strip = noise->strip,
+                                     .factors = array_drawn_factors(a, b, 0, strip),
+                                     .places = drawn_places(p, b),
+                                     .draws = a->draws,
+                                     .roots = p->s->drawn.roots + (size_t)p->t * a->row_blocks + b,
+                                     .ldr = a->row_blocks};
+    p->kernels->drawn_sd(&drawn, p->tokens, sd);
 }
 
 static void begin_noise(const struct piece *p, struct strip_noise *noise) {
     if (!noise->apart) {
         draw_normals(p, noise->first, noise->last, noise->begin, noise->end, noise->z);
     }
-    for (uint32_t b = noise->begin; p->a->draws && b < noise->end; b++) {
-        sum_drawn_rows(p, b, noise);
+    for (uint32_t b = noise->begin; noise->strip && b < noise->end; b++) {
+        sum_drawn_rows(p, b, noise, noise->sd + (size_t)(b - noise->begin) * STRIP_PANELS * p->tokens * PANEL);
     }
 }
 
+/* [tokens][PANEL] of one panel and row block. */
 static const float *drawn_sd_of(const struct piece *p, uint32_t panel, uint32_t b, const struct strip_noise *noise) {
     return noise->sd + ((size_t)(b - noise->begin) * STRIP_PANELS + panel % STRIP_PANELS) * p->tokens * PANEL;
+}
+
+/* Rows are drawn from the codes. */
+static void noisy_codes(const struct piece *p, uint32_t panel, uint32_t b, const int16_t *x, const float *z, float *v) {
+    const struct array *a = p->a;
+    const float *of_strip = array_drawn_factors(a, b, 0, panel / STRIP_PANELS);
+    const struct drawn_codes drawn = {.panel = codes_at(a, b, panel),
+                                      .law = law_of(a, b, panel, 1),
+                                      .factors = of_strip + (size_t)(panel % STRIP_PANELS) * PANEL,
+                                      .places = drawn_places(p, b),
+                                      .draws = a->draws,
+                                      .roots = p->s->drawn.roots + (size_t)p->t * a->row_blocks + b,
+                                      .ldr = a->row_blocks};
+    __builtin_prefetch(drawn.factors); /* wanted after the weights */
+    __builtin_prefetch(drawn.factors + NOISE_STRIP);
+    p->kernels->mac_i16_drawn(array_block_rows(a, b), x, a->row_stride, p->tokens, &drawn, z, PANEL, v);
 }
 
 /* Sums of codes with the white noise of their read. */
@@ -314,8 +371,7 @@ static void noisy_products(const struct piece *p, uint32_t panel, uint32_t b, st
     const struct array *a = p->a;
     const struct multiply_scratch *s = p->s;
     const size_t block = (size_t)b * a->panels + panel, rows = array_block_rows(a, b);
-    const int16_t *codes = a->codes + ((size_t)panel * a->row_stride + a->row_offset[b]) * PANEL,
-                  *x = s->codes + (size_t)p->t * a->row_stride + a->row_offset[b];
+    const int16_t *codes = codes_at(a, b, panel), *x = s->codes + (size_t)p->t * a->row_stride + a->row_offset[b];
     const struct square_sums *of_inputs = s->square_sums + (size_t)p->t * a->row_blocks + b;
     const struct read_noise full = {.law = a->noise + block * 4 * PANEL,
                                     .factors = a->noise_factors + block * 3 * PANEL,
@@ -323,23 +379,22 @@ static void noisy_products(const struct piece *p, uint32_t panel, uint32_t b, st
                                     .lds = square_stride(a),
                                     .sums = of_inputs,
                                     .ldn = a->row_blocks};
+    const enum noise_sum sum = array_noise_sum(a, b, 0, panel);
     const float *z = normals_of(p, panel, b, noise);
     int32_t sums[TOKENS * PANEL];
     float sd[TOKENS * PANEL];
-    switch (array_noise_sum(a, b, 0, panel)) {
-    case NOISE_ALIKE:
-        kernels()->mac_i16(codes, rows, x, a->row_stride, p->tokens, sums);
-        kernels()->add_flat_noise(sums, full.factors + PANEL, &of_inputs->all,
-                                  a->row_blocks * (sizeof *of_inputs / sizeof(float)), z, PANEL, p->tokens, v);
-        break;
-    case NOISE_DRAWN:
-        kernels()->mac_i16(codes, rows, x, a->row_stride, p->tokens, sums);
-        kernels()->add_noise(sums, drawn_sd_of(p, panel, b, noise), z, PANEL, p->tokens, v);
-        break;
-    case NOISE_FULL:
-        kernels()->mac_i16_noise(codes, rows, x, a->row_stride, p->tokens, &full, sums, sd);
-        kernels()->add_noise(sums, sd, z, PANEL, p->tokens, v);
-        break;
+    if (sum == NOISE_ALIKE) {
+        p->kernels->mac_i16(codes, rows, x, a->row_stride, p->tokens, sums);
+        p->kernels->add_flat_noise(sums, full.factors + PANEL, &of_inputs->all,
+                                   a->row_blocks * (sizeof *of_inputs / sizeof(float)), z, PANEL, p->tokens, v);
+    } else if (sum == NOISE_FULL) {
+        p->kernels->mac_i16_noise(codes, rows, x, a->row_stride, p->tokens, &full, sums, sd);
+        p->kernels->add_noise(sums, sd, z, PANEL, p->tokens, v);
+    } else if (noise->strip) {
+        p->kernels->mac_i16(codes, rows, x, a->row_stride, p->tokens, sums);
+        p->kernels->add_noise(sums, drawn_sd_of(p, panel, b, noise), z, PANEL, p->tokens, v);
+    } else {
+        noisy_codes(p, panel, b, x, z, v);
     }
 }
 
@@ -350,7 +405,7 @@ static void dot_products(const struct piece *p, uint32_t panel, uint32_t b, stru
            x = (size_t)p->t * a->row_stride + a->row_offset[b];
     uint32_t rows = array_block_rows(a, b);
     if (a->weights) {
-        kernels()->gemm_panel_f32(a->weights + at, rows, p->s->inputs + x, a->row_stride, p->tokens, v, PANEL, PANEL);
+        p->kernels->gemm_panel_f32(a->weights + at, rows, p->s->inputs + x, a->row_stride, p->tokens, v, PANEL, PANEL);
         return;
     }
     if (a->noise) {
@@ -358,7 +413,7 @@ static void dot_products(const struct piece *p, uint32_t panel, uint32_t b, stru
         return;
     }
     int32_t sums[TOKENS * PANEL];
-    kernels()->mac_i16(a->codes + at, rows, p->s->codes + x, a->row_stride, p->tokens, sums);
+    p->kernels->mac_i16(codes_at(a, b, panel), rows, p->s->codes + x, a->row_stride, p->tokens, sums);
     for (uint32_t i = 0; i < p->tokens * PANEL; i++) {
         v[i] = (float)sums[i];
     }
@@ -466,8 +521,14 @@ static void weigh_block(const struct job *j, size_t i) {
                                         a->weights ? j->s->inputs + at : NULL, m->dac.limit, m->inputs.voltage);
 }
 
+/* Room of one thread for a strip; NULL: not wanted. */
+static uint8_t *strip_room(const struct piece *p, int worker) {
+    const struct drawn_scratch *d = &p->s->drawn;
+    return has_strips(p->a, p->tokens) ? d->strips + (size_t)worker * strip_size(d->rows) : NULL;
+}
+
 /* One piece through panels [first, last) of one strip. Returns how many saturated. */
-static uint64_t multiply_strip(const struct piece *p, uint32_t first, uint32_t last, float *y) {
+static uint64_t multiply_strip(const struct piece *p, uint32_t first, uint32_t last, int worker, float *y) {
     const uint32_t row_blocks = p->a->row_blocks, together = p->a->noise ? blocks_together(p) : row_blocks;
     float v[TOKENS * PANEL], sum[STRIP_PANELS][TOKENS * PANEL];
     struct strip_noise noise; /* filled where there is noise */
@@ -475,6 +536,7 @@ static uint64_t multiply_strip(const struct piece *p, uint32_t first, uint32_t l
     noise.first = first;
     noise.last = last;
     noise.apart = p->tokens >= SHORT_RUN;
+    noise.strip = p->a->noise ? strip_room(p, worker) : NULL;
     for (uint32_t i = 0; i < last - first; i++) {
         memset(sum[i], 0, p->tokens * PANEL * sizeof **sum);
     }
@@ -503,14 +565,19 @@ static void multiply_panels(void *context, size_t begin, size_t end, int worker)
     struct job *j = context;
     const uint32_t together = j->a->noise ? STRIP_PANELS : 1;
     uint64_t saturated = 0;
-    (void)worker;
     for (uint32_t first = (uint32_t)begin, last; first < end; first = last) {
         last = first / together * together + together;
         last = last < end ? last : (uint32_t)end;
         for (uint32_t t = 0; t < j->tokens; t += TOKENS) {
-            uint32_t left = j->tokens - t;
-            struct piece p = {j->m, j->a, j->s, j->matrix, j->first_read, t, left < TOKENS ? left : TOKENS};
-            saturated += multiply_strip(&p, first, last, j->y);
+            struct piece p = {.m = j->m,
+                              .a = j->a,
+                              .s = j->s,
+                              .matrix = j->matrix,
+                              .first_read = j->first_read,
+                              .t = t,
+                              .tokens = piece_tokens(j->tokens, t),
+                              .kernels = kernels()};
+            saturated += multiply_strip(&p, first, last, worker, j->y);
         }
     }
     size_t weighed = (size_t)j->tokens * j->a->row_blocks, panels = j->a->panels;

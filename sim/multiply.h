@@ -65,10 +65,11 @@ struct network_scratch {
 
 /* For noise of drawn rows; NULL where no array has it. */
 struct drawn_scratch {
-    uint32_t *places; /* [row blocks][max_tokens][draws] rows drawn */
+    uint32_t *places; /* [row blocks][max_tokens][draws] rows drawn: where they lie in strips or panels */
     float *roots;     /* [tokens][row blocks] of the sum of the squared inputs */
-    float *squares;   /* [threads][row_stride] of one token */
-    size_t squares_stride; /* of a thread */
+    float *squares;   /* [threads][rows] of one block of one token */
+    uint8_t *strips;  /* [threads][strip_size(rows)] */
+    size_t rows;      /* of the largest block */
 };
 
 struct multiply_scratch {

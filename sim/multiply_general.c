@@ -287,7 +287,7 @@ static void sum_drawn_rows(const struct block_work *w, size_t strip, uint32_t li
         .ldr = 1,
         .next = last ? array_strip(a, w->block, (line + 1) % a->lines, after) : NULL,
         .next_places = w->g->group_places,
-        .next_rows = strip_rows(array_block_rows(a, w->block)),
+        .next_rows = array_block_rows(a, w->block),
     };
     kernels()->drawn_sd(&rows, (size_t)groups_from(w, group) * w->tokens, sd);
 }

@@ -231,8 +231,11 @@ static void square_group(const struct block_work *w, uint32_t group, uint32_t to
     }
     if (a->draws) {
         const float u = draw_comb(w->m, a, w->matrix, w->first_read + token, w->round, w->block, group);
-        g->group_roots[at] =
-            sqrtf(kernels()->draw_rows(squares, rows, u, a->draws, g->group_places + at * a->draws));
+        uint32_t *places = g->group_places + at * a->draws;
+        g->group_roots[at] = sqrtf(kernels()->draw_rows(squares, rows, u, a->draws, places));
+        for (uint32_t d = 0; d < a->draws; d++) {
+            places[d] = (uint32_t)strip_place(places[d], 0);
+        }
     }
 }
 

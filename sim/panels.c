@@ -5,8 +5,8 @@
  * at most 1/65534 of it. The largest code is smaller where the sum of a column could leave int32.
  * White noise: every weight has its own variance v per read. Beside fp32 panels each is kept as a byte; beside codes
  * c the column keeps v = n0 + n1 |c| + n2 c^2, least squares over the column without negative terms, scaled so that the
- * sum of the column is exact: what a multiply adds up is the sum of x^2 v, as base/read_noise.c rounds it. Where the
- * noise differs from weight to weight, each v is kept as a byte too, for sums over drawn rows (base/drawn_noise.c).
+ * sum of the column is exact: what a multiply adds up is the sum of x^2 v, as base/read_noise.c rounds it, over all
+ * rows or over drawn ones (base/drawn_noise.c; for those of fp32 panels each v is kept as a byte once more).
  */
 #include <math.h>
 #include <string.h>
@@ -18,13 +18,12 @@ enum {
     CODE_MAX = 32767,
     TERMS = 3,
     DRAWS_STEP = 16, /* numbers of drawn rows that there are: multiples of it */
-    DRAWS_LEAST = 16,
 };
 
 /* Excess kurtosis that drawn rows may give to the noise of a column like the mean of its matrix, and of any, by the
  * bound of base/drawn_noise.c, which holds on average over the orders of the rows. Half of it is usual: inputs that are
  * not all of one size are drawn with less scatter (tests/test_drawn.c). */
-static const double EXCESS = 0.1, EXCESS_MOST = 0.25;
+static const double EXCESS = 0.2, EXCESS_MOST = 0.5;
 /* Columns of more than that, in which few weights have most of the noise, are not drawn in any case: a few of them do
  * not speak for the matrix. Gaussian weights whose variance is their square have 2. */
 static const double SCATTER_MOST = 4;
@@ -182,29 +181,29 @@ static void put_floats(float *panel, const float *values, uint32_t rows) {
     }
 }
 
-/* Variances of one column for drawn rows, in units of scale^2. */
-static void store_drawn(struct array *a, const float *variance, uint32_t row_block, uint32_t line, uint32_t output,
-                        float scale) {
-    const uint32_t strip = output / NOISE_STRIP, column = output % NOISE_STRIP, rows = array_block_rows(a, row_block);
-    const struct drawn_column c = pack_drawn(variance, rows, column, array_strip(a, row_block, line, strip));
-    float *factors = array_drawn_factors(a, row_block, line, strip);
-    factors[column] = c.base / scale / scale;
-    factors[NOISE_STRIP + column] = c.step / scale / scale;
-    a->scatter[((size_t)row_block * a->lines + line) * a->columns + output] = c.scatter;
+/* What drawn_sd needs of one column: its variance for equal inputs is base + step x mean byte. */
+static void store_drawn(struct array *a, uint32_t row_block, uint32_t line, uint32_t output, struct drawn_column c) {
+    float *factors = array_drawn_factors(a, row_block, line, output / NOISE_STRIP);
+    factors[output % NOISE_STRIP] = c.base;
+    factors[NOISE_STRIP + output % NOISE_STRIP] = c.step;
 }
 
-/* The noise of one column, in squares of its codes; none where all codes are 0. */
+/* The noise of one column of codes, in their squares; none where all are 0. */
 static void store_noise(const struct machine *m, struct array *a, const int16_t *codes, const float *variance,
-                        uint32_t rows, size_t at) {
-    float noise[TERMS] = {0}, scale = a->code_scale[at];
+                        uint32_t row_block, uint32_t output) {
+    const size_t at = (size_t)row_block * a->columns + output;
+    const uint32_t rows = array_block_rows(a, row_block);
+    float noise[TERMS] = {0}, *factors = a->noise_factors + at / PANEL * 3 * PANEL + at % PANEL;
+    const float scale = a->code_scale[at];
     if (scale > 0) {
         fit_noise(codes, variance, rows, noise);
         for (int i = 0; i < TERMS; i++) {
             noise[i] = noise[i] / scale / scale;
         }
     }
-    read_noise_column(noise, codes, rows, m->dac.limit, a->noise + at / PANEL * 4 * PANEL + at % PANEL,
-                      a->noise_factors + at / PANEL * 3 * PANEL + at % PANEL);
+    read_noise_column(noise, codes, rows, m->dac.limit, a->noise + at / PANEL * 4 * PANEL + at % PANEL, factors);
+    const struct drawn_column drawn = {factors[2 * PANEL], variance_unit(factors, m->dac.limit)};
+    store_drawn(a, row_block, 0, output, drawn);
 }
 
 /* ---- how noise is summed ------------------------------------------------------------------------------------- */
@@ -240,8 +239,24 @@ static enum noise_sum sum_of_panel(const struct array *a, size_t panel, uint32_t
     return noise_is_alike(a, panel) ? NOISE_ALIKE : pays && fits ? NOISE_DRAWN : NOISE_FULL;
 }
 
+/* Whether the law of all lanes is the plain square of the code, which kernels know without it. Lanes without noise,
+ * whose weights are 0 or which have no output, have any law that is wanted. */
+static bool make_square(const float *factors, int16_t *law) {
+    bool square = true;
+    for (uint32_t lane = 0; lane < PANEL; lane++) {
+        if (factors[lane] == 0 && factors[PANEL + lane] == 0 && factors[2 * PANEL + lane] == 0) {
+            law[lane] = law[PANEL + lane] = 0;
+            law[2 * PANEL + lane] = INT16_MIN;
+            law[3 * PANEL + lane] = 1;
+        }
+        square = square && law[lane] == 0 && law[PANEL + lane] == 0 && law[2 * PANEL + lane] == INT16_MIN &&
+                 law[3 * PANEL + lane] == 1;
+    }
+    return square;
+}
+
 void array_choose_sums(const struct machine *m, struct array *a) {
-    if (!a->strips) {
+    if (!a->drawn_factors) {
         return;
     }
     const uint32_t draws = draws_for(a);
@@ -252,6 +267,9 @@ void array_choose_sums(const struct machine *m, struct array *a) {
         a->full_sums = a->full_sums || sum == NOISE_FULL;
         a->some_alike = a->some_alike || sum == NOISE_ALIKE;
         a->draws = sum == NOISE_DRAWN ? draws : a->draws;
+        if (a->noise && sum != NOISE_ALIKE) {
+            a->square_law[i] = make_square(a->noise_factors + i * 3 * PANEL, a->noise + i * 4 * PANEL);
+        }
     }
     for (size_t i = 0; i < array_strip_count(a) * a->lines * a->row_blocks; i++) {
         for (size_t column = 0; column < NOISE_STRIP; column++) {
@@ -266,31 +284,38 @@ void array_choose_sums(const struct machine *m, struct array *a) {
 
 /* ---- storing --------------------------------------------------------------------------------------------------- */
 
+static void store_floats(struct array *a, uint32_t row_block, uint32_t line, uint32_t output, const float *effective,
+                         const float *variance, float *panel) {
+    const uint32_t rows = array_block_rows(a, row_block), strip = output / NOISE_STRIP;
+    put_floats(panel + output % PANEL, effective, rows);
+    if (variance) {
+        pack_variances(variance, rows, output % PANEL, array_variances(a, row_block, line, output / PANEL),
+                       array_spread_factors(a, row_block, line, output / PANEL));
+        store_drawn(a, row_block, line, output,
+                    pack_drawn(variance, rows, output % NOISE_STRIP, array_strip(a, row_block, line, strip)));
+    }
+}
+
 void array_store_line(const struct machine *m, struct array *a, uint32_t row_block, uint32_t line, uint32_t output,
                       const float *effective, const float *variance, int16_t *scratch) {
     uint32_t rows = array_block_rows(a, row_block);
     size_t start = panel_start(a, row_block, line, output),
            at = ((size_t)row_block * a->lines + line) * a->columns + output;
+    if (variance) {
+        a->scatter[at] = variance_scatter(variance, rows);
+    }
     if (a->weights) {
-        put_floats(a->weights + start + output % PANEL, effective, rows);
         a->code_scale[at] = 1;
-        if (variance) {
-            pack_variances(variance, rows, output % PANEL, array_variances(a, row_block, line, output / PANEL),
-                           array_spread_factors(a, row_block, line, output / PANEL));
-            store_drawn(a, variance, row_block, line, output, 1);
-        }
+        store_floats(a, row_block, line, output, effective, variance, a->weights + start);
         return;
     }
     if (make_codes(m, a, effective, rows, at, scratch)) {
-        int16_t *panel = a->codes + start + 2 * (output % PANEL);
+        int16_t *panel = a->codes + start;
         for (uint32_t r = 0; r < rows; r++) {
-            panel[(size_t)(r / 2) * 2 * PANEL + r % 2] = scratch[r];
+            panel[code_place(r, output % PANEL)] = scratch[r];
         }
     }
     if (variance) {
-        store_noise(m, a, scratch, variance, rows, at);
-    }
-    if (variance && a->code_scale[at] > 0) {
-        store_drawn(a, variance, row_block, line, output, a->code_scale[at]);
+        store_noise(m, a, scratch, variance, row_block, output);
     }
 }

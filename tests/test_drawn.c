@@ -31,36 +31,33 @@ static void fill_squares(enum kind kind, size_t rows, float *squares) {
     }
 }
 
-/* How often each row was drawn; places are rows of a strip and grow. */
-static void count_draws(const uint32_t *places, size_t draws, size_t rows, size_t *count) {
-    size_t drawn = 0;
-    for (size_t r = 0; r < rows; r++) {
-        count[r] = 0;
-        for (size_t d = 0; d < draws; d++) {
-            count[r] += places[d] == strip_place(r, rows, 0);
-        }
-        drawn += count[r];
-    }
-    assert_int_equal(drawn, draws);
-    for (size_t d = 1; d < draws; d++) {
-        assert_true(places[d - 1] <= places[d]);
+/* In the order in which the comb goes through them. */
+static size_t place_in_comb(size_t row, size_t rows) { return row % DRAW_LANES * rows + row / DRAW_LANES; }
+
+/* How often each row was drawn. */
+static void count_draws(const uint32_t *drawn, size_t draws, size_t rows, size_t *count) {
+    memset(count, 0, rows * sizeof *count);
+    for (size_t d = 0; d < draws; d++) {
+        assert_in_range(drawn[d], 0, rows - 1);
+        assert_true(d == 0 || place_in_comb(drawn[d - 1], rows) <= place_in_comb(drawn[d], rows));
+        count[drawn[d]]++;
     }
 }
 
 /* Every row as often as its share of all draws says, rounded up or down. `off`: where a row begins and ends among the
  * teeth is known to single precision only, after rows / 16 + 16 additions and a few operations more; and a tooth that
  * rounding takes from the very end goes to the last row that has some. */
-static void check_draws(const float *squares, size_t rows, size_t draws, const uint32_t *places) {
+static void check_draws(const float *squares, size_t rows, size_t draws, const uint32_t *drawn) {
     const double off = 2 * ((double)rows / DRAW_LANES + 24) * EPS * (double)draws;
     size_t count[MOST_ROWS];
     double all = 0;
     for (size_t r = 0; r < rows; r++) {
         all += (double)squares[r];
     }
-    count_draws(places, draws, rows, count);
+    count_draws(drawn, draws, rows, count);
     for (size_t r = 0; r < rows && all > 0; r++) {
         const double share = (double)squares[r] / all * (double)draws;
-        const size_t more = places[draws - 1] == strip_place(r, rows, 0);
+        const size_t more = drawn[draws - 1] == r;
         assert_true((double)count[r] >= floor(share - off));
         assert_true((double)count[r] <= ceil(share + off) + (double)more);
         assert_true(squares[r] > 0 || count[r] == 0);
@@ -143,7 +140,7 @@ static void plain_sd(const struct drawn_rows *rows, float *sd) {
         const size_t t = i / NOISE_STRIP, c = i % NOISE_STRIP;
         uint64_t sum = 0;
         for (size_t d = 0; d < rows->draws; d++) {
-            sum += rows->strip[rows->places[t * rows->draws + d] + strip_place(0, 1, c)];
+            sum += rows->strip[rows->places[t * rows->draws + d] + strip_place(0, c)];
         }
         const float steps = rows->factors[NOISE_STRIP + c] * (float)sum, mean = rows->factors[c] + steps;
         sd[i] = (mean < 0 ? 0 : sqrtf(mean)) * rows->roots[t * rows->ldr];
@@ -168,7 +165,7 @@ static void check_drawn_sd(const struct drawn_rows *rows) {
 
 /* Bytes of a strip: any, or all the largest that may be. */
 static uint8_t *some_strip(bool largest) {
-    const size_t bytes = strip_rows(SD_ROWS) * NOISE_STRIP;
+    const size_t bytes = SD_ROWS * NOISE_STRIP;
     uint8_t *strip = end_of_block(bytes, 1);
     for (size_t i = 0; i < bytes; i++) {
         strip[i] = largest ? STEPS_MOST : (uint8_t)(random_uniform(2, 2, i) * (STEPS_MOST + 1));
@@ -179,7 +176,7 @@ static uint8_t *some_strip(bool largest) {
 /* Bit for bit, up to the largest sums; factors and numbers that are negative; with and without what is read next. */
 static void drawn_sd_is_what_the_header_says(void **state) {
     (void)state;
-    static const size_t draws[] = {4, 16, 64, DRAWS_MOST};
+    static const size_t draws[] = {2, 16, 64, DRAWS_MOST};
     float *factors = end_of_block(2 * NOISE_STRIP, sizeof *factors);
     for (size_t c = 0; c < NOISE_STRIP; c++) {
         factors[c] = 0.3f * (float)c - (c % 5 == 0 ? 30.0f : 0.1f);
@@ -192,7 +189,7 @@ static void drawn_sd_is_what_the_header_says(void **state) {
         float *roots = end_of_block((SD_TOKENS - 1) * ldr + 1, sizeof *roots);
         for (size_t i = 0; i < SD_TOKENS * n; i++) {
             const size_t row = i % 11 ? (size_t)(random_uniform(2, 3, i) * SD_ROWS) : SD_ROWS - 1;
-            places[i] = (uint32_t)strip_place(row, SD_ROWS, 0);
+            places[i] = (uint32_t)strip_place(row, 0);
         }
         for (size_t t = 0; t < SD_TOKENS; t++) {
             roots[t * ldr] = 0.7f * (float)t;
@@ -205,13 +202,140 @@ static void drawn_sd_is_what_the_header_says(void **state) {
                                         .ldr = ldr,
                                         .next = k / 2 % 2 ? strip : NULL,
                                         .next_places = places,
-                                        .next_rows = strip_rows(SD_ROWS)};
+                                        .next_rows = SD_ROWS};
         check_drawn_sd(&rows);
         free_array(strip);
         free_array(places);
         free_array(roots);
     }
     free_array(factors);
+}
+
+/* ---- codes ------------------------------------------------------------------------------------------------------ */
+
+enum { CODE_ROWS = 41, WORDS = CODE_ROWS + 1 };
+
+/* Four panels; an odd count of rows is padded. A word before them and one behind. */
+struct codes { int16_t *block, *panels, law[4 * 4 * PANEL]; };
+
+/* The law of each column: a square (no others where `squares`), a constant and a square, with a linear term. */
+static struct codes some_codes(size_t rows, bool squares) {
+    static const float laws[3][3] = {{0, 0, 1e-9f}, {0.4f, 0, 1e-9f}, {0.1f, 1e-5f, 1e-9f}};
+    const size_t words = (rows + 1) / 2 * 2 * PANEL;
+    struct codes c = {.block = end_of_block(4 * words + 2, sizeof *c.block)};
+    c.panels = c.block + 1;
+    for (size_t column = 0; column < NOISE_STRIP; column++) {
+        int16_t code[CODE_ROWS], *law = c.law + column / PANEL * 4 * PANEL + column % PANEL;
+        float factors[2 * PANEL + 1];
+        for (size_t r = 0; r < rows; r++) {
+            code[r] = (int16_t)(r == 0 ? INT16_MIN + 1 : 65534 * random_uniform(7, column, r) - 32767);
+            c.panels[column / PANEL * words + code_place(r, column % PANEL)] = code[r];
+        }
+        read_noise_column(laws[squares ? 0 : column % 3], code, rows, 127, law, factors);
+        if (squares) {
+            law[0] = law[PANEL] = 0;
+            law[2 * PANEL] = INT16_MIN;
+            law[3 * PANEL] = 1;
+        }
+    }
+    return c;
+}
+
+static int32_t product_15(int32_t a, int32_t b) { return (a * b + (1 << 14)) >> 15; }
+static int32_t plain_variance(int32_t code, const int16_t *law) {
+    const int32_t a = law[3 * PANEL] * (code < 0 ? -code : code);
+    return (law[0] + product_15(law[PANEL], a) - product_15(law[2 * PANEL], product_15(a, a))) >> 8;
+}
+
+/* All variances, of one to four panels, and nothing behind them. */
+static void check_strip(const struct kernels *k, const struct codes *c, size_t panels, size_t rows, bool squares) {
+    const size_t words = (rows + 1) / 2 * 2 * PANEL, bytes = strip_size(rows);
+    uint8_t *strip = end_of_block(bytes, 1);
+    memset(strip, POISON, bytes);
+    k->strip_of_codes(c->panels, words, panels, rows, squares ? NULL : c->law, strip);
+    for (size_t i = 0; i < rows * NOISE_STRIP; i++) {
+        const size_t r = i / NOISE_STRIP, column = i % NOISE_STRIP, panel = column / PANEL, lane = column % PANEL;
+        const int32_t of_weight =
+            plain_variance(c->panels[panel * words + code_place(r, lane)], c->law + panel * 4 * PANEL + lane);
+        assert_int_equal(strip[strip_place(r, column)], panel < panels ? of_weight : 0);
+        assert_in_range(of_weight, 0, STEPS_MOST);
+    }
+    free_array(strip);
+}
+
+static void strips_have_the_variances_of_codes(void **state) {
+    (void)state;
+    static const size_t rows[] = {1, 2, 3, 40, CODE_ROWS};
+    for (size_t i = 0; i < 2 * sizeof rows / sizeof rows[0]; i++) {
+        struct codes c = some_codes(rows[i / 2], i % 2);
+        for (size_t k = 0; k < 4 * sets; k++) {
+            check_strip(set[k / 4], &c, 1 + k % 4, rows[i / 2], i % 2);
+        }
+        free_array(c.block);
+    }
+}
+
+/* Noise and sum of one panel by way of a strip and its kernels, all of ref. */
+static void by_strip(const struct drawn_codes *codes, const struct codes *c, const int16_t *x, const float *z,
+                     float *v) {
+    static uint8_t strip[WORDS * NOISE_STRIP];
+    static float sd[NOISE_STRIP * DRAWN_TOKENS];
+    static int32_t acc[DRAWN_TOKENS * PANEL];
+    const struct kernels *ref = set[sets - 1];
+    uint32_t places[DRAWN_TOKENS * 64];
+    for (size_t i = 0; i < DRAWN_TOKENS * codes->draws; i++) {
+        const size_t row = codes->places[i] / (2 * PANEL) * 2 + codes->places[i] % 2;
+        places[i] = (uint32_t)strip_place(row, 0);
+    }
+    const struct drawn_rows rows = {.strip = strip,
+                                    .factors = codes->factors,
+                                    .places = places,
+                                    .draws = codes->draws,
+                                    .roots = codes->roots,
+                                    .ldr = codes->ldr};
+    ref->strip_of_codes(c->panels, 0, 1, CODE_ROWS, c->law, strip);
+    ref->drawn_sd(&rows, DRAWN_TOKENS, sd);
+    ref->mac_i16(c->panels, CODE_ROWS, x, WORDS, DRAWN_TOKENS, acc);
+    ref->add_noise(acc, sd, z, PANEL, DRAWN_TOKENS, v);
+}
+
+/* Bit for bit what strips give, in all sets, for any count of tokens and both kinds of law. Rows 0 and 40, whose
+ * neighbours lie outside of the panel, are drawn too. */
+static void noise_from_codes_is_that_from_strips(void **state) {
+    (void)state;
+    static float factors[2 * NOISE_STRIP], roots[2 * DRAWN_TOKENS], z[DRAWN_TOKENS * PANEL],
+        expected[DRAWN_TOKENS * PANEL], v[DRAWN_TOKENS * PANEL + 1];
+    static uint32_t places[DRAWN_TOKENS * 64];
+    static int16_t x[DRAWN_TOKENS * WORDS];
+    random_gaussian_fill(8, random_stream(RANDOM_TEST, 1), 0, z, DRAWN_TOKENS * PANEL);
+    for (size_t i = 0; i < 64 * DRAWN_TOKENS; i++) {
+        const size_t row = i % 5 == 0 ? 0 : i % 5 == 1 ? CODE_ROWS - 1 : (size_t)(random_uniform(8, 2, i) * CODE_ROWS);
+        places[i] = (uint32_t)code_place(row, 0);
+        x[i % (DRAWN_TOKENS * WORDS)] = (int16_t)(254 * random_uniform(8, 3, i) - 127);
+        roots[i % (2 * DRAWN_TOKENS)] = 1e3f * (float)i;
+        factors[i % NOISE_STRIP] = i % 7 == 0 ? -20.0f : 0.5f;
+        factors[NOISE_STRIP + i % NOISE_STRIP] = 0.01f * (float)(1 + i % NOISE_STRIP);
+    }
+    for (size_t k = 0; k < 6; k++) {
+        static const size_t draws[] = {2, 16, 64};
+        struct codes c = some_codes(CODE_ROWS, k % 2);
+        const struct drawn_codes codes = {.panel = c.panels,
+                                          .law = k % 2 ? NULL : c.law,
+                                          .factors = factors,
+                                          .places = places,
+                                          .draws = draws[k / 2],
+                                          .roots = roots,
+                                          .ldr = 2};
+        by_strip(&codes, &c, x, z, expected);
+        for (size_t i = 0; i < sets * (DRAWN_TOKENS + 1); i++) {
+            const size_t tokens = i % (DRAWN_TOKENS + 1);
+            memset(v, POISON, sizeof v);
+            set[i / (DRAWN_TOKENS + 1)]->mac_i16_drawn(CODE_ROWS, x, WORDS, tokens, &codes, z, PANEL, v);
+            assert_memory_equal(v, expected, tokens * PANEL * sizeof *v);
+            assert_int_equal(bits_of_float(v[tokens * PANEL]), 0x55555555);
+        }
+        free_array(c.block);
+    }
 }
 
 /* ---- columns ---------------------------------------------------------------------------------------------------- */
@@ -221,10 +345,10 @@ static void drawn_sd_is_what_the_header_says(void **state) {
 static void columns_keep_their_sum(void **state) {
     (void)state;
     enum { N = 37, COLUMN = 21 };
-    uint8_t *strip = end_of_block(strip_rows(N) * NOISE_STRIP, 1);
+    uint8_t *strip = end_of_block(N * NOISE_STRIP, 1);
     float variance[N];
     double sum = 0, squares = 0, kept = 0;
-    memset(strip, POISON, strip_rows(N) * NOISE_STRIP);
+    memset(strip, POISON, N * NOISE_STRIP);
     for (size_t r = 0; r < N; r++) {
         variance[r] = 1e-7f * (float)(1 + random_uniform(4, 4, r) * (r % 6 ? 1 : 5));
         sum += (double)variance[r];
@@ -232,7 +356,7 @@ static void columns_keep_their_sum(void **state) {
     }
     const struct drawn_column c = pack_drawn(variance, N, COLUMN, strip);
     for (size_t r = 0; r < N; r++) {
-        const size_t place = strip_place(r, N, COLUMN);
+        const size_t place = strip_place(r, COLUMN);
         const double of_row = (double)c.base + (double)c.step * strip[place];
         assert_in_range(strip[place], 0, STEPS_MOST);
         assert_near(of_row, variance[r], 1.001 * (double)c.step);
@@ -240,8 +364,8 @@ static void columns_keep_their_sum(void **state) {
         strip[place] = POISON;
     }
     assert_near(kept, sum, 1e-6 * sum);
-    assert_near(c.scatter, squares * N / (sum * sum) - 1, 1e-6);
-    for (size_t i = 0; i < strip_rows(N) * NOISE_STRIP; i++) {
+    assert_near(variance_scatter(variance, N), squares * N / (sum * sum) - 1, 1e-6);
+    for (size_t i = 0; i < N * NOISE_STRIP; i++) {
         assert_int_equal(strip[i], POISON);
     }
     free_array(strip);
@@ -251,13 +375,14 @@ static void columns_keep_their_sum(void **state) {
 static void alike_columns_have_no_bytes(void **state) {
     (void)state;
     static const float columns[2][5] = {{3e-7f, 3e-7f, 3e-7f, 3e-7f, 3e-7f}, {0}};
-    uint8_t strip[DRAW_LANES * NOISE_STRIP], untouched[sizeof strip];
+    uint8_t strip[5 * NOISE_STRIP], untouched[sizeof strip];
     memset(untouched, POISON, sizeof untouched);
     for (size_t k = 0; k < 2; k++) {
         for (size_t rows = 0; rows <= 5; rows++) {
             memcpy(strip, untouched, sizeof strip);
             const struct drawn_column c = pack_drawn(columns[k], rows, 3, strip);
-            assert_true(c.base == (rows ? columns[k][0] : 0) && c.step == 0 && c.scatter == 0);
+            assert_true(c.base == (rows ? columns[k][0] : 0) && c.step == 0);
+            assert_near(variance_scatter(columns[k], rows), 0, 1e-6);
             assert_memory_equal(strip, untouched, sizeof strip);
         }
     }
@@ -265,11 +390,11 @@ static void alike_columns_have_no_bytes(void **state) {
 
 /* ---- variance and shape over the combs -------------------------------------------------------------------------- */
 
-enum { ROWS = 256, COMBS = 4096, TOKENS_TRIED = 8 };
+enum { ROWS = 256, COMBS = 8192, TOKENS_TRIED = 8 };
 enum law { SQUARE, HALF_SQUARE, LAWS };
 enum inputs { NORMAL, UNIFORM, OUTLIER, INPUTS };
 
-/* Variances in whole 1/63 above the least, so that bytes keep them exactly: of weights up to 3 sd, the square, or that
+/* Variances in whole 1/127 above the least, so that bytes keep them exactly: of weights up to 3 sd, the square, or that
  * and as much on average for all. The first two rows span the range. */
 static float law_variance(enum law law, size_t row, float z) {
     const double u = row < 2 ? (double)row : fmax(fmin((double)z / 3, 1), -1);
@@ -330,6 +455,13 @@ static void add_shape(const struct strip *s, const float *squares, size_t draws,
     }
 }
 
+/* Numbers of rows -> where they begin. */
+static void places_of_strip(size_t draws, uint32_t *rows) {
+    for (size_t d = 0; d < draws; d++) {
+        rows[d] = (uint32_t)strip_place(rows[d], 0);
+    }
+}
+
 static struct shape shape_of(enum law law, enum inputs inputs, size_t draws) {
     struct strip *s = strip_of(law, draws);
     struct shape shape = {0};
@@ -341,6 +473,7 @@ static struct shape shape_of(enum law law, enum inputs inputs, size_t draws) {
         for (size_t k = 0; k < COMBS; k++) {
             const float all = kernels()->draw_rows(squares, ROWS, ((float)k + 0.5f) / COMBS, draws, places);
             const float root = sqrtf(all);
+            places_of_strip(draws, places);
             const struct drawn_rows rows = {
                 .strip = s->bytes, .factors = s->factors, .places = places, .draws = draws, .roots = &root};
             kernels()->drawn_sd(&rows, 1, sd);
@@ -356,21 +489,21 @@ static struct shape shape_of(enum law law, enum inputs inputs, size_t draws) {
     return shape;
 }
 
-/* V' is V on average over the combs, to the 1/4096 in which they come (found: 0.0003 at most). The noise that it gives
+/* V' is V on average over the combs, to the 1/8192 in which they come (found: 0.0002 at most). The noise that it gives
  * has less excess kurtosis, on average over columns and tokens, than that of independent draws, which is the bound. In
- * one column and token it depends on the order of the rows: up to 2.25 times its bound (found). */
+ * one column and token it depends on the order of the rows: up to 2.6 times its bound (found). */
 static void drawn_variance_is_that_of_all_rows(void **state) {
     (void)state;
     static const struct {
         size_t draws;
         double excess[INPUTS], bound[INPUTS]; /* NORMAL, UNIFORM, OUTLIER */
-    } found[LAWS] = {{64, {0.0399, 0.0509, 0.0838}, {0.0986, 0.0987, 0.1374}},
-                     {16, {0.0847, 0.0942, 0.0552}, {0.1050, 0.1045, 0.0713}}};
+    } found[LAWS] = {{32, {0.1228, 0.1554, 0.1947}, {0.1960, 0.1962, 0.2701}},
+                     {16, {0.0843, 0.0939, 0.0550}, {0.1046, 0.1041, 0.0709}}};
     for (int law = 0; law < LAWS; law++) {
         for (int inputs = 0; inputs < INPUTS; inputs++) {
             const struct shape s = shape_of((enum law)law, (enum inputs)inputs, found[law].draws);
             assert_true(s.off <= 5e-4);
-            assert_true(s.excess < s.bound && s.worst <= 2.5);
+            assert_true(s.excess < s.bound && s.worst <= 2.75);
             assert_near(s.excess, found[law].excess[inputs], 0.001);
             assert_near(s.bound, found[law].bound[inputs], 0.001);
         }
@@ -386,6 +519,7 @@ static void one_row_alone_is_exact(void **state) {
     uint32_t places[DRAWS];
     for (size_t k = 0; k < COMBS; k++) {
         const float all = kernels()->draw_rows(squares, ROWS, (float)k / COMBS, DRAWS, places), root = sqrtf(all);
+        places_of_strip(DRAWS, places);
         const struct drawn_rows rows = {
             .strip = s->bytes, .factors = s->factors, .places = places, .draws = DRAWS, .roots = &root};
         kernels()->drawn_sd(&rows, 1, sd);
@@ -431,8 +565,11 @@ static void sums_are_chosen_by_panel(void **state) {
     struct fixture *f = fixture_open("ideal", NOISY "tile.rows=256", OUT, IN, NULL, 0);
     const struct array *a = f->machine->arrays[0];
     assert_int_equal(panels_with(f, NOISE_DRAWN), 2 * 5);
-    assert_int_equal(a->draws, 64); /* scatter 2 of a square of Gaussian numbers: 3 x 2 / 64 = 0.09 */
-    assert_true(a->strips && !a->full_sums);
+    assert_int_equal(a->draws, 32); /* scatter 2 of a square of Gaussian numbers: 3 x 2 / 32 = 0.19 */
+    assert_true(!a->strips && !a->full_sums); /* they are laid out from codes, or not needed */
+    for (size_t i = 0; i < 2 * 5; i++) {
+        assert_true(a->square_law[i]); /* the last panel has lanes without outputs */
+    }
     fixture_close(f);
     f = fixture_open("ideal", NOISY "tile.rows=256", OUT, IN, weights_with_sparse(OUT, IN, 20), 0);
     a = f->machine->arrays[0];
@@ -440,7 +577,7 @@ static void sums_are_chosen_by_panel(void **state) {
     assert_int_equal(panels_with(f, NOISE_FULL), 2);
     assert_true(a->noise_sum[1] == NOISE_FULL && a->full_sums && a->draws > 0);
     fixture_close(f);
-    f = fixture_open("ideal", NOISY "tile.rows=100", OUT, IN, NULL, 0);
+    f = fixture_open("ideal", NOISY "tile.rows=60", OUT, IN, NULL, 0);
     a = f->machine->arrays[0];
     assert_int_equal(panels_with(f, NOISE_FULL), a->row_blocks * a->panels);
     assert_true(a->draws == 0 && !a->strips);
@@ -522,8 +659,8 @@ static double covariance(const double *z, size_t a, size_t b) {
 }
 
 /* The variance of every output within 4 standard errors, sqrt(2 / READS) = 1 %, of the sum over its devices; that of
- * all outputs together too (0.12 %; found 1 - 0.00002). Excess kurtosis (found 0.021, standard error 0.004): not 0, and
- * within 3 scatter / draws = 0.094, half of that since two row blocks are added. Outputs do not know of each other, not
+ * all outputs together too (0.12 %; found 1 + 0.0002). Excess kurtosis (found 0.056, standard error 0.004): not 0, and
+ * within 3 scatter / draws = 0.19, half of that since two row blocks are added. Outputs do not know of each other, not
  * even those of one strip (5 standard errors, as there are 2,415 pairs). */
 static void noise_has_the_variance_of_the_devices(void **state) {
     (void)state;
@@ -542,7 +679,7 @@ static void noise_has_the_variance_of_the_devices(void **state) {
         }
     }
     assert_near(variance, 1, 4 * sqrt(2.0 / OUT) * error);
-    assert_true(excess > 0.008 && excess < 0.047);
+    assert_true(excess > 0.016 && excess < 0.094);
     mem_free(z);
     mem_free(x);
     fixture_close(f);
@@ -629,9 +766,9 @@ static void noise_of_both(const struct noisy_case *c, const float *x, double *fa
     }
 }
 
-/* Both draw the same rows; that variances are rounded is the difference: to 1/63 of the largest, 1/218 rms, while their
- * mean is a ninth of it; this is 4 % of one row, 0.5 % of 64 together, half of that of the noise itself. At most 0.3 %
- * rms over the results (found 0.22 to 0.26 %), the worst result 2.5 % of the rms (found 2.0 %). */
+/* Both draw the same rows; that variances are rounded is the difference: to 1/127 of the largest, 1/440 rms, while
+ * their mean is a ninth of it; this is 2 % of one row, 0.4 % of 32 together, half of that of the noise itself. At most
+ * 0.25 % rms over the results (found 0.16 to 0.19 %), the worst result 2 % of the rms (found 1.5 %). */
 static void noise_is_that_of_the_reference(void **state) {
     (void)state;
     for (const struct noisy_case *c = cases; c < cases + CASES; c++) {
@@ -645,8 +782,8 @@ static void noise_is_that_of_the_reference(void **state) {
             off += (fast[i] - reference[i]) * (fast[i] - reference[i]);
             worst = fmax(worst, fabs(fast[i] - reference[i]));
         }
-        assert_true(squares > 0 && off <= 0.003 * 0.003 * squares);
-        assert_true(worst <= 0.025 * sqrt(squares / (double)n));
+        assert_true(squares > 0 && off <= 0.0025 * 0.0025 * squares);
+        assert_true(worst <= 0.02 * sqrt(squares / (double)n));
         mem_free(fast);
         mem_free(reference);
         mem_free(x);
@@ -680,6 +817,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup(sums_without_shares_draw_the_first_row, find_sets),
     cmocka_unit_test_setup(places_end_where_they_should, find_sets),
     cmocka_unit_test_setup(drawn_sd_is_what_the_header_says, find_sets),
+    cmocka_unit_test_setup(strips_have_the_variances_of_codes, find_sets),
+    cmocka_unit_test_setup(noise_from_codes_is_that_from_strips, find_sets),
     cmocka_unit_test(columns_keep_their_sum),
     cmocka_unit_test(alike_columns_have_no_bytes),
     cmocka_unit_test(drawn_variance_is_that_of_all_rows),

@@ -165,11 +165,11 @@ static void observe_tiles(const struct machine *m, struct observation *o) {
     for (size_t i = 0; a->noise && i < (size_t)a->row_blocks * a->lines * a->columns * 3; i++) {
         note(o, WHITE, (double)a->noise[i]);
     }
-    size_t strips = array_strip_count(a) * a->lines, strip_bytes = array_strip_offset(a, a->row_blocks) * NOISE_STRIP;
+    size_t strips = array_strip_count(a) * a->lines, strip_bytes = (size_t)a->row_stride * NOISE_STRIP;
     for (size_t i = 0; a->strips && i < strips * strip_bytes; i++) {
         note(o, WHITE, a->strips[i]);
     }
-    for (size_t i = 0; a->strips && i < strips * a->row_blocks * 2 * NOISE_STRIP; i++) {
+    for (size_t i = 0; a->drawn_factors && i < strips * a->row_blocks * 2 * NOISE_STRIP; i++) {
         note(o, WHITE, (double)a->drawn_factors[i]);
     }
 }

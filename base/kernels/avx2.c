@@ -697,111 +697,6 @@ static void avx2_noise_sd(const struct byte_noise *noise, size_t rows, size_t to
     take_byte_roots(noise, tokens, sd);
 }
 
-/* Eight runs of the comb: which of them have teeth on this row, the numbers of their first teeth into `tooth`. */
-struct comb { simde__m256 run, before; simde__m256i tooth; };
-INLINE unsigned teeth_of(struct comb *c, simde__m256 squares, simde__m256 scale, simde__m256 u, int32_t *tooth) {
-    c->run = simde_mm256_add_ps(c->run, squares);
-    const simde__m256 reached = simde_mm256_mul_ps(simde_mm256_add_ps(c->before, c->run), scale);
-    const simde__m256i end = simde_mm256_cvttps_epi32(simde_mm256_add_ps(reached, u));
-    const simde__m256i some = simde_mm256_cmpgt_epi32(end, c->tooth);
-    store_words(tooth, c->tooth);
-    c->tooth = end;
-    return (unsigned)simde_mm256_movemask_ps(simde_mm256_castsi256_ps(some));
-}
-
-INLINE struct comb comb_at(const float *before, simde__m256 scale, simde__m256 u) {
-    const simde__m256 sum = simde_mm256_loadu_ps(before);
-    const simde__m256i tooth = simde_mm256_cvttps_epi32(simde_mm256_add_ps(simde_mm256_mul_ps(sum, scale), u));
-    return (struct comb){simde_mm256_setzero_ps(), sum, tooth};
-}
-
-static float avx2_draw_rows(const float *squares, size_t rows, float u, size_t draws, uint32_t *places) {
-    const size_t length = strip_rows(rows) / DRAW_LANES;
-    float sum[DRAW_LANES], before[DRAW_LANES], tail[DRAW_LANES];
-    uint32_t first[DRAWS_MOST + 2]; /* rounding may add a tooth */
-    int32_t tooth[DRAW_LANES];
-    simde__m256 low = simde_mm256_setzero_ps(), high = low;
-    memset(first, 0, (draws + 2) * sizeof *first);
-    for (size_t j = 0; j < length; j++) {
-        const float *now = lanes_at(squares, rows, j, tail);
-        low = simde_mm256_add_ps(low, simde_mm256_loadu_ps(now));
-        high = simde_mm256_add_ps(high, simde_mm256_loadu_ps(now + LANES));
-    }
-    simde_mm256_storeu_ps(sum, low);
-    simde_mm256_storeu_ps(sum + LANES, high);
-    const float all = sums_before(sum, before);
-    if (!comb_counts(all, draws, places)) {
-        return all;
-    }
-    const simde__m256 scale = simde_mm256_set1_ps((float)draws / all), start = simde_mm256_set1_ps(u);
-    struct comb c0 = comb_at(before, scale, start), c1 = comb_at(before + LANES, scale, start);
-    for (size_t j = 0; j < length; j++) {
-        const float *now = lanes_at(squares, rows, j, tail);
-        unsigned some = teeth_of(&c0, simde_mm256_loadu_ps(now), scale, start, tooth);
-        some |= teeth_of(&c1, simde_mm256_loadu_ps(now + LANES), scale, start, tooth + LANES) << LANES;
-        for (; some; some &= some - 1) {
-            const size_t l = (size_t)__builtin_ctz(some);
-            first[tooth[l]] = (uint32_t)((l * length + j) * NOISE_STRIP);
-        }
-    }
-    fill_places(first, draws, places);
-    return all;
-}
-
-/* One half of a strip's row, 32 columns: bytes of four rows fit one. */
-INLINE simde__m256i four_rows(const uint8_t *strip, const uint32_t *places) {
-    const simde__m256i first = simde_mm256_add_epi8(load_words(strip + places[0]), load_words(strip + places[1]));
-    const simde__m256i second = simde_mm256_add_epi8(load_words(strip + places[2]), load_words(strip + places[3]));
-    return simde_mm256_add_epi8(first, second);
-}
-
-static_assert((int)STEPS_MOST * 4 <= 255 && (int)STEPS_MOST * DRAWS_MOST <= 65535, "sums of bytes overflow");
-
-/* Words are added as they are, odd bytes and all, which have sums of their own: they come off at the end. Then sum[i]
- * are the 16 columns of panel i. */
-INLINE void sum_drawn(const struct drawn_rows *rows, const uint32_t *places, simde__m256i sum[NOISE_STRIP / PANEL]) {
-    for (size_t i = 0; i < NOISE_STRIP / PANEL; i++) {
-        sum[i] = simde_mm256_setzero_si256();
-    }
-    for (size_t d = 0; d < rows->draws; d += 4) {
-        for (size_t half = 0; half < 2; half++) {
-            const simde__m256i four = four_rows(rows->strip + half * 2 * PANEL, places + d);
-            sum[2 * half] = simde_mm256_add_epi16(sum[2 * half], four);
-            sum[2 * half + 1] = simde_mm256_add_epi16(sum[2 * half + 1], simde_mm256_srli_epi16(four, 8));
-        }
-    }
-    for (size_t half = 0; half < 2; half++) {
-        sum[2 * half] = simde_mm256_sub_epi16(sum[2 * half], simde_mm256_slli_epi16(sum[2 * half + 1], 8));
-    }
-}
-
-/* sd of eight columns */
-INLINE simde__m256 sd_of_sums(simde__m128i words, const float *factors, simde__m256 of_token) {
-    const simde__m256 sum = simde_mm256_cvtepi32_ps(simde_mm256_cvtepu16_epi32(words));
-    const simde__m256 steps = simde_mm256_mul_ps(simde_mm256_loadu_ps(factors + NOISE_STRIP), sum);
-    const simde__m256 mean = simde_mm256_add_ps(simde_mm256_loadu_ps(factors), steps);
-    return simde_mm256_mul_ps(simde_mm256_sqrt_ps(simde_mm256_max_ps(mean, simde_mm256_setzero_ps())), of_token);
-}
-
-static void avx2_drawn_sd(const struct drawn_rows *rows, size_t tokens, float *sd) {
-    simde__m256i sum[NOISE_STRIP / PANEL];
-    for (size_t t = 0; t < tokens; t++) {
-        const simde__m256 of_token = simde_mm256_broadcast_ss(rows->roots + t * rows->ldr);
-        sum_drawn(rows, rows->places + t * rows->draws, sum);
-        for (size_t i = 0; i < NOISE_STRIP / PANEL; i++) {
-            const float *factors = rows->factors + i * PANEL;
-            float *to = sd + (i * tokens + t) * PANEL;
-            const simde__m128i low = simde_mm256_castsi256_si128(sum[i]);
-            const simde__m128i high = simde_mm256_extracti128_si256(sum[i], 1);
-            simde_mm256_storeu_ps(to, sd_of_sums(low, factors, of_token));
-            simde_mm256_storeu_ps(to + LANES, sd_of_sums(high, factors + LANES, of_token));
-        }
-        if (rows->next) {
-            ask_for_rows(rows, t, tokens);
-        }
-    }
-}
-
 static void avx2_scale_sums(const int32_t *acc, const float steps[PANEL], const float *x_steps, size_t tokens,
                             float *y, size_t ldy, size_t lanes) {
     for (size_t t = 0; t < tokens; t++) {
@@ -844,6 +739,8 @@ static void avx2_add_flat_noise(const int32_t *acc, const float column[PANEL], c
     }
 }
 
+#include "base/kernels/avx2_drawn.h"
+
 #include "base/kernels/avx2_gaussian.h"
 
 const struct kernels kernels_avx2 = {
@@ -864,6 +761,8 @@ const struct kernels kernels_avx2 = {
     .noise_sd = avx2_noise_sd,
     .draw_rows = avx2_draw_rows,
     .drawn_sd = avx2_drawn_sd,
+    .mac_i16_drawn = avx2_mac_i16_drawn,
+    .strip_of_codes = avx2_strip_of_codes,
     .add_noise = avx2_add_noise,
     .add_flat_noise = avx2_add_flat_noise,
     .absmax_f32 = avx2_absmax_f32,

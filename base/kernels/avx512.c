@@ -640,79 +640,6 @@ static void avx512_noise_sd(const struct byte_noise *from, size_t rows, size_t t
     }
 }
 
-static float avx512_draw_rows(const float *squares, size_t rows, float u, size_t draws, uint32_t *places) {
-    const size_t length = strip_rows(rows) / DRAW_LANES;
-    float sum[DRAW_LANES], before[DRAW_LANES], tail[DRAW_LANES];
-    uint32_t first[DRAWS_MOST + 2]; /* rounding may add a tooth */
-    __m512 run = _mm512_setzero_ps();
-    memset(first, 0, (draws + 2) * sizeof *first);
-    for (size_t j = 0; j < length; j++) {
-        run = _mm512_add_ps(run, _mm512_loadu_ps(lanes_at(squares, rows, j, tail)));
-    }
-    _mm512_storeu_ps(sum, run);
-    const float all = sums_before(sum, before);
-    if (!comb_counts(all, draws, places)) {
-        return all;
-    }
-    const __m512 scale = _mm512_set1_ps((float)draws / all), start = _mm512_set1_ps(u);
-    const __m512 earlier = _mm512_loadu_ps(before);
-    const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    __m512i tooth = _mm512_cvttps_epi32(_mm512_add_ps(_mm512_mul_ps(earlier, scale), start));
-    __m512i place = _mm512_mullo_epi32(lane, _mm512_set1_epi32((int)(length * NOISE_STRIP)));
-    run = _mm512_setzero_ps();
-    for (size_t j = 0; j < length; j++) {
-        run = _mm512_add_ps(run, _mm512_loadu_ps(lanes_at(squares, rows, j, tail)));
-        const __m512 reached = _mm512_mul_ps(_mm512_add_ps(earlier, run), scale);
-        const __m512i end = _mm512_cvttps_epi32(_mm512_add_ps(reached, start));
-        _mm512_mask_i32scatter_epi32(first, _mm512_cmpgt_epi32_mask(end, tooth), tooth, place, sizeof *first);
-        place = _mm512_add_epi32(place, _mm512_set1_epi32(NOISE_STRIP));
-        tooth = end;
-    }
-    fill_places(first, draws, places);
-    return all;
-}
-
-static_assert((int)STEPS_MOST * 4 <= 255 && (int)STEPS_MOST * DRAWS_MOST <= 65535, "sums of bytes overflow");
-
-/* A row of a strip is one register, bytes of four rows fit one. Words are added as they are, odd bytes and all, which
- * have sums of their own: they come off at the end. Then sum[i] are the columns of panel i. */
-INLINE void sum_drawn(const struct drawn_rows *rows, const uint32_t *places, __m256i sum[NOISE_STRIP / PANEL]) {
-    const uint8_t *strip = rows->strip;
-    __m512i both = _mm512_setzero_si512(), odd = both;
-    for (size_t d = 0; d < rows->draws; d += 4) {
-        const __m512i first =
-            _mm512_add_epi8(_mm512_loadu_si512(strip + places[d]), _mm512_loadu_si512(strip + places[d + 1]));
-        const __m512i second =
-            _mm512_add_epi8(_mm512_loadu_si512(strip + places[d + 2]), _mm512_loadu_si512(strip + places[d + 3]));
-        const __m512i four = _mm512_add_epi8(first, second);
-        both = _mm512_add_epi16(both, four);
-        odd = _mm512_add_epi16(odd, _mm512_srli_epi16(four, 8));
-    }
-    const __m512i even = _mm512_sub_epi16(both, _mm512_slli_epi16(odd, 8));
-    sum[0] = _mm512_castsi512_si256(even);
-    sum[1] = _mm512_castsi512_si256(odd);
-    sum[2] = _mm512_extracti64x4_epi64(even, 1);
-    sum[3] = _mm512_extracti64x4_epi64(odd, 1);
-}
-
-static void avx512_drawn_sd(const struct drawn_rows *rows, size_t tokens, float *sd) {
-    __m256i sum[NOISE_STRIP / PANEL];
-    for (size_t t = 0; t < tokens; t++) {
-        const __m512 of_token = _mm512_set1_ps(rows->roots[t * rows->ldr]);
-        sum_drawn(rows, rows->places + t * rows->draws, sum);
-        for (size_t i = 0; i < NOISE_STRIP / PANEL; i++) {
-            const float *factors = rows->factors + i * PANEL;
-            const __m512 number = _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(sum[i]));
-            const __m512 steps = _mm512_mul_ps(_mm512_loadu_ps(factors + NOISE_STRIP), number);
-            const __m512 mean = _mm512_max_ps(_mm512_add_ps(_mm512_loadu_ps(factors), steps), _mm512_setzero_ps());
-            _mm512_storeu_ps(sd + (i * tokens + t) * PANEL, _mm512_mul_ps(roots(mean), of_token));
-        }
-        if (rows->next) {
-            ask_for_rows(rows, t, tokens);
-        }
-    }
-}
-
 static void avx512_scale_sums(const int32_t *acc, const float steps[PANEL], const float *x_steps, size_t tokens,
                             float *y, size_t ldy, size_t lanes) {
     const __mmask16 wanted = first_lanes(lanes);
@@ -743,6 +670,8 @@ static void avx512_add_flat_noise(const int32_t *acc, const float column[PANEL],
         store_noisy(acc + t * PANEL, z + t * ldz, _mm512_mul_ps(mean, _mm512_broadcastss_ps(of_token)), v + t * PANEL);
     }
 }
+
+#include "base/kernels/avx512_drawn.h"
 
 /* --- Gaussian numbers: random_inline.h on 8 blocks at a time ------------------------------------- */
 
@@ -947,6 +876,8 @@ const struct kernels kernels_avx512 = {
     .noise_sd = avx512_noise_sd,
     .draw_rows = avx512_draw_rows,
     .drawn_sd = avx512_drawn_sd,
+    .mac_i16_drawn = avx512_mac_i16_drawn,
+    .strip_of_codes = avx512_strip_of_codes,
     .add_noise = avx512_add_noise,
     .add_flat_noise = avx512_add_flat_noise,
     .absmax_f32 = avx512_absmax_f32,

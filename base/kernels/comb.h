@@ -1,6 +1,5 @@
 /* Private to base/kernels: what all kernels share of draw_rows and drawn_sd. The rows lie in DRAW_LANES runs, row r in
- * run number r % DRAW_LANES, and the comb goes through the runs one after the other (kernels.h, strip_place;
- * base/drawn_noise.c):
+ * run number r % DRAW_LANES, and the comb goes through the runs one after the other (base/drawn_noise.c):
  *   end(r) = (before[run] + sum of the run up to and with r) * (draws / all) + u, cut off
  * is the number of teeth up to row r; those from end of the row before it on are on r. All in single precision: a
  * run is summed in its order, before[] and all are sums over the runs in theirs.
@@ -13,6 +12,9 @@
 #include <string.h>
 
 #include "base/kernels.h"
+
+/* Rows of the longest run. */
+static inline size_t run_length(size_t rows) { return (rows + DRAW_LANES - 1) / DRAW_LANES; }
 
 /* Sums of the runs -> what lies before each; returns the sum of all. */
 static inline float sums_before(const float sum[DRAW_LANES], float before[DRAW_LANES]) {
@@ -37,10 +39,10 @@ static inline const float *lanes_at(const float *squares, size_t rows, size_t j,
 
 /* Whether draws / all is a number that teeth can be counted with; all rows of inputs that are not have the first place,
  * since nothing is there to draw (all 0, or so small), or no row can be told from another (beyond single precision). */
-static inline bool comb_counts(float all, size_t draws, uint32_t *places) {
+static inline bool comb_counts(float all, size_t draws, uint32_t *drawn) {
     const bool counts = all > 0x1p-100f && all <= FLT_MAX;
     if (!counts) {
-        memset(places, 0, draws * sizeof *places);
+        memset(drawn, 0, draws * sizeof *drawn);
     }
     return counts;
 }
@@ -58,13 +60,12 @@ static inline void ask_for_rows(const struct drawn_rows *rows, size_t t, size_t 
     }
 }
 
-/* first[d]: place of the row on which tooth d is the first, else 0. Teeth in between are on the same row, and places
- * grow with the teeth. */
-static inline void fill_places(const uint32_t *first, size_t draws, uint32_t *places) {
-    uint32_t place = 0;
+/* first[d]: 1 + the row on which tooth d is the first, or 0; the teeth in between are on the same row. */
+static inline void fill_teeth(const uint32_t *first, size_t draws, uint32_t *drawn) {
+    uint32_t row = 1;
     for (size_t d = 0; d < draws; d++) {
-        place = first[d] > place ? first[d] : place;
-        places[d] = place;
+        row = first[d] ? first[d] : row;
+        drawn[d] = row - 1;
     }
 }
 

@@ -84,7 +84,7 @@ static void ref_mac_i16(const int16_t *panel, size_t rows, const int16_t *x, siz
         for (size_t lane = 0; lane < PANEL; lane++) {
             int32_t sum = 0;
             for (size_t r = 0; r < rows; r++) {
-                sum += panel[r / 2 * 2 * PANEL + lane * 2 + r % 2] * x[t * ldx + r];
+                sum += panel[code_place(r, lane)] * x[t * ldx + r];
             }
             acc[t * PANEL + lane] = sum;
         }
@@ -117,7 +117,7 @@ static void ref_mac_i16_noise(const int16_t *panel, size_t rows, const int16_t *
         for (size_t lane = 0; lane < PANEL; lane++) {
             int32_t spread = 0;
             for (size_t r = 0; r < rows; r++) {
-                spread += weight_variance(panel[r / 2 * 2 * PANEL + lane * 2 + r % 2], noise->law + lane) *
+                spread += weight_variance(panel[code_place(r, lane)], noise->law + lane) *
                           noise->squares[t * noise->lds + square_place(r)];
             }
             const struct square_sums *sums = noise->sums + t * noise->ldn;
@@ -147,14 +147,14 @@ static void ref_noise_sd(const struct byte_noise *noise, size_t rows, size_t tok
     }
 }
 
-static float ref_draw_rows(const float *squares, size_t rows, float u, size_t draws, uint32_t *places) {
+static float ref_draw_rows(const float *squares, size_t rows, float u, size_t draws, uint32_t *drawn) {
     float sum[DRAW_LANES] = {0}, before[DRAW_LANES];
     uint32_t first[DRAWS_MOST + 2] = {0}; /* rounding may add a tooth */
     for (size_t r = 0; r < rows; r++) {
         sum[r % DRAW_LANES] += squares[r];
     }
     const float all = sums_before(sum, before);
-    if (!comb_counts(all, draws, places)) {
+    if (!comb_counts(all, draws, drawn)) {
         return all;
     }
     const float scale = (float)draws / all;
@@ -165,12 +165,12 @@ static float ref_draw_rows(const float *squares, size_t rows, float u, size_t dr
             run += squares[r];
             const int32_t end = (int32_t)((before[l] + run) * scale + u);
             if (end > tooth) {
-                first[tooth] = (uint32_t)strip_place(r, rows, 0);
+                first[tooth] = (uint32_t)r + 1;
             }
             tooth = end;
         }
     }
-    fill_places(first, draws, places);
+    fill_teeth(first, draws, drawn);
     return all;
 }
 
@@ -179,10 +179,45 @@ static void ref_drawn_sd(const struct drawn_rows *rows, size_t tokens, float *sd
         for (size_t column = 0; column < NOISE_STRIP; column++) {
             uint32_t sum = 0;
             for (size_t d = 0; d < rows->draws; d++) {
-                sum += rows->strip[rows->places[t * rows->draws + d] + strip_place(0, 1, column)];
+                sum += rows->strip[rows->places[t * rows->draws + d] + strip_place(0, column)];
             }
             const float mean = rows->factors[column] + rows->factors[NOISE_STRIP + column] * (float)sum;
             sd[(column / PANEL * tokens + t) * PANEL + column % PANEL] = root(mean) * rows->roots[t * rows->ldr];
+        }
+    }
+}
+
+/* law NULL: h(w,w) >> 8 */
+static int32_t drawn_variance(int16_t code, const int16_t *law) {
+    return law ? weight_variance(code, law) : product_15(code, code) >> 8;
+}
+
+static void ref_mac_i16_drawn(size_t rows, const int16_t *x, size_t ldx, size_t tokens,
+                              const struct drawn_codes *codes, const float *z, size_t ldz, float *v) {
+    int32_t acc[DRAWN_TOKENS * PANEL];
+    ref_mac_i16(codes->panel, rows, x, ldx, tokens, acc);
+    for (size_t t = 0; t < tokens; t++) {
+        for (size_t lane = 0; lane < PANEL; lane++) {
+            int32_t sum = 0;
+            for (size_t d = 0; d < codes->draws; d++) {
+                const int16_t code = codes->panel[codes->places[t * codes->draws + d] + code_place(0, lane)];
+                sum += drawn_variance(code, codes->law ? codes->law + lane : NULL);
+            }
+            const float mean = codes->factors[lane] + codes->factors[NOISE_STRIP + lane] * (float)sum;
+            const float sd = root(mean) * codes->roots[t * codes->ldr];
+            v[t * PANEL + lane] = (float)acc[t * PANEL + lane] + z[t * ldz + lane] * sd;
+        }
+    }
+}
+
+static void ref_strip_of_codes(const int16_t *panel, size_t stride, size_t panels, size_t rows, const int16_t *law,
+                               uint8_t *strip) {
+    memset(strip, 0, strip_size(rows));
+    for (size_t c = 0; c < panels * PANEL; c++) {
+        const int16_t *of_column = law ? law + c / PANEL * 4 * PANEL + c % PANEL : NULL;
+        for (size_t r = 0; r < rows; r++) {
+            const int16_t code = panel[c / PANEL * stride + code_place(r, c % PANEL)];
+            strip[strip_place(r, c)] = (uint8_t)drawn_variance(code, of_column);
         }
     }
 }
@@ -260,6 +295,8 @@ const struct kernels kernels_ref = {
     .noise_sd = ref_noise_sd,
     .draw_rows = ref_draw_rows,
     .drawn_sd = ref_drawn_sd,
+    .mac_i16_drawn = ref_mac_i16_drawn,
+    .strip_of_codes = ref_strip_of_codes,
     .add_noise = ref_add_noise,
     .add_flat_noise = ref_add_flat_noise,
     .absmax_f32 = ref_absmax_f32,
