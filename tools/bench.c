@@ -337,8 +337,10 @@ static double total_macs(const struct model *m) {
 static void report_noise(struct bench *b) {
     static const char *const sizes[NOISE_SIZES] = {"multiply, 1 token", "multiply, 32 tokens"};
     static const char *const names[NOISE_SIZES][NOISE_LAWS] = {
-        {"white noise, 1 token: with / without (1.35)", "  and relative noise (limit 1.35)"},
-        {"white noise, 32 tokens: with / without (1.35)", "  and relative noise (limit 1.35)"}};
+        {"white noise, 1 token: with / without (1.35)", "  and relative noise (limit 1.35)",
+         "  relative noise alone (limit 1.35)"},
+        {"white noise, 32 tokens: with / without (1.35)", "  and relative noise (limit 1.35)",
+         "  relative noise alone (limit 1.35)"}};
     for (size_t k = 0; k < NOISE_SIZES; k++) {
         rate_row(b, sizes[k], &b->noise.plain_s[k], NOISE_BATCH * (double)NOISE_MATRIX * NOISE_MATRIX / 1e9, "GMAC/s");
         for (size_t law = 0; law < NOISE_LAWS; law++) {

@@ -21,8 +21,8 @@ static inline void series_add(struct series *s, double value) { s->value[s->coun
 /* Mean over DECODE_TOKENS single-token steps after a short prompt. */
 enum status time_decode(struct session *s, const int32_t *ids, double *seconds, struct error *e);
 
-/* White noise of every read: what each device has alike, or what also grows with its conductance. */
-enum { NOISE_SIZES = 2, NOISE_LAWS = 2 };
+/* White noise of every read: what each device has alike, that and what grows with its conductance, the latter alone. */
+enum { NOISE_SIZES = 2, NOISE_LAWS = 3 };
 struct noise_pairs {
     struct series plain_s[NOISE_SIZES];           /* one token, a batch */
     struct series ratio[NOISE_SIZES][NOISE_LAWS]; /* with noise / without */
