@@ -102,7 +102,7 @@ static void rows_are_drawn_by_their_share(void **state) {
 /* Sums that no tooth can be counted with, beyond single precision or next to 0: the first row, in all sets. */
 static void sums_without_shares_draw_the_first_row(void **state) {
     (void)state;
-    static const float most[] = {INFINITY, 3e38f, 1e-38f, 1e-44f, 0};
+    static const float most[] = {INFINITY, 3e38f, 2e-31f, 1e-38f, 1e-44f, 0};
     static const uint32_t first[16];
     for (size_t k = 0; k < sizeof most / sizeof most[0]; k++) {
         float squares[40] = {0};
@@ -111,7 +111,7 @@ static void sums_without_shares_draw_the_first_row(void **state) {
             uint32_t places[16];
             memset(places, POISON, sizeof places);
             const float all = set[s]->draw_rows(squares, 40, 0.5f, 16, places);
-            assert_true(k < 2 ? isinf(all) : all >= 0 && all < 1e-37f);
+            assert_true(k < 2 ? isinf(all) : all >= 0 && all < 0x1p-100f);
             assert_memory_equal(places, first, sizeof first);
         }
     }
@@ -303,7 +303,8 @@ static void by_strip(const struct drawn_codes *codes, const struct codes *c, con
  * neighbours lie outside of the panel, are drawn too. */
 static void noise_from_codes_is_that_from_strips(void **state) {
     (void)state;
-    static float factors[2 * NOISE_STRIP], roots[2 * DRAWN_TOKENS], z[DRAWN_TOKENS * PANEL],
+    enum { LDZ = PANEL + 3 };
+    static float factors[2 * NOISE_STRIP], roots[2 * DRAWN_TOKENS], z[DRAWN_TOKENS * PANEL], apart[DRAWN_TOKENS * LDZ],
         expected[DRAWN_TOKENS * PANEL], v[DRAWN_TOKENS * PANEL + 1];
     static uint32_t places[DRAWN_TOKENS * 64];
     static int16_t x[DRAWN_TOKENS * WORDS];
@@ -327,10 +328,13 @@ static void noise_from_codes_is_that_from_strips(void **state) {
                                           .roots = roots,
                                           .ldr = 2};
         by_strip(&codes, &c, x, z, expected);
+        for (size_t i = 0; i < DRAWN_TOKENS * PANEL; i++) {
+            apart[i / PANEL * LDZ + i % PANEL] = z[i];
+        }
         for (size_t i = 0; i < sets * (DRAWN_TOKENS + 1); i++) {
             const size_t tokens = i % (DRAWN_TOKENS + 1);
             memset(v, POISON, sizeof v);
-            set[i / (DRAWN_TOKENS + 1)]->mac_i16_drawn(CODE_ROWS, x, WORDS, tokens, &codes, z, PANEL, v);
+            set[i / (DRAWN_TOKENS + 1)]->mac_i16_drawn(CODE_ROWS, x, WORDS, tokens, &codes, apart, LDZ, v);
             assert_memory_equal(v, expected, tokens * PANEL * sizeof *v);
             assert_int_equal(bits_of_float(v[tokens * PANEL]), 0x55555555);
         }
@@ -577,6 +581,9 @@ static void sums_are_chosen_by_panel(void **state) {
     assert_int_equal(panels_with(f, NOISE_FULL), 2);
     assert_true(a->noise_sum[1] == NOISE_FULL && a->full_sums && a->draws > 0);
     fixture_close(f);
+    f = fixture_open("ideal", NOISY, 1, IN, NULL, 0); /* lanes without outputs do not count */
+    assert_int_equal(f->machine->arrays[0]->draws, 32);
+    fixture_close(f);
     f = fixture_open("ideal", NOISY "tile.rows=60", OUT, IN, NULL, 0);
     a = f->machine->arrays[0];
     assert_int_equal(panels_with(f, NOISE_FULL), a->row_blocks * a->panels);
@@ -685,48 +692,81 @@ static void noise_has_the_variance_of_the_devices(void **state) {
     fixture_close(f);
 }
 
-/* Machines with drawn rows: sizes that are no multiples of strips, panels and runs of rows; panels of both kinds;
- * several row blocks; an ADC. */
+/* Machines with drawn rows: sizes that are no multiples of strips, panels and runs of rows; panels of all kinds;
+ * several row blocks; an ADC. Tokens go through a panel 32 at a time: the last five are too few for strips. */
 struct noisy_case {
     const char *chip, *sets;
-    uint32_t outputs, inputs, sparse; /* sparse: a column with few weights, or none */
-    size_t drawn, full;               /* panels x row blocks */
+    uint32_t outputs, inputs, sparse; /* sparse: a column with few weights, or what weights there are */
+    size_t drawn, full;               /* panels x row blocks; others are noisy alike */
 };
-enum { NO_COLUMN = UINT32_MAX, CASE_TOKENS = 40 };
+enum { NO_COLUMN = UINT32_MAX, MIXED_LAWS = UINT32_MAX - 1, CASE_TOKENS = 37 };
+#define ALIKE                                                                                                          \
+    "effects.dac=on effects.read_noise=on tile.cell.white_noise.relative=0 "                                           \
+    "tile.cell.white_noise.absolute_uS=0.5 "
+enum { MIXED_OUT = 81, MIXED_IN = 500 };
 static const struct noisy_case cases[] = {
     {"ideal", NOISY "tile.rows=256", 150, 601, NO_COLUMN, 3 * 10, 0},
     {"ideal", NOISY "tile.rows=256", 70, 500, 20, 2 * 4, 2},
+    {"ideal", NOISY "tile.rows=256", 20, 300, 18, 2, 2},
     {"ideal", NOISY, 64, 130, NO_COLUMN, 4, 0},
     {"ideal", NOISY, 1, 257, NO_COLUMN, 1, 0},
+    {"ideal", ALIKE "tile.rows=1200", 20, 2300, NO_COLUMN, 0, 0},
+    {"ideal", NOISY "tile.cell.g_min_uS=5 tile.rows=256", MIXED_OUT, MIXED_IN, MIXED_LAWS, 2 * 5, 0},
     {"ideal", NOISY "tile.rows=150 effects.adc=on", 81, 1000, NO_COLUMN, 7 * 6, 0},
 };
 enum { CASES = sizeof cases / sizeof cases[0] };
 
+/* With conductances above 0 the variance of a weight has a linear term, but columns of two sizes do without it: their
+ * law is the plain square. Those are all of panel 0, the last of panel 1, all of panel 2 in the first row block. Panel
+ * 3 has one size only and is noisy alike. */
+static float *weights_of_mixed_laws(void) {
+    float *w = gaussians((size_t)MIXED_OUT * MIXED_IN, 1);
+    for (uint32_t i = 0; i < MIXED_OUT * MIXED_IN; i++) {
+        const uint32_t o = i / MIXED_IN, panel = o / PANEL, row = i % MIXED_IN;
+        const bool two = panel == 0 || o == 2 * PANEL - 1 || (panel == 2 && row < MIXED_IN / 2);
+        if (two || panel == 3) {
+            w[i] = copysignf(two && row % 3 ? 0.3f : 1, w[i]);
+        }
+    }
+    return w;
+}
+
+static bool laws_are_mixed(const struct array *a) {
+    const uint8_t *square = a->square_law, *next = square + a->panels;
+    return square[0] && next[0] && square[2] && !next[2] && !square[1] && !square[4] && a->some_alike;
+}
+
+static float *weights_of(const struct noisy_case *c) {
+    return c->sparse == NO_COLUMN    ? NULL
+           : c->sparse == MIXED_LAWS ? weights_of_mixed_laws()
+                                     : weights_with_sparse(c->outputs, c->inputs, c->sparse);
+}
+
 static struct fixture *open_case(const struct noisy_case *c, const char *more) {
     char sets_and_more[512];
     snprintf(sets_and_more, sizeof sets_and_more, "%s %s", c->sets, more);
-    float *w = c->sparse == NO_COLUMN ? NULL : weights_with_sparse(c->outputs, c->inputs, c->sparse);
-    struct fixture *f = fixture_open(c->chip, sets_and_more, c->outputs, c->inputs, w, 0);
+    struct fixture *f = fixture_open(c->chip, sets_and_more, c->outputs, c->inputs, weights_of(c), 0);
     float *x = gaussians((size_t)CASE_TOKENS * c->inputs, 3);
     calibrate(f, x, CASE_TOKENS);
     mem_free(x);
     return f;
 }
 
-/* The same bits for one token at a time and 40 at once, for 1, 2 and 3 threads, and in all kernels. */
+/* The same bits for one token at a time, 20 and all at once, for 1, 2 and 3 threads, and in all kernels. */
 static void check_same_bits(struct fixture *f, const float *x, const float *expected) {
+    static const uint32_t pieces[] = {1, 20, CASE_TOKENS};
     const uint32_t outputs = f->source.outputs, inputs = f->source.inputs;
-    float *one = mem_alloc(outputs, sizeof *one);
+    float *y = mem_alloc((size_t)CASE_TOKENS * outputs, sizeof *y);
     struct error e = {0};
-    for (uint32_t t = 0; t < CASE_TOKENS; t++) {
-        assert_int_equal(
-            machine_multiply(f->machine, 0, x + (size_t)t * inputs, 1, t, f->scratch, one, &f->record, &e), OK);
-        assert_memory_equal(one, expected + (size_t)t * outputs, outputs * sizeof *one);
+    for (size_t k = 0; k < sizeof pieces / sizeof pieces[0]; k++) {
+        for (uint32_t t = 0; t < CASE_TOKENS; t += pieces[k]) {
+            const uint32_t left = CASE_TOKENS - t, tokens = left < pieces[k] ? left : pieces[k];
+            const float *first = x + (size_t)t * inputs;
+            assert_int_equal(machine_multiply(f->machine, 0, first, tokens, t, f->scratch, y, &f->record, &e), OK);
+            assert_memory_equal(y, expected + (size_t)t * outputs, (size_t)tokens * outputs * sizeof *y);
+        }
     }
-    float *y = multiply(f, x, CASE_TOKENS);
-    assert_memory_equal(y, expected, (size_t)CASE_TOKENS * outputs * sizeof *y);
     mem_free(y);
-    mem_free(one);
 }
 
 static void batches_threads_and_kernels_change_nothing(void **state) {
@@ -739,6 +779,7 @@ static void batches_threads_and_kernels_change_nothing(void **state) {
             struct fixture *f = open_case(c, "");
             assert_int_equal(panels_with(f, NOISE_DRAWN), c->drawn);
             assert_int_equal(panels_with(f, NOISE_FULL), c->full);
+            assert_true(c->sparse != MIXED_LAWS || laws_are_mixed(f->machine->arrays[0]));
             expected = expected ? expected : multiply(f, x, CASE_TOKENS);
             check_same_bits(f, x, expected);
             fixture_close(f);
@@ -768,7 +809,8 @@ static void noise_of_both(const struct noisy_case *c, const float *x, double *fa
 
 /* Both draw the same rows; that variances are rounded is the difference: to 1/127 of the largest, 1/440 rms, while
  * their mean is a ninth of it; this is 2 % of one row, 0.4 % of 32 together, half of that of the noise itself. At most
- * 0.25 % rms over the results (found 0.16 to 0.19 %), the worst result 2 % of the rms (found 1.5 %). */
+ * 0.25 % rms over the results (found 0.11 to 0.19 %, next to nothing where all are noisy alike), the worst result 2 %
+ * of the rms (found 1.6 %). */
 static void noise_is_that_of_the_reference(void **state) {
     (void)state;
     for (const struct noisy_case *c = cases; c < cases + CASES; c++) {
