@@ -3,9 +3,9 @@
  * With tile.refresh_period_s the devices were programmed again after every whole period of the machine's age: what acts
  * is their age since then, and each programming draws new random numbers.
  *
- * Memory: 2 bytes per weight and line (4 in fp32; 4 more with white noise), 16 bytes per column, line and row block, 12
- * per column and row block; 4 bytes per digital weight, 4 more where it is listed. Columns whose largest
- * |w| is below 1e-36 count as zeros.
+ * Memory: 2 bytes per weight and line (4 in fp32, 6 with white noise), 16 bytes per column, line and row block (with
+ * white noise 32 more, in fp32 24), 12 per column and row block; 4 bytes per digital weight, 4 more where it is listed.
+ * Columns whose largest |w| is below 1e-36 count as zeros.
  */
 #include "sim/machine.h"
 
@@ -56,8 +56,9 @@ uint64_t machine_device_seed(const struct machine *m) {
 
 /* ---- arrays ------------------------------------------------------------------------------------------ */
 
-/* Floats per column, line and row block; per column and row block. */
-enum { LINE_VALUES = 4, COLUMN_VALUES = 3 };
+/* Words of 4 bytes per column, line and row block; per column and row block; with white noise per column, line and row
+ * block beside codes (law, factors, factors of drawn rows, scatter) and beside fp32 (without the law). */
+enum { LINE_VALUES = 4, COLUMN_VALUES = 3, CODES_NOISE_VALUES = 2 + 3 + 2 + 1, FP32_NOISE_VALUES = 3 + 2 + 1 };
 
 void array_destroy(struct array *a) {
     if (a) {
@@ -199,14 +200,15 @@ uint64_t placement_machine_bytes(const struct chip *c, const struct placement *p
     uint64_t bytes = 0, lines = encoding_plan(s, &plan, NULL) == OK ? plan.lines : 1;
     bool white = s->effects.read_noise && cell_has_white_noise(s->tile.cell), codes = weights_are_codes(s);
     bool network = chip_needs_network(s);
-    uint64_t weight = codes ? sizeof(int16_t) + (white ? 1 : 0) : white ? 2 * sizeof(float) : sizeof(float);
+    uint64_t weight = codes ? sizeof(int16_t) : sizeof(float) + (white ? 2 : 0), /* bytes for all rows, drawn rows */
+             line = LINE_VALUES + (!white ? 0 : codes ? CODES_NOISE_VALUES : FP32_NOISE_VALUES);
     for (size_t i = 0; i < placement_matrices(p); i++) {
         struct placement_matrix m = placement_matrix_at(p, i);
         if (m.analog) {
             uint64_t columns = (uint64_t)block_count(m.outputs, PANEL) * PANEL,
                      crossings = network ? encoding_physical_columns(&plan, m.outputs) : 0;
             bytes += crossings * m.inputs * sizeof(float) + columns * m.inputs * weight * lines +
-                     columns * m.row_blocks * (COLUMN_VALUES + LINE_VALUES * lines) * sizeof(float);
+                     columns * m.row_blocks * (COLUMN_VALUES + line * lines) * sizeof(float);
             bytes += placement_side_macs(&m) * sizeof(float) + m.listed_weights * sizeof(uint32_t);
         }
     }

@@ -238,8 +238,8 @@ struct placement_matrix placement_matrix_at(const struct placement *p, size_t i)
 struct placement_total placement_total(const struct placement *p);
 /* One line about what the search for fewest hops found; nothing where there was none. */
 void placement_print_hops(const struct placement_total *p, FILE *out);
-/* Bytes that a machine of this placement keeps, about: 2 per analog weight (4 where inputs are not quantised), and some
- * per column. */
+/* Bytes that a machine of this placement keeps, about: 2 per analog weight (4 where inputs are not quantised, 6 with
+ * white noise), and some per column. */
 uint64_t placement_machine_bytes(const struct chip *c, const struct placement *p);
 
 /* ---- machine ------------------------------------------------------------------------------- */

@@ -832,6 +832,26 @@ static void noise_is_that_of_the_reference(void **state) {
     }
 }
 
+/* What white noise adds to what `map` says of memory: beside codes nothing for a weight, beside fp32 two bytes. */
+static void estimate_of_memory_knows_the_noise(void **state) {
+    (void)state;
+    static const struct { const char *dac; uint64_t weight, line; } kinds[] = {
+        {"effects.dac=on", 0, 32}, {"effects.dac=off", 2, 24}};
+    for (size_t k = 0; k < 2; k++) {
+        uint64_t bytes[2], columns = 0;
+        for (int noisy = 0; noisy < 2; noisy++) {
+            char keys[256];
+            snprintf(keys, sizeof keys, "%s %s", noisy ? NOISY : QUIET, kinds[k].dac);
+            struct fixture *f = fixture_open("ideal", keys, OUT, IN, NULL, 0);
+            bytes[noisy] = placement_machine_bytes(f->chip, f->placement);
+            columns = f->machine->arrays[0]->columns;
+            assert_int_equal(f->machine->arrays[0]->row_blocks, 1);
+            fixture_close(f);
+        }
+        assert_int_equal(bytes[1] - bytes[0], columns * (IN * kinds[k].weight + kinds[k].line));
+    }
+}
+
 /* Neither while calibrating nor after. */
 static void drawn_multiplies_allocate_nothing(void **state) {
     (void)state;
@@ -869,6 +889,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(noise_has_the_variance_of_the_devices),
     cmocka_unit_test_setup(batches_threads_and_kernels_change_nothing, find_sets),
     cmocka_unit_test(noise_is_that_of_the_reference),
+    cmocka_unit_test(estimate_of_memory_knows_the_noise),
     cmocka_unit_test(drawn_multiplies_allocate_nothing),
 };
 const struct test_suite suite_drawn = {"drawn", tests, sizeof tests / sizeof tests[0]};
