@@ -197,10 +197,10 @@ struct kernels {
 /* One column of mac_i16_noise: weights with the codes `weights` [n], |c| <= 32767, whose variance is
  * variance[0] + variance[1] |c| + variance[2] c^2 >= 0, in squares of a code. Writes law[0], [PANEL], ... [3*PANEL]
  * and factors[0], [PANEL], [2*PANEL], so that the sd is that of the sum of codes, for inputs of at most `limit`.
- * A weight's variance is rounded to 1/127 of the largest in the column (squares with a constant or without are cut off
- * to 64 to 127 steps, and the constant is not rounded; terms below half a step are left out: then
- * law[PANEL] and law[2*PANEL] are 0, and the variance is factors[PANEL] times the sum of the squares, see square_sums),
- * and the column's sum is exact.
+ * A weight's variance is rounded to 1/127 of the largest in the column, to 1/31 at the coarsest (squares with a
+ * constant or without are cut off to 64 to 127 steps where the largest code is at least 23171, and the constant is not
+ * rounded; terms below half a step are left out: then law[PANEL] and law[2*PANEL] are 0, and the variance is
+ * factors[PANEL] times the sum of the squares, see square_sums), and the column's sum is exact.
  * base/read_noise.c */
 void read_noise_column(const float variance[3], const int16_t *weights, size_t n, int limit, int16_t *law,
                        float *factors);

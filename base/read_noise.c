@@ -10,7 +10,9 @@
  * from column to column and from input to input, and has mean 0. Measured with 256 Gaussian weights
  * (tests/test_kernels.c): rms of the error of V 0.3 % for Gaussian inputs; 3 % where one input is 20 sd large, which
  * leaves all others a few steps, and the variance is mostly proportional to c^2 (1 % where half of it is constant);
- * less again where it is larger, since then it decides alone. A constant variance has no error.
+ * less again where it is larger, since then it decides alone. A constant variance has no error. Where the variance is
+ * mostly a square and no code comes near 2^15 (large tiles, many bits of input), k2 has too few bits for 127 steps: 31
+ * of them where the largest code is just above a power of two, so that each v' is off by up to four times as much.
  *
  * Where v is a constant and a square, v' is the upper 7 bits of c^2, cut off: v is b + u v', the line with the least
  * squared error, whose constant is multiplied by sum x^2 as it is:

@@ -104,8 +104,8 @@ struct array {
     float *weights;  /* [lines][panels][row_stride x PANEL] k-major, or NULL */
     /* White read noise, where the cell has it and read_noise is on. fp32 panels: variance of each effective weight as a
      * byte and factors per line, row block and column, as noise_sd wants them (array_variances, array_spread_factors).
-     * Integer panels: per line, row block and column the variance of an effective weight as
-     * noise[0] + noise[1] |code| + noise[2] code^2, fitted to its devices so that the column's sum is right. */
+     * Integer panels: per row block and column the variance of an effective weight as a polynomial of |code|, fitted
+     * to its devices so that the column's sum is right: where they differ at the same code it knows their mean. */
     int8_t *variances;     /* [lines][panels][variance_stride x PANEL], or NULL */
     float *spread_factors; /* beside it: [row_blocks][lines][panels][3 x PANEL] */
     int16_t *noise;       /* as mac_i16_noise wants it, [row_blocks][panels][4 x PANEL], or NULL */

@@ -21,8 +21,8 @@ enum {
 };
 
 /* Excess kurtosis that drawn rows may give to the noise of a column like the mean of its matrix, and of any, by the
- * bound of base/drawn_noise.c, which holds on average over the orders of the rows. Half of it is usual: inputs that are
- * not all of one size are drawn with less scatter (tests/test_drawn.c). */
+ * bound of base/drawn_noise.c, which holds on average over the orders of the rows. Two thirds of it are usual: inputs
+ * that are not all of one size are drawn with less scatter (tests/test_drawn.c). */
 static const double EXCESS = 0.2, EXCESS_MOST = 0.5;
 /* Columns of more than that, in which few weights have most of the noise, are not drawn in any case: a few of them do
  * not speak for the matrix. Gaussian weights whose variance is their square have 2. */
