@@ -14,7 +14,6 @@
 #if defined(__x86_64__) && defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && \
     defined(__AVX512VL__) && defined(__AVX512VNNI__)
 
-#include <assert.h>
 #include <immintrin.h>
 #include <stdbool.h>
 #include <string.h>

@@ -33,9 +33,6 @@ static float avx512_draw_rows(const float *squares, size_t rows, float u, size_t
     return all;
 }
 
-static_assert((int)STEPS_MOST * 2 <= 255 && (int)STEPS_MOST * DRAWS_MOST <= 65535, "sums of bytes overflow");
-static_assert((int)VARIANCE_MOST <= (int)STEPS_MOST, "variances are bytes of a strip");
-
 /* A row of a strip is one register. Words are added as they are, odd bytes and all, which have sums of their own: they
  * come off at the end. Then even is panels 0 and 2, odd 1 and 3, of each lane side by side. */
 struct drawn_sums { __m512i even, odd; };

@@ -7,11 +7,15 @@
 #ifndef MHO_BASE_KERNELS_COMB_H
 #define MHO_BASE_KERNELS_COMB_H
 
+#include <assert.h>
 #include <float.h>
 #include <stdbool.h>
 #include <string.h>
 
 #include "base/kernels.h"
+
+static_assert((int)STEPS_MOST * 2 <= 255 && (int)STEPS_MOST * DRAWS_MOST <= 65535, "sums of bytes overflow");
+static_assert((int)VARIANCE_MOST <= (int)STEPS_MOST, "variances are bytes of a strip");
 
 /* Rows of the longest run. */
 static inline size_t run_length(size_t rows) { return (rows + DRAW_LANES - 1) / DRAW_LANES; }
