@@ -19,10 +19,10 @@
  *
  * Columns have v_i as base + step x byte; the draws do not touch base,
  *   V' = A (base + step / D x sum of the bytes drawn).
- * Bytes are kept (pack_drawn, for weights that are no codes), or they are what the law of base/read_noise.c makes of a
- * code: then nothing is kept beside the weights. For few tokens the rows are drawn from the weights, which the dot
- * product has just read into the cache; for many the bytes of four panels are laid out side by side first, a cache line
- * per row (strip_of_codes). Both give the same sums.
+ * Bytes are kept (pack_drawn, for weights that are no codes, or whose codes do not say how noisy they are), or they
+ * are what the law of base/read_noise.c makes of a code: then nothing is kept beside the weights. For few tokens the
+ * rows are drawn from the weights, which the dot product has just read into the cache; for many the bytes of four
+ * panels are laid out side by side first, a cache line per row (strip_of_codes). Both give the same sums.
  */
 #include <math.h>
 

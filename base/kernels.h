@@ -219,6 +219,11 @@ struct byte_squares pack_squares(const float *squares, size_t n, uint8_t *bytes)
 /* What a unit of v(r,lane) of mac_i16_noise stands for, in squares of a code; factors: of the lane. */
 float variance_unit(const float *factors, int limit);
 
+/* How far the law and factors of a column (read_noise_column) are off its weights' own variances: rms of the
+ * differences in units of their mean. variance: [n], times per_square in squares of a code. */
+float law_misfit(const float *variance, double per_square, const int16_t *weights, size_t n, int limit,
+                 const int16_t *law, const float *factors);
+
 /* One column of a strip, see base/drawn_noise.c. variance: [rows]. The variance of a weight becomes base + step x byte,
  * rounded to 1/127 of what they differ by; the column's sum is exact. Where they are all alike step is 0, and no byte
  * is written. */

@@ -139,6 +139,18 @@ void read_noise_column(const float variance[3], const int16_t *weights, size_t n
 
 float variance_unit(const float *factors, int limit) { return ldexpf(factors[0], -shift_of(limit)); }
 
+float law_misfit(const float *variance, double per_square, const int16_t *weights, size_t n, int limit,
+                 const int16_t *law, const float *factors) {
+    const double base = (double)factors[2 * PANEL], unit = (double)variance_unit(factors, limit);
+    double sum = 0, off = 0;
+    for (size_t i = 0; i < n; i++) {
+        const double v = (double)variance[i] * per_square, error = base + unit * weight_variance(weights[i], law) - v;
+        sum += v;
+        off += error * error;
+    }
+    return sum > 0 ? (float)(sqrt(off * (double)n) / sum) : 0.0f;
+}
+
 enum { SQUARE_RUN = 1024 }; /* inputs whose squares, each below 2^20, add up in 32 bits; a multiple of 4 */
 
 struct square_sums square_codes(const int16_t *x, size_t n, int limit, uint8_t *squares) {

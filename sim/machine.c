@@ -4,8 +4,9 @@
  * is their age since then, and each programming draws new random numbers.
  *
  * Memory: 2 bytes per weight and line (4 in fp32, 6 with white noise), 16 bytes per column, line and row block (with
- * white noise 32 more, in fp32 24), 12 per column and row block; 4 bytes per digital weight, 4 more where it is listed.
- * Columns whose largest |w| is below 1e-36 count as zeros.
+ * white noise 32 more, in fp32 24; a byte more per weight where codes do not say their variance), 12 per column and
+ * row block; 4 bytes per digital weight, 4 more where it is listed. Columns whose largest |w| is below 1e-36 count as
+ * zeros.
  */
 #include "sim/machine.h"
 
@@ -68,7 +69,8 @@ void array_destroy(struct array *a) {
                                 a->output_origin, a->shared_max,   a->input,         a->correction_gain,
                                 a->correction_offset, a->crossings, a->ladder_offset, a->ladder_uS, a->between_S,
                                 a->source_S,      a->noise_factors, a->spread_factors, a->strips,
-                                a->drawn_factors, a->scatter,       a->noise_sum, a->square_law};
+                                a->drawn_factors, a->scatter,       a->noise_sum, a->square_law,
+                                a->misfit};
         for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
             mem_free(blocks[i]);
         }
@@ -110,16 +112,17 @@ static bool array_allocate_noise(struct array *a, bool integer) {
         a->noise = mem_alloc(lines, 4 * sizeof *a->noise);
         a->noise_factors = mem_alloc(lines, 3 * sizeof *a->noise_factors);
         a->square_law = mem_alloc((size_t)a->row_blocks * a->panels, sizeof *a->square_law);
+        a->misfit = mem_alloc(lines, sizeof *a->misfit);
     } else {
         a->variances = mem_alloc(array_variance_stride(a) * a->columns, sizeof *a->variances * a->lines);
         a->spread_factors = mem_alloc(lines, 3 * sizeof *a->spread_factors);
-        a->strips = mem_alloc(strips * a->row_stride, NOISE_STRIP);
     }
+    a->strips = mem_alloc(strips * a->row_stride, NOISE_STRIP);
     a->drawn_factors = mem_alloc(strips * a->row_blocks, 2 * NOISE_STRIP * sizeof *a->drawn_factors);
     a->scatter = mem_alloc(lines, sizeof *a->scatter);
     a->noise_sum = mem_alloc((size_t)a->row_blocks * a->lines * a->panels, sizeof *a->noise_sum);
-    return (integer ? a->noise && a->noise_factors && a->square_law : a->variances && a->spread_factors && a->strips) &&
-           a->drawn_factors && a->scatter && a->noise_sum;
+    return (integer ? a->noise && a->noise_factors && a->square_law && a->misfit : a->variances && a->spread_factors) &&
+           a->strips && a->drawn_factors && a->scatter && a->noise_sum;
 }
 
 /* white: beside the weights, what changes from read to read. */

@@ -112,9 +112,12 @@ struct array {
     float *noise_factors; /* beside it: [row_blocks][panels][3 x PANEL] */
     uint8_t *square_law;  /* [row_blocks][panels] whether all variances of the panel are h(c,c) >> 8 (kernels.h) */
     /* Where there is white noise: sums over drawn rows (base/drawn_noise.c), unless noise_sum says otherwise. */
-    uint8_t *strips;      /* of fp32 panels, per line, four panels and row block, array_strip; NULL: none is drawn */
+    /* Bytes per line, four panels and row block, array_strip; NULL: none is drawn, or from the codes (always from codes
+     * whose variances their laws say well enough, which misfit decides once all are stored). */
+    uint8_t *strips;
     float *drawn_factors; /* per line, four panels and row block, array_drawn_factors */
     float *scatter;       /* [row_blocks][lines][columns] variance_scatter */
+    float *misfit;        /* [row_blocks][columns] law_misfit; NULL but while programming codes */
     uint8_t *noise_sum;   /* [row_blocks][lines][panels] enum noise_sum */
     uint32_t draws;       /* rows per sum; 0: none is drawn */
     bool full_sums, some_alike; /* some panels have them, are it */

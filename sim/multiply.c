@@ -163,7 +163,9 @@ static uint32_t piece_tokens(uint32_t tokens, uint32_t t) {
 /* Whether the variances of four panels are first laid out as a strip, which costs as much as DRAWS_OF_STRIP rows drawn
  * from the codes; the sums are the same. */
 enum { DRAWS_OF_STRIP = 256 };
-static bool has_strips(const struct array *a, uint32_t tokens) { return a->draws * tokens >= DRAWS_OF_STRIP; }
+static bool has_strips(const struct array *a, uint32_t tokens) {
+    return a->strips || a->draws * tokens >= DRAWS_OF_STRIP;
+}
 static_assert((DRAWS_OF_STRIP - 1) / DRAWS_LEAST < DRAWN_TOKENS, "too many tokens for mac_i16_drawn");
 
 static void draw_block(const struct job *j, uint32_t t, uint32_t b, int worker) {
@@ -320,19 +322,34 @@ static const int16_t *codes_at(const struct array *a, uint32_t b, uint32_t panel
     return a->codes + ((size_t)panel * a->row_stride + a->row_offset[b]) * PANEL;
 }
 
-/* For one row block of the strip: its variances, and the sd that they give the noise. */
+/* Variances of one row block of the strip, laid out where they are not kept. */
+static const uint8_t *strip_at(const struct piece *p, uint32_t b, size_t strip, uint8_t *room) {
+    const struct array *a = p->a;
+    const uint32_t panel = (uint32_t)strip * STRIP_PANELS, left = a->panels - panel,
+                   panels = left < STRIP_PANELS ? left : STRIP_PANELS;
+    if (a->strips) {
+        return array_strip(a, b, 0, strip);
+    }
+    p->kernels->strip_of_codes(codes_at(a, b, panel), (size_t)a->row_stride * PANEL, panels, array_block_rows(a, b),
+                               law_of(a, b, panel, panels), room);
+    return room;
+}
+
+/* The sd of the noise of one row block of the strip. */
 static void sum_drawn_rows(const struct piece *p, uint32_t b, const struct strip_noise *noise, float *sd) {
     const struct array *a = p->a;
-    const uint32_t strip = noise->first / STRIP_PANELS, panel = strip * STRIP_PANELS, left = a->panels - panel,
-                   panels = left < STRIP_PANELS ? left : STRIP_PANELS;
-    p->kernels->strip_of_codes(codes_at(a, b, panel), (size_t)a->row_stride * PANEL, panels, array_block_rows(a, b),
-                               law_of(a, b, panel, panels), noise->strip);
-    const struct drawn_rows drawn = {.strip = noise->strip,
-                                     .factors = array_drawn_factors(a, b, 0, strip),
-                                     .places = drawn_places(p, b),
-                                     .draws = a->draws,
-                                     .roots = p->s->drawn.roots + (size_t)p->t * a->row_blocks + b,
-                                     .ldr = a->row_blocks};
+    const uint32_t later = b + blocks_together(p), next = later < a->row_blocks ? later : b % blocks_together(p);
+    const size_t strip = noise->first / STRIP_PANELS, after = next == later ? strip : strip + 1;
+    const struct drawn_rows drawn = {
+        .strip = strip_at(p, b, strip, noise->strip),
+        .factors = array_drawn_factors(a, b, 0, strip),
+        .places = drawn_places(p, b),
+        .draws = a->draws,
+        .roots = p->s->drawn.roots + (size_t)p->t * a->row_blocks + b,
+        .ldr = a->row_blocks,
+        .next = a->strips && after < array_strip_count(a) ? array_strip(a, next, 0, after) : NULL,
+        .next_places = drawn_places(p, next),
+        .next_rows = array_block_rows(a, next)};
     p->kernels->drawn_sd(&drawn, p->tokens, sd);
 }
 

@@ -9,8 +9,9 @@
  * How far the fast paths may differ:
  *   single precision, about 1e-6 of the sum of |w x|
  *   integer panels: weights are codes of 16 bits, each off by half a code, 1/65534 of the column's largest weight; the
- *     variance of white noise is a polynomial of the code with the column's sum, not each device's own, in at most 127
- *     steps (base/read_noise.c), over all rows or over drawn ones (the same as here)
+ *     variance of white noise is a polynomial of the code with the column's sum in at most 127 steps
+ *     (base/read_noise.c), over all rows or over drawn ones (the same as here), of which each device's own is taken
+ *     where the polynomial is far off
  *   fp32 panels: the variance of each device is rounded to 1/127 of what those of its column differ by
  *   adc: where that error moves a result across a rounding edge, one ADC step (a result in about a thousand)
  */

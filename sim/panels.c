@@ -6,7 +6,8 @@
  * White noise: every weight has its own variance v per read. Beside fp32 panels each is kept as a byte; beside codes
  * c the column keeps v = n0 + n1 |c| + n2 c^2, least squares over the column without negative terms, scaled so that the
  * sum of the column is exact: what a multiply adds up is the sum of x^2 v, as base/read_noise.c rounds it, over all
- * rows or over drawn ones (base/drawn_noise.c; for those of fp32 panels each v is kept as a byte once more).
+ * rows or over drawn ones (base/drawn_noise.c). For drawn rows of fp32 panels, and of codes that do not say their v
+ * (devices that are stuck), each v is kept as a byte once more.
  */
 #include <math.h>
 #include <string.h>
@@ -27,6 +28,10 @@ static const double EXCESS = 0.2, EXCESS_MOST = 0.5;
 /* Columns of more than that, in which few weights have most of the noise, are not drawn in any case: a few of them do
  * not speak for the matrix. Gaussian weights whose variance is their square have 2. */
 static const double SCATTER_MOST = 4;
+/* How far the laws of codes may be off their weights' variances, rms over a matrix and in any column, in units of the
+ * column's mean (law_misfit), if rows are to be drawn from the codes; else each device's own variance is kept as a
+ * byte. The rounding to 7 bits alone is 0.02, Gaussian weights. */
+static const double MISFIT = 0.1, MISFIT_MOST = 0.3;
 
 float sum_of_sizes(const float *x, size_t n) {
     float sum[8] = {0};
@@ -181,11 +186,14 @@ static void put_floats(float *panel, const float *values, uint32_t rows) {
     }
 }
 
-/* What drawn_sd needs of one column: its variance for equal inputs is base + step x mean byte. */
-static void store_drawn(struct array *a, uint32_t row_block, uint32_t line, uint32_t output, struct drawn_column c) {
-    float *factors = array_drawn_factors(a, row_block, line, output / NOISE_STRIP);
-    factors[output % NOISE_STRIP] = c.base;
-    factors[NOISE_STRIP + output % NOISE_STRIP] = c.step;
+/* Own variances of one column as bytes, in units of scale^2. */
+static void store_drawn(struct array *a, const float *variance, uint32_t row_block, uint32_t line, uint32_t output,
+                        float scale) {
+    const uint32_t strip = output / NOISE_STRIP, column = output % NOISE_STRIP, rows = array_block_rows(a, row_block);
+    const struct drawn_column c = pack_drawn(variance, rows, column, array_strip(a, row_block, line, strip));
+    float *factors = array_drawn_factors(a, row_block, line, strip);
+    factors[column] = c.base / scale / scale;
+    factors[NOISE_STRIP + column] = c.step / scale / scale;
 }
 
 /* The noise of one column of codes, in their squares; none where all are 0. */
@@ -193,6 +201,7 @@ static void store_noise(const struct machine *m, struct array *a, const int16_t 
                         uint32_t row_block, uint32_t output) {
     const size_t at = (size_t)row_block * a->columns + output;
     const uint32_t rows = array_block_rows(a, row_block);
+    int16_t *law = a->noise + at / PANEL * 4 * PANEL + at % PANEL;
     float noise[TERMS] = {0}, *factors = a->noise_factors + at / PANEL * 3 * PANEL + at % PANEL;
     const float scale = a->code_scale[at];
     if (scale > 0) {
@@ -201,9 +210,12 @@ static void store_noise(const struct machine *m, struct array *a, const int16_t 
             noise[i] = noise[i] / scale / scale;
         }
     }
-    read_noise_column(noise, codes, rows, m->dac.limit, a->noise + at / PANEL * 4 * PANEL + at % PANEL, factors);
-    const struct drawn_column drawn = {factors[2 * PANEL], variance_unit(factors, m->dac.limit)};
-    store_drawn(a, row_block, 0, output, drawn);
+    read_noise_column(noise, codes, rows, m->dac.limit, law, factors);
+    if (scale > 0) {
+        const double per_square = 1 / ((double)scale * (double)scale);
+        a->misfit[at] = law_misfit(variance, per_square, codes, rows, m->dac.limit, law, factors);
+        store_drawn(a, variance, row_block, 0, output, scale);
+    }
 }
 
 /* ---- how noise is summed ------------------------------------------------------------------------------------- */
@@ -255,11 +267,35 @@ static bool make_square(const float *factors, int16_t *law) {
     return square;
 }
 
-void array_choose_sums(const struct machine *m, struct array *a) {
-    if (!a->drawn_factors) {
-        return;
+/* Whether rows may be drawn from the codes, whose laws say each weight's variance near enough. */
+static bool laws_fit(const struct array *a) {
+    const size_t lines = (size_t)a->row_blocks;
+    double squares = 0;
+    for (size_t b = 0; b < lines; b++) {
+        for (uint32_t o = 0; o < a->outputs; o++) {
+            const double misfit = (double)a->misfit[b * a->columns + o];
+            squares += misfit * misfit;
+            if (misfit > MISFIT_MOST) {
+                return false;
+            }
+        }
     }
-    const uint32_t draws = draws_for(a);
+    return squares <= MISFIT * MISFIT * (double)lines * a->outputs;
+}
+
+/* Factors of the laws in place of those of the bytes. */
+static void draw_from_codes(const struct machine *m, struct array *a) {
+    for (uint32_t b = 0; b < a->row_blocks; b++) {
+        for (uint32_t o = 0; o < a->columns; o++) {
+            const float *of_law = a->noise_factors + (((size_t)b * a->panels + o / PANEL) * 3 * PANEL + o % PANEL);
+            float *factors = array_drawn_factors(a, b, 0, o / NOISE_STRIP);
+            factors[o % NOISE_STRIP] = of_law[2 * PANEL];
+            factors[NOISE_STRIP + o % NOISE_STRIP] = variance_unit(of_law, m->dac.limit);
+        }
+    }
+}
+
+static void choose_panels(const struct machine *m, struct array *a, uint32_t draws) {
     const bool all = m->spec->tile.white_noise_rows == WHITE_ROWS_ALL;
     for (size_t i = 0; i < (size_t)a->row_blocks * a->lines * a->panels; i++) {
         const enum noise_sum one = sum_of_panel(a, i, draws), sum = all && one == NOISE_DRAWN ? NOISE_FULL : one;
@@ -271,28 +307,41 @@ void array_choose_sums(const struct machine *m, struct array *a) {
             a->square_law[i] = make_square(a->noise_factors + i * 3 * PANEL, a->noise + i * 4 * PANEL);
         }
     }
+}
+
+void array_choose_sums(const struct machine *m, struct array *a) {
+    if (!a->drawn_factors) {
+        return;
+    }
+    const uint32_t draws = draws_for(a);
+    choose_panels(m, a, draws);
+    const bool from_codes = a->noise && laws_fit(a);
+    if (from_codes) {
+        draw_from_codes(m, a);
+    }
     for (size_t i = 0; i < array_strip_count(a) * a->lines * a->row_blocks; i++) {
         for (size_t column = 0; column < NOISE_STRIP; column++) {
             a->drawn_factors[(2 * i + 1) * NOISE_STRIP + column] /= (float)draws;
         }
     }
-    if (!a->draws) {
+    if (from_codes || !a->draws) {
         mem_free(a->strips);
         a->strips = NULL;
     }
+    mem_free(a->misfit);
+    a->misfit = NULL;
 }
 
 /* ---- storing --------------------------------------------------------------------------------------------------- */
 
 static void store_floats(struct array *a, uint32_t row_block, uint32_t line, uint32_t output, const float *effective,
                          const float *variance, float *panel) {
-    const uint32_t rows = array_block_rows(a, row_block), strip = output / NOISE_STRIP;
+    const uint32_t rows = array_block_rows(a, row_block);
     put_floats(panel + output % PANEL, effective, rows);
     if (variance) {
         pack_variances(variance, rows, output % PANEL, array_variances(a, row_block, line, output / PANEL),
                        array_spread_factors(a, row_block, line, output / PANEL));
-        store_drawn(a, row_block, line, output,
-                    pack_drawn(variance, rows, output % NOISE_STRIP, array_strip(a, row_block, line, strip)));
+        store_drawn(a, variance, row_block, line, output, 1);
     }
 }
 

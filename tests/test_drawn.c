@@ -540,6 +540,7 @@ static void one_row_alone_is_exact(void **state) {
 #define NOISY                                                                                                          \
     "effects.dac=on effects.read_noise=on tile.cell.white_noise.relative=0.05 "                                        \
     "tile.cell.white_noise.absolute_uS=0 "
+#define STUCK "effects.faults=on tile.faults.stuck_g_max=0.01 "
 #define QUIET "effects.dac=on effects.read_noise=off "
 enum { OUT = 70, IN = 500 };
 
@@ -595,6 +596,31 @@ static void sums_are_chosen_by_panel(void **state) {
     assert_int_equal(panels_with(f, NOISE_ALIKE), a->row_blocks * a->panels);
     assert_true(a->draws == 0 && !a->full_sums);
     fixture_close(f);
+}
+
+/* Codes do not say how noisy a device is that is stuck, nor one of a pair that was meant to be 0: with some of them, or
+ * a little of it everywhere, every device's variance is kept. Nothing is where errors of programming are those of the
+ * chip, or where no rows are drawn. */
+static void variances_are_kept_where_codes_do_not_say_them(void **state) {
+    (void)state;
+    static const struct {
+        const char *chip, *sets;
+        bool kept;
+    } machines[] = {
+        {"ideal", NOISY "tile.rows=256", false},
+        {"ideal", NOISY "tile.rows=256 " STUCK, true},
+        {"ideal", NOISY "tile.rows=256 effects.faults=on tile.faults.stuck_g_max=0.0003", true}, /* some columns' */
+        {"ideal", NOISY "tile.rows=256 tile.white_noise_rows=all " STUCK, false},
+        {"pcm256", NOISY, false},
+        {"pcm256", NOISY "tile.cell.programming_sd_uS=[0.7]", true}, /* law_misfit 0.13 rms, at most 0.2 */
+    };
+    for (size_t i = 0; i < sizeof machines / sizeof machines[0]; i++) {
+        struct fixture *f = fixture_open(machines[i].chip, machines[i].sets, OUT, IN, NULL, 0);
+        const struct array *a = f->machine->arrays[0];
+        assert_true((a->strips != NULL) == machines[i].kept);
+        assert_null(a->misfit);
+        fixture_close(f);
+    }
 }
 
 /* Variance of the noise of an output: sum of (level x 0.05 w)^2, levels as the DAC rounds them. */
@@ -713,6 +739,7 @@ static const struct noisy_case cases[] = {
     {"ideal", NOISY, 1, 257, NO_COLUMN, 1, 0},
     {"ideal", ALIKE "tile.rows=1200", 20, 2300, NO_COLUMN, 0, 0},
     {"ideal", NOISY "tile.cell.g_min_uS=5 tile.rows=256", MIXED_OUT, MIXED_IN, MIXED_LAWS, 2 * 5, 0},
+    {"ideal", NOISY STUCK "tile.rows=256", 150, 601, NO_COLUMN, 3 * 10, 0}, /* bytes are kept */
     {"ideal", NOISY "tile.rows=512 tile.dac.bits=10", 140, 1024, NO_COLUMN, 2 * 9, 0}, /* laws of both kinds */
     {"ideal", NOISY "tile.rows=150 effects.adc=on", 81, 1000, NO_COLUMN, 7 * 6, 0},
 };
@@ -888,6 +915,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(drawn_variance_is_that_of_all_rows),
     cmocka_unit_test(one_row_alone_is_exact),
     cmocka_unit_test(sums_are_chosen_by_panel),
+    cmocka_unit_test(variances_are_kept_where_codes_do_not_say_them),
     cmocka_unit_test(noise_has_the_variance_of_the_devices),
     cmocka_unit_test_setup(batches_threads_and_kernels_change_nothing, find_sets),
     cmocka_unit_test(noise_is_that_of_the_reference),
