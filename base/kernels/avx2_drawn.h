@@ -20,11 +20,15 @@ INLINE struct comb comb_at(const float *before, simde__m256 scale, simde__m256 u
     return (struct comb){simde_mm256_setzero_ps(), sum, tooth};
 }
 
+/* Steps of the comb between two looks at what it has found: no processor foresees how many rows that will be. */
+enum { COMB_STEPS = 4 };
+static_assert((int)COMB_STEPS * DRAW_LANES <= 64, "a bit for each row");
+
 static float avx2_draw_rows(const float *squares, size_t rows, float u, size_t draws, uint32_t *drawn) {
     const size_t length = run_length(rows);
     float sum[DRAW_LANES], before[DRAW_LANES], tail[DRAW_LANES];
     uint32_t first[DRAWS_MOST + 2]; /* rounding may add a tooth */
-    int32_t tooth[DRAW_LANES];
+    int32_t tooth[COMB_STEPS * DRAW_LANES];
     simde__m256 low = simde_mm256_setzero_ps(), high = low;
     memset(first, 0, (draws + 2) * sizeof *first);
     for (size_t j = 0; j < length; j++) {
@@ -40,13 +44,18 @@ static float avx2_draw_rows(const float *squares, size_t rows, float u, size_t d
     }
     const simde__m256 scale = simde_mm256_set1_ps((float)draws / all), start = simde_mm256_set1_ps(u);
     struct comb c0 = comb_at(before, scale, start), c1 = comb_at(before + LANES, scale, start);
-    for (size_t j = 0; j < length; j++) {
-        const float *now = lanes_at(squares, rows, j, tail);
-        unsigned some = teeth_of(&c0, simde_mm256_loadu_ps(now), scale, start, tooth);
-        some |= teeth_of(&c1, simde_mm256_loadu_ps(now + LANES), scale, start, tooth + LANES) << LANES;
+    for (size_t begin = 0; begin < length; begin += COMB_STEPS) {
+        uint64_t some = 0; /* bit of a row: its number from begin * DRAW_LANES on */
+        for (size_t i = 0; i < COMB_STEPS && begin + i < length; i++) {
+            const float *now = lanes_at(squares, rows, begin + i, tail);
+            int32_t *of_step = tooth + i * DRAW_LANES;
+            const uint64_t low_runs = teeth_of(&c0, simde_mm256_loadu_ps(now), scale, start, of_step),
+                           high_runs = teeth_of(&c1, simde_mm256_loadu_ps(now + LANES), scale, start, of_step + LANES);
+            some |= (low_runs | high_runs << LANES) << i * DRAW_LANES;
+        }
         for (; some; some &= some - 1) {
-            const size_t l = (size_t)__builtin_ctz(some);
-            first[tooth[l]] = (uint32_t)(j * DRAW_LANES + l) + 1;
+            const size_t row = (size_t)__builtin_ctzll(some);
+            first[tooth[row]] = (uint32_t)(begin * DRAW_LANES + row) + 1;
         }
     }
     fill_teeth(first, draws, drawn);
