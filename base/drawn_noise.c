@@ -9,7 +9,7 @@
  * Draws are systematic (one number u moves a comb of D teeth along the sums of the p_i; W. G. Madow, On the theory of
  * systematic sampling, II, Annals of Mathematical Statistics 20, 1949): n_i is D p_i rounded up or down, so that large
  * inputs hardly vary, a single one not at all. What is left has at most the variance of independent draws on average
- * over the orders in which the rows may lie (one order may repeat with the comb: a single column and input had 2.25
+ * over the orders in which the rows may lie (one order may repeat with the comb: a single column and input had 2.6
  * times that),
  *   mean of var V' / V^2 <= s / D,     s = variance of the v_i / mean^2, weighted with p_i
  * and the noise has an excess kurtosis of 3 var V' / V^2, 0 for a Gaussian. tests/test_drawn.c measures both.

@@ -111,9 +111,9 @@ struct array {
     int16_t *noise;       /* as mac_i16_noise wants it, [row_blocks][panels][4 x PANEL], or NULL */
     float *noise_factors; /* beside it: [row_blocks][panels][3 x PANEL] */
     uint8_t *square_law;  /* [row_blocks][panels] whether all variances of the panel are h(c,c) >> 8 (kernels.h) */
-    /* Where there is white noise: sums over drawn rows (base/drawn_noise.c), unless noise_sum says otherwise. */
-    /* Bytes per line, four panels and row block, array_strip; NULL: none is drawn, or from the codes (always from codes
-     * whose variances their laws say well enough, which misfit decides once all are stored). */
+    /* Where there is white noise: sums over drawn rows (base/drawn_noise.c), unless noise_sum says otherwise.
+     * strips: bytes per line, four panels and row block, array_strip; NULL: none is drawn, or they are from the codes,
+     * where these say their variances well enough, which misfit decides once all are stored. */
     uint8_t *strips;
     float *drawn_factors; /* per line, four panels and row block, array_drawn_factors */
     float *scatter;       /* [row_blocks][lines][columns] variance_scatter */

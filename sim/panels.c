@@ -267,11 +267,10 @@ static bool make_square(const float *factors, int16_t *law) {
     return square;
 }
 
-/* Whether rows may be drawn from the codes, whose laws say each weight's variance near enough. */
+/* Whether rows may be drawn from the codes: their laws say each weight's variance well enough. */
 static bool laws_fit(const struct array *a) {
-    const size_t lines = (size_t)a->row_blocks;
     double squares = 0;
-    for (size_t b = 0; b < lines; b++) {
+    for (size_t b = 0; b < a->row_blocks; b++) {
         for (uint32_t o = 0; o < a->outputs; o++) {
             const double misfit = (double)a->misfit[b * a->columns + o];
             squares += misfit * misfit;
@@ -280,7 +279,7 @@ static bool laws_fit(const struct array *a) {
             }
         }
     }
-    return squares <= MISFIT * MISFIT * (double)lines * a->outputs;
+    return squares <= MISFIT * MISFIT * a->row_blocks * a->outputs;
 }
 
 /* Factors of the laws in place of those of the bytes. */

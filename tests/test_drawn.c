@@ -581,6 +581,7 @@ static void sums_are_chosen_by_panel(void **state) {
     assert_int_equal(panels_with(f, NOISE_DRAWN), 2 * 4);
     assert_int_equal(panels_with(f, NOISE_FULL), 2);
     assert_true(a->noise_sum[1] == NOISE_FULL && a->full_sums && a->draws > 0);
+    assert_null(a->strips); /* zeros have no error, however few weights there are */
     fixture_close(f);
     f = fixture_open("ideal", NOISY, 1, IN, NULL, 0); /* lanes without outputs do not count */
     assert_int_equal(f->machine->arrays[0]->draws, 32);
@@ -822,16 +823,11 @@ static void batches_threads_and_kernels_change_nothing(void **state) {
 
 /* Noise of the fast multiply and of the reference: results with noise less those without. */
 static void noise_of_both(const struct noisy_case *c, const float *x, double *fast, double *reference) {
+    memset(fast, 0, (size_t)CASE_TOKENS * c->outputs * sizeof *fast);
+    memset(reference, 0, (size_t)CASE_TOKENS * c->outputs * sizeof *reference);
     for (int noisy = 0; noisy < 2; noisy++) {
         struct fixture *f = open_case(c, noisy ? "effects.adc=off" : "effects.adc=off effects.read_noise=off");
-        float *y = multiply(f, x, CASE_TOKENS);
-        double *r = multiply_reference(f, x, CASE_TOKENS);
-        for (size_t i = 0; i < (size_t)CASE_TOKENS * c->outputs; i++) {
-            fast[i] = noisy ? (double)y[i] - fast[i] : (double)y[i];
-            reference[i] = noisy ? r[i] - reference[i] : r[i];
-        }
-        mem_free(y);
-        mem_free(r);
+        results_less(f, x, CASE_TOKENS, fast, reference);
         fixture_close(f);
     }
 }

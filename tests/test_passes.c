@@ -441,6 +441,8 @@ static void white_noise_has_its_variance(void **state) {
 /* Results with white noise less those without, of the multiply and of the reference: [tokens][outputs]. */
 static void noise_of_both(const char *sets, uint32_t tokens, const float *x, uint32_t outputs, double *general,
                           double *reference) {
+    memset(general, 0, (size_t)tokens * outputs * sizeof *general);
+    memset(reference, 0, (size_t)tokens * outputs * sizeof *reference);
     for (int noisy = 0; noisy < 2; noisy++) {
         char keys[512];
         snprintf(keys, sizeof keys,
@@ -449,14 +451,7 @@ static void noise_of_both(const char *sets, uint32_t tokens, const float *x, uin
                  noisy ? "on" : "off", sets);
         struct fixture *f = fixture_open("ideal", keys, outputs, 256, NULL, 0);
         assert_true(noisy == (f->machine->arrays[0]->strips != NULL));
-        float *y = multiply(f, x, tokens);
-        double *r = multiply_reference(f, x, tokens);
-        for (uint32_t i = 0; i < tokens * outputs; i++) {
-            general[i] = noisy ? (double)y[i] - general[i] : (double)y[i];
-            reference[i] = noisy ? r[i] - reference[i] : r[i];
-        }
-        mem_free(y);
-        mem_free(r);
+        results_less(f, x, tokens, general, reference);
         fixture_close(f);
     }
 }

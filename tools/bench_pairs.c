@@ -4,7 +4,7 @@
  *
  *   noise   run_multiply of one matrix on chip pcm256, all of it (conversion of the inputs, dot products, noise, ADC):
  *           without white noise, with noise that every device has alike, with that and noise that grows with
- *           conductance, with the latter alone. Then the second but last with inputs in two phases, which takes the
+ *           conductance, with the latter alone. Then the second of these with inputs in two phases, which takes the
  *           general multiply with its fp32 weights. The matrix is larger than the second-level cache.
  *   decode  tokens of the model on two chips, or on one with and without its timeline. Of two machines that are alike
  *           the second was up to 6 % faster than the first (where the system puts its memory decides), so each of two
@@ -101,8 +101,8 @@ static enum status measure_law(const struct options *o, struct multiplier m[2], 
             if (i > 0 && law == 0) {
                 series_add(&out->plain_s[k], plain_s);
             }
+            TRY(check_interrupted(e));
         }
-        TRY(check_interrupted(e));
     }
     return OK;
 }

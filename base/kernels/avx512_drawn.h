@@ -127,20 +127,6 @@ INLINE void strip_rows_of(const int16_t *panel, size_t stride, size_t panels, si
     }
 }
 
-static void avx512_strip_of_codes(const int16_t *panel, size_t stride, size_t panels, size_t rows, const int16_t *law,
-                                  uint8_t *strip) {
-    struct noise k[NOISE_STRIP / PANEL];
-    const size_t pairs = (rows + 1) / 2;
-    for (size_t i = 0; law && i < panels; i++) {
-        k[i] = noise_of(law + i * 4 * PANEL);
-    }
-    if (law) {
-        strip_rows_of(panel, stride, panels, pairs, k, false, strip);
-    } else if (panels < NOISE_STRIP / PANEL) {
-        strip_rows_of(panel, stride, panels, pairs, k, true, strip);
-    } else {
-        strip_rows_of(panel, stride, NOISE_STRIP / PANEL, pairs, k, true, strip);
-    }
-}
+#include "base/kernels/strip_of_codes.h"
 
 #endif
